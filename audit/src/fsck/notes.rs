@@ -1,0 +1,128 @@
+//! Check 2: every retained note under the policy of its size. Knows no tile.
+
+use std::collections::BTreeMap;
+
+use super::Trust;
+use super::finding::{Check, Fault, Findings, Place};
+use crate::MAX_SIZE;
+use crate::checkpoint::Checkpoint;
+use crate::note::{MAX_NOTE_BYTES, Note};
+use crate::policy::{OpenError, Opened};
+use crate::reader::{CHECKPOINT_PATH, DirEntry, LogReader, note_path};
+use crate::text;
+use crate::tree::TreeHead;
+
+const NOTES_DIR: &str = "checkpoints";
+
+/// A head that something signed states, to be recomputed.
+pub(super) struct Claim {
+    pub(super) place: Place,
+    pub(super) head: TreeHead,
+}
+
+/// The notes that the log signed.
+pub(super) struct OpenedNotes {
+    pub(super) claims: Vec<Claim>,
+    pub(super) checkpoint: Option<TreeHead>,
+    pub(super) notes: u64,
+}
+
+/// Opens `checkpoints/*.note` in order of size, then `checkpoint`.
+pub(super) fn open_all<R: LogReader>(reader: &R, trust: &Trust, findings: &mut Findings) -> Result<OpenedNotes, R::Error> {
+    let mut opened = OpenedNotes { claims: Vec::new(), checkpoint: None, notes: 0 };
+    let mut times = Times::default();
+    for size in sizes(reader, findings)? {
+        let path = note_path(size);
+        let Some(note) = open(reader, &path, trust, findings)? else { continue };
+        let head = note.checkpoint().head;
+        if head.size != size {
+            findings.at_path(Check::Notes, &path, Fault::WrongSize { expected: size, got: head.size });
+        }
+        times.follow(&path, &note, findings);
+        opened.claims.push(Claim { place: Place::Path(path), head });
+        opened.notes += 1;
+    }
+    let newest = opened.claims.iter().map(|c| c.head.size).max();
+    if let Some(note) = open(reader, CHECKPOINT_PATH, trust, findings)? {
+        let head = note.checkpoint().head;
+        if let Some(newest) = newest.filter(|n| *n > head.size) {
+            findings.at_path(Check::Notes, CHECKPOINT_PATH, Fault::Behind { newest, got: head.size });
+        } else {
+            times.follow(CHECKPOINT_PATH, &note, findings);
+        }
+        opened.checkpoint = Some(head);
+        opened.claims.push(Claim { place: Place::Path(CHECKPOINT_PATH.to_owned()), head });
+    }
+    Ok(opened)
+}
+
+/// The sizes named in the notes directory, ascending.
+fn sizes<R: LogReader>(reader: &R, findings: &mut Findings) -> Result<Vec<u64>, R::Error> {
+    let mut sizes = Vec::new();
+    for entry in reader.list(NOTES_DIR)? {
+        let size = match &entry {
+            DirEntry::File(name) => size_in_name(name),
+            DirEntry::Directory(_) => None,
+        };
+        let (DirEntry::File(name) | DirEntry::Directory(name)) = entry;
+        match size {
+            Some(size) => sizes.push(size),
+            None => findings.at_path(Check::Notes, format!("{NOTES_DIR}/{name}"), Fault::Unexpected),
+        }
+    }
+    sizes.sort_unstable();
+    Ok(sizes)
+}
+
+fn size_in_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".note")?;
+    let canonical = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    let size = if canonical { digits.parse().ok()? } else { return None };
+    (size <= MAX_SIZE).then_some(size)
+}
+
+/// Opens one note; whatever is wrong with it is a finding.
+fn open<R: LogReader>(reader: &R, path: &str, trust: &Trust, findings: &mut Findings) -> Result<Option<Opened>, R::Error> {
+    let Some(bytes) = reader.read(path, MAX_NOTE_BYTES)? else {
+        findings.at_path(Check::Notes, path, Fault::Missing);
+        return Ok(None);
+    };
+    let opened = match judge(&bytes, trust) {
+        Ok(opened) => opened,
+        Err(fault) => {
+            findings.at_path(Check::Notes, path, fault);
+            return Ok(None);
+        }
+    };
+    let cosigners = opened.cosigners().len();
+    if !opened.has_quorum() || cosigners < trust.min_cosigners {
+        findings.at_path(Check::Notes, path, Fault::BelowQuorum { cosigners });
+    }
+    Ok(Some(opened))
+}
+
+/// Opens a note under the policy of the size that it states.
+fn judge(bytes: &[u8], trust: &Trust) -> Result<Opened, Fault> {
+    let refuse = |e: OpenError| Fault::Note(e);
+    let note = Note::parse(bytes).map_err(|e| refuse(e.into()))?;
+    let stated: Checkpoint = note.text().parse().map_err(|e: crate::checkpoint::CheckpointError| refuse(e.into()))?;
+    let size = stated.head.size;
+    let (_, policy) = trust.policies.range(..=size).next_back().ok_or(Fault::NoPolicy { size })?;
+    policy.open_note(note).map_err(refuse)
+}
+
+/// The last time of each witness, by public key (A10).
+#[derive(Default)]
+struct Times(BTreeMap<[u8; 32], u64>);
+
+impl Times {
+    fn follow(&mut self, path: &str, note: &Opened, findings: &mut Findings) {
+        for (key, &after) in note.cosigners() {
+            let before = self.0.insert(*key, after).unwrap_or(0);
+            if after < before {
+                let witness = text::to_base64(key);
+                findings.at_path(Check::Notes, path, Fault::TimeFell { witness, before, after });
+            }
+        }
+    }
+}

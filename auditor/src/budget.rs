@@ -1,0 +1,205 @@
+//! I8: every spend recomputed from its stated parameters with the accountant, without any data (audit.md A36, privacy.md section 5).
+//! Knows no ledger file.
+
+use crate::finding::{Check, Findings, Place, Rule, Severity};
+use privacy::accountant::task::{ACCOUNTANT, TaskTerms};
+use privacy::accountant::{Phase, epsilon_rdp};
+use privacy::mechanism::Mechanism;
+use protocol::decimal::Decimal;
+use protocol::history::{DatasetHistory, History, SpendRecord};
+use protocol::ids::{ClientId, RoundId, Sha256, TaskId};
+use protocol::plan::Plan;
+use std::collections::BTreeMap;
+
+const NO_PLAN: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend is recomputed from its plan");
+const ACCOUNT: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend names an accountant known to this version");
+const PLAN: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: a spend states the mechanism of the plan");
+const EPSILON: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is not below its recomputation");
+const PLAN_CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon stays under the cap of the plan");
+const STEPS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: steps add up");
+const TASKS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks of a dataset together stay under the signed cap");
+const GAP: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a gap between two spends counts as spent");
+
+/// Slack of the comparison: one unit of the sixth place, in which figures are rounded up.
+const LAST_PLACE: f64 = 1e-6;
+
+/// Recomputed ε by everything that it depends on: institutions share schedules, so most answers are had once.
+#[derive(Default)]
+struct Accounts(BTreeMap<(TaskId, String, u64), Option<Decimal>>);
+
+impl Accounts {
+    fn epsilon(&mut self, record: &SpendRecord, plan: &Plan) -> Option<Decimal> {
+        let s = &record.spend;
+        let terms = TaskTerms {
+            noise_multiplier: s.noise_multiplier,
+            sampling_rate: s.sampling_rate,
+            delta: s.delta,
+            dimension: plan.dimension(),
+            epsilon_cap: plan.privacy.epsilon_cap,
+        };
+        let numbers = format!("{} {} {}", s.noise_multiplier, s.sampling_rate, s.delta);
+        *self.0.entry((record.task, numbers, s.steps_total)).or_insert_with(|| terms.epsilon(s.steps_total).ok())
+    }
+}
+
+/// Recomputes every spend of every dataset.
+pub(crate) fn check(history: &History, findings: &mut Findings) {
+    let mut accounts = Accounts::default();
+    for ((who, _), dataset) in history.datasets() {
+        let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
+        for record in &dataset.spends {
+            let before = last.insert(record.task, record);
+            // One reservation pays for all groups of a round; its header fields repeat.
+            if before.is_some_and(|b| b.spend.ledger_counter == record.spend.ledger_counter) {
+                continue;
+            }
+            let Some(plan) = history.task(record.task).and_then(|t| t.plan()) else {
+                findings.add(NO_PLAN, Place::Index(record.index.0), "a plan", "none");
+                continue;
+            };
+            let one = Spend { record, before, plan, dataset, who: *who };
+            one.check_parameters(findings);
+            one.check_steps(findings);
+            one.check_epsilon(&mut accounts, findings);
+        }
+        check_tasks(dataset, &last, findings);
+    }
+}
+
+/// One spend and the one before it of the same task.
+struct Spend<'a> {
+    record: &'a SpendRecord,
+    before: Option<&'a SpendRecord>,
+    plan: &'a Plan,
+    dataset: &'a DatasetHistory,
+    who: ClientId,
+}
+
+impl Spend<'_> {
+    fn place(&self) -> Place {
+        Place::Index(self.record.index.0)
+    }
+
+    fn check_parameters(&self, findings: &mut Findings) {
+        let (s, privacy, declared) = (&self.record.spend, &self.plan.privacy, &self.dataset.declaration);
+        let mechanism = Mechanism::new(privacy, self.plan.dimension(), declared.declared_units);
+        let expected = match &mechanism {
+            Ok(m) => format!("noise {}, q {}, delta {}", m.noise_multiplier_accounted(), m.sampling_rate_decimal(), m.delta()),
+            Err(e) => format!("a mechanism, but {e}"),
+        };
+        let got = format!("noise {}, q {}, delta {}", s.noise_multiplier, s.sampling_rate, s.delta);
+        if expected != got {
+            findings.add(PLAN, self.place(), expected, format!("{got}, by {}", self.who.short()));
+        }
+        if s.unit != privacy.unit || declared.unit != privacy.unit {
+            findings.add(PLAN, self.place(), format!("unit {:?}", privacy.unit), format!("{:?}, declared {:?}", s.unit, declared.unit));
+        }
+        if s.epsilon_after.to_f64() > privacy.epsilon_cap.to_f64() {
+            findings.add(PLAN_CAP, self.place(), format!("at most {}", privacy.epsilon_cap), s.epsilon_after.to_string());
+        }
+    }
+
+    fn check_steps(&self, findings: &mut Findings) {
+        let (s, steps) = (&self.record.spend, u64::from(self.plan.local.steps));
+        let before = self.before.map_or(0, |b| b.spend.steps_total);
+        if s.steps != steps || s.steps_total < before.saturating_add(s.steps) {
+            let expected = format!("{steps} steps, at least {} in all", before.saturating_add(steps));
+            findings.add(STEPS, self.place(), expected, format!("{} steps, {} in all", s.steps, s.steps_total));
+        }
+        let last = self.before.map_or(0.0, |b| b.spend.epsilon_after.to_f64());
+        if s.epsilon_before.to_f64() > last {
+            findings.add(GAP, self.place(), format!("epsilon before {last}"), format!("{}, without an accepted update", s.epsilon_before));
+        }
+    }
+
+    fn check_epsilon(&self, accounts: &mut Accounts, findings: &mut Findings) {
+        let s = &self.record.spend;
+        if s.accountant != ACCOUNTANT {
+            return findings.add(ACCOUNT, self.place(), ACCOUNTANT, s.accountant.clone());
+        }
+        match accounts.epsilon(self.record, self.plan) {
+            Some(epsilon) if epsilon.to_f64() <= s.epsilon_after.to_f64() + LAST_PLACE => {}
+            Some(epsilon) => findings.add(EPSILON, self.place(), format!("at least {epsilon}"), s.epsilon_after.to_string()),
+            None => findings.add(EPSILON, self.place(), "a finite epsilon", "parameters without one"),
+        }
+    }
+}
+
+/// Tasks on one dataset compose: their steps in one RDP account stay under the cap that the ledger's filter enforced (privacy.md D57).
+fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, findings: &mut Findings) {
+    let (Some(cap), Some(newest)) = (&dataset.cap, dataset.spends.last()) else { return };
+    if last.len() < 2 {
+        return; // one task's own figure is already under the cap
+    }
+    let phase = |r: &&SpendRecord| Phase {
+        noise_multiplier: r.spend.noise_multiplier.to_f64(),
+        sampling_rate: r.spend.sampling_rate.to_f64(),
+        steps: r.spend.steps_total,
+    };
+    let phases: Vec<_> = last.values().map(phase).collect();
+    let epsilon = epsilon_rdp(&phases, cap.delta.to_f64()).map_or(f64::INFINITY, |a| a.epsilon);
+    if epsilon > cap.epsilon_cap.to_f64() + LAST_PLACE {
+        let got = format!("{epsilon:.6} over {} tasks", last.len());
+        findings.add(TASKS, Place::Index(newest.index.0), format!("at most {}", cap.epsilon_cap), got);
+    }
+}
+
+/// The figures that a round's accepted updates state, by institution.
+pub(crate) fn stated(history: &History, task: TaskId, round: RoundId) -> BTreeMap<ClientId, (Decimal, Sha256)> {
+    let mut out = BTreeMap::new();
+    for ((who, dataset), d) in history.datasets() {
+        for r in d.spends.iter().filter(|r| r.task == task && r.round == round) {
+            out.insert(*who, (r.spend.epsilon_after, *dataset));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ids::LeafIndex;
+    use protocol::manifest::BudgetSpend;
+    use protocol::plan::Unit;
+    use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
+
+    fn record(task: u8, steps_total: u64) -> SpendRecord {
+        let (dataset, number) = (Sha256([1; 32]), |text: &str| text.parse::<Decimal>().unwrap());
+        let spend = BudgetSpend {
+            dataset,
+            unit: Unit::Record,
+            noise_multiplier: number("1"),
+            sampling_rate: number("0.01"),
+            steps: steps_total,
+            steps_total,
+            delta: number("0.000001"),
+            epsilon_before: number("0"),
+            epsilon_after: number("1"),
+            epsilon_cap: number("3"),
+            ledger_counter: u64::from(task),
+            ledger_head: dataset,
+            accountant: ACCOUNTANT.to_owned(),
+        };
+        SpendRecord { index: LeafIndex(u64::from(task)), task: TaskId([task; 16]), round: RoundId(1), spend }
+    }
+
+    /// Findings over tasks of so many steps each, under a cap of 3.
+    fn over(tasks: &[u64]) -> Findings {
+        let dataset = Sha256([1; 32]);
+        let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
+        let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
+        let spends: Vec<_> = (1..).zip(tasks).map(|(task, steps)| record(task, *steps)).collect();
+        let history = DatasetHistory { declaration, cap: Some(cap), spends };
+        let last = history.spends.iter().map(|r| (r.task, r)).collect();
+        let mut findings = Findings::default();
+        check_tasks(&history, &last, &mut findings);
+        findings
+    }
+
+    #[test]
+    fn tasks_on_one_dataset_are_added_up() {
+        assert!(over(&[1500, 10]).worst().is_none(), "a small second task fits under the cap");
+        assert_eq!(over(&[1500, 1500, 1500, 1500]).worst(), Some(Severity::Invariant), "each fits alone, all four do not");
+        assert_eq!(over(&[1500, 1500, 1500, 1500]).count(Check::Budgets), 1);
+    }
+}

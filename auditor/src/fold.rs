@@ -1,0 +1,282 @@
+//! Checks 5 and 6: entries one by one through the one fold that everybody uses, with plans learnt before their rounds (A35, A36).
+//! Knows no tile and no note.
+
+use crate::artefacts;
+use crate::dir::{Directory, ReadError};
+use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
+use crate::policies::Policies;
+use audit::hash::{Hash, leaf_hash};
+use audit::reader::LogReader;
+use audit::tree::CompactRange;
+use protocol::codec;
+use protocol::entry::{Facts, LogEntry};
+use protocol::history::{Clause, History, Violation};
+use protocol::ids::{GroupId, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::plan::Plan;
+use protocol::trust::TrustDocument;
+use std::collections::{BTreeMap, BTreeSet};
+
+const FIRST: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: entry 0 names this trust document");
+const ORDER: Rule = Rule::new(Check::Entries, Severity::Incomplete, "A35.5: entries can be read without a hole");
+const PLAN_MISSING: Rule = Rule::new(Check::Artefacts, Severity::Incomplete, "A17: the plan of an approved task is there");
+const PLAN_BAD: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: an approved plan is a plan of this federation and task");
+const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a task opens with the weights of its plan");
+const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7: no round beyond those of the plan");
+const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
+const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
+const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under this trust document");
+const NO_QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A12: quorum none holds only until the first task opens");
+
+/// Where one sum of the log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SumPlace {
+    pub(crate) task: TaskId,
+    pub(crate) round: RoundId,
+    pub(crate) group: GroupId,
+}
+
+/// The entries so far.
+pub(crate) struct Fold<'a> {
+    log: &'a Directory,
+    policies: &'a Policies,
+    trust: Sha256,
+    history: History,
+    findings: Findings,
+    activated: Vec<(u64, Sha256)>,
+    ends: BTreeMap<TaskId, u64>,
+    sums: BTreeMap<SumPlace, u64>,
+    openings: BTreeMap<(SumPlace, Position), u64>,
+    named: BTreeSet<Sha256>,
+    wanted: BTreeMap<u64, Option<Hash>>,
+    range: CompactRange,
+    hole: bool,
+    trouble: Option<ReadError>,
+}
+
+impl<'a> Fold<'a> {
+    /// An empty fold; `wanted` are the sizes whose roots are compared with notes from elsewhere.
+    pub(crate) fn new(log: &'a Directory, policies: &'a Policies, trust: (TrustDocument, Sha256), wanted: BTreeSet<u64>) -> Self {
+        let mut wanted: BTreeMap<_, _> = wanted.into_iter().map(|size| (size, None)).collect();
+        let range = CompactRange::new();
+        wanted.entry(0).and_modify(|root| *root = Some(range.root()));
+        Self {
+            log,
+            policies,
+            trust: trust.1,
+            history: History::new(trust.0),
+            findings: Findings::default(),
+            activated: Vec::new(),
+            ends: BTreeMap::new(),
+            sums: BTreeMap::new(),
+            openings: BTreeMap::new(),
+            named: BTreeSet::new(),
+            wanted,
+            range,
+            hole: false,
+            trouble: None,
+        }
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+    /// Entries that activated a policy, with its hash.
+    pub(crate) fn activated(&self) -> &[(u64, Sha256)] {
+        &self.activated
+    }
+    /// Artefacts that entries name.
+    pub(crate) fn named(&self) -> &BTreeSet<Sha256> {
+        &self.named
+    }
+    /// The recomputed root at a wanted size, if the log reaches it.
+    pub(crate) fn root_at(&self, size: u64) -> Option<Hash> {
+        self.wanted.get(&size).copied().flatten()
+    }
+    /// The entry that states a sum.
+    pub(crate) fn sum_index(&self, at: SumPlace) -> u64 {
+        self.sums.get(&at).copied().unwrap_or(0)
+    }
+    /// The entry that holds an opening.
+    pub(crate) fn opening_index(&self, at: SumPlace, position: Position) -> u64 {
+        self.openings.get(&(at, position)).copied().unwrap_or(0)
+    }
+
+    /// Hands over what was found while folding.
+    ///
+    /// # Errors
+    /// The first trouble with reading a plan.
+    pub(crate) fn finish(&mut self, findings: &mut Findings) -> Result<(), ReadError> {
+        if self.history.size() == 0 && !self.hole {
+            findings.add(FIRST, Place::Index(0), "federation.created", "an empty log");
+        }
+        findings.absorb(std::mem::take(&mut self.findings));
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes in the next entry.
+    pub(crate) fn entry(&mut self, index: u64, bytes: &[u8]) {
+        if self.hole {
+            return;
+        }
+        if index != self.history.size() {
+            // What follows a hole cannot be judged: members, plans and sums may have changed in it.
+            self.hole = true;
+            return self.add(ORDER, index, format!("entry {}", self.history.size()), format!("entry {index}"), None);
+        }
+        let leaf = leaf_hash(bytes);
+        self.remember_root(leaf);
+        let entry = LogEntry::parse(bytes).ok();
+        if index == 0 {
+            self.check_first(entry.as_ref(), leaf);
+        }
+        let (tasks, policy) = (self.history.tasks().len(), self.history.policy());
+        for violation in self.history.apply(bytes) {
+            self.violation(violation, entry.as_ref(), leaf);
+        }
+        if self.history.policy() != policy {
+            self.activated.extend(self.history.policy().map(|(hash, at)| (at.0, hash)));
+        }
+        if self.history.tasks().len() != tasks {
+            self.learn_plans(index);
+        }
+        if let Some(entry) = entry {
+            self.follow(index, &entry);
+        }
+    }
+
+    fn remember_root(&mut self, leaf: Hash) {
+        // The tree is hashed a second time only when somebody asks for roots of his own.
+        if self.wanted.is_empty() {
+            return;
+        }
+        self.range.push(leaf);
+        let root = self.range.root();
+        self.wanted.entry(self.range.size()).and_modify(|r| *r = Some(root));
+    }
+
+    fn check_first(&mut self, entry: Option<&LogEntry>, leaf: Hash) {
+        let named = match entry.map(|e| &e.facts) {
+            Some(Facts::FederationCreated { trust }) => Some(*trust),
+            Some(_) | None => None,
+        };
+        if named != Some(self.trust) {
+            let got = named.map_or("no federation.created".to_owned(), Sha256::to_hex);
+            self.add(FIRST, 0, self.trust.to_hex(), got, Some(leaf));
+        }
+    }
+
+    fn violation(&mut self, v: Violation, entry: Option<&LogEntry>, leaf: Hash) {
+        let severity = if v.clause == Clause::UnknownEntry {
+            Severity::Notice
+        } else if v.clause.is_integrity() {
+            Severity::Integrity
+        } else {
+            Severity::Invariant
+        };
+        let check = if v.clause.is_integrity() || v.clause == Clause::UnknownEntry { Check::Entries } else { Check::Invariants };
+        let got = entry.map_or("an entry that cannot be read", |e| e.kind().name()).to_owned();
+        self.add(Rule::new(check, severity, v.clause.text()), v.index.0, "the rule kept", got, Some(leaf));
+    }
+
+    fn add(&mut self, rule: Rule, index: u64, expected: impl Into<String>, got: impl Into<String>, leaf: Option<Hash>) {
+        let Rule { check, severity, clause } = rule;
+        let (expected, got, entry_hash) = (expected.into(), got.into(), leaf.map(|l| l.to_string()));
+        self.findings.push(Finding { check, place: Place::Index(index), clause, severity, expected, got, entry_hash });
+    }
+
+    /// Reads the plans of tasks that were just approved, so that their rounds are checked against them.
+    fn learn_plans(&mut self, index: u64) {
+        let unknown = self.history.tasks().iter().filter(|(_, t)| t.plan().is_none()).map(|(id, t)| (*id, t.plan_digest()));
+        let fresh: Vec<(TaskId, PlanDigest)> = unknown.filter(|(_, d)| !self.named.contains(&Sha256(d.0))).collect();
+        for (task, digest) in fresh {
+            let hash = Sha256(digest.0);
+            self.named.insert(hash);
+            match self.log.read(&artefacts::path(&hash), artefacts::MAX_ARTEFACT_BYTES) {
+                Ok(Some(bytes)) => self.learn_plan(index, task, digest, &bytes),
+                Ok(None) => self.add(PLAN_MISSING, index, digest.to_hex(), "nothing", None),
+                Err(e) => self.trouble = self.trouble.take().or(Some(e)),
+            }
+        }
+    }
+
+    fn learn_plan(&mut self, index: u64, task: TaskId, digest: PlanDigest, bytes: &[u8]) {
+        if Plan::digest(bytes) != digest {
+            return; // reported by the sweep of all artefacts
+        }
+        let plan = codec::decode::<Plan>(bytes, Plan::MAX_BYTES).ok().filter(|p| p.check().is_ok());
+        let federation = &self.history.trust().federation;
+        match plan {
+            Some(plan) if plan.task == task && plan.federation == *federation => self.history.learn_plan(bytes, &plan),
+            Some(plan) => {
+                self.add(PLAN_BAD, index, format!("{federation}, task {task}"), format!("{}, task {}", plan.federation, plan.task), None)
+            }
+            None => self.add(PLAN_BAD, index, "a plan that can be run", "bytes that are none", None),
+        }
+    }
+
+    /// What the history does not keep: where sums and openings stand, and what only the plan and the policies forbid.
+    fn follow(&mut self, index: u64, entry: &LogEntry) {
+        if !self.repeats(entry) {
+            self.add(REPEATS, index, "the signed fields", entry.kind().name(), None);
+        }
+        match (&entry.facts, entry.task, entry.round, entry.group) {
+            (Facts::SumOpened { .. }, Some(task), Some(round), Some(group)) => {
+                self.sums.entry(SumPlace { task, round, group }).or_insert(index);
+            }
+            (Facts::MemberJoinRequested { request, .. }, ..) => {
+                let shown = self.history.requests().get(request).map(|r| r.trust);
+                if let Some(other) = shown.filter(|t| *t != self.trust) {
+                    self.add(SHOWN, index, self.trust.to_hex(), other.to_hex(), None);
+                }
+            }
+            (Facts::ManifestPublished { .. }, Some(task), Some(round), _) => self.manifest_published(index, task, round),
+            (Facts::RoundClosed { .. } | Facts::RoundAbandoned {}, Some(task), ..) => {
+                self.ends.insert(task, index);
+            }
+            (Facts::OpeningPosted { position, .. }, Some(task), Some(round), Some(group)) => {
+                self.openings.entry((SumPlace { task, round, group }, *position)).or_insert(index);
+            }
+            (Facts::TaskOpened { snapshot, .. }, Some(task), ..) => self.task_opened(index, task, *snapshot),
+            (Facts::RoundOpened { .. }, Some(task), Some(round), _) => {
+                let most = self.history.task(task).and_then(|t| t.plan()).map(|p| p.rounds);
+                if let Some(most) = most.filter(|m| round.0 > *m) {
+                    self.add(PLAN_ROUNDS, index, format!("at most {most}"), round.to_string(), None);
+                }
+            }
+            _other => {}
+        }
+    }
+
+    /// Whether the fields that the history does not compare repeat what was signed (A17).
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other types have nothing that is left to compare")]
+    fn repeats(&self, entry: &LogEntry) -> bool {
+        let round = entry.task.and_then(|t| self.history.task(t)).and_then(|t| t.rounds().get(&entry.round?));
+        let group = round.and_then(|r| r.groups.get(&entry.group?));
+        match &entry.facts {
+            Facts::MemberJoinRequested { request, token } => self.history.requests().get(request).is_none_or(|r| r.token == *token),
+            Facts::ManifestEndorsed { manifest } => round.and_then(|r| r.manifest.as_ref()).is_none_or(|(_, m)| m == manifest),
+            Facts::SetCertified { set, .. } => group.and_then(|g| g.proposed).is_none_or(|s| s == *set),
+            Facts::SumOpened { certificate, .. } => group.and_then(|g| g.certificate.as_ref()).is_none_or(|c| c.digest() == *certificate),
+            _other => true,
+        }
+    }
+
+    fn manifest_published(&mut self, index: u64, task: TaskId, round: RoundId) {
+        let manifest = self.history.task(task).and_then(|t| t.rounds().get(&round)).and_then(|r| r.manifest.as_ref());
+        let (Some(size), Some(end)) = (manifest.map(|(m, _)| m.log_size), self.ends.get(&task)) else { return };
+        if size <= *end || size > index {
+            self.add(COVERED, index, format!("a size above {end} and at most {index}"), size.to_string(), None);
+        }
+    }
+
+    fn task_opened(&mut self, index: u64, task: TaskId, snapshot: SnapshotDigest) {
+        self.ends.insert(task, index);
+        let base = self.history.task(task).and_then(|t| t.plan()).map(|p| p.base);
+        if let Some(base) = base.filter(|b| *b != snapshot) {
+            self.add(PLAN_BASE, index, base.to_hex(), snapshot.to_hex(), None);
+        }
+        if self.policies.at(index + 1).is_none_or(|(_, p)| !p.demands_witnesses()) {
+            self.add(NO_QUORUM, index, "a policy with a quorum", "quorum none", None);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Verification of a Concordat log without trust, network or clock (audit.md section 7). Knows no cipher library, tensor, socket or store:
+//! what it recomputes, it recomputes in its own plain way, so that it and the federation's programs cannot share a fault.
+
+pub mod dir;
+pub mod finding;
+pub mod share;
+pub mod show;
+pub mod table;
+pub mod verdict;
+pub mod verify;
+
+mod artefacts;
+mod budget;
+mod fold;
+mod openings;
+mod others;
+mod policies;
+mod summary;
+mod trust;
+
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Check, Finding, Place, Severity};
+pub use others::{Equivocation, NoSuchNote};
+pub use verdict::Verdict;
+pub use verify::{Options, VerifyError, verify};

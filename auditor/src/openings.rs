@@ -1,0 +1,102 @@
+//! A37, log only: the openings of every opened sum give the key sum that the server stated, without any key. Knows no ciphertext.
+
+use crate::finding::{Check, Findings, Place, Rule, Severity};
+use crate::fold::{Fold, SumPlace};
+use crate::share::{Answer, CheckMatrix, KeySum, candidates, disputed_members};
+use protocol::history::GroupHistory;
+use protocol::ids::HeaderDigest;
+use protocol::manifest::{Certificate, SumResult};
+use protocol::params::{CBD_BOUND, CommitteeSize};
+use std::collections::BTreeSet;
+
+const LYING: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: check values add up to the summed share (C55)");
+const FORM: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: an opening is shares and check values of the set (C33, C55)");
+const MEMBER: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: check values of a member lie on one polynomial (C56)");
+const AGREE: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: openings are Reed-Solomon consistent (C56)");
+const BOUND: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: the key sum is within its bound (C59)");
+const DIGEST: Rule = Rule::new(Check::Openings, Severity::Invariant, "A37: openings give the stated key sum");
+const FEW: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: at least d + 1 openings");
+
+/// Recomputes every key sum that the log states; returns the places of those that came out as stated.
+pub(crate) fn check(fold: &Fold<'_>, findings: &mut Findings) -> BTreeSet<SumPlace> {
+    let mut confirmed = BTreeSet::new();
+    for (&task, history) in fold.history().tasks() {
+        for (&round, r) in history.rounds() {
+            let Some((manifest, _)) = &r.manifest else { continue };
+            for (&group, g) in &r.groups {
+                let (Some(certificate), Some(result)) = (&g.certificate, &g.result) else { continue };
+                let at = SumPlace { task, round, group };
+                let one = Sum { fold, at, size: manifest.size, certificate, result, group: g };
+                if one.check(findings) {
+                    confirmed.insert(at);
+                }
+            }
+        }
+    }
+    confirmed
+}
+
+/// One opened sum.
+struct Sum<'a> {
+    fold: &'a Fold<'a>,
+    at: SumPlace,
+    size: CommitteeSize,
+    certificate: &'a Certificate,
+    result: &'a SumResult,
+    group: &'a GroupHistory,
+}
+
+impl Sum<'_> {
+    fn place(&self) -> Place {
+        Place::Index(self.fold.sum_index(self.at))
+    }
+
+    fn check(&self, findings: &mut Findings) -> bool {
+        let answers = self.answers(findings);
+        let degree = usize::from(self.size.corrupt);
+        if answers.len() < self.size.threshold() {
+            findings.add(FEW, self.place(), format!("at least {}", self.size.threshold()), answers.len().to_string());
+            return false;
+        }
+        for member in disputed_members(&answers, degree, self.certificate.headers().len()) {
+            let header = self.certificate.headers().get(member).copied().unwrap_or(HeaderDigest([0; 32]));
+            findings.add(MEMBER, self.place(), format!("one polynomial of degree {degree}"), format!("none for header {header}"));
+        }
+        let sums = candidates(&answers, degree);
+        let stated = sums.iter().find(|s| s.digest() == self.result.key_sum);
+        let Some(best) = stated.or(sums.first()) else { return false };
+        self.judge(best, &answers, findings)
+    }
+
+    /// Openings that can be read and do not contradict themselves.
+    fn answers(&self, findings: &mut Findings) -> Vec<Answer> {
+        let matrix = CheckMatrix::of(self.certificate.digest());
+        let mut answers = Vec::new();
+        for (&position, opening) in &self.group.openings {
+            let place = Place::Index(self.fold.opening_index(self.at, position));
+            match Answer::parse(opening, self.certificate.headers().len()) {
+                Ok(answer) if matrix.is_consistent(&answer) => answers.push(answer),
+                Ok(_) => findings.add(LYING, place, "check values of the shares", format!("others, by decryptor {position}")),
+                Err(e) => findings.add(FORM, place, "an opening of this set", e.to_string()),
+            }
+        }
+        answers
+    }
+
+    fn judge(&self, sum: &KeySum, answers: &[Answer], findings: &mut Findings) -> bool {
+        let members = self.certificate.members();
+        for answer in answers.iter().filter(|a| !sum.agreeing.contains(&a.position)) {
+            let place = Place::Index(self.fold.opening_index(self.at, answer.position));
+            findings.add(AGREE, place, "a point of the same polynomials", format!("another, by decryptor {}", answer.position));
+        }
+        if !sum.is_bounded(members) {
+            let most = CBD_BOUND * i64::from(members);
+            findings.add(BOUND, self.place(), format!("coefficients of at most {most}"), sum.largest().to_string());
+        }
+        let (stated, got) = (self.result.key_sum, sum.digest());
+        if stated != got {
+            findings.add(DIGEST, self.place(), stated.to_hex(), got.to_hex());
+        }
+        stated == got && sum.is_bounded(members)
+    }
+}

@@ -1,0 +1,91 @@
+//! Witness policies: files, their hashes in the log, and which was in force when (audit.md A12). Knows no note.
+
+use crate::dir::{Directory, ReadError};
+use crate::finding::{Check, Findings, Place, Rule, Severity};
+use audit::key::VerifierKey;
+use audit::policy::{MAX_POLICY_BYTES, Policy};
+use audit::reader::{DirEntry, LogReader, policy_path};
+use protocol::hash::sha256;
+use protocol::ids::Sha256;
+use std::collections::BTreeMap;
+
+const DIR: &str = "policy";
+const NAME: Rule = Rule::new(Check::Trust, Severity::Incomplete, "A2: a policy is named by the size from which it holds");
+const PARSES: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: a policy parses and names the federation's log");
+const HASH: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: a policy is the one that administrators activated");
+const MISSING: Rule = Rule::new(Check::Trust, Severity::Incomplete, "A2: every activated policy is there");
+
+/// The policies of a directory.
+pub(crate) struct Policies {
+    by_size: BTreeMap<u64, Policy>,
+    hashes: BTreeMap<u64, Sha256>,
+}
+
+impl Policies {
+    /// Reads all policy files. Before the first one the log's own signature must do (`quorum none`).
+    pub(crate) fn load(log: &Directory, key: &VerifierKey, findings: &mut Findings) -> Result<Self, ReadError> {
+        let mut policies = Self { by_size: BTreeMap::new(), hashes: BTreeMap::new() };
+        if let Ok(first) = Policy::compose(key, &[], None) {
+            policies.by_size.insert(0, first);
+        }
+        for entry in log.list(DIR)? {
+            let (DirEntry::File(name) | DirEntry::Directory(name)) = &entry;
+            match size_in(name).filter(|_| matches!(entry, DirEntry::File(_))) {
+                Some(size) => policies.read(log, size, key, findings)?,
+                None => findings.add(NAME, Place::Path(format!("{DIR}/{name}")), "a size of 20 digits and .txt", name.clone()),
+            }
+        }
+        Ok(policies)
+    }
+
+    fn read(&mut self, log: &Directory, size: u64, key: &VerifierKey, findings: &mut Findings) -> Result<(), ReadError> {
+        let path = policy_path(size);
+        let Some(bytes) = log.read(&path, MAX_POLICY_BYTES)? else { return Ok(()) };
+        self.hashes.insert(size, Sha256(sha256(&[&bytes])));
+        let parsed = std::str::from_utf8(&bytes).ok().map(Policy::parse);
+        let place = Place::Path(path);
+        match parsed {
+            Some(Ok(policy)) if policy.log() == key => {
+                self.by_size.insert(size, policy);
+            }
+            Some(Ok(policy)) => findings.add(PARSES, place, key.to_string(), policy.log().to_string()),
+            Some(Err(e)) => findings.add(PARSES, place, "a policy", e.to_string()),
+            None => findings.add(PARSES, place, "a policy", "bytes that are no text"),
+        }
+        Ok(())
+    }
+
+    /// Each policy by the size from which it holds.
+    pub(crate) fn by_size(&self) -> &BTreeMap<u64, Policy> {
+        &self.by_size
+    }
+
+    /// The policy that judges a tree of `size`, and the size from which it holds.
+    pub(crate) fn at(&self, size: u64) -> Option<(u64, &Policy)> {
+        self.by_size.range(..=size).next_back().map(|(s, p)| (*s, p))
+    }
+
+    /// Compares the files with what the log activated; `read` entries of it could be read.
+    pub(crate) fn reconcile(&self, activated: &[(u64, Sha256)], read: u64, findings: &mut Findings) {
+        for (index, hash) in activated {
+            let size = index + 1;
+            match self.hashes.get(&size) {
+                Some(got) if got == hash => {}
+                Some(got) => findings.add(HASH, Place::Path(policy_path(size)), hash.to_hex(), got.to_hex()),
+                None => findings.add(MISSING, Place::Path(policy_path(size)), hash.to_hex(), "nothing"),
+            }
+        }
+        let unknown = self.hashes.keys().filter(|size| !activated.iter().any(|(i, _)| i + 1 == **size));
+        for size in unknown {
+            // Beyond the entries that could be read nobody can say whether it was activated.
+            let rule = if *size <= read { HASH } else { Rule { severity: Severity::Incomplete, ..HASH } };
+            findings.add(rule, Place::Path(policy_path(*size)), "an entry policy.activated just below this size", "none");
+        }
+    }
+}
+
+fn size_in(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".txt")?;
+    let canonical = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    if canonical { digits.parse().ok() } else { None }
+}

@@ -1,0 +1,103 @@
+//! The verdict for people. Adds nothing to it and hides nothing of it.
+
+use crate::finding::Finding;
+use crate::verdict::{TaskSummary, Verdict};
+use comfy_table::{ContentArrangement, Table, presets};
+use std::fmt::Write as _;
+
+/// Findings printed; the JSON form lists all.
+const SHOWN: usize = 100;
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
+}
+
+/// The verdict as text.
+pub fn render(v: &Verdict) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| writeln!(out, "{text}").unwrap_or(());
+    line(v.sentence().to_owned());
+    line(String::new());
+    line(subject(v));
+    line(checks(v));
+    v.tasks.iter().for_each(|t| line(task(t)));
+    if !v.findings.is_empty() {
+        line(findings(v));
+    }
+    for e in &v.equivocations {
+        line(format!("PROOF OF A FORK at size {}. Both notes are signed by the log.\n{}\n{}", e.size, e.ours, e.theirs));
+    }
+    line("Not verified:".to_owned());
+    v.not_verified.iter().for_each(|n| line(format!("  - {n}")));
+    out
+}
+
+fn subject(v: &Verdict) -> String {
+    let text = |o: &Option<String>| o.clone().unwrap_or_else(|| "unknown".to_owned());
+    let pinned = if v.trust_pinned { "compared with the hash given" } else { "COMPARE with the one you were told" };
+    let mut t = table(&["what", "value"]);
+    t.add_row(["federation", &text(&v.federation)]);
+    t.add_row(["trust document", &format!("{} ({pinned})", text(&v.trust_fingerprint))]);
+    t.add_row(["entries", &format!("{} read, {} under the newest checkpoint", v.entries, v.tree_size)]);
+    t.add_row(["root", &text(&v.root)]);
+    t.add_row(["notes retained", &v.notes.to_string()]);
+    let q = &v.quorum;
+    let met = if q.met { "quorum met" } else { "QUORUM NOT MET" };
+    t.add_row(["witnesses", &format!("{} of {}: {} ({met})", q.cosigners.len(), q.witnesses, q.cosigners.join(", "))]);
+    let members: Vec<&str> = v.members.iter().map(|m| m.name.as_str()).collect();
+    t.add_row(["members", &members.join(", ")]);
+    t.to_string()
+}
+
+fn checks(v: &Verdict) -> String {
+    let mut t = table(&["check", "clause", "result"]);
+    for c in &v.checks {
+        let result = match (c.run, c.passed) {
+            (false, _) => "not reached".to_owned(),
+            (true, true) => "holds".to_owned(),
+            (true, false) => format!("FAILS ({})", c.findings),
+        };
+        t.add_row([c.name, c.clause, &result]);
+    }
+    t.to_string()
+}
+
+fn task(task: &TaskSummary) -> String {
+    let mut t = table(&["round", "state", "group", "cohort", "signatures", "openings", "key sum", "residual", "epsilon"]);
+    for r in &task.rounds {
+        let epsilon: Vec<String> = r.epsilon.iter().map(|e| format!("{} {}", e.institution, e.epsilon)).collect();
+        if r.groups.is_empty() {
+            t.add_row([&r.round.to_string(), r.state]);
+        }
+        for g in &r.groups {
+            t.add_row([
+                r.round.to_string(),
+                r.state.to_owned(),
+                g.group.to_string(),
+                g.cohort.to_string(),
+                g.signatures.to_string(),
+                g.openings.to_string(),
+                if g.key_sum_confirmed { "recomputed".to_owned() } else { "-".to_owned() },
+                g.residual_ratio.clone().unwrap_or_else(|| "-".to_owned()),
+                epsilon.join("\n"),
+            ]);
+        }
+    }
+    let promise = match (&task.delta, &task.epsilon_cap) {
+        (Some(delta), Some(cap)) => format!("epsilon at most {cap} at delta {delta}"),
+        _ => "its plan is not there".to_owned(),
+    };
+    format!("Task {}: {promise}; plan {}\n{t}", task.id, task.plan)
+}
+
+fn findings(v: &Verdict) -> String {
+    let mut t = table(&["severity", "where", "rule", "expected", "got"]);
+    let row = |f: &Finding| [f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()];
+    for f in v.findings.iter().take(SHOWN) {
+        t.add_row(row(f));
+    }
+    let total = v.findings_omitted.saturating_add(v.findings.len() as u64);
+    format!("Findings: {total}, the first {} follow\n{t}", v.findings.len().min(SHOWN))
+}

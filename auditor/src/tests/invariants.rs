@@ -1,0 +1,161 @@
+//! One log for each rule that breaks only it: found with its clause and its exit code (audit.md A51).
+
+use super::fixture::write;
+use super::story::tell;
+use super::twist::Twist;
+use crate::{Check, Options, Severity, Verdict, verify};
+
+fn verdict(twist: Twist) -> Verdict {
+    verify(write(&tell(twist).files()).path(), &Options::default()).unwrap()
+}
+
+#[track_caller]
+fn expect(twist: Twist, exit_code: u8, clause: &str) {
+    let v = verdict(twist);
+    let hit = v.findings.iter().any(|f| f.clause.contains(clause) && f.severity.exit_code() == exit_code);
+    assert!(hit && v.exit_code == exit_code, "{twist:?}: exit {}, {:#?}", v.exit_code, v.findings);
+    assert_eq!(v.verified, exit_code == 0);
+}
+
+#[test]
+fn an_honest_log_verifies_and_tells_what_happened() {
+    let v = verdict(Twist::None);
+    assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()));
+    assert!(v.verified && v.checks.iter().all(|c| c.passed && c.run));
+    assert_eq!((v.members.len(), v.tasks.len(), v.notes), (4, 1, 4));
+    assert_eq!((v.quorum.cosigners.as_slice(), v.quorum.met), (["w1".to_owned(), "w2".to_owned()].as_slice(), true));
+    let rounds = &v.tasks[0].rounds;
+    assert!(rounds.iter().all(|r| r.state == "closed" && r.groups[0].cohort == 3 && r.groups[0].key_sum_confirmed && r.epsilon.len() == 3));
+    assert_eq!(rounds.len(), 2);
+    let text = crate::table::render(&v);
+    assert!(text.contains("Everything that was checked holds.") && text.contains("Not verified:"));
+}
+
+#[test]
+fn two_signed_sets_are_named() {
+    expect(Twist::TwoSets, 3, "I4: a decryptor signed two sets");
+}
+
+#[test]
+fn a_spend_above_the_signed_cap_is_named() {
+    expect(Twist::CapExceeded, 3, "I8: epsilon is above the signed cap");
+}
+
+#[test]
+fn an_understated_epsilon_is_recomputed() {
+    expect(Twist::EpsilonUnderstated, 3, "I8: epsilon is not below its recomputation");
+}
+
+#[test]
+fn steps_that_do_not_add_up_are_named() {
+    expect(Twist::StepsRepeated, 3, "I8: steps add up");
+}
+
+#[test]
+fn a_mechanism_other_than_the_plans_is_named() {
+    expect(Twist::OtherNoise, 3, "I8: a spend states the mechanism of the plan");
+}
+
+#[test]
+fn a_falling_ledger_counter_is_named() {
+    expect(Twist::LedgerFalls, 3, "I8: ledger counter does not rise");
+}
+
+#[test]
+fn a_cohort_below_the_minimum_is_named() {
+    expect(Twist::OneMember, 3, "I3");
+}
+
+#[test]
+fn a_foreign_header_in_the_set_is_named() {
+    expect(Twist::ForeignHeader, 3, "I2");
+}
+
+#[test]
+fn an_opening_by_a_stranger_is_named() {
+    expect(Twist::StrangerOpens, 3, "I5: opening is not by a committee member");
+}
+
+#[test]
+fn an_opening_that_contradicts_itself_is_named() {
+    expect(Twist::OpeningLies, 3, "I5: check values add up");
+}
+
+#[test]
+fn a_key_sum_that_openings_do_not_give_is_named() {
+    expect(Twist::WrongKeySum, 3, "A37");
+}
+
+#[test]
+fn a_second_update_of_one_institution_is_named() {
+    expect(Twist::AcceptedTwice, 3, "I1");
+}
+
+#[test]
+fn an_update_after_the_end_is_named() {
+    expect(Twist::UpdateAfterTheEnd, 3, "I7");
+}
+
+#[test]
+fn a_manifest_with_another_roster_is_named() {
+    expect(Twist::WrongRoster, 3, "I6");
+}
+
+#[test]
+fn a_manifest_below_its_quorum_is_named() {
+    expect(Twist::FewEndorsements, 3, "I6");
+}
+
+#[test]
+fn a_certificate_below_its_quorum_is_named() {
+    expect(Twist::FewSignatures, 3, "I4");
+}
+
+#[test]
+fn a_task_that_opens_with_other_weights_is_named() {
+    expect(Twist::OtherBase, 3, "I6: a task opens with the weights of its plan");
+}
+
+#[test]
+fn a_forged_statement_is_an_integrity_failure() {
+    expect(Twist::ForgedStatement, 1, "A17");
+}
+
+#[test]
+fn a_jump_in_the_sequence_is_an_integrity_failure() {
+    expect(Twist::SequenceJumps, 1, "A16");
+}
+
+#[test]
+fn a_trust_document_other_than_entry_0_names_is_an_integrity_failure() {
+    expect(Twist::WrongTrust, 1, "A14");
+}
+
+#[test]
+fn a_manifest_whose_checkpoint_is_too_old_is_named() {
+    expect(Twist::StaleCheckpoint, 3, "I6: a manifest names a checkpoint");
+}
+
+#[test]
+fn a_join_under_another_trust_document_is_named() {
+    expect(Twist::OtherTrustShown, 3, "A14: an institution joins");
+}
+
+#[test]
+fn a_field_that_contradicts_the_certificate_is_an_integrity_failure() {
+    expect(Twist::OtherCertificateNamed, 1, "A17: entry fields agree");
+}
+
+#[test]
+fn a_task_without_a_quorum_policy_is_incomplete() {
+    expect(Twist::NoPolicy, 4, "A12");
+}
+
+#[test]
+fn unknown_types_are_reported_and_fail_only_when_strict() {
+    let dir = write(&tell(Twist::UnknownType).files());
+    let v = verify(dir.path(), &Options::default()).unwrap();
+    assert!(v.exit_code == 0 && v.findings.iter().any(|f| f.severity == Severity::Notice && f.check == Check::Entries));
+    let strict = Options { strict: true, ..Options::default() };
+    assert_eq!(verify(dir.path(), &strict).unwrap().exit_code, 4);
+}

@@ -1,0 +1,401 @@
+//! Four institutions, one task, two rounds of one group, told entry by entry, with one fault on request. The key sums are real.
+
+use super::fixture::{self, Signers};
+use super::secrets::{Sealed, key_sum, opening};
+use super::twist::Twist;
+use ed25519_dalek::SigningKey;
+use privacy::accountant::task::TaskTerms;
+use privacy::mechanism::Mechanism;
+use protocol::codec;
+use protocol::decimal::Decimal;
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Right, Stamp};
+use protocol::hash::sha256;
+use protocol::history::leaf_hash;
+use protocol::ids::{
+    Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, PublicKey, RoundId,
+    SetDigest, Sha256, SnapshotDigest, SumRoot, TaskId, TokenId, ValueDigest,
+};
+use protocol::manifest::{
+    BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult, body_root,
+    certificate_digest, committee_of, roster_root, set_digest,
+};
+use protocol::params::{CommitteeSize, PS_A};
+use protocol::plan::{Plan, PlanApproval, Unit};
+use protocol::statement::{Payload, Statement};
+use protocol::time::Time;
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, PolicyApproval, TrustDocument};
+
+const TASK: TaskId = TaskId([7; 16]);
+const GROUP: GroupId = GroupId(0);
+const CAP: &str = "4";
+/// Entries of no interest that fill the first tile.
+const FILL: u64 = 230;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+fn admin() -> SigningKey {
+    key(1)
+}
+fn server() -> SigningKey {
+    key(2)
+}
+
+fn plan() -> Plan {
+    let json = serde_json::json!({
+        "federation": "demo", "task": TASK,
+        "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
+        "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
+        "shards": [{"id": 0, "tensors": [{"name": "embedding", "shape": [64, 8]}], "step_exponent": -12}],
+        "groups": [{"id": 0, "shards": [0], "bits": 16}], "cohort_min": 2, "n_max": 10,
+        "committee": {"decryptors": 3, "corrupt": 1},
+        "privacy": {"unit": "record", "mode": "local", "clip_function": "auto-s", "clip": "1", "grid_bits": 16, "noise_multiplier": "2",
+            "sampling_rate": "0.01", "delta": "0.000001", "epsilon_cap": "6", "max_records_per_unit": 1},
+        "local": {"steps": 3, "micro_batch": 4, "learning_rate": "0.001", "warmup_steps": 1, "weight_decay": "0.01"},
+        "weighting": "uniform", "strategy": {"fed-avg": {"rate": "1"}},
+        "deadlines": {"selecting_ms": 1000, "reporting_ms": 1000, "certifying_ms": 1000, "opening_ms": 1000}
+    });
+    let plan: Plan = serde_json::from_value(json).unwrap();
+    plan.check().unwrap();
+    plan
+}
+
+/// Writes the entries.
+struct Scribe {
+    twist: Twist,
+    plan: Plan,
+    mechanism: Mechanism,
+    entries: Vec<Vec<u8>>,
+    people: Vec<SigningKey>,
+    trust: Sha256,
+    activation: Option<u64>,
+    previous_end: Sha256,
+    snapshot: SnapshotDigest,
+}
+
+impl Scribe {
+    fn push(&mut self, draft: Draft) -> u64 {
+        let seq = self.entries.len() as u64;
+        let late = self.twist == Twist::SequenceJumps && seq > FILL;
+        let stamp = Stamp {
+            seq: if late { seq + 1 } else { seq },
+            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
+            ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
+            federation: "demo".into(),
+            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+        };
+        self.entries.push(LogEntry::new(stamp, &draft).to_bytes());
+        seq
+    }
+
+    fn leaf(&self) -> Sha256 {
+        leaf_hash(self.entries.last().unwrap())
+    }
+    fn says<P: Payload>(&mut self, who: usize, value: &P, facts: Facts) {
+        let key = &self.people[who];
+        let id = ClientId::of(&public(key));
+        let statement = Statement::sign(value, key);
+        self.push(Draft::said(Actor::Institution, Some(id), statement, facts));
+    }
+    fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
+        let draft = Draft::said(Actor::Administrator, None, Statement::sign(value, &admin()), facts);
+        self.push(Draft { task, ..draft })
+    }
+    fn in_round<P: Payload>(&mut self, round: RoundId, who: usize, value: &P, facts: Facts) {
+        let key = &self.people[who];
+        let id = ClientId::of(&public(key));
+        let draft = Draft::said(Actor::Institution, Some(id), Statement::sign(value, key), facts).in_round(TASK, round).in_group(GROUP);
+        self.push(draft);
+    }
+    fn server_says(&mut self, round: RoundId, facts: Facts) {
+        self.push(Draft::server(facts).in_round(TASK, round).in_group(GROUP));
+    }
+
+    fn ids(&self) -> Vec<ClientId> {
+        self.people.iter().map(|k| ClientId::of(&public(k))).collect()
+    }
+
+    fn found(&mut self, trust: &[u8]) {
+        let trust = if self.twist == Twist::WrongTrust { b"other" } else { trust };
+        self.push(Draft::server(Facts::FederationCreated { trust: TrustDocument::hash(trust) }));
+        self.push(Draft::server(Facts::ProcessStarted { build: Sha256([8; 32]), clean: true }));
+        for _ in 0..FILL {
+            self.push(Draft::server(Facts::AuthzDenied { right: Right::StatusRead }));
+        }
+        if self.twist == Twist::UnknownType {
+            let text = String::from_utf8(self.entries.pop().unwrap()).unwrap().replacen("authz.denied", "authz.dreamt", 1);
+            self.entries.push(text.into_bytes());
+        }
+    }
+
+    fn join(&mut self, who: usize) {
+        let name = format!("clinic-{who}");
+        let token = TokenId([u8::try_from(who).unwrap(); 16]);
+        self.push(Draft::server(Facts::MemberInvited { token }));
+        let witness_vkey = Signers::new().witnesses[who.min(2)].verifier().to_string();
+        let institution_key = public(&self.people[who]);
+        let trust = if self.twist == Twist::OtherTrustShown { Sha256([1; 32]) } else { self.trust };
+        let (nonce, tls_key) = (Sha256([9; 32]), Sha256([2; 32]));
+        let request = JoinRequest { token, trust, nonce, name, institution_key, witness_vkey, tls_key };
+        let hash = Sha256(sha256(&[&codec::encode(&request)]));
+        self.says(who, &request, Facts::MemberJoinRequested { token, request: hash });
+        self.admin_says(&Membership::of(&request), Facts::MemberJoined { request: hash }, None);
+    }
+
+    fn dataset(who: usize) -> Sha256 {
+        Sha256([100 + u8::try_from(who).unwrap(); 32])
+    }
+
+    fn declare(&mut self, who: usize) {
+        let dataset = Self::dataset(who);
+        let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 12_000 };
+        self.says(who, &declaration, Facts::DatasetDeclared { dataset });
+        let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001") };
+        self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
+    }
+
+    fn prepare(&mut self, plan: &[u8]) {
+        (0..self.people.len()).for_each(|who| self.join(who));
+        if self.twist != Twist::NoPolicy {
+            let policy = Sha256(sha256(&[Signers::new().policy().text().as_bytes()]));
+            self.activation = Some(self.admin_says(&PolicyApproval { policy }, Facts::PolicyActivated { policy }, None));
+        }
+        (0..self.people.len()).for_each(|who| self.declare(who));
+        let digest = Plan::digest(plan);
+        self.admin_says(&PlanApproval { task: TASK, plan: digest }, Facts::TaskApproved { plan: digest }, Some(TASK));
+        if self.twist == Twist::OtherBase {
+            self.snapshot = SnapshotDigest([66; 32]);
+        }
+        self.push(Draft::server(Facts::TaskOpened { plan: digest, snapshot: self.snapshot }).in_task(TASK));
+        self.previous_end = self.leaf();
+        for who in 0..self.people.len() {
+            let keys = Prekeys { task: TASK, first: RoundId(1), keys: vec![Self::prekey(who).into(), Self::prekey(who).into()] };
+            let key = &self.people[who];
+            let id = ClientId::of(&public(key));
+            let facts = Facts::PrekeysPublished { first: RoundId(1), count: 2 };
+            let draft = Draft::said(Actor::Decryptor, Some(id), Statement::sign(&keys, key), facts).in_task(TASK);
+            self.push(draft);
+        }
+    }
+
+    fn prekey(who: usize) -> Vec<u8> {
+        vec![u8::try_from(who).unwrap(); PREKEY_BYTES]
+    }
+
+    /// Opens a round and publishes its manifest; the committee by index of person.
+    fn open_round(&mut self, round: RoundId, plan: PlanDigest) -> (Manifest, ManifestDigest, Vec<usize>) {
+        let covered = self.entries.len() as u64;
+        self.push(Draft::server(Facts::RoundOpened { previous_end: self.previous_end }).in_round(TASK, round));
+        let ids = self.ids();
+        let who = |id: &ClientId| ids.iter().position(|i| i == id).unwrap();
+        let size = self.plan.committee;
+        let committee: Vec<usize> = committee_of(&ids, self.previous_end, size).iter().map(who).collect();
+        let roster = if self.twist == Twist::WrongRoster { roster_root(&ids[1..]) } else { roster_root(&ids) };
+        let manifest = Manifest {
+            federation: "demo".into(),
+            task: TASK,
+            round,
+            plan,
+            snapshot: self.snapshot,
+            parameter_set: PS_A,
+            groups: Manifest::groups_of(&self.plan, &ids).unwrap(),
+            roster,
+            committee: committee.iter().map(|&w| CommitteeMember { institution: ids[w], prekey: Self::prekey(w).into() }).collect(),
+            size: CommitteeSize { decryptors: 3, corrupt: 1 },
+            reporting_until: Time(1),
+            certifying_until: Time(2),
+            opening_until: Time(3),
+            log_size: if self.twist == Twist::StaleCheckpoint { 1 } else { covered },
+            previous_end: self.previous_end,
+        };
+        let statement = Statement::sign(&manifest, &server());
+        let digest = Manifest::digest(&statement.payload);
+        self.push(Draft::said(Actor::Server, None, statement, Facts::ManifestPublished { manifest: digest }).in_round(TASK, round));
+        let endorsing = if self.twist == Twist::FewEndorsements { 2 } else { 3 };
+        for &who in &committee[..endorsing] {
+            self.in_round(round, who, &Endorsement { manifest: digest }, Facts::ManifestEndorsed { manifest: digest });
+        }
+        (manifest, digest, committee)
+    }
+
+    fn epsilon(&self, steps: u64) -> Decimal {
+        let m = &self.mechanism;
+        let terms = TaskTerms {
+            noise_multiplier: m.noise_multiplier_accounted(),
+            sampling_rate: m.sampling_rate_decimal(),
+            delta: m.delta(),
+            dimension: self.plan.dimension(),
+            epsilon_cap: self.plan.privacy.epsilon_cap,
+        };
+        if steps == 0 { decimal("0") } else { terms.epsilon(steps).unwrap() }
+    }
+
+    fn spend(&self, who: usize, round: RoundId) -> BudgetSpend {
+        let m = &self.mechanism;
+        let mut spend = BudgetSpend {
+            dataset: Self::dataset(who),
+            unit: Unit::Record,
+            noise_multiplier: m.noise_multiplier_accounted(),
+            sampling_rate: m.sampling_rate_decimal(),
+            steps: 3,
+            steps_total: 3 * round.0,
+            delta: m.delta(),
+            epsilon_before: self.epsilon(3 * (round.0 - 1)),
+            epsilon_after: self.epsilon(3 * round.0),
+            epsilon_cap: decimal(CAP),
+            ledger_counter: 10 * round.0,
+            ledger_head: Sha256([u8::try_from(round.0).unwrap(); 32]),
+            accountant: "pld-1".into(),
+        };
+        if who == 1 && round.0 == 2 {
+            if self.twist == Twist::CapExceeded {
+                spend.epsilon_after = decimal("4.5");
+            }
+            if self.twist == Twist::EpsilonUnderstated {
+                spend.epsilon_after = spend.epsilon_before;
+            }
+            if self.twist == Twist::StepsRepeated {
+                spend.steps_total = 4;
+            }
+            if self.twist == Twist::OtherNoise {
+                spend.noise_multiplier = decimal("3");
+            }
+            if self.twist == Twist::LedgerFalls {
+                spend.ledger_counter = 9;
+            }
+        }
+        spend
+    }
+
+    fn update(&mut self, round: RoundId, who: usize, manifest: ManifestDigest) -> HeaderDigest {
+        let chunk = Address([u8::try_from(who).unwrap(); 32]);
+        let core = HeaderCore {
+            manifest,
+            institution: self.ids()[who],
+            group: GROUP,
+            polynomials: 1,
+            chunks: 1,
+            body_bytes: 1000,
+            body_root: body_root(&[chunk]),
+            build: Sha256([8; 32]),
+            spend: self.spend(who, round),
+        };
+        let (body_root, body_bytes) = (core.body_root, core.body_bytes);
+        let header = Header { core, blobs: vec![chunk; 3] };
+        let digest = Header::digest(&codec::encode(&header));
+        let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
+        if self.twist == Twist::ForgedStatement && who == 1 {
+            let statement = Statement { signature: [1; 64], ..Statement::sign(&header, &self.people[who]) };
+            let draft = Draft::said(Actor::Institution, Some(self.ids()[who]), statement, facts).in_round(TASK, round).in_group(GROUP);
+            self.push(draft);
+        } else {
+            self.in_round(round, who, &header, facts);
+        }
+        digest
+    }
+
+    fn round(&mut self, round: RoundId, plan: PlanDigest) {
+        let (_, manifest, committee) = self.open_round(round, plan);
+        let members = if self.twist == Twist::OneMember { 1 } else { 3 };
+        let mut headers: Vec<HeaderDigest> = (0..members).map(|who| self.update(round, who, manifest)).collect();
+        if self.twist == Twist::AcceptedTwice {
+            self.update(round, 0, manifest);
+        }
+        if self.twist == Twist::ForeignHeader {
+            headers[0] = HeaderDigest([77; 32]);
+        }
+        headers.sort_unstable();
+        let updates: Vec<Sealed> = headers.iter().map(|h| Sealed::new(*h, u64::from(h.0[0]) + 1)).collect();
+        let certificate = self.certify(round, manifest, &updates, &committee);
+        self.open(round, manifest, certificate, &updates, &committee);
+        self.snapshot = SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32]);
+        self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
+        self.previous_end = self.leaf();
+        if self.twist == Twist::UpdateAfterTheEnd {
+            self.update(round, 3, manifest);
+        }
+    }
+
+    fn certify(&mut self, round: RoundId, manifest: ManifestDigest, updates: &[Sealed], committee: &[usize]) -> CertificateDigest {
+        let headers: Vec<HeaderDigest> = updates.iter().map(|u| u.header).collect();
+        let set = set_digest(manifest, GROUP, &headers);
+        let (count, log_size) = (u32::try_from(headers.len()).unwrap(), self.entries.len() as u64 + 1);
+        self.server_says(round, Facts::SetProposed { set, count, log_size });
+        let payload = SetPayload { manifest, group: GROUP, set, count, log_size };
+        let signing = if self.twist == Twist::FewSignatures { 2 } else { 3 };
+        for &who in &committee[..signing] {
+            self.in_round(round, who, &payload, Facts::SetSigned { set });
+        }
+        if self.twist == Twist::TwoSets {
+            let other = SetPayload { set: SetDigest([88; 32]), ..payload };
+            self.in_round(round, committee[0], &other, Facts::SetSigned { set: other.set });
+            self.in_round(round, committee[0], &payload, Facts::SetSigned { set });
+        }
+        let certificate = certificate_digest(&codec::encode(&payload));
+        self.server_says(round, Facts::SetCertified { set, certificate });
+        certificate
+    }
+
+    fn open(&mut self, round: RoundId, manifest: ManifestDigest, certificate: CertificateDigest, updates: &[Sealed], committee: &[usize]) {
+        for (place, &who) in committee.iter().enumerate() {
+            let position = Position(u8::try_from(place + 1).unwrap());
+            let stranger = (0..self.people.len()).find(|p| !committee.contains(p)).unwrap();
+            let who = if self.twist == Twist::StrangerOpens && place == 2 { stranger } else { who };
+            let lie = u64::from(self.twist == Twist::OpeningLies && place == 2);
+            let payload = opening(certificate, position, updates, lie);
+            self.in_round(round, who, &payload, Facts::OpeningPosted { certificate, position });
+        }
+        let headers: Vec<HeaderDigest> = updates.iter().map(|u| u.header).collect();
+        let stated = if self.twist == Twist::WrongKeySum { KeySumDigest([1; 32]) } else { key_sum(updates) };
+        let result = SumResult {
+            manifest,
+            group: GROUP,
+            set: set_digest(manifest, GROUP, &headers),
+            sum_root: SumRoot([2; 32]),
+            key_sum: stated,
+            values: ValueDigest([3; 32]),
+            residual_ratio: decimal("1.01"),
+        };
+        let SumResult { sum_root, key_sum, values, residual_ratio, .. } = result;
+        let certificate = if self.twist == Twist::OtherCertificateNamed { CertificateDigest([6; 32]) } else { certificate };
+        let facts = Facts::SumOpened { certificate, sum_root, key_sum, values, residual_ratio };
+        let draft = Draft::said(Actor::Server, None, Statement::sign(&result, &server()), facts).in_round(TASK, round).in_group(GROUP);
+        self.push(draft);
+    }
+}
+
+/// The log of this story.
+pub(super) fn tell(twist: Twist) -> fixture::Draft {
+    let trust = TrustDocument {
+        v: 1,
+        federation: "demo".into(),
+        log_vkey: Signers::new().log.verifier().to_string(),
+        root_ca: Sha256([4; 32]),
+        administrators: vec![public(&admin())],
+        threshold: 1,
+        server: public(&server()),
+    };
+    let (trust, plan) = (trust.to_bytes(), plan());
+    let bytes = codec::encode(&plan);
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 12_000).unwrap();
+    let people = (11..15).map(key).collect();
+    let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
+    let entries = Vec::new();
+    let mut scribe = Scribe { twist, plan, mechanism, entries, people, trust: shown, activation: None, previous_end, snapshot };
+    scribe.found(&trust);
+    scribe.prepare(&bytes);
+    let mut published = vec![1];
+    for round in 1..=2 {
+        published.push(scribe.entries.len() as u64);
+        scribe.round(RoundId(round), Plan::digest(&bytes));
+    }
+    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed: 2, abandoned: 0 }).in_task(TASK));
+    published.push(scribe.entries.len() as u64);
+    fixture::Draft { trust, plan: bytes, entries: scribe.entries, activation: scribe.activation, published }
+}

@@ -1,0 +1,205 @@
+//! The verdict over a log directory: what holds, what does not, and what was not looked at (A38). Knows no file.
+
+use crate::finding::{Check, Finding, Findings, Severity};
+use crate::others::Equivocation;
+use serde::Serialize;
+
+/// Version of the JSON form (operations.md O3); fields are only added within a version.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What one check came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckResult {
+    /// What was checked.
+    pub name: &'static str,
+    /// The clause that asks for it.
+    pub clause: &'static str,
+    /// Whether it was reached; without a trust document nothing after it is.
+    pub run: bool,
+    /// Whether it was reached and nothing failed.
+    pub passed: bool,
+    /// How much failed.
+    pub findings: u64,
+}
+
+/// Who cosigned the newest checkpoint, and what its policy asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QuorumSummary {
+    /// Names of the witnesses that cosigned.
+    pub cosigners: Vec<String>,
+    /// Witnesses of the policy.
+    pub witnesses: usize,
+    /// Tree size from which the policy holds.
+    pub policy_from: u64,
+    /// Whether the policy's quorum, and the auditor's own, are met.
+    pub met: bool,
+}
+
+/// An enrolled institution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberSummary {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The entry that admitted it.
+    pub joined: u64,
+    /// Its witness.
+    pub witness: String,
+}
+
+/// One sum of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupSummary {
+    /// Number of the group.
+    pub group: u32,
+    /// Members of the set: accepted and not dropped.
+    pub cohort: usize,
+    /// Accepted updates that were dropped.
+    pub dropped: usize,
+    /// The certified set.
+    pub set: Option<String>,
+    /// Signatures over it.
+    pub signatures: usize,
+    /// Openings posted.
+    pub openings: usize,
+    /// Residual over its prediction, as the server states it.
+    pub residual_ratio: Option<String>,
+    /// Whether the openings give the stated key sum, recomputed here.
+    pub key_sum_confirmed: bool,
+}
+
+/// What one institution stated to have spent up to a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EpsilonSummary {
+    /// Name of the institution.
+    pub institution: String,
+    /// The dataset's opaque id.
+    pub dataset: String,
+    /// Upper bound on ε after the round.
+    pub epsilon: String,
+}
+
+/// One round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoundSummary {
+    /// Its number.
+    pub round: u64,
+    /// Its state in the glossary's words.
+    pub state: &'static str,
+    /// Weights that it closed with.
+    pub snapshot: Option<String>,
+    /// Its sums.
+    pub groups: Vec<GroupSummary>,
+    /// ε by institution.
+    pub epsilon: Vec<EpsilonSummary>,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskSummary {
+    /// Its id.
+    pub id: String,
+    /// Digest of its plan.
+    pub plan: String,
+    /// Whether rounds may still begin.
+    pub open: bool,
+    /// δ of the plan's promise, if the plan is there.
+    pub delta: Option<String>,
+    /// The plan's cap on ε, if the plan is there.
+    pub epsilon_cap: Option<String>,
+    /// Its rounds.
+    pub rounds: Vec<RoundSummary>,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether everything that was checked holds.
+    pub verified: bool,
+    /// The exit code of A38.
+    pub exit_code: u8,
+    /// Name of the federation.
+    pub federation: Option<String>,
+    /// SHA-256 of the trust document.
+    pub trust_hash: Option<String>,
+    /// The same for a telephone: to be compared where no hash was pinned.
+    pub trust_fingerprint: Option<String>,
+    /// Whether it was compared with a hash given by the auditor.
+    pub trust_pinned: bool,
+    /// Entries read.
+    pub entries: u64,
+    /// Size of the newest checkpoint.
+    pub tree_size: u64,
+    /// Root recomputed from the entries.
+    pub root: Option<String>,
+    /// Retained notes signed by the log.
+    pub notes: u64,
+    /// Witnesses of the newest checkpoint.
+    pub quorum: QuorumSummary,
+    /// Enrolled institutions.
+    pub members: Vec<MemberSummary>,
+    /// Tasks.
+    pub tasks: Vec<TaskSummary>,
+    /// Each check.
+    pub checks: Vec<CheckResult>,
+    /// Everything found, notices too.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub findings_omitted: u64,
+    /// Pairs of notes that prove a fork.
+    pub equivocations: Vec<Equivocation>,
+    /// What this verdict does not speak about.
+    pub not_verified: Vec<&'static str>,
+}
+
+/// What no run of this version looks at.
+const NEVER: [&str; 5] = [
+    "that inputs were honest: a log shows what was said, not that it was true",
+    "summed bodies and opened values against the key sums: no sums and no chunks were given",
+    "snapshots against the opened sums: no snapshots were given",
+    "ledger entries behind the stated heads: they stay with the institutions",
+    "truncation signed again by the log, unless notes kept elsewhere are given with --with",
+];
+
+impl Verdict {
+    /// A verdict that rests on findings alone; the rest is filled in by whoever got further.
+    pub(crate) fn of(findings: &Findings, strict: bool, complete: bool) -> Self {
+        let worst = findings.worst().map(|w| if strict { w.max(Severity::Incomplete) } else { w });
+        let exit_code = worst.map_or(0, Severity::exit_code);
+        let check = |c: Check| {
+            let (run, failed) = (complete || c == Check::Trust, findings.count(c));
+            CheckResult { name: c.name(), clause: c.clause(), run, passed: run && failed == 0, findings: failed }
+        };
+        Self {
+            verified: exit_code == 0,
+            exit_code,
+            federation: None,
+            trust_hash: None,
+            trust_fingerprint: None,
+            trust_pinned: false,
+            entries: 0,
+            tree_size: 0,
+            root: None,
+            notes: 0,
+            quorum: QuorumSummary::default(),
+            members: Vec::new(),
+            tasks: Vec::new(),
+            checks: Check::ALL.iter().map(|c| check(*c)).collect(),
+            findings: findings.list().to_vec(),
+            findings_omitted: findings.omitted(),
+            equivocations: Vec::new(),
+            not_verified: NEVER.to_vec(),
+        }
+    }
+
+    /// One sentence for people.
+    pub fn sentence(&self) -> &'static str {
+        match self.exit_code {
+            0 => "Everything that was checked holds.",
+            1 => "INTEGRITY FAILURE: the directory contradicts what was signed. Do not believe it.",
+            3 => "INVARIANT FAILURE: the log is intact, and it records something that the rules forbid.",
+            _ => "INCOMPLETE: nothing contradicts anything, but something is missing or below its quorum.",
+        }
+    }
+}

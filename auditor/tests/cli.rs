@@ -1,0 +1,82 @@
+//! The command: exit codes of audit.md A38 and the JSON form of operations.md O3, on the same small log as the library's tests.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not covered by allow-unwrap-in-tests")]
+
+#[path = "../src/tests/fixture.rs"]
+mod fixture;
+#[path = "../src/tests/secrets.rs"]
+mod secrets;
+#[path = "../src/tests/story.rs"]
+mod story;
+#[path = "../src/tests/twist.rs"]
+mod twist;
+/// The story is told with the library's own check matrix.
+mod share {
+    pub(crate) use auditor::share::CheckMatrix;
+}
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use story::tell;
+use twist::Twist;
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_concordat-audit")).args(args).output().unwrap()
+}
+fn verify(dir: &Path, more: &[&str]) -> Output {
+    run(&[&["verify", dir.to_str().unwrap()], more].concat())
+}
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn an_honest_log_exits_0_in_words_and_in_json() {
+    let dir = fixture::write(&tell(Twist::None).files());
+    let words = verify(dir.path(), &[]);
+    assert_eq!(code(&words), 0);
+    assert!(String::from_utf8(words.stdout).unwrap().starts_with("Everything that was checked holds."));
+    let out = verify(dir.path(), &["--format", "json", "--quorum", "2"]);
+    let v = json(&out);
+    assert_eq!((code(&out), &v["schema_version"], &v["status"], &v["data"]["verified"]), (0, &1.into(), &"ok".into(), &true.into()));
+    for field in ["entries", "tree_size", "root", "notes", "quorum", "members", "tasks", "checks", "findings", "not_verified"] {
+        assert!(!v["data"][field].is_null(), "{field}");
+    }
+    assert_eq!(v["data"]["tasks"][0]["rounds"][1]["groups"][0]["key_sum_confirmed"], true);
+}
+
+#[test]
+fn each_kind_of_failure_has_its_exit_code() {
+    let invariant = fixture::write(&tell(Twist::TwoSets).files());
+    let out = verify(invariant.path(), &["--format", "json"]);
+    let v = json(&out);
+    assert_eq!((code(&out), &v["status"]), (3, &"error".into()));
+    let named = |f: &Value| f["index"].is_u64() && f["clause"].as_str().unwrap().starts_with("I4: a decryptor signed two sets");
+    assert!(v["data"]["findings"].as_array().unwrap().iter().any(named), "{v}");
+    let mut files = tell(Twist::None).files();
+    files.get_mut("tile/1/000.p/1").unwrap()[0] ^= 1;
+    let altered = fixture::write(&files);
+    assert_eq!(code(&verify(altered.path(), &[])), 1);
+    files.remove("tile/1/000.p/1");
+    assert_eq!(code(&verify(fixture::write(&files).path(), &[])), 4);
+    assert_eq!(code(&verify(altered.path(), &["--quorum", "many"])), 2);
+    assert_eq!(code(&verify(&altered.path().join("nowhere"), &[])), 2);
+    assert_eq!(json(&verify(&altered.path().join("nowhere"), &["--format", "json"]))["error"]["code"], "bad_input");
+}
+
+#[test]
+fn show_prints_the_leaf_and_its_proof() {
+    let draft = tell(Twist::None);
+    let dir = fixture::write(&draft.files());
+    let path = dir.path().to_str().unwrap();
+    let out = run(&["show", path, "0", "--proof"]);
+    let text = String::from_utf8(out.stdout.clone()).unwrap();
+    assert_eq!(code(&out), 0);
+    assert!(text.starts_with(std::str::from_utf8(&draft.entries[0]).unwrap()) && text.contains("c2sp.org/tlog-proof@v1"));
+    let shown = json(&run(&["show", path, "1", "--format", "json"]));
+    assert_eq!((&shown["status"], &shown["data"]["entry"]["seq"]), (&"ok".into(), &1.into()));
+    assert_eq!(code(&run(&["show", path, "99999"])), 2);
+}

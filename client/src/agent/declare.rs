@@ -1,0 +1,90 @@
+//! What an institution declares of its own accord (audit.md A19): its dataset, its cap, its prekeys. Each once, then again only if new.
+
+use super::Agent;
+use super::session::{Trouble, fatal};
+use crate::link::Link;
+use crate::wire::WireError;
+use minicbor::bytes::ByteVec;
+use protocol::ids::{RoundId, TaskId};
+use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
+use protocol::messages::{Request, Response};
+use protocol::statement::Statement;
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
+use std::sync::PoisonError;
+
+/// Prekeys are published again when fewer rounds than this are covered.
+const LOW: u64 = 2;
+/// Rounds that may be abandoned beside those of the plan before new prekeys are needed.
+const SPARE: u64 = 2;
+
+impl Agent {
+    /// Declares what the log does not have yet.
+    pub(super) async fn declare(&mut self, link: &Link) -> Result<(), Trouble> {
+        if !self.mirror.history().members().contains_key(&self.me) {
+            // Our own `member.joined` will be in the log that we are shown later.
+            return Ok(());
+        }
+        for statement in self.due_declarations() {
+            self.tell(link, statement).await?;
+        }
+        let open: Vec<TaskId> = self.mirror.history().tasks().iter().filter(|(_, t)| t.is_open()).map(|(id, _)| *id).collect();
+        for task in open {
+            if let Some(prekeys) = self.due_prekeys(task)? {
+                self.tell(link, self.keys.sign(&prekeys)).await?;
+            }
+            self.learn_task(task).await?;
+        }
+        Ok(())
+    }
+
+    /// Dataset first: a cap without its dataset is refused.
+    fn due_declarations(&self) -> Vec<Statement> {
+        let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Vec::new() };
+        let known = self.mirror.history().datasets().get(&(self.me, data.dataset()));
+        let mut due = Vec::new();
+        if known.is_none() {
+            let declaration = DatasetDeclaration { dataset: data.dataset(), unit: data.unit(), declared_units: data.declared_units() };
+            due.push(self.keys.sign(&declaration));
+        }
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let terms = ledger.ledger().terms();
+        let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
+        if known.and_then(|d| d.cap) != Some(cap) {
+            due.push(self.keys.sign(&cap));
+        }
+        due
+    }
+
+    /// Prekeys for the rounds to come, stored before they are published (C44).
+    fn due_prekeys(&self, task: TaskId) -> Result<Option<Prekeys>, Trouble> {
+        let Some(known) = self.mirror.history().task(task) else { return Ok(None) };
+        let Some(plan) = known.plan() else { return Ok(None) };
+        let next = known.last_round().map_or(Some(RoundId::FIRST), RoundId::next);
+        let Some(next) = next else { return Ok(None) };
+        let covered = |r: &u64| known.prekeys(self.me, RoundId(*r)).is_some();
+        let first = (next.0..next.0.saturating_add(LOW)).find(|r| !covered(r));
+        let Some(first) = first else { return Ok(None) };
+        let wanted = plan.rounds.saturating_add(1).saturating_sub(first).saturating_add(SPARE);
+        let rounds = first..first.saturating_add(wanted.min(MAX_PREKEY_ROUNDS));
+        let keys = rounds.map(|r| self.vault.prekey(task, RoundId(r)).map(ByteVec::from)).collect::<Result<Vec<_>, _>>();
+        Ok(Some(Prekeys { task, first: RoundId(first), keys: keys.map_err(fatal)? }))
+    }
+
+    /// Sends a statement and waits until its entry is in our mirror.
+    async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
+        let kind = statement.kind;
+        match link.wire().ask(&Request::Declare { statement }).await? {
+            Response::Receipt { index, entry } => {
+                self.ensure(link, index.0.saturating_add(1)).await?;
+                self.check_receipt(index, &entry)
+            }
+            Response::Rejected { reason } => {
+                tracing::warn!(?kind, code = reason.name(), "a declaration was refused");
+                Ok(())
+            }
+            Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
+                Err(WireError::Unexpected.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a task is for this institution: its plan against policy, records and budget, judged once, before the first round.
+
+use super::session::{Trouble, fatal};
+use super::{Agent, chain};
+use crate::data::DataSource;
+use crate::ledger::LedgerError;
+use crate::prepare::{PrepareError, SharedLedger, TaskWork};
+use crate::site_policy::SitePolicy;
+use crate::spool::Spool;
+use privacy::mechanism::Mechanism;
+use protocol::history::RoundState;
+use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
+use protocol::plan::Plan;
+use protocol::reject::Rejection;
+use std::sync::{Arc, PoisonError};
+
+impl Agent {
+    /// Judges a task once: policy, records, mechanism, schedule. The answer holds until the process ends.
+    pub(super) async fn learn_task(&mut self, task: TaskId) -> Result<(), Trouble> {
+        if matches!(self.tasks.get(&task), Some(Ok(_))) {
+            return Ok(());
+        }
+        self.status.task = Some(task.to_hex());
+        let known = self.mirror.history().task(task).filter(|t| t.is_open()).and_then(|t| Some((t.plan_digest(), t.plan()?.clone())));
+        let Some((digest, plan)) = known else {
+            self.tasks.insert(task, Err(Rejection::Unknown));
+            return Ok(());
+        };
+        let (Some(policy), Some(data), Some(ledger)) = (&self.policy, &self.data, &self.ledger) else {
+            self.tasks.insert(task, Err(Rejection::Policy));
+            return Ok(());
+        };
+        let declared = self.mirror.history().datasets().get(&(self.me, data.dataset())).map(|d| d.declaration.declared_units);
+        let Some(units) = declared else {
+            self.tasks.insert(task, Err(Rejection::BudgetExhausted));
+            return Ok(());
+        };
+        let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
+        let judged = tokio::task::spawn_blocking(move || judge(&policy, &data, &ledger, digest, plan, units));
+        let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
+        if let Err(reason) = &judged {
+            tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
+        }
+        self.tasks.insert(task, judged);
+        Ok(())
+    }
+
+    /// Whether this institution takes part in the round that begins.
+    pub(super) fn willing(&self, task: TaskId, round: RoundId, plan: PlanDigest, snapshot: SnapshotDigest) -> Result<(), Rejection> {
+        if !self.mirror.violations().is_empty() {
+            return Err(Rejection::Policy);
+        }
+        let work = self.tasks.get(&task).ok_or(Rejection::Unknown)?.as_ref().map_err(|reason| *reason)?;
+        let known = self.mirror.history().task(task).ok_or(Rejection::Unknown)?;
+        if work.digest != plan || known.snapshot() != Some(snapshot) {
+            return Err(Rejection::WrongManifest);
+        }
+        self.payable(task, round)
+    }
+
+    /// Whether the ledger is the one that the log last saw, and this round was not paid and lost before (D65, D66).
+    fn payable(&self, task: TaskId, round: RoundId) -> Result<(), Rejection> {
+        let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Err(Rejection::Policy) };
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let spends = self.mirror.history().datasets().get(&(self.me, data.dataset())).map(|d| d.spends.as_slice()).unwrap_or_default();
+        if spends.iter().any(|s| !ledger.ledger().holds(s.spend.ledger_counter, s.spend.ledger_head)) {
+            tracing::error!("the log holds a spend that this ledger does not: the ledger was rolled back or copied");
+            return Err(Rejection::Policy);
+        }
+        if ledger.ledger().reservation(task, round).is_none() {
+            return Ok(());
+        }
+        // Paid before: only the spooled bytes may be sent, never a second draw.
+        match Spool::open(&self.home, task, round) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => Err(Rejection::Policy),
+        }
+    }
+
+    /// Whether the log says that a round can have no more duties.
+    pub(super) fn is_over(&self, task: TaskId, round: RoundId) -> bool {
+        let Some(known) = self.mirror.history().task(task) else { return false };
+        let ended = known.rounds().get(&round).is_some_and(|r| match r.state {
+            RoundState::Closed(_) | RoundState::Abandoned => true,
+            RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => false,
+        });
+        // A snapshot means that the task was open once.
+        ended || (known.snapshot().is_some() && !known.is_open())
+    }
+
+    /// The task is over: what was held for it in the ledger is free again.
+    pub(super) fn forget_task(&mut self, task: TaskId) -> Result<(), Trouble> {
+        self.tasks.remove(&task);
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        match ledger.lock().unwrap_or_else(PoisonError::into_inner).end_task(task) {
+            Ok(()) | Err(LedgerError::Close(_)) => Ok(()),
+            Err(e) => Err(fatal(e)),
+        }
+    }
+}
+
+/// What keeps an institution out of a task, or the work ready to be done. Blocking: the accountant takes its time.
+///
+/// # Errors
+/// [`LedgerError`] where the ledger's file failed.
+fn judge(
+    policy: &SitePolicy,
+    data: &DataSource,
+    ledger: &SharedLedger,
+    digest: PlanDigest,
+    plan: Plan,
+    declared_units: u64,
+) -> Result<Result<Arc<TaskWork>, Rejection>, LedgerError> {
+    if let Err(forbidden) = policy.allows(digest, &plan) {
+        tracing::warn!(%forbidden, "the site policy forbids the plan");
+        return Ok(Err(Rejection::Policy));
+    }
+    let mechanism = match Mechanism::new(&plan.privacy, plan.dimension(), declared_units) {
+        Ok(mechanism) => mechanism,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the plan's mechanism cannot be executed");
+            return Ok(Err(Rejection::BadParameters));
+        }
+    };
+    let examples = match data.for_plan(&plan) {
+        Ok(examples) => examples,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the records do not fit the plan");
+            return Ok(Err(Rejection::Policy));
+        }
+    };
+    let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let registered = ledger.ledger().task(plan.task).map(|t| t.schedule.plan == digest && t.schedule.executed == *mechanism.executed());
+    let outcome = match registered {
+        Some(true) => Ok(()),
+        Some(false) => return Ok(Err(Rejection::BudgetExhausted)),
+        None => ledger.register(&plan, digest, &mechanism),
+    };
+    match outcome {
+        Ok(()) => Ok(Ok(Arc::new(TaskWork { plan, digest, data: examples, mechanism }))),
+        Err(e) if e.is_fatal() => Err(e),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the privacy ledger refuses the task's schedule");
+            Ok(Err(if error.is_exhausted() { Rejection::BudgetExhausted } else { Rejection::Policy }))
+        }
+    }
+}

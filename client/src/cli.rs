@@ -1,0 +1,266 @@
+//! Commands of `concordat-client` (operations.md O1 to O5): parses, calls, prints one answer, and gives the exit code. Knows no protocol.
+
+mod answer;
+mod budget;
+
+use crate::agent::{self, AgentError};
+use crate::config::{Config, ConfigError};
+use crate::data::DataSource;
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::join::{JoinError, Waiting, join};
+use crate::mirror::MirrorError;
+use crate::observer::{Observer, Silent};
+use crate::status::Status;
+use answer::{Answer, Failure, Format};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// An institution in a Concordat federation
+#[derive(Debug, Parser)]
+#[command(name = "concordat-client", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Directory of this institution: keys, mirror, ledger, settings
+    #[arg(long, global = true, default_value = "concordat-client", value_name = "DIR")]
+    dir: PathBuf,
+    /// Settings file; client.toml in the directory unless given
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Filter of diagnostics on stderr, for example debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Join a federation with an enrolment token
+    Join {
+        /// The line that an administrator sent
+        token: String,
+        /// Seconds to wait for the administrators
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        timeout: u64,
+    },
+    /// Take part: train, send, witness, open
+    Run,
+    /// Show where this institution stands
+    Status,
+    /// Privacy: figures, calibration, ledger
+    #[command(subcommand)]
+    Privacy(budget::PrivacyVerb),
+    /// The institution's records
+    #[command(subcommand)]
+    Data(DataVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum DataVerb {
+    /// Read the records as training would and say what is wrong
+    Check,
+}
+
+/// Runs one command and gives its exit code. Answers go to stdout, everything else to stderr.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_observed(args, Box::new(Silent))
+}
+
+/// As [`run`], for a program that carries the client inside and watches its own institution.
+pub fn run_observed(args: impl IntoIterator<Item = OsString>, observer: Box<dyn Observer>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return answer::usage(&error),
+    };
+    let format = cli.common.format;
+    match dispatch(cli, observer) {
+        Ok(answer) => answer.print(format),
+        Err(failure) => failure.print(format),
+    }
+}
+
+fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
+    let home = Home::new(&cli.common.dir);
+    match &cli.verb {
+        Verb::Join { token, timeout } => {
+            // A line that is no token is told before anything else is done.
+            protocol::trust::Token::parse(token).map_err(|e| Failure::trouble("bad_token", &e))?;
+            start_log(&cli.common, "warn");
+            join_federation(&cli.common, token, Duration::from_secs(*timeout))
+        }
+        Verb::Run => {
+            let config = settings(&cli.common)?;
+            start_log(&cli.common, &config.log);
+            let run = agent::run(&cli.common.dir, config, observer);
+            runtime()?.block_on(run).map_err(|e| run_failure(&e))?;
+            Ok(Answer::words("stopped in order"))
+        }
+        Verb::Status => show_status(&home),
+        Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| Failure::bug("no_runtime", &e))
+}
+
+/// The settings; a directory without the file has the defaults (operations.md O11).
+fn settings(common: &Common) -> Result<Config, Failure> {
+    let path = common.config.clone().unwrap_or_else(|| Home::new(&common.dir).settings());
+    match Config::load(&path) {
+        Ok(config) => Ok(config),
+        Err(ConfigError::Store(e)) if e.is_absent() && common.config.is_none() => {
+            Config::parse("").map_err(|e| Failure::trouble("bad_settings", &e))
+        }
+        Err(e) => Err(Failure::trouble("bad_settings", &e)),
+    }
+}
+
+/// Diagnostics go to stderr: for people on a terminal, else as JSON lines.
+fn start_log(common: &Common, default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(common.log.as_deref().unwrap_or(default)).unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().try_init() };
+    // A program that carries the client inside may have its own subscriber.
+    started.unwrap_or(());
+}
+
+fn join_federation(common: &Common, token: &str, patience: Duration) -> Result<Answer, Failure> {
+    let mut show = |waiting: Waiting<'_>| match waiting {
+        Waiting::Fingerprint(digits) => answer::say(&format!("trust document {digits}: compare with an administrator by another channel")),
+        Waiting::Pending(digits) => answer::say(&format!("request {digits} is recorded; waiting for the administrators")),
+    };
+    let joined = runtime()?.block_on(join(&common.dir, token, patience, &mut show));
+    let joined = joined.map_err(|e| join_failure(&e))?;
+    Ok(Answer::table([
+        ("federation", joined.identity.federation.clone()),
+        ("institution", joined.identity.institution.clone()),
+        ("client", joined.identity.client.to_hex()),
+        ("next", "edit site_policy.toml and client.toml, then concordat-client run".to_owned()),
+    ]))
+}
+
+fn join_failure(error: &JoinError) -> Failure {
+    match error {
+        JoinError::StillPending => Failure::unfinished("still_pending", error),
+        JoinError::Rejected(reason) => Failure::refused(reason.name(), error),
+        JoinError::Token(_) => Failure::trouble("bad_token", error),
+        JoinError::OtherRoot
+        | JoinError::OtherTrust
+        | JoinError::NotAdmitted
+        | JoinError::Trust(_)
+        | JoinError::Entry(_)
+        | JoinError::Tls(_) => Failure::refused("not_trusted", error),
+        JoinError::Endpoint(_) | JoinError::Lost(_) | JoinError::Frame(_) | JoinError::TimedOut | JoinError::Unexpected => {
+            Failure::unreachable("not_reachable", error)
+        }
+        JoinError::OtherEnrolment | JoinError::Keys(_) | JoinError::Store(_) => Failure::trouble("bad_directory", error),
+    }
+}
+
+fn run_failure(error: &AgentError) -> Failure {
+    if error.is_storage() {
+        return Failure::storage("storage_failed", error);
+    }
+    match error {
+        AgentError::Mirror(MirrorError::Forked { .. }) | AgentError::FalseReceipt => Failure::refused("log_contradicts", error),
+        AgentError::Store(e) if e.is_absent() => Failure::trouble("not_joined", error).hint("run concordat-client join first"),
+        AgentError::Mirror(_)
+        | AgentError::Witness(_)
+        | AgentError::Vault(_)
+        | AgentError::Ledger(_)
+        | AgentError::Store(_)
+        | AgentError::Keys(_)
+        | AgentError::Prepare(_)
+        | AgentError::Signals(_)
+        | AgentError::Entropy(_) => Failure::trouble("bad_directory", error),
+        AgentError::Data(_) => Failure::trouble("bad_data", error).hint("concordat-client data check says more"),
+        AgentError::NothingToSpend => Failure::trouble("bad_site_policy", error),
+    }
+}
+
+fn show_status(home: &Home) -> Result<Answer, Failure> {
+    let status = match Status::load(home) {
+        Ok(status) => status,
+        // Joined but never run is a state as well.
+        Err(e) if e.is_absent() => {
+            let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+            Status {
+                federation: identity.federation,
+                institution: identity.institution,
+                client: identity.client.short(),
+                server: identity.server,
+                duty: "never run".to_owned(),
+                ..Status::default()
+            }
+        }
+        Err(e) => return Err(Failure::trouble("bad_directory", &e)),
+    };
+    let none = || "-".to_owned();
+    let rows = [
+        ("federation", status.federation.clone()),
+        ("institution", format!("{} ({})", status.institution, status.client)),
+        ("server", format!("{} ({})", status.server, if status.linked { "linked" } else { "not linked" })),
+        (
+            "log",
+            format!("{} entries mirrored, {} witnessed, {} cosigned here", status.log_size, status.witnessed_size, status.cosigned_size),
+        ),
+        ("task", status.task.clone().unwrap_or_else(none)),
+        ("round", status.round.map_or_else(none, |r| r.to_string())),
+        ("duty", status.duty.clone()),
+        ("last receipt", status.last_receipt.map_or_else(none, |r| format!("entry {r}"))),
+        ("epsilon", format!("{} of {}", status.epsilon.clone().unwrap_or_else(none), status.epsilon_cap.clone().unwrap_or_else(none))),
+        ("alarms", if status.alarms.is_empty() { "none".to_owned() } else { status.alarms.join("; ") }),
+    ];
+    Ok(Answer::table(rows).with_data(&status))
+}
+
+fn check_data(config: &Config) -> Result<Answer, Failure> {
+    let Some(data) = &config.data else {
+        return Err(Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml"));
+    };
+    let report = DataSource::check(data).map_err(|e| Failure::refused("bad_data", &e))?;
+    let rows = report.rows();
+    Ok(Answer::table(rows.iter().map(|(k, v)| (k.as_str(), v.clone()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(args: &[&str]) -> ExitCode {
+        run(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_and_missing_enrolment_are_trouble() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().to_str().unwrap();
+        let trouble = format!("{:?}", ExitCode::from(2));
+        assert_eq!(format!("{:?}", code(&["c", "frobnicate"])), trouble);
+        assert_eq!(format!("{:?}", code(&["c", "--dir", dir, "status"])), trouble);
+        assert_eq!(format!("{:?}", code(&["c", "--dir", dir, "join", "no-token"])), trouble);
+        assert_eq!(format!("{:?}", code(&["c", "--dir", dir, "data", "check"])), trouble);
+        assert_eq!(format!("{:?}", code(&["c", "--help"])), format!("{:?}", ExitCode::SUCCESS));
+    }
+}

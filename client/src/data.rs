@@ -1,0 +1,195 @@
+//! The institution's records on their way into training: read once, declared by a hash, prepared per plan. Knows no connection.
+//! No text, label, path or count of a record stands in any error here (audit.md A22).
+
+use crate::clock::OsEntropy;
+use crate::config::DataConfig;
+use crate::files::{self, Item, StoreError};
+use crate::home::Home;
+use corpus::clean::CleanLimits;
+use corpus::dataset::UnitCap;
+use corpus::labels::LabelSetError;
+use corpus::read::{ReadError, ReadOptions, load_jsonl};
+use corpus::tokenize::{Tokenizer, TokenizerError};
+use corpus::{LabelSet, Record};
+use privacy::noise::{EntropyError, EntropySource as _};
+use protocol::hash::sha256;
+use protocol::ids::Sha256;
+use protocol::plan::{Plan, TokenizerKind, Unit};
+use protocol::trust::two_digits;
+use std::collections::{BTreeMap, BTreeSet};
+use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
+
+/// Why there is nothing to train on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The file of records. Names lines and fields, never values.
+    #[error("the records could not be read")]
+    Read(#[from] ReadError),
+    /// The nonce.
+    #[error("the dataset's nonce could not be read or written")]
+    Store(#[from] StoreError),
+    /// No randomness for the nonce.
+    #[error("the source of entropy failed")]
+    Entropy(#[from] EntropyError),
+    /// Fewer than two labels, or too many.
+    #[error("the labels are not a label set")]
+    Labels(#[from] LabelSetError),
+    /// The plan's numbers are no tokenizer.
+    #[error("the plan's tokenizer cannot be made")]
+    Tokenizer(#[from] TokenizerError),
+    /// The plan protects another unit than the records have.
+    #[error("the plan's unit of privacy is not that of the records")]
+    OtherUnit,
+    /// Fewer than two of the plan's classes occur.
+    #[error("the records have fewer than two of the plan's classes")]
+    OtherClasses,
+    /// Cleaning left nothing.
+    #[error("no record is left after cleaning")]
+    Nothing,
+}
+
+/// The records of one dataset lineage. No `Debug`.
+pub(crate) struct DataSource {
+    records: Vec<Record>,
+    dataset: Sha256,
+    unit: Unit,
+    declared_units: u64,
+    cap_seed: u64,
+}
+
+impl DataSource {
+    /// Reads the records and names them by nonce and hash.
+    pub(crate) fn load(home: &Home, config: &DataConfig) -> Result<Self, DataError> {
+        let records = load_jsonl(&config.path, &read_options(config))?.records;
+        let nonce = nonce(home)?;
+        let unit = unit_of(config);
+        let declared_units = two_digits(count_units(&records)?);
+        let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
+        let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed })
+    }
+
+    /// Opaque id of the lineage.
+    pub(crate) fn dataset(&self) -> Sha256 {
+        self.dataset
+    }
+    /// Whose data one unit is.
+    pub(crate) fn unit(&self) -> Unit {
+        self.unit
+    }
+    /// Units, two digits, rounded down (privacy.md D4).
+    pub(crate) fn declared_units(&self) -> u64 {
+        self.declared_units
+    }
+
+    /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.
+    pub(crate) fn for_plan(&self, plan: &Plan) -> Result<Dataset, DataError> {
+        if plan.privacy.unit != self.unit {
+            return Err(DataError::OtherUnit);
+        }
+        let labels = LabelSet::new(&plan.model.classes)?;
+        let tokenizer = match plan.tokenizer {
+            TokenizerKind::HashedCharacters => Tokenizer::new(plan.model.vocab, plan.model.max_tokens)?,
+        };
+        let (records, cleaned) = corpus::prepare(self.records.clone(), &labels, &CleanLimits::default());
+        let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
+        let cap = UnitCap { max_records, seed: self.cap_seed };
+        let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &tokenizer, &cap);
+        if cleaned.then(capped).kept == 0 {
+            return Err(DataError::Nothing);
+        }
+        if examples.class_counts().iter().filter(|c| **c > 0).count() < 2 {
+            return Err(DataError::OtherClasses);
+        }
+        Ok(by_unit(&examples))
+    }
+}
+
+/// What `data check` shows to the institution's own people. Exact counts: for their terminal, not for the wire.
+pub(crate) struct DataReport {
+    units: u64,
+    declared_units: u64,
+    unit: Unit,
+    read: corpus::Report,
+    labels: BTreeMap<String, u64>,
+}
+
+impl DataReport {
+    /// Names and values for a table.
+    pub(crate) fn rows(&self) -> Vec<(String, String)> {
+        let unit = match self.unit {
+            Unit::Record => "record",
+            Unit::User => "user",
+        };
+        let mut rows = vec![
+            ("unit".to_owned(), unit.to_owned()),
+            ("units".to_owned(), self.units.to_string()),
+            ("declared".to_owned(), self.declared_units.to_string()),
+            ("lines".to_owned(), self.read.to_string()),
+        ];
+        rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
+        rows
+    }
+}
+
+impl DataSource {
+    /// Reads the records as training would; writes nothing.
+    pub(crate) fn check(config: &DataConfig) -> Result<DataReport, DataError> {
+        let loaded = load_jsonl(&config.path, &read_options(config))?;
+        let mut labels = BTreeMap::new();
+        for record in &loaded.records {
+            *labels.entry(record.label.clone()).or_insert(0) += 1;
+        }
+        let units = count_units(&loaded.records)?;
+        Ok(DataReport { units, declared_units: two_digits(units), unit: unit_of(config), read: loaded.report, labels })
+    }
+}
+
+/// The person where the records name one, else the record.
+fn unit_of(config: &DataConfig) -> Unit {
+    if config.user_field.is_some() { Unit::User } else { Unit::Record }
+}
+
+fn read_options(config: &DataConfig) -> ReadOptions {
+    ReadOptions {
+        text_field: config.text_field.clone(),
+        label_field: config.label_field.clone(),
+        user_field: config.user_field.clone(),
+        bad_lines: config.bad_lines,
+        ..ReadOptions::default()
+    }
+}
+
+fn by_unit(examples: &corpus::Dataset) -> Dataset {
+    let record = |at: usize| TrainRecord { tokens: examples.examples[at].tokens.clone(), class: examples.examples[at].class };
+    let units = examples.by_unit().into_iter().map(|u| UnitExamples { records: u.into_iter().map(record).collect() });
+    Dataset { units: units.collect() }
+}
+
+/// Persons, or records where there are none, after cleaning and de-duplication. Labels are only counted apart, not chosen.
+fn count_units(records: &[Record]) -> Result<u64, DataError> {
+    let names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
+    let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
+    let (kept, _) = corpus::prepare(records.to_vec(), &labels, &CleanLimits::default());
+    let users: BTreeSet<&str> = kept.iter().filter_map(|r| r.user.as_deref()).collect();
+    let alone = kept.iter().filter(|r| r.user.is_none()).count();
+    let units = u64::try_from(users.len() + alone).unwrap_or(u64::MAX);
+    if units == 0 { Err(DataError::Nothing) } else { Ok(units) }
+}
+
+/// Sixteen bytes that stay here: without them a dataset's id says nothing about its name.
+fn nonce(home: &Home) -> Result<[u8; 16], DataError> {
+    let damaged = || StoreError::Damaged(Item::Nonce);
+    if !home.dataset_nonce().exists() {
+        let mut fresh = [0u8; 16];
+        OsEntropy.fill(&mut fresh)?;
+        files::replace_secret(&home.dataset_nonce(), &fresh, Item::Nonce)?;
+    }
+    let bytes = files::read_secret(&home.dataset_nonce(), 16, Item::Nonce)?;
+    Ok(bytes.as_slice().try_into().map_err(|_| damaged())?)
+}
+
+#[cfg(test)]
+#[path = "data_tests.rs"]
+mod tests;

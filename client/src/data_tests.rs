@@ -1,0 +1,62 @@
+use super::*;
+use crate::testing::plan;
+use corpus::BadLines;
+
+fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
+    let path = dir.join("records.jsonl");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    DataConfig {
+        path,
+        name: "sms".into(),
+        text_field: "text".into(),
+        label_field: "label".into(),
+        user_field: None,
+        bad_lines: BadLines::Fatal,
+    }
+}
+
+const LINES: [&str; 4] = [
+    r#"{"text":"see you at eight","label":"ham"}"#,
+    r#"{"text":"you have won","label":"spam"}"#,
+    r#"{"text":"you have won","label":"spam"}"#,
+    r#"{"text":"lunch?","label":"other"}"#,
+];
+
+#[test]
+fn records_become_units_of_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let source = DataSource::load(&home, &config(dir.path(), &LINES)).ok().unwrap();
+    assert_eq!((source.declared_units(), source.unit()), (3, Unit::Record));
+    let data = source.for_plan(&plan()).ok().unwrap();
+    // The duplicate and the label that the plan does not have are left out.
+    assert_eq!(data.units.len(), 2);
+    data.check(&plan().model).unwrap();
+}
+
+#[test]
+fn the_id_of_a_dataset_is_stable_here_and_says_nothing_elsewhere() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let id = |dir: &tempfile::TempDir| DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap().dataset();
+    assert_eq!(id(&here), id(&here));
+    assert_ne!(id(&here), id(&there));
+}
+
+#[test]
+fn what_is_wrong_is_named_without_its_contents() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let mut missing = config(dir.path(), &LINES);
+    missing.path = dir.path().join("none");
+    assert!(matches!(DataSource::load(&home, &missing).err().unwrap(), DataError::Read(ReadError::Open { .. })));
+    let bad = config(dir.path(), &[LINES[0], r#"{"text":"CANARY","label":"#]);
+    let error = DataSource::load(&home, &bad).err().unwrap();
+    let text = format!("{} {error:?}", crate::agent::chain(&error));
+    assert!(matches!(error, DataError::Read(ReadError::BadLine { line: 2, .. })), "{text}");
+    assert!(!text.contains("CANARY"));
+    let one_class = DataSource::load(&home, &config(dir.path(), &[LINES[0], LINES[3]])).ok().unwrap();
+    assert!(matches!(one_class.for_plan(&plan()), Err(DataError::OtherClasses)));
+    let mut by_user = plan();
+    by_user.privacy.unit = Unit::User;
+    assert!(matches!(one_class.for_plan(&by_user), Err(DataError::OtherUnit)));
+}

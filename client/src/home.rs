@@ -1,0 +1,102 @@
+//! Where things lie in the client's directory (transport-storage.md S2). Knows no content.
+
+use protocol::ids::{GroupId, HeaderDigest, RoundId, Sha256, TaskId};
+use std::path::{Path, PathBuf};
+
+/// The client's directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+    /// Held by the one process that may use the directory.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.0.join("client.toml")
+    }
+    pub(crate) fn site_policy(&self) -> PathBuf {
+        self.0.join("site_policy.toml")
+    }
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.0.join("identity.json")
+    }
+    pub(crate) fn status(&self) -> PathBuf {
+        self.0.join("status.json")
+    }
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
+        self.0.join("keys").join(name)
+    }
+    pub(crate) fn certificate(&self, name: &str) -> PathBuf {
+        self.0.join("tls").join(name)
+    }
+    pub(crate) fn join_request(&self) -> PathBuf {
+        self.0.join("join").join("request.cbor")
+    }
+    /// The copy of the log, laid out as audit.md A2 says; an auditor can be handed this directory.
+    pub(crate) fn mirror(&self) -> PathBuf {
+        self.0.join("mirror")
+    }
+    /// The last log-signed note that the mirror was brought to; it may still lack cosignatures.
+    pub(crate) fn mirror_note(&self) -> PathBuf {
+        self.0.join("witness").join("mirrored.note")
+    }
+    pub(crate) fn witness_state(&self) -> PathBuf {
+        self.0.join("witness").join("state")
+    }
+    /// Notes that contradict the mirror, kept for ever (A28).
+    pub(crate) fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
+    pub(crate) fn dataset_nonce(&self) -> PathBuf {
+        self.0.join("ledger").join("nonce")
+    }
+    pub(crate) fn ledger(&self, dataset: &Sha256) -> PathBuf {
+        self.0.join("ledger").join(format!("{dataset}.ledger"))
+    }
+    pub(crate) fn ledger_dir(&self) -> PathBuf {
+        self.0.join("ledger")
+    }
+    pub(crate) fn ledger_lock(&self) -> PathBuf {
+        self.0.join("ledger").join("lock")
+    }
+    pub(crate) fn spools(&self) -> PathBuf {
+        self.0.join("spool")
+    }
+    pub(crate) fn spool(&self, task: TaskId, round: RoundId) -> PathBuf {
+        self.spools().join(round_name(task, round))
+    }
+    pub(crate) fn optimiser(&self, task: TaskId) -> PathBuf {
+        self.0.join("optimiser").join(format!("{task}.json"))
+    }
+    pub(crate) fn prekeys(&self) -> PathBuf {
+        self.0.join("decryptor").join("prekeys")
+    }
+    pub(crate) fn prekey(&self, task: TaskId, round: RoundId) -> PathBuf {
+        self.prekeys().join(round_name(task, round))
+    }
+    pub(crate) fn duties(&self) -> PathBuf {
+        self.0.join("decryptor").join("rounds")
+    }
+    pub(crate) fn duty(&self, task: TaskId, round: RoundId) -> PathBuf {
+        self.duties().join(round_name(task, round))
+    }
+    pub(crate) fn share(&self, task: TaskId, round: RoundId, group: GroupId, header: HeaderDigest) -> PathBuf {
+        self.duty(task, round).join("shares").join(format!("{group}-{header}"))
+    }
+}
+
+/// The one spelling of (task, round) in names.
+pub(crate) fn round_name(task: TaskId, round: RoundId) -> String {
+    format!("{task}-{:020}", round.0)
+}
+
+/// Reads [`round_name`] back.
+pub(crate) fn parse_round_name(name: &str) -> Option<(TaskId, RoundId)> {
+    let (task, round) = name.split_once('-')?;
+    let parsed = (task.parse().ok()?, RoundId(round.parse().ok()?));
+    (round_name(parsed.0, parsed.1) == name).then_some(parsed)
+}

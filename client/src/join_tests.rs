@@ -1,0 +1,65 @@
+use super::*;
+use ed25519_dalek::SigningKey;
+use protocol::entry::{Actor, Draft, Origin, Stamp};
+use protocol::ids::{ClientId, PublicKey, TokenId};
+
+fn trust(administrator: &SigningKey) -> TrustDocument {
+    let public = |k: &SigningKey| PublicKey(k.verifying_key().to_bytes());
+    TrustDocument {
+        v: 1,
+        federation: "fed".into(),
+        log_vkey: "unused".into(),
+        root_ca: Sha256([1; 32]),
+        administrators: vec![public(administrator)],
+        threshold: 1,
+        server: public(&SigningKey::from_bytes(&[9; 32])),
+    }
+}
+
+fn request(key: &SigningKey) -> (JoinRequest, Statement) {
+    let request = JoinRequest {
+        token: TokenId([2; 16]),
+        trust: Sha256([3; 32]),
+        nonce: Sha256([4; 32]),
+        name: "hospital-a".into(),
+        institution_key: PublicKey(key.verifying_key().to_bytes()),
+        witness_vkey: "unused".into(),
+        tls_key: Sha256([5; 32]),
+    };
+    let statement = Statement::sign(&request, key);
+    (request, statement)
+}
+
+fn entry(membership: &Membership, hash: Sha256, signer: &SigningKey, seq: u64) -> Vec<u8> {
+    let stamp = Stamp {
+        seq,
+        id: "018f0000-0000-7000-8000-000000000000".into(),
+        ts: "2026-01-02T03:04:05.000006Z".into(),
+        federation: "fed".into(),
+        origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+    };
+    let draft = Draft::said(
+        Actor::Administrator,
+        Some(membership.institution),
+        Statement::sign(membership, signer),
+        Facts::MemberJoined { request: hash },
+    );
+    LogEntry::new(stamp, &draft).to_bytes()
+}
+
+#[test]
+fn only_an_administrators_word_for_exactly_our_request_admits() {
+    let (administrator, ours) = (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]));
+    let (trust, (asked, statement)) = (trust(&administrator), request(&ours));
+    let (membership, hash) = (Membership::of(&asked), Sha256(protocol::hash::sha256(&[&statement.payload])));
+    let good = entry(&membership, hash, &administrator, 5);
+    assert!(check_entry(&trust, &statement, &good, LeafIndex(5)).is_ok());
+    assert!(matches!(check_entry(&trust, &statement, &good, LeafIndex(6)), Err(JoinError::NotAdmitted)));
+    let by_stranger = entry(&membership, hash, &ours, 5);
+    assert!(matches!(check_entry(&trust, &statement, &by_stranger, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+    let other = Membership { institution: ClientId([0; 32]), ..membership.clone() };
+    let for_another = entry(&other, hash, &administrator, 5);
+    assert!(matches!(check_entry(&trust, &statement, &for_another, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+    let another_request = entry(&membership, Sha256([0; 32]), &administrator, 5);
+    assert!(matches!(check_entry(&trust, &statement, &another_request, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+}

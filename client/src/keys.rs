@@ -1,0 +1,165 @@
+//! The institution's secrets, each for one use (transport-storage.md T18, T19): statement key, witness key, TLS key, hedge secret.
+//! Knows no network.
+
+use crate::clock::OsEntropy;
+use crate::files::{self, Item, StoreError};
+use crate::home::Home;
+use audit::key::{KeyError, KeyType, SignerKey};
+use crypto::sampler::HedgeSecret;
+use ed25519_dalek::SigningKey;
+use privacy::noise::{EntropyError, EntropySource as _};
+use protocol::ids::{ClientId, PublicKey};
+use protocol::statement::{Payload, Statement};
+use rcgen::KeyPair;
+use zeroize::{Zeroize as _, Zeroizing};
+
+const INSTITUTION: &str = "institution.seed";
+const WITNESS: &str = "witness.key";
+const TLS: &str = "tls.pem";
+const HEDGE: &str = "hedge.secret";
+/// Longest key file: a PEM of a few hundred bytes fits many times over.
+const MAX_KEY_FILE: usize = 16 * 1024;
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// A file.
+    #[error("the keys could not be read or written")]
+    Store(#[from] StoreError),
+    /// The witness key is not one, or its name cannot stand in a note.
+    #[error("the witness key is not usable")]
+    Witness(#[source] KeyError),
+    /// The TLS key is not one.
+    #[error("the TLS key is not usable")]
+    Tls(#[source] rcgen::Error),
+    /// No randomness to make keys of.
+    #[error("the source of entropy failed")]
+    Entropy(#[from] EntropyError),
+}
+
+/// The secrets. No `Debug`, no copy; wiped when dropped.
+pub struct Keys {
+    institution: SigningKey,
+    witness: SignerKey,
+    tls: KeyPair,
+    hedge: HedgeSecret,
+}
+
+impl Keys {
+    /// Reads the keys, making those that are not there yet. Files have mode 0600.
+    ///
+    /// # Errors
+    /// [`KeysError`]; a file that others may read is refused.
+    pub(crate) fn load_or_make(home: &Home, witness_name: &str) -> Result<Self, KeysError> {
+        make_missing(home, witness_name)?;
+        Self::load(home)
+    }
+
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`KeysError`]; a file that others may read is refused.
+    pub(crate) fn load(home: &Home) -> Result<Self, KeysError> {
+        let damaged = || KeysError::Store(StoreError::Damaged(Item::Key));
+        let text = |name| -> Result<Zeroizing<String>, KeysError> {
+            let bytes = files::read_secret(&home.key(name), MAX_KEY_FILE, Item::Key)?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+            Ok(Zeroizing::new(text.trim_end().to_owned()))
+        };
+        let seed = |name| -> Result<Zeroizing<[u8; 32]>, KeysError> {
+            let bytes = files::read_secret(&home.key(name), 32, Item::Key)?;
+            let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| damaged())?;
+            Ok(Zeroizing::new(seed))
+        };
+        Ok(Self {
+            institution: SigningKey::from_bytes(&*seed(INSTITUTION)?),
+            witness: SignerKey::from_secret_text(&text(WITNESS)?).map_err(KeysError::Witness)?,
+            tls: KeyPair::from_pem(&text(TLS)?).map_err(KeysError::Tls)?,
+            hedge: HedgeSecret::new(&mut *seed(HEDGE)?),
+        })
+    }
+
+    /// The public statement key.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.institution.verifying_key().to_bytes())
+    }
+    /// The institution.
+    pub fn client(&self) -> ClientId {
+        ClientId::of(&self.public())
+    }
+    /// Signs with the institution's key.
+    pub(crate) fn sign<P: Payload>(&self, value: &P) -> Statement {
+        Statement::sign(value, &self.institution)
+    }
+    /// The witness's key.
+    pub(crate) fn witness(&self) -> &SignerKey {
+        &self.witness
+    }
+    /// The TLS key.
+    pub(crate) fn tls(&self) -> &KeyPair {
+        &self.tls
+    }
+    /// The hedge of round secrets (crypto.md C19).
+    pub(crate) fn hedge(&self) -> &HedgeSecret {
+        &self.hedge
+    }
+}
+
+fn make_missing(home: &Home, witness_name: &str) -> Result<(), KeysError> {
+    for name in [INSTITUTION, HEDGE] {
+        if !home.key(name).exists() {
+            files::replace_secret(&home.key(name), fresh_seed()?.as_slice(), Item::Key)?;
+        }
+    }
+    if !home.key(WITNESS).exists() {
+        let key = SignerKey::new(witness_name, KeyType::Cosignature, &*fresh_seed()?).map_err(KeysError::Witness)?;
+        files::replace_secret(&home.key(WITNESS), key.to_secret_text().as_bytes(), Item::Key)?;
+    }
+    if !home.key(TLS).exists() {
+        let mut pem = KeyPair::generate().map_err(KeysError::Tls)?.serialize_pem();
+        let written = files::replace_secret(&home.key(TLS), pem.as_bytes(), Item::Key);
+        pem.zeroize();
+        written?;
+    }
+    Ok(())
+}
+
+fn fresh_seed() -> Result<Zeroizing<[u8; 32]>, EntropyError> {
+    let mut seed = Zeroizing::new([0u8; 32]);
+    OsEntropy.fill(seed.as_mut())?;
+    Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn keys_come_back_and_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let first = Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap();
+        let again = Keys::load_or_make(&home, "fed/other-name").ok().unwrap();
+        assert_eq!(first.client(), again.client());
+        assert_eq!(again.witness().verifier().name(), "fed/hospital-a");
+        for name in [INSTITUTION, WITNESS, TLS, HEDGE] {
+            assert_eq!(std::fs::metadata(home.key(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap();
+        for name in [INSTITUTION, WITNESS, TLS, HEDGE] {
+            let path = home.key(name);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            assert!(matches!(Keys::load(&home), Err(KeysError::Store(StoreError::Exposed(Item::Key)))), "{name}");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        assert!(Keys::load(&home).is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+use super::*;
+use crate::testing::plan;
+use privacy::ledger::default_order;
+use protocol::ids::{ClientId, ManifestDigest, RoundId};
+use protocol::plan::Unit;
+
+fn terms() -> Terms {
+    let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
+    let order = default_order(cap, delta).unwrap();
+    Terms { institution: ClientId([1; 32]), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }
+}
+
+fn mechanism() -> Mechanism {
+    Mechanism::new(&plan().privacy, plan().dimension(), 1000).unwrap()
+}
+
+fn request(mechanism: &Mechanism, round: u64) -> ReserveRequest<'_> {
+    ReserveRequest {
+        task: plan().task,
+        plan: PlanDigest([3; 32]),
+        round: RoundId(round),
+        manifest: ManifestDigest([4; 32]),
+        mechanism,
+        steps: u64::from(plan().local.steps),
+    }
+}
+
+#[test]
+fn a_ledger_comes_back_at_every_byte_that_a_crash_may_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let mechanism = mechanism();
+    let path = home.ledger(&terms().dataset);
+    let lengths = {
+        let mut store = LedgerStore::open(&home, terms()).unwrap();
+        let len = || usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+        let mut lengths = vec![len()];
+        store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
+        lengths.push(len());
+        let paid = store.reserve(&request(&mechanism, 1)).unwrap();
+        lengths.push(len());
+        store.sealed(paid.ledger_counter(), Sha256([5; 32])).unwrap();
+        lengths.push(len());
+        lengths
+    };
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..=whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let store = LedgerStore::open(&home, terms()).unwrap();
+        let records = lengths.iter().filter(|l| **l <= cut).count();
+        assert_eq!(store.ledger().counter(), u64::try_from(records.max(1)).unwrap(), "cut at {cut}");
+        // Paid is paid, from the moment that the record is whole.
+        assert_eq!(store.ledger().reservation(plan().task, RoundId(1)).is_some(), records >= 3, "cut at {cut}");
+        assert_eq!(store.ledger().unsealed().len(), usize::from(records == 3), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_round_is_paid_once_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, mechanism) = (Home::new(dir.path()), mechanism());
+    let mut store = LedgerStore::open(&home, terms()).unwrap();
+    store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
+    let paid = store.reserve(&request(&mechanism, 1)).unwrap();
+    assert!(
+        matches!(store.reserve(&request(&mechanism, 1)), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
+    );
+    store.void(paid.ledger_counter()).unwrap();
+    drop(store);
+    let mut store = LedgerStore::open(&home, terms()).unwrap();
+    assert!(store.reserve(&request(&mechanism, 1)).is_err());
+    store.reserve(&request(&mechanism, 2)).ok().unwrap();
+    assert!(store.reserve(&request(&mechanism, 3)).err().unwrap().is_exhausted());
+}
+
+#[test]
+fn a_ledger_has_one_owner_and_its_own_terms() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let store = LedgerStore::open(&home, terms()).unwrap();
+    assert!(matches!(LedgerStore::open(&home, terms()), Err(LedgerError::Store(StoreError::Locked(_)))));
+    drop(store);
+    let foreign = Terms { institution: ClientId([9; 32]), ..terms() };
+    assert!(matches!(LedgerStore::open(&home, foreign), Err(LedgerError::OtherTerms)));
+}
+
+#[test]
+fn a_flipped_byte_stops_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let mut store = LedgerStore::open(&home, terms()).unwrap();
+    store.register(&plan(), PlanDigest([3; 32]), &mechanism()).unwrap();
+    drop(store);
+    let path = home.ledger(&terms().dataset);
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut bad = whole.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&path, &bad).unwrap();
+        assert!(LedgerStore::open(&home, terms()).is_err(), "byte {at}");
+    }
+}

@@ -1,0 +1,31 @@
+//! An institution: trains on records that never leave it, pays for noise before drawing it, seals, sends, witnesses the log, and opens
+//! certified sums as a decryptor. An edge: it alone here knows sockets, files, clocks and entropy. Knows nothing of the server's rooms.
+
+pub mod agent;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod data;
+pub mod endpoint;
+pub mod files;
+pub mod frames;
+mod home;
+pub mod identity;
+pub mod join;
+pub mod keys;
+pub mod ledger;
+pub mod link;
+pub mod mirror;
+pub mod observer;
+pub mod prepare;
+pub mod site_policy;
+mod spool;
+pub mod status;
+mod sync;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+mod upload;
+pub mod vault;
+mod wire;
+pub mod witness;

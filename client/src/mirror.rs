@@ -1,0 +1,359 @@
+//! This institution's own copy of the log, and what it says (audit.md section 5). Every entry in it stands under a note that the log
+//! signed; the history that machines judge by is folded from it and from nothing else. Knows no connection.
+
+mod disk;
+
+use crate::files::{self, Item, StoreError};
+use crate::home::Home;
+use audit::checkpoint::Checkpoint;
+use audit::key::VerifierKey;
+use audit::merkle::{ConsistencyProof, prove_consistency};
+use audit::note::{MAX_NOTE_BYTES, Note};
+use audit::policy::Policy;
+use audit::reader::TileHashes;
+use audit::tree::TreeHead;
+use audit::writer::LogWriter;
+use disk::{Disk, log_key};
+use protocol::history::{Clause, History, Violation};
+use protocol::ids::{LeafIndex, PlanDigest, Sha256};
+use protocol::plan::Plan;
+use protocol::trust::{BadTrust, TrustDocument};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Most violations that are kept: one is enough to take no further part.
+const MAX_VIOLATIONS: usize = 64;
+
+/// Why the mirror does not follow.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// A file.
+    #[error("the mirror could not be read or written")]
+    Store(#[from] StoreError),
+    /// The trust document.
+    #[error("the trust document cannot be read")]
+    Trust(#[from] BadTrust),
+    /// The right edge cannot be rebuilt, or is not what the last note says.
+    #[error("the mirror's tiles do not give the root of its note")]
+    Edge,
+    /// Not a note of this log that the log signed. The server's fault.
+    #[error("the note is not a checkpoint that this log signed")]
+    BadNote,
+    /// The server shows less than it spoke of.
+    #[error("the log has {got} entries, the server spoke of {spoken}")]
+    Behind {
+        /// Size of the note.
+        got: u64,
+        /// Size that was announced.
+        spoken: u64,
+    },
+    /// The log signed two histories. The notes are kept as evidence; participation ends (A28).
+    #[error("the log contradicts its own past at size {size}: the notes are kept as evidence and nothing more is done for this server")]
+    Forked {
+        /// Size of the note that contradicts.
+        size: u64,
+    },
+    /// A policy or plan whose bytes are not what its entry names, or that does not parse.
+    #[error("a policy or plan is not what its entry names")]
+    BadArtefact,
+    /// An entry that is longer than any log may hold.
+    #[error("an entry is too long")]
+    TooLong,
+}
+
+/// A checkpoint that the log signed; cosignatures not yet looked at.
+#[derive(Clone)]
+pub(crate) struct LogNote {
+    note: Note,
+    checkpoint: Checkpoint,
+}
+
+impl LogNote {
+    pub(crate) fn head(&self) -> TreeHead {
+        self.checkpoint.head
+    }
+    pub(crate) fn note(&self) -> &Note {
+        &self.note
+    }
+}
+
+/// Bytes that an entry names and that are needed to judge later entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A witness policy, in force from this size on.
+    Policy { hash: Sha256, from_size: u64 },
+    /// A task's plan.
+    Plan(PlanDigest),
+}
+
+/// The mirror.
+pub(crate) struct Mirror {
+    home: Home,
+    disk: Disk,
+    log: VerifierKey,
+    writer: LogWriter,
+    history: History,
+    /// Stored and not yet folded.
+    unfolded: VecDeque<Vec<u8>>,
+    /// Policies in order of the size that they hold from.
+    policies: Vec<(u64, Policy)>,
+    /// Artefacts that the server did not have when asked.
+    missing: BTreeSet<Sha256>,
+    published: u64,
+    violations: Vec<Violation>,
+}
+
+impl Mirror {
+    /// Opens the mirror and folds everything in it again.
+    pub(crate) fn open(home: &Home) -> Result<Self, MirrorError> {
+        let root = home.mirror();
+        let trust = files::read(&root.join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument)?;
+        let trust = TrustDocument::parse(&trust)?;
+        if !files::names(&home.evidence(), Item::Note)?.is_empty() {
+            return Err(MirrorError::Forked { size: 0 });
+        }
+        let mut mirror = Self {
+            home: home.clone(),
+            disk: Disk::new(&root),
+            log: log_key(&trust.log_vkey)?,
+            writer: LogWriter::new(),
+            history: History::new(trust),
+            unfolded: VecDeque::new(),
+            policies: Vec::new(),
+            missing: BTreeSet::new(),
+            published: 0,
+            violations: Vec::new(),
+        };
+        mirror.resume()?;
+        Ok(mirror)
+    }
+
+    fn resume(&mut self) -> Result<(), MirrorError> {
+        let Some(bytes) = files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)? else { return Ok(()) };
+        let head = self.read_note(&bytes)?.head();
+        self.writer = LogWriter::resume(head.size, &self.disk).map_err(|_| MirrorError::Edge)?;
+        if self.writer.head() != head {
+            return Err(MirrorError::Edge);
+        }
+        let mut at = 0;
+        while at < head.size {
+            let bundle = self.disk.bundle(at, head.size)?;
+            at = at.saturating_add(u64::try_from(bundle.len()).unwrap_or(u64::MAX));
+            self.unfolded.extend(bundle);
+            self.fold()?;
+        }
+        if let Some(note) = self.disk.published()? {
+            self.observe(&note)?;
+        }
+        Ok(())
+    }
+
+    /// What the log says so far.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+    /// Entries mirrored.
+    pub(crate) fn size(&self) -> u64 {
+        self.writer.size()
+    }
+    /// Entries under a note that meets the policy of its size.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+    /// The log's key.
+    pub(crate) fn log_key(&self) -> &VerifierKey {
+        &self.log
+    }
+    /// Rules that entries broke. After the first one this institution takes no part in rounds, but still witnesses (A26).
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Reads a note and checks the log's signature.
+    pub(crate) fn read_note(&self, bytes: &[u8]) -> Result<LogNote, MirrorError> {
+        let note = Note::parse(bytes).map_err(|_| MirrorError::BadNote)?;
+        let checkpoint: Checkpoint = note.text().parse().map_err(|_| MirrorError::BadNote)?;
+        let signed = note.verify([&self.log]).is_ok_and(|v| !v.is_empty());
+        if signed && checkpoint.origin == self.log.name() { Ok(LogNote { note, checkpoint }) } else { Err(MirrorError::BadNote) }
+    }
+
+    /// How many entries are missing before the note's tree is ours.
+    ///
+    /// # Errors
+    /// [`MirrorError::Forked`] if the note is of a tree that we know to be another.
+    pub(crate) fn missing_until(&self, note: &LogNote) -> Result<std::ops::Range<u64>, MirrorError> {
+        let head = note.head();
+        if head.size <= self.size() && self.disk.root_at(head.size, self.size())? != head.root {
+            return Err(self.fork(note)?);
+        }
+        Ok(self.size()..head.size.max(self.size()))
+    }
+
+    /// Takes the missing entries in: root first, then tiles durably, then the note durably. They are folded by [`Self::fold`].
+    ///
+    /// # Errors
+    /// [`MirrorError::Forked`] if the entries do not lead to the note's root. Nothing is stored then but the evidence.
+    pub(crate) fn append(&mut self, note: &LogNote, entries: Vec<Vec<u8>>) -> Result<(), MirrorError> {
+        let mut writer = self.writer.clone();
+        let tiles = writer.append(&entries).map_err(|_| MirrorError::TooLong)?;
+        if writer.head() != note.head() {
+            return Err(self.fork(note)?);
+        }
+        self.disk.store_tiles(&tiles)?;
+        files::replace(&self.home.mirror_note(), &note.note.encode(), Item::Note)?;
+        self.writer = writer;
+        self.unfolded.extend(entries);
+        Ok(())
+    }
+
+    /// Keeps both notes for ever.
+    fn fork(&self, note: &LogNote) -> Result<MirrorError, MirrorError> {
+        let size = note.head().size;
+        if let Some(ours) = files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)? {
+            files::replace(&self.home.evidence().join(format!("{:020}-ours.note", self.size())), &ours, Item::Note)?;
+        }
+        files::replace(&self.home.evidence().join(format!("{size:020}-theirs.note")), &note.note.encode(), Item::Note)?;
+        Ok(MirrorError::Forked { size })
+    }
+
+    /// Folds stored entries until all are folded or something is wanted first.
+    pub(crate) fn fold(&mut self) -> Result<Option<Wanted>, MirrorError> {
+        loop {
+            if let Some(wanted) = self.wanted()? {
+                return Ok(Some(wanted));
+            }
+            let Some(entry) = self.unfolded.pop_front() else { return Ok(None) };
+            for violation in self.history.apply(&entry) {
+                self.note_violation(violation);
+            }
+        }
+    }
+
+    fn note_violation(&mut self, violation: Violation) {
+        tracing::error!(index = violation.index.0, clause = violation.clause.text(), "an entry of the log breaks a rule");
+        if violation.clause != Clause::UnknownEntry && self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(violation);
+        }
+    }
+
+    /// What an entry names and is not here, after looking on our own disk.
+    fn wanted(&mut self) -> Result<Option<Wanted>, MirrorError> {
+        if let Some((hash, index)) = self.history.policy() {
+            let from_size = index.0.saturating_add(1);
+            if self.policies.last().is_none_or(|(size, _)| *size < from_size) && !self.missing.contains(&hash) {
+                let Some(text) = self.disk.policy(from_size)? else { return Ok(Some(Wanted::Policy { hash, from_size })) };
+                self.learn_policy(hash, from_size, &text)?;
+            }
+        }
+        let unknown = |m: &Self| {
+            let mut digests = m.history.tasks().values().filter(|t| t.plan().is_none()).map(protocol::history::TaskHistory::plan_digest);
+            digests.find(|d| !m.missing.contains(&Sha256(d.0)))
+        };
+        while let Some(digest) = unknown(self) {
+            let Some(bytes) = self.disk.artefact(Sha256(digest.0), Plan::MAX_BYTES)? else { return Ok(Some(Wanted::Plan(digest))) };
+            self.learn_plan(digest, &bytes)?;
+        }
+        Ok(None)
+    }
+
+    fn learn_policy(&mut self, hash: Sha256, from_size: u64, text: &[u8]) -> Result<(), MirrorError> {
+        let policy = std::str::from_utf8(text).ok().and_then(|t| Policy::parse(t).ok()).filter(|p| p.log() == &self.log);
+        let known = protocol::hash::sha256(&[text]) == hash.0;
+        self.policies.push((from_size, policy.filter(|_| known).ok_or(MirrorError::BadArtefact)?));
+        Ok(())
+    }
+
+    fn learn_plan(&mut self, digest: PlanDigest, bytes: &[u8]) -> Result<(), MirrorError> {
+        if Plan::digest(bytes) != digest {
+            return Err(MirrorError::BadArtefact);
+        }
+        // A plan that cannot be run is an administrators' mistake; its task is then unknown here and every round of it declined.
+        match protocol::codec::decode::<Plan>(bytes, Plan::MAX_BYTES).ok().filter(|p| p.check().is_ok()) {
+            Some(plan) => self.history.learn_plan(bytes, &plan),
+            None => {
+                self.missing.insert(Sha256(digest.0));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what [`Self::fold`] wanted; `None` if the server does not have it.
+    pub(crate) fn supply(&mut self, wanted: Wanted, bytes: Option<&[u8]>) -> Result<(), MirrorError> {
+        let hash = match wanted {
+            Wanted::Policy { hash, .. } => hash,
+            Wanted::Plan(digest) => Sha256(digest.0),
+        };
+        let Some(bytes) = bytes else {
+            self.missing.insert(hash);
+            return Ok(());
+        };
+        if protocol::hash::sha256(&[bytes]) != hash.0 {
+            return Err(MirrorError::BadArtefact);
+        }
+        match wanted {
+            Wanted::Policy { from_size, .. } => self.disk.store_policy(from_size, bytes)?,
+            Wanted::Plan(_) => self.disk.store_artefact(hash, bytes)?,
+        }
+        Ok(())
+    }
+
+    /// What was missing is asked for again, on the next connection.
+    pub(crate) fn ask_again(&mut self) {
+        self.missing.clear();
+    }
+
+    /// Looks at a note's cosignatures. One that meets the policy of its size is kept for ever. Answers the size that it covers.
+    ///
+    /// # Errors
+    /// [`MirrorError`] if it is no note of the log; [`MirrorError::Forked`] if it contradicts the mirror.
+    pub(crate) fn observe(&mut self, bytes: &[u8]) -> Result<Option<u64>, MirrorError> {
+        let read = self.read_note(bytes)?;
+        let size = read.head().size;
+        if size > self.size() || !self.missing_until(&read)?.is_empty() {
+            return Ok(None);
+        }
+        let Some((from, policy)) = self.policies.iter().rev().find(|(from, _)| *from <= size) else { return Ok(None) };
+        // A policy in force that the server does not show is no reason to go by the one before it.
+        if self.history.policy().is_some_and(|(_, index)| index.0 < size && index.0.saturating_add(1) > *from) {
+            return Ok(None);
+        }
+        let opened = policy.open_note(read.note).map_err(|_| MirrorError::BadNote)?;
+        if !opened.has_quorum() {
+            return Ok(None);
+        }
+        if size > self.published {
+            self.disk.store_note(size, bytes)?;
+            self.published = size;
+        }
+        Ok(Some(size))
+    }
+
+    /// The exact bytes of an entry.
+    pub(crate) fn entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, MirrorError> {
+        if index.0 >= self.size() {
+            return Ok(None);
+        }
+        let bundle = self.disk.bundle(index.0, self.size())?;
+        let at = usize::try_from(index.0 % u64::from(audit::tile::WIDTH)).unwrap_or(usize::MAX);
+        Ok(bundle.into_iter().nth(at))
+    }
+
+    /// The root of our first `size` entries.
+    pub(crate) fn root_at(&self, size: u64) -> Result<audit::hash::Hash, MirrorError> {
+        Ok(self.disk.root_at(size, self.size())?)
+    }
+
+    /// Proof from our own tiles that one of our trees is a prefix of another.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, MirrorError> {
+        prove_consistency(&TileHashes::new(&self.disk, self.size()), old, new).map_err(|_| MirrorError::Edge)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn store_root(&self) -> std::path::PathBuf {
+        self.home.mirror()
+    }
+}
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

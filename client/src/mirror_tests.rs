@@ -1,0 +1,132 @@
+use super::*;
+use crate::keys::Keys;
+use crate::testing::TestLog;
+use crate::witness::Witness;
+
+struct Case {
+    _dir: tempfile::TempDir,
+    home: Home,
+    log: TestLog,
+    mirror: Mirror,
+}
+
+fn case() -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, log) = (Home::new(dir.path()), TestLog::new());
+    log.trust(&home);
+    let mirror = Mirror::open(&home).unwrap();
+    Case { _dir: dir, home, log, mirror }
+}
+
+/// Does what `sync` does, out of a log at hand.
+fn follow(mirror: &mut Mirror, log: &TestLog) -> Result<(), MirrorError> {
+    let note = mirror.read_note(&log.note())?;
+    let range = mirror.missing_until(&note)?;
+    let at = |n: u64| usize::try_from(n).unwrap();
+    if !range.is_empty() {
+        mirror.append(&note, log.entries[at(range.start)..at(range.end)].to_vec())?;
+    }
+    assert_eq!(mirror.fold()?, None);
+    Ok(())
+}
+
+#[test]
+fn a_mirror_comes_back_with_the_same_history() {
+    let mut c = case();
+    for size in [1, 255, 256, 300, 700] {
+        c.log.grow(size - c.mirror.size(), 1);
+        follow(&mut c.mirror, &c.log).unwrap();
+    }
+    let again = Mirror::open(&c.home).unwrap();
+    assert_eq!((again.size(), again.history().size()), (700, 700));
+    assert!(again.violations().is_empty());
+    for index in [0u64, 255, 256, 699] {
+        assert_eq!(again.entry(LeafIndex(index)).unwrap().as_ref(), c.log.entries.get(usize::try_from(index).unwrap()));
+    }
+    assert_eq!(again.entry(LeafIndex(700)).unwrap(), None);
+}
+
+#[test]
+fn a_forked_note_is_refused_and_kept_for_ever() {
+    let mut c = case();
+    c.log.grow(10, 1);
+    follow(&mut c.mirror, &c.log).unwrap();
+    // The same key signs another history of the same length, and a longer one.
+    for size in [10, 12, 5] {
+        let mut other = TestLog::new();
+        other.grow(size, 2);
+        assert!(matches!(follow(&mut c.mirror, &other), Err(MirrorError::Forked { size: s }) if s == size), "{size}");
+        assert!(matches!(Mirror::open(&c.home), Err(MirrorError::Forked { .. })));
+    }
+    assert_eq!(c.mirror.size(), 10);
+    assert_eq!(files::names(&c.home.evidence(), Item::Note).unwrap().len(), 4);
+}
+
+#[test]
+fn an_older_note_of_the_same_history_is_no_fork() {
+    let mut c = case();
+    c.log.grow(5, 1);
+    let older = c.log.note();
+    c.log.grow(7, 1);
+    follow(&mut c.mirror, &c.log).unwrap();
+    let older = c.mirror.read_note(&older).unwrap();
+    assert!(c.mirror.missing_until(&older).unwrap().is_empty());
+}
+
+#[test]
+fn notes_of_another_key_or_with_a_changed_byte_are_refused() {
+    let mut c = case();
+    c.log.grow(3, 1);
+    let note = c.log.note();
+    for at in 0..note.len() {
+        let mut bad = note.clone();
+        bad[at] ^= 1;
+        assert!(c.mirror.read_note(&bad).is_err(), "byte {at}");
+    }
+    assert!(c.mirror.read_note(&note).is_ok());
+    follow(&mut c.mirror, &c.log).unwrap();
+}
+
+#[test]
+fn tiles_without_their_note_are_written_again_and_a_lost_tile_is_seen() {
+    let mut c = case();
+    c.log.grow(300, 1);
+    follow(&mut c.mirror, &c.log).unwrap();
+    let kept = files::read(&c.home.mirror_note(), MAX_NOTE_BYTES, Item::Note).unwrap();
+    c.log.grow(300, 1);
+    follow(&mut c.mirror, &c.log).unwrap();
+    // A crash between tiles and note: the note of before, the tiles of after.
+    files::replace(&c.home.mirror_note(), &kept, Item::Note).unwrap();
+    let mut again = Mirror::open(&c.home).unwrap();
+    assert_eq!(again.size(), 300);
+    follow(&mut again, &c.log).unwrap();
+    assert_eq!(again.size(), 600);
+    std::fs::remove_file(c.mirror.store_root().join("tile/0/002.p/88")).unwrap();
+    assert!(matches!(Mirror::open(&c.home), Err(MirrorError::Edge)));
+}
+
+#[test]
+fn a_witness_signs_only_what_is_mirrored_and_never_goes_back() {
+    let mut c = case();
+    let keys = Keys::load_or_make(&c.home, "fed/hospital-a").ok().unwrap();
+    let mut witness = Witness::open(&c.home, &c.mirror).unwrap();
+    c.log.grow(5, 1);
+    let five = c.mirror.read_note(&c.log.note()).unwrap();
+    assert!(witness.cosign(&c.mirror, &keys, &five, 100).is_err());
+    follow(&mut c.mirror, &c.log).unwrap();
+    let (size, line) = witness.cosign(&c.mirror, &keys, &five, 100).unwrap();
+    assert_eq!(size, 5);
+    let lines = audit::note::parse_lines(&line).unwrap();
+    assert_eq!(keys.witness().verifier().verify(five.note().text(), lines[0].blob()), Ok(Some(100)));
+    c.log.grow(4, 1);
+    follow(&mut c.mirror, &c.log).unwrap();
+    let nine = c.mirror.read_note(&c.log.note()).unwrap();
+    // Another process with the state on disk goes on where this one was; its time does not fall.
+    drop(witness);
+    let mut witness = Witness::open(&c.home, &c.mirror).unwrap();
+    assert_eq!(witness.cosigned().0, 5);
+    let (_, line) = witness.cosign(&c.mirror, &keys, &nine, 50).unwrap();
+    let lines = audit::note::parse_lines(&line).unwrap();
+    assert_eq!(keys.witness().verifier().verify(nine.note().text(), lines[0].blob()), Ok(Some(100)));
+    assert_eq!(witness.cosign(&c.mirror, &keys, &five, 200).unwrap(), (9, String::new()));
+}

@@ -1,0 +1,224 @@
+//! From an accepted manifest to a whole spool (house.md section 4, crypto.md C39): pay, train, bound, seal, store. Blocking, on a thread
+//! of its own. Knows no connection.
+
+use crate::clock::OsEntropy;
+use crate::files::{self, Item, StoreError};
+use crate::home::Home;
+use crate::keys::Keys;
+use crate::ledger::{LedgerError, LedgerStore};
+use crate::observer::{Phase, Shared};
+use crate::spool::{SpoolIndex, SpoolWriter};
+use crypto::seal::{SealContext, SealError, seal};
+use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
+use privacy::ledger::{Paid, ReserveRequest};
+use privacy::mechanism::Mechanism;
+use privacy::noise::{EntropyError, Quantiser as Rounding, StepContext, Stream};
+use protocol::ids::{ClientId, GroupId, PlanDigest, Sha256, ShardId};
+use protocol::manifest::{BudgetSpend, GroupSpec};
+use protocol::participant::Accepted;
+use protocol::plan::Plan;
+use protocol::reject::Rejection;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use train::batch::Dataset;
+use train::model::Weights;
+use train::optim::OptimiserState;
+use train::round::{Round, TrainError, local_round};
+use train::snapshot::SnapshotError;
+use train::workers::Workers;
+
+/// Longest optimiser state: text of two floats per coordinate of the largest model.
+const MAX_OPTIMISER: usize = 8 << 30;
+
+/// The ledger as the agent and the training thread share it.
+pub(crate) type SharedLedger = Arc<Mutex<LedgerStore>>;
+
+/// What a plan and the records become, once per task.
+pub(crate) struct TaskWork {
+    pub(crate) plan: Plan,
+    pub(crate) digest: PlanDigest,
+    pub(crate) data: Dataset,
+    pub(crate) mechanism: Mechanism,
+}
+
+/// Everything that one preparation needs.
+pub(crate) struct Preparation {
+    pub(crate) home: Home,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) me: ClientId,
+    pub(crate) build: Sha256,
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) work: Arc<TaskWork>,
+    pub(crate) ledger: SharedLedger,
+    pub(crate) observer: Shared,
+    pub(crate) accepted: Box<Accepted>,
+    /// Bytes of the snapshot, already checked against their digest.
+    pub(crate) snapshot: Vec<u8>,
+}
+
+/// Why there is no spool. What was paid stays paid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// A file.
+    #[error("a file could not be read or written")]
+    Store(#[from] StoreError),
+    /// The ledger.
+    #[error("the ledger does not pay")]
+    Ledger(#[from] LedgerError),
+    /// The snapshot is not of the plan's model.
+    #[error("the snapshot does not fit the plan")]
+    Snapshot(#[from] SnapshotError),
+    /// No threads.
+    #[error("no threads for training")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Training.
+    #[error("training gave no delta")]
+    Train(#[from] TrainError),
+    /// The plan's quantiser.
+    #[error("the plan's quantiser cannot be made")]
+    Quantiser(#[from] QuantiserError),
+    /// The delta.
+    #[error("the delta cannot be bounded")]
+    Bound(#[from] BoundError),
+    /// No randomness.
+    #[error("the source of entropy failed")]
+    Entropy(#[from] EntropyError),
+    /// Sealing.
+    #[error("the update cannot be sealed")]
+    Seal(#[from] SealError<StoreError>),
+    /// The thread ended without an answer: a bug of ours.
+    #[error("the preparing thread ended without an answer")]
+    Vanished,
+}
+
+impl PrepareError {
+    /// What the federation hears.
+    pub(crate) fn rejection(&self) -> Rejection {
+        match self {
+            Self::Ledger(e) if e.is_exhausted() => Rejection::BudgetExhausted,
+            Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) => Rejection::BadParameters,
+            Self::Store(_) | Self::Ledger(_) | Self::Threads(_) | Self::Train(_) | Self::Bound(_) | Self::Entropy(_) | Self::Vanished => {
+                Rejection::Policy
+            }
+        }
+    }
+
+    /// Whether the process must end: a disk that failed once is not asked again (S4).
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Seal(SealError::Sink(_)) => true,
+            Self::Ledger(e) => e.is_fatal(),
+            Self::Seal(_)
+            | Self::Snapshot(_)
+            | Self::Threads(_)
+            | Self::Train(_)
+            | Self::Quantiser(_)
+            | Self::Bound(_)
+            | Self::Entropy(_) => false,
+            Self::Vanished => true,
+        }
+    }
+}
+
+impl Preparation {
+    /// Pays, trains, seals and spools. Everything that can fail without paying is done before paying.
+    pub(crate) fn run(self) -> Result<(), PrepareError> {
+        let manifest = self.accepted.manifest();
+        let start = train::snapshot::from_bytes(&self.work.plan.model, &self.snapshot)?;
+        let workers = Workers::start(self.threads)?;
+        let quantiser = Quantiser::of_plan(&self.work.plan)?;
+        let mut optimiser = self.optimiser(start.flat().len())?;
+        let paid = self.pay()?;
+        let (counter, spend) = (paid.ledger_counter(), paid.spend());
+        tracing::info!(round = manifest.round.0, steps = paid.steps(), "paid; training begins");
+        self.observer.tell(|o| o.epsilon(manifest.round, &spend.epsilon_after));
+        let spooled = self.train(&start, &workers, &mut optimiser, paid).and_then(|delta| self.seal(delta, &quantiser, counter, &spend));
+        match spooled {
+            Ok(update) => {
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed(counter, update)?;
+                self.store_optimiser(&optimiser)
+            }
+            // A disk that failed is not asked again; the next start voids what it finds unsealed.
+            Err(e) if e.is_fatal() => Err(e),
+            Err(e) => {
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).void(counter)?;
+                crate::spool::clear(&self.home, manifest.task, manifest.round)?;
+                Err(e)
+            }
+        }
+    }
+
+    /// A payment exists only when its entry is durable (D60).
+    fn pay(&self) -> Result<Paid, PrepareError> {
+        let manifest = self.accepted.manifest();
+        let request = ReserveRequest {
+            task: manifest.task,
+            plan: self.work.digest,
+            round: manifest.round,
+            manifest: self.accepted.digest(),
+            mechanism: &self.work.mechanism,
+            steps: u64::from(self.work.plan.local.steps),
+        };
+        Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
+    }
+
+    fn train(&self, start: &Weights, workers: &Workers, optimiser: &mut OptimiserState, paid: Paid) -> Result<Delta, PrepareError> {
+        let (plan, round_id) = (&self.work.plan, self.accepted.manifest().round);
+        let global_step = round_id.0.saturating_sub(1).saturating_mul(u64::from(plan.local.steps));
+        let round = Round { plan, start, data: &self.work.data, mechanism: &self.work.mechanism, global_step };
+        let clock = Instant::now();
+        // What is known about a step beyond its number is computed from records without noise and stays out of every log (A22).
+        let mut report = |p: train::round::Progress| tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
+        let delta = local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report)?;
+        self.observer.tell(|o| o.phase(round_id, Phase::Train, clock.elapsed().as_secs_f64()));
+        Ok(delta)
+    }
+
+    /// Bounds, seals and spools; answers what the ledger names the update by. Integers are wiped when this returns.
+    fn seal(&self, delta: Delta, quantiser: &Quantiser, counter: u64, spend: &BudgetSpend) -> Result<Sha256, PrepareError> {
+        let (manifest, clock) = (self.accepted.manifest(), Instant::now());
+        let context = StepContext { manifest: self.accepted.digest(), ledger_counter: counter, step: spend.steps };
+        let mut rounding = Stream::<Rounding>::open(&mut OsEntropy, &context)?;
+        let private = delta.bound(quantiser, &mut rounding)?.privatize_local();
+        let mut writer = SpoolWriter::begin(&self.home, manifest.task, manifest.round)?;
+        let mut groups = Vec::new();
+        for id in self.accepted.groups_of(self.me) {
+            self.show_integers(&private, id);
+            let context =
+                SealContext { manifest, digest: self.accepted.digest(), group: id, institution: self.me, build: self.build, spend };
+            let update = seal(&context, &private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
+            let header = self.keys.sign(&update.header);
+            groups.push(writer.add(id, update, header)?);
+        }
+        drop(private);
+        let spool = writer.complete(SpoolIndex { manifest: self.accepted.digest(), reservation: counter, groups })?;
+        self.observer.tell(|o| o.phase(manifest.round, Phase::Seal, clock.elapsed().as_secs_f64()));
+        Ok(spool.index().digest())
+    }
+
+    fn show_integers(&self, private: &PrivateDelta, id: GroupId) {
+        let Some(group) = self.accepted.manifest().group(id) else { return };
+        let shards = shards_of(private, group);
+        self.observer.tell(|o| o.integers(self.accepted.manifest().round, id, &shards));
+    }
+
+    fn optimiser(&self, dimension: usize) -> Result<OptimiserState, PrepareError> {
+        let path = self.home.optimiser(self.work.plan.task);
+        let Some(bytes) = files::read_if_there(&path, MAX_OPTIMISER, Item::Optimiser)? else {
+            return Ok(OptimiserState::adam_w(dimension));
+        };
+        Ok(serde_json::from_slice(&bytes).map_err(|_| StoreError::Damaged(Item::Optimiser))?)
+    }
+
+    /// The state is computed from noised gradients only; losing it costs accuracy, not privacy.
+    fn store_optimiser(&self, state: &OptimiserState) -> Result<(), PrepareError> {
+        let bytes = serde_json::to_vec(state).map_err(|_| StoreError::Damaged(Item::Optimiser))?;
+        Ok(files::replace_secret(&self.home.optimiser(self.work.plan.task), &bytes, Item::Optimiser)?)
+    }
+}
+
+fn shards_of<'a>(private: &'a PrivateDelta, group: &GroupSpec) -> Vec<(ShardId, &'a [i32])> {
+    private.shards().filter(|(id, _)| group.shards.iter().any(|s| s.id == *id)).collect()
+}

@@ -1,0 +1,236 @@
+//! What this institution allows, out of every plan's reach (transport-storage.md T15). It can only be stricter than a plan.
+//! Missing or unreadable means: decline everything.
+
+use crate::files::{self, Item, StoreError};
+use protocol::decimal::Decimal;
+use protocol::ids::PlanDigest;
+use protocol::plan::{Plan, Unit};
+use serde::Deserialize;
+use std::path::Path;
+
+const MAX_FILE: usize = 256 * 1024;
+
+/// What `join` writes for the institution's people to edit: strict enough that most plans are declined until they have looked.
+pub(crate) const STRICT: &str = "\
+# What this institution allows. It can only be stricter than a federation's plan; without this file everything is declined.
+# Most epsilon that may ever be spent from one dataset, over all tasks.
+max_eps_total = \"3\"
+# Largest delta of a promise.
+max_delta = \"0.00001\"
+# Least noise deviation over sensitivity.
+min_noise_multiplier = \"0.6\"
+# Fewest institutions in one opened sum.
+cohort_min = 3
+# Whether a plan may protect single records instead of persons.
+allow_record_unit = false
+# Plans that are allowed, by digest; leave out to allow every plan within the limits above.
+# plans = []
+";
+
+/// Why there is no policy. Everything is declined then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SitePolicyError {
+    /// The file.
+    #[error("the site policy could not be read")]
+    Store(#[from] StoreError),
+    /// Not UTF-8.
+    #[error("the site policy is not text")]
+    NotText,
+    /// Not TOML, or a key that does not exist, is missing, or has another type.
+    #[error("the site policy does not parse")]
+    Parse(#[source] Box<toml::de::Error>),
+    /// A limit that allows nothing or means nothing.
+    #[error("`{0}` is outside its range")]
+    OutOfRange(&'static str),
+}
+
+/// The limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SitePolicy {
+    /// Most ε over all tasks.
+    pub max_eps_total: Decimal,
+    /// Largest δ.
+    pub max_delta: Decimal,
+    /// Least noise multiplier.
+    pub min_noise_multiplier: Decimal,
+    /// Fewest institutions in one opened sum.
+    pub cohort_min: u16,
+    /// Whether records may be the unit.
+    pub allow_record_unit: bool,
+    /// Allowed plans; none means any within the limits.
+    pub plans: Option<Vec<PlanDigest>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPolicy {
+    max_eps_total: Decimal,
+    max_delta: Decimal,
+    min_noise_multiplier: Decimal,
+    cohort_min: u16,
+    allow_record_unit: bool,
+    plans: Option<Vec<PlanDigest>>,
+}
+
+/// A rule that a plan breaks; stays inside, the federation hears `policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Forbidden {
+    /// Not on the list.
+    #[error("the plan is not on the list of allowed plans")]
+    Plan,
+    /// ε.
+    #[error("the plan's cap on epsilon is {plan}, allowed is {allowed}")]
+    Epsilon {
+        /// The plan's.
+        plan: Decimal,
+        /// Ours.
+        allowed: Decimal,
+    },
+    /// δ.
+    #[error("the plan's delta is {plan}, allowed is {allowed}")]
+    Delta {
+        /// The plan's.
+        plan: Decimal,
+        /// Ours.
+        allowed: Decimal,
+    },
+    /// Noise.
+    #[error("the plan's noise multiplier is {plan}, asked for is {asked}")]
+    Noise {
+        /// The plan's.
+        plan: Decimal,
+        /// Ours.
+        asked: Decimal,
+    },
+    /// Cohort.
+    #[error("the plan opens sums of {plan} institutions, asked for are {asked}")]
+    Cohort {
+        /// The plan's.
+        plan: u16,
+        /// Ours.
+        asked: u16,
+    },
+    /// Unit.
+    #[error("the plan protects records, not persons")]
+    RecordUnit,
+}
+
+impl SitePolicy {
+    /// Reads the policy.
+    ///
+    /// # Errors
+    /// [`SitePolicyError`]: decline everything.
+    pub fn load(path: &Path) -> Result<Self, SitePolicyError> {
+        let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
+        Self::parse(std::str::from_utf8(&bytes).map_err(|_| SitePolicyError::NotText)?)
+    }
+
+    /// Parses a policy; every limit must be stated.
+    ///
+    /// # Errors
+    /// [`SitePolicyError`].
+    pub fn parse(text: &str) -> Result<Self, SitePolicyError> {
+        let raw: RawPolicy = toml::from_str(text).map_err(|e| SitePolicyError::Parse(Box::new(e)))?;
+        let positive = |d: Decimal| d.to_f64() > 0.0;
+        if !positive(raw.max_eps_total) {
+            return Err(SitePolicyError::OutOfRange("max_eps_total"));
+        }
+        if !positive(raw.max_delta) || raw.max_delta.to_f64() >= 1.0 {
+            return Err(SitePolicyError::OutOfRange("max_delta"));
+        }
+        if !positive(raw.min_noise_multiplier) {
+            return Err(SitePolicyError::OutOfRange("min_noise_multiplier"));
+        }
+        if raw.cohort_min < 2 {
+            return Err(SitePolicyError::OutOfRange("cohort_min"));
+        }
+        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, plans } = raw;
+        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, plans })
+    }
+
+    /// Whether a plan keeps all limits.
+    ///
+    /// # Errors
+    /// [`Forbidden`], the first limit broken.
+    pub fn allows(&self, digest: PlanDigest, plan: &Plan) -> Result<(), Forbidden> {
+        let p = &plan.privacy;
+        if self.plans.as_ref().is_some_and(|allowed| !allowed.contains(&digest)) {
+            return Err(Forbidden::Plan);
+        }
+        if p.epsilon_cap.to_f64() > self.max_eps_total.to_f64() {
+            return Err(Forbidden::Epsilon { plan: p.epsilon_cap, allowed: self.max_eps_total });
+        }
+        if p.delta.to_f64() > self.max_delta.to_f64() {
+            return Err(Forbidden::Delta { plan: p.delta, allowed: self.max_delta });
+        }
+        if p.noise_multiplier.to_f64() < self.min_noise_multiplier.to_f64() {
+            return Err(Forbidden::Noise { plan: p.noise_multiplier, asked: self.min_noise_multiplier });
+        }
+        if plan.cohort_min < self.cohort_min {
+            return Err(Forbidden::Cohort { plan: plan.cohort_min, asked: self.cohort_min });
+        }
+        if p.unit == Unit::Record && !self.allow_record_unit {
+            return Err(Forbidden::RecordUnit);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strict_policy_parses_and_every_limit_must_be_stated() {
+        let whole = SitePolicy::parse(STRICT).unwrap();
+        assert!(!whole.allow_record_unit && whole.plans.is_none());
+        for key in ["max_eps_total", "max_delta", "min_noise_multiplier", "cohort_min", "allow_record_unit"] {
+            let without: String = STRICT.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
+            assert!(SitePolicy::parse(&without).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn limits_that_mean_nothing_and_unknown_keys_are_refused() {
+        for (from, to) in [
+            ("\"3\"", "\"0\""),
+            ("\"3\"", "3"),
+            ("\"3\"", "\"-1\""),
+            ("\"0.00001\"", "\"1\""),
+            ("cohort_min = 3", "cohort_min = 1"),
+            ("max_delta", "max_delt"),
+        ] {
+            assert!(SitePolicy::parse(&STRICT.replacen(from, to, 1)).is_err(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn no_file_means_no_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(SitePolicy::load(&dir.path().join("none")), Err(SitePolicyError::Store(_))));
+    }
+
+    #[test]
+    fn a_plan_is_held_to_every_limit() {
+        let (plan, digest) = (crate::testing::plan(), PlanDigest([1; 32]));
+        let wide =
+            "max_eps_total = \"8\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"1\"\ncohort_min = 3\nallow_record_unit = true\n";
+        assert_eq!(SitePolicy::parse(wide).unwrap().allows(digest, &plan), Ok(()));
+        let narrower = [
+            ("\"8\"", "\"7.9\""),
+            ("0.00001", "0.000009"),
+            ("multiplier = \"1\"", "multiplier = \"1.1\""),
+            ("= 3", "= 4"),
+            ("true", "false"),
+            ("allow", "plans = []\nallow"),
+        ];
+        for (from, to) in narrower {
+            let policy = SitePolicy::parse(&wide.replacen(from, to, 1)).unwrap();
+            assert!(policy.allows(digest, &plan).is_err(), "{to}");
+        }
+        let listed = SitePolicy::parse(&format!("{wide}plans = [\"{}\"]\n", digest.to_hex())).unwrap();
+        assert_eq!(listed.allows(digest, &plan), Ok(()));
+    }
+}

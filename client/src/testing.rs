@@ -1,0 +1,118 @@
+//! A small plan and a small log for the tests of this crate.
+
+use crate::files::{self, Item};
+use crate::home::Home;
+use audit::checkpoint::Checkpoint;
+use audit::key::{KeyType, SignerKey};
+use audit::writer::LogWriter;
+use ed25519_dalek::SigningKey;
+use protocol::entry::{Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
+use protocol::params::CommitteeSize;
+use protocol::plan::{
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PrivacyPlan, ShardSpec, Strategy, TensorSpec,
+    TokenizerKind, Unit, Weighting,
+};
+use protocol::trust::TrustDocument;
+
+fn decimal(text: &str) -> protocol::decimal::Decimal {
+    text.parse().unwrap()
+}
+
+/// A plan that can be registered in a ledger: 1,000 coordinates, two classes, records as units.
+pub(crate) fn plan() -> Plan {
+    Plan {
+        federation: "fed".into(),
+        task: TaskId([1; 16]),
+        model: EncoderConfig {
+            vocab: 64,
+            max_tokens: 8,
+            width: 8,
+            heads: 2,
+            layers: 1,
+            hidden: 8,
+            classes: vec!["ham".into(), "spam".into()],
+        },
+        tokenizer: TokenizerKind::HashedCharacters,
+        base: SnapshotDigest([2; 32]),
+        rounds: 2,
+        shards: vec![ShardSpec { id: ShardId(0), tensors: vec![TensorSpec { name: "w".into(), shape: vec![1000] }], step_exponent: -16 }],
+        groups: vec![GroupPlan { id: GroupId(0), shards: vec![ShardId(0)], bits: 16 }],
+        cohort_min: 3,
+        n_max: 8,
+        committee: CommitteeSize { decryptors: 4, corrupt: 1 },
+        privacy: PrivacyPlan {
+            unit: Unit::Record,
+            mode: Mode::Local,
+            clip_function: ClipFunction::AutoS,
+            clip: decimal("1"),
+            grid_bits: 16,
+            noise_multiplier: decimal("1"),
+            sampling_rate: decimal("0.1"),
+            delta: decimal("0.00001"),
+            epsilon_cap: decimal("8"),
+            max_records_per_unit: 1,
+        },
+        local: LocalTraining { steps: 2, micro_batch: 4, learning_rate: decimal("0.001"), warmup_steps: 0, weight_decay: decimal("0") },
+        weighting: Weighting::Uniform,
+        strategy: Strategy::FedAvg { rate: decimal("1") },
+        deadlines: Deadlines { selecting_ms: 1000, reporting_ms: 1000, certifying_ms: 1000, opening_ms: 1000 },
+    }
+}
+
+/// A log that a test writes and signs.
+pub(crate) struct TestLog {
+    pub(crate) key: SignerKey,
+    pub(crate) writer: LogWriter,
+    pub(crate) entries: Vec<Vec<u8>>,
+}
+
+impl TestLog {
+    pub(crate) fn new() -> Self {
+        let key = SignerKey::new("fed/log", KeyType::Note, &[7; 32]).ok().unwrap();
+        Self { key, writer: LogWriter::new(), entries: Vec::new() }
+    }
+
+    /// Appends entries that say little; `salt` makes them another log's.
+    pub(crate) fn grow(&mut self, count: u64, salt: u8) {
+        for _ in 0..count {
+            let seq = self.entries.len() as u64;
+            let stamp = Stamp {
+                seq,
+                id: "018f0000-0000-7000-8000-000000000000".into(),
+                ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
+                federation: "fed".into(),
+                origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+            };
+            let facts = if seq == 0 {
+                Facts::FederationCreated { trust: Sha256([0; 32]) }
+            } else {
+                Facts::MemberInvited { token: TokenId([salt; 16]) }
+            };
+            let bytes = LogEntry::new(stamp, &Draft::server(facts)).to_bytes();
+            self.writer.append(&[&bytes]).unwrap();
+            self.entries.push(bytes);
+        }
+    }
+
+    /// The signed note of the whole log.
+    pub(crate) fn note(&self) -> Vec<u8> {
+        let checkpoint = Checkpoint { origin: "fed/log".into(), head: self.writer.head() };
+        checkpoint.sign(&self.key).unwrap().encode()
+    }
+
+    /// Writes the trust document that names this log into a client's directory.
+    pub(crate) fn trust(&self, home: &Home) {
+        let public = |seed| PublicKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
+        let trust = TrustDocument {
+            v: 1,
+            federation: "fed".into(),
+            log_vkey: self.key.verifier().to_string(),
+            root_ca: Sha256([1; 32]),
+            administrators: vec![public(8)],
+            threshold: 1,
+            server: public(9),
+        };
+        files::replace(&home.mirror().join("trust.json"), &trust.to_bytes(), Item::TrustDocument).unwrap();
+    }
+}

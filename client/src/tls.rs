@@ -1,0 +1,181 @@
+//! TLS as the institution sees it (transport-storage.md T1, T6, T7): whom it believes, and what it shows. Knows no stream.
+
+use crate::keys::Keys;
+use protocol::ids::Sha256;
+use rcgen::{CertificateParams, DnType, SanType};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+
+/// DNS name of every federation's server; rustls checks DNS names only (T1).
+pub(crate) const SERVER_DNS: &str = "concordat.internal";
+
+/// Why no TLS settings could be made, or a certificate is not believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// rustls refuses.
+    #[error("TLS could not be set up")]
+    Rustls(#[from] rustls::Error),
+    /// rcgen refuses.
+    #[error("the signing request could not be made")]
+    Request(#[from] rcgen::Error),
+    /// Not a certificate.
+    #[error("not an X.509 certificate")]
+    NotX509,
+    /// The name is not the expected one.
+    #[error("the certificate is not for the expected name and role")]
+    Name,
+    /// The certificate is for another key.
+    #[error("the certificate is not for our key")]
+    OtherKey,
+    /// QUIC needs a cipher that the provider lacks.
+    #[error("the TLS settings do not fit QUIC")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// SHA-256 of a certificate's subject public key info: what tokens and member entries name a key by.
+pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, TlsError> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    Ok(Sha256(protocol::hash::sha256(&[cert.public_key().raw])))
+}
+
+/// SHA-256 of our own TLS key's subject public key info, and a signing request for it.
+pub(crate) fn signing_request(keys: &Keys, federation: &str, institution: &str) -> Result<(Sha256, Vec<u8>), TlsError> {
+    use x509_parser::prelude::FromDer as _;
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(client_uri(federation, institution).try_into()?)];
+    params.distinguished_name.push(DnType::CommonName, institution);
+    let request = params.serialize_request(keys.tls())?.der().to_vec();
+    let (_, parsed) = x509_parser::certification_request::X509CertificationRequest::from_der(&request).map_err(|_| TlsError::NotX509)?;
+    let hash = Sha256(protocol::hash::sha256(&[parsed.certification_request_info.subject_pki.raw]));
+    Ok((hash, request))
+}
+
+fn client_uri(federation: &str, institution: &str) -> String {
+    format!("spiffe://{federation}/institution/{institution}/client/agent")
+}
+
+/// Whether a certificate's one URI is `expected`. None, two, or another is refused (T1).
+fn has_uri(der: &[u8], expected: &str) -> Result<(), TlsError> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let san = cert.subject_alternative_name().map_err(|_| TlsError::Name)?.ok_or(TlsError::Name)?;
+    let mut uris = san
+        .value
+        .general_names
+        .iter()
+        .filter_map(|n| if let x509_parser::extensions::GeneralName::URI(uri) = n { Some(*uri) } else { None });
+    if uris.next() == Some(expected) && uris.next().is_none() { Ok(()) } else { Err(TlsError::Name) }
+}
+
+/// Whether the peer showed itself as the federation's server.
+pub(crate) fn check_server(der: &[u8], federation: &str) -> Result<(), TlsError> {
+    has_uri(der, &format!("spiffe://{federation}/institution/server/server/main"))
+}
+
+/// Whether the chain that the server sent is ours: our name, our key, issued by the pinned root.
+pub(crate) fn check_issued(chain: &[Vec<u8>], root: &[u8], keys_hash: Sha256, federation: &str, institution: &str) -> Result<(), TlsError> {
+    let leaf = chain.first().ok_or(TlsError::NotX509)?;
+    has_uri(leaf, &client_uri(federation, institution))?;
+    if spki_hash(leaf)? != keys_hash {
+        return Err(TlsError::OtherKey);
+    }
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| TlsError::NotX509)?;
+    let (_, root) = x509_parser::parse_x509_certificate(root).map_err(|_| TlsError::NotX509)?;
+    leaf.verify_signature(Some(root.public_key())).map_err(|_| TlsError::Name)
+}
+
+/// Settings of a member: the pinned root is the only anchor; we show our certificate. No resumption, no early data (T6).
+pub(crate) fn member_config(root: &[u8], chain: &[Vec<u8>], keys: &Keys, alpn: &[u8]) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(root.to_vec()))?;
+    let chain = chain.iter().map(|c| CertificateDer::from(c.clone())).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(keys.tls().serialize_der()));
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    Ok(with_alpn(config, alpn))
+}
+
+/// Settings of a newcomer: the root is whichever certificate of the chain has the pinned key (T11).
+pub(crate) fn newcomer_config(root_ca: Sha256, alpn: &[u8]) -> Result<ClientConfig, TlsError> {
+    let verifier = Arc::new(PinnedRoot { root_ca, provider: provider() });
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(with_alpn(config, alpn))
+}
+
+fn with_alpn(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config
+}
+
+/// The certificate of a chain whose key has this hash.
+pub(crate) fn find_root<'a, 'b>(chain: impl IntoIterator<Item = &'a CertificateDer<'b>>, root_ca: Sha256) -> Option<&'a CertificateDer<'b>>
+where
+    'b: 'a,
+{
+    chain.into_iter().find(|c| spki_hash(c).is_ok_and(|h| h == root_ca))
+}
+
+/// Believes a chain that ends in the root whose key hash the token names, and nothing else.
+#[derive(Debug)]
+struct PinnedRoot {
+    root_ca: Sha256,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedRoot {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let root = find_root(intermediates, self.root_ca).ok_or(unknown)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone().into_owned())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+            .build()
+            .map_err(|e| rustls::Error::General(e.to_string()))?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

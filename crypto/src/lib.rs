@@ -1,0 +1,30 @@
+//! Sealing private integers, adding sealed updates, opening certified sums (crypto.md). Knows no tensor, raw value, socket, file or clock.
+//!
+//! The way of one update: [`seal::seal`] turns a [`privacy::delta::PrivateDelta`] into packed chunks, a header and one share blob per
+//! decryptor; [`sum::BlockSum`] adds chunks without any key; each decryptor opens its blobs ([`blob::open_blob`]) and, for a certified set
+//! only, adds its shares ([`share::post_opening`]); [`share::decode_key_sum`] turns openings into the key sum; [`open::open_group`] turns
+//! the summed bodies into exact integer sums or refuses.
+//!
+//! What may be said of it: additive sealing from RLWE, >= 192 bits classical (MATZOV cost) and >= 128 bits quantum (core-SVP) under
+//! lattice-estimator 27a581b, hint included, outside review pending (crypto.md C5).
+
+pub mod blob;
+pub mod mask;
+pub mod open;
+pub mod packing;
+pub mod prekey;
+pub mod reference;
+pub mod ring;
+pub mod sampler;
+pub mod seal;
+pub mod share;
+pub mod sum;
+
+#[cfg(test)]
+mod testing;
+
+/// One polynomial of R = `Z[X]/(X^4096 + 1)` modulo 2^64, lowest coefficient first.
+///
+/// # Shape
+/// Always [`protocol::params::RING_DIMENSION`] coefficients.
+pub type Polynomial = [u64; protocol::params::RING_DIMENSION];

@@ -1,0 +1,182 @@
+//! Values into slots, slots into coefficients, coefficients into k-bit strings, and back (crypto.md C18, C20, C25, C30).
+//! Knows no key; the numbers come from [`Packing::derive`] and are never chosen here.
+
+use crate::Polynomial;
+use protocol::manifest::GroupSpec;
+use protocol::params::{BadParameters, Packing, RING_DIMENSION};
+use zeroize::Zeroizing;
+
+/// A value that a slot cannot carry. The seal is refused, nothing is saturated (C23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a value is outside the range of a slot")]
+pub struct OutOfRange;
+
+/// A packed string of another length than its polynomials have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("packed bodies have {got} bytes, expected {expected}")]
+pub struct WrongLength {
+    /// Bytes given.
+    pub got: usize,
+    /// Bytes of the polynomials.
+    pub expected: usize,
+}
+
+/// Which values one polynomial of a group carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Place of the shard in the group's list.
+    pub shard: usize,
+    /// First value of the shard in this polynomial.
+    pub start: usize,
+    /// Values in this polynomial; the other slots are padding.
+    pub len: usize,
+}
+
+/// Where every value of a group sits: shards in table order, each at a fresh polynomial (C18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    packing: Packing,
+    /// First polynomial and length in values of each shard.
+    shards: Vec<(u64, usize)>,
+    polynomials: u64,
+}
+
+impl Layout {
+    /// The layout of a group whose packing is the derived one.
+    ///
+    /// # Errors
+    /// [`BadParameters`] if the packing is not the one that C26 gives or the sizes are outside C16.
+    pub fn new(group: &GroupSpec) -> Result<Self, BadParameters> {
+        let packing = Packing::derive(group.packing.n_max, group.packing.bits)?;
+        if packing != group.packing {
+            return Err(BadParameters::Packing { n_max: group.packing.n_max, bits: group.packing.bits });
+        }
+        let polynomials = group.polynomials()?;
+        let mut next = 0u64;
+        let mut shards = Vec::with_capacity(group.shards.len());
+        for shard in &group.shards {
+            let len = usize::try_from(shard.length).map_err(|_| BadParameters::Size(shard.length))?;
+            shards.push((next, len));
+            next += packing.shard_polynomials(shard.length);
+        }
+        Ok(Self { packing, shards, polynomials })
+    }
+
+    /// The packing.
+    pub fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
+    /// Polynomials of the group.
+    pub fn polynomials(&self) -> u64 {
+        self.polynomials
+    }
+
+    /// Values of each shard.
+    pub fn shard_lengths(&self) -> impl Iterator<Item = usize> {
+        self.shards.iter().map(|&(_, len)| len)
+    }
+
+    /// What polynomial j carries, or nothing behind the last one.
+    pub fn span(&self, j: u64) -> Option<Span> {
+        if j >= self.polynomials {
+            return None;
+        }
+        let shard = self.shards.partition_point(|&(first, _)| first <= j).checked_sub(1)?;
+        let (first, len) = *self.shards.get(shard)?;
+        let full = usize::from(self.packing.slots) * RING_DIMENSION;
+        let start = usize::try_from(j - first).ok()?.checked_mul(full)?;
+        Some(Span { shard, start, len: len.checked_sub(start)?.min(full) })
+    }
+}
+
+/// One polynomial of values: value t in coefficient t div l at bit f + w·(t mod l), as v + 2^(b-1); padding is 0.
+///
+/// # Shape
+/// At most l·4096 values.
+///
+/// # Errors
+/// [`OutOfRange`] for a value outside -(2^(b-1) - 1)..=2^(b-1) - 1.
+///
+/// # Security
+/// No branch or index depends on a value; the range is judged once for the whole polynomial.
+///
+/// # Panics
+/// Never: more values than slots are not packed, and [`Layout::span`] gives at most as many as there are slots.
+pub fn pack(packing: &Packing, values: &[i32]) -> Result<Box<Zeroizing<Polynomial>>, OutOfRange> {
+    let (slots, width, field) = (usize::from(packing.slots), u32::from(packing.slot_bits), u32::from(packing.noise_bits));
+    let offset = 1i64 << (packing.bits - 1);
+    let mut wrong = 0u64;
+    let mut out = Box::new(Zeroizing::new([0u64; RING_DIMENSION]));
+    for (coefficient, group) in out.iter_mut().zip(values.chunks(slots)) {
+        let mut shift = field;
+        for &v in group {
+            let u = (i64::from(v) + offset).cast_unsigned();
+            // u must lie in [1, 2^b - 1]: then neither u - 1 nor 2^b - 1 - u has its top bit set.
+            wrong |= (u.wrapping_sub(1) | ((1u64 << packing.bits) - 1).wrapping_sub(u)) >> 63;
+            *coefficient |= (u & ((1u64 << packing.bits) - 1)) << shift;
+            shift += width;
+        }
+    }
+    if wrong == 0 { Ok(out) } else { Err(OutOfRange) }
+}
+
+/// Rounds away the low r bits, half up, modulo 2^k (C30). Public post-processing.
+pub fn truncate(body: &mut Polynomial, packing: &Packing) {
+    let r = u32::from(packing.dropped_bits);
+    if r > 0 {
+        for c in body.iter_mut() {
+            *c = c.wrapping_add(1 << (r - 1)) >> r;
+        }
+    }
+}
+
+/// Writes 4096 values of k bits as one little-endian bit string of 512·k bytes.
+///
+/// # Shape
+/// `out` has 512·k bytes; values are below 2^k.
+pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
+    // Eight values of k bits fill k whole bytes.
+    for (eight, bytes) in values.as_chunks::<8>().0.iter().zip(out.chunks_exact_mut(usize::from(k))) {
+        let (mut pending, mut bits) = (0u128, 0u32);
+        let mut rest = bytes.iter_mut();
+        for &value in eight {
+            pending |= u128::from(value) << bits;
+            bits += u32::from(k);
+            while bits >= 8 {
+                let [low, ..] = pending.to_le_bytes();
+                if let Some(byte) = rest.next() {
+                    *byte = low;
+                }
+                pending >>= 8;
+                bits -= 8;
+            }
+        }
+    }
+}
+
+/// Gives every value of a k-bit string to `take`, in order.
+pub fn read_bits(bytes: &[u8], k: u8, mut take: impl FnMut(u64)) {
+    let mask = u64::MAX >> (64 - u32::from(k));
+    for group in bytes.chunks_exact(usize::from(k)) {
+        let (mut pending, mut bits) = (0u128, 0u32);
+        for &byte in group {
+            pending |= u128::from(byte) << bits;
+            bits += 8;
+            while bits >= u32::from(k) {
+                take(low_word(pending) & mask);
+                pending >>= k;
+                bits -= u32::from(k);
+            }
+        }
+    }
+}
+
+fn low_word(x: u128) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = x.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+#[path = "packing_tests.rs"]
+mod tests;

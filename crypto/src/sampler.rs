@@ -1,0 +1,192 @@
+//! The round secret z and what is drawn from it: secret key, noise, share polynomials, encapsulation coins (crypto.md C15, C19).
+//! Knows no message and draws no entropy itself.
+
+use aes::Aes256;
+use core::convert::Infallible;
+use ctr::Ctr128LE;
+use ctr::cipher::{KeyIvInit, StreamCipher};
+use protocol::hash::{Domain, expand};
+use protocol::ids::{GroupId, ManifestDigest, Position};
+use protocol::params::{RING_DIMENSION, SHARE_PRIME};
+use sha3::digest::{ExtendableOutput, Update, XofReader};
+use sha3::{Shake256, Shake256Reader};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes of one CBD(90) coefficient: 180 coins out of 192 bits.
+const COEFFICIENT_BYTES: usize = 24;
+/// AES blocks of one polynomial of coefficients.
+const POLYNOMIAL_BLOCKS: u128 = (COEFFICIENT_BYTES * RING_DIMENSION / 16) as u128;
+/// The 52 bits of the third word that count.
+const LAST_COINS: u64 = (1 << 52) - 1;
+/// Field elements fetched at a time.
+const WORDS: usize = 256;
+
+/// 4096 small coefficients in -90..=90; zeroised when dropped.
+pub type SmallPolynomial = Box<Zeroizing<[i8; RING_DIMENSION]>>;
+
+/// An institution's secret that makes a repeating generator harmless (C19). Made at join, kept with the institution's keys.
+///
+/// ```compile_fail,E0277
+/// fn print(secret: &crypto::sampler::HedgeSecret) { println!("{secret:?}"); }
+/// ```
+pub struct HedgeSecret(Zeroizing<[u8; 32]>);
+
+impl HedgeSecret {
+    /// Takes over the bytes; the caller's copy is wiped.
+    pub fn new(bytes: &mut [u8; 32]) -> Self {
+        let secret = Self(Zeroizing::new(*bytes));
+        bytes.zeroize();
+        secret
+    }
+}
+
+/// z: the one secret that everything random in a sealed update comes from. Lives for one (client, round, group), never stored.
+///
+/// ```compile_fail,E0599
+/// fn twice(z: crypto::sampler::RoundSecret) { let _second = z.clone(); }
+/// ```
+pub struct RoundSecret(Zeroizing<[u8; 32]>);
+
+impl RoundSecret {
+    /// z = X(`round-secret`, 32; fresh ‖ hedge ‖ manifest digest ‖ group ‖ message digest).
+    ///
+    /// # Security
+    /// The message enters: a cloned machine whose generator repeats seals the same bytes or uses an unrelated secret, never two messages
+    /// under one.
+    pub fn derive(
+        fresh: &Zeroizing<[u8; 32]>,
+        hedge: &HedgeSecret,
+        manifest: ManifestDigest,
+        group: GroupId,
+        message: &Zeroizing<[u8; 32]>,
+    ) -> Self {
+        let mut z = Zeroizing::new([0u8; 32]);
+        let parts: [&[u8]; 5] = [fresh.as_slice(), hedge.0.as_slice(), &manifest.0, &group.0.to_le_bytes(), message.as_slice()];
+        expand(Domain::RoundSecret, &parts, z.as_mut());
+        Self(z)
+    }
+
+    /// The z of a test vector.
+    #[cfg(test)]
+    pub(crate) fn for_vector(z: [u8; 32]) -> Self {
+        Self(Zeroizing::new(z))
+    }
+
+    fn stream(&self, domain: Domain, counter: u128) -> Ctr128LE<Aes256> {
+        let mut key = Zeroizing::new([0u8; 32]);
+        expand(domain, &[self.0.as_slice()], key.as_mut());
+        Ctr128LE::<Aes256>::new((&*key).into(), &counter.to_le_bytes().into())
+    }
+
+    /// s: the secret key of this update.
+    ///
+    /// # Security
+    /// No branch or index depends on a secret. AES without hardware instructions runs the crate's constant-time software path.
+    pub fn secret(&self) -> SmallPolynomial {
+        cbd(self.stream(Domain::Secret, 0))
+    }
+
+    /// e_j: the noise of polynomial j.
+    pub fn noise(&self, j: u64) -> SmallPolynomial {
+        cbd(self.stream(Domain::Noise, u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS)))
+    }
+
+    /// Field elements for the share polynomials, in the order of C33.
+    pub(crate) fn share_elements(&self) -> FieldStream {
+        FieldStream::over(self.stream(Domain::Shares, 0))
+    }
+
+    /// Coins of the encapsulation to the decryptor at `position`.
+    pub(crate) fn encapsulation(&self, position: Position) -> EncapsulationCoins {
+        let mut x = Shake256::default();
+        x.update(Domain::Encapsulation.prefix());
+        x.update(self.0.as_slice());
+        x.update(&[position.0]);
+        EncapsulationCoins(x.finalize_xof())
+    }
+}
+
+/// One polynomial of centred sums of 180 fair coins: variance 45, support -90..=90.
+fn cbd(mut stream: Ctr128LE<Aes256>) -> SmallPolynomial {
+    let mut bytes = Zeroizing::new(vec![0u8; COEFFICIENT_BYTES * RING_DIMENSION]);
+    stream.apply_keystream(&mut bytes);
+    let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
+    for (value, coins) in out.iter_mut().zip(bytes.as_chunks::<COEFFICIENT_BYTES>().0) {
+        *value = coefficient(coins);
+    }
+    out
+}
+
+/// popcount(w0) + popcount(w1) + popcount(w2 AND (2^52 - 1)) - 90.
+fn coefficient(coins: &[u8; COEFFICIENT_BYTES]) -> i8 {
+    let (words, _) = coins.as_chunks::<8>();
+    let ones = u64::from_le_bytes(words[0]).count_ones()
+        + u64::from_le_bytes(words[1]).count_ones()
+        + (u64::from_le_bytes(words[2]) & LAST_COINS).count_ones();
+    // Of -90..=90, the low byte is the value: no branch on it.
+    let [low, ..] = (i64::from(ones) - 90).to_le_bytes();
+    i8::from_le_bytes([low])
+}
+
+/// Uniform elements of F_p: `u32` LE AND 7fffffff, the value p skipped (C33).
+pub(crate) struct FieldStream {
+    stream: Ctr128LE<Aes256>,
+    words: Zeroizing<[u8; 4 * WORDS]>,
+    at: usize,
+}
+
+impl FieldStream {
+    fn over(stream: Ctr128LE<Aes256>) -> Self {
+        Self { stream, words: Zeroizing::new([0; 4 * WORDS]), at: WORDS }
+    }
+
+    /// The elements that a public or secret 32-byte key stands for.
+    pub(crate) fn keyed(key: &[u8; 32]) -> Self {
+        Self::over(Ctr128LE::<Aes256>::new(key.into(), &[0u8; 16].into()))
+    }
+
+    /// The next element. The skip looks only at a fresh uniform word, never at anything kept (C71).
+    pub(crate) fn next(&mut self) -> u32 {
+        loop {
+            if self.at == WORDS {
+                self.words.fill(0);
+                self.stream.apply_keystream(self.words.as_mut());
+                self.at = 0;
+            }
+            let word = u32::from_le_bytes(self.words.as_chunks::<4>().0[self.at]) & SHARE_PRIME;
+            self.at += 1;
+            if word != SHARE_PRIME {
+                return word;
+            }
+        }
+    }
+}
+
+/// SHAKE256 of D(`encapsulation`) ‖ z ‖ position as a generator for the key encapsulation (C19). Never used for anything else.
+///
+/// The sponge's state is not wiped by its crate; it is dropped right after the encapsulation.
+pub(crate) struct EncapsulationCoins(Shake256Reader);
+
+impl rand_core::TryRng for EncapsulationCoins {
+    type Error = Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut word = [0u8; 4];
+        self.0.read(&mut word);
+        Ok(u32::from_le_bytes(word))
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut word = [0u8; 8];
+        self.0.read(&mut word);
+        Ok(u64::from_le_bytes(word))
+    }
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        self.0.read(out);
+        Ok(())
+    }
+}
+
+impl rand_core::TryCryptoRng for EncapsulationCoins {}
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! `report.json`: stable fields, only added within a schema version.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Seconds of one round. Training, sealing and uploading: the slowest institution.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// Noised local steps.
+    pub train: f64,
+    /// Masking, packing, share blobs.
+    pub seal: f64,
+    /// First byte to receipt.
+    pub upload: f64,
+    /// Adding sealed updates.
+    pub sum: f64,
+    /// One exact set, signed by a quorum, under a cosigned checkpoint.
+    pub certify: f64,
+    /// Decoding the key sum and extracting the integers.
+    pub open: f64,
+}
+
+/// How the aggregate does on held-out records.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Score {
+    /// Mean loss on the institutions' records, in nats. Computed by the demo, which owns them; never sent by an institution.
+    pub train_loss: f64,
+    /// Mean loss on held-out records, in nats.
+    pub eval_loss: f64,
+    /// Share of held-out records whose class is predicted.
+    pub accuracy: f64,
+    /// Mean F1 over classes.
+    pub macro_f1: f64,
+}
+
+/// One round.
+#[derive(Clone, Debug, Serialize)]
+pub struct RoundRow {
+    /// Its number.
+    pub round: u64,
+    /// Closed, or abandoned.
+    pub closed: bool,
+    /// Digest of its snapshot.
+    pub snapshot: Option<String>,
+    /// Scores of the aggregate; those of the round before if it was abandoned.
+    #[serde(flatten)]
+    pub score: Score,
+    /// ε spent so far, by institution, from the log.
+    pub epsilon: BTreeMap<String, String>,
+    /// Application bytes that the server received.
+    pub bytes_up: u64,
+    /// Application bytes that the server sent.
+    pub bytes_down: u64,
+    /// Seconds.
+    pub seconds: Seconds,
+    /// Institutions in the certified sets, by group.
+    pub cohort: BTreeMap<String, u64>,
+    /// Whether the opened integers equal the sum of the institutions' integers, and are those that the log names.
+    pub exact_sum: bool,
+}
+
+/// What the demo did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Schema of this file.
+    pub schema_version: u32,
+    /// Whether the auditor's code verified the log.
+    pub verified: bool,
+    /// Whether every round's opened integers equal the sum of the institutions' integers.
+    pub exact_sum_check: bool,
+    /// Whether all rounds of the plan were closed.
+    pub finished: bool,
+    /// Built-in data or the user's file (without its path).
+    pub data: String,
+    /// Institutions.
+    pub institutions: usize,
+    /// Records of each institution, as the demo split them.
+    pub records: Vec<usize>,
+    /// Held-out records.
+    pub held_out: usize,
+    /// Lines and records left out, by reason.
+    pub left_out: String,
+    /// Classes.
+    pub classes: Vec<String>,
+    /// Trained coordinates.
+    pub parameters: u64,
+    /// Shards.
+    pub shards: usize,
+    /// Budget asked for.
+    pub epsilon_target: String,
+    /// δ.
+    pub delta: String,
+    /// Noise deviation over sensitivity.
+    pub noise_multiplier: String,
+    /// Sampling rate.
+    pub sampling_rate: String,
+    /// Noised steps of a round.
+    pub local_steps: u32,
+    /// Committee: decryptors, corrupt ones tolerated, quorum.
+    pub committee: [usize; 3],
+    /// Wire bits of one parameter.
+    pub wire_bits_per_parameter: f64,
+    /// Scores before round 1.
+    pub before: Score,
+    /// Rounds.
+    pub rounds: Vec<RoundRow>,
+    /// Naive Bayes on character 1-3-grams over all records together, without privacy: macro-F1.
+    pub naive_bayes_macro_f1: f64,
+    /// Its accuracy.
+    pub naive_bayes_accuracy: f64,
+    /// Always predicting the most frequent class: macro-F1.
+    pub majority_macro_f1: f64,
+    /// Its accuracy.
+    pub majority_accuracy: f64,
+    /// The auditor's verdict in words.
+    pub verdict: String,
+    /// Entries of the log.
+    pub log_entries: u64,
+    /// Findings of the auditor.
+    pub findings: u64,
+    /// Seconds of the whole demo.
+    pub total_seconds: f64,
+}

@@ -1,0 +1,84 @@
+//! From noise and sampling to ε at δ (privacy.md section 5). Pure numbers: knows no data, no ledger and no mechanism.
+
+pub mod calibrate;
+pub mod closed;
+mod fft;
+pub mod pld;
+pub mod rdp;
+mod special;
+pub mod task;
+
+pub use calibrate::{calibrate, calibrate_rdp};
+pub use closed::epsilon_exact;
+pub use pld::epsilon_pld;
+pub use rdp::{RdpAnswer, epsilon_rdp};
+
+/// Steps of the Poisson-subsampled Gaussian mechanism with one σ and one q, neighbours by adding or removing one unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Phase {
+    /// Noise deviation over sensitivity, σ.
+    pub noise_multiplier: f64,
+    /// Probability q with which each unit enters each step.
+    pub sampling_rate: f64,
+    /// Steps T.
+    pub steps: u64,
+}
+
+/// Arguments for which there is no answer. "0" or a missing number never means "no privacy" (privacy.md D54).
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountantError {
+    /// σ negative, NaN or infinite.
+    #[error("noise multiplier is {0}, expected a finite number of at least 0")]
+    NoiseMultiplier(f64),
+    /// q outside (0, 1].
+    #[error("sampling rate is {0}, expected above 0 and at most 1")]
+    SamplingRate(f64),
+    /// δ outside (0, 1).
+    #[error("delta is {0}, expected between 0 and 1")]
+    Delta(f64),
+    /// δ below 1e-12: the PLD in f64 is not reported there (D47).
+    #[error("delta is {0}, the PLD accountant needs at least 1e-12")]
+    DeltaTooSmall(f64),
+    /// A target ε that is not a positive finite number.
+    #[error("target epsilon is {0}, expected a finite number above 0")]
+    Target(f64),
+    /// More steps than are accounted: 1e9.
+    #[error("{0} steps, expected at most 1000000000")]
+    Steps(u64),
+    /// No σ up to 1e6 reaches the target.
+    #[error("no noise multiplier up to 1000000 reaches the target")]
+    OutOfReach,
+}
+
+/// Most steps of a phase; keeps T·ε far from overflow.
+const MAX_STEPS: u64 = 1_000_000_000;
+
+/// Checks the arguments and leaves out phases without steps.
+fn checked(phases: &[Phase], delta: f64) -> Result<Vec<Phase>, AccountantError> {
+    if !(delta > 0.0 && delta < 1.0) {
+        return Err(AccountantError::Delta(delta));
+    }
+    for p in phases {
+        if !(p.noise_multiplier >= 0.0 && p.noise_multiplier.is_finite()) {
+            return Err(AccountantError::NoiseMultiplier(p.noise_multiplier));
+        }
+        if !(p.sampling_rate > 0.0 && p.sampling_rate <= 1.0) {
+            return Err(AccountantError::SamplingRate(p.sampling_rate));
+        }
+        if p.steps > MAX_STEPS {
+            return Err(AccountantError::Steps(p.steps));
+        }
+    }
+    Ok(phases.iter().copied().filter(|p| p.steps > 0).collect())
+}
+
+/// At most 1e9, so exact.
+#[expect(clippy::cast_precision_loss, reason = "steps are checked to be at most 1e9, lengths to be below 2^53")]
+fn count(n: u64) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

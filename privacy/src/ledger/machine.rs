@@ -1,0 +1,390 @@
+//! The ledger itself: proposes an entry, and counts it when the driver says it is durable (privacy.md D58 to D67). Knows no file.
+
+use super::entry::{Entry, Event, Reservation, Schedule, Terms};
+use super::filter::{self, Nats};
+use super::paid::Paid;
+use super::record::{self, LoadError, Loaded, Read};
+use super::refusal::{Account, CloseError, CreateError, NotNext, RegisterError, ReserveError};
+use super::state::{State, TaskState};
+use crate::accountant::task::{ACCOUNTANT, TaskTerms};
+use crate::mechanism::{Executed, Mechanism};
+use protocol::decimal::Decimal;
+use protocol::ids::{ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
+use protocol::manifest::BudgetSpend;
+use protocol::plan::{Mode, Plan};
+use protocol::time::Time;
+
+/// An entry that waits to become durable, and what it yields then.
+#[must_use = "until it is recorded, nothing was paid and no further entry can be made"]
+pub struct Pending<T> {
+    entry: Entry,
+    bytes: Vec<u8>,
+    hash: Sha256,
+    answer: T,
+}
+
+impl<T> Pending<T> {
+    /// The bytes to append and to make durable, file and directory, before [`PrivacyLedger::recorded`] is called.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What a round asks for.
+pub struct ReserveRequest<'a> {
+    /// The task.
+    pub task: TaskId,
+    /// Digest of its plan.
+    pub plan: PlanDigest,
+    /// The round.
+    pub round: RoundId,
+    /// Digest of the round's manifest.
+    pub manifest: ManifestDigest,
+    /// The mechanism that will be executed.
+    pub mechanism: &'a Mechanism,
+    /// Noised steps.
+    pub steps: u64,
+}
+
+/// Where a ledger stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerTotals {
+    /// Lifetime ε by the filter: Σ rdp(α*) and the conversion, rounded up; none if it is beyond what a decimal holds.
+    pub epsilon: Option<Decimal>,
+    /// The institution's cap.
+    pub epsilon_cap: Decimal,
+    /// α*.
+    pub order: Decimal,
+    /// RDP spent.
+    pub spent: Nats,
+    /// RDP held for registered tasks and not yet spent.
+    pub held: Nats,
+    /// RDP that may be spent in all.
+    pub budget: Nats,
+}
+
+/// The ledger of one (institution, dataset lineage, unit).
+pub struct PrivacyLedger {
+    state: State,
+    /// Hash of every entry, by counter.
+    chain: Vec<Sha256>,
+    outstanding: bool,
+}
+
+impl PrivacyLedger {
+    /// A new ledger and the bytes of its first entry, which must be durable before anything is reserved.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create(terms: Terms, now: Time) -> Result<(Self, Vec<u8>), CreateError> {
+        let delta = terms.delta.to_f64();
+        if !(delta > 0.0 && delta < 1.0) {
+            return Err(CreateError::Delta(terms.delta));
+        }
+        if terms.order.to_f64() <= 1.0 {
+            return Err(CreateError::Order(terms.order));
+        }
+        if filter::budget(terms.epsilon_cap, terms.delta, terms.order) == Nats(0) {
+            return Err(CreateError::Cap { cap: terms.epsilon_cap, order: terms.order });
+        }
+        let event = Event::Created(terms.clone());
+        let (bytes, hash) = record::write(&Entry { counter: 0, previous: Sha256([0; 32]), at: now, event });
+        Ok((Self { state: State::new(terms), chain: vec![hash], outstanding: false }, bytes))
+    }
+
+    /// Reads a ledger back and checks every hash, counter and rule. A torn last record is left out: it was never recorded.
+    ///
+    /// # Privacy
+    /// Never counts less than was drawn: noise needs a [`Paid`], which exists only after the record was durable (D67).
+    ///
+    /// # Errors
+    /// [`LoadError`], the first rule broken.
+    pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
+        let (mut at, mut ledger, mut torn) = (0usize, None::<Self>, false);
+        while at < bytes.len() {
+            let Read::Whole { entry, hash, len } = record::read(&bytes[at..], at)? else {
+                torn = true;
+                break;
+            };
+            ledger = Some(match ledger {
+                None => Self::first(*entry, hash)?,
+                Some(l) => l.follow(&entry, hash)?,
+            });
+            at += len;
+        }
+        let ledger = ledger.ok_or(LoadError::Empty)?;
+        Ok(Loaded { ledger, valid_len: at, torn })
+    }
+
+    fn first(entry: Entry, hash: Sha256) -> Result<Self, LoadError> {
+        match entry {
+            Entry { counter: 0, previous: Sha256(zero), event: Event::Created(terms), .. } if zero == [0; 32] => {
+                Ok(Self { state: State::new(terms), chain: vec![hash], outstanding: false })
+            }
+            _ => Err(LoadError::Chain { counter: 0 }),
+        }
+    }
+
+    fn follow(mut self, entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
+        let counter = self.counter();
+        if entry.counter != counter || entry.previous != self.head() {
+            return Err(LoadError::Chain { counter });
+        }
+        self.state.apply(counter, &entry.event).map_err(|()| LoadError::Contradiction { counter })?;
+        self.chain.push(hash);
+        Ok(self)
+    }
+
+    /// Hash of the last entry.
+    ///
+    /// # Panics
+    /// Never: both constructors put the first entry in, and nothing takes one out.
+    pub fn head(&self) -> Sha256 {
+        *self.chain.last().expect("a ledger has a first entry")
+    }
+    /// Entries so far, which is the counter of the next one.
+    pub fn counter(&self) -> u64 {
+        u64::try_from(self.chain.len()).unwrap_or(u64::MAX)
+    }
+    /// Whether this chain holds the entry that a header in the log names. If not, the ledger was rolled back or swapped (D65).
+    pub fn holds(&self, counter: u64, hash: Sha256) -> bool {
+        usize::try_from(counter).is_ok_and(|at| self.chain.get(at) == Some(&hash))
+    }
+    /// Whose ledger this is, with the cap as it was last declared.
+    pub fn terms(&self) -> &Terms {
+        &self.state.terms
+    }
+    /// A task's schedule and figures.
+    pub fn task(&self, task: TaskId) -> Option<&TaskState> {
+        self.state.tasks.get(&task)
+    }
+    /// Reservations that were neither sealed nor voided: after a crash, these are to be voided (D66).
+    pub fn unsealed(&self) -> Vec<u64> {
+        self.state.unsealed()
+    }
+    /// Counter of the reservation of a round, if there is one.
+    pub fn reservation(&self, task: TaskId, round: RoundId) -> Option<u64> {
+        self.state.rounds.get(&(task, round)).copied()
+    }
+
+    /// Sums.
+    pub fn totals(&self) -> LedgerTotals {
+        let t = &self.state.terms;
+        LedgerTotals {
+            epsilon: filter::epsilon(self.state.spent, t.delta, t.order),
+            epsilon_cap: t.epsilon_cap,
+            order: t.order,
+            spent: self.state.spent,
+            held: self.state.held(None),
+            budget: filter::budget(t.epsilon_cap, t.delta, t.order),
+        }
+    }
+
+    fn propose<T>(&mut self, now: Time, event: Event, answer: impl FnOnce(u64, Sha256) -> T) -> Pending<T> {
+        let entry = Entry { counter: self.counter(), previous: self.head(), at: now, event };
+        let (bytes, hash) = record::write(&entry);
+        self.outstanding = true;
+        Pending { answer: answer(entry.counter, hash), entry, bytes, hash }
+    }
+
+    /// Counts an entry whose bytes are durable, and hands out what it yields: for a reservation, the payment.
+    ///
+    /// # Errors
+    /// [`NotNext`] if it is not the entry proposed last; the ledger is unchanged and the process should end.
+    pub fn recorded<T>(&mut self, pending: Pending<T>) -> Result<T, NotNext> {
+        let entry = &pending.entry;
+        if !self.outstanding || entry.counter != self.counter() || entry.previous != self.head() {
+            return Err(NotNext);
+        }
+        self.state.apply(entry.counter, &entry.event).map_err(|()| NotNext)?;
+        self.chain.push(pending.hash);
+        self.outstanding = false;
+        Ok(pending.answer)
+    }
+
+    /// Takes on a plan's whole schedule, which is held against other tasks from then on (D62).
+    ///
+    /// # Privacy
+    /// Spends nothing. Refuses a schedule whose ε by PLD is above the plan's cap, or that the lifetime filter could not pay.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing changed.
+    pub fn register(&mut self, plan: &Plan, digest: PlanDigest, mechanism: &Mechanism, now: Time) -> Result<Pending<()>, RegisterError> {
+        if self.outstanding {
+            return Err(RegisterError::Outstanding);
+        }
+        if self.state.tasks.contains_key(&plan.task) {
+            return Err(RegisterError::AlreadyRegistered);
+        }
+        let (executed, steps_per_round) = (mechanism.executed().clone(), u64::from(plan.local.steps));
+        if executed.unit != self.state.terms.unit {
+            return Err(RegisterError::Unit);
+        }
+        if plan.rounds == 0 || steps_per_round == 0 {
+            return Err(RegisterError::NoSteps);
+        }
+        let cap = plan.privacy.epsilon_cap;
+        let needed = terms_of(&executed, cap).epsilon(plan.rounds.saturating_mul(steps_per_round))?;
+        if needed.to_f64() > cap.to_f64() {
+            return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: cap });
+        }
+        let order = self.state.terms.order;
+        let cost_per_round = filter::cost(&executed, steps_per_round, order);
+        let (cost, remaining) =
+            (cost_per_round.times(plan.rounds), self.totals().budget.minus(self.state.spent).minus(self.state.held(None)));
+        if cost > remaining {
+            let (needed, remaining) = (cost.decimal(), remaining.decimal());
+            return Err(RegisterError::BudgetExhausted { account: Account::Lifetime, order: Some(order), needed, remaining });
+        }
+        let (task, rounds) = (plan.task, plan.rounds);
+        let schedule = Schedule { task, plan: digest, rounds, steps_per_round, executed, epsilon_cap: cap, cost_per_round };
+        Ok(self.propose(now, Event::Registered(schedule), |_, _| ()))
+    }
+
+    /// Pays for one round. Once the entry is recorded, the cost is spent whatever happens (D14, D60).
+    ///
+    /// # Privacy
+    /// unit: the ledger's · neighbours: add or remove one unit · charged: every step, at the filter's order and in the task's PLD.
+    ///
+    /// # Errors
+    /// [`ReserveError`]; nothing was drawn and nothing changed.
+    ///
+    /// # Source
+    /// privacy.md D57, D60, D61, D63; Feldman & Zrnic, arXiv 2008.11193 (filter at a fixed order).
+    pub fn reserve(&mut self, request: &ReserveRequest<'_>, now: Time) -> Result<Pending<Paid>, ReserveError> {
+        let (task, executed) = (self.payable(request)?, request.mechanism.executed().clone());
+        let (before, cap, done) = (task.epsilon, task.schedule.epsilon_cap, task.rounds_reserved);
+        let steps_total = (done + 1).saturating_mul(request.steps);
+        let after = terms_of(&executed, cap).epsilon(steps_total)?;
+        if after.to_f64() > cap.to_f64() {
+            return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
+        }
+        let (order, cost) = (self.state.terms.order, task.schedule.cost_per_round);
+        let remaining = self.totals().budget.minus(self.state.spent).minus(self.state.held(Some(request.task)));
+        if cost > remaining {
+            let (needed, remaining) = (cost.decimal(), remaining.decimal());
+            return Err(ReserveError::BudgetExhausted { account: Account::Lifetime, order: Some(order), needed, remaining });
+        }
+        let reservation = Reservation {
+            task: request.task,
+            plan: request.plan,
+            round: request.round,
+            manifest: request.manifest,
+            mode: Mode::Local,
+            executed,
+            steps: request.steps,
+            cost,
+            epsilon_before: before,
+            epsilon_after: after,
+            accountant: ACCOUNTANT.to_owned(),
+        };
+        let terms = self.state.terms.clone();
+        Ok(self.propose(now, Event::Reserved(reservation.clone()), |counter, head| {
+            let spend = spend(&reservation, &terms, steps_total, counter, head);
+            Paid::new(reservation.executed, reservation.manifest, counter, reservation.steps, spend)
+        }))
+    }
+
+    /// The task's state, if the round may be paid at all.
+    fn payable(&self, r: &ReserveRequest<'_>) -> Result<&TaskState, ReserveError> {
+        if self.outstanding {
+            return Err(ReserveError::Outstanding);
+        }
+        let task = self.state.tasks.get(&r.task).filter(|t| !t.ended).ok_or(ReserveError::NotRegistered)?;
+        let s = &task.schedule;
+        if s.plan != r.plan || s.executed != *r.mechanism.executed() || s.steps_per_round != r.steps {
+            return Err(ReserveError::ScheduleDiffers);
+        }
+        if let Some(counter) = self.reservation(r.task, r.round) {
+            return Err(ReserveError::AlreadyReserved { counter });
+        }
+        if task.rounds_reserved >= s.rounds {
+            return Err(ReserveError::ScheduleExhausted(s.rounds));
+        }
+        Ok(task)
+    }
+
+    fn close(&mut self, event: Event, now: Time) -> Result<Pending<()>, CloseError> {
+        if self.outstanding {
+            return Err(CloseError::Outstanding);
+        }
+        if !self.state.allows(&event) {
+            return Err(CloseError::WrongState);
+        }
+        Ok(self.propose(now, event, |_, _| ()))
+    }
+
+    /// The update is spooled and durable; from here on its bytes may be sent again, and only they (D66).
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing changed.
+    pub fn sealed(&mut self, reservation: u64, update: Sha256, now: Time) -> Result<Pending<()>, CloseError> {
+        self.close(Event::Sealed { reservation, update }, now)
+    }
+
+    /// A receipt for the update is held.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing changed.
+    pub fn sent(&mut self, reservation: u64, now: Time) -> Result<Pending<()>, CloseError> {
+        self.close(Event::Sent { reservation }, now)
+    }
+
+    /// The round came to nothing. What it cost stays spent.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing changed.
+    pub fn void(&mut self, reservation: u64, now: Time) -> Result<Pending<()>, CloseError> {
+        self.close(Event::Void { reservation }, now)
+    }
+
+    /// The task is over; what was held for it and not spent is free again.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing changed.
+    pub fn end_task(&mut self, task: TaskId, now: Time) -> Result<Pending<()>, CloseError> {
+        self.close(Event::Ended { task }, now)
+    }
+
+    /// Declares a new lifetime cap as a total, never a new start (D64).
+    ///
+    /// # Errors
+    /// [`CreateError`] if the cap leaves nothing to spend; nothing changed.
+    pub fn declare_cap(&mut self, epsilon_cap: Decimal, now: Time) -> Result<Pending<()>, CreateError> {
+        let t = &self.state.terms;
+        if self.outstanding {
+            return Err(CreateError::Outstanding);
+        }
+        if filter::budget(epsilon_cap, t.delta, t.order) == Nats(0) {
+            return Err(CreateError::Cap { cap: epsilon_cap, order: t.order });
+        }
+        Ok(self.propose(now, Event::CapDeclared { epsilon_cap }, |_, _| ()))
+    }
+}
+
+fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
+    TaskTerms { noise_multiplier: e.noise_multiplier, sampling_rate: e.sampling_rate, delta: e.delta, dimension: e.dimension, epsilon_cap }
+}
+
+/// The budget fields of the round's header (audit.md A19, A21).
+fn spend(r: &Reservation, terms: &Terms, steps_total: u64, counter: u64, head: Sha256) -> BudgetSpend {
+    BudgetSpend {
+        dataset: terms.dataset,
+        unit: terms.unit,
+        noise_multiplier: r.executed.noise_multiplier,
+        sampling_rate: r.executed.sampling_rate,
+        steps: r.steps,
+        steps_total,
+        delta: r.executed.delta,
+        epsilon_before: r.epsilon_before,
+        epsilon_after: r.epsilon_after,
+        epsilon_cap: terms.epsilon_cap,
+        ledger_counter: counter,
+        ledger_head: head,
+        accountant: r.accountant.clone(),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Why the ledger says no, one small type per operation (privacy.md D63). Knows no state.
+
+use crate::accountant::task::TaskError;
+use protocol::decimal::Decimal;
+
+/// Which cap a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// The plan's cap on this task's ε, by the PLD of its steps.
+    Task,
+    /// The institution's cap over all tasks, at the filter's order.
+    Lifetime,
+}
+
+/// Terms under which no ledger can stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// δ outside (0, 1).
+    #[error("delta is {0}, expected between 0 and 1")]
+    Delta(Decimal),
+    /// The cap leaves nothing to spend at this order.
+    #[error("a cap of {cap} at order {order} leaves nothing to spend")]
+    Cap {
+        /// ε_max.
+        cap: Decimal,
+        /// α*.
+        order: Decimal,
+    },
+    /// α* at or below 1.
+    #[error("order is {0}, expected above 1")]
+    Order(Decimal),
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+}
+
+/// Why a task's schedule is not taken on. Nothing changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+    /// The task has a schedule already, for ever.
+    #[error("the task is already registered")]
+    AlreadyRegistered,
+    /// The plan protects another unit than the ledger counts.
+    #[error("the plan's unit is not the ledger's")]
+    Unit,
+    /// No round or no step.
+    #[error("the schedule has no round or no step")]
+    NoSteps,
+    /// The whole schedule does not fit (D62).
+    #[error("the {account:?} budget cannot pay: {needed} needed, {remaining} remaining")]
+    BudgetExhausted {
+        /// Which cap.
+        account: Account,
+        /// Rényi order of the figures; none for ε of the task.
+        order: Option<Decimal>,
+        /// What the whole schedule takes: ε for the task, nats at the order for the lifetime.
+        needed: Decimal,
+        /// What there is, in the same measure.
+        remaining: Decimal,
+    },
+    /// The accountant has no figure.
+    #[error("the task's epsilon cannot be computed")]
+    Accountant(#[from] TaskError),
+}
+
+/// Why a round is not paid. Nothing was drawn and nothing changed (D63).
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReserveError {
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+    /// The task was never registered, or has ended.
+    #[error("the task is not registered")]
+    NotRegistered,
+    /// Plan, mechanism or steps are not those of the registered schedule.
+    #[error("plan, mechanism or steps differ from the registered schedule")]
+    ScheduleDiffers,
+    /// This (task, round) was paid before. One payment, for ever: its bytes may be resent, new noise may not be drawn (D66).
+    #[error("the round was already reserved by entry {counter}")]
+    AlreadyReserved {
+        /// Counter of that entry.
+        counter: u64,
+    },
+    /// All rounds of the schedule are reserved.
+    #[error("all {0} rounds of the schedule are reserved")]
+    ScheduleExhausted(u64),
+    /// A cap would be exceeded.
+    #[error("the {account:?} budget cannot pay: {needed} needed, {remaining} remaining")]
+    BudgetExhausted {
+        /// Which cap.
+        account: Account,
+        /// Rényi order of the figures; none for ε of the task.
+        order: Option<Decimal>,
+        /// What the round takes.
+        needed: Decimal,
+        /// What there is, in the same measure.
+        remaining: Decimal,
+    },
+    /// The accountant has no figure.
+    #[error("the task's epsilon cannot be computed")]
+    Accountant(#[from] TaskError),
+}
+
+/// A transition that the states of D60 do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+    /// No such reservation or task, or it is past that state.
+    #[error("the reservation or task is not in a state that allows this")]
+    WrongState,
+}
+
+/// A recorded entry that is not the one that was proposed last. The file and the machine disagree: stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry is not the next of this ledger")]
+pub struct NotNext;

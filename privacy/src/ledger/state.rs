@@ -1,0 +1,122 @@
+//! What the entries add up to, and which entry may follow. The same rules for new entries and for those read back. Knows no bytes.
+
+use super::entry::{Event, Reservation, Schedule, Terms};
+use super::filter::Nats;
+use protocol::decimal::Decimal;
+use protocol::ids::{RoundId, TaskId};
+use std::collections::BTreeMap;
+
+/// A registered task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskState {
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// Rounds that were reserved, whatever became of them.
+    pub rounds_reserved: u64,
+    /// ε of the reserved rounds.
+    pub epsilon: Decimal,
+    /// Whether it is over.
+    pub ended: bool,
+}
+
+/// Where a reservation stands (D60).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reserved,
+    Sealed,
+    Sent,
+    Void,
+}
+
+pub(super) struct State {
+    pub(super) terms: Terms,
+    pub(super) tasks: BTreeMap<TaskId, TaskState>,
+    pub(super) rounds: BTreeMap<(TaskId, RoundId), u64>,
+    pub(super) spent: Nats,
+    reservations: BTreeMap<u64, Stage>,
+}
+
+impl TaskState {
+    /// What is held for rounds not yet reserved.
+    fn held(&self) -> Nats {
+        if self.ended { Nats(0) } else { self.schedule.cost_per_round.times(self.schedule.rounds.saturating_sub(self.rounds_reserved)) }
+    }
+}
+
+impl State {
+    pub(super) fn new(terms: Terms) -> Self {
+        Self { terms, tasks: BTreeMap::new(), rounds: BTreeMap::new(), spent: Nats(0), reservations: BTreeMap::new() }
+    }
+
+    /// RDP held for registered tasks, one of them left out if asked.
+    pub(super) fn held(&self, except: Option<TaskId>) -> Nats {
+        self.tasks.iter().filter(|(id, _)| Some(**id) != except).fold(Nats(0), |sum, (_, t)| sum.plus(t.held()))
+    }
+
+    pub(super) fn unsealed(&self) -> Vec<u64> {
+        self.reservations.iter().filter(|(_, s)| **s == Stage::Reserved).map(|(c, _)| *c).collect()
+    }
+
+    /// Whether the entry may follow. Budgets are judged when an entry is made, not when it is read back: what is written is spent.
+    pub(super) fn allows(&self, event: &Event) -> bool {
+        let stage = |c: &u64| self.reservations.get(c).copied();
+        match event {
+            Event::Created(_) => false,
+            Event::CapDeclared { .. } => true,
+            Event::Registered(s) => !self.tasks.contains_key(&s.task) && s.executed.unit == self.terms.unit,
+            Event::Reserved(r) => self.pays(r),
+            Event::Sealed { reservation, .. } => stage(reservation) == Some(Stage::Reserved),
+            Event::Sent { reservation } => stage(reservation) == Some(Stage::Sealed),
+            Event::Void { reservation } => matches!(stage(reservation), Some(Stage::Reserved | Stage::Sealed)),
+            Event::Ended { task } => self.tasks.get(task).is_some_and(|t| !t.ended),
+        }
+    }
+
+    fn pays(&self, r: &Reservation) -> bool {
+        let fits = |t: &TaskState| {
+            let s = &t.schedule;
+            let same = s.plan == r.plan && s.executed == r.executed && s.steps_per_round == r.steps && s.cost_per_round == r.cost;
+            same && !t.ended && t.rounds_reserved < s.rounds && t.epsilon == r.epsilon_before
+        };
+        !self.rounds.contains_key(&(r.task, r.round)) && self.tasks.get(&r.task).is_some_and(fits)
+    }
+
+    /// Counts an entry; unchanged if it may not follow.
+    pub(super) fn apply(&mut self, counter: u64, event: &Event) -> Result<(), ()> {
+        if !self.allows(event) {
+            return Err(());
+        }
+        match event {
+            Event::Created(_) => {}
+            Event::CapDeclared { epsilon_cap } => self.terms.epsilon_cap = *epsilon_cap,
+            Event::Registered(s) => {
+                let epsilon = Decimal::new(0, 0).expect("zero is a decimal");
+                self.tasks.insert(s.task, TaskState { schedule: s.clone(), rounds_reserved: 0, epsilon, ended: false });
+            }
+            Event::Reserved(r) => self.pay(counter, r),
+            Event::Sealed { reservation, .. } => self.set(*reservation, Stage::Sealed),
+            Event::Sent { reservation } => self.set(*reservation, Stage::Sent),
+            Event::Void { reservation } => self.set(*reservation, Stage::Void),
+            Event::Ended { task } => {
+                if let Some(t) = self.tasks.get_mut(task) {
+                    t.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, reservation: u64, stage: Stage) {
+        self.reservations.insert(reservation, stage);
+    }
+
+    fn pay(&mut self, counter: u64, r: &Reservation) {
+        self.spent = self.spent.plus(r.cost);
+        self.rounds.insert((r.task, r.round), counter);
+        self.set(counter, Stage::Reserved);
+        if let Some(task) = self.tasks.get_mut(&r.task) {
+            task.rounds_reserved += 1;
+            task.epsilon = r.epsilon_after;
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Pay first: kills, torn writes, caps, and chains.
+
+use super::*;
+use crate::ledger::default_order;
+use crate::mechanism::tests::plan as privacy_plan;
+use protocol::ids::{ClientId, GroupId, ShardId, SnapshotDigest};
+use protocol::params::CommitteeSize;
+use protocol::plan::{Deadlines, EncoderConfig, GroupPlan, LocalTraining, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting};
+
+const NOW: Time = Time(1_700_000_000_000);
+const ROUNDS: u64 = 3;
+
+fn dec(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn plan(task: u8, sigma: &str) -> Plan {
+    Plan {
+        federation: "test".to_owned(),
+        task: TaskId([task; 16]),
+        model: EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes: vec!["a".into(), "b".into()] },
+        tokenizer: TokenizerKind::HashedCharacters,
+        base: SnapshotDigest([0; 32]),
+        rounds: ROUNDS,
+        shards: vec![ShardSpec { id: ShardId(0), tensors: vec![TensorSpec { name: "w".into(), shape: vec![100] }], step_exponent: -14 }],
+        groups: vec![GroupPlan { id: GroupId(0), shards: vec![ShardId(0)], bits: 16 }],
+        cohort_min: 2,
+        n_max: 8,
+        committee: CommitteeSize { decryptors: 3, corrupt: 1 },
+        privacy: privacy_plan(sigma, "0.1", 16),
+        local: LocalTraining { steps: 4, micro_batch: 8, learning_rate: dec("0.001"), warmup_steps: 0, weight_decay: dec("0") },
+        weighting: Weighting::Uniform,
+        strategy: Strategy::FedAvg { rate: dec("1") },
+        deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
+    }
+}
+
+fn mechanism(plan: &Plan) -> Mechanism {
+    Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap()
+}
+fn digest(plan: &Plan) -> PlanDigest {
+    Plan::digest(&protocol::codec::encode(plan))
+}
+
+fn terms(cap: &str) -> Terms {
+    let (epsilon_cap, delta) = (dec(cap), dec("0.00001"));
+    let order = default_order(epsilon_cap, delta).unwrap();
+    Terms { institution: ClientId([1; 32]), dataset: Sha256([2; 32]), unit: Unit::User, epsilon_cap, delta, order }
+}
+
+/// A ledger with its file.
+struct Kept {
+    ledger: PrivacyLedger,
+    file: Vec<u8>,
+}
+
+impl Kept {
+    fn new(cap: &str) -> Self {
+        let (ledger, file) = PrivacyLedger::create(terms(cap), NOW).unwrap();
+        Self { ledger, file }
+    }
+    fn keep<T>(&mut self, pending: Pending<T>) -> T {
+        self.file.extend(pending.bytes());
+        self.ledger.recorded(pending).unwrap()
+    }
+    fn register(&mut self, plan: &Plan) -> Result<(), RegisterError> {
+        let pending = self.ledger.register(plan, digest(plan), &mechanism(plan), NOW)?;
+        self.keep(pending);
+        Ok(())
+    }
+    fn reserve(&mut self, plan: &Plan, round: u64) -> Result<Paid, ReserveError> {
+        let pending = propose(&mut self.ledger, plan, round)?;
+        Ok(self.keep(pending))
+    }
+    fn reload(&self) -> Loaded {
+        PrivacyLedger::load(&self.file).unwrap()
+    }
+}
+
+fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pending<Paid>, ReserveError> {
+    let request = ReserveRequest {
+        task: plan.task,
+        plan: digest(plan),
+        round: RoundId(round),
+        manifest: ManifestDigest([u8::try_from(round).unwrap(); 32]),
+        mechanism: &mechanism(plan),
+        steps: 4,
+    };
+    ledger.reserve(&request, NOW)
+}
+
+#[test]
+fn a_reservation_yields_its_steps_and_its_header_fields() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    let mut paid = k.reserve(&p, 1).unwrap();
+    let spend = paid.spend();
+    assert_eq!((spend.steps, spend.steps_total, spend.ledger_counter), (4, 4, 2));
+    assert_eq!(spend.ledger_head, k.ledger.head());
+    assert!(k.ledger.holds(2, spend.ledger_head) && !k.ledger.holds(1, spend.ledger_head) && !k.ledger.holds(9, spend.ledger_head));
+    assert_eq!(spend.epsilon_before, dec("0"));
+    let want = crate::accountant::epsilon_pld(&[crate::accountant::Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps: 4 }], 1e-5);
+    assert!((spend.epsilon_after.to_f64() - want.unwrap()).abs() < 2e-6);
+    assert_eq!(std::iter::from_fn(|| paid.next_step()).map(|s| s.index()).collect::<Vec<_>>(), vec![0, 1, 2, 3]);
+    let second = k.reserve(&p, 5).unwrap().spend();
+    assert_eq!((second.epsilon_before, second.steps_total), (spend.epsilon_after, 8));
+    assert!(second.epsilon_after.to_f64() > second.epsilon_before.to_f64());
+}
+
+/// B19, D66: one payment per round, for ever, also after a restart.
+#[test]
+fn no_round_is_paid_twice() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    k.reserve(&p, 1).unwrap();
+    assert_eq!(k.reserve(&p, 1).err(), Some(ReserveError::AlreadyReserved { counter: 2 }));
+    let pending = k.ledger.void(2, NOW).unwrap();
+    k.keep(pending);
+    assert_eq!(k.reserve(&p, 1).err(), Some(ReserveError::AlreadyReserved { counter: 2 }));
+    let mut again = k.reload().ledger;
+    assert_eq!(propose(&mut again, &p, 1).err(), Some(ReserveError::AlreadyReserved { counter: 2 }));
+}
+
+/// D67: whatever prefix of the file a crash leaves, every payment that was handed out is in it.
+#[test]
+fn a_kill_at_any_byte_never_counts_less_than_was_paid() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    let mut durable = Vec::new();
+    for round in 1..=2 {
+        let paid = k.reserve(&p, round).unwrap();
+        durable.push((k.file.len(), k.ledger.totals().spent));
+        let pending = k.ledger.sealed(paid.ledger_counter(), Sha256([9; 32]), NOW).unwrap();
+        k.keep(pending);
+        let pending = k.ledger.sent(paid.ledger_counter(), NOW).unwrap();
+        k.keep(pending);
+    }
+    let genesis = PrivacyLedger::create(terms("8"), NOW).unwrap().1.len();
+    for cut in 0..=k.file.len() {
+        let loaded = PrivacyLedger::load(&k.file[..cut]);
+        if cut < genesis {
+            assert!(matches!(loaded, Err(LoadError::Empty)));
+            continue;
+        }
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.torn, loaded.valid_len != cut);
+        let paid = durable.iter().filter(|(len, _)| *len <= cut).map(|(_, spent)| *spent).max().unwrap_or_default();
+        assert!(loaded.ledger.totals().spent >= paid);
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_the_ledger_goes_on() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    k.reserve(&p, 1).unwrap();
+    let whole = k.file.len();
+    let pending = propose(&mut k.ledger, &p, 2).unwrap();
+    k.file.extend(&pending.bytes()[..40]);
+    let loaded = k.reload();
+    assert!(loaded.torn && loaded.valid_len == whole);
+    k.file.truncate(whole);
+    k.file.extend([0; 64]);
+    assert!(k.reload().torn, "zeros at the end are a torn write too");
+    k.file.truncate(whole);
+    k.ledger = loaded.ledger;
+    k.reserve(&p, 2).unwrap();
+    assert_eq!(k.reload().ledger.head(), k.ledger.head());
+}
+
+#[test]
+fn a_flipped_bit_is_never_taken_for_a_torn_write() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    k.reserve(&p, 1).unwrap();
+    for at in 0..k.file.len() {
+        let mut bad = k.file.clone();
+        bad[at] ^= 0x10;
+        assert!(PrivacyLedger::load(&bad).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn records_that_are_left_out_doubled_or_swapped_are_noticed() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    let mut ends = vec![0, k.file.len()];
+    k.register(&p).unwrap();
+    ends.push(k.file.len());
+    for round in 1..=2 {
+        k.reserve(&p, round).unwrap();
+        ends.push(k.file.len());
+    }
+    let part = |i: usize| k.file[ends[i]..ends[i + 1]].to_vec();
+    for order in [[0, 1, 3, 3], [0, 1, 2, 2], [0, 2, 1, 3], [0, 1, 3, 2], [1, 0, 2, 3]] {
+        let file: Vec<u8> = order.into_iter().flat_map(part).collect();
+        assert!(matches!(PrivacyLedger::load(&file), Err(LoadError::Chain { .. })), "{order:?}");
+    }
+    let other = Kept::new("9").file;
+    assert!(matches!(PrivacyLedger::load(&[other, part(1)].concat()), Err(LoadError::Chain { counter: 1 })));
+}
+
+#[test]
+fn nothing_follows_an_entry_that_is_not_recorded() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    let first = propose(&mut k.ledger, &p, 1).unwrap();
+    assert_eq!(propose(&mut k.ledger, &p, 2).err(), Some(ReserveError::Outstanding));
+    assert_eq!(k.ledger.void(0, NOW).err(), Some(CloseError::Outstanding));
+    assert_eq!(k.ledger.totals().spent, Nats(0), "a proposal spends nothing");
+    k.keep(first);
+    let mut stranger = Kept::new("7");
+    let foreign = {
+        stranger.register(&p).unwrap();
+        propose(&mut stranger.ledger, &p, 1).unwrap()
+    };
+    assert_eq!(k.ledger.recorded(foreign).err(), Some(NotNext));
+}
+
+#[test]
+fn the_plans_cap_is_checked_for_the_whole_schedule() {
+    let (mut k, mut p) = (Kept::new("30"), plan(1, "1"));
+    p.privacy.epsilon_cap = dec("1");
+    let before = k.ledger.head();
+    let refused = k.register(&p).unwrap_err();
+    assert!(matches!(refused, RegisterError::BudgetExhausted { account: Account::Task, order: None, .. }), "{refused}");
+    assert_eq!(k.ledger.head(), before);
+    p.privacy.epsilon_cap = dec("8");
+    k.register(&p).unwrap();
+    assert_eq!(k.register(&p), Err(RegisterError::AlreadyRegistered));
+}
+
+/// D61, D62: a second task must fit beside what the first one holds; ending the first frees what it did not spend, and only that.
+#[test]
+fn the_institutions_cap_holds_over_all_tasks() {
+    let (mut k, a, b) = (Kept::new("2"), plan(1, "1.5"), plan(2, "1.5"));
+    k.register(&a).unwrap();
+    let RegisterError::BudgetExhausted { account: Account::Lifetime, order: Some(order), needed, remaining } = k.register(&b).unwrap_err()
+    else {
+        panic!("the second schedule does not fit");
+    };
+    assert_eq!(order, k.ledger.terms().order);
+    assert!(needed.to_f64() > remaining.to_f64());
+    k.reserve(&a, 1).unwrap();
+    let spent = k.ledger.totals().spent;
+    let pending = k.ledger.end_task(a.task, NOW).unwrap();
+    k.keep(pending);
+    assert_eq!((k.ledger.totals().spent, k.ledger.totals().held), (spent, Nats(0)));
+    assert_eq!(k.reserve(&a, 2).err(), Some(ReserveError::NotRegistered));
+    let pending = k.ledger.declare_cap(dec("3"), NOW).unwrap();
+    k.keep(pending);
+    k.register(&b).unwrap();
+    assert_eq!(k.reload().ledger.totals(), k.ledger.totals());
+    assert!(k.ledger.totals().epsilon.unwrap().to_f64() <= 3.0);
+}
+
+/// A cap that was lowered below what is held refuses the round and changes nothing.
+#[test]
+fn a_lowered_cap_refuses_the_next_round() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "1.5"));
+    k.register(&p).unwrap();
+    k.reserve(&p, 1).unwrap();
+    let order = k.ledger.terms().order;
+    let least = crate::accountant::rdp::conversion(order.to_f64(), 0.99e-5);
+    let pending = k.ledger.declare_cap(Decimal::ceil(least + 0.001, 6).unwrap(), NOW).unwrap();
+    k.keep(pending);
+    let head = k.ledger.head();
+    assert!(matches!(k.reserve(&p, 2), Err(ReserveError::BudgetExhausted { account: Account::Lifetime, .. })));
+    assert_eq!(k.ledger.head(), head);
+}
+
+#[test]
+fn only_the_registered_schedule_is_paid_and_no_longer_than_it_lasts() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    assert_eq!(k.reserve(&p, 1).err(), Some(ReserveError::NotRegistered));
+    k.register(&p).unwrap();
+    let mut weaker = p.clone();
+    weaker.privacy.noise_multiplier = dec("1.9");
+    assert_eq!(k.reserve(&weaker, 1).err(), Some(ReserveError::ScheduleDiffers));
+    for round in 1..=ROUNDS {
+        k.reserve(&p, round).unwrap();
+    }
+    assert_eq!(k.reserve(&p, ROUNDS + 1).err(), Some(ReserveError::ScheduleExhausted(ROUNDS)));
+    assert_eq!(k.ledger.totals().held, Nats(0));
+}
+
+#[test]
+fn states_follow_their_order() {
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    k.register(&p).unwrap();
+    let one = k.reserve(&p, 1).unwrap().ledger_counter();
+    let two = k.reserve(&p, 2).unwrap().ledger_counter();
+    assert_eq!(k.ledger.unsealed(), vec![one, two]);
+    assert_eq!(k.ledger.sent(one, NOW).err(), Some(CloseError::WrongState));
+    let pending = k.ledger.sealed(one, Sha256([1; 32]), NOW).unwrap();
+    k.keep(pending);
+    assert_eq!(k.ledger.sealed(one, Sha256([2; 32]), NOW).err(), Some(CloseError::WrongState));
+    let pending = k.ledger.void(two, NOW).unwrap();
+    k.keep(pending);
+    assert_eq!(k.ledger.sealed(two, Sha256([1; 32]), NOW).err(), Some(CloseError::WrongState));
+    let pending = k.ledger.sent(one, NOW).unwrap();
+    k.keep(pending);
+    assert_eq!(k.ledger.void(one, NOW).err(), Some(CloseError::WrongState));
+    assert!(k.ledger.unsealed().is_empty() && k.reload().ledger.unsealed().is_empty());
+    assert_eq!(k.ledger.void(77, NOW).err(), Some(CloseError::WrongState));
+}
+
+#[test]
+fn impossible_terms_are_refused() {
+    let with = |change: &dyn Fn(&mut Terms)| {
+        let mut t = terms("8");
+        change(&mut t);
+        PrivacyLedger::create(t, NOW).err()
+    };
+    assert!(matches!(with(&|t| t.delta = dec("0")), Some(CreateError::Delta(_))));
+    assert!(matches!(with(&|t| t.order = dec("1")), Some(CreateError::Order(_))));
+    assert!(matches!(with(&|t| t.epsilon_cap = dec("0.001")), Some(CreateError::Cap { .. })));
+    assert_eq!(default_order(dec("0.0000001"), dec("0.00001")), None);
+}

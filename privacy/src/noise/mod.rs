@@ -1,0 +1,17 @@
+//! Integer noise and the streams it is drawn from (privacy.md D21, D24 to D28). Knows no data: nothing here takes a value to be noised.
+
+mod bucket;
+mod cumulative;
+mod exact;
+#[cfg(feature = "opendp")]
+pub mod giant;
+mod key;
+mod sampler;
+#[cfg(any(test, feature = "test-doors"))]
+mod seeded;
+
+pub use key::{Canary, Dither, EntropyError, EntropySource, Noise, Purpose, Quantiser, Sample, StepContext, Stream};
+pub(crate) use sampler::DISTANCE_BITS;
+pub use sampler::RoundedGaussian;
+#[cfg(any(test, feature = "test-doors"))]
+pub use seeded::SeededEntropy;

@@ -1,0 +1,50 @@
+//! The rounded Gaussian round(N(0, sigma_grid²)) in bulk (privacy.md D21, D24, D26). Knows no data: it takes a count and nothing else.
+
+use super::bucket::Buckets;
+use super::cumulative::Cumulative;
+use super::exact::Masses;
+use super::{Noise, Stream};
+
+/// Largest deviation of the plain table, in 2^-10 grid steps.
+const TABLE_UP_TO: u64 = 4096 << 10;
+/// −log2 of the distance between a drawn value and the rounded Gaussian: at most 2^17 boundaries floored at 2^-128, a tail of 2^-127.
+pub(crate) const DISTANCE_BITS: i32 = 110;
+
+enum Kind {
+    Table { table: Cumulative, tail: i64 },
+    Buckets(Buckets),
+}
+
+/// A sampler for one deviation. Public tables only; the randomness is the stream's.
+pub struct RoundedGaussian(Kind);
+
+impl RoundedGaussian {
+    /// The sampler of deviation `sigma_1024`·2^-10 grid steps, between 1 and 2^40.
+    pub(crate) fn new(sigma_1024: u64) -> Self {
+        if sigma_1024 > TABLE_UP_TO {
+            return Self(Kind::Buckets(Buckets::new(sigma_1024)));
+        }
+        let masses = Masses::new(sigma_1024);
+        let tail = masses.tail();
+        let half: Vec<_> = (0..=tail).map(|k| masses.mass(k)).collect();
+        let all: Vec<_> = half[1..].iter().rev().chain(&half).cloned().collect();
+        Self(Kind::Table { table: Cumulative::new(&all), tail })
+    }
+
+    /// `count` independent values, in grid steps.
+    ///
+    /// # Privacy
+    /// Within 2^-110 per value of the rounded Gaussian. The work depends on the stream alone.
+    pub(crate) fn draw(&self, stream: &mut Stream<Noise>, count: usize) -> Vec<i64> {
+        match &self.0 {
+            Kind::Table { table, tail } => {
+                (0..count).map(|_| i64::try_from(table.draw(stream)).expect("a table has at most 2^18 entries") - tail).collect()
+            }
+            Kind::Buckets(buckets) => (0..count).map(|_| buckets.draw(stream)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;

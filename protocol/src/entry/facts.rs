@@ -1,0 +1,236 @@
+//! The types of entries and what each carries: a closed enum without free text (audit.md A19, A23).
+
+use crate::decimal::Decimal;
+use crate::ids::{
+    BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
+    SnapshotDigest, SumRoot, TokenId, ValueDigest,
+};
+use serde::{Deserialize, Serialize};
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal { $($(#[$fdoc:meta])* $field:ident : $ty:ty),* $(,)? })*) => {
+        /// What happened, with the fields that its type must carry.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "type", deny_unknown_fields)]
+        pub enum Facts { $($(#[$doc])* #[serde(rename = $name)] $variant { $($(#[$fdoc])* $field: $ty),* },)* }
+
+        /// The type of an entry.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EntryKind { $($(#[$doc])* $variant,)* }
+
+        impl EntryKind {
+            /// All types.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// The name in the log.
+            pub fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
+        }
+        impl Facts {
+            /// Their type.
+            pub fn kind(&self) -> EntryKind { match self { $(Self::$variant { .. } => EntryKind::$variant,)* } }
+        }
+    };
+}
+
+facts! {
+    /// Entry 0.
+    FederationCreated = "federation.created" {
+        /// SHA-256 of the trust document.
+        trust: Sha256
+    }
+    /// The server's process began.
+    ProcessStarted = "process.started" {
+        /// SHA-256 of the program.
+        build: Sha256,
+        /// Whether the process before it ended in order.
+        clean: bool
+    }
+    /// The server's process ends in order.
+    ProcessStopped = "process.stopped" {}
+    /// An enrolment token was made.
+    MemberInvited = "member.invited" {
+        /// Id of the token, never its secret.
+        token: TokenId
+    }
+    /// An institution asks to join (statement of the institution).
+    MemberJoinRequested = "member.join.requested" {
+        /// Id of the token.
+        token: TokenId,
+        /// SHA-256 of the request's payload.
+        request: Sha256
+    }
+    /// Administrators admitted an institution (statement of an administrator).
+    MemberJoined = "member.joined" {
+        /// SHA-256 of the request's payload.
+        request: Sha256
+    }
+    /// A witness policy is in force from the next tree size on (statement of an administrator).
+    PolicyActivated = "policy.activated" {
+        /// SHA-256 of the policy text.
+        policy: Sha256
+    }
+    /// An institution declared a dataset (statement of the institution).
+    DatasetDeclared = "dataset.declared" {
+        /// Opaque id.
+        dataset: Sha256
+    }
+    /// An institution declared a cap (statement of the institution).
+    BudgetDeclared = "budget.declared" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Cap on ε.
+        epsilon_cap: Decimal
+    }
+    /// A task's plan was approved (statement of an administrator).
+    TaskApproved = "task.approved" {
+        /// The plan, an artefact.
+        plan: PlanDigest
+    }
+    /// A task begins.
+    TaskOpened = "task.opened" {
+        /// The plan.
+        plan: PlanDigest,
+        /// Weights that round 1 starts from.
+        snapshot: SnapshotDigest
+    }
+    /// A task is over.
+    TaskEnded = "task.ended" {
+        /// Last weights.
+        snapshot: SnapshotDigest,
+        /// Rounds that were closed.
+        closed: u64,
+        /// Rounds that were abandoned.
+        abandoned: u64
+    }
+    /// A decryptor's prekeys (statement of the decryptor).
+    PrekeysPublished = "key.prekeys.published" {
+        /// First round covered.
+        first: RoundId,
+        /// Rounds covered.
+        count: u64
+    }
+    /// A round begins: Selecting.
+    RoundOpened = "round.opened" {
+        /// Leaf hash of the task's previous end, or of `task.opened`.
+        previous_end: Sha256
+    }
+    /// The round's manifest (statement of the server).
+    ManifestPublished = "round.manifest.published" {
+        /// Its digest.
+        manifest: ManifestDigest
+    }
+    /// A decryptor endorses the manifest (statement of the decryptor).
+    ManifestEndorsed = "round.manifest.endorsed" {
+        /// The manifest.
+        manifest: ManifestDigest
+    }
+    /// A client takes no part (statement of the institution).
+    RoundDeclined = "round.declined" {}
+    /// An update is accepted: header statement of the institution, with its budget fields.
+    UpdateAccepted = "round.update.accepted" {
+        /// The header.
+        header: HeaderDigest,
+        /// Root over the chunk addresses.
+        body_root: BodyRoot,
+        /// Bytes of all bodies.
+        body_bytes: u64
+    }
+    /// An update is refused.
+    UpdateRejected = "round.update.rejected" {}
+    /// An accepted update will be in no sum.
+    UpdateDropped = "round.update.dropped" {
+        /// The header.
+        header: HeaderDigest
+    }
+    /// The exact set that is to be opened: all accepted and not dropped updates of the group.
+    SetProposed = "round.set.proposed" {
+        /// The set.
+        set: SetDigest,
+        /// Members.
+        count: u32,
+        /// Tree size at which all headers stand.
+        log_size: u64
+    }
+    /// A decryptor signs the set (statement of the decryptor).
+    SetSigned = "round.set.signed" {
+        /// The set.
+        set: SetDigest
+    }
+    /// A quorum signed.
+    SetCertified = "round.set.certified" {
+        /// The set.
+        set: SetDigest,
+        /// Digest of the signed bytes.
+        certificate: CertificateDigest
+    }
+    /// A decryptor's summed key share (statement of the decryptor).
+    OpeningPosted = "round.opening.posted" {
+        /// What it opens.
+        certificate: CertificateDigest,
+        /// Who opens.
+        position: Position
+    }
+    /// The opened sum (statement of the server).
+    SumOpened = "round.sum.opened" {
+        /// The certificate.
+        certificate: CertificateDigest,
+        /// Over the summed bodies.
+        sum_root: SumRoot,
+        /// Over S.
+        key_sum: KeySumDigest,
+        /// Over the opened values.
+        values: ValueDigest,
+        /// Largest residual mean square over its prediction.
+        residual_ratio: Decimal
+    }
+    /// A group's sum could not be opened.
+    SumFailed = "round.sum.failed" {}
+    /// The round is over and gave a snapshot.
+    RoundClosed = "round.closed" {
+        /// New weights.
+        snapshot: SnapshotDigest
+    }
+    /// The round is over without a sum.
+    RoundAbandoned = "round.abandoned" {}
+    /// A right was denied.
+    AuthzDenied = "authz.denied" {
+        /// Which right.
+        right: Right
+    }
+    /// Nobody's idea: evidence of a broken invariant.
+    AuditAlarm = "audit.alarm" {
+        /// What was seen.
+        alarm: AlarmKind,
+        /// SHA-256 of the evidence kept on the server.
+        evidence: Sha256
+    }
+}
+
+/// A right that can be denied (transport-storage.md T17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Right {
+    /// Join with a token.
+    #[serde(rename = "member.join")]
+    MemberJoin,
+    /// Connect as a member.
+    #[serde(rename = "status.read")]
+    StatusRead,
+    /// Send an update.
+    #[serde(rename = "update.submit")]
+    UpdateSubmit,
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmKind {
+    /// A client sent two different headers for one (round, group).
+    TwoHeaders,
+    /// A decryptor signed two different sets.
+    TwoSets,
+    /// A decryptor's opening contradicts itself.
+    FalseOpening,
+    /// A client's shares lie on no polynomial.
+    FalseShares,
+    /// A witness showed a larger or different tree than ours.
+    Rollback,
+}

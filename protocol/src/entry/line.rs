@@ -1,0 +1,388 @@
+//! The common fields of an entry (audit.md A15 to A17) and its one spelling as bytes.
+
+use super::facts::{EntryKind, Facts};
+use crate::ids::{ClientId, GroupId, PublicKey, RoundId, Sha256, TaskId};
+use crate::reject::Rejection;
+use crate::statement::{Statement, StatementKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Longest entry (A15).
+pub const MAX_ENTRY: usize = 60 * 1024;
+
+/// Who acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Actor {
+    /// The server itself.
+    Server,
+    /// The institution that the entry names.
+    Institution,
+    /// The institution that the entry names, as a decryptor.
+    Decryptor,
+    /// An administrator.
+    Administrator,
+    /// Somebody who is not enrolled.
+    Stranger,
+}
+
+/// The program that wrote the entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// The peer's fault.
+    Rejected,
+    /// Ours.
+    Failed,
+}
+
+/// A statement inside an entry: exact payload bytes in base64, the signer by the hash of its key (A17).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stmt {
+    /// Media type.
+    #[serde(rename = "type")]
+    pub media_type: String,
+    /// Base64 of the exact CBOR bytes.
+    pub payload: String,
+    /// SHA-256 of the public key.
+    pub keyid: Sha256,
+    /// Base64 of the signature.
+    pub sig: String,
+}
+
+impl Stmt {
+    /// The entry form of a statement.
+    pub fn of(s: &Statement) -> Self {
+        Self {
+            media_type: s.kind.media_type().to_owned(),
+            payload: BASE64.encode(&s.payload),
+            keyid: Sha256(s.signer().0),
+            sig: BASE64.encode(s.signature),
+        }
+    }
+
+    /// The exact payload bytes.
+    ///
+    /// # Errors
+    /// [`EntryError::Statement`] if they are not base64.
+    pub fn payload_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        BASE64.decode(&self.payload).map_err(|_| EntryError::Statement)
+    }
+
+    /// The statement again, given the key that `keyid` names. Not yet verified.
+    ///
+    /// # Errors
+    /// [`EntryError::Statement`] if a field does not decode or the key is another.
+    pub fn with_key(&self, key: PublicKey) -> Result<Statement, EntryError> {
+        let kind = StatementKind::from_media_type(&self.media_type).ok_or(EntryError::Statement)?;
+        let payload = self.payload_bytes()?;
+        let signature = BASE64.decode(&self.sig).ok().and_then(|s| s.try_into().ok()).ok_or(EntryError::Statement)?;
+        if ClientId::of(&key).0 != self.keyid.0 {
+            return Err(EntryError::Statement);
+        }
+        Ok(Statement { kind, payload, key, signature })
+    }
+}
+
+/// What a machine knows of an entry; the driver adds number, id and time ([`Stamp`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Who acted.
+    pub actor: Actor,
+    /// The institution it is about.
+    pub institution: Option<ClientId>,
+    /// The task.
+    pub task: Option<TaskId>,
+    /// The round.
+    pub round: Option<RoundId>,
+    /// The group.
+    pub group: Option<GroupId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why not.
+    pub code: Option<Rejection>,
+    /// What happened.
+    pub facts: Facts,
+    /// Who says so.
+    pub statement: Option<Statement>,
+}
+
+impl Draft {
+    /// The server's own word about `facts`.
+    pub fn server(facts: Facts) -> Self {
+        Self {
+            actor: Actor::Server,
+            institution: None,
+            task: None,
+            round: None,
+            group: None,
+            outcome: Outcome::Ok,
+            code: None,
+            facts,
+            statement: None,
+        }
+    }
+
+    /// The signer's word about `facts`.
+    pub fn said(actor: Actor, institution: Option<ClientId>, statement: Statement, facts: Facts) -> Self {
+        Self { actor, institution, statement: Some(statement), ..Self::server(facts) }
+    }
+
+    /// Places the entry in a task.
+    pub fn in_task(self, task: TaskId) -> Self {
+        Self { task: Some(task), ..self }
+    }
+    /// Places the entry in a round.
+    pub fn in_round(self, task: TaskId, round: RoundId) -> Self {
+        Self { task: Some(task), round: Some(round), ..self }
+    }
+    /// Places the entry in a group.
+    pub fn in_group(self, group: GroupId) -> Self {
+        Self { group: Some(group), ..self }
+    }
+    /// The peer's fault.
+    pub fn rejected(self, code: Rejection) -> Self {
+        Self { outcome: Outcome::Rejected, code: Some(code), ..self }
+    }
+    /// Our fault, or nobody's.
+    pub fn failed(self, code: Rejection) -> Self {
+        Self { outcome: Outcome::Failed, code: Some(code), ..self }
+    }
+}
+
+/// What the driver adds when it appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Leaf index.
+    pub seq: u64,
+    /// UUIDv7.
+    pub id: String,
+    /// RFC 3339 UTC with microseconds; rises.
+    pub ts: String,
+    /// Federation name.
+    pub federation: String,
+    /// The writing program.
+    pub origin: Origin,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Number, id, time, writer.
+    pub stamp: Stamp,
+    /// Who acted.
+    pub actor: Actor,
+    /// The institution it is about.
+    pub institution: Option<ClientId>,
+    /// The task.
+    pub task: Option<TaskId>,
+    /// The round.
+    pub round: Option<RoundId>,
+    /// The group.
+    pub group: Option<GroupId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Stable name of the reason.
+    pub code: Option<String>,
+    /// What happened.
+    pub facts: Facts,
+    /// Who says so.
+    pub stmt: Option<Stmt>,
+}
+
+/// Why bytes are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Longer than [`MAX_ENTRY`].
+    #[error("entry is longer than 61440 bytes")]
+    TooLong,
+    /// Not JSON, or a field is missing or of the wrong form.
+    #[error("entry is not of the expected form")]
+    Malformed,
+    /// A type that this version does not know. Integrity holds, meaning unknown (A38).
+    #[error("entry has a type or a field unknown to this version")]
+    Unknown,
+    /// A second spelling of the same entry.
+    #[error("entry is not in its one spelling")]
+    NotCanonical,
+    /// Its statement cannot be read.
+    #[error("the entry's statement cannot be read")]
+    Statement,
+}
+
+impl LogEntry {
+    /// Completes a draft.
+    pub fn new(stamp: Stamp, draft: &Draft) -> Self {
+        Self {
+            stamp,
+            actor: draft.actor,
+            institution: draft.institution,
+            task: draft.task,
+            round: draft.round,
+            group: draft.group,
+            outcome: draft.outcome,
+            code: draft.code.map(|c| c.name().to_owned()),
+            facts: draft.facts.clone(),
+            stmt: draft.statement.as_ref().map(Stmt::of),
+        }
+    }
+
+    /// The one line, without a line feed.
+    ///
+    /// # Panics
+    /// Never: every field is plain.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain fields always serialise")
+    }
+
+    /// Its type.
+    pub fn kind(&self) -> EntryKind {
+        self.facts.kind()
+    }
+
+    /// Parses the one spelling.
+    ///
+    /// # Errors
+    /// [`EntryError`], the first rule broken. [`EntryError::Unknown`] is no integrity failure.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY {
+            return Err(EntryError::TooLong);
+        }
+        let map: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| EntryError::Malformed)?;
+        let known = map.get("type").and_then(Value::as_str).is_some_and(|t| EntryKind::ALL.iter().any(|k| k.name() == t));
+        if !known {
+            return Err(EntryError::Unknown);
+        }
+        let entry = Self::from_map(map)?;
+        if entry.to_bytes() == bytes { Ok(entry) } else { Err(EntryError::NotCanonical) }
+    }
+
+    fn from_map(mut map: Map<String, Value>) -> Result<Self, EntryError> {
+        fn take<T: for<'de> Deserialize<'de>>(map: &mut Map<String, Value>, field: &str) -> Result<T, EntryError> {
+            serde_json::from_value(map.remove(field).unwrap_or(Value::Null)).map_err(|_| EntryError::Malformed)
+        }
+        if take::<u8>(&mut map, "v")? != 1 {
+            return Err(EntryError::Unknown);
+        }
+        let stamp = Stamp {
+            seq: take(&mut map, "seq")?,
+            id: take(&mut map, "id")?,
+            ts: take(&mut map, "ts")?,
+            origin: take(&mut map, "origin")?,
+            federation: take(&mut map, "federation")?,
+        };
+        Ok(Self {
+            stamp,
+            actor: take(&mut map, "actor")?,
+            institution: take(&mut map, "institution")?,
+            task: take(&mut map, "task")?,
+            round: take(&mut map, "round")?,
+            group: take(&mut map, "group")?,
+            outcome: take(&mut map, "outcome")?,
+            code: take(&mut map, "code")?,
+            stmt: take(&mut map, "stmt")?,
+            // What is left is the type and its own fields; anything more is unknown.
+            facts: serde_json::from_value(Value::Object(map)).map_err(|_| EntryError::Unknown)?,
+        })
+    }
+}
+
+impl Serialize for LogEntry {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut facts = match serde_json::to_value(&self.facts) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) | Err(_) => return Err(serde::ser::Error::custom("facts are an object")),
+        };
+        let kind = facts.remove("type").unwrap_or(Value::Null);
+        let mut out = s.serialize_map(None)?;
+        out.serialize_entry("v", &1)?;
+        out.serialize_entry("seq", &self.stamp.seq)?;
+        out.serialize_entry("id", &self.stamp.id)?;
+        out.serialize_entry("ts", &self.stamp.ts)?;
+        out.serialize_entry("type", &kind)?;
+        out.serialize_entry("actor", &self.actor)?;
+        out.serialize_entry("origin", &self.stamp.origin)?;
+        out.serialize_entry("federation", &self.stamp.federation)?;
+        optional(&mut out, "institution", &self.institution)?;
+        optional(&mut out, "task", &self.task)?;
+        optional(&mut out, "round", &self.round)?;
+        optional(&mut out, "group", &self.group)?;
+        out.serialize_entry("outcome", &self.outcome)?;
+        optional(&mut out, "code", &self.code)?;
+        // A map of serde_json is sorted by name, so the fields of a type have one order.
+        for (name, value) in &facts {
+            out.serialize_entry(name, value)?;
+        }
+        optional(&mut out, "stmt", &self.stmt)?;
+        out.end()
+    }
+}
+
+fn optional<M: SerializeMap, T: Serialize>(out: &mut M, name: &str, value: &Option<T>) -> Result<(), M::Error> {
+    value.as_ref().map_or(Ok(()), |v| out.serialize_entry(name, v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::HeaderDigest;
+
+    fn entry() -> LogEntry {
+        let stamp = Stamp {
+            seq: 7,
+            id: "018f0000-0000-7000-8000-000000000000".into(),
+            ts: "2026-01-02T03:04:05.000006Z".into(),
+            federation: "demo".into(),
+            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+        };
+        let draft = Draft::server(Facts::UpdateDropped { header: HeaderDigest([3; 32]) })
+            .in_round(TaskId([1; 16]), RoundId(2))
+            .in_group(GroupId(0))
+            .rejected(Rejection::BadShares);
+        LogEntry::new(stamp, &draft)
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_its_bytes() {
+        let e = entry();
+        assert_eq!(LogEntry::parse(&e.to_bytes()).unwrap(), e);
+    }
+
+    #[test]
+    fn only_one_spelling_is_accepted() {
+        let text = String::from_utf8(entry().to_bytes()).unwrap();
+        for other in [
+            text.replacen("\"seq\":7", "\"seq\": 7", 1),
+            text.replacen("\"seq\":7", "\"seq\":7,\"seq\":7", 1),
+            text.replacen("\"v\":1,\"seq\":7", "\"seq\":7,\"v\":1", 1),
+            format!("{text}\n"),
+        ] {
+            assert_eq!(LogEntry::parse(other.as_bytes()), Err(EntryError::NotCanonical), "{other}");
+        }
+        let unknown = text.replacen("\"header\"", "\"extra\":1,\"header\"", 1);
+        assert_eq!(LogEntry::parse(unknown.as_bytes()), Err(EntryError::Unknown));
+    }
+
+    #[test]
+    fn every_type_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = EntryKind::ALL.iter().map(|k| k.name()).collect();
+        assert_eq!(names.len(), EntryKind::ALL.len());
+    }
+}

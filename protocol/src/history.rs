@@ -1,0 +1,264 @@
+//! What the log says so far, folded entry by entry: members, tasks, rounds, sets, spends. Knows no tree, no file, no accountant.
+//!
+//! One fold for everybody: clients judge manifests and sets by their mirror's history, the server restarts from its own, the
+//! auditor reports what contradicts it (audit.md A35 check 5, A36).
+
+mod rules;
+mod task;
+
+pub use rules::{Clause, Violation};
+pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
+
+use crate::entry::{EntryError, Facts, LogEntry};
+use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
+use crate::plan::{Plan, PlanApproval};
+use crate::statement::{Payload, Statement, StatementKind};
+use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, PolicyApproval, TrustDocument};
+use std::collections::BTreeMap;
+
+/// An enrolled institution.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its statement key.
+    pub key: PublicKey,
+    /// Its witness, as tlog-policy writes it.
+    pub witness_vkey: String,
+    /// SHA-256 of its TLS key's subject public key info.
+    pub tls_key: Sha256,
+    /// Where it was admitted.
+    pub joined: LeafIndex,
+}
+
+/// What an institution declared about one dataset.
+#[derive(Clone, Debug)]
+pub struct DatasetHistory {
+    /// The declaration.
+    pub declaration: DatasetDeclaration,
+    /// The cap in force.
+    pub cap: Option<BudgetDeclaration>,
+    /// Spends in order.
+    pub spends: Vec<SpendRecord>,
+}
+
+/// The log so far.
+#[derive(Clone, Debug)]
+pub struct History {
+    trust: TrustDocument,
+    size: u64,
+    last_ts: String,
+    /// Every key that may sign, by the hash that entries name it with.
+    keys: BTreeMap<Sha256, PublicKey>,
+    requests: BTreeMap<Sha256, JoinRequest>,
+    members: BTreeMap<ClientId, Member>,
+    datasets: BTreeMap<(ClientId, Sha256), DatasetHistory>,
+    tasks: BTreeMap<TaskId, TaskHistory>,
+    policy: Option<(Sha256, LeafIndex)>,
+    unclean: bool,
+}
+
+/// RFC 6962 leaf hash of an entry.
+pub fn leaf_hash(bytes: &[u8]) -> Sha256 {
+    Sha256(crate::hash::sha256(&[&[0], bytes]))
+}
+
+impl History {
+    /// The history of an empty log under this trust document.
+    pub fn new(trust: TrustDocument) -> Self {
+        let speakers = trust.administrators.iter().chain([&trust.server]);
+        let keys = speakers.map(|k| (Sha256(ClientId::of(k).0), *k)).collect();
+        Self {
+            trust,
+            size: 0,
+            last_ts: String::new(),
+            keys,
+            requests: BTreeMap::new(),
+            members: BTreeMap::new(),
+            datasets: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            policy: None,
+            unclean: false,
+        }
+    }
+
+    /// Entries folded so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+    /// The trust document.
+    pub fn trust(&self) -> &TrustDocument {
+        &self.trust
+    }
+    /// Enrolled institutions.
+    pub fn members(&self) -> &BTreeMap<ClientId, Member> {
+        &self.members
+    }
+    /// Their ids, ascending.
+    pub fn member_ids(&self) -> Vec<ClientId> {
+        self.members.keys().copied().collect()
+    }
+    /// Requests to join by the hash of their payload.
+    pub fn requests(&self) -> &BTreeMap<Sha256, JoinRequest> {
+        &self.requests
+    }
+    /// Datasets by institution and opaque id.
+    pub fn datasets(&self) -> &BTreeMap<(ClientId, Sha256), DatasetHistory> {
+        &self.datasets
+    }
+    /// Tasks.
+    pub fn tasks(&self) -> &BTreeMap<TaskId, TaskHistory> {
+        &self.tasks
+    }
+    /// One task.
+    pub fn task(&self, id: TaskId) -> Option<&TaskHistory> {
+        self.tasks.get(&id)
+    }
+    /// Hash of the witness policy in force and the entry that activated it.
+    pub fn policy(&self) -> Option<(Sha256, LeafIndex)> {
+        self.policy
+    }
+    /// Whether the last process of the server began and has not ended in order.
+    pub fn server_running(&self) -> bool {
+        self.unclean
+    }
+
+    /// Folds one entry. What contradicts the rules is returned; the rest of the entry still counts, so that one fault does not
+    /// hide the next. An entry of an unknown type is skipped ("integrity holds, meaning unknown", A38).
+    pub fn apply(&mut self, bytes: &[u8]) -> Vec<Violation> {
+        let index = LeafIndex(self.size);
+        self.size += 1;
+        let mut out = rules::Report::at(index);
+        match LogEntry::parse(bytes) {
+            Ok(entry) => self.apply_entry(index, bytes, &entry, &mut out),
+            Err(EntryError::Unknown) => out.add(Clause::UnknownEntry),
+            Err(_) => out.add(Clause::Schema),
+        }
+        out.into_violations()
+    }
+
+    fn apply_entry(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, out: &mut rules::Report) {
+        out.require(entry.stamp.seq == index.0, Clause::Sequence);
+        out.require(entry.stamp.ts > self.last_ts, Clause::TimeOrder);
+        out.require(entry.stamp.federation == self.trust.federation, Clause::Schema);
+        self.last_ts.clone_from(&entry.stamp.ts);
+        let statement = match &entry.stmt {
+            None => None,
+            Some(stmt) => match self.keys.get(&stmt.keyid).or(self.new_key(entry).as_ref()).map(|k| stmt.with_key(*k)) {
+                Some(Ok(s)) if s.check_signature().is_ok() => Some(s),
+                Some(_) | None => {
+                    out.add(Clause::Signature);
+                    return;
+                }
+            },
+        };
+        match (&entry.facts, statement) {
+            (Facts::FederationCreated { .. }, None) => out.require(index.0 == 0, Clause::Schema),
+            (Facts::ProcessStarted { .. }, None) => self.unclean = true,
+            (Facts::ProcessStopped {}, None) => self.unclean = false,
+            (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
+            (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
+            (Facts::MemberJoined { request }, Some(s)) => self.joined(index, *request, &s, out),
+            (Facts::PolicyActivated { policy }, Some(s)) => {
+                let said = self.administrator::<PolicyApproval>(&s, out);
+                out.require(said.is_some_and(|p| p.policy == *policy), Clause::FieldsDiffer);
+                self.policy = Some((*policy, index));
+            }
+            (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
+            (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
+            (Facts::TaskApproved { plan }, Some(s)) => {
+                let said = self.administrator::<PlanApproval>(&s, out);
+                let Some(task) = entry.task else { return out.add(Clause::Schema) };
+                out.require(said.is_some_and(|p| p.plan == *plan && p.task == task), Clause::FieldsDiffer);
+                self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+            }
+            (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
+        }
+    }
+
+    fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Statement>, out: &mut rules::Report) {
+        let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
+        let world = task::World { members: &self.members, server: self.trust.server };
+        let spend = task.apply(index, leaf_hash(bytes), entry, statement, &world, out);
+        let Some((client, spend)) = spend else { return };
+        let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {
+            return out.add(Clause::BudgetUndeclared);
+        };
+        rules::check_spend(dataset, &spend, out);
+        dataset.spends.push(spend);
+    }
+
+    /// The key of a newcomer stands in its own join request, which it signed.
+    fn new_key(&self, entry: &LogEntry) -> Option<PublicKey> {
+        let stmt = entry.stmt.as_ref().filter(|_| matches!(entry.facts, Facts::MemberJoinRequested { .. }))?;
+        let payload = stmt.payload_bytes().ok()?;
+        let request: JoinRequest = crate::codec::decode(&payload, JoinRequest::LIMIT).ok()?;
+        (stmt.media_type == StatementKind::JoinRequest.media_type()).then_some(request.institution_key)
+    }
+
+    fn join_requested(&mut self, entry: &LogEntry, request: Sha256, statement: &Statement, out: &mut rules::Report) {
+        let Ok(said) = statement.verify::<JoinRequest>() else { return out.add(Clause::Signature) };
+        let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
+        out.require(hash == request && entry.institution == Some(statement.signer()), Clause::FieldsDiffer);
+        self.requests.insert(hash, said);
+    }
+
+    fn joined(&mut self, index: LeafIndex, request: Sha256, statement: &Statement, out: &mut rules::Report) {
+        let Some(said) = self.administrator::<Membership>(statement, out) else { return };
+        let asked = self.requests.get(&request).map(Membership::of);
+        if asked.as_ref() != Some(&said) {
+            return out.add(Clause::FieldsDiffer);
+        }
+        let member =
+            Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
+        self.keys.insert(Sha256(said.institution.0), said.institution_key);
+        self.members.insert(said.institution, member);
+    }
+
+    fn administrator<P: Payload>(&self, statement: &Statement, out: &mut rules::Report) -> Option<P> {
+        if !self.trust.administrators.contains(&statement.key) {
+            out.add(Clause::NotAdministrator);
+            return None;
+        }
+        let said = statement.verify::<P>();
+        out.require(said.is_ok(), Clause::Signature);
+        said.ok()
+    }
+
+    fn member_said<P: Payload>(&self, entry: &LogEntry, statement: &Statement, out: &mut rules::Report) -> Option<(ClientId, P)> {
+        let who = statement.signer();
+        if entry.institution != Some(who) || !self.members.contains_key(&who) {
+            out.add(Clause::NotMember);
+            return None;
+        }
+        let said = statement.verify::<P>();
+        out.require(said.is_ok(), Clause::Signature);
+        said.ok().map(|p| (who, p))
+    }
+
+    fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {
+        let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
+        out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
+        let new = DatasetHistory { declaration, cap: None, spends: Vec::new() };
+        // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
+        self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
+    }
+
+    fn cap(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {
+        let Some((who, cap)) = self.member_said::<BudgetDeclaration>(entry, statement, out) else { return };
+        let same = matches!(&entry.facts, Facts::BudgetDeclared { epsilon_cap, .. } if *epsilon_cap == cap.epsilon_cap);
+        out.require(same && cap.dataset == dataset, Clause::FieldsDiffer);
+        match self.datasets.get_mut(&(who, dataset)) {
+            Some(d) => d.cap = Some(cap),
+            None => out.add(Clause::BudgetUndeclared),
+        }
+    }
+
+    /// Tells the history what a plan's artefact says; from then on rounds of its tasks are checked against it.
+    pub fn learn_plan(&mut self, bytes: &[u8], plan: &Plan) {
+        let digest = Plan::digest(bytes);
+        for task in self.tasks.values_mut().filter(|t| t.plan_digest() == digest) {
+            task.learn_plan(plan.clone());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The rules that entries must keep, each with the clause that asks for it (audit.md A35, A36).
+
+use super::{DatasetHistory, SpendRecord};
+use crate::ids::LeafIndex;
+
+macro_rules! clauses {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $integrity:literal;)*) => {
+        /// A rule that an entry broke.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Clause { $($(#[$doc])* $variant,)* }
+        impl Clause {
+            /// The clause and what it asks, for reports.
+            pub fn text(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
+            /// Whether it is an integrity failure (checks 1 to 5) or an invariant failure (check 6); A38.
+            pub fn is_integrity(self) -> bool { match self { $(Self::$variant => $integrity,)* } }
+        }
+    };
+}
+
+clauses! {
+    /// Not JSON of the schema in its one spelling.
+    Schema = "A15: entry is not of the schema in its one spelling", true;
+    /// `seq` is not the leaf index.
+    Sequence = "A16: seq is not the leaf index", true;
+    /// Time does not rise.
+    TimeOrder = "A16: ts does not rise", true;
+    /// A statement's signature, or its key, does not hold.
+    Signature = "A17: statement is not signed by a key enrolled at this index", true;
+    /// Fields repeat the payload wrongly.
+    FieldsDiffer = "A17: entry fields differ from the signed payload", true;
+    /// A type or field unknown to this version; reported, not failed.
+    UnknownEntry = "A38: type unknown to this version; integrity holds, meaning unknown", false;
+    /// Needs an administrator.
+    NotAdministrator = "A19: statement is not an administrator's", false;
+    /// Needs a member.
+    NotMember = "I9: statement is not by an enrolled institution", false;
+    /// No such task.
+    UnknownTask = "I7: entry names a task that was not approved", false;
+    /// A state moves where it may not.
+    State = "I7: the round or task is not in a state that allows this", false;
+    /// A header twice, or two updates of one institution.
+    Twice = "I1: accepted twice for one round and group", false;
+    /// The set is not exactly the accepted and not dropped updates.
+    Set = "I2: the set is not exactly the accepted updates of eligible members", false;
+    /// Too few or too many members.
+    Cohort = "I3: set size is outside the limits", false;
+    /// Certificate without a quorum over one set.
+    Certificate = "I4: certificate is not a quorum's signatures over one set", false;
+    /// A decryptor signed two sets.
+    TwoSets = "I4: a decryptor signed two sets", false;
+    /// Opening by a stranger, for another set, or too few.
+    Opening = "I5: opening is not by a committee member for the certified set", false;
+    /// A manifest without its quorum, or whose contents the log contradicts.
+    Manifest = "I6: manifest is not endorsed by a quorum or contradicts the log", false;
+    /// A statement names another manifest.
+    OtherManifest = "I6: statement names another manifest", false;
+    /// A spend from a dataset or under a cap that was not declared.
+    BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
+    /// Figures that do not add up.
+    BudgetSum = "I8: epsilon does not continue from the last spend", false;
+    /// Above the signed cap.
+    BudgetCap = "I8: epsilon is above the signed cap", false;
+    /// Ledger counters fall or repeat.
+    LedgerCounter = "I8: ledger counter does not rise", false;
+}
+
+/// A broken rule at an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The entry.
+    pub index: LeafIndex,
+    /// The rule.
+    pub clause: Clause,
+}
+
+/// Violations of one entry.
+pub(super) struct Report {
+    index: LeafIndex,
+    violations: Vec<Violation>,
+}
+
+impl Report {
+    pub(super) fn at(index: LeafIndex) -> Self {
+        Self { index, violations: Vec::new() }
+    }
+    pub(super) fn add(&mut self, clause: Clause) {
+        self.violations.push(Violation { index: self.index, clause });
+    }
+    pub(super) fn require(&mut self, holds: bool, clause: Clause) {
+        if !holds {
+            self.add(clause);
+        }
+    }
+    pub(super) fn into_violations(self) -> Vec<Violation> {
+        self.violations
+    }
+}
+
+/// I8 as far as it needs no accountant: counters rise, epsilon continues and stays under the signed cap.
+pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut Report) {
+    let s = &new.spend;
+    let (before, after) = (s.epsilon_before.to_f64(), s.epsilon_after.to_f64());
+    out.require(after >= before, Clause::BudgetSum);
+    match &dataset.cap {
+        Some(cap) => out.require(after <= cap.epsilon_cap.to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
+        None => out.add(Clause::BudgetUndeclared),
+    }
+    // Headers of one reservation (one per group) repeat its counter and figures; a later reservation continues from them.
+    if let Some(last) = dataset.spends.last().map(|r| &r.spend) {
+        let same = s.ledger_counter == last.ledger_counter;
+        out.require(same || s.ledger_counter > last.ledger_counter, Clause::LedgerCounter);
+        if same {
+            out.require(s == last, Clause::BudgetSum);
+        } else if dataset.spends.last().is_some_and(|r| r.task == new.task) {
+            // A gap counts as spent: a later "before" may exceed the last "after", never fall below it.
+            out.require(before >= last.epsilon_after.to_f64() && s.steps_total > last.steps_total, Clause::BudgetSum);
+        }
+    }
+}

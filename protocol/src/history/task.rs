@@ -1,0 +1,447 @@
+//! One task's rounds as the log tells them: states, sets, certificates, openings (audit.md A20, I1 to I7).
+
+use super::Member;
+use super::rules::{Clause, Report};
+use crate::entry::{Facts, LogEntry};
+use crate::ids::{
+    CertificateDigest, ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, PlanDigest, Position, PublicKey, RoundId, SetDigest,
+    Sha256, SnapshotDigest, TaskId,
+};
+use crate::manifest::{
+    BudgetSpend, Certificate, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult, committee_of, roster_root,
+    set_digest,
+};
+use crate::plan::Plan;
+use crate::statement::Statement;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a round's entries are checked against.
+pub(super) struct World<'a> {
+    pub(super) members: &'a BTreeMap<ClientId, Member>,
+    pub(super) server: PublicKey,
+}
+
+/// Privacy spent by one accepted update.
+#[derive(Clone, Debug)]
+pub struct SpendRecord {
+    /// Where it stands.
+    pub index: LeafIndex,
+    /// Task.
+    pub task: TaskId,
+    /// Round.
+    pub round: RoundId,
+    /// The figures.
+    pub spend: BudgetSpend,
+}
+
+/// The state of a round (A20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoundState {
+    /// Who takes part.
+    Selecting,
+    /// Updates come in.
+    Reporting,
+    /// A set is proposed.
+    Certifying,
+    /// A set is certified.
+    Opening,
+    /// Over, with this snapshot.
+    Closed(SnapshotDigest),
+    /// Over, without.
+    Abandoned,
+}
+
+/// One group of a round.
+#[derive(Clone, Debug, Default)]
+pub struct GroupHistory {
+    /// Accepted updates.
+    pub accepted: BTreeMap<HeaderDigest, (ClientId, LeafIndex, Header)>,
+    /// Those that were dropped.
+    pub dropped: BTreeSet<HeaderDigest>,
+    /// The proposed set.
+    pub proposed: Option<SetDigest>,
+    /// Signatures over sets.
+    pub signed: BTreeMap<ClientId, Statement>,
+    /// The certificate.
+    pub certificate: Option<Certificate>,
+    /// Openings.
+    pub openings: BTreeMap<Position, OpeningPayload>,
+    /// The opened sum.
+    pub result: Option<SumResult>,
+}
+
+impl GroupHistory {
+    /// Accepted and not dropped headers, ascending: the only set that may be certified.
+    pub fn members(&self) -> Vec<HeaderDigest> {
+        self.accepted.keys().filter(|h| !self.dropped.contains(h)).copied().collect()
+    }
+}
+
+/// One round.
+#[derive(Clone, Debug)]
+pub struct RoundHistory {
+    /// Its state.
+    pub state: RoundState,
+    /// The manifest.
+    pub manifest: Option<(Manifest, ManifestDigest)>,
+    /// Who endorsed it.
+    pub endorsed: BTreeSet<ClientId>,
+    /// Who declined.
+    pub declined: BTreeSet<ClientId>,
+    /// Its groups.
+    pub groups: BTreeMap<GroupId, GroupHistory>,
+}
+
+/// One task.
+#[derive(Clone, Debug)]
+pub struct TaskHistory {
+    digest: PlanDigest,
+    plan: Option<Plan>,
+    opened: bool,
+    ended: bool,
+    snapshot: Option<SnapshotDigest>,
+    previous_end: Sha256,
+    prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
+    rounds: BTreeMap<RoundId, RoundHistory>,
+}
+
+impl TaskHistory {
+    pub(super) fn approved(digest: PlanDigest) -> Self {
+        Self {
+            digest,
+            plan: None,
+            opened: false,
+            ended: false,
+            snapshot: None,
+            previous_end: Sha256([0; 32]),
+            prekeys: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+        }
+    }
+
+    /// Digest of the approved plan.
+    pub fn plan_digest(&self) -> PlanDigest {
+        self.digest
+    }
+    /// The plan, once its artefact was shown.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+    /// Whether rounds may begin.
+    pub fn is_open(&self) -> bool {
+        self.opened && !self.ended
+    }
+    /// The weights that the next round starts from.
+    pub fn snapshot(&self) -> Option<SnapshotDigest> {
+        self.snapshot
+    }
+    /// Leaf hash of the last end, or of `task.opened`.
+    pub fn previous_end(&self) -> Sha256 {
+        self.previous_end
+    }
+    /// Rounds.
+    pub fn rounds(&self) -> &BTreeMap<RoundId, RoundHistory> {
+        &self.rounds
+    }
+    /// The last round that was opened.
+    pub fn last_round(&self) -> Option<RoundId> {
+        self.rounds.keys().next_back().copied()
+    }
+    /// A decryptor's prekeys that cover `round`.
+    pub fn prekeys(&self, who: ClientId, round: RoundId) -> Option<&Prekeys> {
+        self.prekeys.get(&who)?.iter().find(|p| p.key(round).is_some())
+    }
+    /// Whether the manifest is of the round that is open or next, and the only one of it that the log shows.
+    fn may_have(&self, m: &Manifest) -> bool {
+        match self.rounds.last_key_value() {
+            None => m.round == RoundId::FIRST,
+            Some((last, round)) if round.is_over() => Some(m.round) == last.next(),
+            Some((last, round)) => m.round == *last && round.manifest.as_ref().is_none_or(|(known, _)| known == m),
+        }
+    }
+    pub(super) fn learn_plan(&mut self, plan: Plan) {
+        self.plan = Some(plan);
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        index: LeafIndex,
+        leaf: Sha256,
+        entry: &LogEntry,
+        statement: Option<&Statement>,
+        world: &World<'_>,
+        out: &mut Report,
+    ) -> Option<(ClientId, SpendRecord)> {
+        match (&entry.facts, statement) {
+            (Facts::TaskOpened { plan, snapshot }, None) => {
+                out.require(!self.opened && *plan == self.digest, Clause::State);
+                (self.opened, self.snapshot, self.previous_end) = (true, Some(*snapshot), leaf);
+            }
+            (Facts::TaskEnded { snapshot, .. }, None) => {
+                out.require(self.is_open() && self.snapshot == Some(*snapshot), Clause::State);
+                self.ended = true;
+            }
+            (Facts::PrekeysPublished { first, count }, Some(s)) => self.prekeys_published(entry, *first, *count, s, world, out),
+            (Facts::RoundOpened { previous_end }, None) => {
+                let expected = self.last_round().map_or(Some(RoundId::FIRST), RoundId::next);
+                let over = self.rounds.values().all(RoundHistory::is_over);
+                out.require(self.is_open() && over && entry.round == expected && *previous_end == self.previous_end, Clause::State);
+                if let Some(round) = entry.round {
+                    self.rounds.insert(round, RoundHistory::opened());
+                }
+            }
+            _in_round => return self.in_round(index, leaf, entry, statement, world, out),
+        }
+        None
+    }
+
+    fn prekeys_published(&mut self, entry: &LogEntry, first: RoundId, count: u64, s: &Statement, world: &World<'_>, out: &mut Report) {
+        let Ok(keys) = s.verify::<Prekeys>() else { return out.add(Clause::Signature) };
+        let who = s.signer();
+        out.require(entry.institution == Some(who) && world.members.contains_key(&who), Clause::NotMember);
+        out.require(keys.first == first && keys.keys.len() as u64 == count && entry.task == Some(keys.task), Clause::FieldsDiffer);
+        self.prekeys.entry(who).or_default().push(keys);
+    }
+
+    fn in_round(
+        &mut self,
+        index: LeafIndex,
+        leaf: Sha256,
+        entry: &LogEntry,
+        statement: Option<&Statement>,
+        world: &World<'_>,
+        out: &mut Report,
+    ) -> Option<(ClientId, SpendRecord)> {
+        let (Some(task), Some(id)) = (entry.task, entry.round) else {
+            out.add(Clause::Schema);
+            return None;
+        };
+        if let (Facts::ManifestPublished { .. }, Some(s)) = (&entry.facts, statement) {
+            self.manifest_published(id, entry, s, world, out);
+            return None;
+        }
+        let Some(round) = self.rounds.get_mut(&id) else {
+            out.add(Clause::State);
+            return None;
+        };
+        let ended = round.is_over();
+        out.require(!ended, Clause::State);
+        let spend = round.apply(index, entry, statement, world, out);
+        match round.state {
+            RoundState::Closed(snapshot) if !ended => (self.snapshot, self.previous_end) = (Some(snapshot), leaf),
+            RoundState::Abandoned if !ended => self.previous_end = leaf,
+            RoundState::Closed(_) | RoundState::Abandoned => {}
+            RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => {}
+        }
+        spend.map(|(who, spend)| (who, SpendRecord { index, task, round: id, spend }))
+    }
+
+    /// I6: the manifest is the server's word, and everything in it that the log knows is as the log knows it.
+    fn manifest_published(&mut self, id: RoundId, entry: &LogEntry, s: &Statement, world: &World<'_>, out: &mut Report) {
+        let Ok(manifest) = s.verify_by::<Manifest>(&world.server) else { return out.add(Clause::Signature) };
+        let digest = Manifest::digest(&s.payload);
+        out.require(matches!(entry.facts, Facts::ManifestPublished { manifest } if manifest == digest), Clause::FieldsDiffer);
+        out.require(self.manifest_agrees(&manifest, id, entry.task, world), Clause::Manifest);
+        let Some(round) = self.rounds.get_mut(&id) else { return out.add(Clause::State) };
+        out.require(round.state == RoundState::Selecting && round.manifest.is_none(), Clause::State);
+        round.groups = manifest.groups.iter().map(|g| (g.id, GroupHistory::default())).collect();
+        round.manifest = Some((manifest, digest));
+        round.state = RoundState::Reporting;
+    }
+
+    /// Whether the log, and the plan if it is known, give this manifest's numbers.
+    pub(super) fn manifest_agrees(&self, m: &Manifest, round: RoundId, task: Option<TaskId>, world: &World<'_>) -> bool {
+        let members: Vec<_> = world.members.keys().copied().collect();
+        let committee: Vec<_> = m.committee.iter().map(|c| c.institution).collect();
+        let prekeys = m.committee.iter().all(|c| self.prekeys(c.institution, m.round).and_then(|p| p.key(m.round)) == Some(&c.prekey[..]));
+        let by_log = m.round == round
+            && Some(m.task) == task
+            && m.plan == self.digest
+            && Some(m.snapshot) == self.snapshot
+            && m.previous_end == self.previous_end
+            && m.roster == roster_root(&members)
+            && committee == committee_of(&members, self.previous_end, m.size)
+            && committee.len() == usize::from(m.size.decryptors)
+            && m.size.check().is_ok()
+            && prekeys;
+        let eligible = m.groups.first().map(|g| g.eligible.clone()).unwrap_or_default();
+        let enrolled = eligible.iter().all(|c| world.members.contains_key(c));
+        let by_plan = self.plan.as_ref().is_none_or(|p| {
+            m.size == p.committee
+                && m.federation == p.federation
+                && Manifest::groups_of(p, &eligible).is_ok_and(|g| g == m.groups)
+                && eligible.len() >= usize::from(p.cohort_min)
+        });
+        by_log && enrolled && by_plan && m.parameter_set == crate::params::PS_A
+    }
+}
+
+impl super::History {
+    /// Whether the log so far, and the plan, give exactly this manifest for its task and round.
+    pub fn agrees_with(&self, manifest: &Manifest) -> bool {
+        let world = World { members: &self.members, server: self.trust.server };
+        self.tasks.get(&manifest.task).is_some_and(|t| {
+            manifest.federation == self.trust.federation
+                && t.plan.is_some()
+                && t.may_have(manifest)
+                && t.manifest_agrees(manifest, manifest.round, Some(manifest.task), &world)
+        })
+    }
+}
+
+impl RoundHistory {
+    /// Whether the round has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, RoundState::Closed(_) | RoundState::Abandoned)
+    }
+
+    fn opened() -> Self {
+        Self { state: RoundState::Selecting, manifest: None, endorsed: BTreeSet::new(), declined: BTreeSet::new(), groups: BTreeMap::new() }
+    }
+
+    fn apply(
+        &mut self,
+        index: LeafIndex,
+        entry: &LogEntry,
+        statement: Option<&Statement>,
+        world: &World<'_>,
+        out: &mut Report,
+    ) -> Option<(ClientId, BudgetSpend)> {
+        match (&entry.facts, statement) {
+            (Facts::ManifestEndorsed { .. }, Some(s)) => self.endorse(s, world, out),
+            (Facts::RoundDeclined {}, Some(s)) => {
+                out.require(world.members.contains_key(&s.signer()), Clause::NotMember);
+                self.declined.insert(s.signer());
+            }
+            (Facts::UpdateAccepted { header, .. }, Some(s)) => return self.accept(index, entry, *header, s, world, out),
+            (Facts::UpdateDropped { header }, None) => {
+                let group = self.group(entry, out)?;
+                out.require(group.accepted.contains_key(header) && group.proposed.is_none(), Clause::State);
+                group.dropped.insert(*header);
+            }
+            (Facts::SetProposed { set, count, .. }, None) => self.propose(entry, *set, *count, out),
+            (Facts::SetSigned { set }, Some(s)) => self.sign(entry, *set, s, out),
+            (Facts::SetCertified { certificate, .. }, None) => self.certify(entry, *certificate, out),
+            (Facts::OpeningPosted { .. }, Some(s)) => self.post(entry, s, out),
+            (Facts::SumOpened { .. }, Some(s)) => self.sum(entry, s, world, out),
+            (Facts::SumFailed {}, None) => {}
+            (Facts::RoundClosed { snapshot }, None) => {
+                out.require(self.state == RoundState::Opening && self.groups.values().any(|g| g.result.is_some()), Clause::State);
+                self.state = RoundState::Closed(*snapshot);
+            }
+            (Facts::RoundAbandoned {}, None) => self.state = RoundState::Abandoned,
+            _unfitting => out.add(Clause::Schema),
+        }
+        None
+    }
+
+    fn group(&mut self, entry: &LogEntry, out: &mut Report) -> Option<&mut GroupHistory> {
+        let group = entry.group.and_then(|g| self.groups.get_mut(&g));
+        out.require(group.is_some(), Clause::State);
+        group
+    }
+
+    fn endorse(&mut self, s: &Statement, _world: &World<'_>, out: &mut Report) {
+        let (Ok(said), Some((manifest, digest))) = (s.verify::<Endorsement>(), &self.manifest) else {
+            return out.add(Clause::Signature);
+        };
+        out.require(said.manifest == *digest, Clause::OtherManifest);
+        out.require(manifest.position(s.signer()).is_some(), Clause::Manifest);
+        self.endorsed.insert(s.signer());
+    }
+
+    fn accept(
+        &mut self,
+        index: LeafIndex,
+        entry: &LogEntry,
+        digest: HeaderDigest,
+        s: &Statement,
+        world: &World<'_>,
+        out: &mut Report,
+    ) -> Option<(ClientId, BudgetSpend)> {
+        let (Ok(header), Some((manifest, manifest_digest))) = (s.verify::<Header>(), self.manifest.clone()) else {
+            out.add(Clause::Signature);
+            return None;
+        };
+        let (who, core) = (s.signer(), header.core.clone());
+        out.require(self.state == RoundState::Reporting, Clause::State);
+        out.require(self.endorsed.len() >= manifest.size.quorum(), Clause::Manifest);
+        out.require(core.manifest == manifest_digest, Clause::OtherManifest);
+        out.require(world.members.contains_key(&who) && core.institution == who, Clause::NotMember);
+        let same = Header::digest(&s.payload) == digest && entry.group == Some(core.group) && entry.institution == Some(who);
+        let repeats = matches!(entry.facts, Facts::UpdateAccepted { body_root, body_bytes, .. } if body_root == core.body_root && body_bytes == core.body_bytes);
+        out.require(same && repeats, Clause::FieldsDiffer);
+        let eligible = manifest.group(core.group).is_some_and(|g| g.eligible.contains(&who));
+        out.require(eligible, Clause::Set);
+        let group = self.group(entry, out)?;
+        out.require(group.accepted.values().all(|(c, ..)| *c != who) && !group.accepted.contains_key(&digest), Clause::Twice);
+        group.accepted.insert(digest, (who, index, header));
+        Some((who, core.spend))
+    }
+
+    fn propose(&mut self, entry: &LogEntry, set: SetDigest, count: u32, out: &mut Report) {
+        let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
+        let state = self.state;
+        let Some(group) = self.group(entry, out) else { return };
+        let members = group.members();
+        let id = entry.group.unwrap_or(GroupId(u32::MAX));
+        // Groups go their own pace: one may be certified while another still drops an update.
+        let open = matches!(state, RoundState::Reporting | RoundState::Certifying | RoundState::Opening);
+        out.require(open && group.proposed.is_none(), Clause::State);
+        out.require(set_digest(digest, id, &members) == set && usize::try_from(count).is_ok_and(|c| c == members.len()), Clause::Set);
+        let limits = manifest.group(id).map(|g| u32::from(g.cohort_min.max(2))..=u32::from(g.packing.n_max));
+        out.require(limits.is_some_and(|l| l.contains(&count)), Clause::Cohort);
+        group.proposed = Some(set);
+        self.state = state.max(RoundState::Certifying);
+    }
+
+    fn sign(&mut self, entry: &LogEntry, set: SetDigest, s: &Statement, out: &mut Report) {
+        let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
+        let Ok(said) = s.verify::<SetPayload>() else { return out.add(Clause::Signature) };
+        let who = s.signer();
+        out.require(said.manifest == digest, Clause::OtherManifest);
+        out.require(manifest.position(who).is_some(), Clause::Certificate);
+        let Some(group) = self.group(entry, out) else { return };
+        out.require(group.proposed == Some(set) && said.set == set && entry.group == Some(said.group), Clause::Set);
+        let other = group.signed.get(&who).is_some_and(|old| old.payload != s.payload);
+        out.require(!other, Clause::TwoSets);
+        group.signed.insert(who, s.clone());
+    }
+
+    fn certify(&mut self, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
+        let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
+        let Some(group) = self.group(entry, out) else { return };
+        let statements: Vec<_> = group.signed.values().cloned().collect();
+        match Certificate::new(&manifest, digest, &group.members(), &statements) {
+            Ok(c) if c.digest() == certificate && group.certificate.is_none() => group.certificate = Some(c),
+            Ok(_) | Err(_) => out.add(Clause::Certificate),
+        }
+        // Other groups of the round may still be certifying; openings wait for all of them.
+        self.state = RoundState::Opening;
+    }
+
+    fn post(&mut self, entry: &LogEntry, s: &Statement, out: &mut Report) {
+        let Some((manifest, _)) = self.manifest.clone() else { return out.add(Clause::State) };
+        let Ok(said) = s.verify::<OpeningPayload>() else { return out.add(Clause::Signature) };
+        let repeats = matches!(entry.facts, Facts::OpeningPosted { certificate, position } if certificate == said.certificate && position == said.position);
+        out.require(repeats, Clause::FieldsDiffer);
+        let Some(group) = self.group(entry, out) else { return };
+        let certified = group.certificate.as_ref().is_some_and(|c| c.digest() == said.certificate);
+        out.require(certified && manifest.position(s.signer()) == Some(said.position), Clause::Opening);
+        let first = group.openings.insert(said.position, said).is_none();
+        out.require(first, Clause::Opening);
+    }
+
+    fn sum(&mut self, entry: &LogEntry, s: &Statement, world: &World<'_>, out: &mut Report) {
+        let Ok(said) = s.verify_by::<SumResult>(&world.server) else { return out.add(Clause::Signature) };
+        let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
+        out.require(said.manifest == digest && entry.group == Some(said.group), Clause::OtherManifest);
+        let Some(group) = self.group(entry, out) else { return };
+        let set = group.certificate.as_ref().map(|c| c.payload().set);
+        out.require(set == Some(said.set) && group.openings.len() >= manifest.size.threshold(), Clause::Opening);
+        let same = matches!(&entry.facts, Facts::SumOpened { sum_root, key_sum, values, residual_ratio, .. }
+            if (*sum_root, *key_sum, *values, *residual_ratio) == (said.sum_root, said.key_sum, said.values, said.residual_ratio));
+        out.require(same && group.result.is_none(), Clause::FieldsDiffer);
+        group.result = Some(said);
+    }
+}

@@ -1,0 +1,20 @@
+//! The words and the round: ids, plans, manifests, messages, log entries, and the machines that turn events into actions.
+//! Knows no socket, no file, no clock, no tensor and no cipher beyond signatures.
+
+pub mod codec;
+pub mod decimal;
+pub mod decryptor;
+pub mod entry;
+pub mod hash;
+pub mod history;
+pub mod ids;
+pub mod manifest;
+pub mod messages;
+pub mod params;
+pub mod participant;
+pub mod plan;
+pub mod reject;
+pub mod round;
+pub mod statement;
+pub mod time;
+pub mod trust;

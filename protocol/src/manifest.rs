@@ -1,0 +1,554 @@
+//! The signed statements of one round, from prekeys to openings (crypto.md C35), and their digests (C36).
+
+use crate::decimal::Decimal;
+use crate::hash::{Domain, tagged};
+use crate::ids::{
+    Address, BodyRoot, CertificateDigest, ClientId, CoreDigest, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position,
+    RoundId, SetDigest, Sha256, ShardId, SnapshotDigest, SumRoot, TaskId, ValueDigest,
+};
+use crate::params::{CommitteeSize, Packing};
+use crate::plan::{Plan, Unit};
+use crate::statement::{MAX_PAYLOAD, Payload, Statement, StatementKind};
+use crate::time::Time;
+use minicbor::bytes::ByteVec;
+use minicbor::{CborLen, Decode, Encode};
+
+/// Bytes of an X-Wing public key.
+pub const PREKEY_BYTES: usize = 1216;
+/// Most rounds that one prekeys statement covers: 16 keys of 1,216 bytes stay below the limit of a statement.
+pub const MAX_PREKEY_ROUNDS: u64 = 16;
+
+/// A decryptor's public keys for a range of rounds.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Prekeys {
+    /// The task.
+    #[n(0)]
+    pub task: TaskId,
+    /// Round of the first key; the others follow without a gap.
+    #[n(1)]
+    pub first: RoundId,
+    /// X-Wing public keys, one per round.
+    #[n(2)]
+    pub keys: Vec<ByteVec>,
+}
+
+impl Payload for Prekeys {
+    const KIND: StatementKind = StatementKind::Prekeys;
+}
+
+impl Prekeys {
+    /// The key for `round`, if the range covers it and the key has the right length.
+    pub fn key(&self, round: RoundId) -> Option<&[u8]> {
+        let at = usize::try_from(round.0.checked_sub(self.first.0)?).ok()?;
+        self.keys.get(at).map(|k| k.as_slice()).filter(|k| k.len() == PREKEY_BYTES)
+    }
+}
+
+/// One decryptor of the round.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct CommitteeMember {
+    /// The institution.
+    #[n(0)]
+    pub institution: ClientId,
+    /// Its X-Wing public key for this round.
+    #[n(1)]
+    pub prekey: ByteVec,
+}
+
+/// A shard as a group carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct GroupShard {
+    /// Number in the shard table.
+    #[n(0)]
+    pub id: ShardId,
+    /// Coordinates.
+    #[n(1)]
+    pub length: u64,
+    /// The quantiser's step is 2^step_exponent.
+    #[n(2)]
+    pub step_exponent: i8,
+}
+
+/// One sum of the round.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct GroupSpec {
+    /// Number of the group.
+    #[n(0)]
+    pub id: GroupId,
+    /// Its shards in table order.
+    #[n(1)]
+    pub shards: Vec<GroupShard>,
+    /// Derived packing; recomputed by everybody (C20).
+    #[n(2)]
+    pub packing: Packing,
+    /// Fewest members of a certified set.
+    #[n(3)]
+    pub cohort_min: u16,
+    /// Institutions that may contribute, ascending.
+    #[n(4)]
+    pub eligible: Vec<ClientId>,
+}
+
+impl GroupSpec {
+    /// Shards with their lengths.
+    pub fn shard_lengths(&self) -> Vec<(ShardId, u64)> {
+        self.shards.iter().map(|s| (s.id, s.length)).collect()
+    }
+
+    /// Polynomials of one update.
+    ///
+    /// # Errors
+    /// As [`Packing::polynomials`].
+    pub fn polynomials(&self) -> Result<u64, crate::params::BadParameters> {
+        self.packing.polynomials(&self.shard_lengths())
+    }
+}
+
+/// The signed statement of one round.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Manifest {
+    /// Federation name.
+    #[n(0)]
+    pub federation: String,
+    /// Task.
+    #[n(1)]
+    pub task: TaskId,
+    /// Round.
+    #[n(2)]
+    pub round: RoundId,
+    /// The plan.
+    #[n(3)]
+    pub plan: PlanDigest,
+    /// The weights that the round starts from.
+    #[n(4)]
+    pub snapshot: SnapshotDigest,
+    /// Parameter set of sealing; 1 = PS-A.
+    #[n(5)]
+    pub parameter_set: u8,
+    /// Sums.
+    #[n(6)]
+    pub groups: Vec<GroupSpec>,
+    /// Root of the roster (see [`roster_root`]).
+    #[n(7)]
+    pub roster: Sha256,
+    /// Decryptors in order of their positions.
+    #[n(8)]
+    pub committee: Vec<CommitteeMember>,
+    /// c and d.
+    #[n(9)]
+    pub size: CommitteeSize,
+    /// No update is taken at or after this time.
+    #[n(10)]
+    pub reporting_until: Time,
+    /// No set is signed at or after this time.
+    #[n(11)]
+    pub certifying_until: Time,
+    /// No opening is taken at or after this time.
+    #[n(12)]
+    pub opening_until: Time,
+    /// Tree size of the checkpoint that covers the end of the previous round.
+    #[n(13)]
+    pub log_size: u64,
+    /// Leaf hash of the entry that ended the round before (or opened the task).
+    #[n(14)]
+    pub previous_end: Sha256,
+}
+
+impl Payload for Manifest {
+    const KIND: StatementKind = StatementKind::Manifest;
+}
+
+impl Manifest {
+    /// H(`manifest`; payload).
+    pub fn digest(payload: &[u8]) -> ManifestDigest {
+        ManifestDigest(tagged(Domain::Manifest, &[payload]))
+    }
+
+    /// The group with this number.
+    pub fn group(&self, id: GroupId) -> Option<&GroupSpec> {
+        self.groups.iter().find(|g| g.id == id)
+    }
+
+    /// The institution's place in the committee.
+    pub fn position(&self, institution: ClientId) -> Option<Position> {
+        let at = self.committee.iter().position(|m| m.institution == institution)?;
+        u8::try_from(at + 1).ok().map(Position)
+    }
+
+    /// The decryptor at `position`.
+    pub fn decryptor(&self, position: Position) -> Option<&CommitteeMember> {
+        usize::from(position.0).checked_sub(1).and_then(|i| self.committee.get(i))
+    }
+
+    /// The group table that `plan` prescribes for these institutions. Everybody recomputes it and refuses a difference.
+    ///
+    /// # Errors
+    /// [`crate::params::BadParameters`] if the plan's numbers have no packing.
+    pub fn groups_of(plan: &Plan, eligible: &[ClientId]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
+        let mut eligible = eligible.to_vec();
+        eligible.sort_unstable();
+        plan.groups
+            .iter()
+            .map(|g| {
+                let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
+                let shards = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
+                let packing = Packing::derive(plan.n_max, g.bits)?;
+                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone() })
+            })
+            .collect()
+    }
+}
+
+/// Root of the roster: SHA-256 over the enrolled institutions' ids in ascending order, with their count.
+pub fn roster_root(members: &[ClientId]) -> Sha256 {
+    let mut ids: Vec<_> = members.to_vec();
+    ids.sort_unstable();
+    let flat: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
+    Sha256(crate::hash::sha256(&[b"concordat/roster/v1", &(ids.len() as u64).to_le_bytes(), &flat]))
+}
+
+/// The committee that the rule gives (C37): the c institutions with the smallest SHA-256(previous end ‖ id), in that order.
+/// A function of roster and log alone, so that there is exactly one per (task, round).
+pub fn committee_of(members: &[ClientId], previous_end: Sha256, size: CommitteeSize) -> Vec<ClientId> {
+    let mut ranked: Vec<_> = members.iter().map(|&id| (crate::hash::sha256(&[&previous_end.0, &id.0]), id)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(usize::from(size.decryptors)).map(|(_, id)| id).collect()
+}
+
+/// A decryptor vouches for one manifest per (task, round).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Endorsement {
+    /// The manifest.
+    #[n(0)]
+    pub manifest: ManifestDigest,
+}
+
+impl Payload for Endorsement {
+    const KIND: StatementKind = StatementKind::Endorsement;
+}
+
+/// What this update cost, as the institution's ledger has it (audit.md A19, A21).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct BudgetSpend {
+    /// Opaque id of the dataset lineage.
+    #[n(0)]
+    pub dataset: Sha256,
+    /// Whose data.
+    #[n(1)]
+    pub unit: Unit,
+    /// Noise multiplier that was executed.
+    #[n(2)]
+    pub noise_multiplier: Decimal,
+    /// Sampling rate that was executed.
+    #[n(3)]
+    pub sampling_rate: Decimal,
+    /// Steps paid for in this round.
+    #[n(4)]
+    pub steps: u64,
+    /// Steps of this task paid for so far, this round included.
+    #[n(5)]
+    pub steps_total: u64,
+    /// δ.
+    #[n(6)]
+    pub delta: Decimal,
+    /// Upper bound on ε before this round, six places, rounded up.
+    #[n(7)]
+    pub epsilon_before: Decimal,
+    /// Upper bound on ε after this round.
+    #[n(8)]
+    pub epsilon_after: Decimal,
+    /// The institution's cap.
+    #[n(9)]
+    pub epsilon_cap: Decimal,
+    /// Ledger counter of the reservation.
+    #[n(10)]
+    pub ledger_counter: u64,
+    /// Hash of the reservation's ledger entry.
+    #[n(11)]
+    pub ledger_head: Sha256,
+    /// Accountant and version.
+    #[n(12)]
+    pub accountant: String,
+}
+
+/// The part of a header that share blobs are bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct HeaderCore {
+    /// The manifest sealed under.
+    #[n(0)]
+    pub manifest: ManifestDigest,
+    /// The institution.
+    #[n(1)]
+    pub institution: ClientId,
+    /// The group.
+    #[n(2)]
+    pub group: GroupId,
+    /// Polynomials.
+    #[n(3)]
+    pub polynomials: u64,
+    /// Chunk addresses' count.
+    #[n(4)]
+    pub chunks: u64,
+    /// Bytes of all bodies.
+    #[n(5)]
+    pub body_bytes: u64,
+    /// Root over the chunk addresses.
+    #[n(6)]
+    pub body_root: BodyRoot,
+    /// SHA-256 of the client's program.
+    #[n(7)]
+    pub build: Sha256,
+    /// What it cost.
+    #[n(8)]
+    pub spend: BudgetSpend,
+}
+
+impl HeaderCore {
+    /// H(`core`; core bytes): the associated data of every share blob.
+    pub fn digest(&self) -> CoreDigest {
+        CoreDigest(tagged(Domain::Core, &[&crate::codec::encode(self)]))
+    }
+}
+
+/// The signed header of one sealed update.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Header {
+    /// What the blobs are bound to.
+    #[n(0)]
+    pub core: HeaderCore,
+    /// BLAKE3 addresses of the share blobs, by position.
+    #[n(1)]
+    pub blobs: Vec<Address>,
+}
+
+impl Payload for Header {
+    const KIND: StatementKind = StatementKind::Header;
+}
+
+impl Header {
+    /// H(`header`; payload).
+    pub fn digest(payload: &[u8]) -> HeaderDigest {
+        HeaderDigest(tagged(Domain::Header, &[payload]))
+    }
+}
+
+/// H(`body`; count ‖ addresses in order).
+pub fn body_root(chunks: &[Address]) -> BodyRoot {
+    let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    let flat: Vec<u8> = chunks.iter().flat_map(|a| a.0).collect();
+    BodyRoot(tagged(Domain::Body, &[&count.to_le_bytes(), &flat]))
+}
+
+/// The exact set that is to be opened. Every decryptor signs the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct SetPayload {
+    /// The manifest.
+    #[n(0)]
+    pub manifest: ManifestDigest,
+    /// The group.
+    #[n(1)]
+    pub group: GroupId,
+    /// Over the member headers.
+    #[n(2)]
+    pub set: SetDigest,
+    /// Members.
+    #[n(3)]
+    pub count: u32,
+    /// Tree size at which all headers and the proposal stand in the log.
+    #[n(4)]
+    pub log_size: u64,
+}
+
+impl Payload for SetPayload {
+    const KIND: StatementKind = StatementKind::Set;
+}
+
+/// H(`set`; manifest digest ‖ group ‖ count ‖ header digests ascending).
+pub fn set_digest(manifest: ManifestDigest, group: GroupId, headers: &[HeaderDigest]) -> SetDigest {
+    let mut headers = headers.to_vec();
+    headers.sort_unstable();
+    let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+    let flat: Vec<u8> = headers.iter().flat_map(|h| h.0).collect();
+    SetDigest(tagged(Domain::Set, &[&manifest.0, &group.0.to_le_bytes(), &count.to_le_bytes(), &flat]))
+}
+
+/// H(`certificate`; `set` payload).
+pub fn certificate_digest(set_payload: &[u8]) -> CertificateDigest {
+    CertificateDigest(tagged(Domain::Certificate, &[set_payload]))
+}
+
+/// A quorum of decryptors' signatures over one `set` payload. Made only by [`Certificate::new`], so holding one is proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    payload: SetPayload,
+    digest: CertificateDigest,
+    headers: Vec<HeaderDigest>,
+    statements: Vec<Statement>,
+}
+
+/// Why signatures are no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Fewer than Q distinct valid signatures of committee members over identical bytes.
+    #[error("{got} valid signatures over the set, {needed} needed")]
+    BelowQuorum {
+        /// Valid ones.
+        got: usize,
+        /// Q.
+        needed: usize,
+    },
+    /// Header digests that do not give the signed set digest, or a wrong count.
+    #[error("the header list is not the signed set")]
+    WrongSet,
+    /// Another manifest or a group it does not have.
+    #[error("the set is not of this manifest")]
+    WrongManifest,
+    /// Fewer members than the minimum, or more than the packing carries.
+    #[error("{0} members are outside the group's limits")]
+    Cohort(u32),
+}
+
+impl Certificate {
+    /// Checks C52: identical payload, at least Q distinct committee members, and the listed headers are the set.
+    ///
+    /// # Errors
+    /// [`CertificateError`], the first rule broken.
+    pub fn new(
+        manifest: &Manifest,
+        digest: ManifestDigest,
+        headers: &[HeaderDigest],
+        statements: &[Statement],
+    ) -> Result<Self, CertificateError> {
+        let needed = manifest.size.quorum();
+        let Some(first) = statements.first() else { return Err(CertificateError::BelowQuorum { got: 0, needed }) };
+        let mut signers = std::collections::BTreeMap::new();
+        for s in statements.iter().filter(|s| s.payload == first.payload) {
+            if manifest.position(s.signer()).is_some() && s.verify::<SetPayload>().is_ok() {
+                signers.entry(s.signer()).or_insert_with(|| s.clone());
+            }
+        }
+        let got = signers.len();
+        if got < needed {
+            return Err(CertificateError::BelowQuorum { got, needed });
+        }
+        let payload: SetPayload = first.verify().map_err(|_| CertificateError::BelowQuorum { got: 0, needed })?;
+        Self::check(manifest, digest, &payload, headers)?;
+        let mut headers = headers.to_vec();
+        headers.sort_unstable();
+        Ok(Self { payload, digest: certificate_digest(&first.payload), headers, statements: signers.into_values().collect() })
+    }
+
+    fn check(manifest: &Manifest, digest: ManifestDigest, payload: &SetPayload, headers: &[HeaderDigest]) -> Result<(), CertificateError> {
+        let group = manifest.group(payload.group).ok_or(CertificateError::WrongManifest)?;
+        if payload.manifest != digest {
+            return Err(CertificateError::WrongManifest);
+        }
+        let distinct: std::collections::BTreeSet<_> = headers.iter().collect();
+        let count = payload.count;
+        let counted = usize::try_from(count).is_ok_and(|c| c == headers.len() && c == distinct.len());
+        if !counted || set_digest(digest, payload.group, headers) != payload.set {
+            return Err(CertificateError::WrongSet);
+        }
+        let limits = u32::from(group.cohort_min)..=u32::from(group.packing.n_max);
+        if limits.contains(&count) { Ok(()) } else { Err(CertificateError::Cohort(count)) }
+    }
+
+    /// What was signed.
+    pub fn payload(&self) -> &SetPayload {
+        &self.payload
+    }
+    /// Digest of the signed bytes.
+    pub fn digest(&self) -> CertificateDigest {
+        self.digest
+    }
+    /// Members, ascending.
+    pub fn headers(&self) -> &[HeaderDigest] {
+        &self.headers
+    }
+    /// Members in the sum; the only count that extraction may use (C32).
+    pub fn members(&self) -> u16 {
+        u16::try_from(self.payload.count).unwrap_or(u16::MAX)
+    }
+    /// The signatures.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+}
+
+/// A decryptor's summed key share for a certified set.
+#[derive(Clone, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct OpeningPayload {
+    /// What it opens.
+    #[n(0)]
+    pub certificate: CertificateDigest,
+    /// Who opens.
+    #[n(1)]
+    pub position: Position,
+    /// 4100 summed shares, u32 LE (C33).
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub shares: Vec<u8>,
+    /// Four check values, u32 LE, per member in ascending order of header digests (C55).
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub checks: Vec<u8>,
+}
+
+impl std::fmt::Debug for OpeningPayload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OpeningPayload({:?}, {:?})", self.certificate, self.position)
+    }
+}
+
+impl Payload for OpeningPayload {
+    const KIND: StatementKind = StatementKind::Opening;
+}
+
+/// What the server states about an opened sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct SumResult {
+    /// The manifest.
+    #[n(0)]
+    pub manifest: ManifestDigest,
+    /// The group.
+    #[n(1)]
+    pub group: GroupId,
+    /// The certified set.
+    #[n(2)]
+    pub set: SetDigest,
+    /// Over the summed bodies.
+    #[n(3)]
+    pub sum_root: SumRoot,
+    /// Over S.
+    #[n(4)]
+    pub key_sum: KeySumDigest,
+    /// Over the opened values.
+    #[n(5)]
+    pub values: ValueDigest,
+    /// Largest mean square of a polynomial's residual over its prediction, six places.
+    #[n(6)]
+    pub residual_ratio: Decimal,
+}
+
+impl Payload for SumResult {
+    const KIND: StatementKind = StatementKind::SumResult;
+}
+
+/// A client takes no part in a round, and says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Decline {
+    /// Task.
+    #[n(0)]
+    pub task: TaskId,
+    /// Round.
+    #[n(1)]
+    pub round: RoundId,
+    /// Reason.
+    #[n(2)]
+    pub reason: crate::reject::Rejection,
+}
+
+impl Payload for Decline {
+    const KIND: StatementKind = StatementKind::Decline;
+}
+
+const _: () = assert!(MAX_PAYLOAD >= 16 * (PREKEY_BYTES + 64) + 4096);

@@ -1,0 +1,598 @@
+//! What travels on the wire (transport-storage.md section 5): frames, requests, answers, pushes. Knows no stream.
+
+use crate::codec::{self, DecodeError};
+use crate::ids::{
+    Address, ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId, UploadId,
+};
+use crate::reject::Rejection;
+use crate::statement::Statement;
+use crate::time::Time;
+use minicbor::bytes::ByteVec;
+use minicbor::{CborLen, Decode, Encode};
+
+/// Application protocol of members.
+pub const ALPN: &[u8] = b"concordat/1";
+/// Application protocol of enrolment.
+pub const ALPN_JOIN: &[u8] = b"concordat-join/1";
+/// First byte of every frame's content.
+pub const WIRE_VERSION: u8 = 1;
+/// Longest frame (T28): a manifest with its endorsements is about 40 KiB; a page of log entries is cut to fit.
+pub const MAX_FRAME: usize = 1 << 20;
+/// Longest chunk: 256 polynomials of 64-bit values.
+pub const MAX_CHUNK: usize = 8 << 20;
+/// Longest frame on the enrolment protocol (T25).
+pub const MAX_JOIN_FRAME: usize = 64 << 10;
+
+/// What a client asks on a stream of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum Request {
+    /// May I upload this update, and what of it do you hold?
+    #[n(0)]
+    Begin {
+        /// Signed header.
+        #[n(0)]
+        header: Statement,
+        /// BLAKE3 addresses of the chunks in order; give the header's body root.
+        #[n(1)]
+        chunks: Vec<Address>,
+    },
+    /// All is sent: accept it.
+    #[n(1)]
+    Commit {
+        /// The upload.
+        #[n(0)]
+        upload: UploadId,
+    },
+    /// Entries `from..to` of the log; the answer may stop early.
+    #[n(2)]
+    Log {
+        /// First index.
+        #[n(0)]
+        from: u64,
+        /// One past the last.
+        #[n(1)]
+        to: u64,
+    },
+    /// An artefact by its SHA-256.
+    #[n(3)]
+    Artefact {
+        /// Which.
+        #[n(0)]
+        hash: Sha256,
+    },
+    /// A snapshot's safetensors bytes; they follow the answer on the same stream.
+    #[n(4)]
+    Snapshot {
+        /// Which.
+        #[n(0)]
+        digest: SnapshotDigest,
+    },
+    /// A share blob addressed to the asking decryptor.
+    #[n(5)]
+    Blob {
+        /// Which.
+        #[n(0)]
+        address: Address,
+    },
+    /// The latest published checkpoint.
+    #[n(6)]
+    Checkpoint {},
+    /// A statement for the log that belongs to no round: a dataset, a cap, prekeys.
+    #[n(7)]
+    Declare {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum Response {
+    /// No, for this reason.
+    #[n(0)]
+    Rejected {
+        /// Why.
+        #[n(0)]
+        reason: Rejection,
+    },
+    /// Go on; these parts are durable here already.
+    #[n(1)]
+    Have {
+        /// The upload's id.
+        #[n(0)]
+        upload: UploadId,
+        /// Indices of chunks still to send.
+        #[n(1)]
+        chunks: Vec<u32>,
+        /// Positions of share blobs still to send.
+        #[n(2)]
+        blobs: Vec<u32>,
+    },
+    /// The entry is durable in the log.
+    #[n(2)]
+    Receipt {
+        /// Its index.
+        #[n(0)]
+        index: LeafIndex,
+        /// Its exact bytes.
+        #[n(1)]
+        entry: ByteVec,
+    },
+    /// Entries from the asked index on.
+    #[n(3)]
+    Entries {
+        /// Exact bytes of each.
+        #[n(0)]
+        entries: Vec<ByteVec>,
+    },
+    /// Bytes.
+    #[n(4)]
+    Bytes {
+        /// The bytes.
+        #[n(0)]
+        bytes: ByteVec,
+    },
+    /// So many raw bytes follow on this stream.
+    #[n(5)]
+    Stream {
+        /// How many.
+        #[n(0)]
+        length: u64,
+    },
+}
+
+/// What a client says on its control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum ClientMessage {
+    /// First message of a connection.
+    #[n(0)]
+    Hello {
+        /// Random id of this process.
+        #[n(0)]
+        boot: [u8; 16],
+        /// Program version.
+        #[n(1)]
+        software: String,
+        /// Size of the largest tree that this client cosigned.
+        #[n(2)]
+        cosigned: u64,
+        /// Root of that tree.
+        #[n(3)]
+        root: Sha256,
+    },
+    /// Takes part in the round.
+    #[n(1)]
+    Ready {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Round.
+        #[n(1)]
+        round: RoundId,
+    },
+    /// Takes no part; a signed [`crate::manifest::Decline`].
+    #[n(2)]
+    Declined {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+    /// Endorses a manifest.
+    #[n(3)]
+    Endorsed {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+    /// As a decryptor: what became of a member's blob.
+    #[n(4)]
+    BlobReport {
+        /// The manifest.
+        #[n(0)]
+        manifest: ManifestDigest,
+        /// The group.
+        #[n(1)]
+        group: GroupId,
+        /// The update.
+        #[n(2)]
+        header: HeaderDigest,
+        /// None when the share is held, else why not.
+        #[n(3)]
+        trouble: Option<Rejection>,
+    },
+    /// Signs a set.
+    #[n(5)]
+    SetSigned {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+    /// Posts an opening.
+    #[n(6)]
+    Opened {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+    /// As a witness: the cosignature line for a tree size, or the size it has instead.
+    #[n(7)]
+    Cosigned {
+        /// Size of the tree that was asked.
+        #[n(0)]
+        size: u64,
+        /// Signature line of the note, with its line feed.
+        #[n(1)]
+        line: String,
+    },
+    /// As a decryptor: refuses to endorse, sign or open.
+    #[n(8)]
+    Refused {
+        /// The manifest.
+        #[n(0)]
+        manifest: ManifestDigest,
+        /// The group, if it is about one.
+        #[n(1)]
+        group: Option<GroupId>,
+        /// Why.
+        #[n(2)]
+        reason: Rejection,
+    },
+}
+
+/// What the server says on a client's control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum ServerMessage {
+    /// Answer to `Hello`.
+    #[n(0)]
+    Welcome {
+        /// The server's clock.
+        #[n(0)]
+        now: Time,
+        /// Entries in the log.
+        #[n(1)]
+        log_size: u64,
+    },
+    /// A task is open: decryptors publish prekeys for it.
+    #[n(1)]
+    TaskOpened {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Its plan, an artefact.
+        #[n(1)]
+        plan: PlanDigest,
+    },
+    /// A round begins: who takes part?
+    #[n(2)]
+    RoundOpened {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Round.
+        #[n(1)]
+        round: RoundId,
+        /// Plan.
+        #[n(2)]
+        plan: PlanDigest,
+        /// Weights that it starts from.
+        #[n(3)]
+        snapshot: SnapshotDigest,
+    },
+    /// To the committee: please endorse.
+    #[n(3)]
+    Endorse {
+        /// Signed manifest.
+        #[n(0)]
+        manifest: Statement,
+        /// Entries that must be mirrored to judge it.
+        #[n(1)]
+        log_size: u64,
+    },
+    /// To eligible clients: train, seal, send.
+    #[n(4)]
+    Report {
+        /// Signed manifest.
+        #[n(0)]
+        manifest: Statement,
+        /// At least Q endorsements.
+        #[n(1)]
+        endorsements: Vec<Statement>,
+        /// Entries that must be mirrored to judge it.
+        #[n(2)]
+        log_size: u64,
+    },
+    /// To the committee: an accepted update has a blob for you.
+    #[n(5)]
+    BlobReady {
+        /// Signed header.
+        #[n(0)]
+        header: Statement,
+        /// Where its acceptance stands.
+        #[n(1)]
+        index: LeafIndex,
+    },
+    /// To the committee: please sign this set.
+    #[n(6)]
+    SignSet {
+        /// Canonical bytes of a [`crate::manifest::SetPayload`].
+        #[n(0)]
+        payload: ByteVec,
+        /// Its members, ascending.
+        #[n(1)]
+        headers: Vec<HeaderDigest>,
+        /// Entries that must be mirrored: `set.proposed` is among them.
+        #[n(2)]
+        log_size: u64,
+    },
+    /// To the committee: the set is certified and under a quorum checkpoint; please open.
+    #[n(7)]
+    Certified {
+        /// Members, ascending.
+        #[n(0)]
+        headers: Vec<HeaderDigest>,
+        /// At least Q signed sets.
+        #[n(1)]
+        statements: Vec<Statement>,
+        /// Where `set.certified` stands.
+        #[n(2)]
+        index: LeafIndex,
+        /// The checkpoint that covers it.
+        #[n(3)]
+        checkpoint: ByteVec,
+    },
+    /// The round is over.
+    #[n(8)]
+    RoundEnded {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Round.
+        #[n(1)]
+        round: RoundId,
+        /// New weights, or none if it was abandoned.
+        #[n(2)]
+        snapshot: Option<SnapshotDigest>,
+        /// Entries that must be mirrored to see the end.
+        #[n(3)]
+        log_size: u64,
+    },
+    /// To witnesses: please cosign (`add-checkpoint` of tlog-witness).
+    #[n(9)]
+    Cosign {
+        /// Note text with the log's signature.
+        #[n(0)]
+        note: ByteVec,
+    },
+    /// The task is over.
+    #[n(10)]
+    TaskEnded {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Last weights.
+        #[n(1)]
+        snapshot: SnapshotDigest,
+    },
+    /// A part of an upload is durable on the server's disk.
+    #[n(12)]
+    Ack {
+        /// The upload.
+        #[n(0)]
+        upload: UploadId,
+        /// The part's address.
+        #[n(1)]
+        address: Address,
+    },
+    /// Something this client said was refused.
+    #[n(11)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        reason: Rejection,
+    },
+}
+
+/// What a newcomer asks on the enrolment protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum JoinMessage {
+    /// Who are you?
+    #[n(0)]
+    Start {},
+    /// Admit me.
+    #[n(1)]
+    Request {
+        /// The token's secret: proves that the invitation reached me.
+        #[n(0)]
+        secret: [u8; 32],
+        /// A signed [`crate::trust::JoinRequest`].
+        #[n(1)]
+        statement: Statement,
+        /// PKCS#10 request in DER.
+        #[n(2)]
+        csr: ByteVec,
+    },
+    /// Am I admitted yet?
+    #[n(2)]
+    Poll {
+        /// The token's secret.
+        #[n(0)]
+        secret: [u8; 32],
+        /// Who asks.
+        #[n(1)]
+        institution: ClientId,
+    },
+}
+
+/// The server's answers to a [`JoinMessage`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub enum JoinReply {
+    /// The trust document and a nonce.
+    #[n(0)]
+    Trust {
+        /// Exact bytes.
+        #[n(0)]
+        trust: ByteVec,
+        /// Fresh for this connection.
+        #[n(1)]
+        nonce: Sha256,
+    },
+    /// Recorded; administrators decide.
+    #[n(1)]
+    Pending {},
+    /// Admitted.
+    #[n(2)]
+    Admitted {
+        /// TLS chain in DER, leaf first.
+        #[n(0)]
+        chain: Vec<ByteVec>,
+        /// Where `member.joined` stands.
+        #[n(1)]
+        index: LeafIndex,
+        /// Its exact bytes.
+        #[n(2)]
+        entry: ByteVec,
+    },
+    /// No.
+    #[n(3)]
+    Rejected {
+        /// Why.
+        #[n(0)]
+        reason: Rejection,
+    },
+}
+
+/// What a chunk stream carries before the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkHeader {
+    /// Body or shares.
+    pub kind: ChunkKind,
+    /// Chunk index, or position - 1 of the decryptor.
+    pub index: u32,
+    /// Bytes that follow.
+    pub length: u32,
+    /// The upload.
+    pub upload: UploadId,
+    /// BLAKE3 of the bytes.
+    pub address: Address,
+}
+
+/// What the bytes of a chunk stream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkKind {
+    /// Packed bodies.
+    Body,
+    /// A share blob.
+    Shares,
+}
+
+impl ChunkHeader {
+    /// Bytes of the header: version, kind, flags u16, index, length, zero u32, upload 16, address 32.
+    pub const LEN: usize = 64;
+
+    /// The 64 bytes.
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut out = [0u8; Self::LEN];
+        out[0] = WIRE_VERSION;
+        out[1] = match self.kind {
+            ChunkKind::Body => 0,
+            ChunkKind::Shares => 1,
+        };
+        out[4..8].copy_from_slice(&self.index.to_le_bytes());
+        out[8..12].copy_from_slice(&self.length.to_le_bytes());
+        out[16..32].copy_from_slice(&self.upload.0);
+        out[32..64].copy_from_slice(&self.address.0);
+        out
+    }
+
+    /// Parses the one spelling.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] for another version, kind, non-zero reserved bytes, or a length above [`MAX_CHUNK`].
+    pub fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, DecodeError> {
+        let kind = match bytes[1] {
+            0 => ChunkKind::Body,
+            1 => ChunkKind::Shares,
+            _ => return Err(DecodeError::Malformed),
+        };
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let (mut upload, mut address) = ([0u8; 16], [0u8; 32]);
+        upload.copy_from_slice(&bytes[16..32]);
+        address.copy_from_slice(&bytes[32..64]);
+        let header = Self { kind, index: word(4), length: word(8), upload: UploadId(upload), address: Address(address) };
+        let sound = usize::try_from(header.length).is_ok_and(|l| l <= MAX_CHUNK) && header.to_bytes() == *bytes;
+        if sound { Ok(header) } else { Err(DecodeError::Malformed) }
+    }
+}
+
+/// Id of the upload that this header statement begins (T32).
+pub fn upload_id(header: &Statement) -> UploadId {
+    let hash = crate::hash::sha256(&[&header.payload]);
+    let mut id = [0u8; 16];
+    id.copy_from_slice(&hash[..16]);
+    UploadId(id)
+}
+
+/// A message as a frame: u32 length, version byte, CBOR.
+///
+/// # Panics
+/// Never for a message that fits in memory: it would need 4 GiB.
+pub fn frame<T: Encode<()>>(message: &T) -> Vec<u8> {
+    let body = codec::encode(message);
+    let length = u32::try_from(body.len() + 1).expect("messages are far below 4 GiB");
+    let mut out = Vec::with_capacity(body.len() + 5);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.push(WIRE_VERSION);
+    out.extend_from_slice(&body);
+    out
+}
+
+/// Decodes a frame's content (version byte and CBOR).
+///
+/// # Errors
+/// [`DecodeError`]; a wrong version is [`DecodeError::Malformed`].
+pub fn unframe<T: for<'b> Decode<'b, ()> + Encode<()>>(content: &[u8]) -> Result<T, DecodeError> {
+    match content.split_first() {
+        Some((&WIRE_VERSION, body)) => codec::decode(body, MAX_FRAME),
+        Some(_) | None => Err(DecodeError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = unframe::<Request>(&bytes).is_ok();
+            let _ = unframe::<Response>(&bytes).is_ok();
+            let _ = unframe::<ClientMessage>(&bytes).is_ok();
+            let _ = unframe::<ServerMessage>(&bytes).is_ok();
+            let _ = unframe::<JoinMessage>(&bytes).is_ok();
+            let _ = unframe::<JoinReply>(&bytes).is_ok();
+        }
+
+        #[test]
+        fn chunk_headers_have_one_spelling(bytes in prop::array::uniform32(any::<u8>()), rest in prop::array::uniform32(any::<u8>())) {
+            let mut all = [0u8; ChunkHeader::LEN];
+            all[..32].copy_from_slice(&bytes);
+            all[32..].copy_from_slice(&rest);
+            if let Ok(h) = ChunkHeader::parse(&all) { prop_assert_eq!(h.to_bytes(), all); }
+        }
+    }
+
+    #[test]
+    fn a_message_comes_back_from_its_frame() {
+        let message = ClientMessage::BlobReport {
+            manifest: ManifestDigest([1; 32]),
+            group: GroupId(3),
+            header: HeaderDigest([2; 32]),
+            trouble: Some(Rejection::BadShares),
+        };
+        let bytes = frame(&message);
+        assert_eq!(unframe::<ClientMessage>(&bytes[4..]).unwrap(), message);
+        assert!(unframe::<ClientMessage>(&bytes[5..]).is_err());
+    }
+}

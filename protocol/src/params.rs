@@ -1,0 +1,235 @@
+//! Sealing numbers that everybody recomputes and nobody chooses: parameter set PS-A, packing, committee (crypto.md C8, C16, C25, C26, C46).
+
+use crate::ids::ShardId;
+use minicbor::{CborLen, Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// Ring dimension N of PS-A.
+pub const RING_DIMENSION: usize = 4096;
+/// Number of parameter set PS-A, the only one.
+pub const PS_A: u8 = 1;
+/// Prime p = 2^31 - 1 of the share field.
+pub const SHARE_PRIME: u32 = 0x7fff_ffff;
+/// Values in one share: 4096 coefficients of s and four blinds (C33).
+pub const SHARE_LEN: usize = RING_DIMENSION + 4;
+/// Largest |coefficient| of CBD(90).
+pub const CBD_BOUND: i64 = 90;
+/// Most polynomials of one group (C16).
+pub const MAX_POLYNOMIALS: u64 = 1 << 20;
+/// Polynomials in one chunk (T30).
+pub const CHUNK_POLYNOMIALS: u64 = 256;
+/// Wire bytes of one share blob: encapsulated key and ciphertext (C34).
+pub const BLOB_BYTES: usize = 1120 + 4 * SHARE_LEN + 16;
+
+/// Numbers outside the limits of crypto.md C16 or without an admissible packing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadParameters {
+    /// n_max or b outside C16, or no (l, r) that C26 admits.
+    #[error("no packing for n_max {n_max} and {bits} bits")]
+    Packing {
+        /// Largest cohort.
+        n_max: u16,
+        /// Bits of a value.
+        bits: u8,
+    },
+    /// More polynomials or shards than C16 allows, or none.
+    #[error("{0} polynomials or shards are outside the limits of a group")]
+    Size(u64),
+    /// c outside 2..=16 or d outside 1..c.
+    #[error("committee of {c} with d = {d}: expected 2 <= c <= 16 and 1 <= d < c")]
+    Committee {
+        /// Decryptors.
+        c: u8,
+        /// Corrupt decryptors tolerated.
+        d: u8,
+    },
+}
+
+/// How values share a coefficient (crypto.md C25, C26). Derived, never chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+pub struct Packing {
+    /// Largest cohort that never overflows a slot.
+    #[n(0)]
+    pub n_max: u16,
+    /// b: bits of one value.
+    #[n(1)]
+    pub bits: u8,
+    /// w: bits of one slot.
+    #[n(2)]
+    pub slot_bits: u8,
+    /// l: slots per coefficient.
+    #[n(3)]
+    pub slots: u8,
+    /// f: noise field below the slots, in bits.
+    #[n(4)]
+    pub noise_bits: u8,
+    /// r: low bits that are rounded away on the wire.
+    #[n(5)]
+    pub dropped_bits: u8,
+    /// k = 64 - r: bits of one coefficient on the wire.
+    #[n(6)]
+    pub body_bits: u8,
+}
+
+impl Packing {
+    /// The packing that C26's rule gives for cohorts of at most `n_max` and values of `bits` bits.
+    ///
+    /// # Errors
+    /// [`BadParameters::Packing`] outside C16 or where nothing is admissible.
+    pub fn derive(n_max: u16, bits: u8) -> Result<Self, BadParameters> {
+        let bad = BadParameters::Packing { n_max, bits };
+        if !(2..=1000).contains(&n_max) || !(4..=32).contains(&bits) {
+            return Err(bad);
+        }
+        let most = u64::from(n_max) * ((1u64 << bits) - 1);
+        // w = ceil(log2(most + 1)): the bit length of the largest slot sum.
+        let slot_bits = u8::try_from(64 - most.leading_zeros()).map_err(|_| bad)?;
+        // The one exception of C26: its exact binomial tail is 2^-42.0, which the bound of the rule cannot show.
+        if (n_max, bits) == (1000, 16) {
+            return Ok(Self::of(n_max, bits, slot_bits, 2, 0));
+        }
+        let mut best: Option<Self> = None;
+        for slots in 1..=64 / slot_bits {
+            let Some(noise_bits) = 64u8.checked_sub(slots * slot_bits).filter(|&f| f >= 2) else { continue };
+            let Some(dropped) = (0..=noise_bits - 2).rev().find(|&r| admissible(n_max, slots, noise_bits, r)) else { continue };
+            let candidate = Self::of(n_max, bits, slot_bits, slots, dropped);
+            // Smallest k / l wins, on a tie the larger l; compared as exact fractions.
+            let better =
+                best.is_none_or(|b| u16::from(candidate.body_bits) * u16::from(b.slots) <= u16::from(b.body_bits) * u16::from(slots));
+            if better {
+                best = Some(candidate);
+            }
+        }
+        best.ok_or(bad)
+    }
+
+    fn of(n_max: u16, bits: u8, slot_bits: u8, slots: u8, dropped_bits: u8) -> Self {
+        Self { n_max, bits, slot_bits, slots, noise_bits: 64 - slots * slot_bits, dropped_bits, body_bits: 64 - dropped_bits }
+    }
+
+    /// Polynomials of one shard of `len` values: each shard starts at a fresh one (C18).
+    pub fn shard_polynomials(&self, len: u64) -> u64 {
+        len.div_ceil(u64::from(self.slots)).div_ceil(RING_DIMENSION as u64)
+    }
+
+    /// Polynomials of a group with these shards.
+    ///
+    /// # Errors
+    /// [`BadParameters::Size`] outside C16: no or more than 64 shards, an empty shard, more than 2^20 polynomials.
+    pub fn polynomials(&self, shards: &[(ShardId, u64)]) -> Result<u64, BadParameters> {
+        if shards.is_empty() || shards.len() > 64 || shards.iter().any(|&(_, len)| len == 0) {
+            return Err(BadParameters::Size(shards.len() as u64));
+        }
+        let total = shards.iter().fold(0u64, |sum, &(_, len)| sum.saturating_add(self.shard_polynomials(len)));
+        if total > MAX_POLYNOMIALS { Err(BadParameters::Size(total)) } else { Ok(total) }
+    }
+
+    /// Chunks of a group with this many polynomials.
+    pub fn chunks(polynomials: u64) -> u64 {
+        polynomials.div_ceil(CHUNK_POLYNOMIALS)
+    }
+
+    /// Wire bytes of one polynomial: 4096 values of k bits.
+    pub fn polynomial_bytes(&self) -> u64 {
+        512 * u64::from(self.body_bits)
+    }
+
+    /// Smallest and largest value that a slot carries (C20).
+    pub fn value_range(&self) -> std::ops::RangeInclusive<i64> {
+        let most = (1i64 << (self.bits - 1)) - 1;
+        -most..=most
+    }
+
+    /// Variance of a residual when `members` updates are summed (C60).
+    pub fn residual_variance(&self, members: u16) -> f64 {
+        f64::from(members) * (45.0 + (4f64.powi(i32::from(self.dropped_bits)) - 1.0) / 12.0)
+    }
+
+    /// Wire bits per parameter when all slots are used.
+    pub fn bits_per_parameter(&self) -> f64 {
+        f64::from(self.body_bits) / f64::from(self.slots)
+    }
+}
+
+/// log2(2e9 / l) - T^2 / 2V * log2(e) <= -40: a sum of 1e9 parameters decodes wrongly with probability below 2^-40 (C26).
+fn admissible(n_max: u16, slots: u8, noise_bits: u8, dropped: u8) -> bool {
+    let threshold = 2f64.powi(i32::from(noise_bits) - 1) - 0.5;
+    let variance = f64::from(n_max) * (45.0 + (4f64.powi(i32::from(dropped)) - 1.0) / 12.0);
+    (2e9 / f64::from(slots)).log2() - threshold * threshold / (2.0 * variance) * std::f64::consts::LOG2_E <= -40.0
+}
+
+/// Decryptors c and corrupt decryptors tolerated d (crypto.md C46). d + 1 shares open; Q signatures certify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitteeSize {
+    /// c: decryptors.
+    #[n(0)]
+    pub decryptors: u8,
+    /// d: how many of them may be hostile.
+    #[n(1)]
+    pub corrupt: u8,
+}
+
+impl CommitteeSize {
+    /// Checks C46; d = 0 and a committee of one do not exist (C48).
+    ///
+    /// # Errors
+    /// [`BadParameters::Committee`].
+    pub fn check(self) -> Result<(), BadParameters> {
+        let ok = (2..=16).contains(&self.decryptors) && self.corrupt >= 1 && self.corrupt < self.decryptors;
+        if ok { Ok(()) } else { Err(BadParameters::Committee { c: self.decryptors, d: self.corrupt }) }
+    }
+
+    /// Q = ceil((c + d + 1) / 2): two quorums share at least d + 1 decryptors (C47).
+    pub fn quorum(self) -> usize {
+        (usize::from(self.decryptors) + usize::from(self.corrupt) + 1).div_ceil(2)
+    }
+
+    /// d + 1: openings that determine the key sum.
+    pub fn threshold(self) -> usize {
+        usize::from(self.corrupt) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committees(most: u8) -> impl Iterator<Item = CommitteeSize> {
+        (2..=most).flat_map(|decryptors| (1..decryptors).map(move |corrupt| CommitteeSize { decryptors, corrupt }))
+    }
+
+    /// C47 by enumeration: all pairs of quorums of all committees up to nine.
+    #[test]
+    fn two_quorums_share_more_decryptors_than_may_be_hostile() {
+        for size in committees(9) {
+            let quorums = || (0u32..1 << size.decryptors).filter(|s| s.count_ones() as usize == size.quorum());
+            let least = quorums().flat_map(|a| quorums().map(move |b| (a & b).count_ones() as usize)).min();
+            assert!(least.is_some_and(|shared| shared >= size.threshold()), "{size:?}: {least:?}");
+            assert!(size.quorum() <= usize::from(size.decryptors) && size.quorum() >= size.threshold());
+            if size.decryptors > 3 * size.corrupt {
+                let absent = usize::from(size.decryptors - size.corrupt);
+                assert!(size.quorum() <= absent && size.quorum() >= 2 * size.threshold() - 1, "{size:?}");
+            }
+        }
+    }
+
+    /// Whether some choice certifies two sets when every hostile decryptor signs both and every honest one at most one.
+    fn two_certificates(size: CommitteeSize, quorum: usize) -> bool {
+        let (honest, hostile) = (u32::from(size.decryptors - size.corrupt), usize::from(size.corrupt));
+        // Each honest decryptor signs the first set, the second, or none: a digit in base three.
+        (0..3u32.pow(honest)).any(|choice| {
+            let signed = |set: u32| (0..honest).filter(|&i| choice / 3u32.pow(i) % 3 == set).count();
+            hostile + signed(0) >= quorum && hostile + signed(1) >= quorum
+        })
+    }
+
+    #[test]
+    fn who_signs_once_certifies_once_and_a_smaller_quorum_would_not_do() {
+        for size in committees(9) {
+            assert!(!two_certificates(size, size.quorum()), "{size:?}");
+            assert!(two_certificates(size, size.quorum() - 1), "{size:?}: quorum is not the smallest");
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The signed plan of a task: what is trained, how it is bounded, noised and sealed, and who may take part.
+//! Privacy and cipher numbers live here and nowhere else (house.md invariant 8).
+
+use crate::decimal::Decimal;
+use crate::hash::sha256;
+use crate::ids::{GroupId, PlanDigest, ShardId, SnapshotDigest, TaskId};
+use crate::params::{self, CommitteeSize, Packing};
+use minicbor::{CborLen, Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// A Transformer encoder with a pooled classifier head.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// Rows of the token embedding.
+    #[n(0)]
+    pub vocab: u32,
+    /// Longest sequence, in tokens.
+    #[n(1)]
+    pub max_tokens: u32,
+    /// Model width C.
+    #[n(2)]
+    pub width: u32,
+    /// Attention heads H; divides the width.
+    #[n(3)]
+    pub heads: u32,
+    /// Transformer blocks.
+    #[n(4)]
+    pub layers: u32,
+    /// Width of the feed-forward part.
+    #[n(5)]
+    pub hidden: u32,
+    /// Classes, named in order. Public by being in the plan.
+    #[n(6)]
+    pub classes: Vec<String>,
+}
+
+/// How text becomes tokens. Nothing here is learnt from data (a vocabulary would itself be data).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenizerKind {
+    /// NFKC, then one token per character (or per ASCII word), hashed into the vocabulary.
+    #[n(0)]
+    HashedCharacters,
+}
+
+/// One tensor inside a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorSpec {
+    /// Module path, for example `encoder.layers.0.attention.qkv.weight`.
+    #[n(0)]
+    pub name: String,
+    /// Dimensions.
+    #[n(1)]
+    pub shape: Vec<u32>,
+}
+
+impl TensorSpec {
+    /// Number of coordinates.
+    pub fn len(&self) -> u64 {
+        self.shape.iter().map(|&d| u64::from(d)).product()
+    }
+    /// Whether a dimension is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One shard: named tensors in order, flattened row-major, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardSpec {
+    /// Number in the shard table.
+    #[n(0)]
+    pub id: ShardId,
+    /// Tensors in order.
+    #[n(1)]
+    pub tensors: Vec<TensorSpec>,
+    /// The quantiser's step is 2^step_exponent (crypto.md C21).
+    #[n(2)]
+    pub step_exponent: i8,
+}
+
+impl ShardSpec {
+    /// Coordinates of the shard.
+    pub fn len(&self) -> u64 {
+        self.tensors.iter().map(TensorSpec::len).sum()
+    }
+    /// Whether the shard has no coordinate.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One sum: which shards, and how many bits a value has.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupPlan {
+    /// Number of the group.
+    #[n(0)]
+    pub id: GroupId,
+    /// Its shards, in table order.
+    #[n(1)]
+    pub shards: Vec<ShardId>,
+    /// Bits b of one quantised value (crypto.md C20).
+    #[n(2)]
+    pub bits: u8,
+}
+
+/// Whose data one unit is (privacy.md D1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// One record.
+    #[n(0)]
+    Record,
+    /// All records of one person in one dataset.
+    #[n(1)]
+    User,
+}
+
+/// Where noise is added (privacy.md D6, D7). Modes that this version cannot run are not in the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// DP-SGD inside each institution, full noise at every local step.
+    #[n(0)]
+    Local,
+}
+
+/// How a unit's gradient is shortened (privacy.md D38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClipFunction {
+    /// C / (norm + 0.01).
+    #[n(0)]
+    AutoS,
+    /// min(1, C / norm).
+    #[n(1)]
+    Flat,
+}
+
+/// The privacy section: everything that the accountant and the mechanism read.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyPlan {
+    /// Whose data is protected.
+    #[n(0)]
+    pub unit: Unit,
+    /// Where noise is added.
+    #[n(1)]
+    pub mode: Mode,
+    /// How gradients are shortened.
+    #[n(2)]
+    pub clip_function: ClipFunction,
+    /// Clip bound C on the L2 norm of one unit's gradient over all trained coordinates.
+    #[n(3)]
+    pub clip: Decimal,
+    /// g: one grid step is C / 2^g (privacy.md D16).
+    #[n(4)]
+    pub grid_bits: u8,
+    /// Noise deviation divided by sensitivity.
+    #[n(5)]
+    pub noise_multiplier: Decimal,
+    /// Probability q with which each unit enters each step.
+    #[n(6)]
+    pub sampling_rate: Decimal,
+    /// δ of the promise.
+    #[n(7)]
+    pub delta: Decimal,
+    /// ε that the plan promises not to exceed per institution and dataset.
+    #[n(8)]
+    pub epsilon_cap: Decimal,
+    /// Most records that one unit may contribute (privacy.md D31).
+    #[n(9)]
+    pub max_records_per_unit: u32,
+}
+
+/// How institutions' updates are averaged (crypto.md C24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// Each member counts the same.
+    #[n(0)]
+    Uniform,
+}
+
+/// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalTraining {
+    /// Noised steps H per round.
+    #[n(0)]
+    pub steps: u32,
+    /// Units per micro-batch; memory only, no effect on the result beyond float order.
+    #[n(1)]
+    pub micro_batch: u32,
+    /// AdamW learning rate at its peak.
+    #[n(2)]
+    pub learning_rate: Decimal,
+    /// Steps of linear warm-up, counted over the whole task.
+    #[n(3)]
+    pub warmup_steps: u32,
+    /// AdamW weight decay.
+    #[n(4)]
+    pub weight_decay: Decimal,
+}
+
+/// What the server does with an opened mean (training.md M17).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Strategy {
+    /// snapshot + rate * mean.
+    #[n(0)]
+    FedAvg {
+        /// Server learning rate; 1 is plain averaging.
+        #[n(0)]
+        rate: Decimal,
+    },
+    /// Momentum over rounds: m = momentum * m + mean; snapshot + rate * m.
+    #[n(1)]
+    FedAvgM {
+        /// Server learning rate.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the last round's step that is kept.
+        #[n(1)]
+        momentum: Decimal,
+    },
+}
+
+/// How long each state of a round may last, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    /// Selecting: from the round's opening to the endorsed manifest.
+    #[n(0)]
+    pub selecting_ms: u64,
+    /// Reporting: training, sealing and upload.
+    #[n(1)]
+    pub reporting_ms: u64,
+    /// Certifying: signatures over one set.
+    #[n(2)]
+    pub certifying_ms: u64,
+    /// Opening: summed key shares.
+    #[n(3)]
+    pub opening_ms: u64,
+}
+
+/// The plan.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name of the federation.
+    #[n(0)]
+    pub federation: String,
+    /// The task this plan defines.
+    #[n(1)]
+    pub task: TaskId,
+    /// The model.
+    #[n(2)]
+    pub model: EncoderConfig,
+    /// Text to tokens.
+    #[n(3)]
+    pub tokenizer: TokenizerKind,
+    /// Weights that round 1 starts from.
+    #[n(4)]
+    pub base: SnapshotDigest,
+    /// Rounds of the task; with the local steps this fixes the privacy schedule before round 1.
+    #[n(5)]
+    pub rounds: u64,
+    /// Shard table.
+    #[n(6)]
+    pub shards: Vec<ShardSpec>,
+    /// Sums.
+    #[n(7)]
+    pub groups: Vec<GroupPlan>,
+    /// Fewest institutions in one opened sum; at least 2.
+    #[n(8)]
+    pub cohort_min: u16,
+    /// Most institutions in one sum; fixes the packing.
+    #[n(9)]
+    pub n_max: u16,
+    /// Size and threshold of the committee.
+    #[n(10)]
+    pub committee: CommitteeSize,
+    /// Privacy section.
+    #[n(11)]
+    pub privacy: PrivacyPlan,
+    /// Local loop.
+    #[n(12)]
+    pub local: LocalTraining,
+    /// Averaging weights.
+    #[n(13)]
+    pub weighting: Weighting,
+    /// Server step.
+    #[n(14)]
+    pub strategy: Strategy,
+    /// Time limits.
+    #[n(15)]
+    pub deadlines: Deadlines,
+}
+
+/// An administrator approves a plan; the plan itself is an artefact named by its digest (audit.md A17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct PlanApproval {
+    /// The task.
+    #[n(0)]
+    pub task: TaskId,
+    /// The plan.
+    #[n(1)]
+    pub plan: PlanDigest,
+}
+
+impl crate::statement::Payload for PlanApproval {
+    const KIND: crate::statement::StatementKind = crate::statement::StatementKind::Plan;
+}
+
+/// Why a plan cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A number outside its range.
+    #[error("{field} is {got}, expected {expected}")]
+    OutOfRange {
+        /// Name of the field as the plan file spells it.
+        field: &'static str,
+        /// What it is.
+        got: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A shard is in no group, in two groups, or unknown.
+    #[error("shard {0} must be in exactly one group")]
+    ShardNotInOneGroup(ShardId),
+    /// Sealing limits of crypto.md C16 or C26.
+    #[error("sealing parameters of group {0} are not possible")]
+    Sealing(GroupId, #[source] params::BadParameters),
+    /// Committee numbers of crypto.md C46.
+    #[error("committee numbers are not possible")]
+    Committee(#[source] params::BadParameters),
+}
+
+impl Plan {
+    /// Longest encoding of a plan: 64 shards with a few hundred tensors each fit many times over.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// SHA-256 of the plan's canonical bytes.
+    pub fn digest(payload: &[u8]) -> PlanDigest {
+        PlanDigest(sha256(&[payload]))
+    }
+
+    /// The shard with this number.
+    pub fn shard(&self, id: ShardId) -> Option<&ShardSpec> {
+        self.shards.iter().find(|s| s.id == id)
+    }
+
+    /// The group with this number.
+    pub fn group(&self, id: GroupId) -> Option<&GroupPlan> {
+        self.groups.iter().find(|g| g.id == id)
+    }
+
+    /// Shards of a group with their lengths, in order.
+    pub fn shard_lengths(&self, group: &GroupPlan) -> Vec<(ShardId, u64)> {
+        group.shards.iter().filter_map(|&id| self.shard(id).map(|s| (id, s.len()))).collect()
+    }
+
+    /// All trained coordinates.
+    pub fn dimension(&self) -> u64 {
+        self.shards.iter().map(ShardSpec::len).sum()
+    }
+
+    /// Noised steps of the whole task: rounds times local steps.
+    pub fn total_steps(&self) -> u64 {
+        self.rounds.saturating_mul(u64::from(self.local.steps))
+    }
+
+    /// Checks everything that can be checked without data.
+    ///
+    /// # Errors
+    /// [`PlanError`], the first rule broken.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let range = |ok: bool, field, got: String, expected| {
+            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
+        };
+        let m = &self.model;
+        range((1..=100_000).contains(&self.rounds), "rounds", self.rounds.to_string(), "1 to 100000")?;
+        range(m.heads > 0 && m.width.is_multiple_of(m.heads), "model.heads", m.heads.to_string(), "a divisor of the width")?;
+        range((2..=1024).contains(&m.classes.len()), "model.classes", m.classes.len().to_string(), "2 to 1024 names")?;
+        range((1..=8192).contains(&m.max_tokens), "model.max_tokens", m.max_tokens.to_string(), "1 to 8192")?;
+        range((16..=1 << 22).contains(&m.vocab), "model.vocab", m.vocab.to_string(), "16 to 4194304")?;
+        range((1..=256).contains(&m.layers), "model.layers", m.layers.to_string(), "1 to 256")?;
+        range(self.cohort_min >= 2, "cohort_min", self.cohort_min.to_string(), "at least 2")?;
+        range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
+        range((1..=100_000).contains(&self.local.steps), "local.steps", self.local.steps.to_string(), "1 to 100000")?;
+        range((1..=4096).contains(&self.local.micro_batch), "local.micro_batch", self.local.micro_batch.to_string(), "1 to 4096")?;
+        self.privacy.check()?;
+        self.committee.check().map_err(PlanError::Committee)?;
+        self.check_groups()
+    }
+
+    fn check_groups(&self) -> Result<(), PlanError> {
+        let count = |id| self.groups.iter().flat_map(|g| &g.shards).filter(|&&s| s == id).count();
+        if let Some(bad) = self.shards.iter().find(|s| count(s.id) != 1 || s.is_empty()) {
+            return Err(PlanError::ShardNotInOneGroup(bad.id));
+        }
+        if let Some(&bad) = self.groups.iter().flat_map(|g| &g.shards).find(|&&id| self.shard(id).is_none()) {
+            return Err(PlanError::ShardNotInOneGroup(bad));
+        }
+        for g in &self.groups {
+            let packing = Packing::derive(self.n_max, g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
+            packing.polynomials(&self.shard_lengths(g)).map_err(|e| PlanError::Sealing(g.id, e))?;
+        }
+        Ok(())
+    }
+}
+
+impl PrivacyPlan {
+    fn check(&self) -> Result<(), PlanError> {
+        let range = |ok: bool, field, got: String, expected| {
+            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
+        };
+        let (q, delta) = (self.sampling_rate.to_f64(), self.delta.to_f64());
+        range(q > 0.0 && q <= 1.0, "privacy.sampling_rate", self.sampling_rate.to_string(), "above 0, at most 1")?;
+        range(delta > 0.0 && delta <= 1e-5, "privacy.delta", self.delta.to_string(), "above 0, at most 0.00001")?;
+        range(self.epsilon_cap.to_f64() > 0.0, "privacy.epsilon_cap", self.epsilon_cap.to_string(), "above 0")?;
+        range(self.clip.to_f64() > 0.0, "privacy.clip", self.clip.to_string(), "above 0")?;
+        range(self.noise_multiplier.to_f64() > 0.0, "privacy.noise_multiplier", self.noise_multiplier.to_string(), "above 0")?;
+        range((8..=24).contains(&self.grid_bits), "privacy.grid_bits", self.grid_bits.to_string(), "8 to 24")?;
+        range(self.max_records_per_unit >= 1, "privacy.max_records_per_unit", self.max_records_per_unit.to_string(), "at least 1")
+    }
+}

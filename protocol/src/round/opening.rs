@@ -1,0 +1,205 @@
+//! Opening: decryptors post summed key shares of certified sets only; enough of them give the sum (crypto.md C53 to C56).
+
+use super::desk::Desk;
+use super::{Action, End, Ending, Endorsed, Event, Recipients, State};
+use crate::entry::{Actor, Draft, Facts};
+use crate::ids::{CertificateDigest, ClientId, GroupId, LeafIndex, SnapshotDigest, Ticket};
+use crate::manifest::{Certificate, OpeningPayload, SumResult};
+use crate::messages::ServerMessage;
+use crate::reject::Rejection;
+use crate::statement::Statement;
+use crate::time::Time;
+use std::collections::BTreeMap;
+
+/// Certified sums are opened.
+pub(super) struct Opening {
+    endorsed: Endorsed,
+    groups: BTreeMap<GroupId, Group>,
+    /// The checkpoint that covers the certificates.
+    checkpoint: Vec<u8>,
+    advancing: bool,
+}
+
+/// One certified group.
+struct Group {
+    certificate: Certificate,
+    /// Where it stands in the log.
+    index: LeafIndex,
+    /// Openings on their way to the log.
+    pending: BTreeMap<Ticket, (ClientId, OpeningPayload)>,
+    /// Durable ones.
+    posted: BTreeMap<ClientId, OpeningPayload>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Openings come in; so many were not enough.
+    Gathering { tried: usize },
+    /// The driver decodes, extracts and checks.
+    Decoding { with: usize },
+    /// The result goes into the log.
+    Recording { ticket: Ticket },
+    /// Open.
+    Opened,
+    /// Never.
+    Failed,
+}
+
+impl Opening {
+    pub(super) fn begin(
+        now: Time,
+        endorsed: Endorsed,
+        certificates: BTreeMap<GroupId, (Certificate, LeafIndex)>,
+        checkpoint: Vec<u8>,
+        desk: &mut Desk,
+    ) -> State {
+        let progress = || Progress::Gathering { tried: 0 };
+        let group =
+            |(certificate, index)| Group { certificate, index, pending: BTreeMap::new(), posted: BTreeMap::new(), progress: progress() };
+        let groups = certificates.into_iter().map(|(id, c)| (id, group(c))).collect();
+        let this = Self { endorsed, groups, checkpoint, advancing: false };
+        let committee: Vec<_> = this.endorsed.manifest.committee.iter().map(|m| m.institution).collect();
+        for group in this.groups.values() {
+            desk.send(Recipients::Only(committee.clone()), this.please_open(group));
+        }
+        this.move_on(now, desk)
+    }
+
+    fn please_open(&self, group: &Group) -> ServerMessage {
+        ServerMessage::Certified {
+            headers: group.certificate.headers().to_vec(),
+            statements: group.certificate.statements().to_vec(),
+            index: group.index,
+            checkpoint: self.checkpoint.clone().into(),
+        }
+    }
+
+    /// What a decryptor that is back may have missed.
+    fn ask_again(&self, from: ClientId, desk: &mut Desk) {
+        if self.endorsed.manifest.position(from).is_none() {
+            return;
+        }
+        for group in self.groups.values().filter(|g| !g.has(from)) {
+            desk.send(Recipients::Only(vec![from]), self.please_open(group));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        if self.advancing { Time::NEVER } else { self.endorsed.manifest.opening_until }
+    }
+
+    pub(super) fn handle(mut self, now: Time, event: Event, desk: &mut Desk) -> State {
+        match event {
+            Event::Opened(from, statement) => self.posted(now, from, statement, desk),
+            Event::Recorded { ticket, .. } => self.recorded(ticket),
+            Event::SumOpened { group, result } => self.opened(group, result, desk),
+            Event::Advanced(snapshot) if self.advancing => return close(snapshot, desk),
+            Event::Back(from) => self.ask_again(from, desk),
+            Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
+            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
+            Event::BlobReport { .. } | Event::SetSigned(..) | Event::Covered { .. } | Event::Advanced(_) | Event::Tick => {}
+        }
+        self.move_on(now, desk)
+    }
+
+    fn posted(&mut self, now: Time, from: ClientId, statement: Statement, desk: &mut Desk) {
+        let position = self.endorsed.manifest.position(from);
+        let (Some(key), Some(position)) = (desk.key(from), position) else { return desk.refuse(from, Rejection::WrongGroup) };
+        let Ok(payload) = statement.verify_by::<OpeningPayload>(&key) else { return desk.refuse(from, Rejection::BadSignature) };
+        if payload.position != position {
+            return desk.refuse(from, Rejection::BadHeader);
+        }
+        if now >= self.endorsed.manifest.opening_until {
+            return desk.refuse(from, Rejection::Late);
+        }
+        let digest = payload.certificate;
+        let Some((id, group)) = self.find(digest) else { return desk.refuse(from, Rejection::NotCertified) };
+        // One opening per decryptor and certificate, for ever (C54): the first one stands.
+        if group.has(from) {
+            return;
+        }
+        let facts = Facts::OpeningPosted { certificate: digest, position };
+        let ticket = desk.record(Draft::said(Actor::Decryptor, Some(from), statement, facts).in_group(id));
+        group.pending.insert(ticket, (from, payload));
+    }
+
+    fn find(&mut self, digest: CertificateDigest) -> Option<(GroupId, &mut Group)> {
+        self.groups.iter_mut().find(|(_, g)| g.certificate.digest() == digest).map(|(&id, g)| (id, g))
+    }
+
+    fn recorded(&mut self, ticket: Ticket) {
+        for group in self.groups.values_mut() {
+            if let Some((who, payload)) = group.pending.remove(&ticket) {
+                group.posted.insert(who, payload);
+            }
+            if matches!(group.progress, Progress::Recording { ticket: own } if own == ticket) {
+                group.progress = Progress::Opened;
+            }
+        }
+    }
+
+    fn opened(&mut self, id: GroupId, result: Result<Statement, Rejection>, desk: &mut Desk) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Progress::Decoding { with } = group.progress else { return };
+        let said = result.ok().and_then(|s| s.verify::<SumResult>().ok().map(|r| (s, r)));
+        let Some((statement, r)) = said else {
+            group.progress = Progress::Gathering { tried: with };
+            return;
+        };
+        let facts = Facts::SumOpened {
+            certificate: group.certificate.digest(),
+            sum_root: r.sum_root,
+            key_sum: r.key_sum,
+            values: r.values,
+            residual_ratio: r.residual_ratio,
+        };
+        let ticket = desk.record(Draft::said(Actor::Server, None, statement, facts).in_group(id));
+        group.progress = Progress::Recording { ticket };
+    }
+
+    fn move_on(mut self, now: Time, desk: &mut Desk) -> State {
+        let late = now >= self.endorsed.manifest.opening_until;
+        let size = self.endorsed.manifest.size;
+        for (&id, group) in &mut self.groups {
+            group.step(id, size.quorum(), size.threshold(), usize::from(size.decryptors), late, desk);
+        }
+        let over = |g: &Group| matches!(g.progress, Progress::Opened | Progress::Failed);
+        if self.advancing || !self.groups.values().all(over) {
+            return State::Opening(self);
+        }
+        let opened: Vec<_> = self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id).collect();
+        if opened.is_empty() {
+            return Ending::record(desk, End::Abandoned(Rejection::NotCertified));
+        }
+        desk.actions.push_back(Action::Advance(opened));
+        self.advancing = true;
+        State::Opening(self)
+    }
+}
+
+impl Group {
+    /// Whether this decryptor's opening came.
+    fn has(&self, who: ClientId) -> bool {
+        self.posted.contains_key(&who) || self.pending.values().any(|(w, _)| *w == who)
+    }
+
+    /// Tries to open when a quorum has posted, again with each further opening, and last at the deadline.
+    fn step(&mut self, id: GroupId, quorum: usize, threshold: usize, all: usize, late: bool, desk: &mut Desk) {
+        let Progress::Gathering { tried } = self.progress else { return };
+        let have = self.posted.len();
+        let settled = self.pending.is_empty();
+        let fresh = have > tried && settled && (have >= quorum || (late && have >= threshold));
+        if fresh {
+            let openings = self.posted.values().cloned().collect();
+            desk.actions.push_back(Action::Open(id, Box::new(self.certificate.clone()), openings));
+            self.progress = Progress::Decoding { with: have };
+        } else if settled && (late || have == all) {
+            desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(Rejection::NotCertified));
+            self.progress = Progress::Failed;
+        }
+    }
+}
+
+fn close(snapshot: SnapshotDigest, desk: &mut Desk) -> State {
+    Ending::record(desk, End::Closed(snapshot))
+}

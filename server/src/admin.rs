@@ -1,0 +1,286 @@
+//! Administration over a Unix socket on the server's host (operations.md O2). What needs an administrator's signature is signed by
+//! the command that asks: the server never holds that key.
+
+use crate::driver::Input;
+use crate::durable;
+use crate::layout::Layout;
+use minicbor::bytes::ByteVec;
+use minicbor::{CborLen, Decode, Encode};
+use protocol::ids::{PlanDigest, RoundId, Sha256, TaskId};
+use protocol::messages::{MAX_FRAME, frame, unframe};
+use protocol::statement::Statement;
+use std::io;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// What an administrator asks.
+#[derive(Clone, Debug, Encode, Decode, CborLen)]
+pub enum AdminRequest {
+    /// Make an enrolment token.
+    #[n(0)]
+    Invite {
+        /// Institution.
+        #[n(0)]
+        institution: String,
+        /// Seconds until it expires.
+        #[n(1)]
+        ttl_s: u64,
+    },
+    /// Who asks to join?
+    #[n(1)]
+    Pending {},
+    /// Admit: a signed membership.
+    #[n(2)]
+    Approve {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
+    /// The witness policy that the present members give.
+    #[n(3)]
+    ComposePolicy {},
+    /// Put a policy in force.
+    #[n(4)]
+    ActivatePolicy {
+        /// Its text.
+        #[n(0)]
+        text: String,
+        /// A signed [`protocol::trust::PolicyApproval`].
+        #[n(1)]
+        statement: Statement,
+    },
+    /// Open a task.
+    #[n(5)]
+    Propose {
+        /// Canonical bytes of the plan.
+        #[n(0)]
+        plan: ByteVec,
+        /// A signed [`protocol::plan::PlanApproval`].
+        #[n(1)]
+        statement: Statement,
+        /// File with the base snapshot, on this host.
+        #[n(2)]
+        snapshot_path: String,
+    },
+    /// How things stand.
+    #[n(6)]
+    Status {},
+    /// End in order.
+    #[n(7)]
+    Stop {},
+}
+
+/// Somebody who asks to join, as an administrator must see it.
+#[derive(Clone, Debug, Encode, Decode, CborLen)]
+pub struct PendingJoin {
+    /// Canonical bytes of the request.
+    #[n(0)]
+    pub request: ByteVec,
+    /// SHA-256 of them, whose six words both sides compare.
+    #[n(1)]
+    pub hash: Sha256,
+}
+
+/// The server's status.
+#[derive(Clone, Debug, Encode, Decode, CborLen, serde::Serialize)]
+pub struct Status {
+    /// Federation.
+    #[n(0)]
+    pub federation: String,
+    /// Entries in the log.
+    #[n(1)]
+    pub log_size: u64,
+    /// Entries under a quorum checkpoint.
+    #[n(2)]
+    pub published: u64,
+    /// Members by name.
+    #[n(3)]
+    pub members: Vec<String>,
+    /// Members with a connection, by name.
+    #[n(4)]
+    pub connected: Vec<String>,
+    /// The open task.
+    #[n(5)]
+    pub task: Option<TaskId>,
+    /// Its plan.
+    #[n(6)]
+    pub plan: Option<PlanDigest>,
+    /// The round that is going on or was last.
+    #[n(7)]
+    pub round: Option<RoundId>,
+    /// Rounds of the plan.
+    #[n(8)]
+    pub rounds: u64,
+    /// State of the round.
+    #[n(9)]
+    pub phase: String,
+    /// Whether the task is over.
+    #[n(10)]
+    pub ended: bool,
+    /// For whom the round waits, by name.
+    #[n(11)]
+    pub waiting_for: Vec<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Encode, Decode, CborLen)]
+pub enum AdminReply {
+    /// Done.
+    #[n(0)]
+    Done {},
+    /// A token: one line to send.
+    #[n(1)]
+    Token {
+        /// The line.
+        #[n(0)]
+        line: String,
+    },
+    /// Requests to join.
+    #[n(2)]
+    Pending {
+        /// Them.
+        #[n(0)]
+        joins: Vec<PendingJoin>,
+    },
+    /// A policy's text.
+    #[n(3)]
+    Policy {
+        /// It.
+        #[n(0)]
+        text: String,
+    },
+    /// Status.
+    #[n(4)]
+    Status {
+        /// It.
+        #[n(0)]
+        status: Status,
+    },
+    /// No, and why.
+    #[n(5)]
+    Refused {
+        /// The reason, for the administrator.
+        #[n(0)]
+        reason: Refusal,
+    },
+}
+
+/// Why an administrator's request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, thiserror::Error)]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// Not a name.
+    #[n(0)]
+    #[error("an institution's name has 1 to 63 of a-z, 0-9 and '-'")]
+    Name,
+    /// Not by an administrator, or not what it should sign.
+    #[n(1)]
+    #[error("the statement is not signed by an administrator of this federation, or is about something else")]
+    Statement,
+    /// No such request.
+    #[n(2)]
+    #[error("nobody with this request asks to join")]
+    NoSuchJoin,
+    /// Too few members.
+    #[n(3)]
+    #[error("a policy needs at least two members; invite and approve them first")]
+    TooFewMembers,
+    /// The policy does not parse or is not of this log.
+    #[n(4)]
+    #[error("the policy is not valid for this log")]
+    Policy,
+    /// The plan does not pass `plan check`.
+    #[n(5)]
+    #[error("the plan is not valid; run `concordat-server plan check`")]
+    Plan,
+    /// The snapshot is not the one that the plan names.
+    #[n(6)]
+    #[error("the snapshot file cannot be read or is not the plan's base")]
+    Snapshot,
+    /// One task at a time.
+    #[n(7)]
+    #[error("another task is open; wait for its end")]
+    TaskOpen,
+    /// Tasks need witnesses.
+    #[n(8)]
+    #[error("no witness policy is in force; run `concordat-server policy activate` first")]
+    NoPolicy,
+    /// More decryptors than members.
+    #[n(9)]
+    #[error("the plan's committee or cohort needs more institutions than are enrolled")]
+    TooFewForPlan,
+}
+
+/// Why the socket does not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// Nobody listens.
+    #[error("no server answers on this directory's admin socket; is `concordat-server serve` running?")]
+    Unreachable(#[source] io::Error),
+    /// The connection broke.
+    #[error("the admin connection broke")]
+    Broken(#[source] io::Error),
+    /// The answer is no answer.
+    #[error("the answer cannot be read")]
+    Malformed,
+}
+
+async fn read<T: for<'b> Decode<'b, ()> + Encode<()>>(stream: &mut UnixStream) -> io::Result<T> {
+    let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
+    if length > 2 * MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut content = vec![0u8; length];
+    stream.read_exact(&mut content).await?;
+    unframe(&content).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Asks the server that runs on `dir`.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, AdminError> {
+    let mut stream = UnixStream::connect(Layout::new(dir).admin_socket()).await.map_err(AdminError::Unreachable)?;
+    stream.write_all(&frame(request)).await.map_err(AdminError::Broken)?;
+    read(&mut stream).await.map_err(|e| if e.kind() == io::ErrorKind::InvalidData { AdminError::Malformed } else { AdminError::Broken(e) })
+}
+
+/// Listens on the socket; only the user that runs the server is answered.
+pub(crate) fn listen(layout: &Layout, inputs: mpsc::Sender<Input>) -> io::Result<tokio::task::JoinHandle<()>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = layout.admin_socket();
+    // A socket file of a process that died; the directory's lock says that no other lives.
+    if path.exists() {
+        std::fs::remove_file(&path)?;
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let owner = owner_of(&path)?;
+    durable::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let own = stream.peer_cred().is_ok_and(|c| c.uid() == owner || c.uid() == 0);
+            if own {
+                tokio::spawn(answer(stream, inputs.clone()));
+            }
+        }
+    }))
+}
+
+fn owner_of(path: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata(path)?.uid())
+}
+
+async fn answer(mut stream: UnixStream, inputs: mpsc::Sender<Input>) {
+    let Ok(request) = read::<AdminRequest>(&mut stream).await else { return };
+    let (reply, answer) = oneshot::channel();
+    if inputs.send(Input::Admin { request: Box::new(request), reply }).await.is_ok()
+        && let Ok(reply) = answer.await
+    {
+        stream.write_all(&frame(&reply)).await.ok();
+    }
+}

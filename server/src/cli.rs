@@ -1,0 +1,355 @@
+//! The command line of `concordat-server` (operations.md section 1).
+
+mod output;
+
+use crate::admin::{self, AdminReply, AdminRequest};
+use crate::config::Config;
+use crate::init;
+use crate::plan_file::PlanFile;
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use output::{Failure, Output};
+use protocol::codec;
+use protocol::ids::{Sha256, TaskId};
+use protocol::plan::{Plan, PlanApproval};
+use protocol::statement::Statement;
+use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The aggregator of a Concordat federation, and its administration
+#[derive(Debug, Parser)]
+#[command(name = "concordat-server", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// The server's directory.
+#[derive(Debug, Args)]
+struct Dir {
+    /// Directory of the server
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// An administrator's key.
+#[derive(Debug, Args)]
+struct Admin {
+    #[command(flatten)]
+    dir: Dir,
+    /// File with the administrator's key; it is read here and never sent
+    #[arg(long)]
+    admin_key: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a new federation
+    Init {
+        #[command(flatten)]
+        dir: Dir,
+        /// Name of the federation: a-z, 0-9 and '-'
+        #[arg(long)]
+        federation: String,
+        /// Where the first administrator's key goes; keep it off this host afterwards
+        #[arg(long)]
+        admin_key: PathBuf,
+    },
+    /// Run the server
+    Serve {
+        #[command(flatten)]
+        dir: Dir,
+        /// Configuration file; every key has a default
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Make an enrolment token for an institution
+    Invite {
+        #[command(flatten)]
+        dir: Dir,
+        /// Name of the institution: a-z, 0-9 and '-'
+        #[arg(long)]
+        institution: String,
+        /// Hours until the token expires
+        #[arg(long, default_value_t = 24)]
+        ttl_h: u64,
+    },
+    /// See and admit institutions
+    #[command(subcommand)]
+    Member(MemberVerb),
+    /// Witness policies
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Plans of tasks
+    #[command(subcommand)]
+    Plan(PlanVerb),
+    /// How things stand
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// End the server in order
+    Stop {
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MemberVerb {
+    /// List institutions that ask to join, with the words to compare
+    Pending {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Admit an institution
+    Approve {
+        #[command(flatten)]
+        admin: Admin,
+        /// Name of the institution
+        #[arg(long)]
+        institution: String,
+        /// Words that the institution read out; a difference refuses
+        #[arg(long)]
+        words: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyVerb {
+    /// Make all present members witnesses, with the usual quorum
+    Activate {
+        #[command(flatten)]
+        admin: Admin,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PlanVerb {
+    /// Check a plan file and say what it means
+    Check {
+        /// The plan file
+        file: PathBuf,
+    },
+    /// Make the signed plan's bytes and the base snapshot from a plan file
+    Prepare {
+        /// The plan file
+        file: PathBuf,
+        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Sign a prepared plan and open its task
+    Propose {
+        #[command(flatten)]
+        admin: Admin,
+        /// Directory that `plan prepare` wrote
+        prepared: PathBuf,
+    },
+}
+
+/// Runs the command line; `args` begins with the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; clap knows which stream and code.
+            e.print().ok();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    let output = Output::new(cli.format);
+    match dispatch(cli.verb, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
+    match verb {
+        Verb::Init { dir, federation, admin_key } => init_federation(&dir.dir, &federation, &admin_key, output),
+        Verb::Serve { dir, config } => serve(&dir.dir, config.as_deref()),
+        Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
+        Verb::Member(MemberVerb::Pending { dir }) => pending(&dir.dir, output),
+        Verb::Member(MemberVerb::Approve { admin, institution, words }) => approve(&admin, &institution, words.as_deref(), output),
+        Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
+        Verb::Plan(PlanVerb::Check { file }) => check(&file, output),
+        Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
+        Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
+        Verb::Status { dir } => status(&dir.dir, output),
+        Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),
+    }
+}
+
+fn init_federation(dir: &Path, federation: &str, admin_key: &Path, output: &Output) -> Result<(), Failure> {
+    let trust = init::init(dir, federation, admin_key).map_err(Failure::trouble)?;
+    let hash = TrustDocument::hash(&trust);
+    output.value(
+        &serde_json::json!({ "federation": federation, "trust": hash, "words": fingerprint(&hash) }),
+        &format!("federation {federation} is made; trust document {}\nread these words out when somebody joins", fingerprint(&hash)),
+    );
+    Ok(())
+}
+
+fn serve(dir: &Path, config: Option<&Path>) -> Result<(), Failure> {
+    let config = match config {
+        Some(path) => Config::read(path),
+        None => Config::parse("", Path::new("(defaults)")),
+    };
+    let config = config.map_err(Failure::trouble)?;
+    output::start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::trouble)?;
+    runtime.block_on(crate::serve::run(dir, &config)).map_err(Failure::daemon)
+}
+
+fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::trouble)?;
+    match runtime.block_on(admin::call(dir, request)).map_err(Failure::unreachable)? {
+        AdminReply::Refused { reason } => Err(Failure::refused(reason)),
+        reply => Ok(reply),
+    }
+}
+
+fn unexpected() -> Failure {
+    Failure::trouble(admin::AdminError::Malformed)
+}
+
+fn invite(dir: &Path, institution: String, ttl_h: u64, output: &Output) -> Result<(), Failure> {
+    let request = AdminRequest::Invite { institution: institution.clone(), ttl_s: ttl_h.saturating_mul(3600) };
+    let AdminReply::Token { line } = call(dir, &request)? else { return Err(unexpected()) };
+    output.value(
+        &serde_json::json!({ "institution": institution, "token": line }),
+        &format!("send this line to {institution} by a channel that you trust; it works once\n{line}"),
+    );
+    Ok(())
+}
+
+fn joins(dir: &Path) -> Result<Vec<(JoinRequest, Sha256)>, Failure> {
+    let AdminReply::Pending { joins } = call(dir, &AdminRequest::Pending {})? else { return Err(unexpected()) };
+    let decode = |j: admin::PendingJoin| codec::decode(&j.request, 64 << 10).map(|r| (r, j.hash));
+    joins.into_iter().map(decode).collect::<Result<_, _>>().map_err(Failure::trouble)
+}
+
+fn pending(dir: &Path, output: &Output) -> Result<(), Failure> {
+    let joins = joins(dir)?;
+    let rows: Vec<_> = joins.iter().map(|(r, h)| serde_json::json!({ "institution": r.name, "words": fingerprint(h) })).collect();
+    let text: Vec<_> = joins.iter().map(|(r, h)| format!("{}  {}", r.name, fingerprint(h))).collect();
+    output.value(&rows, &if text.is_empty() { "nobody asks to join".to_owned() } else { text.join("\n") });
+    Ok(())
+}
+
+fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Output) -> Result<(), Failure> {
+    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
+    let found = joins(&admin.dir.dir)?.into_iter().find(|(r, _)| r.name == institution);
+    let (request, hash) = found.ok_or_else(|| Failure::refused(admin::Refusal::NoSuchJoin))?;
+    if words.is_some_and(|w| w != fingerprint(&hash)) {
+        return Err(Failure::refused(admin::Refusal::NoSuchJoin));
+    }
+    let statement = Statement::sign(&Membership::of(&request), &key);
+    call(&admin.dir.dir, &AdminRequest::Approve { statement })?;
+    output.value(&serde_json::json!({ "institution": institution, "words": fingerprint(&hash) }), &format!("{institution} is a member"));
+    Ok(())
+}
+
+fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
+    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
+    let AdminReply::Policy { text } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
+    let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
+    let statement = Statement::sign(&PolicyApproval { policy: hash }, &key);
+    call(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
+    output.value(&serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"));
+    Ok(())
+}
+
+fn read_plan_file(file: &Path) -> Result<PlanFile, Failure> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the plan file {} cannot be read", file.display()))
+        .map_err(Failure::input)?;
+    PlanFile::parse(&text).map_err(Failure::trouble)
+}
+
+fn fresh_task() -> Result<TaskId, Failure> {
+    let mut id = [0u8; 16];
+    getrandom::fill(&mut id).map_err(|_| Failure::trouble(init::InitError::Entropy))?;
+    Ok(TaskId(id))
+}
+
+fn summary(plan: &Plan) -> serde_json::Value {
+    let group = |g: &protocol::plan::GroupPlan| {
+        let packing = protocol::params::Packing::derive(plan.n_max, g.bits).ok();
+        serde_json::json!({ "group": g.id, "shards": g.shards, "wire_bits_per_parameter": packing.map(|p| p.bits_per_parameter()),
+            "information_bound_bits": packing.map(|p| p.slot_bits) })
+    };
+    serde_json::json!({
+        "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
+        "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
+        "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
+        "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
+    })
+}
+
+fn check(file: &Path, output: &Output) -> Result<(), Failure> {
+    let prepared = read_plan_file(file)?.prepare(TaskId([0; 16])).map_err(Failure::trouble)?;
+    let value = summary(&prepared.plan);
+    output.value(&value, &format!("the plan is valid\n{value:#}"));
+    Ok(())
+}
+
+fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
+    let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
+    let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
+    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {
+        crate::durable::replace(&out.join(name), bytes).map_err(Failure::trouble)?;
+    }
+    let value = summary(&prepared.plan);
+    output.value(&value, &format!("written to {}\n{value:#}", out.display()));
+    Ok(())
+}
+
+fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failure> {
+    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
+    let plan = crate::durable::read_limited(&prepared.join("plan.cbor"), Plan::MAX_BYTES as u64)
+        .with_context(|| format!("{} holds no prepared plan; run `plan prepare` first", prepared.display()))
+        .map_err(Failure::input)?;
+    let decoded: Plan = codec::decode(&plan, Plan::MAX_BYTES).map_err(Failure::trouble)?;
+    let digest = Plan::digest(&plan);
+    let statement = Statement::sign(&PlanApproval { task: decoded.task, plan: digest }, &key);
+    let snapshot = prepared.join("base.safetensors").canonicalize().map_err(Failure::trouble)?;
+    let snapshot_path = snapshot.to_string_lossy().into_owned();
+    call(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
+    output.value(&serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task));
+    Ok(())
+}
+
+fn status(dir: &Path, output: &Output) -> Result<(), Failure> {
+    let AdminReply::Status { status } = call(dir, &AdminRequest::Status {})? else { return Err(unexpected()) };
+    let text = format!(
+        "federation {}\nlog {} entries, {} under a quorum checkpoint\nmembers {}\nconnected {}\ntask {}\nround {} of {}, {}\nnot connected {}",
+        status.federation,
+        status.log_size,
+        status.published,
+        status.members.join(" "),
+        status.connected.join(" "),
+        status.task.map_or("none".to_owned(), |t| t.to_string()),
+        status.round.map_or(0, |r| r.0),
+        status.rounds,
+        status.phase,
+        if status.waiting_for.is_empty() { "nobody".to_owned() } else { status.waiting_for.join(" ") },
+    );
+    output.value(&status, &text);
+    Ok(())
+}

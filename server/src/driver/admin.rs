@@ -1,0 +1,188 @@
+//! Administrators' requests: each that changes something is a statement that the driver checks and records.
+
+use super::{Driver, DriverError, now};
+use crate::admin::{AdminReply, AdminRequest, PendingJoin, Refusal, Status};
+use crate::durable;
+use crate::identity;
+use crate::publish::{artefact_path, compose};
+use crate::store::Invitation;
+use crate::task::{Stage, TaskRun};
+use audit::policy::Policy;
+use audit::reader::policy_path;
+use protocol::codec;
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::ids::{Sha256, TokenId};
+use protocol::messages::ServerMessage;
+use protocol::plan::{Plan, PlanApproval};
+use protocol::round::{Phase, Recipients};
+use protocol::statement::{Payload, Statement};
+use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
+use std::path::Path;
+
+impl Driver {
+    pub(super) fn admin(&mut self, request: AdminRequest) -> Result<AdminReply, DriverError> {
+        let answer = match request {
+            AdminRequest::Invite { institution, ttl_s } => self.invite(&institution, ttl_s)?,
+            AdminRequest::Pending {} => Ok(self.pending()),
+            AdminRequest::Approve { statement } => self.approve(statement)?,
+            AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
+                Some(p) if self.log.history().members().len() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
+                Some(_) | None => Err(Refusal::TooFewMembers),
+            },
+            AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
+            AdminRequest::Propose { plan, statement, snapshot_path } => self.propose(&plan, statement, Path::new(&snapshot_path))?,
+            AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
+            AdminRequest::Stop {} => Ok(AdminReply::Done {}),
+        };
+        Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
+    }
+
+    fn invite(&mut self, institution: &str, ttl_s: u64) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        if !is_name(institution) {
+            return Ok(Err(Refusal::Name));
+        }
+        let (mut secret, mut id) = ([0u8; 32], [0u8; 16]);
+        if getrandom::fill(&mut secret).and_then(|()| getrandom::fill(&mut id)).is_err() {
+            return Err(std::io::Error::other("the operating system gives no randomness").into());
+        }
+        let Some(mac) = self.token_mac(&secret) else { return Ok(Err(Refusal::Statement)) };
+        let expires_s = (now().0 / 1000).saturating_add(ttl_s);
+        let id = TokenId(id);
+        self.store.put_invitation(id, &Invitation { mac, institution: institution.to_owned(), expires_s, used_by: None })?;
+        self.append_one(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
+        let token = Token {
+            address: self.public_address.clone(),
+            root_ca: self.log.history().trust().root_ca,
+            trust: TrustDocument::hash(&self.trust_bytes),
+            id,
+            secret,
+            institution: institution.to_owned(),
+        };
+        Ok(Ok(AdminReply::Token { line: token.to_line() }))
+    }
+
+    fn pending(&self) -> AdminReply {
+        let history = self.log.history();
+        let open = history.requests().iter().filter(|(_, r)| !history.members().values().any(|m| m.key == r.institution_key));
+        let joins = open.map(|(hash, r)| PendingJoin { request: codec::encode(r).into(), hash: *hash }).collect();
+        AdminReply::Pending { joins }
+    }
+
+    fn is_administrator(&self, statement: &Statement) -> bool {
+        self.log.history().trust().administrators.contains(&statement.key)
+    }
+
+    fn said<P: Payload>(&self, statement: &Statement) -> Option<P> {
+        if self.is_administrator(statement) { statement.verify().ok() } else { None }
+    }
+
+    /// Issues the TLS certificate, then records the membership: a member without a certificate would be locked out by a crash.
+    fn approve(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Some(said) = self.said::<Membership>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        let history = self.log.history();
+        let asked = history.requests().get(&said.request).map(Membership::of);
+        let taken = history.members().values().any(|m| m.name == said.name);
+        if asked.as_ref() != Some(&said) || taken {
+            return Ok(Err(Refusal::NoSuchJoin));
+        }
+        let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
+        let federation = history.trust().federation.clone();
+        let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
+            .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
+        let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
+        self.store.put_issued(said.institution, &der)?;
+        let facts = Facts::MemberJoined { request: said.request };
+        self.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts))?;
+        Ok(Ok(AdminReply::Done {}))
+    }
+
+    /// The policy's artefact is durable before its entry; the file that auditors read follows and is written again at a start.
+    fn activate(&mut self, text: &str, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Some(said) = self.said::<PolicyApproval>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
+        if said.policy != hash {
+            return Ok(Err(Refusal::Statement));
+        }
+        let Ok(policy) = Policy::parse(text) else { return Ok(Err(Refusal::Policy)) };
+        if policy.log() != self.log.key().verifier() || !policy.demands_witnesses() {
+            return Ok(Err(Refusal::Policy));
+        }
+        durable::write_new(&artefact_path(self.log.root(), &hash), text.as_bytes())?;
+        let done = self.append_one(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }))?;
+        durable::write_new(&self.log.root().join(policy_path(done.index.0 + 1)), text.as_bytes())?;
+        self.publisher.adopt(policy);
+        self.publisher.want(done.index.0 + 1);
+        Ok(Ok(AdminReply::Done {}))
+    }
+
+    fn propose(&mut self, bytes: &[u8], statement: Statement, snapshot: &Path) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        if self.task.as_ref().is_some_and(|t| !matches!(t.stage, Stage::Ended(_))) {
+            return Ok(Err(Refusal::TaskOpen));
+        }
+        if !self.publisher.has_policy() {
+            return Ok(Err(Refusal::NoPolicy));
+        }
+        let Some(said) = self.said::<PlanApproval>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        let Ok(plan) = codec::decode::<Plan>(bytes, Plan::MAX_BYTES) else { return Ok(Err(Refusal::Plan)) };
+        let digest = Plan::digest(bytes);
+        let own = plan.federation == self.log.history().trust().federation && !self.log.history().tasks().contains_key(&plan.task);
+        if plan.check().is_err() || !own || said != (PlanApproval { task: plan.task, plan: digest }) {
+            return Ok(Err(Refusal::Plan));
+        }
+        let members = self.log.history().members().len();
+        if members < usize::from(plan.committee.decryptors) || members < usize::from(plan.cohort_min) || members > usize::from(plan.n_max) {
+            return Ok(Err(Refusal::TooFewForPlan));
+        }
+        let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };
+        let fits = train::snapshot::digest(&weights) == plan.base && train::snapshot::from_bytes(&plan.model, &weights).is_ok();
+        if !fits {
+            return Ok(Err(Refusal::Snapshot));
+        }
+        durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
+        durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
+        let task = plan.task;
+        self.append_one(Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest }).in_task(task))?;
+        let opened = Facts::TaskOpened { plan: digest, snapshot: plan.base };
+        let done = self.append_one(Draft::server(opened).in_task(task))?;
+        self.publisher.want(done.index.0 + 1);
+        self.task = Some(TaskRun::new(task, plan, digest, done.index.0 + 1));
+        self.send(&Recipients::All, &ServerMessage::TaskOpened { task, plan: digest });
+        Ok(Ok(AdminReply::Done {}))
+    }
+
+    fn status(&self) -> Status {
+        let history = self.log.history();
+        let name = |id: &protocol::ids::ClientId| history.members().get(id).map(|m| m.name.clone());
+        let task = self.task.as_ref();
+        let active = task.and_then(|t| t.active.as_ref());
+        let last = task.and_then(|t| history.task(t.id)).and_then(|t| t.last_round());
+        Status {
+            federation: history.trust().federation.clone(),
+            log_size: self.log.size(),
+            published: self.publisher.published(),
+            members: history.members().values().map(|m| m.name.clone()).collect(),
+            connected: self.links.keys().filter_map(name).collect(),
+            task: task.map(|t| t.id),
+            plan: task.map(|t| t.digest),
+            round: active.map(|a| a.id).or(last),
+            rounds: task.map_or(0, |t| t.plan.rounds),
+            phase: phase_name(active.map(|a| a.machine.phase()), task.map(|t| t.stage)).to_owned(),
+            ended: matches!(task.map(|t| t.stage), Some(Stage::Ended(_))),
+            waiting_for: history.members().keys().filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
+        }
+    }
+}
+
+fn phase_name(phase: Option<Phase>, stage: Option<Stage>) -> &'static str {
+    match (phase, stage) {
+        (Some(Phase::Selecting), _) => "selecting",
+        (Some(Phase::Reporting), _) => "reporting",
+        (Some(Phase::Certifying), _) => "certifying",
+        (Some(Phase::Opening), _) => "opening",
+        (Some(Phase::Ended), _) => "ending",
+        (None, Some(Stage::Open)) => "between-rounds",
+        (None, Some(Stage::Ending(_))) => "awaiting-witnesses",
+        (None, Some(Stage::Ended(_))) => "ended",
+        (None, None) => "no-task",
+    }
+}

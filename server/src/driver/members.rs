@@ -1,0 +1,291 @@
+//! Members and newcomers: identity, connections, requests outside of rounds, enrolment.
+
+use super::{Answer, Driver, DriverError, Link, Reply, Waiting, now};
+use crate::identity;
+use crate::publish::artefact_path;
+use crate::store::Invitation;
+use hmac::{Hmac, KeyInit, Mac};
+use protocol::entry::{Actor, AlarmKind, Draft, Facts, Right};
+use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
+use protocol::manifest::Prekeys;
+use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
+use protocol::reject::Rejection;
+use protocol::round::Event;
+use protocol::statement::{Statement, StatementKind};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest};
+use tokio::sync::mpsc;
+
+impl Driver {
+    /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
+    /// Only holders of a certificate of this federation get as far as this, so strangers cannot make the log grow.
+    pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Option<ClientId>, DriverError> {
+        let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.tls_key == key).map(|(id, _)| *id);
+        if found.is_none() {
+            let denied = Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right: Right::StatusRead }) };
+            self.append_one(denied.rejected(Rejection::NotEnrolled))?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        who: ClientId,
+        id: usize,
+        outbox: mpsc::Sender<ServerMessage>,
+        cosigned: u64,
+        root: Sha256,
+    ) -> Result<ServerMessage, DriverError> {
+        // Rollback guard (A32): a witness that cosigned more than we hold means that we lost history. Never append then.
+        if cosigned > self.log.size() {
+            tracing::error!(cosigned, ours = self.log.size(), "a witness has cosigned a larger tree than ours");
+            let draft = Draft::server(Facts::AuditAlarm { alarm: AlarmKind::Rollback, evidence: root });
+            tracing::error!(alarm = ?draft.facts, "refusing to append; restore the log from a mirror");
+            return Err(crate::log::LogError::Inconsistent("a witness has cosigned a larger tree than ours").into());
+        }
+        self.links.insert(who, Link { id, outbox: outbox.clone() });
+        if let Some(note) = self.publisher.showing() {
+            outbox.try_send(ServerMessage::Cosign { note: note.into() }).ok();
+        }
+        if let Some(task) = &self.task {
+            outbox.try_send(task.catch_up()).ok();
+        }
+        self.round_event(Event::Back(who));
+        Ok(ServerMessage::Welcome { now: now(), log_size: self.log.size() })
+    }
+
+    pub(super) fn disconnected(&mut self, who: ClientId, link: usize) {
+        // A newer connection of the same client is not closed by the end of an older one.
+        if self.links.get(&who).is_some_and(|l| l.id == link) {
+            self.links.remove(&who);
+            self.round_event(Event::Gone(who));
+        }
+    }
+
+    pub(super) fn message(&mut self, who: ClientId, message: ClientMessage) -> Result<(), DriverError> {
+        match message {
+            ClientMessage::Hello { .. } => {}
+            ClientMessage::Ready { task, round } => {
+                if self.task.as_ref().is_some_and(|t| t.is_current(task, round)) {
+                    self.round_event(Event::Ready(who));
+                }
+            }
+            ClientMessage::Declined { statement } => self.round_event(Event::Declined(who, statement)),
+            ClientMessage::Endorsed { statement } => self.round_event(Event::Endorsed(who, statement)),
+            ClientMessage::BlobReport { group, header, trouble, .. } => {
+                self.round_event(Event::BlobReport { from: who, group, header, trouble });
+            }
+            ClientMessage::SetSigned { statement } => self.round_event(Event::SetSigned(who, statement)),
+            ClientMessage::Opened { statement } => self.round_event(Event::Opened(who, statement)),
+            ClientMessage::Cosigned { size, line } => {
+                if self.publisher.cosigned(&self.log, size, &line)? {
+                    self.covered()?;
+                }
+            }
+            ClientMessage::Refused { group, reason, .. } => {
+                tracing::warn!(client = %who.short(), group = group.map(|g| g.0), reason = reason.name(), "a decryptor refuses");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn request(&mut self, who: ClientId, request: Request, reply: Reply<Answer>) -> Result<(), DriverError> {
+        let answer = match request {
+            Request::Begin { header, chunks } => {
+                self.begin(who, header, chunks, reply);
+                return Ok(());
+            }
+            Request::Commit { upload } => match self.uploads.statement(upload) {
+                Some(statement) => {
+                    self.commit(who, statement, reply);
+                    return Ok(());
+                }
+                None => Rejection::Unknown.into(),
+            },
+            Request::Log { from, to } => Response::Entries { entries: self.page(from, to)? }.into(),
+            Request::Artefact { hash } => bytes_of(&artefact_path(self.log.root(), &hash)),
+            Request::Snapshot { digest } => {
+                let path = self.layout.snapshot(&digest);
+                match std::fs::metadata(&path) {
+                    Ok(m) => Answer { response: Response::Stream { length: m.len() }, stream: Some(path) },
+                    Err(_) => Rejection::Unknown.into(),
+                }
+            }
+            Request::Blob { address } => self.blob(who, &address),
+            Request::Checkpoint {} => Response::Bytes { bytes: self.log.note().to_vec().into() }.into(),
+            Request::Declare { statement } => self.declare(who, statement)?,
+        };
+        reply.send(answer).ok();
+        Ok(())
+    }
+
+    /// Entries from `from` on that fit one frame.
+    fn page(&self, from: u64, to: u64) -> Result<Vec<minicbor::bytes::ByteVec>, DriverError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for entry in self.log.entries(from, to)? {
+            bytes += entry.len() + 8;
+            if bytes > 900 << 10 {
+                break;
+            }
+            entries.push(entry.into());
+        }
+        Ok(entries)
+    }
+
+    /// A share blob, for the decryptor that it is sealed to.
+    fn blob(&self, who: ClientId, address: &protocol::ids::Address) -> Answer {
+        let place = self.task.as_ref().and_then(|t| t.committee_place(who));
+        if !place.is_some_and(|p| self.uploads.is_blob_at(address, p)) {
+            return Rejection::Unknown.into();
+        }
+        match self.uploads.read(address) {
+            Ok(bytes) => Response::Bytes { bytes: bytes.into() }.into(),
+            Err(_) => Rejection::BadChunk.into(),
+        }
+    }
+
+    fn begin(&mut self, who: ClientId, header: Statement, chunks: Vec<protocol::ids::Address>, reply: Reply<Answer>) {
+        let answer = self.wait(Waiting { reply, begin: Some((who, header.clone(), chunks)) });
+        self.round_event(Event::Begin { from: who, header, answer });
+    }
+
+    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
+        let answer = self.wait(Waiting { reply, begin: None });
+        self.round_event(Event::Commit { from: who, header, answer });
+    }
+
+    fn wait(&mut self, waiting: Waiting) -> Ticket {
+        let ticket = Ticket(self.next_answer);
+        self.next_answer += 1;
+        self.answers.insert(ticket, waiting);
+        ticket
+    }
+
+    /// A member's statement that belongs to no round. It goes into the log only if it keeps the log's rules.
+    fn declare(&mut self, who: ClientId, statement: Statement) -> Result<Answer, DriverError> {
+        let key = self.log.history().members().get(&who).map(|m| m.key);
+        if key != Some(statement.key) {
+            return Ok(Rejection::BadSignature.into());
+        }
+        let Some(draft) = declaration(who, statement) else { return Ok(Rejection::Malformed.into()) };
+        if let Some(violation) = self.log.would_violate(&draft) {
+            tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
+            return Ok(Rejection::Policy.into());
+        }
+        let done = self.append_one(draft)?;
+        Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
+    }
+
+    pub(super) fn join(&mut self, message: JoinMessage, nonce: Sha256) -> Result<JoinReply, DriverError> {
+        match message {
+            JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
+            JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
+            JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
+        }
+    }
+
+    /// Unknown token and wrong institution get one answer (T13).
+    fn join_request(&mut self, secret: &[u8; 32], statement: Statement, csr: &[u8], nonce: Sha256) -> Result<JoinReply, DriverError> {
+        let denied = JoinReply::Rejected { reason: Rejection::NotEnrolled };
+        let Ok(request) = statement.verify::<JoinRequest>() else { return Ok(denied) };
+        let who = statement.signer();
+        let invitation = self.store.invitation(request.token)?;
+        let valid = invitation.is_some_and(|i| self.admits(&i, secret, &request));
+        let fits = request.institution_key == statement.key && request.trust == Sha256(protocol::hash::sha256(&[&self.trust_bytes]));
+        let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
+        let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
+        if !(valid && fits && key_fits && witness_fits && request.nonce == nonce) {
+            self.append_one(
+                Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right: Right::MemberJoin }) }
+                    .rejected(Rejection::NotEnrolled),
+            )?;
+            return Ok(denied);
+        }
+        let hash = Sha256(protocol::hash::sha256(&[&statement.payload]));
+        if self.log.history().requests().contains_key(&hash) {
+            return Ok(JoinReply::Pending {});
+        }
+        // The request is durable in the log before the token is used up (T11 step 5).
+        let facts = Facts::MemberJoinRequested { token: request.token, request: hash };
+        self.store.put_csr(who, csr)?;
+        self.append_one(Draft::said(Actor::Institution, Some(who), statement, facts))?;
+        Ok(if self.store.use_invitation(request.token, who)? { JoinReply::Pending {} } else { denied })
+    }
+
+    fn admits(&self, invitation: &Invitation, secret: &[u8; 32], request: &JoinRequest) -> bool {
+        let who = ClientId::of(&request.institution_key);
+        let unused = invitation.used_by.is_none_or(|w| w == who);
+        let in_time = now().0 / 1000 < invitation.expires_s;
+        self.verify_secret(invitation, secret) && unused && in_time && invitation.institution == request.name
+    }
+
+    fn verify_secret(&self, invitation: &Invitation, secret: &[u8; 32]) -> bool {
+        let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(&self.keys.token_mac[..]) else { return false };
+        mac.update(secret);
+        mac.verify_slice(&invitation.mac.0).is_ok()
+    }
+
+    /// HMAC of a token's secret: what the store keeps instead of it.
+    pub(super) fn token_mac(&self, secret: &[u8; 32]) -> Option<Sha256> {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.keys.token_mac[..]).ok()?;
+        mac.update(secret);
+        Some(Sha256(mac.finalize().into_bytes().into()))
+    }
+
+    fn join_poll(&mut self, secret: &[u8; 32], who: ClientId) -> Result<JoinReply, DriverError> {
+        let denied = JoinReply::Rejected { reason: Rejection::NotEnrolled };
+        let token = self.log.history().requests().values().find(|r| ClientId::of(&r.institution_key) == who).map(|r| r.token);
+        let Some(token) = token else { return Ok(denied) };
+        let invitation = self.store.invitation(token)?;
+        if !invitation.is_some_and(|i| self.verify_secret(&i, secret) && i.used_by == Some(who)) {
+            return Ok(denied);
+        }
+        let Some(joined) = self.log.history().members().get(&who).map(|m| m.joined) else { return Ok(JoinReply::Pending {}) };
+        self.admitted(who, joined)
+    }
+
+    /// The TLS certificate, with the entry that admits its holder.
+    fn admitted(&mut self, who: ClientId, index: LeafIndex) -> Result<JoinReply, DriverError> {
+        let denied = JoinReply::Rejected { reason: Rejection::NotEnrolled };
+        let Some(der) = self.store.issued(who)? else { return Ok(denied) };
+        let entry = self.log.entries(index.0, index.0 + 1)?.pop().unwrap_or_default();
+        let chain = vec![der.into(), self.keys.root_der.to_vec().into()];
+        Ok(JoinReply::Admitted { chain, index, entry: entry.into() })
+    }
+}
+
+fn bytes_of(path: &std::path::Path) -> Answer {
+    match crate::durable::read_limited(path, protocol::plan::Plan::MAX_BYTES as u64) {
+        Ok(bytes) => Response::Bytes { bytes: bytes.into() }.into(),
+        Err(_) => Rejection::Unknown.into(),
+    }
+}
+
+/// The entry that a member's own statement asks for.
+fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
+    let (facts, task) = match statement.kind {
+        StatementKind::Dataset => (Facts::DatasetDeclared { dataset: statement.verify::<DatasetDeclaration>().ok()?.dataset }, None),
+        StatementKind::Budget => {
+            let said = statement.verify::<BudgetDeclaration>().ok()?;
+            (Facts::BudgetDeclared { dataset: said.dataset, epsilon_cap: said.epsilon_cap }, None)
+        }
+        StatementKind::Prekeys => {
+            let said = statement.verify::<Prekeys>().ok()?;
+            let most = protocol::manifest::MAX_PREKEY_ROUNDS;
+            let sized = said.keys.iter().all(|k| k.len() == protocol::manifest::PREKEY_BYTES);
+            let whole = sized && !said.keys.is_empty() && said.keys.len() as u64 <= most && said.first.0.checked_add(most).is_some();
+            if !whole {
+                return None;
+            }
+            (Facts::PrekeysPublished { first: said.first, count: said.keys.len() as u64 }, Some(said.task))
+        }
+        StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
+        StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
+        StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy => return None,
+    };
+    let actor = if task.is_some() { Actor::Decryptor } else { Actor::Institution };
+    let draft = Draft::said(actor, Some(who), statement, facts);
+    Some(match task {
+        Some(task) => draft.in_task(task),
+        None => draft,
+    })
+}

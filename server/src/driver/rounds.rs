@@ -1,0 +1,306 @@
+//! Rounds as the driver lives them: events to the machine, its actions to log, worker and wires.
+
+use super::{Answer, Driver, DriverError, now};
+use crate::sums::{Done, Job, Step};
+use crate::task::{Active, RoundReport, Stage};
+use crate::uploads::Upload;
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::ids::{RoundId, Ticket};
+use protocol::manifest::{Header, Manifest};
+use protocol::messages::{Response, ServerMessage, upload_id};
+use protocol::reject::Rejection;
+use protocol::round::{Action, Event, Outcome, Phase, Recipients, Verdict};
+use protocol::statement::Statement;
+use protocol::time::Time;
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl Driver {
+    /// `process.started`, and an end for a round that the last process left open.
+    pub(super) fn started(&mut self) -> Result<(), DriverError> {
+        let clean = !self.log.history().server_running();
+        let build = crate::serve::own_hash();
+        self.append_one(Draft::server(Facts::ProcessStarted { build, clean }))?;
+        let open = self.task.as_ref().and_then(|t| {
+            use protocol::history::RoundState;
+            let history = self.log.history().task(t.id)?;
+            let (id, round) = history.rounds().iter().next_back()?;
+            let over = matches!(round.state, RoundState::Closed(_) | RoundState::Abandoned);
+            (!over).then_some((t.id, *id))
+        });
+        if let Some((task, round)) = open {
+            self.append_one(Draft::server(Facts::RoundAbandoned {}).in_round(task, round).failed(Rejection::ShuttingDown))?;
+        }
+        if let Some(task) = &mut self.task {
+            task.abandoned += u64::from(open.is_some());
+            task.cover = self.log.size();
+        }
+        self.publisher.want(self.log.size());
+        Ok(())
+    }
+
+    pub(super) fn stopped(&mut self) -> Result<(), DriverError> {
+        let open = self.task.as_ref().and_then(|t| t.active.as_ref().map(|a| (t.id, a.id)));
+        if let Some((task, round)) = open {
+            self.append_one(Draft::server(Facts::RoundAbandoned {}).in_round(task, round).failed(Rejection::ShuttingDown))?;
+        }
+        self.append_one(Draft::server(Facts::ProcessStopped {}))?;
+        Ok(())
+    }
+
+    /// When to look again if nothing comes in. Never less than 20 ms, so that a deadline that has passed does not spin.
+    pub(super) fn next_wake(&self) -> Duration {
+        let deadline = self.task.as_ref().and_then(|t| t.active.as_ref()).map_or(Time::NEVER, |a| a.machine.poll_timeout());
+        Duration::from_millis(deadline.ms_since(now()).clamp(20, 500))
+    }
+
+    pub(super) fn tick(&mut self) -> Result<(), DriverError> {
+        let due = self.task.as_ref().and_then(|t| t.active.as_ref()).is_some_and(|a| now() >= a.machine.poll_timeout());
+        if due {
+            self.round_event(Event::Tick);
+        }
+        Ok(())
+    }
+
+    /// Hands one event to the round under way; without one, whoever waits is told that it is over.
+    pub(super) fn round_event(&mut self, event: Event) {
+        match self.task.as_mut().and_then(|t| t.active.as_mut()) {
+            Some(active) => active.machine.handle(now(), event),
+            None => {
+                if let Event::Begin { answer, .. } | Event::Commit { answer, .. } = event {
+                    self.answer(answer, Err(Rejection::WrongRound));
+                }
+            }
+        }
+    }
+
+    /// Does what the machine asks until it asks for nothing: entries of one pass are one batch in the log.
+    pub(super) fn pump(&mut self) -> Result<(), DriverError> {
+        loop {
+            let mut batch: Vec<(Ticket, Draft)> = Vec::new();
+            while let Some(action) = self.poll_action() {
+                self.act(action, &mut batch)?;
+            }
+            if batch.is_empty() {
+                break;
+            }
+            let (tickets, drafts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let done = self.append(&drafts)?;
+            for (ticket, entry) in tickets.into_iter().zip(done) {
+                self.round_event(Event::Recorded { ticket, index: entry.index, leaf: entry.leaf });
+            }
+        }
+        if self.begin_round()? {
+            return self.pump();
+        }
+        self.end_task()?;
+        self.show_note();
+        Ok(())
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        let active = self.task.as_mut()?.active.as_mut()?;
+        active.note_phase(now());
+        active.machine.poll_action()
+    }
+
+    fn act(&mut self, action: Action, batch: &mut Vec<(Ticket, Draft)>) -> Result<(), DriverError> {
+        match action {
+            Action::Record(ticket, draft) => batch.push((ticket, *draft)),
+            Action::Send(to, message) => self.send(&to, &message),
+            Action::Answer(ticket, verdict) => self.answer(ticket, verdict),
+            Action::SignManifest(manifest) => self.sign_manifest(*manifest)?,
+            Action::Accumulate(group, header) => self.job(Job::Add(group, header))?,
+            Action::AwaitCover(size) => {
+                self.publisher.want(size);
+                if self.publisher.published() >= size {
+                    self.covered()?;
+                }
+            }
+            Action::Open(group, certificate, openings) => {
+                if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
+                    active.meter.members.insert(group, certificate.members());
+                }
+                self.job(Job::Open(group, certificate, openings))?;
+            }
+            Action::Advance(groups) => self.advance(groups)?,
+            Action::Finish(outcome) => self.finish(outcome)?,
+        }
+        Ok(())
+    }
+
+    fn job(&self, job: Job) -> Result<(), DriverError> {
+        self.jobs.send(job).map_err(|_| DriverError::Worker)
+    }
+
+    fn sign_manifest(&mut self, manifest: Manifest) -> Result<(), DriverError> {
+        let statement = Statement::sign(&manifest, &self.keys.statement);
+        self.job(Job::Begin(Box::new(manifest.clone()), Manifest::digest(&statement.payload)))?;
+        if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
+            active.manifest = Some(manifest);
+        }
+        self.round_event(Event::ManifestSigned(statement));
+        Ok(())
+    }
+
+    fn advance(&mut self, groups: Vec<protocol::ids::GroupId>) -> Result<(), DriverError> {
+        let Some(task) = &self.task else { return Ok(()) };
+        let Some(active) = &task.active else { return Ok(()) };
+        let step = Step { plan: task.plan.clone(), groups, snapshot: active.snapshot };
+        self.job(Job::Advance(Box::new(step)))
+    }
+
+    pub(super) fn work_done(&mut self, done: Done) -> Result<(), DriverError> {
+        match done {
+            Done::Opened(group, result, seconds) => {
+                if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
+                    active.meter.sum_s += seconds.sum;
+                    active.meter.open_s += seconds.open;
+                }
+                let result = result.map(|r| Statement::sign(&r, &self.keys.statement)).ok_or(Rejection::NotCertified);
+                self.round_event(Event::SumOpened { group, result });
+            }
+            Done::Advanced(result) => self.round_event(Event::Advanced(result?)),
+        }
+        Ok(())
+    }
+
+    /// Answers a `Begin` or `Commit`. Acceptance is spoken only here, after `Recorded`.
+    fn answer(&mut self, ticket: Ticket, verdict: Result<Verdict, Rejection>) {
+        let Some(waiting) = self.answers.remove(&ticket) else { return };
+        let answer = match (verdict, waiting.begin) {
+            (Err(reason), _) => reason.into(),
+            (Ok(Verdict::Accepted(index)), _) => self.receipt(index),
+            (Ok(Verdict::Proceed), Some((who, statement, chunks))) => self.have(who, &statement, chunks),
+            (Ok(Verdict::Proceed), None) => Rejection::BadHeader.into(),
+        };
+        // The client may have gone; it asks again when it is back.
+        waiting.reply.send(answer).ok();
+    }
+
+    fn receipt(&self, index: protocol::ids::LeafIndex) -> Answer {
+        match self.log.entries(index.0, index.0 + 1).ok().and_then(|mut e| e.pop()) {
+            Some(entry) => Response::Receipt { index, entry: entry.into() }.into(),
+            None => Rejection::Unknown.into(),
+        }
+    }
+
+    /// Opens an upload: its spend must keep the log's rules, or the update could never be accepted.
+    fn have(&mut self, who: protocol::ids::ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Answer {
+        let Ok(header) = statement.verify::<Header>() else { return Rejection::BadSignature.into() };
+        let (Some(task), core) = (&self.task, &header.core) else { return Rejection::WrongRound.into() };
+        let Some(round) = task.active.as_ref().map(|a| a.id) else { return Rejection::WrongRound.into() };
+        let facts =
+            Facts::UpdateAccepted { header: Header::digest(&statement.payload), body_root: core.body_root, body_bytes: core.body_bytes };
+        let draft = Draft::said(Actor::Institution, Some(who), statement.clone(), facts).in_round(task.id, round).in_group(core.group);
+        if let Some(violation) = self.log.would_violate(&draft) {
+            tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a header is refused");
+            return Rejection::Policy.into();
+        }
+        let upload = upload_id(statement);
+        let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
+        match begun {
+            Ok((chunks, blobs)) => Response::Have { upload, chunks, blobs }.into(),
+            Err(reason) => reason.into(),
+        }
+    }
+
+    /// A quorum checkpoint was published: tells whoever waits for it.
+    pub(super) fn covered(&mut self) -> Result<(), DriverError> {
+        let (size, checkpoint) = (self.publisher.published(), self.publisher.latest().to_vec());
+        self.round_event(Event::Covered { size, checkpoint });
+        if let Some(task) = &mut self.task
+            && let Stage::Ending(snapshot) = task.stage
+            && size >= task.cover
+        {
+            task.stage = Stage::Ended(snapshot);
+            let message = ServerMessage::TaskEnded { task: task.id, snapshot };
+            self.send(&Recipients::All, &message);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Result<(), DriverError> {
+        let size = self.log.size();
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let Some(active) = task.active.take() else { return Ok(()) };
+        let snapshot = match outcome {
+            Outcome::Closed(snapshot, _) => {
+                task.closed += 1;
+                Some(snapshot)
+            }
+            Outcome::Abandoned(reason, _) => {
+                tracing::warn!(round = active.id.0, reason = reason.name(), "round abandoned");
+                task.abandoned += 1;
+                None
+            }
+        };
+        task.cover = size;
+        self.publisher.want(size);
+        self.uploads.clear();
+        self.report(&active, snapshot)?;
+        self.covered_if_published()
+    }
+
+    fn covered_if_published(&mut self) -> Result<(), DriverError> {
+        let ready = self.task.as_ref().is_some_and(|t| self.publisher.published() >= t.cover);
+        if ready { self.covered() } else { Ok(()) }
+    }
+
+    /// One line per round for operators: counts, bytes and seconds, nothing of any institution.
+    fn report(&self, active: &Active, snapshot: Option<protocol::ids::SnapshotDigest>) -> Result<(), DriverError> {
+        let Some(task) = &self.task else { return Ok(()) };
+        let (m, end) = (&active.meter, now());
+        let traffic = &self.traffic.traffic;
+        let line = RoundReport {
+            task: task.id,
+            round: active.id,
+            snapshot,
+            cohort: m.members.iter().map(|(g, n)| (g.0, *n)).collect(),
+            bytes_up: traffic.up.load(Ordering::Relaxed).saturating_sub(m.up),
+            bytes_down: traffic.down.load(Ordering::Relaxed).saturating_sub(m.down),
+            selecting_s: m.seconds(Phase::Selecting, end),
+            reporting_s: m.seconds(Phase::Reporting, end),
+            certify_s: m.seconds(Phase::Certifying, end),
+            opening_s: m.seconds(Phase::Opening, end),
+            sum_s: m.sum_s,
+            open_s: m.open_s,
+        };
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.layout.rounds())?;
+        let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+        bytes.push(b'\n');
+        Ok(file.write_all(&bytes)?)
+    }
+
+    /// Begins the next round if everything it needs is there.
+    fn begin_round(&mut self) -> Result<bool, DriverError> {
+        let connected: Vec<_> = self.links.keys().copied().collect();
+        let (history, published) = (self.log.history(), self.publisher.published());
+        let Some(task) = &mut self.task else { return Ok(false) };
+        let Some(setup) = task.next_round(now(), history, published, connected) else { return Ok(false) };
+        tracing::info!(round = setup.round.0, "round begins");
+        let mut active = Active::begin(now(), setup);
+        let traffic = &self.traffic.traffic;
+        (active.meter.up, active.meter.down) = (traffic.up.load(Ordering::Relaxed), traffic.down.load(Ordering::Relaxed));
+        task.active = Some(active);
+        Ok(true)
+    }
+
+    /// After the last round: `task.ended`, under a checkpoint, then the word to all.
+    fn end_task(&mut self) -> Result<(), DriverError> {
+        let Some(task) = &self.task else { return Ok(()) };
+        let Some(history) = self.log.history().task(task.id) else { return Ok(()) };
+        let last = history.last_round().unwrap_or(RoundId(0));
+        let over = task.stage == Stage::Open && task.active.is_none() && last.0 >= task.plan.rounds;
+        let Some(snapshot) = history.snapshot().filter(|_| over && self.publisher.published() >= task.cover) else { return Ok(()) };
+        let facts = Facts::TaskEnded { snapshot, closed: task.closed, abandoned: task.abandoned };
+        let done = self.append_one(Draft::server(facts).in_task(task.id))?;
+        if let Some(task) = &mut self.task {
+            task.stage = Stage::Ending(snapshot);
+            task.cover = done.index.0 + 1;
+        }
+        self.publisher.want(done.index.0 + 1);
+        Ok(())
+    }
+}

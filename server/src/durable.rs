@@ -1,0 +1,102 @@
+//! Files that survive a power cut (audit.md A29, transport-storage.md S4): temporary name, fsync, rename, fsync of the directory.
+//! A failed fsync is never retried: the caller ends the process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Creates a directory and makes its name durable, with every parent that is new.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+        std::fs::create_dir_all(path)?;
+        sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Writes a new file. One that exists already must be byte-equal: content-addressed and log files never change.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match std::fs::read(path) {
+        Ok(old) if old == bytes => return Ok(()),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists with other bytes")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    replace(path, bytes)
+}
+
+/// Replaces a file in one step: after a crash it has the old bytes or the new ones.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o644)
+}
+
+/// As [`replace`], readable by its owner only.
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o600)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let parent = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))?;
+    create_dir(parent)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = parent.join(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    sync_dir(parent)
+}
+
+/// Reads at most `limit` bytes; more is an error.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut out = Vec::new();
+    file.take(limit + 1).read_to_end(&mut out)?;
+    if out.len() as u64 > limit { Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is longer than its limit")) } else { Ok(out) }
+}
+
+/// Reads a secret; refuses a file that others may read (transport-storage.md T19).
+pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a key file must be readable by its owner only (chmod 600)"));
+    }
+    read_limited(path, limit).map(zeroize::Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_file_is_never_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        write_new(&path, b"one").unwrap();
+        write_new(&path, b"one").unwrap();
+        assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read_limited(&path, 3).unwrap(), b"one");
+        assert!(read_limited(&path, 2).is_err());
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (open, closed) = (dir.path().join("open"), dir.path().join("closed"));
+        replace(&open, b"k").unwrap();
+        replace_secret(&closed, b"k").unwrap();
+        assert!(read_secret(&open, 9).is_err());
+        assert_eq!(&read_secret(&closed, 9).unwrap()[..], b"k");
+    }
+}

@@ -1,0 +1,157 @@
+//! `init`: a new federation. Server keys stay in the server's directory, administrators' keys go elsewhere.
+
+use crate::durable;
+use crate::identity;
+use crate::layout::Layout;
+use crate::log::{Log, LogError};
+use audit::checkpoint::Checkpoint;
+use audit::key::{KeyType, SignerKey};
+use ed25519_dalek::SigningKey;
+use protocol::entry::{Draft, Facts};
+use protocol::ids::PublicKey;
+use protocol::trust::{TrustDocument, is_name};
+use std::io;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Why a federation could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// Another name.
+    #[error("a federation's name has 1 to 63 of a-z, 0-9 and '-'")]
+    Name,
+    /// There is one already.
+    #[error("{0} already holds a federation")]
+    Exists(std::path::PathBuf),
+    /// There is none.
+    #[error("{0} holds no federation; run `concordat-server init` first")]
+    Missing(std::path::PathBuf),
+    /// The disk.
+    #[error("a file of the server's directory could not be read or written")]
+    Storage(#[from] io::Error),
+    /// No randomness.
+    #[error("the operating system gives no randomness")]
+    Entropy,
+    /// A key file is damaged.
+    #[error("a key file of the server's directory is damaged")]
+    Key,
+    /// TLS.
+    #[error("a TLS certificate could not be made")]
+    Identity(#[from] identity::IdentityError),
+    /// The log.
+    #[error(transparent)]
+    Log(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<LogError> for InitError {
+    fn from(e: LogError) -> Self {
+        Self::Log(Box::new(e))
+    }
+}
+
+impl From<rcgen::Error> for InitError {
+    fn from(e: rcgen::Error) -> Self {
+        Self::Identity(e.into())
+    }
+}
+
+/// The server's own keys, in memory.
+pub(crate) struct Keys {
+    pub(crate) statement: SigningKey,
+    pub(crate) token_mac: Zeroizing<[u8; 32]>,
+    pub(crate) tls: rcgen::KeyPair,
+    pub(crate) root: rcgen::KeyPair,
+    pub(crate) root_der: rustls::pki_types::CertificateDer<'static>,
+}
+
+fn seed() -> Result<Zeroizing<[u8; 32]>, InitError> {
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut bytes[..]).map_err(|_| InitError::Entropy)?;
+    Ok(bytes)
+}
+
+/// Makes a federation in `dir`, with one administrator whose key goes to `admin_key`. Returns the trust document's bytes.
+///
+/// # Errors
+/// [`InitError`]; an existing federation is never touched.
+pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, InitError> {
+    if !is_name(federation) {
+        return Err(InitError::Name);
+    }
+    let layout = Layout::new(dir);
+    if layout.trust().exists() {
+        return Err(InitError::Exists(dir.to_owned()));
+    }
+    let log_seed = seed()?;
+    let origin = Checkpoint::origin_of(federation);
+    let log_key = SignerKey::new(&origin, KeyType::Note, &log_seed).map_err(|_| InitError::Key)?;
+    let (statement, admin, mac) = (seed()?, seed()?, seed()?);
+    let root_key = rcgen::KeyPair::generate()?;
+    let tls_key = rcgen::KeyPair::generate()?;
+    let root = identity::make_root(federation, &root_key)?;
+    durable::replace_secret(admin_key, hex::encode(&admin[..]).as_bytes())?;
+    for (name, bytes) in [("log", &log_seed), ("statement", &statement), ("token-mac", &mac)] {
+        durable::replace_secret(&layout.key(name), &bytes[..])?;
+    }
+    durable::replace_secret(&layout.key("root-ca.pem"), Zeroizing::new(root_key.serialize_pem()).as_bytes())?;
+    durable::replace_secret(&layout.key("tls.pem"), Zeroizing::new(tls_key.serialize_pem()).as_bytes())?;
+    durable::replace(&layout.key("root-ca.der"), &root)?;
+    let trust = TrustDocument {
+        v: 1,
+        federation: federation.to_owned(),
+        log_vkey: log_key.verifier().to_string(),
+        root_ca: identity::spki_hash(&root)?,
+        administrators: vec![public(&admin)],
+        threshold: 1,
+        server: public(&statement),
+    };
+    let bytes = trust.to_bytes();
+    let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
+    log.append(&[Draft::server(Facts::FederationCreated { trust: TrustDocument::hash(&bytes) })])?;
+    // Written last: its presence says that the federation is whole.
+    durable::write_new(&layout.trust(), &bytes)?;
+    Ok(bytes)
+}
+
+fn public(seed: &Zeroizing<[u8; 32]>) -> PublicKey {
+    PublicKey(SigningKey::from_bytes(seed).verifying_key().to_bytes())
+}
+
+/// Reads an administrator's key file.
+///
+/// # Errors
+/// [`InitError`] if it is not there, not 32 bytes of hexadecimal, or readable by others.
+pub fn read_admin_key(path: &Path) -> Result<SigningKey, InitError> {
+    let text = durable::read_secret(path, 128)?;
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    hex::decode_to_slice(text.trim_ascii(), &mut bytes[..]).map_err(|_| InitError::Key)?;
+    Ok(SigningKey::from_bytes(&bytes))
+}
+
+/// Opens keys and log of an existing federation.
+pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
+    let bytes = match durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(InitError::Missing(layout.audit())),
+        other => other?,
+    };
+    let trust = TrustDocument::parse(&bytes).map_err(|_| InitError::Key)?;
+    let secret = |name: &str| -> Result<Zeroizing<[u8; 32]>, InitError> {
+        let bytes = durable::read_secret(&layout.key(name), 32)?;
+        <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new).map_err(|_| InitError::Key)
+    };
+    let pem = |name: &str| -> Result<rcgen::KeyPair, InitError> {
+        let bytes = durable::read_secret(&layout.key(name), 16 << 10)?;
+        Ok(rcgen::KeyPair::from_pem(std::str::from_utf8(&bytes).map_err(|_| InitError::Key)?)?)
+    };
+    let log_key = SignerKey::new(&Checkpoint::origin_of(&trust.federation), KeyType::Note, &*secret("log")?).map_err(|_| InitError::Key)?;
+    let keys = Keys {
+        statement: SigningKey::from_bytes(&*secret("statement")?),
+        token_mac: secret("token-mac")?,
+        tls: pem("tls.pem")?,
+        root: pem("root-ca.pem")?,
+        root_der: durable::read_limited(&layout.key("root-ca.der"), 16 << 10)?.into(),
+    };
+    let log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
+    Ok((keys, log, bytes))
+}

@@ -1,0 +1,60 @@
+//! Where things lie in the server's directory (transport-storage.md S2).
+
+use protocol::ids::{Address, RoundId, Sha256, SnapshotDigest, TaskId};
+use std::path::{Path, PathBuf};
+
+/// The server's directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout(PathBuf);
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.audit().join("trust.json")
+    }
+    pub(crate) fn artefact(&self, hash: &Sha256) -> PathBuf {
+        let hex = hash.to_hex();
+        self.audit().join("artefacts").join(&hex[..2]).join(&hex)
+    }
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
+        self.0.join("keys").join(name)
+    }
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.0.join("admin.sock")
+    }
+    pub(crate) fn address(&self) -> PathBuf {
+        self.0.join("address")
+    }
+    pub(crate) fn part(&self, address: &Address) -> PathBuf {
+        let hex = address.to_hex();
+        self.0.join("chunks").join(&hex[..2]).join(&hex)
+    }
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.0.join("chunks")
+    }
+    pub(crate) fn snapshot(&self, digest: &SnapshotDigest) -> PathBuf {
+        self.0.join("models").join(format!("{}.safetensors", digest.to_hex()))
+    }
+    /// Strategy state after a round: momentum, derived from opened sums only.
+    pub(crate) fn strategy(&self, task: &TaskId, snapshot: &SnapshotDigest) -> PathBuf {
+        self.0.join("models").join(format!("{}-{}.strategy", task.to_hex(), snapshot.to_hex()))
+    }
+    /// Opened sums of a round, as the value digest hashes them: public once opened.
+    pub(crate) fn opened(&self, task: &TaskId, round: RoundId) -> PathBuf {
+        self.0.join("sums").join(task.to_hex()).join(format!("{:08}.json", round.0))
+    }
+    pub(crate) fn rounds(&self) -> PathBuf {
+        self.0.join("rounds.jsonl")
+    }
+}

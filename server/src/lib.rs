@@ -1,0 +1,21 @@
+//! The server: rounds over QUIC, a log that cannot be rewritten, sums of what it cannot read.
+//! Never holds a key that opens an update. The driver is the only place that persists.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+mod driver;
+mod durable;
+mod endpoint;
+pub mod identity;
+pub mod init;
+mod join;
+mod layout;
+mod log;
+pub mod plan_file;
+mod publish;
+pub mod serve;
+mod store;
+mod sums;
+mod task;
+mod uploads;

@@ -1,0 +1,356 @@
+//! The log on disk (audit.md sections 1 and 6): one batch, one commit point, applied files, and the fold of what it says.
+//! Nothing is said to anybody before [`Log::append`] has returned.
+
+use crate::durable;
+use audit::checkpoint::Checkpoint;
+use audit::key::SignerKey;
+use audit::note::Note;
+use audit::reader::{DirEntry, LogReader};
+use audit::tile::{TileKind, TilePath, WIDTH, decode_bundle};
+use audit::tree::TreeHead;
+use audit::writer::LogWriter;
+use minicbor::bytes::ByteVec;
+use minicbor::{CborLen, Decode, Encode};
+use protocol::entry::{Draft, LogEntry, MAX_ENTRY, Origin, Stamp};
+use protocol::history::{History, Violation, leaf_hash};
+use protocol::ids::{LeafIndex, Sha256};
+use protocol::plan::Plan;
+use protocol::trust::TrustDocument;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the log cannot be opened or appended to. The world's fault; a server that cannot remember must not speak.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum LogError {
+    /// The disk.
+    #[error("the log's storage failed at {path}")]
+    Storage {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Tiles, tree and guard do not agree (A31).
+    #[error("the log's files do not agree: {0}; restore them from a mirror with `concordat-server log recover`")]
+    Inconsistent(&'static str),
+    /// An entry of our own breaks a rule of the log: a bug of ours, refused before it is written.
+    #[error("an entry would break rule {0:?}")]
+    Violation(Violation),
+    /// An entry is longer than its limit.
+    #[error("an entry has {0} bytes, the limit is 61440")]
+    TooLong(usize),
+}
+
+/// A directory as the `audit` crate reads it.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl LogReader for Directory {
+    type Error = io::Error;
+
+    fn read(&self, path: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        use std::io::Read as _;
+        match std::fs::File::open(self.0.join(path)) {
+            Ok(file) => {
+                let mut out = Vec::new();
+                file.take(limit as u64 + 1).read_to_end(&mut out)?;
+                Ok(Some(out))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
+        let entries = match std::fs::read_dir(self.0.join(dir)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        entries
+            .map(|e| {
+                let e = e?;
+                let name = e.file_name().to_string_lossy().into_owned();
+                Ok(if e.file_type()?.is_dir() { DirEntry::Directory(name) } else { DirEntry::File(name) })
+            })
+            .collect()
+    }
+}
+
+/// Files of one batch, written before the commit point.
+#[derive(Encode, Decode, CborLen)]
+struct Pending {
+    #[n(0)]
+    files: Vec<PendingFile>,
+    #[n(1)]
+    note: ByteVec,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct PendingFile {
+    #[n(0)]
+    path: String,
+    #[n(1)]
+    bytes: ByteVec,
+}
+
+/// The largest bundle of pending files: 256 entries of 60 KiB, their bundles and tiles, with room.
+const MAX_PENDING: usize = 64 << 20;
+
+/// The log.
+pub(crate) struct Log {
+    root: PathBuf,
+    guard: PathBuf,
+    writer: LogWriter,
+    key: SignerKey,
+    federation: String,
+    history: History,
+    note: Vec<u8>,
+    last_us: i64,
+}
+
+/// A durable entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Appended {
+    pub(crate) index: LeafIndex,
+    pub(crate) leaf: Sha256,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log as A31 says: a batch that passed the commit point is applied, one that did not is discarded.
+    pub(crate) fn open(root: &Path, guard: &Path, key: SignerKey, trust: TrustDocument) -> Result<Self, LogError> {
+        let state = root.join(".state");
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LogError::Storage { path, source }
+        };
+        durable::create_dir(&state).map_err(at(&state))?;
+        let tree = read_optional(&state.join("tree"))?;
+        let guarded = read_optional(guard)?;
+        let (head, note) = match (&tree, &guarded) {
+            (None, None) => (TreeHead::empty(), Vec::new()),
+            _some => roll_forward(root, guard, &key)?,
+        };
+        let writer = LogWriter::resume(head.size, &Directory(root.to_owned()))
+            .map_err(|_| LogError::Inconsistent("the right edge cannot be rebuilt from the tiles"))?;
+        if writer.head() != head {
+            return Err(LogError::Inconsistent("the tiles do not give the signed root"));
+        }
+        let federation = trust.federation.clone();
+        let mut log = Self {
+            root: root.to_owned(),
+            guard: guard.to_owned(),
+            writer,
+            key,
+            federation,
+            history: History::new(trust),
+            note,
+            last_us: 0,
+        };
+        log.replay()?;
+        Ok(log)
+    }
+
+    /// Folds every entry again; shows the history each plan as soon as it is approved.
+    fn replay(&mut self) -> Result<(), LogError> {
+        let size = self.writer.size();
+        let mut index = 0;
+        while index < size {
+            for bytes in self.entries(index, size)? {
+                if let Some(v) = self.history.apply(&bytes).into_iter().next() {
+                    return Err(LogError::Violation(v));
+                }
+                self.show_plan(&bytes);
+                self.note_time(&bytes);
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_time(&mut self, bytes: &[u8]) {
+        let us = LogEntry::parse(bytes).ok().and_then(|e| e.stamp.ts.parse::<jiff::Timestamp>().ok()).map(|t| t.as_microsecond());
+        self.last_us = self.last_us.max(us.unwrap_or(0));
+    }
+
+    /// Entries from `from` on, within one bundle, up to `to`.
+    pub(crate) fn entries(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, LogError> {
+        let (from, to) = (from.min(self.writer.size()), to.min(self.writer.size()));
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let bundle = from / u64::from(WIDTH);
+        let path = TilePath::in_tree(TileKind::Entries, bundle, self.writer.size()).ok_or(LogError::Inconsistent("no bundle"))?;
+        let file = self.root.join(path.to_string());
+        let bytes = std::fs::read(&file).map_err(|source| LogError::Storage { path: file, source })?;
+        let all = decode_bundle(&bytes, path.width()).map_err(|_| LogError::Inconsistent("a bundle does not decode"))?;
+        let start = bundle * u64::from(WIDTH);
+        let wanted = |i: &usize| (from..to).contains(&(start + *i as u64));
+        Ok(all.into_iter().enumerate().filter(|(i, _)| wanted(i)).map(|(_, e)| e.to_vec()).collect())
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.writer.size()
+    }
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+    /// The log-signed note of the present size.
+    pub(crate) fn note(&self) -> &[u8] {
+        &self.note
+    }
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+    pub(crate) fn key(&self) -> &SignerKey {
+        &self.key
+    }
+
+    /// The rule that an entry made of `draft` would break now. Asked before a peer's statement is let into the log.
+    pub(crate) fn would_violate(&mut self, draft: &Draft) -> Option<Violation> {
+        let bytes = self.stamp(draft, self.writer.size());
+        self.history.clone().apply(&bytes).into_iter().next()
+    }
+
+    /// Appends a batch: when this returns, every entry is durable. Any error is fatal: the process must end and restart.
+    pub(crate) fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>, LogError> {
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut out: Vec<Appended> = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let bytes = self.stamp(draft, self.writer.size() + out.len() as u64);
+            if bytes.len() > MAX_ENTRY {
+                return Err(LogError::TooLong(bytes.len()));
+            }
+            // Our own entries keep the rules that auditors check, or they are not written.
+            if let Some(v) = self.history.apply(&bytes).into_iter().next() {
+                return Err(LogError::Violation(v));
+            }
+            out.push(Appended { index: LeafIndex(self.writer.size() + out.len() as u64), leaf: leaf_hash(&bytes), bytes });
+        }
+        self.commit(&out)?;
+        for entry in &out {
+            self.show_plan(&entry.bytes);
+        }
+        Ok(out)
+    }
+
+    fn show_plan(&mut self, bytes: &[u8]) {
+        let Ok(entry) = LogEntry::parse(bytes) else { return };
+        let protocol::entry::Facts::TaskApproved { plan } = entry.facts else { return };
+        let hex = plan.to_hex();
+        let path = self.root.join("artefacts").join(&hex[..2]).join(&hex);
+        let Ok(bytes) = durable::read_limited(&path, Plan::MAX_BYTES as u64) else { return };
+        if let Ok(plan) = protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES) {
+            self.history.learn_plan(&bytes, &plan);
+        }
+    }
+
+    fn stamp(&mut self, draft: &Draft, seq: u64) -> Vec<u8> {
+        let now = jiff::Timestamp::now().as_microsecond();
+        self.last_us = now.max(self.last_us + 1);
+        let ts = jiff::Timestamp::from_microsecond(self.last_us).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let mut random = [0u8; 10];
+        // Only uniqueness hangs on these bytes; the sequence number orders entries.
+        if getrandom::fill(&mut random).is_err() {
+            random.copy_from_slice(&leaf_hash(&seq.to_le_bytes()).0[..10]);
+        }
+        let millis = u64::try_from(self.last_us / 1000).unwrap_or(0);
+        let stamp = Stamp {
+            seq,
+            id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string(),
+            ts: format!("{ts:.6}"),
+            federation: self.federation.clone(),
+            origin: Origin { name: "concordat-server".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        };
+        LogEntry::new(stamp, draft).to_bytes()
+    }
+
+    /// A30: pending bundle, key guard, signature; the tree file is the commit point; then the files are applied.
+    fn commit(&mut self, entries: &[Appended]) -> Result<(), LogError> {
+        let mut writer = self.writer.clone();
+        let bytes: Vec<&[u8]> = entries.iter().map(|e| e.bytes.as_slice()).collect();
+        let files = writer.append(&bytes).map_err(|_| LogError::Inconsistent("the batch does not fit the tree"))?;
+        let head = writer.head();
+        let note = sign(&self.key, &self.federation, head)?;
+        let pending = Pending {
+            files: files.into_iter().map(|f| PendingFile { path: f.path.to_string(), bytes: f.bytes.into() }).collect(),
+            note: note.clone().into(),
+        };
+        let state = self.root.join(".state");
+        let path = state.join(format!("pending-{}", head.size));
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LogError::Storage { path, source }
+        };
+        durable::replace(&path, &protocol::codec::encode(&pending)).map_err(at(&path))?;
+        durable::replace_secret(&self.guard, head.to_string().as_bytes()).map_err(at(&self.guard))?;
+        durable::replace(&state.join("tree"), &note).map_err(at(&state))?;
+        apply(&self.root, &pending)?;
+        std::fs::remove_file(&path).map_err(at(&path))?;
+        self.writer = writer;
+        self.note = note;
+        Ok(())
+    }
+}
+
+fn sign(key: &SignerKey, federation: &str, head: TreeHead) -> Result<Vec<u8>, LogError> {
+    let checkpoint = Checkpoint { origin: Checkpoint::origin_of(federation), head };
+    checkpoint.sign(key).map(|n| n.encode()).map_err(|_| LogError::Inconsistent("the log key is not of this federation"))
+}
+
+fn apply(root: &Path, pending: &Pending) -> Result<(), LogError> {
+    for file in &pending.files {
+        // Only canonical tile paths are ever applied, so a forged bundle cannot write elsewhere.
+        let path: TilePath = file.path.parse().map_err(|_| LogError::Inconsistent("a pending path is no tile"))?;
+        let path = root.join(path.to_string());
+        durable::write_new(&path, &file.bytes).map_err(|source| LogError::Storage { path, source })?;
+    }
+    Ok(())
+}
+
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, LogError> {
+    match durable::read_limited(path, MAX_PENDING as u64) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::Storage { path: path.to_owned(), source }),
+    }
+}
+
+/// A31: the bundle that the key guard names was signed, so it is completed; any other never counted. Then tree and guard must agree.
+fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead, Vec<u8>), LogError> {
+    let state = root.join(".state");
+    let text = read_optional(guard)?.ok_or(LogError::Inconsistent("the key guard is missing"))?;
+    let guarded: TreeHead =
+        std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok()).ok_or(LogError::Inconsistent("the key guard cannot be read"))?;
+    let path = state.join(format!("pending-{}", guarded.size));
+    if let Some(bytes) = read_optional(&path)? {
+        let pending: Pending =
+            protocol::codec::decode(&bytes, MAX_PENDING).map_err(|_| LogError::Inconsistent("a pending batch cannot be read"))?;
+        if parse_tree(&pending.note, key)? == guarded {
+            durable::replace(&state.join("tree"), &pending.note).map_err(|source| LogError::Storage { path: state.clone(), source })?;
+            apply(root, &pending)?;
+        }
+    }
+    for entry in std::fs::read_dir(&state).map_err(|source| LogError::Storage { path: state.clone(), source })?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("pending-") {
+            std::fs::remove_file(entry.path()).map_err(|source| LogError::Storage { path: entry.path(), source })?;
+        }
+    }
+    let note = read_optional(&state.join("tree"))?.ok_or(LogError::Inconsistent("the tree file is missing"))?;
+    let head = parse_tree(&note, key)?;
+    // A guard ahead of the tree means that a signed tree was lost: going on would fork the log (A31, A32).
+    if head == guarded { Ok((head, note)) } else { Err(LogError::Inconsistent("the key guard is ahead of the tree")) }
+}
+
+fn parse_tree(note: &[u8], key: &SignerKey) -> Result<TreeHead, LogError> {
+    let bad = LogError::Inconsistent("the tree file is not a note of this log");
+    let Ok(note) = Note::parse(note) else { return Err(bad) };
+    if !note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty()) {
+        return Err(bad);
+    }
+    note.text().parse::<Checkpoint>().map(|c| c.head).map_err(|_| bad)
+}

@@ -1,0 +1,117 @@
+//! Publication of checkpoints: one note at a time is shown to the witnesses; a quorum makes it the published one (audit.md A24, A30, A33).
+
+use crate::durable;
+use crate::log::Log;
+use audit::key::VerifierKey;
+use audit::note::{Note, parse_lines};
+use audit::policy::{Policy, Witness, default_quorum};
+use audit::reader::{CHECKPOINT_PATH, note_path};
+use protocol::history::History;
+use protocol::ids::Sha256;
+use std::io;
+use std::path::Path;
+
+/// Gathers cosignatures.
+#[derive(Default)]
+pub(crate) struct Publisher {
+    policy: Option<Policy>,
+    published: u64,
+    latest: Vec<u8>,
+    current: Option<(u64, Note)>,
+    wanted: u64,
+}
+
+impl Publisher {
+    /// Takes up the policy in force and the last published note of an existing log.
+    pub(crate) fn open(log: &Log) -> io::Result<Self> {
+        let mut this = Self { policy: read_policy(log)?, ..Self::default() };
+        if let (Some(policy), Ok(bytes)) = (&this.policy, std::fs::read(log.root().join(CHECKPOINT_PATH)))
+            && let Ok(opened) = policy.open(&bytes)
+        {
+            this.published = opened.checkpoint().head.size;
+            this.latest = bytes;
+        }
+        Ok(this)
+    }
+
+    /// Entries under a published quorum checkpoint.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+    /// That checkpoint.
+    pub(crate) fn latest(&self) -> &[u8] {
+        &self.latest
+    }
+    pub(crate) fn has_policy(&self) -> bool {
+        self.policy.is_some()
+    }
+    pub(crate) fn adopt(&mut self, policy: Policy) {
+        self.policy = Some(policy);
+    }
+    pub(crate) fn want(&mut self, size: u64) {
+        self.wanted = self.wanted.max(size);
+    }
+
+    /// The note that witnesses should see now, if a new one must be shown.
+    pub(crate) fn start(&mut self, log: &Log) -> Option<Vec<u8>> {
+        let busy = self.current.as_ref().is_some_and(|(size, _)| *size >= self.wanted);
+        if self.policy.is_none() || self.published >= self.wanted || busy {
+            return None;
+        }
+        let note = Note::parse(log.note()).ok()?;
+        let bytes = note.encode();
+        self.current = Some((log.size(), note));
+        Some(bytes)
+    }
+
+    /// The note that is being shown, for a witness that comes late.
+    pub(crate) fn showing(&self) -> Option<Vec<u8>> {
+        self.current.as_ref().map(|(_, n)| n.encode())
+    }
+
+    /// Takes in a cosignature line; a quorum publishes the note. A line that does not verify is ignored (F14).
+    pub(crate) fn cosigned(&mut self, log: &Log, size: u64, line: &str) -> io::Result<bool> {
+        let (Some(policy), Some((current, note))) = (&self.policy, &mut self.current) else { return Ok(false) };
+        let Ok(lines) = parse_lines(line) else { return Ok(false) };
+        let mut more = note.clone();
+        if *current != size || lines.len() != 1 || more.add(&lines).is_err() {
+            return Ok(false);
+        }
+        let Ok(opened) = policy.open_note(more.clone()) else { return Ok(false) };
+        *note = more;
+        if !opened.has_quorum() {
+            return Ok(false);
+        }
+        let bytes = opened.note().encode();
+        durable::write_new(&log.root().join(note_path(size)), &bytes)?;
+        durable::replace(&log.root().join(CHECKPOINT_PATH), &bytes)?;
+        (self.published, self.latest, self.current) = (size, bytes, None);
+        Ok(true)
+    }
+}
+
+/// The usual policy of a federation: all members are witnesses, `⌊(n+f)/2⌋+1` of them a quorum (A11).
+pub(crate) fn compose(history: &History) -> Option<Policy> {
+    let log: VerifierKey = history.trust().log_vkey.parse().ok()?;
+    let witnesses: Vec<Witness> = history
+        .members()
+        .values()
+        .take(audit::policy::MAX_WITNESSES)
+        .map(|m| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
+        .collect::<Option<_>>()?;
+    Policy::compose(&log, &witnesses, Some(default_quorum(witnesses.len()))).ok()
+}
+
+/// Where an artefact lies in a log's directory.
+pub(crate) fn artefact_path(root: &Path, hash: &Sha256) -> std::path::PathBuf {
+    let hex = hash.to_hex();
+    root.join("artefacts").join(&hex[..2]).join(hex)
+}
+
+/// The policy that the log says is in force; its file is written again if a crash came before it was.
+fn read_policy(log: &Log) -> io::Result<Option<Policy>> {
+    let Some((hash, index)) = log.history().policy() else { return Ok(None) };
+    let bytes = durable::read_limited(&artefact_path(log.root(), &hash), audit::policy::MAX_POLICY_BYTES as u64)?;
+    durable::write_new(&log.root().join(audit::reader::policy_path(index.0 + 1)), &bytes)?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(|t| Policy::parse(t).ok()))
+}

@@ -1,0 +1,85 @@
+//! `serve`: puts the parts together and runs them until told to stop.
+
+use crate::admin;
+use crate::config::Config;
+use crate::driver::{Driver, Input, Parts};
+use crate::durable;
+use crate::endpoint::{self, Shared, Traffic};
+use crate::init;
+use crate::layout::Layout;
+use crate::store::Store;
+use crate::sums::Worker;
+use crate::uploads::Uploads;
+use anyhow::Context as _;
+
+use protocol::ids::Sha256;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Inputs waiting for the driver. Connections wait when it is full, which slows senders down instead of filling memory.
+const INPUTS: usize = 1024;
+
+/// SHA-256 of the running program, for `process.started`.
+pub(crate) fn own_hash() -> Sha256 {
+    let bytes = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
+    Sha256(protocol::hash::sha256(&[&bytes]))
+}
+
+/// Runs the server on `dir` until SIGTERM, SIGINT, or an administrator's `stop`.
+///
+/// # Errors
+/// Whatever keeps it from starting, or the storage failure that ended it.
+pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
+    let layout = Layout::new(dir);
+    let lock = std::fs::File::create(layout.lock()).with_context(|| format!("the lock of {} cannot be made", dir.display()))?;
+    // A second server on one directory would fork the log (F10).
+    anyhow::ensure!(lock.try_lock().is_ok(), "another server runs on {}", dir.display());
+    let (keys, log, trust_bytes) = init::open(&layout)?;
+    let federation = log.history().trust().federation.clone();
+    let tls = endpoint::server_config(&keys, &federation, config)?;
+    let endpoint = quinn::Endpoint::server(tls, config.listen).with_context(|| {
+        format!("cannot listen on {}: is the port in use? choose another with `listen` in the configuration", config.listen)
+    })?;
+    let bound = endpoint.local_addr()?.to_string();
+    let public_address = config.public_address.clone().unwrap_or_else(|| bound.clone());
+    let uploads = Uploads::new(layout.clone());
+    let (inputs, queue) = mpsc::channel(INPUTS);
+    let shared = Arc::new(Shared {
+        inputs: inputs.clone(),
+        uploads: uploads.clone(),
+        traffic: Traffic::default(),
+        federation,
+        memory: Arc::new(Semaphore::new(usize::try_from(config.receive_memory_bytes).unwrap_or(Semaphore::MAX_PERMITS))),
+    });
+    let results = inputs.clone();
+    let jobs = Worker::start(layout.clone(), uploads.clone(), move |done| {
+        // The driver is gone only when the process ends.
+        results.blocking_send(Input::Work(done)).ok();
+    })?;
+    let store = Store::open(&layout.store())?;
+    durable::create_dir(&layout.chunks())?;
+    let parts = Parts { layout: layout.clone(), keys, trust_bytes, public_address, log, store, uploads, shared: shared.clone(), jobs };
+    let driver = Driver::new(parts)?;
+    let listener = admin::listen(&layout, inputs.clone())?;
+    let acceptor = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.max_connections));
+    tokio::spawn(stop_on_signal(inputs));
+    // Written last: whoever reads the address finds a server that answers.
+    durable::replace(&layout.address(), bound.as_bytes())?;
+    tracing::info!(address = %bound, "serving");
+    let ended = driver.run(queue).await;
+    acceptor.abort();
+    listener.abort();
+    endpoint.close(quinn::VarInt::from_u32(0), b"shutting down");
+    tokio::time::timeout(std::time::Duration::from_secs(5), endpoint.wait_idle()).await.ok();
+    std::fs::remove_file(layout.address()).ok();
+    drop(lock);
+    Ok(ended?)
+}
+
+async fn stop_on_signal(inputs: mpsc::Sender<Input>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    inputs.send(Input::Stop).await.ok();
+}

@@ -1,0 +1,243 @@
+//! The summing worker: adds accepted updates, opens certified sums, takes the server's step. A thread of its own, off the async ones.
+
+use crate::durable;
+use crate::layout::Layout;
+use crate::uploads::Uploads;
+use crypto::open::{OpenedSum, open_group};
+use crypto::share::decode_key_sum;
+use crypto::sum::AggregateSum;
+use protocol::decimal::Decimal;
+use protocol::ids::{GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
+use protocol::manifest::{Certificate, Manifest, OpeningPayload, SumResult};
+use protocol::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+use train::strategy::StrategyState;
+
+/// Something to do.
+pub(crate) enum Job {
+    /// A round's manifest: start empty sums.
+    Begin(Box<Manifest>, ManifestDigest),
+    /// Add one accepted update.
+    Add(GroupId, HeaderDigest),
+    /// Open a certified sum.
+    Open(GroupId, Box<Certificate>, Vec<OpeningPayload>),
+    /// Take the server's step from the opened groups.
+    Advance(Box<Step>),
+}
+
+/// What [`Job::Advance`] needs.
+pub(crate) struct Step {
+    pub(crate) plan: Plan,
+    pub(crate) groups: Vec<GroupId>,
+    pub(crate) snapshot: SnapshotDigest,
+}
+
+/// What came of it.
+pub(crate) enum Done {
+    /// An opened sum, or none.
+    Opened(GroupId, Option<SumResult>, Seconds),
+    /// The next weights.
+    Advanced(Result<SnapshotDigest, WorkError>),
+}
+
+/// Time spent on one group, for the round's report.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seconds {
+    pub(crate) sum: f64,
+    pub(crate) open: f64,
+}
+
+/// Why a step could not be taken: ours, or the disk's.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum WorkError {
+    /// The disk.
+    #[error("a snapshot could not be read or written at {path}")]
+    Storage {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a model.
+    #[error("the snapshot is not of the plan's model")]
+    Snapshot(#[from] train::snapshot::SnapshotError),
+    /// The strategy refuses.
+    #[error("the strategy could not be applied")]
+    Strategy(#[from] train::strategy::StrategyError),
+}
+
+/// Sum of one group so far.
+struct GroupSum {
+    sum: AggregateSum,
+    holds: BTreeSet<HeaderDigest>,
+    seconds: Seconds,
+}
+
+/// The worker's state.
+pub(crate) struct Worker {
+    layout: Layout,
+    uploads: Uploads,
+    round: Option<(Manifest, ManifestDigest)>,
+    sums: BTreeMap<GroupId, GroupSum>,
+    opened: BTreeMap<GroupId, (OpenedSum, u16)>,
+}
+
+impl Worker {
+    /// Starts the thread. Results come back through `done`.
+    pub(crate) fn start(
+        layout: Layout,
+        uploads: Uploads,
+        done: impl Fn(Done) + Send + 'static,
+    ) -> std::io::Result<std::sync::mpsc::Sender<Job>> {
+        let (sender, jobs) = std::sync::mpsc::channel();
+        let mut worker = Self { layout, uploads, round: None, sums: BTreeMap::new(), opened: BTreeMap::new() };
+        std::thread::Builder::new().name("sums".to_owned()).spawn(move || {
+            for job in jobs {
+                if let Some(result) = worker.work(job) {
+                    done(result);
+                }
+            }
+        })?;
+        Ok(sender)
+    }
+
+    fn work(&mut self, job: Job) -> Option<Done> {
+        match job {
+            Job::Begin(manifest, digest) => {
+                (self.sums, self.opened) = (BTreeMap::new(), BTreeMap::new());
+                self.round = Some((*manifest, digest));
+                None
+            }
+            Job::Add(group, header) => {
+                self.add(group, header);
+                None
+            }
+            Job::Open(group, certificate, openings) => {
+                let result = self.open(group, &certificate, &openings);
+                let seconds = self.sums.get(&group).map(|s| s.seconds).unwrap_or_default();
+                Some(Done::Opened(group, result, seconds))
+            }
+            Job::Advance(step) => Some(Done::Advanced(self.advance(&step))),
+        }
+    }
+
+    /// Adds an update to its group's running sum. A sum is scratch: one that cannot be added to is dropped and made again when opened.
+    fn add(&mut self, id: GroupId, header: HeaderDigest) {
+        let started = Instant::now();
+        let Some(mut group) = self.sums.remove(&id).or_else(|| self.empty(id)) else { return };
+        if self.add_chunks(&mut group.sum, header).is_some() && group.holds.insert(header) {
+            group.seconds.sum += started.elapsed().as_secs_f64();
+            self.sums.insert(id, group);
+        }
+    }
+
+    fn empty(&self, id: GroupId) -> Option<GroupSum> {
+        let spec = self.round.as_ref()?.0.group(id)?;
+        Some(GroupSum { sum: AggregateSum::new(spec).ok()?, holds: BTreeSet::new(), seconds: Seconds::default() })
+    }
+
+    fn add_chunks(&self, sum: &mut AggregateSum, header: HeaderDigest) -> Option<()> {
+        for (index, address) in self.uploads.chunks_of(header)?.iter().enumerate() {
+            let bytes = self.uploads.read(address).ok()?;
+            sum.add_chunk(index as u64, &bytes).ok()?;
+        }
+        Some(())
+    }
+
+    /// The sum over exactly the certified set: the running one if it holds that set, else made again from the stored chunks (S10).
+    fn certified_sum(&mut self, id: GroupId, certificate: &Certificate) -> Option<()> {
+        let members: BTreeSet<_> = certificate.headers().iter().copied().collect();
+        if self.sums.get(&id).is_some_and(|s| s.holds == members) {
+            return Some(());
+        }
+        self.sums.remove(&id);
+        members.into_iter().for_each(|h| self.add(id, h));
+        let whole = self.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
+        whole.then_some(())
+    }
+
+    fn open(&mut self, id: GroupId, certificate: &Certificate, openings: &[OpeningPayload]) -> Option<SumResult> {
+        self.certified_sum(id, certificate)?;
+        let started = Instant::now();
+        let (manifest, digest) = self.round.clone()?;
+        let spec = manifest.group(id)?;
+        let decoded = decode_key_sum(manifest.size, certificate, openings)
+            .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "openings give no key sum"))
+            .ok()?;
+        for (position, _) in &decoded.blame.decryptors {
+            tracing::warn!(group = id.0, position = position.0, "an opening contradicts itself");
+        }
+        let group = self.sums.get_mut(&id)?;
+        let opened = open_group(digest, spec, certificate, &decoded.candidates, &group.sum)
+            .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "the sum does not open"))
+            .ok()?;
+        let result = SumResult {
+            manifest: digest,
+            group: id,
+            set: certificate.payload().set,
+            sum_root: opened.sum_root,
+            key_sum: opened.key_sum_digest,
+            values: opened.value_digest,
+            residual_ratio: Decimal::ceil(opened.residual_ratio, 6).ok()?,
+        };
+        group.seconds.open += started.elapsed().as_secs_f64();
+        self.opened.insert(id, (opened, certificate.members()));
+        Some(result)
+    }
+
+    fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
+        let at = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| WorkError::Storage { path, source }
+        };
+        let path = self.layout.snapshot(&step.snapshot);
+        let bytes = std::fs::read(&path).map_err(at(&path))?;
+        let weights = train::snapshot::from_bytes(&step.plan.model, &bytes)?;
+        let mean = self.mean(step);
+        let state = self.strategy_state(step);
+        let (state, next) = train::strategy::advance(&step.plan.strategy, &step.plan.shards, &state, &weights, &mean)?;
+        let bytes = train::snapshot::to_bytes(&next)?;
+        let digest = train::snapshot::digest(&bytes);
+        let path = self.layout.strategy(&step.plan.task, &digest);
+        let json = serde_json::to_vec(&state).unwrap_or_default();
+        durable::replace(&path, &json).map_err(at(&path))?;
+        let path = self.layout.snapshot(&digest);
+        durable::write_new(&path, &bytes).map_err(at(&path))?;
+        if let Some((manifest, _)) = &self.round {
+            let path = self.layout.opened(&step.plan.task, manifest.round);
+            durable::replace(&path, &self.opened_json()).map_err(at(&path))?;
+        }
+        Ok(digest)
+    }
+
+    /// Opened integers by group and shard: what the log's value digests are over.
+    fn opened_json(&self) -> Vec<u8> {
+        let groups: BTreeMap<u32, BTreeMap<u32, &Vec<i64>>> =
+            self.opened.iter().map(|(g, (o, _))| (g.0, o.values.iter().map(|(s, v)| (s.0, v)).collect())).collect();
+        serde_json::to_vec(&groups).unwrap_or_default()
+    }
+
+    /// V · 2^e ÷ |set| of every opened shard (crypto.md C24, uniform weights).
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sums stay below 2^53; weights are f32")]
+    fn mean(&self, step: &Step) -> Vec<(ShardId, Vec<f32>)> {
+        let mut mean = Vec::new();
+        for (opened, members) in step.groups.iter().filter_map(|g| self.opened.get(g)) {
+            for (shard, values) in &opened.values {
+                let exponent = step.plan.shard(*shard).map_or(0, |s| i32::from(s.step_exponent));
+                let scale = 2f64.powi(exponent) / f64::from(*members);
+                mean.push((*shard, values.iter().map(|&v| (v as f64 * scale) as f32).collect()));
+            }
+        }
+        mean
+    }
+
+    /// Momentum of the snapshot that this round started from; none before the first step.
+    fn strategy_state(&self, step: &Step) -> StrategyState {
+        let path = self.layout.strategy(&step.plan.task, &step.snapshot);
+        std::fs::read(path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default()
+    }
+}

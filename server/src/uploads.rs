@@ -1,0 +1,157 @@
+//! Parts of updates on their way in: checked against their address, fsynced, then acknowledged (transport-storage.md T30 to T33).
+//! Not the round: what is here may be asked and marked by many connections at once, and decides nothing.
+
+use crate::durable;
+use crate::layout::Layout;
+use protocol::ids::{Address, ClientId, HeaderDigest, UploadId};
+use protocol::manifest::{Header, body_root};
+use protocol::messages::{ChunkHeader, ChunkKind};
+use protocol::params::{BLOB_BYTES, CHUNK_POLYNOMIALS};
+use protocol::reject::Rejection;
+use protocol::statement::Statement;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Uploads that may be open at once: institutions times groups of a round, twice over.
+const MAX_UPLOADS: usize = 4096;
+
+/// One upload.
+#[derive(Clone)]
+pub(crate) struct Upload {
+    pub(crate) client: ClientId,
+    pub(crate) statement: Statement,
+    pub(crate) header: Header,
+    pub(crate) chunks: Vec<Address>,
+    have: Vec<bool>,
+}
+
+impl Upload {
+    /// Checks that the chunk addresses are those that the header's body root names.
+    pub(crate) fn new(client: ClientId, statement: Statement, header: Header, chunks: Vec<Address>) -> Result<Self, Rejection> {
+        if chunks.len() as u64 != header.core.chunks || body_root(&chunks) != header.core.body_root {
+            return Err(Rejection::BadHeader);
+        }
+        let have = vec![false; chunks.len() + header.blobs.len()];
+        Ok(Self { client, statement, header, chunks, have })
+    }
+
+    pub(crate) fn digest(&self) -> HeaderDigest {
+        Header::digest(&self.statement.payload)
+    }
+
+    /// Address and exact length of a part.
+    fn part(&self, kind: ChunkKind, index: u32) -> Option<(usize, Address, u64)> {
+        let at = usize::try_from(index).ok()?;
+        match kind {
+            ChunkKind::Body => {
+                let address = *self.chunks.get(at)?;
+                let core = &self.header.core;
+                let bytes = core.body_bytes.checked_div(core.polynomials)?;
+                let before = u64::from(index) * CHUNK_POLYNOMIALS;
+                Some((at, address, core.polynomials.checked_sub(before)?.min(CHUNK_POLYNOMIALS) * bytes))
+            }
+            ChunkKind::Shares => Some((self.chunks.len() + at, *self.header.blobs.get(at)?, BLOB_BYTES as u64)),
+        }
+    }
+
+    fn missing(&self) -> (Vec<u32>, Vec<u32>) {
+        let gaps = |range: std::ops::Range<usize>| -> Vec<u32> {
+            let start = range.start;
+            range.filter(|&i| !self.have[i]).filter_map(|i| u32::try_from(i - start).ok()).collect()
+        };
+        (gaps(0..self.chunks.len()), gaps(self.chunks.len()..self.have.len()))
+    }
+}
+
+/// All uploads of the open round.
+#[derive(Clone)]
+pub(crate) struct Uploads {
+    layout: Layout,
+    table: Arc<Mutex<BTreeMap<UploadId, Upload>>>,
+}
+
+impl Uploads {
+    pub(crate) fn new(layout: Layout) -> Self {
+        Self { layout, table: Arc::default() }
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<UploadId, Upload>> {
+        // A panic elsewhere leaves the table as it was: marks are only ever added after fsync.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an upload whose header the round has admitted, or finds it again. Files that survived a restart are re-hashed.
+    pub(crate) fn begin(&self, id: UploadId, upload: Upload) -> Result<(Vec<u32>, Vec<u32>), Rejection> {
+        let mut table = self.table();
+        if table.len() >= MAX_UPLOADS && !table.contains_key(&id) {
+            return Err(Rejection::OverQuota);
+        }
+        let known = table.entry(id).or_insert_with(|| self.adopt(upload.clone()));
+        if known.client != upload.client { Err(Rejection::WrongGroup) } else { Ok(known.missing()) }
+    }
+
+    fn adopt(&self, mut upload: Upload) -> Upload {
+        let addresses: Vec<_> = upload.chunks.iter().chain(&upload.header.blobs).copied().collect();
+        for (have, address) in upload.have.iter_mut().zip(addresses) {
+            *have = self.read(&address).is_ok();
+        }
+        upload
+    }
+
+    /// What a chunk stream may carry: its exact length, if it is part of this client's upload.
+    pub(crate) fn expect(&self, from: ClientId, chunk: &ChunkHeader) -> Result<(), Rejection> {
+        let table = self.table();
+        let upload = table.get(&chunk.upload).filter(|u| u.client == from).ok_or(Rejection::Unknown)?;
+        let (_, address, length) = upload.part(chunk.kind, chunk.index).ok_or(Rejection::BadChunk)?;
+        if address == chunk.address && length == u64::from(chunk.length) { Ok(()) } else { Err(Rejection::BadChunk) }
+    }
+
+    /// Makes a part durable and marks it. Blocking: not for async threads.
+    pub(crate) fn store(&self, chunk: &ChunkHeader, bytes: &[u8]) -> io::Result<Result<(), Rejection>> {
+        if blake3::hash(bytes).as_bytes() != &chunk.address.0 {
+            return Ok(Err(Rejection::BadChunk));
+        }
+        durable::write_new(&self.layout.part(&chunk.address), bytes)?;
+        if let Some(upload) = self.table().get_mut(&chunk.upload)
+            && let Some((slot, ..)) = upload.part(chunk.kind, chunk.index)
+        {
+            upload.have[slot] = true;
+        }
+        Ok(Ok(()))
+    }
+
+    /// What is still missing of an upload.
+    pub(crate) fn missing(&self, from: ClientId, id: UploadId) -> Option<(Vec<u32>, Vec<u32>)> {
+        self.table().get(&id).filter(|u| u.client == from).map(Upload::missing)
+    }
+
+    pub(crate) fn statement(&self, id: UploadId) -> Option<Statement> {
+        self.table().get(&id).map(|u| u.statement.clone())
+    }
+
+    /// Chunk addresses of an accepted update, in order.
+    pub(crate) fn chunks_of(&self, digest: HeaderDigest) -> Option<Vec<Address>> {
+        self.table().values().find(|u| u.digest() == digest).map(|u| u.chunks.clone())
+    }
+
+    /// Whether `address` is a share blob for the decryptor at this place of some upload.
+    pub(crate) fn is_blob_at(&self, address: &Address, place: usize) -> bool {
+        self.table().values().any(|u| u.header.blobs.get(place) == Some(address))
+    }
+
+    /// Reads a part and checks it against its name: a flipped bit on disk is found here (F24).
+    pub(crate) fn read(&self, address: &Address) -> io::Result<Vec<u8>> {
+        let bytes = durable::read_limited(&self.layout.part(address), protocol::messages::MAX_CHUNK as u64)?;
+        if blake3::hash(&bytes).as_bytes() == &address.0 {
+            Ok(bytes)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a stored part does not match its address"))
+        }
+    }
+
+    /// Forgets the round's uploads; their files stay until the plan lets them go.
+    pub(crate) fn clear(&self) {
+        self.table().clear();
+    }
+}

@@ -1,0 +1,148 @@
+//! Exit codes and answers of `concordat-server` and `concordat-client` (operations.md O3, O4), called as their `main` calls them. The
+//! exit codes of `concordat-audit` are tested beside it. Knows no running server.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+const DONE: u8 = 0;
+const CHECKED_AND_FALSE: u8 = 1;
+const TROUBLE: u8 = 2;
+const NOT_REACHABLE: u8 = 4;
+
+fn code(number: u8) -> String {
+    format!("{:?}", ExitCode::from(number))
+}
+
+fn arguments(program: &str, args: &[&str]) -> Vec<OsString> {
+    std::iter::once(program).chain(args.iter().copied()).map(OsString::from).collect()
+}
+
+fn server(args: &[&str]) -> String {
+    format!("{:?}", server::cli::run(arguments("concordat-server", args)))
+}
+
+fn client(args: &[&str]) -> String {
+    format!("{:?}", client::cli::run(arguments("concordat-client", args)))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are text")
+}
+
+#[test]
+fn help_and_version_are_done_and_unknown_words_are_trouble() {
+    for run in [server, client] {
+        assert_eq!(run(&["--help"]), code(DONE));
+        assert_eq!(run(&["--version"]), code(DONE));
+        assert_eq!(run(&[]), code(TROUBLE));
+        assert_eq!(run(&["frobnicate"]), code(TROUBLE));
+        assert_eq!(run(&["status", "--no-such-flag"]), code(TROUBLE));
+        assert_eq!(run(&["status", "--format", "yaml"]), code(TROUBLE));
+    }
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    for verb in ["init", "serve", "invite", "member", "policy", "plan", "status", "stop"] {
+        assert_eq!(server(&[verb, "--help"]), code(DONE), "{verb}");
+    }
+    for pair in
+        [["member", "pending"], ["member", "approve"], ["policy", "activate"], ["plan", "check"], ["plan", "prepare"], ["plan", "propose"]]
+    {
+        assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
+    }
+    for verb in ["join", "run", "status", "privacy", "data"] {
+        assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
+    }
+    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"]] {
+        assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
+    }
+}
+
+#[test]
+fn a_federation_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, key) = (dir.path().join("server"), dir.path().join("admin.key"));
+    let init = |federation: &str| server(&["init", "--dir", text(&home), "--federation", federation, "--admin-key", text(&key)]);
+    assert_eq!(init("Not A Name"), code(TROUBLE));
+    assert!(!key.exists() && !home.exists(), "a refused name leaves nothing behind");
+    assert_eq!(init("fed"), code(DONE));
+    let before = std::fs::read(&key).unwrap();
+    assert_eq!(init("fed"), code(TROUBLE));
+    assert_eq!(std::fs::read(&key).unwrap(), before, "the administrator's key is never replaced");
+    assert!(home.join("audit/trust.json").exists());
+}
+
+#[test]
+fn without_a_running_server_administration_is_not_reachable() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = text(dir.path());
+    for args in [&["status", "--dir", home][..], &["stop", "--dir", home], &["member", "pending", "--dir", home]] {
+        assert_eq!(server(args), code(NOT_REACHABLE), "{args:?}");
+    }
+    assert_eq!(server(&["invite", "--dir", home, "--institution", "a"]), code(NOT_REACHABLE));
+    assert_eq!(server(&["serve", "--dir", text(&dir.path().join("nowhere"))]), code(TROUBLE));
+}
+
+#[test]
+fn a_configuration_with_privacy_in_it_starts_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("server.toml");
+    std::fs::write(&config, "epsilon = 8\n").unwrap();
+    assert_eq!(server(&["serve", "--dir", text(dir.path()), "--config", text(&config)]), code(TROUBLE));
+    assert!(!dir.path().join("lock").exists(), "refused before anything was touched");
+}
+
+#[test]
+fn plans_are_checked_and_prepared_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/plan-example.toml");
+    assert_eq!(server(&["plan", "check", sample]), code(DONE));
+    assert_eq!(server(&["plan", "check", text(&dir.path().join("none.toml"))]), code(TROUBLE));
+    let bad = dir.path().join("bad.toml");
+    std::fs::write(&bad, std::fs::read_to_string(sample).unwrap().replacen("cohort_min = 3", "cohort_min = 1", 1)).unwrap();
+    assert_eq!(server(&["plan", "check", text(&bad)]), code(TROUBLE));
+    let out = dir.path().join("prepared");
+    assert_eq!(server(&["plan", "prepare", sample, "--out", text(&out)]), code(DONE));
+    for file in ["plan.cbor", "plan.json", "base.safetensors"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn an_institution_that_never_joined_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = text(dir.path());
+    assert_eq!(client(&["--dir", home, "status"]), code(TROUBLE));
+    assert_eq!(client(&["--dir", home, "run"]), code(TROUBLE));
+    assert_eq!(client(&["--dir", home, "join", "no-token"]), code(TROUBLE));
+    assert_eq!(client(&["--dir", home, "privacy", "ledger"]), code(DONE), "no ledger is no broken ledger");
+}
+
+#[test]
+fn records_are_checked_as_training_would_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, records) = (dir.path(), dir.path().join("records.jsonl"));
+    let config = "[data]\npath = \"records.jsonl\"\nname = \"messages\"\n";
+    std::fs::write(home.join("client.toml"), config).unwrap();
+    assert_eq!(client(&["--dir", text(home), "data", "check"]), code(CHECKED_AND_FALSE), "there is no file");
+    std::fs::write(&records, "{\"text\":\"good morning\",\"label\":\"a\"}\n{\"text\":\"you have won\",\"label\":\"b\"}\n").unwrap();
+    assert_eq!(client(&["--dir", text(home), "data", "check", "--format", "json"]), code(DONE));
+    std::fs::write(&records, "{\"text\":\"good morning\",\"label\":\"a\"}\nno record\n").unwrap();
+    assert_eq!(client(&["--dir", text(home), "data", "check"]), code(CHECKED_AND_FALSE), "a line is no record");
+    std::fs::write(home.join("client.toml"), "noise_multiplier = 0.1\n").unwrap();
+    assert_eq!(client(&["--dir", text(home), "data", "check"]), code(TROUBLE), "privacy is not a setting");
+}
+
+#[test]
+fn privacy_figures_need_no_federation_and_nonsense_has_none() {
+    let figures = ["--sampling-rate", "0.05", "--steps", "50", "--delta", "0.00001"];
+    let epsilon = |sigma| client(&[&["privacy", "epsilon", "--noise-multiplier", sigma][..], &figures].concat());
+    assert_eq!(epsilon("1.1"), code(DONE));
+    assert_eq!(epsilon("-1"), code(TROUBLE));
+    assert_eq!(epsilon("NaN"), code(TROUBLE));
+    let calibrate = |target| client(&[&["privacy", "calibrate", "--target-epsilon", target][..], &figures].concat());
+    assert_eq!(calibrate("3"), code(DONE));
+    assert_eq!(calibrate("0"), code(TROUBLE));
+}

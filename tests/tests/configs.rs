@@ -1,0 +1,238 @@
+//! Do the samples tell the truth? Every file under `configs/` is read by the parser that reads it in earnest. Knows no running process.
+
+use client::config::{Config as ClientConfig, ConfigError as ClientError};
+use client::site_policy::SitePolicy;
+use privacy::accountant::{Phase, epsilon_pld};
+use protocol::ids::TaskId;
+use protocol::plan::Plan;
+use server::config::{Config as ServerConfig, ConfigError as ServerError};
+use server::plan_file::{PlanFile, Prepared};
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+const SERVER: &str = include_str!("../../configs/server.toml");
+const CLIENT: &str = include_str!("../../configs/client.toml");
+const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
+const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
+const CLIENT_UNIT: &str = include_str!("../../configs/systemd/concordat-client.service");
+
+/// All samples by their path below `configs/`.
+const SAMPLES: &[&str] = &[
+    "client.toml",
+    "plan-example.toml",
+    "server.toml",
+    "site-policy.toml",
+    "systemd/concordat-client.service",
+    "systemd/concordat-server.service",
+];
+
+/// Numbers of privacy and sealing that somebody might look for in a configuration (operations.md O9).
+const NOT_SETTINGS: &[&str] = &["epsilon", "delta", "sigma", "noise_multiplier", "clip", "cohort_min", "modulus", "sampling_rate"];
+
+fn server(text: &str) -> Result<ServerConfig, ServerError> {
+    ServerConfig::parse(text, Path::new("server.toml"))
+}
+
+/// The whole chain of an error, as a person reads it.
+fn chain(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", chain(cause)))
+}
+
+/// The keys that a parser takes, from its own complaint about one that does not exist.
+fn keys_named_in(complaint: &str) -> Vec<String> {
+    let expected = complaint.rsplit_once("expected").expect("a complaint about an unknown key names the known ones").1;
+    let keys: Vec<_> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!keys.is_empty(), "{complaint}");
+    keys
+}
+
+/// Whether the sample states a key, set or commented out, or has a section of that name.
+fn states(sample: &str, key: &str) -> bool {
+    let line = |l: &str| {
+        let l = l.trim_start_matches("# ");
+        l.starts_with(&format!("{key} = ")) || l == format!("[{key}]") || l.starts_with(&format!("[{key}."))
+    };
+    sample.lines().any(line)
+}
+
+fn assert_states_every_key(sample: &str, complaint: &str) {
+    for key in keys_named_in(complaint) {
+        assert!(states(sample, &key), "the sample does not state `{key}`");
+    }
+}
+
+fn files_below(folder: &Path, prefix: &str, out: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            files_below(&entry.path(), &format!("{name}/"), out);
+        } else {
+            out.insert(name);
+        }
+    }
+}
+
+#[test]
+fn every_sample_has_its_test() {
+    let mut found = BTreeSet::new();
+    files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs"), "", &mut found);
+    assert_eq!(found, SAMPLES.iter().map(|&s| s.to_owned()).collect());
+}
+
+#[test]
+fn the_servers_sample_states_every_key_with_its_default() {
+    let (sample, default) = (server(SERVER).unwrap(), server("").unwrap());
+    assert_eq!(sample.listen, default.listen);
+    assert_eq!(sample.max_connections, default.max_connections);
+    assert_eq!(sample.receive_memory_bytes, default.receive_memory_bytes);
+    assert!(default.public_address.is_none() && sample.public_address.is_some());
+    assert_states_every_key(SERVER, &chain(&server("no_such_key = 1").unwrap_err()));
+}
+
+#[test]
+fn the_clients_sample_states_every_key_with_its_default() {
+    let sample = ClientConfig::parse(CLIENT).unwrap();
+    let data = sample.data.clone().unwrap();
+    let least = ClientConfig::parse("[data]\npath = 'records.jsonl'\nname = 'messages'\nuser_field = 'subscriber'").unwrap();
+    assert_eq!(sample, least);
+    assert_eq!(data.user_field.as_deref(), Some("subscriber"));
+    for text in ["no_such_key = 1", "[data]\npath = 'p'\nname = 'n'\nno_such_key = 1"] {
+        assert_states_every_key(CLIENT, &chain(&ClientConfig::parse(text).unwrap_err()));
+    }
+}
+
+#[test]
+fn the_site_policys_sample_states_every_limit_and_no_limit_has_a_default() {
+    SitePolicy::parse(SITE_POLICY).unwrap();
+    let complaint = chain(&SitePolicy::parse("no_such_key = 1").unwrap_err());
+    assert_states_every_key(SITE_POLICY, &complaint);
+    for key in keys_named_in(&complaint).iter().filter(|k| *k != "plans") {
+        let without: String = SITE_POLICY.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
+        assert!(SitePolicy::parse(&without).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn the_site_policys_sample_has_the_values_that_join_writes() {
+    let written = include_str!("../../client/src/site_policy.rs").replace("\\\"", "\"");
+    for line in SITE_POLICY.lines().filter(|l| !l.is_empty() && !l.starts_with("# ") || l.starts_with("# plans = ")) {
+        assert!(written.lines().any(|l| l == line), "{line}");
+    }
+}
+
+fn example() -> Prepared {
+    PlanFile::parse(PLAN).unwrap().prepare(TaskId([7; 16])).unwrap()
+}
+
+#[test]
+fn the_example_plan_is_one_that_can_be_run() {
+    let prepared = example();
+    let plan = &prepared.plan;
+    assert_eq!(plan.check(), Ok(()));
+    assert_eq!(protocol::codec::decode::<Plan>(&prepared.bytes, Plan::MAX_BYTES).as_ref(), Ok(plan));
+    assert_eq!(plan.committee.quorum(), 3);
+    assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
+}
+
+#[test]
+fn the_example_plan_keeps_its_epsilon() {
+    let plan = example().plan;
+    let p = &plan.privacy;
+    let all = Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: p.sampling_rate.to_f64(), steps: plan.total_steps() };
+    let epsilon = epsilon_pld(&[all], p.delta.to_f64()).unwrap();
+    assert!(epsilon <= p.epsilon_cap.to_f64(), "{epsilon}");
+    assert!(epsilon > 0.99 * p.epsilon_cap.to_f64(), "more noise than asked for: {epsilon}");
+}
+
+#[test]
+fn the_sample_policy_allows_the_example_plan_and_nothing_weaker() {
+    let (policy, prepared) = (SitePolicy::parse(SITE_POLICY).unwrap(), example());
+    let digest = Plan::digest(&prepared.bytes);
+    assert_eq!(policy.allows(digest, &prepared.plan), Ok(()));
+    for (from, to) in
+        [("epsilon = \"3\"", "epsilon = \"4\""), ("unit = \"user\"", "unit = \"record\""), ("cohort_min = 3", "cohort_min = 2")]
+    {
+        assert!(PLAN.contains(from), "{from}");
+        let weaker = PlanFile::parse(&PLAN.replacen(from, to, 1)).unwrap().prepare(TaskId([7; 16])).unwrap();
+        assert!(policy.allows(digest, &weaker.plan).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn the_example_plan_states_every_key() {
+    for text in [
+        "no_such_key = 1",
+        "[privacy]\nno_such_key = 1",
+        "[model]\nno_such_key = 1",
+        "[local]\nno_such_key = 1",
+        "[deadlines]\nno_such_key = 1",
+    ] {
+        let complaint = chain(&PlanFile::parse(text).err().unwrap());
+        assert_states_every_key(PLAN, &complaint);
+    }
+}
+
+#[test]
+fn numbers_of_privacy_and_sealing_are_refused_with_a_hint() {
+    for key in NOT_SETTINGS {
+        let text = format!("{key} = 1");
+        let at_server = server(&text).unwrap_err();
+        assert!(matches!(&at_server, ServerError::BelongsIntoPlan(k) if k == key), "{key}: {at_server:?}");
+        assert!(at_server.to_string().contains("signed plan"), "{at_server}");
+        let at_client = ClientConfig::parse(&text);
+        assert!(matches!(&at_client, Err(ClientError::PrivacyKey { key: k }) if k == key), "{key}: {at_client:?}");
+        assert!(at_client.unwrap_err().to_string().contains("signed plan"));
+        assert!(server(&format!("[section]\n{text}")).is_err(), "{key} in a section of the server's file");
+        assert!(ClientConfig::parse(&format!("{CLIENT}\n{text}")).is_err(), "{key} in a section of the client's file");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_everywhere() {
+    let line = "no_such_key = 1\n";
+    assert!(server(&format!("{line}{SERVER}")).is_err());
+    assert!(ClientConfig::parse(&format!("{line}{CLIENT}")).is_err());
+    assert!(SitePolicy::parse(&format!("{line}{SITE_POLICY}")).is_err());
+    assert!(PlanFile::parse(&format!("{line}{PLAN}")).is_err());
+}
+
+/// Value of a directive; a unit has each at most once here.
+fn directive<'a>(unit: &'a str, key: &str) -> Option<&'a str> {
+    let mut found = unit.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    let first = found.next();
+    assert!(found.next().is_none(), "{key} stands twice");
+    first
+}
+
+/// Whether the program takes these arguments: it prints help before it does anything, but after it has read what stands before.
+fn takes(run: impl FnOnce(Vec<OsString>) -> ExitCode, command: &str) -> bool {
+    let args = command.split(' ').chain(["--help"]).map(OsString::from).collect();
+    format!("{:?}", run(args)) == format!("{:?}", ExitCode::SUCCESS)
+}
+
+#[test]
+fn the_service_units_start_what_there_is_and_shut_the_rest() {
+    let start = |unit: &'static str| directive(unit, "ExecStart").unwrap();
+    assert!(takes(server::cli::run, start(SERVER_UNIT)));
+    assert!(takes(client::cli::run, start(CLIENT_UNIT)));
+    for unit in [SERVER_UNIT, CLIENT_UNIT] {
+        for (key, value) in [
+            ("DynamicUser", "yes"),
+            ("ProtectSystem", "strict"),
+            ("NoNewPrivileges", "yes"),
+            ("LimitCORE", "0"),
+            ("LimitNOFILE", "65536"),
+            ("Restart", "on-failure"),
+        ] {
+            assert_eq!(directive(unit, key), Some(value), "{key}");
+        }
+        let sections: Vec<_> = unit.lines().filter(|l| l.starts_with('[')).collect();
+        assert_eq!(sections, ["[Unit]", "[Service]", "[Install]"]);
+        let read = |l: &str| l.is_empty() || l.starts_with(['#', '[']) || l.contains('=');
+        assert!(unit.lines().all(read));
+    }
+}

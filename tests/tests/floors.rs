@@ -1,0 +1,186 @@
+//! Do the rooms keep to their floors? Reads manifests and sources, runs nothing of them.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Rooms and the rooms that they may use: only lower floors, never a neighbour. The auditor reads logs and sums, so it has no
+/// business with training or with records.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("concordat-protocol", &[]),
+    ("concordat-audit-log", &[]),
+    ("concordat-corpus", &[]),
+    ("concordat-privacy", &["concordat-protocol", "concordat-audit-log", "concordat-corpus"]),
+    ("concordat-crypto", &["concordat-protocol", "concordat-audit-log", "concordat-corpus", "concordat-privacy"]),
+    ("concordat-train", &["concordat-protocol", "concordat-audit-log", "concordat-corpus", "concordat-privacy"]),
+    ("concordat-server", CRAFTS),
+    ("concordat-client", CRAFTS),
+    ("concordat-auditor", &["concordat-protocol", "concordat-audit-log", "concordat-privacy", "concordat-crypto"]),
+    ("concordat-demo", EVERYTHING),
+    ("concordat-tests", EVERYTHING),
+];
+
+const CRAFTS: &[&str] =
+    &["concordat-protocol", "concordat-audit-log", "concordat-corpus", "concordat-privacy", "concordat-crypto", "concordat-train"];
+
+const EVERYTHING: &[&str] = &[
+    "concordat-protocol",
+    "concordat-audit-log",
+    "concordat-corpus",
+    "concordat-privacy",
+    "concordat-crypto",
+    "concordat-train",
+    "concordat-server",
+    "concordat-client",
+    "concordat-auditor",
+];
+
+/// The foreign giants by the beginning of their names, and the only rooms whose manifest may name them.
+const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
+    ("tfhe", &["concordat-crypto"]),
+    ("candle", &["concordat-train"]),
+    ("opendp", &["concordat-privacy"]),
+    ("sled", &["concordat-server", "concordat-client"]),
+    ("quinn", &["concordat-server", "concordat-client", "concordat-tests"]),
+];
+
+/// Where a giant may be written out in source: path prefixes from the root.
+const WRITTEN_ONLY_IN: &[(&str, &[&str])] = &[
+    ("tfhe", &["crypto/src/reference.rs", "crypto/src/ring.rs"]),
+    ("opendp", &["privacy/src/noise/giant.rs"]),
+    ("candle_core", &["train/"]),
+    ("candle_nn", &["train/"]),
+    ("sled", &["server/src/", "client/src/"]),
+    ("quinn", &["server/src/", "client/src/", "tests/"]),
+];
+
+/// What checking a log must not need, not even through somebody else.
+const NOT_IN_THE_AUDITOR: &[&str] = &["candle-core", "candle-nn", "opendp", "quinn", "sled", "tfhe", "tokio"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap()
+}
+
+fn rooms(metadata: &Metadata) -> BTreeMap<&str, &Package> {
+    metadata.packages.iter().map(|p| (p.name.as_str(), p)).collect()
+}
+
+#[test]
+fn every_room_has_a_place_in_the_table() {
+    let metadata = metadata();
+    let have: BTreeSet<_> = rooms(&metadata).into_keys().collect();
+    let known: BTreeSet<_> = MAY_USE.iter().map(|(room, _)| *room).collect();
+    assert_eq!(have, known);
+}
+
+#[test]
+fn arrows_point_down_only() {
+    let metadata = metadata();
+    let rooms = rooms(&metadata);
+    for (room, may_use) in MAY_USE {
+        let uses = rooms[room].dependencies.iter().map(|d| d.name.as_str()).filter(|n| rooms.contains_key(n));
+        let forbidden: Vec<_> = uses.filter(|n| !may_use.contains(n)).collect();
+        assert!(forbidden.is_empty(), "{room} must not know {forbidden:?}");
+    }
+}
+
+#[test]
+fn the_table_itself_has_no_way_up() {
+    let place = |name: &str| MAY_USE.iter().position(|(room, _)| *room == name).unwrap();
+    for (room, may_use) in MAY_USE {
+        assert!(may_use.iter().all(|used| place(used) < place(room)), "{room}");
+    }
+}
+
+#[test]
+fn each_giant_is_named_in_its_own_room() {
+    let metadata = metadata();
+    for package in &metadata.packages {
+        for (giant, at_home) in NAMED_ONLY_BY {
+            let named = package.dependencies.iter().find(|d| d.name.starts_with(giant) && d.kind != DependencyKind::Build);
+            let allowed = at_home.contains(&package.name.as_str());
+            assert!(named.is_none() || allowed, "{} names {:?}", package.name, named.map(|d| &d.name));
+        }
+    }
+}
+
+/// Rust sources of a folder, without build outputs.
+fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// The source with its comments cut off: prose may speak of anybody.
+fn code(text: &str) -> String {
+    text.lines().map(|l| l.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether `code` writes the crate's path: `name::` that is not the end of a longer word.
+fn writes(code: &str, name: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(&format!("{name}::")).any(|(at, _)| !code[..at].ends_with(word)) || code.contains(&format!("use {name};"))
+}
+
+/// Every source of every room, with its path from the root. This file names the giants only in order to forbid them.
+fn all_sources() -> Vec<(String, String)> {
+    let (root, metadata) = (root(), metadata());
+    let mut files = Vec::new();
+    for package in &metadata.packages {
+        let home = package.manifest_path.parent().unwrap().as_std_path();
+        for part in ["src", "tests", "benches", "examples"] {
+            sources(&home.join(part), &mut files);
+        }
+    }
+    let name = |f: &PathBuf| f.canonicalize().unwrap().strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+    let read = |f: &PathBuf| (name(f), code(&std::fs::read_to_string(f).unwrap()));
+    files.iter().map(read).filter(|(name, _)| name != "tests/tests/floors.rs").collect()
+}
+
+#[test]
+fn each_giant_is_written_out_only_at_home() {
+    let sources = all_sources();
+    assert!(sources.len() > 50, "the scan found the rooms");
+    for (giant, homes) in WRITTEN_ONLY_IN {
+        let abroad: Vec<_> = sources
+            .iter()
+            .filter(|(name, code)| writes(code, giant) && !homes.iter().any(|h| name.starts_with(h)))
+            .map(|(n, _)| n)
+            .collect();
+        assert!(abroad.is_empty(), "{giant} is written in {abroad:?}");
+    }
+}
+
+#[test]
+fn each_edge_has_one_file_that_knows_its_database() {
+    let sources = all_sources();
+    for edge in ["server/src/", "client/src/"] {
+        let files: Vec<_> = sources.iter().filter(|(name, code)| name.starts_with(edge) && writes(code, "sled")).map(|(n, _)| n).collect();
+        assert!(files.len() <= 1, "{edge}: {files:?}");
+    }
+}
+
+/// As cargo resolves it for the auditor alone, on this platform.
+#[test]
+fn checking_a_log_needs_no_giant_of_training_network_or_store() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--package", "concordat-auditor", "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let text = String::from_utf8(tree.stdout).unwrap();
+    let names: BTreeSet<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+    assert!(names.contains("concordat-protocol"), "the tree was read");
+    let found: Vec<_> = NOT_IN_THE_AUDITOR.iter().filter(|n| names.contains(*n)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}

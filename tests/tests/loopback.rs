@@ -1,0 +1,344 @@
+//! The story on a real wire: real quinn, real TLS, real files, four institutions, a tiny model. What is failure here: a round that does not
+//! close, a log that does not verify, a byte that can be changed unnoticed, a secret or a record in the wrong place. What is not: slowness.
+
+use client::config::Config as ClientConfig;
+use client::observer::{Observer, Phase};
+use protocol::ids::{GroupId, RoundId, ShardId, TaskId};
+use protocol::plan::PlanApproval;
+use protocol::statement::Statement;
+use protocol::trust::{JoinRequest, Membership, PolicyApproval};
+use server::admin::{self, AdminReply, AdminRequest, Status};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Far more than a loaded machine needs; reached only if something hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Stands in every record: found anywhere outside the institutions' own directories, it is a leak.
+const CANARY: &str = "kanarienvogel";
+
+type Integers = Arc<Mutex<BTreeMap<(u64, u32, usize), Vec<i32>>>>;
+
+/// Notes integers; tells when an institution has trained.
+struct Eye {
+    index: usize,
+    integers: Integers,
+    trained: tokio::sync::mpsc::UnboundedSender<(usize, u64)>,
+}
+
+impl Observer for Eye {
+    fn phase(&mut self, round: RoundId, phase: Phase, _seconds: f64) {
+        if phase == Phase::Train {
+            self.trained.send((self.index, round.0)).ok();
+        }
+    }
+    fn integers(&mut self, round: RoundId, group: GroupId, shards: &[(ShardId, &[i32])]) {
+        let all: Vec<i32> = shards.iter().flat_map(|(_, v)| v.iter().copied()).collect();
+        self.integers.lock().unwrap().insert((round.0, group.0, self.index), all);
+    }
+}
+
+struct Federation {
+    dir: tempfile::TempDir,
+    server: JoinHandle<anyhow::Result<()>>,
+    clients: Vec<JoinHandle<Result<(), client::agent::AgentError>>>,
+    integers: Integers,
+    trained: tokio::sync::mpsc::UnboundedReceiver<(usize, u64)>,
+}
+
+fn name(index: usize) -> String {
+    format!("bank-{index}")
+}
+
+fn records() -> String {
+    let line = |i: usize| {
+        let (text, label) = if i % 2 == 0 { ("win a prize now", "bad") } else { ("see you at noon", "good") };
+        format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\"}}\n")
+    };
+    (0..60).map(line).collect()
+}
+
+fn plan_toml(rounds: u64, reporting_ms: u64, shards: u32) -> String {
+    format!(
+        "federation = \"loop\"\nrounds = {rounds}\nshards = {shards}\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
+         [committee]\ndecryptors = 4\ncorrupt = 1\n\
+         [model]\nvocab = 64\nmax_tokens = 8\nwidth = 8\nheads = 2\nlayers = 1\nhidden = 8\nclasses = [\"bad\", \"good\"]\n\
+         [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
+         [local]\nsteps = 2\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
+         [strategy.fed-avg]\nrate = \"1\"\n\
+         [deadlines]\nselecting_ms = 20000\nreporting_ms = {reporting_ms}\ncertifying_ms = 20000\nopening_ms = 20000\n"
+    )
+}
+
+async fn call(dir: &Path, request: AdminRequest) -> AdminReply {
+    admin::call(dir, &request).await.expect("the server answers")
+}
+
+/// Polls until `ready` gives something; the interval only paces the asking.
+async fn until<T>(mut ready: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let ask = async {
+        loop {
+            pace.tick().await;
+            if let Some(value) = ready().await {
+                return value;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ask).await.expect("the federation hangs")
+}
+
+impl Federation {
+    fn server_dir(&self) -> PathBuf {
+        self.dir.path().join("server")
+    }
+    fn audit(&self) -> PathBuf {
+        self.server_dir().join("audit")
+    }
+
+    async fn start(members: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
+        server::init::init(&server_dir, "loop", &key).unwrap();
+        let config = server::config::Config::parse("listen = \"127.0.0.1:0\"", Path::new("test")).unwrap();
+        let serving = server_dir.clone();
+        let server = tokio::spawn(async move { server::serve::run(&serving, &config).await });
+        until(async || server_dir.join("address").exists().then_some(())).await;
+        let admin_key = server::init::read_admin_key(&key).unwrap();
+        for index in 0..members {
+            enrol(dir.path(), &server_dir, index, &admin_key).await;
+        }
+        let AdminReply::Policy { text } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
+        let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));
+        let statement = Statement::sign(&PolicyApproval { policy }, &admin_key);
+        let done = call(&server_dir, AdminRequest::ActivatePolicy { text, statement }).await;
+        assert!(matches!(done, AdminReply::Done {}), "{done:?}");
+        let (sender, trained) = tokio::sync::mpsc::unbounded_channel();
+        let integers: Integers = Arc::default();
+        let clients = (0..members).map(|i| run_client(dir.path(), i, integers.clone(), sender.clone())).collect();
+        Self { dir, server, clients, integers, trained }
+    }
+
+    async fn propose(&self, plan: &str) -> protocol::plan::Plan {
+        let prepared = server::plan_file::PlanFile::parse(plan).unwrap().prepare(TaskId([7; 16])).unwrap();
+        let base = self.dir.path().join("base.safetensors");
+        std::fs::write(&base, &prepared.base).unwrap();
+        let key = server::init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
+        let digest = protocol::plan::Plan::digest(&prepared.bytes);
+        let statement = Statement::sign(&PlanApproval { task: prepared.plan.task, plan: digest }, &key);
+        let snapshot_path = base.to_string_lossy().into_owned();
+        let reply = call(&self.server_dir(), AdminRequest::Propose { plan: prepared.bytes.into(), statement, snapshot_path }).await;
+        assert!(matches!(reply, AdminReply::Done {}), "{reply:?}");
+        prepared.plan
+    }
+
+    async fn status(&self) -> Status {
+        match call(&self.server_dir(), AdminRequest::Status {}).await {
+            AdminReply::Status { status } => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn ended(&self) -> Status {
+        until(async || {
+            assert!(!self.server.is_finished(), "the server ended");
+            let status = self.status().await;
+            (status.ended && status.published == status.log_size).then_some(status)
+        })
+        .await
+    }
+
+    fn verify(&self, log: &Path) -> auditor::Verdict {
+        auditor::verify(log, &auditor::Options::default()).unwrap()
+    }
+
+    /// A copy of the log as an auditor gets it.
+    fn log(&self) -> PathBuf {
+        let to = self.dir.path().join("log");
+        copy(&self.audit(), &to);
+        to
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_name() == ".state" {
+            continue;
+        }
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+async fn enrol(dir: &Path, server: &Path, index: usize, key: &ed25519_dalek::SigningKey) {
+    let invited = call(server, AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await;
+    let AdminReply::Token { line } = invited else { panic!("{invited:?}") };
+    let home = dir.join(name(index));
+    let joining = {
+        let home = home.clone();
+        tokio::spawn(async move { client::join::join(&home, &line, PATIENCE, &mut |_| {}).await })
+    };
+    let request: JoinRequest = until(async || {
+        let AdminReply::Pending { joins } = call(server, AdminRequest::Pending {}).await else { return None };
+        joins.iter().filter_map(|j| protocol::codec::decode::<JoinRequest>(&j.request, 1 << 16).ok()).find(|r| r.name == name(index))
+    })
+    .await;
+    let statement = Statement::sign(&Membership::of(&request), key);
+    let done = call(server, AdminRequest::Approve { statement }).await;
+    assert!(matches!(done, AdminReply::Done {}), "{done:?}");
+    joining.await.unwrap().expect("joined");
+    std::fs::write(home.join("records.jsonl"), records()).unwrap();
+    let policy =
+        "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
+    std::fs::write(home.join("site_policy.toml"), policy).unwrap();
+    let settings = "exit_when_task_ends = true\nthreads = 1\n[data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
+    std::fs::write(home.join("client.toml"), settings).unwrap();
+}
+
+fn run_client(
+    dir: &Path,
+    index: usize,
+    integers: Integers,
+    trained: tokio::sync::mpsc::UnboundedSender<(usize, u64)>,
+) -> JoinHandle<Result<(), client::agent::AgentError>> {
+    let home = dir.join(name(index));
+    let config = ClientConfig::load(&home.join("client.toml")).unwrap();
+    tokio::spawn(async move { client::agent::run(&home, config, Box::new(Eye { index, integers, trained })).await })
+}
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            out.extend(files(&entry.path()));
+        } else if entry.file_type().unwrap().is_file() {
+            out.push(entry.path());
+        }
+    }
+    out.sort();
+    out
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    needle.len() >= 8 && haystack.windows(needle.len()).any(|w| w == needle)
+}
+
+/// Secret files of the institutions: key bytes that must stand nowhere else.
+fn secrets(dir: &Path, members: usize) -> Vec<Vec<u8>> {
+    let keys = (0..members).flat_map(|i| files(&dir.join(name(i)))).filter(|p| p.components().any(|c| c.as_os_str() == "keys"));
+    keys.map(|p| std::fs::read(p).unwrap()).filter(|b| b.len() >= 16).collect()
+}
+
+fn opened_sums_are_exact(f: &Federation, plan: &protocol::plan::Plan, members: &[usize]) {
+    let integers = f.integers.lock().unwrap();
+    for round in 1..=plan.rounds {
+        let file = f.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{round:08}.json"));
+        let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        assert_eq!(sums.len(), plan.groups.len());
+        for (group, shards) in sums {
+            let opened: Vec<i64> = shards.into_values().flatten().collect();
+            let mut plain = vec![0i64; opened.len()];
+            let here: Vec<_> = members.iter().filter_map(|m| integers.get(&(round, group, *m))).collect();
+            here.iter().for_each(|v| plain.iter_mut().zip(v.iter()).for_each(|(p, x)| *p += i64::from(*x)));
+            assert_eq!(opened, plain, "round {round}, group {group}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() {
+    let f = Federation::start(4).await;
+    let plan = f.propose(&plan_toml(2, 120_000, 2)).await;
+    let status = f.ended().await;
+    assert_eq!(status.round, Some(RoundId(2)));
+    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3]);
+
+    let log = f.log();
+    let verdict = f.verify(&log);
+    assert!(verdict.verified, "{:?}", verdict.findings);
+
+    // No record, key or path of an institution has reached the server or the log.
+    let secrets = secrets(f.dir.path(), 4);
+    assert!(secrets.len() >= 4, "the test must know the keys it looks for");
+    for file in files(&f.server_dir()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!contains(&bytes, CANARY.as_bytes()), "a record's text is in {}", file.display());
+        assert!(!secrets.iter().any(|s| contains(&bytes, s)), "a key is in {}", file.display());
+    }
+    every_flipped_byte_is_found(&f, &log);
+}
+
+/// Flips one byte in each file of the log at several places; signature lines of notes are left out: an unknown signature is ignored by rule.
+fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
+    for file in files(log) {
+        let whole = std::fs::read(&file).unwrap();
+        let is_note = file.file_name().is_some_and(|n| n == "checkpoint") || file.extension().is_some_and(|e| e == "note");
+        let body = if is_note { whole.windows(2).position(|w| w == b"\n\n").unwrap() } else { whole.len() };
+        for at in [0, body / 3, body / 2, body - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&file, &bytes).unwrap();
+            let code = f.verify(log).exit_code;
+            assert_ne!(code, 0, "byte {at} of {} can be changed unnoticed", file.display());
+            assert_eq!(code, 1, "byte {at} of {}: an altered file is an integrity failure", file.display());
+        }
+        std::fs::write(&file, &whole).unwrap();
+    }
+    assert_eq!(f.verify(log).exit_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_client_that_vanishes_mid_round_does_not_stop_the_others() {
+    let mut f = Federation::start(4).await;
+    let plan = f.propose(&plan_toml(2, 15_000, 1)).await;
+    // Gone when it has trained but sent nothing, or little, of its first update.
+    loop {
+        let seen = tokio::time::timeout(PATIENCE, f.trained.recv()).await.expect("nobody trains");
+        if let Some((0, _)) = seen {
+            break;
+        }
+    }
+    f.clients[0].abort();
+    let status = f.ended().await;
+    assert_eq!(status.round, Some(RoundId(2)));
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let last = verdict.tasks[0].rounds.last().unwrap();
+    assert_eq!((last.state, last.groups[0].cohort), ("closed", 3));
+    // Round 2 certainly ran without it.
+    let integers = f.integers.lock().unwrap();
+    assert!(!integers.contains_key(&(plan.rounds, 0, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_works_once_and_a_stranger_is_denied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
+    server::init::init(&server_dir, "loop", &key).unwrap();
+    assert!(server::init::init(&server_dir, "loop", &key).is_err(), "a federation is never overwritten");
+    let config = server::config::Config::parse("listen = \"127.0.0.1:0\"", Path::new("test")).unwrap();
+    let serving = server_dir.clone();
+    let server = tokio::spawn(async move { server::serve::run(&serving, &config).await });
+    until(async || server_dir.join("address").exists().then_some(())).await;
+    let AdminReply::Token { line } = call(&server_dir, AdminRequest::Invite { institution: "a".into(), ttl_s: 600 }).await else {
+        panic!()
+    };
+    let first = dir.path().join("first");
+    let waits = client::join::join(&first, &line, Duration::from_secs(2), &mut |_| {}).await;
+    assert!(matches!(waits, Err(client::join::JoinError::StillPending)), "nobody has approved yet");
+    let thief = client::join::join(&dir.path().join("thief"), &line, Duration::from_secs(5), &mut |_| {}).await;
+    assert!(matches!(thief, Err(client::join::JoinError::Rejected(_))), "the token is used up");
+    // A second server on the same directory would fork the log.
+    let second = server::config::Config::parse("listen = \"127.0.0.1:0\"", Path::new("test")).unwrap();
+    assert!(server::serve::run(&server_dir, &second).await.is_err());
+    call(&server_dir, AdminRequest::Stop {}).await;
+    tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,152 @@
+//! Do the papers tell the truth? Commands that they show are taken by the programs, tests that they cite exist, links lead somewhere.
+//! Runs no command: a program that meets `--help` at the end has read everything before it and does nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const README: &str = include_str!("../../README.md");
+const README_ZH: &str = include_str!("../../README.zh.md");
+const GUIDE: &str = include_str!("../../docs/user-guide.md");
+const STATEMENT: &str = include_str!("../../docs/privacy-statement.md");
+const CI: &str = include_str!("../../.ci/run");
+const JUSTFILE: &str = include_str!("../../justfile");
+
+/// Papers that show commands.
+const WITH_COMMANDS: &[(&str, &str)] =
+    &[("README.md", README), ("README.zh.md", README_ZH), ("docs/user-guide.md", GUIDE), ("docs/privacy-statement.md", STATEMENT)];
+
+/// Papers that cite tests or link to files, from the root.
+const PAPERS: &[&str] = &[
+    "README.md",
+    "README.zh.md",
+    "ARCHITECTURE.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/user-guide.md",
+    "docs/protocol.md",
+    "docs/threat-model.md",
+    "docs/hazards.md",
+    "docs/privacy-statement.md",
+];
+
+/// The two commands that a newcomer runs.
+const TRY: &str = "cargo run --release --bin concordat-demo";
+const TEST: &str = "cargo test --workspace";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Lines of the ```sh blocks, continued lines joined, comments left out.
+fn shell_lines(paper: &str) -> Vec<String> {
+    let blocks = paper.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(""));
+    let joined = blocks.map(|b| b.replace("\\\n", " ")).collect::<Vec<_>>().join("\n");
+    joined.lines().map(|l| l.split(" #").next().unwrap_or("").trim().to_owned()).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
+}
+
+/// A command of ours and its arguments; None for somebody else's (`export`, `sudo`, ...).
+fn our_command(line: &str) -> Option<(String, Vec<String>)> {
+    let mut words: Vec<String> = line.split_whitespace().map(|w| w.trim_matches(['"', '\'']).to_owned()).collect();
+    if words.first().is_some_and(|w| w == "sudo") {
+        words.remove(0);
+    }
+    if words.first()? == "cargo" {
+        let at = words.iter().position(|w| w == "--bin")?;
+        let rest = words.iter().skip_while(|w| *w != "--").skip(1).cloned().collect();
+        return Some((words.get(at + 1)?.clone(), rest));
+    }
+    let name = words.remove(0);
+    name.starts_with("concordat-").then_some((name, words))
+}
+
+/// Whether an edge takes the arguments.
+fn takes(run: impl FnOnce(Vec<OsString>) -> ExitCode, program: &str, args: &[String]) -> bool {
+    let all = std::iter::once(program).chain(args.iter().map(String::as_str)).chain(["--help"]).map(OsString::from).collect();
+    format!("{:?}", run(all)) == format!("{:?}", ExitCode::SUCCESS)
+}
+
+/// For programs whose arguments cannot be reached from here: each flag is a field of the arguments in the source.
+fn names_every_flag(source: &str, args: &[String]) -> bool {
+    let flags = args.iter().filter_map(|a| a.strip_prefix("--")).map(|f| f.split('=').next().unwrap_or(f));
+    flags.into_iter().all(|f| source.contains(&format!("{}:", f.replace('-', "_"))) || f == "help" || f == "version")
+}
+
+#[test]
+fn every_command_shown_is_taken_by_its_program() {
+    let (audit, demo) = (read("auditor/src/main.rs"), read("demo/src/options.rs"));
+    let mut seen = 0;
+    for (paper, text) in WITH_COMMANDS {
+        for (program, args) in shell_lines(text).iter().filter_map(|l| our_command(l)) {
+            let good = match program.as_str() {
+                "concordat-server" => takes(server::cli::run, &program, &args),
+                "concordat-client" => takes(client::cli::run, &program, &args),
+                "concordat-audit" => names_every_flag(&audit, &args) && args.first().is_some_and(|v| v == "verify" || v == "show"),
+                "concordat-demo" => names_every_flag(&demo, &args),
+                other => panic!("{paper}: there is no program {other}"),
+            };
+            assert!(good, "{paper}: {program} {}", args.join(" "));
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "the papers show {seen} commands: were they found?");
+}
+
+#[test]
+fn a_flag_that_does_not_exist_is_noticed() {
+    let (name, args) = our_command("concordat-server status --dir srv --no-such-flag").unwrap();
+    assert!(!takes(server::cli::run, &name, &args));
+    assert!(!names_every_flag(&read("auditor/src/main.rs"), &["verify".to_owned(), "--no-such-flag".to_owned()]));
+    assert!(our_command("export PATH=x").is_none());
+}
+
+#[test]
+fn the_newcomers_two_commands_are_the_same_everywhere() {
+    for (paper, text) in [("README.md", README), ("README.zh.md", README_ZH)] {
+        let lines = shell_lines(text);
+        for command in [TRY, TEST] {
+            assert!(lines.iter().any(|l| l == command), "{paper} does not show `{command}` on a line of its own");
+        }
+    }
+    assert!(CI.lines().any(|l| l.trim().trim_start_matches("step ") == TEST), ".ci/run does not run `{TEST}`");
+    assert!(JUSTFILE.lines().any(|l| l.trim() == TEST), "the justfile does not run `{TEST}`");
+    assert!(JUSTFILE.lines().any(|l| l.trim().starts_with(TRY)), "the justfile does not run the demo");
+}
+
+/// What stands between single backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|l| !l.starts_with("```")).flat_map(|l| l.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn every_test_that_a_paper_cites_exists() {
+    let mut seen = 0;
+    for paper in PAPERS {
+        let text = read(paper);
+        for (path, name) in quoted(&text).filter_map(|q| q.split_once(".rs::")) {
+            let source = read(&format!("{path}.rs"));
+            assert!(source.contains(&format!("fn {name}(")), "{paper} cites `{path}.rs::{name}`");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen} citations: were they found?");
+}
+
+#[test]
+fn every_file_that_a_paper_names_exists() {
+    for paper in PAPERS {
+        let text = read(paper);
+        let here = root().join(paper).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|t| !t.contains("://")) {
+            let file = target.split('#').next().unwrap_or("");
+            assert!(file.is_empty() || here.join(file).exists(), "{paper} links to {target}");
+        }
+        for path in quoted(&text).filter(|q| q.ends_with(".rs") && q.contains('/')) {
+            assert!(root().join(path).exists(), "{paper} names {path}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Single stories of a round, told from beginning to end: who vanishes, who is late, who asks twice. Knows no wire and no cipher.
+
+use protocol::ids::RoundId;
+use protocol::manifest::Manifest;
+use protocol::messages::{ClientMessage, ServerMessage};
+use protocol::reject::Rejection;
+use protocol::round::{Event, Outcome, Phase, Verdict};
+use protocol::statement::Statement;
+use tests::aggregator::Mutant;
+use tests::books::Broken;
+use tests::fixture::{ROUNDS, Shape};
+use tests::net::{Ask, Letter, read_client, read_server};
+use tests::site::{Lie, Site};
+use tests::world::{Op, World};
+
+const FIRST: RoundId = RoundId::FIRST;
+
+fn world(sites: usize) -> World {
+    World::new(Shape { sites, groups: 2 }, Mutant::Sound).unwrap()
+}
+
+fn manifest(world: &World) -> Manifest {
+    world.server.manifest().map(Statement::verify).unwrap().unwrap()
+}
+
+/// Five institutions of which four are decryptors: the one that is not.
+fn bystander(world: &World) -> u8 {
+    let m = manifest(world);
+    let at = world.sites.iter().position(|s| m.position(s.id()).is_none()).unwrap();
+    u8::try_from(at).unwrap()
+}
+
+fn end_of(world: &World, round: RoundId) -> Outcome {
+    world.outcomes.iter().find(|(r, _)| *r == round).unwrap().1
+}
+
+fn is_closed(world: &World, round: RoundId) -> bool {
+    matches!(end_of(world, round), Outcome::Closed(..))
+}
+
+/// The letter that was sent last overtakes all others.
+fn deliver_last(world: &mut World) -> Result<(), Broken> {
+    let last = u16::try_from(world.net.letters().len() - 1).unwrap();
+    world.step(&Op::Deliver(last))
+}
+
+#[test]
+fn left_in_peace_every_round_closes() {
+    for sites in 2..=5 {
+        let mut world = world(sites);
+        world.rest(RoundId(ROUNDS)).unwrap();
+        assert_eq!(world.outcomes.len(), 3);
+        assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+        assert!(world.sites.iter().all(|s| s.receipts.len() == 6), "one receipt per round and group");
+        assert_eq!((1..=ROUNDS).map(|r| world.books.dropped(RoundId(r))).sum::<usize>(), 0);
+    }
+}
+
+#[test]
+fn a_decryptor_refuses_a_second_set_and_still_does_after_a_restart() {
+    let mut world = world(3);
+    world.until(|w| w.sites[0].signed_sets() > 0).unwrap();
+    for _ in 0..2 {
+        world.sites[0].refusals.clear();
+        world.other_set(0);
+        deliver_last(&mut world).unwrap();
+        assert_eq!(world.sites[0].refusals, [Rejection::AlreadySigned]);
+        world.step(&Op::Restart(0)).unwrap();
+    }
+}
+
+#[test]
+fn a_decryptor_refuses_a_second_manifest() {
+    let mut world = world(3);
+    world.until(|w| w.phase_is(Phase::Reporting)).unwrap();
+    world.other_manifest(1);
+    world.until(|w| !w.sites[1].refusals.is_empty()).unwrap();
+    assert_eq!(world.sites[1].refusals, [Rejection::AlreadySigned]);
+}
+
+#[test]
+fn a_client_that_vanishes_does_not_stop_the_others() {
+    let mut world = world(5);
+    world.until(|w| w.phase_is(Phase::Reporting)).unwrap();
+    world.step(&Op::Vanish(0)).unwrap();
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+}
+
+#[test]
+fn below_the_minimum_a_round_is_abandoned() {
+    let mut early = world(2);
+    early.step(&Op::Unwilling(1, false)).unwrap();
+    early.rest(FIRST).unwrap();
+    assert!(matches!(end_of(&early, FIRST), Outcome::Abandoned(Rejection::Cohort, _)));
+
+    let mut later = world(3);
+    later.until(|w| w.phase_is(Phase::Reporting)).unwrap();
+    later.step(&Op::Vanish(0)).unwrap();
+    later.step(&Op::Vanish(1)).unwrap();
+    later.rest(FIRST).unwrap();
+    assert!(matches!(end_of(&later, FIRST), Outcome::Abandoned(Rejection::Cohort, _)), "{:?}", later.outcomes);
+}
+
+#[test]
+fn the_next_round_begins_after_an_abandoned_one() {
+    let mut world = world(3);
+    world.step(&Op::Unwilling(0, false)).unwrap();
+    world.step(&Op::Unwilling(1, false)).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    world.step(&Op::Unwilling(0, true)).unwrap();
+    world.rest(RoundId(ROUNDS)).unwrap();
+    assert!(!is_closed(&world, FIRST) && is_closed(&world, RoundId(2)), "{:?}", world.outcomes);
+}
+
+#[test]
+fn an_update_after_the_deadline_is_refused_and_the_rest_is_opened() {
+    let mut world = world(5);
+    world.until(|w| w.phase_is(Phase::Reporting)).unwrap();
+    let late = bystander(&world);
+    world.step(&Op::Vanish(late)).unwrap();
+    world.step(&Op::Calm(500)).unwrap();
+    let wait = manifest(&world).reporting_until.ms_since(world.now);
+    world.step(&Op::Wait(u16::try_from(wait).unwrap())).unwrap();
+    assert!(world.phase_is(Phase::Reporting), "reports may trail");
+    world.step(&Op::Restart(late)).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+    assert_eq!(world.books.accepted(FIRST, protocol::ids::GroupId(0)), 4);
+    assert!(world.sites[usize::from(late)].receipts.is_empty());
+}
+
+#[test]
+fn a_client_that_restarts_sends_the_same_update_and_pays_once() {
+    let mut world = world(3);
+    world.until(|w| !w.sites[0].spooled(FIRST).is_empty()).unwrap();
+    let before = world.sites[0].spooled(FIRST);
+    while world.net.take(0).is_some() {}
+    world.step(&Op::Restart(0)).unwrap();
+    world.step(&Op::Reconnect(1)).unwrap();
+    world.step(&Op::Reconnect(2)).unwrap();
+    world.step(&Op::Calm(40)).unwrap();
+    assert_eq!(world.sites[0].spooled(FIRST), before);
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+    assert_eq!(world.sites[0].receipts.len(), 2);
+}
+
+/// What the server says to one request.
+fn ask(world: &mut World, from: usize, header: &Statement) -> Result<Verdict, Rejection> {
+    world.hand_over(Letter::Ask { from, ask: Ask::Commit, header: header.clone() }).unwrap();
+    let answer = world.net.letters().iter().rev().find_map(|l| if let Letter::Answer { verdict, .. } = l { Some(*verdict) } else { None });
+    answer.unwrap()
+}
+
+#[test]
+fn a_commit_that_comes_again_gets_the_same_receipt_in_every_state() {
+    let mut world = world(3);
+    world.until(|w| w.sites[0].receipts.len() == 2).unwrap();
+    let header = world.sites[0].spooled(FIRST)[0].clone();
+    let first = ask(&mut world, 0, &header);
+    assert!(matches!(first, Ok(Verdict::Accepted(_))));
+    for phase in [Phase::Certifying, Phase::Opening] {
+        world.until(|w| w.phase_is(phase)).unwrap();
+        assert_eq!(ask(&mut world, 0, &header), first, "{phase:?}");
+        assert_eq!(ask(&mut world, 1, &header), Err(Rejection::Late), "a receipt is its owner's");
+    }
+    world.rest(FIRST).unwrap();
+}
+
+#[test]
+fn lies_about_updates_are_refused_and_a_second_header_is_evidence() {
+    let mut world = world(3);
+    world.until(|w| w.sites[0].receipts.len() == 2 && w.phase_is(Phase::Reporting)).unwrap();
+    for (lie, code) in [
+        (Lie::SecondHeader, Rejection::Duplicate),
+        (Lie::SecondHeader, Rejection::Duplicate),
+        (Lie::WrongManifest, Rejection::WrongManifest),
+        (Lie::OtherName, Rejection::WrongGroup),
+        (Lie::OtherHeader, Rejection::BadSignature),
+    ] {
+        let others = world.sites[1].spooled(FIRST);
+        let header = world.sites[0].lie(lie, world.server.manifest().unwrap(), world.sites[1].id(), &others);
+        if let Some(header) = header {
+            assert_eq!(ask(&mut world, 0, &header), Err(code), "{lie:?}");
+        }
+    }
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST));
+    let alarms = world.server.log.entries().iter().filter(|e| String::from_utf8_lossy(e).contains("\"type\":\"audit.alarm\"")).count();
+    assert_eq!(alarms, 1, "evidence stands in the log once");
+}
+
+/// Runs the first round up to where every update is accepted and every share held, and keeps the reports of it back.
+fn hold_reports(world: &mut World) -> Vec<(usize, Vec<u8>)> {
+    let mut held = Vec::new();
+    while world.accepted().len() < world.sites.len() || !world.net.is_empty() || world.sites.iter().any(Site::is_busy) {
+        match world.net.take(0) {
+            Some(Letter::Up { from, frame }) if matches!(read_client(&frame), ClientMessage::BlobReport { .. }) => held.push((from, frame)),
+            Some(letter) => world.hand_over(letter).unwrap(),
+            None => {}
+        }
+        for at in 0..world.sites.len() {
+            world.step(&Op::SiteDisk(u8::try_from(at).unwrap())).unwrap();
+        }
+        world.step(&Op::ServerDisk).unwrap();
+    }
+    held
+}
+
+/// Which header of the first group a report is about, and from which position.
+fn about(world: &World, from: usize, frame: &[u8]) -> Option<(usize, u8)> {
+    let ClientMessage::BlobReport { header, .. } = read_client(frame) else { return None };
+    let nth = world.accepted().iter().position(|h| *h == header)?;
+    Some((nth, manifest(world).position(world.sites[from].id())?.0))
+}
+
+#[test]
+fn no_update_is_dropped_because_a_report_is_still_on_its_way() {
+    let mut world = world(5);
+    let held = hold_reports(&mut world);
+    // Each header is held by a quorum of three of four, but each by another one; only then the rest is heard.
+    let last = |from: usize, frame: &[u8]| about(&world, from, frame).is_some_and(|(nth, p)| usize::from(p) == nth % 4 + 1);
+    let (after, before): (Vec<_>, Vec<_>) = held.into_iter().partition(|(from, frame)| last(*from, frame));
+    for (from, frame) in before.into_iter().chain(after) {
+        world.hand_over(Letter::Up { from, frame }).unwrap();
+    }
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+    assert_eq!(world.books.dropped(FIRST), 0);
+}
+
+/// An update whose shares only two of four decryptors hold is left out; what is opened is the sum of the others.
+fn drop_one(mutant: Mutant) -> Result<World, Broken> {
+    let mut world = World::new(Shape { sites: 5, groups: 1 }, mutant)?;
+    let held = hold_reports(&mut world);
+    let lost = |from: usize, frame: &[u8]| about(&world, from, frame).is_some_and(|(nth, p)| nth == 0 && p > 2);
+    let (_, heard): (Vec<_>, Vec<_>) = held.into_iter().partition(|(from, frame)| lost(*from, frame));
+    for (from, frame) in heard {
+        world.hand_over(Letter::Up { from, frame })?;
+    }
+    world.until(|w| !w.outcomes.is_empty())?;
+    Ok(world)
+}
+
+#[test]
+fn an_update_that_too_few_decryptors_hold_is_dropped_and_not_in_the_sum() {
+    let world = drop_one(Mutant::Sound).unwrap();
+    assert!(is_closed(&world, FIRST));
+    assert_eq!(world.books.dropped(FIRST), 1);
+}
+
+#[test]
+fn a_server_that_keeps_dropped_updates_in_the_sum_is_caught() {
+    let caught = drop_one(Mutant::KeepsDropped).err();
+    assert!(matches!(caught, Some(Broken::WrongSum { .. })), "{caught:?}");
+}
+
+#[test]
+fn a_server_that_sums_before_the_entry_is_durable_is_caught() {
+    let mut world = World::new(Shape { sites: 3, groups: 1 }, Mutant::SumsFirst).unwrap();
+    let caught = world.rest(FIRST).err();
+    assert!(matches!(caught, Some(Broken::SummedBeforeDurable(_))), "{caught:?}");
+}
+
+/// A decryptor endorses, restarts, and is shown another manifest of the same round before the log shows the first.
+fn endorse_restart_endorse(mutant: Mutant) -> Result<World, Broken> {
+    let mut world = World::new(Shape { sites: 3, groups: 1 }, mutant)?;
+    world.until(|w| w.sites[0].endorsements() > 0)?;
+    world.step(&Op::Restart(0))?;
+    world.other_manifest(0);
+    deliver_last(&mut world)?;
+    world.until(|w| w.outcomes.len() == 1)?;
+    Ok(world)
+}
+
+#[test]
+fn a_decryptor_that_forgets_at_a_restart_is_caught() {
+    let sound = endorse_restart_endorse(Mutant::Sound).unwrap();
+    assert_eq!(sound.sites[0].refusals, [Rejection::AlreadySigned]);
+    let caught = endorse_restart_endorse(Mutant::ForgetsRecords).err();
+    assert!(matches!(caught, Some(Broken::TwoEndorsements(_))), "{caught:?}");
+}
+
+/// Hands the first client one of the server's messages twice before its disk has done anything; the books object to early words.
+fn ask_twice(wanted: fn(&ServerMessage) -> bool) {
+    let mut world = world(3);
+    let is_it = |l: &Letter| matches!(l, Letter::Down { to: 0, frame } if wanted(&read_server(frame)));
+    world.until(|w| w.net.letters().iter().any(is_it)).unwrap();
+    let letter = world.net.letters().iter().find(|l| is_it(l)).unwrap().clone();
+    world.hand_over(letter.clone()).unwrap();
+    world.hand_over(letter).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+}
+
+#[test]
+fn a_decryptor_asked_twice_says_nothing_before_its_disk_knows() {
+    ask_twice(|m| matches!(m, ServerMessage::Endorse { .. }));
+    ask_twice(|m| matches!(m, ServerMessage::SignSet { .. }));
+    ask_twice(|m| matches!(m, ServerMessage::Certified { .. }));
+}
+
+#[test]
+fn a_checkpoint_that_is_too_small_opens_nothing() {
+    let mut world = world(3);
+    world.until(|w| w.phase_is(Phase::Certifying) && w.server.is_working()).unwrap();
+    world.tell(Event::Covered { size: 1, checkpoint: 1u64.to_le_bytes().to_vec() }).unwrap();
+    assert!(world.phase_is(Phase::Certifying));
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+}
+
+#[test]
+fn a_disk_that_is_slower_than_the_round_ends_it_and_does_not_hang_it() {
+    let mut world = world(3);
+    world.until(|w| w.sites.iter().all(|s| s.endorsements() > 0) && w.server.is_writing()).unwrap();
+    assert!(world.phase_is(Phase::Selecting));
+    world.step(&Op::Wait(60_000)).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(matches!(end_of(&world, FIRST), Outcome::Abandoned(..)));
+}
+
+#[test]
+fn the_books_know_a_bad_trace() {
+    use protocol::ids::HeaderDigest;
+    use tests::books::{Books, Fact};
+    let mut books = Books::new(&[], 2);
+    let header = HeaderDigest([1; 32]);
+    assert_eq!(books.take(Fact::Accumulated(header)), Err(Broken::SummedBeforeDurable(header)));
+    books.take(Fact::Asked(0)).unwrap();
+    assert_eq!(books.take(Fact::AtRest), Err(Broken::Unanswered(0)));
+    let receipt = Ok(Verdict::Accepted(protocol::ids::LeafIndex(3)));
+    assert_eq!(books.take(Fact::Answered { ticket: 0, header, verdict: receipt }), Err(Broken::ReceiptBeforeDurable(header)));
+}

@@ -1,0 +1,149 @@
+//! An institution's examples, and how several records become one batch. Knows no file and no text: tokens come in as numbers.
+//!
+//! Records of a batch lie end to end, without padding: `(N, C)` holds N = n_0 + n_1 + … tokens of B records, and [`Spans`] says where
+//! each record begins and ends. Every kernel walks record by record, so the shapes it sees depend on that record alone, and one unit's
+//! gradient is bitwise the same whatever else is in the batch (privacy.md D19).
+
+use candle_core::Tensor;
+use protocol::plan::EncoderConfig;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One labelled record.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Token numbers below the plan's vocabulary. Tokens after the longest sequence of the plan are not read.
+    pub tokens: Vec<u32>,
+    /// Number of the class in the plan's list.
+    pub class: u32,
+}
+
+/// All records of one privacy unit.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnitExamples {
+    /// In the institution's keyed order (privacy.md D31): a plan's cap keeps the first ones.
+    pub records: Vec<Record>,
+}
+
+/// The local data of one task. Has no `Debug`: nothing prints a record by accident.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Dataset {
+    /// The privacy units.
+    pub units: Vec<UnitExamples>,
+}
+
+/// Data that does not fit the model. Says where, never what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A token number outside the vocabulary.
+    #[error("unit {unit} has a token outside the vocabulary of {vocab}")]
+    Token {
+        /// Position of the unit in the data set.
+        unit: usize,
+        /// Size of the vocabulary.
+        vocab: u32,
+    },
+    /// A class number outside the plan's list.
+    #[error("unit {unit} has a class outside the plan's {classes} classes")]
+    Class {
+        /// Position of the unit in the data set.
+        unit: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+}
+
+impl Dataset {
+    /// All records of all units.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.units.iter().flat_map(|u| &u.records)
+    }
+
+    /// Checks every token and class against the model.
+    ///
+    /// # Errors
+    /// [`DataError`], the first unit that does not fit.
+    pub fn check(&self, config: &EncoderConfig) -> Result<(), DataError> {
+        for (unit, examples) in self.units.iter().enumerate() {
+            for record in &examples.records {
+                if record.tokens.iter().any(|&t| t >= config.vocab) {
+                    return Err(DataError::Token { unit, vocab: config.vocab });
+                }
+                if usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
+                    return Err(DataError::Class { unit, classes: config.classes.len() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where each record of a batch begins and ends among its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans(Arc<[usize]>);
+
+impl Spans {
+    /// Spans of these lengths, end to end.
+    pub fn of(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut bounds = vec![0];
+        let mut end = 0usize;
+        for length in lengths {
+            end += length;
+            bounds.push(end);
+        }
+        Self(bounds.into())
+    }
+    /// One row per record.
+    pub fn single_rows(records: usize) -> Self {
+        Self::of(std::iter::repeat_n(1, records))
+    }
+    /// Records B.
+    pub fn records(&self) -> usize {
+        self.0.len() - 1
+    }
+    /// Rows N of all records together.
+    pub fn rows(&self) -> usize {
+        self.0[self.0.len() - 1]
+    }
+    /// Rows of one record.
+    pub fn of_record(&self, record: usize) -> Range<usize> {
+        self.0[record]..self.0[record + 1]
+    }
+    /// The rows of each record in turn.
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.0.windows(2).map(|w| w[0]..w[1])
+    }
+}
+
+/// Several records, packed.
+pub struct Batch {
+    /// Token numbers of all records end to end, N of them.
+    pub tokens: Vec<u32>,
+    /// Where each record lies.
+    pub spans: Spans,
+    /// Class of each record, B of them.
+    pub classes: Vec<u32>,
+}
+
+impl Batch {
+    /// Packs records, each shortened to `max_tokens`.
+    pub fn pack<'a>(records: impl IntoIterator<Item = &'a Record>, max_tokens: usize) -> Self {
+        let (mut tokens, mut lengths, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        for record in records {
+            let kept = &record.tokens[..record.tokens.len().min(max_tokens)];
+            tokens.extend_from_slice(kept);
+            lengths.push(kept.len());
+            classes.push(record.class);
+        }
+        Self { tokens, spans: Spans::of(lengths), classes }
+    }
+}
+
+/// Checks that a tensor has as many rows as the spans.
+pub(crate) fn expect_rows(x: &Tensor, spans: &Spans) -> candle_core::Result<()> {
+    if x.dims().first() == Some(&spans.rows()) {
+        return Ok(());
+    }
+    candle_core::bail!("got {:?}, expected {} rows", x.shape(), spans.rows())
+}

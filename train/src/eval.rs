@@ -1,0 +1,155 @@
+//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion. Keeps no graph. Knows no privacy: what it returns is
+//! computed from records, and the caller decides whether it may leave.
+
+use crate::batch::{Batch, DataError, Dataset, Record};
+use crate::capture::Tape;
+use crate::model::parameters::size;
+use crate::model::{Encoder, Weights};
+use crate::ops::loss::cross_entropy;
+use crate::workers::Workers;
+use protocol::plan::EncoderConfig;
+
+/// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
+const RECORDS_AT_ONCE: usize = 8;
+
+/// Why a model could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// A record does not fit the model.
+    #[error("the data does not fit the model")]
+    Data(#[from] DataError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+}
+
+/// Results over a data set.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Evaluation {
+    /// Records.
+    pub records: u64,
+    /// Sum of all records' losses, in nats.
+    pub loss_sum: f64,
+    /// `confusion[true class][predicted class]`, in records.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of records are far below 2^53")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl Evaluation {
+    fn empty(classes: usize) -> Self {
+        Self { records: 0, loss_sum: 0.0, confusion: vec![vec![0; classes]; classes] }
+    }
+
+    /// Mean loss per record in nats; 0 without records.
+    #[expect(clippy::cast_precision_loss, reason = "counts of records are far below 2^53")]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.records.max(1) as f64
+    }
+
+    /// Share of records whose class is predicted; 0 without records.
+    pub fn accuracy(&self) -> f64 {
+        ratio((0..self.confusion.len()).map(|k| self.confusion[k][k]).sum(), self.records)
+    }
+
+    /// F1 of one class: 2·hits / (records of the class + predictions of the class); 0 if it neither occurs nor is predicted.
+    pub fn f1(&self, class: usize) -> f64 {
+        let (occurs, predicted) = (self.confusion[class].iter().sum::<u64>(), self.confusion.iter().map(|row| row[class]).sum::<u64>());
+        ratio(2 * self.confusion[class][class], occurs + predicted)
+    }
+
+    /// Mean F1 over the classes that occur or are predicted.
+    pub fn macro_f1(&self) -> f64 {
+        let seen = |k: &usize| self.confusion[*k].iter().any(|&n| n > 0) || self.confusion.iter().any(|row| row[*k] > 0);
+        let scores: Vec<f64> = (0..self.confusion.len()).filter(seen).map(|k| self.f1(k)).collect();
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 1024 classes")]
+        let count = scores.len().max(1) as f64;
+        scores.iter().sum::<f64>() / count
+    }
+
+    /// Adds the results of another part of the data.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.loss_sum += other.loss_sum;
+        for (mine, theirs) in self.confusion.iter_mut().flatten().zip(other.confusion.iter().flatten()) {
+            *mine += theirs;
+        }
+    }
+
+    fn count(&mut self, class: usize, scores: &[f32], loss: f32) {
+        let best = |best: usize, k: usize| if scores[k] > scores[best] { k } else { best };
+        let predicted = (0..scores.len()).fold(0, best); // the first of equals, so that ties do not depend on chance
+        self.records += 1;
+        self.loss_sum += f64::from(loss);
+        self.confusion[class][predicted] += 1;
+    }
+}
+
+/// Evaluates a model on all records of a data set.
+///
+/// # Privacy
+/// The result is computed from records without noise. Of training data it must not leave the institution.
+///
+/// # Errors
+/// [`EvalError`].
+pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
+    data.check(weights.config())?;
+    let encoder = Encoder::load(weights)?;
+    workers.run(|| {
+        let mut total = Evaluation::empty(weights.config().classes.len());
+        let records: Vec<&Record> = data.records().collect();
+        for part in records.chunks(RECORDS_AT_ONCE) {
+            let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
+            let logits = encoder.forward(&batch, &Tape::off())?; // (B, K)
+            let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
+            for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
+                total.count(size(class), scores, loss);
+            }
+        }
+        Ok(total)
+    })
+}
+
+/// Probability of each class for one text.
+///
+/// # Errors
+/// [`EvalError`] for a token outside the vocabulary.
+pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError> {
+    let record = Record { tokens: tokens.to_vec(), class: 0 };
+    let data = Dataset { units: vec![crate::batch::UnitExamples { records: vec![record.clone()] }] };
+    data.check(weights.config())?;
+    let config: &EncoderConfig = weights.config();
+    let logits = Encoder::load(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
+    let row = logits.flatten_all()?.to_vec1::<f32>()?;
+    Ok(crate::ops::loss::probabilities(&row).0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(confusion: [[u64; 3]; 3]) -> Evaluation {
+        let records = confusion.iter().flatten().sum();
+        Evaluation { records, loss_sum: 2.0, confusion: confusion.map(Vec::from).to_vec() }
+    }
+
+    #[test]
+    fn scores_are_those_of_the_definition() {
+        let e = of([[5, 1, 0], [2, 2, 0], [0, 0, 0]]);
+        assert!((e.accuracy() - 0.7).abs() < 1e-12 && (e.loss() - 0.2).abs() < 1e-12);
+        assert!((e.f1(0) - 10.0 / 13.0).abs() < 1e-12 && (e.f1(1) - 4.0 / 7.0).abs() < 1e-12);
+        assert!((e.macro_f1() - (10.0 / 13.0 + 4.0 / 7.0) / 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn parts_add_up() {
+        let mut e = of([[1, 0, 0], [0, 1, 0], [0, 0, 1]]);
+        e.add(&of([[0, 1, 0], [0, 1, 0], [0, 0, 0]]));
+        assert_eq!((e.records, e.confusion[0][1], e.confusion[1][1]), (5, 1, 2));
+        assert_eq!(Evaluation::empty(3).macro_f1(), 0.0);
+    }
+}

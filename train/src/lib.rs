@@ -1,0 +1,21 @@
+//! Local training: the Transformer, gradients of single units, noised steps, shards, and what the server does with a mean.
+//! Knows no cipher, socket, clock or ledger file, and draws no noise itself: it hands gradients to `privacy` and gets private means back.
+//!
+//! The way of one round: [`snapshot::from_bytes`] -> [`round::local_round`] -> a `privacy::delta::Delta` at each institution;
+//! [`strategy::advance`] -> [`snapshot::to_bytes`] at the server.
+
+pub mod batch;
+pub mod capture;
+mod clip;
+pub mod eval;
+pub mod model;
+mod ops;
+pub mod optim;
+pub mod round;
+pub mod shard;
+pub mod snapshot;
+mod step;
+pub mod strategy;
+#[cfg(test)]
+mod testing;
+pub mod workers;

@@ -1,0 +1,48 @@
+//! Multi-head self-attention: how the tokens of one record exchange information.
+//!
+//! Each token makes a *query* (what am I looking for?), a *key* (what do I have?) and a *value* (what do I tell?). A token's query is
+//! compared with every key of its record; softmax turns the H · n · n scores into weights that sum to 1; the values are averaged with
+//! these weights. Several heads do this side by side, each in its own C/H coordinates, so that one can look for a neighbour while
+//! another looks for a sum of money. A last linear layer mixes what the heads found.
+
+use super::linear::{self, Linear};
+use super::parameters::{ParameterTable, Weights, size};
+use crate::batch::Spans;
+use crate::capture::Tape;
+use crate::ops::attend::attend;
+use candle_core::{Result, Tensor};
+use protocol::plan::EncoderConfig;
+
+/// Bidirectional self-attention within each record.
+pub struct Attention {
+    qkv: Linear,
+    output: Linear,
+    heads: usize,
+}
+
+pub(crate) fn declare(path: &str, config: &EncoderConfig, residual_gain: f32, table: &mut ParameterTable) {
+    let c = size(config.width);
+    linear::declare(&format!("{path}.qkv"), c, 3 * c, 1.0, table);
+    linear::declare(&format!("{path}.output"), c, c, residual_gain, table);
+}
+
+impl Attention {
+    pub(crate) fn load(path: &str, weights: &Weights) -> Result<Self> {
+        Ok(Self {
+            qkv: Linear::load(&format!("{path}.qkv"), weights)?,
+            output: Linear::load(&format!("{path}.output"), weights)?,
+            heads: size(weights.config().heads),
+        })
+    }
+
+    /// # Shape
+    /// in and out `(N, C)`.
+    ///
+    /// # Errors
+    /// The tensor engine's, for a wrong shape.
+    pub fn forward(&self, x: &Tensor, spans: &Spans, tape: &Tape) -> Result<Tensor> {
+        let qkv = self.qkv.forward(x, spans, tape)?; // (N, C) -> (N, 3C)
+        let mixed = attend(&qkv, self.heads, spans)?; // (N, 3C) -> (N, C)
+        self.output.forward(&mixed, spans, tape) // (N, C) -> (N, C)
+    }
+}

@@ -1,0 +1,149 @@
+//! The core of attention: every token of a record asks every token of the same record, and takes a weighted mean of the answers.
+
+use super::{View, contiguous, like, product, with_floats};
+use crate::batch::{Spans, expect_rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+/// In `(N, 3C)`: queries, keys and values side by side; out `(N, C)`.
+struct Attend {
+    heads: usize,
+    width: usize,
+    spans: Spans,
+}
+
+/// Mixes the values of each record by the likeness of queries and keys. Tokens of other records do not exist for it.
+pub(crate) fn attend(qkv: &Tensor, heads: usize, spans: &Spans) -> Result<Tensor> {
+    expect_rows(qkv, spans)?;
+    let width = qkv.dims2()?.1 / 3;
+    qkv.contiguous()?.apply_op1(Attend { heads, width, spans: spans.clone() })
+}
+
+/// One record's queries, keys and values, each seen as `(H, n, C/H)` without moving a number.
+struct Heads {
+    q: View,
+    k: View,
+    v: View,
+}
+
+impl Attend {
+    fn scale(&self) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^24")]
+        let d = (self.width / self.heads) as f32;
+        d.sqrt().recip() // keeps the scores' spread independent of the head's width
+    }
+
+    fn heads_of(&self, first: usize, n: usize) -> Heads {
+        let (c, d) = (self.width, self.width / self.heads);
+        let part = |which: usize| View {
+            batch: self.heads,
+            rows: n,
+            cols: d,
+            start: first + which * c,
+            batch_stride: d,
+            row_stride: 3 * c,
+            col_stride: 1,
+        };
+        Heads { q: part(0), k: part(1), v: part(2) }
+    }
+
+    /// Row-wise softmax of scaled scores `(H, n, n)`: how much each token listens to each other one.
+    fn listen(&self, qkv: &[f32], h: &Heads) -> Result<Vec<f32>> {
+        let mut scores = product(qkv, h.q, qkv, h.k.t())?; // (H, n, d) · (H, d, n) -> (H, n, n)
+        let scale = self.scale();
+        for row in scores.chunks_exact_mut(h.q.rows) {
+            softmax(row, scale);
+        }
+        Ok(scores)
+    }
+
+    /// Gradient of one record's `(n, 3C)` given the gradient `(n, C)` of its output.
+    fn back(&self, qkv: &[f32], h: &Heads, grad: &[f32], first: usize, out: &mut [f32]) -> Result<()> {
+        let (n, d) = (h.q.rows, h.q.cols);
+        let square = View::stack(self.heads, n, n);
+        let g = View { start: first, row_stride: self.width, ..h.q };
+        let p = self.listen(qkv, h)?;
+        let mut ds = product(grad, g, qkv, h.v.t())?; // (H, n, d) · (H, d, n) -> (H, n, n)
+        for (ds, p) in ds.chunks_exact_mut(n).zip(p.chunks_exact(n)) {
+            let mean: f32 = ds.iter().zip(p).map(|(g, p)| g * p).sum();
+            ds.iter_mut().zip(p).for_each(|(g, p)| *g = p * (*g - mean) * self.scale());
+        }
+        let dq = product(&ds, square, qkv, h.k)?; // (H, n, n) · (H, n, d) -> (H, n, d)
+        let dk = product(&ds, square.t(), qkv, h.q)?;
+        let dv = product(&p, square.t(), grad, g)?;
+        for (which, part) in [dq, dk, dv].iter().enumerate() {
+            merge_heads(part, n, d, &mut out[which * self.width..], 3 * self.width);
+        }
+        Ok(())
+    }
+}
+
+/// Softmax of `scale * row` in place; the largest score is taken off first, so that no exponential overflows.
+fn softmax(row: &mut [f32], scale: f32) {
+    let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));
+    row.iter_mut().for_each(|s| *s = ((*s - top) * scale).exp());
+    let total = row.iter().sum::<f32>().recip();
+    row.iter_mut().for_each(|s| *s *= total);
+}
+
+/// `(H, n, d)` into rows of `stride` numbers, head beside head.
+fn merge_heads(parts: &[f32], n: usize, d: usize, out: &mut [f32], stride: usize) {
+    for (head, part) in parts.chunks_exact(n * d).enumerate() {
+        for (t, row) in part.chunks_exact(d).enumerate() {
+            out[t * stride + head * d..][..d].copy_from_slice(row);
+        }
+    }
+}
+
+impl CustomOp1 for Attend {
+    fn name(&self) -> &'static str {
+        "attend"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let qkv = contiguous(qkv, layout)?;
+        let (c, d) = (self.width, self.width / self.heads);
+        let mut out = vec![0.0; self.spans.rows() * c];
+        for rows in self.spans.iter().filter(|r| !r.is_empty()) {
+            let h = self.heads_of(rows.start * 3 * c, rows.len());
+            let p = self.listen(qkv, &h)?;
+            let mixed = product(&p, View::stack(self.heads, rows.len(), rows.len()), qkv, h.v)?; // (H, n, n) · (H, n, d) -> (H, n, d)
+            merge_heads(&mixed, rows.len(), d, &mut out[rows.start * c..], c);
+        }
+        Ok((CpuStorage::F32(out), (self.spans.rows(), c).into()))
+    }
+
+    /// The weights are computed again rather than kept: n² numbers per head would be the largest thing in memory.
+    fn bwd(&self, qkv: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let c = self.width;
+        let mut out = vec![0.0; self.spans.rows() * 3 * c];
+        with_floats(qkv, |x| {
+            with_floats(&grad, |g| {
+                for rows in self.spans.iter().filter(|r| !r.is_empty()) {
+                    let h = self.heads_of(rows.start * 3 * c, rows.len());
+                    self.back(x, &h, g, rows.start * c, &mut out[rows.start * 3 * c..])?;
+                }
+                Ok(())
+            })
+        })?;
+        like(out, qkv).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{agrees_with_differences, wave};
+    use super::*;
+
+    #[test]
+    fn attend_agrees_with_finite_differences() {
+        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, &Spans::of([3, 0, 1, 3])));
+    }
+
+    #[test]
+    fn a_lone_token_hears_only_itself() {
+        let qkv = wave(&[1, 12], 0.5);
+        let y = attend(&qkv, 2, &Spans::of([1])).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(y, qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap()[8..]);
+    }
+}

@@ -1,0 +1,145 @@
+//! One round at one institution: paid steps in, a delta out. Knows no socket, no clock and no ledger file.
+
+use crate::batch::{DataError, Dataset};
+use crate::model::Weights;
+use crate::optim::{OptimiserMismatch, OptimiserState};
+use crate::shard::{self, ShardError};
+use crate::step::{self, StepInputs};
+use crate::workers::{Tally, WorkError, Workers};
+use privacy::bound::NoiseError;
+use privacy::delta::Delta;
+use privacy::ledger::{Paid, UnusedSteps};
+use privacy::mechanism::Mechanism;
+use privacy::noise::{EntropyError, EntropySource};
+use protocol::plan::Plan;
+
+/// What a round starts from.
+pub struct Round<'a> {
+    /// The task.
+    pub plan: &'a Plan,
+    /// The snapshot that the manifest names.
+    pub start: &'a Weights,
+    /// Local records.
+    pub data: &'a Dataset,
+    /// Made from the same plan.
+    pub mechanism: &'a Mechanism,
+    /// Noised steps of the task before this round: where the schedule of the learning rate stands.
+    pub global_step: u64,
+}
+
+/// One noised step, for the institution's own eyes.
+///
+/// # Privacy
+/// Everything in `tally` is computed from records and carries no noise. It must not leave the institution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Step within the round, from 0.
+    pub step: u64,
+    /// Steps of the round.
+    pub steps: u64,
+    /// Step within the task, from 0.
+    pub global_step: u64,
+    /// Learning rate used.
+    pub learning_rate: f64,
+    /// About the sample.
+    pub tally: Tally,
+}
+
+impl Progress {
+    /// Mean loss of the sample's units in nats; `None` for a sample without a finite unit.
+    #[expect(clippy::cast_precision_loss, reason = "a sample is far below 2^53 units")]
+    pub fn mean_loss(&self) -> Option<f64> {
+        let counted = self.tally.units - self.tally.non_finite;
+        (counted > 0).then(|| self.tally.loss_sum / counted as f64)
+    }
+}
+
+/// Why a round ended without a delta. What was paid stays paid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The plan's shards are not this model.
+    #[error("the shard table does not fit the model")]
+    Shards(#[from] ShardError),
+    /// The snapshot is of another model than the plan's.
+    #[error("the snapshot is of another model than the plan's")]
+    OtherModel,
+    /// The mechanism was made for another number of coordinates.
+    #[error("the mechanism has {mechanism} coordinates, the model {model}")]
+    Dimension {
+        /// Of the mechanism.
+        mechanism: u64,
+        /// Of the model.
+        model: usize,
+    },
+    /// A record does not fit the model.
+    #[error("the data does not fit the model")]
+    Data(#[from] DataError),
+    /// A gradient could not be computed.
+    #[error("gradients could not be computed")]
+    Work(#[from] WorkError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+    /// No randomness.
+    #[error("no entropy for sampling and noise")]
+    Entropy(#[from] EntropyError),
+    /// The sum could not be noised.
+    #[error("the sum could not be noised")]
+    Noise(#[from] NoiseError),
+    /// Optimiser state of another model.
+    #[error("the optimiser's state is of another model")]
+    Optimiser(#[from] OptimiserMismatch),
+    /// Steps were paid for and not taken.
+    #[error("not every paid step was taken")]
+    Unused(#[from] UnusedSteps),
+}
+
+impl Round<'_> {
+    fn check(&self) -> Result<(), TrainError> {
+        if self.start.config() != &self.plan.model {
+            return Err(TrainError::OtherModel);
+        }
+        shard::check(self.start.table(), &self.plan.shards)?;
+        let (mechanism, model) = (self.mechanism.dimension(), self.start.table().len());
+        if usize::try_from(mechanism) != Ok(model) {
+            return Err(TrainError::Dimension { mechanism, model });
+        }
+        Ok(self.data.check(&self.plan.model)?)
+    }
+}
+
+/// Trains for as many noised steps as were paid for and returns local minus start, shard by shard.
+///
+/// `report` is called after each step. The optimiser's state is changed step by step; after an error the driver restores the state it
+/// had stored before the round.
+///
+/// # Privacy
+/// unit: the plan's · neighbours: add or remove one unit · every step samples with rate q, clips each unit over all coordinates, and adds
+/// noise that its own payment covers (privacy.md D15 to D17, D29); everything after the noise is post-processing.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn local_round(
+    round: &Round<'_>,
+    mut paid: Paid,
+    optimiser: &mut OptimiserState,
+    workers: &Workers,
+    entropy: &mut dyn EntropySource,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Delta, TrainError> {
+    round.check()?;
+    let (mut weights, steps) = (round.start.clone(), paid.steps());
+    let mut inputs = StepInputs { round, workers, entropy, decays: round.start.table().matrices() };
+    while let Some(payment) = paid.next_step() {
+        let step = payment.index();
+        let (tally, learning_rate) = step::take(&mut inputs, payment, &mut weights, optimiser)?;
+        report(Progress { step, steps, global_step: round.global_step + step, learning_rate, tally });
+    }
+    let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
+    Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))
+}
+
+#[cfg(test)]
+#[path = "round_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! Rounds through the real mechanism, with payments that no ledger made.
+
+use super::*;
+use crate::eval::evaluate;
+use crate::model::initial;
+use crate::testing::{data, decimal, plan, small_config};
+use privacy::noise::SeededEntropy;
+use protocol::ids::ManifestDigest;
+use std::num::NonZeroUsize;
+
+struct Institution {
+    plan: Plan,
+    start: Weights,
+    data: Dataset,
+    mechanism: Mechanism,
+}
+
+fn institution(steps: u32, noise_multiplier: &str, sampling_rate: &str, units: usize) -> Institution {
+    let plan = plan(small_config(), steps, noise_multiplier, sampling_rate);
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), units as u64).unwrap();
+    Institution { start: initial(&plan.model, 5).unwrap(), data: data(units), plan, mechanism }
+}
+
+fn workers(threads: usize) -> Workers {
+    Workers::start(NonZeroUsize::new(threads).unwrap()).unwrap()
+}
+
+/// The weights after a round, and what was reported.
+fn train(world: &Institution, threads: usize, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
+    let Institution { plan, start, data, mechanism } = world;
+    let paid = Paid::for_test(mechanism, ManifestDigest([1; 32]), 1, u64::from(plan.local.steps));
+    let mut optimiser = OptimiserState::adam_w(start.flat().len());
+    let mut reports = Vec::new();
+    let round = Round { plan, start, data, mechanism, global_step: 0 };
+    let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| reports.push(p))?;
+    let quantiser = privacy::delta::Quantiser::of_plan(plan).unwrap();
+    let context = privacy::noise::StepContext { manifest: ManifestDigest([1; 32]), ledger_counter: 1, step: 0 };
+    let mut stream = privacy::noise::Stream::open(&mut SeededEntropy::new(9), &context).unwrap();
+    let private = delta.bound(&quantiser, &mut stream).unwrap().privatize_local();
+    let scale = 2f32.powi(i32::from(crate::shard::STEP_EXPONENT));
+    let change = private.shards().flat_map(|(_, v)| v.iter().map(|&v| v as f32 * scale).collect::<Vec<_>>());
+    let flat = start.flat().iter().zip(change).map(|(w, c)| w + c).collect();
+    Ok((Weights::new(&plan.model, flat).unwrap(), reports))
+}
+
+#[test]
+fn a_separable_task_is_learnt_when_the_noise_is_tiny() {
+    let world = institution(60, "0.01", "0.5", 60);
+    let before = evaluate(&world.start, &world.data, &workers(1)).unwrap();
+    let (after, reports) = train(&world, 1, 3).unwrap();
+    let after = evaluate(&after, &world.data, &workers(1)).unwrap();
+    assert!(after.accuracy() > 0.97 && after.macro_f1() > 0.95, "{} to {}", before.accuracy(), after.accuracy());
+    assert!(after.loss() < 0.5 * before.loss());
+    assert_eq!(reports.len(), 60);
+    assert!(reports[59].mean_loss().unwrap() < reports[0].mean_loss().unwrap());
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let world = institution(3, "1", "0.7", 30);
+    let (one, one_reports) = train(&world, 1, 3).unwrap();
+    let (three, three_reports) = train(&world, 3, 3).unwrap();
+    assert_eq!(one, three);
+    assert_eq!(
+        one_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>(),
+        three_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn an_empty_sample_is_a_step_of_pure_noise() {
+    let world = institution(2, "1", "0.000000001", 5);
+    let (after, reports) = train(&world, 1, 3).unwrap();
+    assert!(reports.iter().all(|r| r.tally == Tally::default() && r.mean_loss().is_none()));
+    assert_ne!(after, world.start);
+}
+
+#[test]
+fn data_or_weights_of_another_model_are_refused_before_anything_is_drawn() {
+    let mut world = institution(1, "1", "0.5", 5);
+    world.data.units[0].records[0].tokens[0] = 24;
+    assert!(matches!(train(&world, 1, 3), Err(TrainError::Data(DataError::Token { unit: 0, vocab: 24 }))));
+    world.data = data(5);
+    world.data.units[1].records[0].class = 3;
+    assert!(matches!(train(&world, 1, 3), Err(TrainError::Data(DataError::Class { unit: 1, classes: 3 }))));
+    let mut world = institution(1, "1", "0.5", 5);
+    world.mechanism = Mechanism::new(&world.plan.privacy, 100, 5).unwrap();
+    assert!(matches!(train(&world, 1, 3), Err(TrainError::Dimension { mechanism: 100, .. })));
+}
+
+#[test]
+fn ten_units_in_a_row_without_a_finite_gradient_stop_the_task() {
+    let mut world = institution(1, "1", "1", 30);
+    world.data.units.retain(|u| !u.records.is_empty());
+    let mut flat = world.start.flat().to_vec();
+    let classifier = world.start.table().find("classifier.weight").unwrap().range();
+    flat[classifier].iter_mut().enumerate().for_each(|(i, w)| *w = if i % 2 == 0 { f32::MAX } else { -f32::MAX });
+    world.start = Weights::new(&world.plan.model, flat).unwrap();
+    assert!(matches!(train(&world, 2, 3), Err(TrainError::Work(WorkError::Diverged))));
+}
+
+#[test]
+fn a_schedule_is_a_function_of_the_global_step() {
+    let mut world = institution(4, "1", "0.5", 5);
+    world.plan.rounds = 3;
+    world.plan.local.learning_rate = decimal("0.5");
+    let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
+    let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 8 };
+    let mut rates = Vec::new();
+    let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
+    local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
+        rates.push((p.global_step, p.learning_rate))
+    })
+    .unwrap();
+    let expected: Vec<_> = (8..12).map(|s| (s, crate::optim::learning_rate(0.5, 2, 12, s))).collect();
+    assert_eq!(rates, expected);
+}

@@ -1,0 +1,46 @@
+//! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
+
+use crate::model::{Encoder, Weights};
+use crate::optim::{OptimiserState, StepSize, learning_rate};
+use crate::round::{Round, TrainError};
+use crate::workers::{Tally, Work, Workers};
+use privacy::ledger::PaidStep;
+use privacy::noise::{EntropySource, Noise, Sample, Stream};
+use privacy::sample::poisson_sample;
+use std::ops::Range;
+
+/// What all steps of a round share.
+pub(crate) struct StepInputs<'a> {
+    pub(crate) round: &'a Round<'a>,
+    pub(crate) workers: &'a Workers,
+    pub(crate) entropy: &'a mut dyn EntropySource,
+    pub(crate) decays: Vec<Range<usize>>,
+}
+
+/// Samples, clips, sums, noises and moves the weights. An empty sample is a valid step: pure noise (privacy.md D30).
+pub(crate) fn take(
+    inputs: &mut StepInputs<'_>,
+    payment: PaidStep,
+    weights: &mut Weights,
+    optimiser: &mut OptimiserState,
+) -> Result<(Tally, f64), TrainError> {
+    let (round, context) = (inputs.round, payment.context());
+    let (plan, mechanism) = (round.plan, round.mechanism);
+    let mut draws = Stream::<Sample>::open(inputs.entropy, &context)?;
+    let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), round.data.units.len());
+    let work = Work {
+        weights,
+        encoder: &Encoder::load(weights)?,
+        mechanism,
+        micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
+        max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
+    };
+    let (sum, tally) = inputs.workers.sum(work, round.data, &sample)?;
+    let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
+    let gradient = sum.noised(payment, mechanism, &mut noise)?.mean_gradient(mechanism); // private from here on
+    let at = round.global_step + context.step;
+    let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
+    let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
+    optimiser.step(weights.flat_mut(), &gradient, &size)?;
+    Ok((tally, rate))
+}

@@ -1,0 +1,216 @@
+//! Clipped sums over a sample, on several threads. Knows no ledger and draws nothing.
+//!
+//! Sums are integers, so neither the number of threads nor the order in which they finish changes a bit of the result.
+
+use crate::batch::{Batch, Dataset, Record, UnitExamples};
+use crate::capture::{CaptureError, Captures, Tape};
+use crate::clip::UnitGradient;
+use crate::model::parameters::size;
+use crate::model::{Encoder, Weights};
+use crate::ops::loss::cross_entropy;
+use privacy::bound::{Block, NoiseError, UnitOutcome, UnitSum};
+use privacy::mechanism::Mechanism;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Stack of a worker: the engine walks its graph recursively.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Threads that compute gradients. Each has a pool of one, so that matrix products do not compete for processors.
+pub struct Workers(Vec<rayon::ThreadPool>);
+
+/// Why a sum could not be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// A backward pass is incomplete.
+    #[error("a gradient is missing")]
+    Capture(#[from] CaptureError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+    /// Coordinates outside the mechanism's dimension: the plan's shards are not the model's.
+    #[error("a gradient does not fit the mechanism's dimension")]
+    Misplaced,
+    /// Two workers used different mechanisms.
+    #[error("sums of different mechanisms")]
+    Merge(#[from] NoiseError),
+    /// Ten units in a row had a gradient that is not finite (training.md M14).
+    #[error("{NON_FINITE_LIMIT} units in a row had no finite gradient")]
+    Diverged,
+}
+
+/// Units without a finite gradient, one after the other, that stop a task: by then it is the model, not the data.
+pub const NON_FINITE_LIMIT: usize = 10;
+
+/// What is known about one step's sample. Stays inside the institution.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Units in the sample.
+    pub units: usize,
+    /// Units whose gradient was not finite; they contributed 0.
+    pub non_finite: usize,
+    /// Tokens read.
+    pub tokens: usize,
+    /// Sum of the units' finite losses, in nats.
+    pub loss_sum: f64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.units += other.units;
+        self.non_finite += other.non_finite;
+        self.tokens += other.tokens;
+        self.loss_sum += other.loss_sum;
+    }
+}
+
+/// What every worker reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Work<'a> {
+    pub(crate) weights: &'a Weights,
+    pub(crate) encoder: &'a Encoder,
+    pub(crate) mechanism: &'a Mechanism,
+    /// Records in one forward pass; bounds memory and changes nothing else.
+    pub(crate) micro_batch: usize,
+    pub(crate) max_records: usize,
+}
+
+impl Workers {
+    /// Starts `threads` workers.
+    ///
+    /// # Errors
+    /// The operating system's, if it gives no thread.
+    pub fn start(threads: NonZeroUsize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
+        (0..threads.get()).map(|_| pool()).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Sum of the clipped gradients of the sampled units.
+    pub(crate) fn sum(&self, work: Work<'_>, data: &Dataset, sample: &[usize]) -> Result<(UnitSum, Tally), WorkError> {
+        let units: Vec<&UnitExamples> = sample.iter().map(|&i| &data.units[i]).collect();
+        let jobs: Vec<&[&UnitExamples]> = units.chunks(work.micro_batch).collect();
+        let next = AtomicUsize::new(0);
+        let (jobs_left, next_job) = (&jobs[..], &next);
+        let results = std::thread::scope(|scope| {
+            let start = |pool: &'_ rayon::ThreadPool| pool.install(|| drain(work, jobs_left, next_job));
+            let running: Vec<_> = self.0.iter().map(|pool| scope.spawn(move || start(pool))).collect();
+            // A worker that panics takes the step with it: nothing of a half-summed step may be used.
+            running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+        });
+        merge(work.mechanism, results, jobs.len())
+    }
+
+    /// Runs on the first worker: for whatever needs its stack and its single thread.
+    pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        match self.0.first() {
+            Some(pool) => pool.install(job),
+            None => job(),
+        }
+    }
+}
+
+/// One worker's sum, tally, and the outcomes of its jobs by number.
+type Part = (UnitSum, Tally, Vec<(usize, Vec<bool>)>);
+
+fn merge(mechanism: &Mechanism, parts: Vec<Result<Part, WorkError>>, jobs: usize) -> Result<(UnitSum, Tally), WorkError> {
+    let (mut sum, mut tally) = (UnitSum::new(mechanism), Tally::default());
+    let mut finite = vec![Vec::new(); jobs];
+    for part in parts {
+        let (part_sum, part_tally, outcomes) = part?;
+        sum.merge(&part_sum)?;
+        tally.add(part_tally);
+        outcomes.into_iter().for_each(|(job, outcome)| finite[job] = outcome);
+    }
+    let finite: Vec<bool> = finite.concat(); // in the order of the sample, whoever computed what
+    if finite.windows(NON_FINITE_LIMIT).any(|w| w.iter().all(|&ok| !ok)) {
+        return Err(WorkError::Diverged);
+    }
+    Ok((sum, tally))
+}
+
+fn drain(work: Work<'_>, jobs: &[&[&UnitExamples]], next: &AtomicUsize) -> Result<Part, WorkError> {
+    let (mut sum, mut tally, mut outcomes) = (UnitSum::new(work.mechanism), Tally::default(), Vec::new());
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(units) = jobs.get(number) else { return Ok((sum, tally, outcomes)) };
+        let mut finite = Vec::with_capacity(units.len());
+        tally.tokens += unit_gradients(work, units, &mut |blocks, loss| {
+            tally.units += 1;
+            // A loss that is not finite drops the unit even if its gradient is (training.md M14).
+            let outcome = if loss.is_finite() { sum.add_unit(blocks) } else { UnitOutcome::NonFinite };
+            finite.push(outcome == UnitOutcome::Added);
+            match outcome {
+                UnitOutcome::Added => tally.loss_sum += loss,
+                UnitOutcome::NonFinite => tally.non_finite += 1,
+                UnitOutcome::Misplaced => return Err(WorkError::Misplaced),
+            }
+            Ok(())
+        })?;
+        outcomes.push((number, finite));
+    }
+}
+
+/// A record, and whether it is its unit's last. A unit without any record still has one row, so that it is reported like any other.
+struct Row<'a> {
+    record: Option<&'a Record>,
+    share: f32,
+    last: bool,
+}
+
+/// All rows of these units. Records without tokens say nothing and are left out before the mean.
+fn rows<'a>(units: &[&'a UnitExamples], max_records: usize) -> Vec<Row<'a>> {
+    let mut rows = Vec::new();
+    for unit in units {
+        let kept: Vec<&Record> = unit.records.iter().take(max_records).filter(|r| !r.tokens.is_empty()).collect();
+        #[expect(clippy::cast_precision_loss, reason = "records per unit are capped far below 2^24")]
+        let share = (kept.len().max(1) as f32).recip();
+        let last = kept.len().saturating_sub(1);
+        rows.extend(kept.iter().enumerate().map(|(i, record)| Row { record: Some(record), share, last: i == last }));
+        if kept.is_empty() {
+            rows.push(Row { record: None, share, last: true });
+        }
+    }
+    rows
+}
+
+/// Forward and backward pass of one batch: what per-record gradients are made of, and each record's loss.
+fn pass(work: Work<'_>, batch: &Batch) -> Result<(Captures, Vec<f32>), WorkError> {
+    let tape = Tape::on();
+    let losses = cross_entropy(&work.encoder.forward(batch, &tape)?, &batch.classes)?; // (B)
+    // The sum, never the mean: a mean would scale one unit's gradient by how many others came (privacy.md D32).
+    let captures = tape.finish(&losses.sum_all()?.backward()?, work.weights.table())?;
+    Ok((captures, losses.to_vec1::<f32>()?))
+}
+
+/// Receives one unit's gradient and loss.
+type Take<'f> = dyn FnMut(&[Block<'_>], f64) -> Result<(), WorkError> + 'f;
+
+/// Computes each unit's gradient and hands it to `take` with the unit's loss, in order. Returns the tokens read.
+///
+/// No step of this mixes records: a unit's blocks are bitwise the same whatever else is in the batch.
+pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
+    let config = work.weights.config();
+    let mut unit = UnitGradient::new(config, work.weights.table());
+    let (mut unit_loss, mut tokens) = (0.0, 0);
+    for rows in rows(units, work.max_records).chunks(work.micro_batch) {
+        let batch = Batch::pack(rows.iter().filter_map(|r| r.record), size(config.max_tokens));
+        tokens += batch.tokens.len();
+        // The engine records nothing for tensors without numbers.
+        let passed = if batch.tokens.is_empty() { None } else { Some(pass(work, &batch)?) };
+        let mut at = 0;
+        for row in rows {
+            if let (Some(_), Some((captures, losses))) = (row.record, &passed) {
+                unit.add_record(captures, &batch, at, row.share)?;
+                unit_loss += f64::from(losses[at] * row.share);
+                at += 1;
+            }
+            if row.last {
+                take(&unit.blocks(), unit_loss)?;
+                unit.clear();
+                unit_loss = 0.0;
+            }
+        }
+    }
+    Ok(tokens)
+}
