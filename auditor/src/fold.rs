@@ -135,6 +135,8 @@ impl<'a> Fold<'a> {
         }
         if self.history.policy() != policy {
             self.activated.extend(self.history.policy().map(|(hash, at)| (at.0, hash)));
+            // The policy's text is kept as an artefact too, where its entry names it.
+            self.named.extend(self.history.policy().map(|(hash, _)| hash));
         }
         if self.history.tasks().len() != tasks {
             self.learn_plans(index);

@@ -10,7 +10,7 @@ use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
 use corpus::tokenize::{Tokenizer, TokenizerError};
-use corpus::{LabelSet, Record};
+use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
@@ -92,7 +92,8 @@ impl DataSource {
         let tokenizer = match plan.tokenizer {
             TokenizerKind::HashedCharacters => Tokenizer::new(plan.model.vocab, plan.model.max_tokens)?,
         };
-        let (records, cleaned) = corpus::prepare(self.records.clone(), &labels, &CleanLimits::default());
+        let limits = CleanLimits::default();
+        let (records, cleaned) = corpus::prepare_within(self.records.clone(), &labels, &limits, Uniqueness::WithinPerson);
         let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
         let cap = UnitCap { max_records, seed: self.cap_seed };
         let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &tokenizer, &cap);
@@ -171,7 +172,7 @@ fn by_unit(examples: &corpus::Dataset) -> Dataset {
 fn count_units(records: &[Record]) -> Result<u64, DataError> {
     let names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
     let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
-    let (kept, _) = corpus::prepare(records.to_vec(), &labels, &CleanLimits::default());
+    let (kept, _) = corpus::prepare_within(records.to_vec(), &labels, &CleanLimits::default(), Uniqueness::WithinPerson);
     let users: BTreeSet<&str> = kept.iter().filter_map(|r| r.user.as_deref()).collect();
     let alone = kept.iter().filter(|r| r.user.is_none()).count();
     let units = u64::try_from(users.len() + alone).unwrap_or(u64::MAX);

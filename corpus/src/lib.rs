@@ -26,7 +26,7 @@ pub use bayes::NaiveBayes;
 pub use dataset::{Dataset, Example, UnitCap};
 pub use labels::LabelSet;
 pub use metrics::Confusion;
-pub use prepare::prepare;
+pub use prepare::{Uniqueness, prepare, prepare_within};
 pub use read::{BadLines, Loaded, ReadError, ReadOptions, load_jsonl, read_jsonl};
 pub use record::{Language, Record};
 pub use report::{RejectReason, Report};

@@ -5,15 +5,37 @@ use crate::dedup::{Deduplicator, Seen};
 use crate::labels::LabelSet;
 use crate::record::Record;
 use crate::report::{RejectReason, Report};
+use std::collections::BTreeMap;
 
-/// The records that can be used, their texts in normal form, and what became of the others. Order is kept; of equal texts the
-/// first one stays.
+/// Among whose records equal texts are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uniqueness {
+    /// Everybody's: for splits and evaluation, where a text on both sides would inflate figures.
+    Everywhere,
+    /// One person's, and nobody's where records have no persons: for training under differential privacy. There the presence of one
+    /// person must not decide whether another person's record is kept (privacy.md D2).
+    WithinPerson,
+}
+
+/// The records that can be used, their texts in normal form, and what became of the others; texts are unique everywhere. Order is
+/// kept; of equal texts the first one stays.
 pub fn prepare(records: Vec<Record>, labels: &LabelSet, limits: &CleanLimits) -> (Vec<Record>, Report) {
+    prepare_within(records, labels, limits, Uniqueness::Everywhere)
+}
+
+/// As [`prepare`], with a choice of whose texts are compared.
+pub fn prepare_within(records: Vec<Record>, labels: &LabelSet, limits: &CleanLimits, unique: Uniqueness) -> (Vec<Record>, Report) {
     let mut report = Report::default();
-    let mut seen = Deduplicator::new();
+    let mut persons: BTreeMap<Option<String>, Deduplicator> = BTreeMap::new();
     let mut kept = Vec::with_capacity(records.len());
     for mut record in records {
-        match checked(&record, labels, limits, &mut seen) {
+        let mut alone = Deduplicator::new();
+        let seen = match (unique, &record.user) {
+            (Uniqueness::Everywhere, _) => persons.entry(None).or_default(),
+            (Uniqueness::WithinPerson, Some(user)) => persons.entry(Some(user.clone())).or_default(),
+            (Uniqueness::WithinPerson, None) => &mut alone,
+        };
+        match checked(&record, labels, limits, seen) {
             Ok(text) => {
                 record.text = text;
                 kept.push(record);
@@ -48,6 +70,20 @@ mod tests {
 
     fn record(text: &str, label: &str) -> Record {
         Record { text: text.into(), label: label.into(), user: None, language: None }
+    }
+
+    #[test]
+    fn one_person_never_decides_what_is_kept_of_another() {
+        let labels = LabelSet::new(&["a", "b"]).unwrap();
+        let said = |text: &str, label: &str, user: &str| Record { user: Some(user.into()), ..record(text, label) };
+        let others = vec![said("same", "a", "p2"), said("same", "a", "p2"), said("more", "b", "p3")];
+        let kept = |records: Vec<Record>| prepare_within(records, &labels, &CleanLimits::default(), Uniqueness::WithinPerson).0;
+        let without = kept(others.clone());
+        let mut with = vec![said("same", "b", "p1"), said("more", "b", "p1")];
+        with.extend(others);
+        let with: Vec<_> = kept(with).into_iter().filter(|r| r.user.as_deref() != Some("p1")).collect();
+        assert_eq!(with, without, "neighbours differ in one person's records and in nothing else");
+        assert_eq!(kept(vec![record("same", "a"), record("same", "b")]).len(), 2, "records without persons are units of their own");
     }
 
     #[test]

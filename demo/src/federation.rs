@@ -165,7 +165,13 @@ impl Federation {
         }
         match self.runtime.block_on(admin::call(&self.server_dir(), &AdminRequest::Status {}))? {
             AdminReply::Status { status } => Ok(status),
-            _other => anyhow::bail!("the server gives no status"),
+            AdminReply::Done {}
+            | AdminReply::Token { .. }
+            | AdminReply::Pending { .. }
+            | AdminReply::Policy { .. }
+            | AdminReply::Refused { .. } => {
+                anyhow::bail!("the server gives no status")
+            }
         }
     }
 

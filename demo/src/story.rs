@@ -238,7 +238,7 @@ fn rows(federation: &Federation, g: &Gathered<'_>, history: &History, exact: &BT
 fn epsilon_after(history: &History, plan: &Plan, round: u64) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for ((client, _), dataset) in history.datasets() {
-        let spent = dataset.spends.iter().filter(|s| s.task == plan.task && s.round.0 <= round).next_back();
+        let spent = dataset.spends.iter().rfind(|s| s.task == plan.task && s.round.0 <= round);
         if let (Some(member), Some(spend)) = (history.members().get(client), spent) {
             out.insert(member.name.clone(), spend.spend.epsilon_after.to_string());
         }

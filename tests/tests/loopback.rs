@@ -54,7 +54,7 @@ fn name(index: usize) -> String {
 
 fn records() -> String {
     let line = |i: usize| {
-        let (text, label) = if i % 2 == 0 { ("win a prize now", "bad") } else { ("see you at noon", "good") };
+        let (text, label) = if usize::is_multiple_of(i, 2) { ("win a prize now", "bad") } else { ("see you at noon", "good") };
         format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\"}}\n")
     };
     (0..60).map(line).collect()
@@ -137,7 +137,8 @@ impl Federation {
     async fn status(&self) -> Status {
         match call(&self.server_dir(), AdminRequest::Status {}).await {
             AdminReply::Status { status } => status,
-            other => panic!("{other:?}"),
+            other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
+            other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
         }
     }
 

@@ -111,11 +111,16 @@ impl Driver {
                 }
             }
             Request::Blob { address } => self.blob(who, &address),
-            Request::Checkpoint {} => Response::Bytes { bytes: self.log.note().to_vec().into() }.into(),
+            Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
             Request::Declare { statement } => self.declare(who, statement)?,
         };
         reply.send(answer).ok();
         Ok(())
+    }
+
+    /// The note of the present tree: with its quorum's cosignatures if they have come in, so that a client's mirror can show them.
+    fn checkpoint(&self) -> &[u8] {
+        if self.publisher.published() == self.log.size() { self.publisher.latest() } else { self.log.note() }
     }
 
     /// Entries from `from` on that fit one frame.
