@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub(crate) rounds: u64,
     /// Privacy budget of each institution's data over the whole task
-    #[arg(long, default_value = "8", value_name = "EPSILON")]
+    #[arg(long, default_value = "8", value_name = "EPSILON", allow_hyphen_values = true)]
     pub(crate) epsilon: String,
     /// Contiguous shards that the model is cut into; each has a sum of its own
     #[arg(long, default_value_t = 1, value_name = "N")]

