@@ -269,8 +269,11 @@ async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() 
     // No record, key or path of an institution has reached the server or the log.
     let secrets = secrets(f.dir.path(), 4);
     assert!(secrets.len() >= 4, "the test must know the keys it looks for");
+    let updates: Vec<Vec<u8>> =
+        f.integers.lock().unwrap().values().map(|v| v.iter().take(16).flat_map(|x| x.to_le_bytes()).collect()).collect();
     for file in files(&f.server_dir()) {
         let bytes = std::fs::read(&file).unwrap();
+        assert!(!updates.iter().any(|u| contains(&bytes, u)), "an unsealed update is in {}", file.display());
         assert!(!contains(&bytes, CANARY.as_bytes()), "a record's text is in {}", file.display());
         assert!(!secrets.iter().any(|s| contains(&bytes, s)), "a key is in {}", file.display());
     }

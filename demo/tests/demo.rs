@@ -1,0 +1,119 @@
+//! The demo as a newcomer runs it: the real program, its exit codes, what it leaves, and what it does not leave.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Stands in every record and nowhere else that lasts.
+const CANARY: &str = "kanarienvogel";
+
+fn demo(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_concordat-demo")).args(args).output().expect("the demo starts")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() { out.extend(files(&entry.path())) } else { out.push(entry.path()) }
+    }
+    out
+}
+
+fn records(dir: &Path) -> PathBuf {
+    let line = |i: usize| {
+        let (text, label) = if i.is_multiple_of(3) { ("win a prize now", "bad") } else { ("see you at noon", "good") };
+        format!("{{\"message\":\"{text} {CANARY} {i}\",\"kind\":\"{label}\"}}\n")
+    };
+    let path = dir.join("mine.jsonl");
+    std::fs::write(&path, (0..400).map(line).collect::<String>()).unwrap();
+    path
+}
+
+#[test]
+fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, data) = (dir.path().join("out"), records(dir.path()));
+    let (out_text, data_text) = (out.to_string_lossy(), data.to_string_lossy());
+    let run = demo(&[
+        "--data",
+        &data_text,
+        "--text-field",
+        "message",
+        "--label-field",
+        "kind",
+        "--institutions",
+        "3",
+        "--rounds",
+        "2",
+        "--shards",
+        "2",
+        "--out",
+        &out_text,
+        "--format",
+        "json",
+    ]);
+    assert!(run.status.success(), "{}", text(&run));
+
+    let answer: serde_json::Value = serde_json::from_slice(&run.stdout).expect("one JSON object on stdout");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(answer["data"]["rounds"].as_array().unwrap().len(), 2);
+    assert_eq!((&report["verified"], &report["exact_sum_check"]), (&true.into(), &true.into()));
+    assert!(report["naive_bayes_macro_f1"].is_number());
+    for round in report["rounds"].as_array().unwrap() {
+        for field in ["train_loss", "eval_loss", "accuracy", "macro_f1", "bytes_up", "bytes_down"] {
+            assert!(round[field].is_number(), "{field}");
+        }
+        for phase in ["train", "seal", "upload", "sum", "certify", "open"] {
+            assert!(round["seconds"][phase].as_f64().unwrap() > 0.0, "{phase}");
+        }
+        assert_eq!(round["epsilon"].as_object().unwrap().len(), 3);
+        assert_eq!(round["cohort"], serde_json::json!({ "0": 3, "1": 3 }));
+    }
+    assert_eq!(std::fs::read_to_string(out.join("report.html")).unwrap().matches("<svg").count(), 4);
+    assert_eq!(files(&out.join("snapshots")).len(), 3);
+
+    for file in files(&out) {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
+        assert!(!found(CANARY.as_bytes()), "a record's text is in {}", file.display());
+        assert!(!found(b"mine.jsonl"), "a path is in {}", file.display());
+    }
+
+    // Flipping one byte of the model's plan, which every round stands on, is found by the auditor's program's code.
+    let artefact = files(&out.join("log").join("artefacts")).pop().unwrap();
+    let mut bytes = std::fs::read(&artefact).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&artefact, bytes).unwrap();
+    assert_eq!(auditor::verify(&out.join("log"), &auditor::Options::default()).unwrap().exit_code, 1);
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_string_lossy();
+    let broken = dir.path().join("broken.jsonl");
+    std::fs::write(&broken, "{\"text\":\"hello there\",\"label\":\"a\"}\nnot json\n{\"text\":\"hello you\",\"label\":\"b\"}\n").unwrap();
+    let broken = broken.to_string_lossy();
+    let busy = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    let cases: [(&[&str], &str); 8] = [
+        (&["--data", "no-such-file.jsonl"], "no-such-file.jsonl"),
+        (&["--data", &broken], "line 2"),
+        (&["--data", &broken, "--label-field", "kind", "--bad-lines", "fatal"], "label"),
+        (&["--epsilon", "0"], "--epsilon"),
+        (&["--epsilon", "-3"], "--epsilon"),
+        (&["--epsilon", "NaN"], "--epsilon"),
+        (&["--institutions", "3", "--decryptors", "4"], "--decryptors"),
+        (&["--records", "200", "--port", &port], "in use"),
+    ];
+    for (args, expected) in cases {
+        let run = demo(&[args, &["--out", &out]].concat());
+        assert_eq!(run.status.code(), Some(2), "{args:?}: {}", text(&run));
+        assert!(text(&run).contains(expected), "{args:?}: {}", text(&run));
+    }
+}
