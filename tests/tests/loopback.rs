@@ -319,6 +319,32 @@ async fn a_client_that_vanishes_mid_round_does_not_stop_the_others() {
     assert!(!integers.contains_key(&(plan.rounds, 0, 0)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_stops_mid_round_goes_on_where_its_log_ends() {
+    let mut f = Federation::start(3).await;
+    let plan = plan_toml(3, 120_000, 1).replace("decryptors = 4", "decryptors = 3");
+    f.propose(&plan).await;
+    // Somebody has trained, so a round is under way.
+    tokio::time::timeout(PATIENCE, f.trained.recv()).await.expect("nobody trains");
+    let address = std::fs::read_to_string(f.server_dir().join("address")).unwrap();
+    call(&f.server_dir(), AdminRequest::Stop {}).await;
+    let (dir, config) = (f.server_dir(), format!("listen = \"{address}\""));
+    let old = std::mem::replace(&mut f.server, tokio::spawn(async { Ok(()) }));
+    tokio::time::timeout(PATIENCE, old).await.unwrap().unwrap().unwrap();
+    let config = server::config::Config::parse(&config, Path::new("test")).unwrap();
+    f.server = tokio::spawn(async move { server::serve::run(&dir, &config).await });
+    until(async || f.server_dir().join("address").exists().then_some(())).await;
+
+    let status = f.ended().await;
+    assert_eq!(status.round, Some(RoundId(3)));
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let states: Vec<_> = verdict.tasks[0].rounds.iter().map(|r| r.state).collect();
+    assert_eq!(states.len(), 3);
+    assert_eq!(states.last(), Some(&"closed"), "{states:?}");
+    assert!(states.iter().filter(|s| **s == "abandoned").count() <= 1, "{states:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_works_once_and_a_stranger_is_denied() {
     let dir = tempfile::tempdir().unwrap();
