@@ -1,4 +1,5 @@
 //! The demo as a newcomer runs it: the real program, its exit codes, what it leaves, and what it does not leave.
+#![expect(clippy::unwrap_used, reason = "helpers of a test panic with it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -97,6 +97,8 @@ pub(crate) struct Driver {
     task: Option<TaskRun>,
     answers: BTreeMap<Ticket, Waiting>,
     next_answer: u64,
+    /// Minute, and denials in it.
+    denials: (u64, u32),
 }
 
 /// Who waits for a round's answer.
@@ -144,6 +146,7 @@ impl Driver {
             task,
             answers: BTreeMap::new(),
             next_answer: 0,
+            denials: (0, 0),
         };
         this.started()?;
         Ok(this)

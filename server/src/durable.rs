@@ -58,6 +58,24 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// Removes what a crash left half-written below `dir`: only names that this file gives.
+pub(crate) fn remove_temporaries(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_temporaries(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().ends_with(".tmp") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads at most `limit` bytes; more is an error.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
@@ -88,6 +106,15 @@ mod tests {
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_limited(&path, 3).unwrap(), b"one");
         assert!(read_limited(&path, 2).is_err());
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        write_new(&dir.path().join("a/whole"), b"1").unwrap();
+        std::fs::write(dir.path().join("a/half.77.tmp"), b"2").unwrap();
+        remove_temporaries(dir.path()).unwrap();
+        assert!(dir.path().join("a/whole").exists() && !dir.path().join("a/half.77.tmp").exists());
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Log {
             move |source| LogError::Storage { path, source }
         };
         durable::create_dir(&state).map_err(at(&state))?;
+        durable::remove_temporaries(root).map_err(at(root))?;
         let tree = read_optional(&state.join("tree"))?;
         let guarded = read_optional(guard)?;
         let (head, note) = match (&tree, &guarded) {

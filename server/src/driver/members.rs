@@ -15,16 +15,33 @@ use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest};
 use tokio::sync::mpsc;
 
+/// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
+const MAX_DENIALS: u32 = 10;
+
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
     /// Only holders of a certificate of this federation get as far as this, so strangers cannot make the log grow.
     pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Option<ClientId>, DriverError> {
         let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.tls_key == key).map(|(id, _)| *id);
         if found.is_none() {
-            let denied = Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right: Right::StatusRead }) };
-            self.append_one(denied.rejected(Rejection::NotEnrolled))?;
+            self.deny(Right::StatusRead)?;
         }
         Ok(found)
+    }
+
+    /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
+    fn deny(&mut self, right: Right) -> Result<(), DriverError> {
+        let minute = now().0 / 60_000;
+        if self.denials.0 != minute {
+            self.denials = (minute, 0);
+        }
+        self.denials.1 += 1;
+        if self.denials.1 > MAX_DENIALS {
+            tracing::warn!(denied = self.denials.1, "denials of this minute are no longer recorded one by one");
+            return Ok(());
+        }
+        let denied = Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right }) };
+        self.append_one(denied.rejected(Rejection::NotEnrolled)).map(|_| ())
     }
 
     pub(super) fn connected(
@@ -154,6 +171,11 @@ impl Driver {
     }
 
     fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
+        // Checked again: another group's header of the same client may have come in since the upload began.
+        if let Some(reason) = self.cannot_accept(who, &header) {
+            reply.send(reason.into()).ok();
+            return;
+        }
         let answer = self.wait(Waiting { reply, begin: None });
         self.round_event(Event::Commit { from: who, header, answer });
     }
@@ -199,10 +221,7 @@ impl Driver {
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
         let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
         if !(valid && fits && key_fits && witness_fits && request.nonce == nonce) {
-            self.append_one(
-                Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right: Right::MemberJoin }) }
-                    .rejected(Rejection::NotEnrolled),
-            )?;
+            self.deny(Right::MemberJoin)?;
             return Ok(denied);
         }
         let hash = Sha256(protocol::hash::sha256(&[&statement.payload]));

@@ -5,6 +5,7 @@ use crate::sums::{Done, Job, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
 use protocol::entry::{Actor, Draft, Facts};
+use protocol::history::Clause;
 use protocol::ids::{RoundId, Ticket};
 use protocol::manifest::{Header, Manifest};
 use protocol::messages::{Response, ServerMessage, upload_id};
@@ -186,18 +187,30 @@ impl Driver {
         }
     }
 
-    /// Opens an upload: its spend must keep the log's rules, or the update could never be accepted.
-    fn have(&mut self, who: protocol::ids::ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Answer {
-        let Ok(header) = statement.verify::<Header>() else { return Rejection::BadSignature.into() };
-        let (Some(task), core) = (&self.task, &header.core) else { return Rejection::WrongRound.into() };
-        let Some(round) = task.active.as_ref().map(|a| a.id) else { return Rejection::WrongRound.into() };
-        let facts =
-            Facts::UpdateAccepted { header: Header::digest(&statement.payload), body_root: core.body_root, body_bytes: core.body_bytes };
+    /// What would be wrong with accepting this header now: its signature, or a rule of the log that its spend breaks. An update that
+    /// the log cannot take must never reach the round: a member's lie would stop the server.
+    pub(super) fn cannot_accept(&mut self, who: protocol::ids::ClientId, statement: &Statement) -> Option<Rejection> {
+        let Ok(header) = statement.verify::<Header>() else { return Some(Rejection::BadSignature) };
+        let (Some(task), core) = (&self.task, &header.core) else { return Some(Rejection::WrongRound) };
+        let Some(round) = task.active.as_ref().map(|a| a.id) else { return Some(Rejection::WrongRound) };
+        let digest = Header::digest(&statement.payload);
+        let facts = Facts::UpdateAccepted { header: digest, body_root: core.body_root, body_bytes: core.body_bytes };
         let draft = Draft::said(Actor::Institution, Some(who), statement.clone(), facts).in_round(task.id, round).in_group(core.group);
-        if let Some(violation) = self.log.would_violate(&draft) {
-            tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a header is refused");
-            return Rejection::Policy.into();
+        let violation = self.log.would_violate(&draft)?;
+        // Asking again for what is accepted already, or after the deadline, is the round's to answer.
+        if matches!(violation.clause, Clause::Twice | Clause::State) {
+            return None;
         }
+        tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a header is refused");
+        Some(Rejection::Policy)
+    }
+
+    /// Opens an upload.
+    fn have(&mut self, who: protocol::ids::ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Answer {
+        if let Some(reason) = self.cannot_accept(who, statement) {
+            return reason.into();
+        }
+        let Ok(header) = statement.verify::<Header>() else { return Rejection::BadSignature.into() };
         let upload = upload_id(statement);
         let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
         match begun {
