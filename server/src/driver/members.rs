@@ -172,7 +172,7 @@ impl Driver {
 
     fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
         // Checked again: another group's header of the same client may have come in since the upload began.
-        if let Some(reason) = self.cannot_accept(who, &header) {
+        if let Err(reason) = self.acceptable(who, &header) {
             reply.send(reason.into()).ok();
             return;
         }

@@ -187,30 +187,32 @@ impl Driver {
         }
     }
 
-    /// What would be wrong with accepting this header now: its signature, or a rule of the log that its spend breaks. An update that
-    /// the log cannot take must never reach the round: a member's lie would stop the server.
-    pub(super) fn cannot_accept(&mut self, who: protocol::ids::ClientId, statement: &Statement) -> Option<Rejection> {
-        let Ok(header) = statement.verify::<Header>() else { return Some(Rejection::BadSignature) };
-        let (Some(task), core) = (&self.task, &header.core) else { return Some(Rejection::WrongRound) };
-        let Some(round) = task.active.as_ref().map(|a| a.id) else { return Some(Rejection::WrongRound) };
-        let digest = Header::digest(&statement.payload);
+    /// The header, if the log could take its acceptance now. An update that breaks a rule of the log must never reach the round: a
+    /// member's lie about its spend would stop the server.
+    pub(super) fn acceptable(&mut self, who: protocol::ids::ClientId, statement: &Statement) -> Result<Header, Rejection> {
+        let header = statement.verify::<Header>().map_err(|_| Rejection::BadSignature)?;
+        let task = self.task.as_ref().ok_or(Rejection::WrongRound)?;
+        let round = task.active.as_ref().map(|a| a.id).ok_or(Rejection::WrongRound)?;
+        let (digest, core) = (Header::digest(&statement.payload), &header.core);
         let facts = Facts::UpdateAccepted { header: digest, body_root: core.body_root, body_bytes: core.body_bytes };
         let draft = Draft::said(Actor::Institution, Some(who), statement.clone(), facts).in_round(task.id, round).in_group(core.group);
-        let violation = self.log.would_violate(&draft)?;
-        // Asking again for what is accepted already, or after the deadline, is the round's to answer.
-        if matches!(violation.clause, Clause::Twice | Clause::State) {
-            return None;
+        match self.log.would_violate(&draft) {
+            None => Ok(header),
+            // Asking again for what is accepted already, or after the deadline, is the round's to answer.
+            Some(v) if matches!(v.clause, Clause::Twice | Clause::State) => Ok(header),
+            Some(v) => {
+                tracing::warn!(client = %who.short(), clause = v.clause.text(), "a header is refused");
+                Err(Rejection::Policy)
+            }
         }
-        tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a header is refused");
-        Some(Rejection::Policy)
     }
 
     /// Opens an upload.
     fn have(&mut self, who: protocol::ids::ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Answer {
-        if let Some(reason) = self.cannot_accept(who, statement) {
-            return reason.into();
-        }
-        let Ok(header) = statement.verify::<Header>() else { return Rejection::BadSignature.into() };
+        let header = match self.acceptable(who, statement) {
+            Ok(header) => header,
+            Err(reason) => return reason.into(),
+        };
         let upload = upload_id(statement);
         let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
         match begun {
