@@ -186,8 +186,15 @@ impl Preparation {
         let mut groups = Vec::new();
         for id in self.accepted.groups_of(self.me) {
             self.show_integers(&private, id);
-            let context =
-                SealContext { manifest, digest: self.accepted.digest(), group: id, institution: self.me, build: self.build, spend };
+            let context = SealContext {
+                manifest,
+                digest: self.accepted.digest(),
+                group: id,
+                institution: self.me,
+                build: self.build,
+                spend,
+                weight: None,
+            };
             let update = seal(&context, &private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
             let header = self.keys.sign(&update.header);
             groups.push(writer.add(id, update, header)?);

@@ -10,7 +10,7 @@ use crate::sum::{AggregateSum, BlockSum, sum_root};
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, GroupId, KeySumDigest, ManifestDigest, ShardId, SumRoot, ValueDigest};
 use protocol::manifest::{Certificate, GroupSpec};
-use protocol::params::{BadParameters, CBD_BOUND, Packing, RING_DIMENSION};
+use protocol::params::{BadParameters, CBD_BOUND, Packing, RING_DIMENSION, Tally};
 use rayon::prelude::*;
 
 /// Largest mean square of a residual over its prediction that an honest sum has (C60).
@@ -23,6 +23,8 @@ pub const LOW_RESIDUAL_RATIO: f64 = 0.75;
 pub struct OpenedSum {
     /// Σ v over the set, per shard in the group's order.
     pub values: Vec<(ShardId, Vec<i64>)>,
+    /// Σ W over the set, where the group has a tally (C24).
+    pub weight: Option<u64>,
     /// Largest mean square of a polynomial's residual over its prediction; 1 is expected.
     pub residual_ratio: f64,
     /// Polynomials below [`LOW_RESIDUAL_RATIO`].
@@ -68,6 +70,9 @@ pub enum OpenError {
         /// Which.
         polynomial: u64,
     },
+    /// Limb sums that no weights of so many members have.
+    #[error("the tally holds no sum of weights of the set")]
+    Tally,
     /// A padding slot that is not 0.
     #[error("polynomial {polynomial} has padding that is not empty")]
     Padding {
@@ -88,6 +93,7 @@ pub struct Opener<'a> {
     next: u64,
     blocks: Vec<Address>,
     values: Vec<(ShardId, Vec<i64>)>,
+    tally: Vec<i64>,
     worst: f64,
     quiet: u64,
 }
@@ -128,6 +134,7 @@ impl<'a> Opener<'a> {
             next: 0,
             blocks: Vec::new(),
             values: group.shards.iter().map(|s| (s.id, Vec::new())).collect(),
+            tally: Vec::new(),
             worst: 0.0,
             quiet: 0,
         })
@@ -162,9 +169,8 @@ impl<'a> Opener<'a> {
     fn keep(&mut self, polynomial: OpenedPolynomial, j: u64) {
         self.worst = self.worst.max(polynomial.ratio);
         self.quiet += u64::from(polynomial.ratio < LOW_RESIDUAL_RATIO);
-        if let Some((_, values)) = self.layout.span(j).and_then(|span| self.values.get_mut(span.shard)) {
-            values.extend(polynomial.sums);
-        }
+        let shard = self.layout.span(j).and_then(|span| self.values.get_mut(span.shard));
+        shard.map_or(&mut self.tally, |(_, values)| values).extend(polynomial.sums);
     }
 
     /// C32 and C60 for one polynomial.
@@ -194,10 +200,12 @@ impl<'a> Opener<'a> {
         if self.next != self.layout.polynomials() {
             return Err(OpenError::WrongBlock(self.blocks.len()));
         }
+        let join = |tally: Tally| tally.join(&self.tally, self.members).ok_or(OpenError::Tally);
         Ok(OpenedSum {
+            weight: self.group.tally.map(join).transpose()?,
             residual_ratio: self.worst,
             quiet_polynomials: self.quiet,
-            value_digest: value_digest(self.manifest, self.group.id, &self.values),
+            value_digest: value_digest(self.manifest, self.group.id, &self.values, &self.tally),
             key_sum_digest: self.key_sum_digest,
             sum_root: sum_root(self.manifest, self.group.id, &self.blocks),
             values: self.values,
@@ -244,10 +252,12 @@ impl Extract {
     }
 }
 
-/// H(`values`; manifest digest ‖ group ‖ BLAKE3 of the values of each shard as i64 LE, in order) (C36).
-pub fn value_digest(manifest: ManifestDigest, group: GroupId, values: &[(ShardId, Vec<i64>)]) -> ValueDigest {
-    let mut flat = Vec::with_capacity(32 * values.len());
-    for (_, shard) in values {
+/// H(`values`; manifest digest ‖ group ‖ BLAKE3 of the values of each shard as i64 LE, in order, then of the tally's limb sums) (C36).
+/// A group without a tally gives no limb sums.
+pub fn value_digest(manifest: ManifestDigest, group: GroupId, values: &[(ShardId, Vec<i64>)], tally: &[i64]) -> ValueDigest {
+    let mut flat = Vec::with_capacity(32 * (values.len() + 1));
+    let tally = Some(tally).filter(|t| !t.is_empty());
+    for shard in values.iter().map(|(_, shard)| shard.as_slice()).chain(tally) {
         let mut hash = blake3::Hasher::new();
         for part in shard.chunks(RING_DIMENSION) {
             let bytes: Vec<u8> = part.iter().flat_map(|v| v.to_le_bytes()).collect();

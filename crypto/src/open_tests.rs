@@ -199,3 +199,34 @@ fn an_opener_with_blocks_missing_does_not_finish() {
     let opener = Opener::new(f.digest, f.group(), &certificate, &decoded.candidates[0]).unwrap();
     assert_eq!(opener.finish().err(), Some(OpenError::WrongBlock(0)));
 }
+
+/// C24: weights travel sealed, come back as their exact sum, and enter the value digest.
+#[test]
+fn a_tally_opens_to_the_sum_of_the_weights() {
+    let mut f = Federation::new(4, 4, FOUR, 8, &[10, 9000]);
+    f.weigh(100_000);
+    let inputs: Vec<Vec<Vec<i32>>> =
+        (0..4).map(|i| vec![values(&f.group().packing, i, 10), values(&f.group().packing, i + 9, 9000)]).collect();
+    let sealed: Vec<_> = inputs.iter().enumerate().map(|(i, s)| f.seal(i, s)).collect();
+    let opened = open(&f, &sealed, &[1, 2, 3, 4]).unwrap();
+    assert_eq!((opened.weight, &opened.values), (Some(1 + 2 + 3 + 4), &exact(&inputs)));
+    assert_ne!(opened.value_digest, value_digest(f.digest, f.group().id, &opened.values, &[]));
+}
+
+#[test]
+fn a_weight_without_its_tally_is_not_sealed() {
+    let mut f = Federation::new(4, 4, FOUR, 8, &[10]);
+    let delta = |f: &Federation, weight| {
+        let delta = privacy::delta::PrivateDelta::for_test(vec![(ShardId(0), vec![1; 10])]);
+        let hedge = crate::sampler::HedgeSecret::new(&mut [9; 32]);
+        let context = crate::seal::SealContext { weight, ..f.context(0) };
+        let mut entropy = privacy::noise::SeededEntropy::new(1);
+        crate::seal::seal(&context, &delta, &hedge, &mut entropy, &mut crate::testing::Spool::default()).err()
+    };
+    assert_eq!(delta(&f, Some(1)), Some(crate::seal::SealError::Weight));
+    f.weigh(50);
+    for weight in [None, Some(0), Some(51)] {
+        assert_eq!(delta(&f, weight), Some(crate::seal::SealError::Weight));
+    }
+    assert_eq!(delta(&f, Some(50)), None);
+}

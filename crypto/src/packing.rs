@@ -3,7 +3,7 @@
 
 use crate::Polynomial;
 use protocol::manifest::GroupSpec;
-use protocol::params::{BadParameters, Packing, RING_DIMENSION};
+use protocol::params::{BadParameters, Packing, RING_DIMENSION, Tally};
 use zeroize::Zeroizing;
 
 /// A value that a slot cannot carry. The seal is refused, nothing is saturated (C23).
@@ -24,7 +24,7 @@ pub struct WrongLength {
 /// Which values one polynomial of a group carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Place of the shard in the group's list.
+    /// Place of the shard in the group's list; behind the last one for the tally.
     pub shard: usize,
     /// First value of the shard in this polynomial.
     pub start: usize,
@@ -36,7 +36,7 @@ pub struct Span {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     packing: Packing,
-    /// First polynomial and length in values of each shard.
+    /// First polynomial and length in values of each shard; the tally, where there is one, is the last.
     shards: Vec<(u64, usize)>,
     polynomials: u64,
 }
@@ -59,6 +59,12 @@ impl Layout {
             shards.push((next, len));
             next += packing.shard_polynomials(shard.length);
         }
+        if let Some(tally) = &group.tally {
+            if Tally::derive(tally.max_weight, packing.bits)? != *tally {
+                return Err(BadParameters::Weight(tally.max_weight));
+            }
+            shards.push((next, usize::try_from(tally.limbs()).map_err(|_| BadParameters::Weight(tally.max_weight))?));
+        }
         Ok(Self { packing, shards, polynomials })
     }
 
@@ -72,7 +78,7 @@ impl Layout {
         self.polynomials
     }
 
-    /// Values of each shard.
+    /// Values of each shard, then of the tally.
     pub fn shard_lengths(&self) -> impl Iterator<Item = usize> {
         self.shards.iter().map(|&(_, len)| len)
     }

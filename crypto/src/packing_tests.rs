@@ -7,7 +7,7 @@ use protocol::manifest::GroupShard;
 
 fn group(packing: Packing, lengths: &[u64]) -> GroupSpec {
     let shards = lengths.iter().zip(0u32..).map(|(&length, i)| GroupShard { id: ShardId(i), length, step_exponent: -10 }).collect();
-    GroupSpec { id: GroupId(0), shards, packing, cohort_min: 2, eligible: vec![ClientId([0; 32])] }
+    GroupSpec { id: GroupId(0), shards, packing, cohort_min: 2, eligible: vec![ClientId([0; 32])], tally: None }
 }
 
 #[test]

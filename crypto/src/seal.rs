@@ -32,6 +32,8 @@ pub struct SealContext<'a> {
     pub build: Sha256,
     /// What the update cost, from the ledger.
     pub spend: &'a BudgetSpend,
+    /// This institution's declared weight, if and only if the group has a tally (C24). The caller has scaled the delta by it.
+    pub weight: Option<u64>,
 }
 
 /// Takes chunks as they are sealed; the client's spool.
@@ -99,9 +101,12 @@ pub enum SealError<E> {
         /// In the manifest.
         expected: u64,
     },
-    /// A value that no slot carries.
-    #[error("shard {0} holds a value outside the range of a slot")]
-    OutOfRange(ShardId),
+    /// A value that no slot carries, in the shard at this place of the group.
+    #[error("the group's shard at place {0} holds a value outside the range of a slot")]
+    OutOfRange(usize),
+    /// A weight without a tally, a tally without a weight, or a weight of 0 or above the plan's bound.
+    #[error("the institution's weight does not fit the group's tally")]
+    Weight,
     /// No entropy.
     #[error("no fresh entropy")]
     Entropy(#[source] EntropyError),
@@ -141,13 +146,15 @@ pub fn seal<S: ChunkSink>(
     sink: &mut S,
 ) -> Result<SealedUpdate, SealError<S::Error>> {
     let (group, layout) = check_context(context)?;
-    let shards = collect_shards(group, delta)?;
-    let message = message_digest(group, &layout, &shards)?;
+    let tally = tally_limbs(context, group)?;
+    let mut shards = collect_shards(group, delta)?;
+    shards.extend(tally.as_deref());
+    let message = message_digest(&layout, &shards)?;
     let mut fresh = Zeroizing::new([0u8; 32]);
     entropy.fill(fresh.as_mut()).map_err(SealError::Entropy)?;
     let round = RoundSecret::derive(&fresh, hedge, context.digest, group.id, &message);
     let sealing = Sealing::new(&layout, &shards, &round, MaskKey::derive(context.digest, group.id));
-    let chunks = seal_chunks(group, &sealing, sink)?;
+    let chunks = seal_chunks(&sealing, sink)?;
     let core = header_core(context, group, &layout, &chunks);
     let blobs = seal_shares(context.manifest, core.digest(), &sealing, &round)?;
     let header = Header { core, blobs: blobs.iter().map(|b| address_of(b)).collect() };
@@ -192,13 +199,22 @@ fn collect_shards<'a, E>(group: &GroupSpec, delta: &'a PrivateDelta) -> Result<V
     group.shards.iter().map(find).collect()
 }
 
+/// The weight as the shard behind the last one.
+fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option<Vec<i32>>, SealError<E>> {
+    match (group.tally, context.weight) {
+        (None, None) => Ok(None),
+        (Some(tally), Some(weight)) => tally.split(weight).map(Some).ok_or(SealError::Weight),
+        (None, Some(_)) | (Some(_), None) => Err(SealError::Weight),
+    }
+}
+
 /// H(`message`; BLAKE3 of the packed m_j as `u64` LE). Also refuses values out of range, before anything is drawn.
-fn message_digest<E>(group: &GroupSpec, layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
+fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
     let mut bytes = Zeroizing::new(Vec::new());
     for j in 0..layout.polynomials() {
         let (shard, values) = values_of(layout, shards, j);
-        let packed = pack(layout.packing(), values).map_err(|OutOfRange| SealError::OutOfRange(group.shards[shard].id))?;
+        let packed = pack(layout.packing(), values).map_err(|OutOfRange| SealError::OutOfRange(shard))?;
         bytes.clear();
         bytes.extend(packed.iter().flat_map(|c| c.to_le_bytes()));
         hash.update(&bytes);
@@ -251,7 +267,7 @@ impl<'a> Sealing<'a> {
     }
 }
 
-fn seal_chunks<S: ChunkSink>(group: &GroupSpec, sealing: &Sealing<'_>, sink: &mut S) -> Result<Vec<Address>, SealError<S::Error>> {
+fn seal_chunks<S: ChunkSink>(sealing: &Sealing<'_>, sink: &mut S) -> Result<Vec<Address>, SealError<S::Error>> {
     let total = sealing.layout.polynomials();
     let stride = 512 * usize::from(sealing.layout.packing().body_bits);
     let mut addresses = Vec::new();
@@ -262,7 +278,7 @@ fn seal_chunks<S: ChunkSink>(group: &GroupSpec, sealing: &Sealing<'_>, sink: &mu
         buffer.resize(count * stride, 0);
         let sealed = buffer.par_chunks_exact_mut(stride).enumerate().try_for_each(|(i, out)| {
             let j = first + i as u64;
-            sealing.write(j, out).map_err(|OutOfRange| group.shards[values_of(sealing.layout, sealing.shards, j).0].id)
+            sealing.write(j, out).map_err(|OutOfRange| values_of(sealing.layout, sealing.shards, j).0)
         });
         sealed.map_err(SealError::OutOfRange)?;
         let address = address_of(&buffer);

@@ -13,7 +13,14 @@ const THREE: CommitteeSize = CommitteeSize { decryptors: 3, corrupt: 1 };
 
 fn vector_group() -> GroupSpec {
     let shards = vec![GroupShard { id: ShardId(0), length: 12_278, step_exponent: -10 }];
-    GroupSpec { id: GroupId(7), shards, packing: Packing::derive(100, 8).unwrap(), cohort_min: 2, eligible: vec![ClientId([0; 32])] }
+    GroupSpec {
+        id: GroupId(7),
+        shards,
+        packing: Packing::derive(100, 8).unwrap(),
+        cohort_min: 2,
+        eligible: vec![ClientId([0; 32])],
+        tally: None,
+    }
 }
 
 fn vector_values(id: i64) -> Vec<i32> {
@@ -124,7 +131,7 @@ fn what_does_not_fit_the_manifest_is_refused() {
     for v in [128, -128, i32::MIN, i32::MAX] {
         let mut bad = good.clone();
         bad[50] = v;
-        assert_eq!(refused(&f, 0, &[bad]), SealError::OutOfRange(ShardId(0)));
+        assert_eq!(refused(&f, 0, &[bad]), SealError::OutOfRange(0));
     }
     let mut g = Federation::new(3, 3, THREE, 8, &[100]);
     g.manifest.groups[0].eligible.retain(|&id| id != g.ids[0]);

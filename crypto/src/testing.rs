@@ -13,7 +13,7 @@ use protocol::codec::encode;
 use protocol::decimal::Decimal;
 use protocol::ids::*;
 use protocol::manifest::*;
-use protocol::params::{CommitteeSize, PS_A, Packing};
+use protocol::params::{CommitteeSize, PS_A, Packing, Tally};
 use protocol::plan::Unit;
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -97,7 +97,7 @@ impl Federation {
         let mut eligible = ids[..usize::from(institutions)].to_vec();
         eligible.sort_unstable();
         let packing = Packing::derive(n_max, bits).unwrap();
-        let group = GroupSpec { id: GroupId(7), shards, packing, cohort_min: 2, eligible };
+        let group = GroupSpec { id: GroupId(7), shards, packing, cohort_min: 2, eligible, tally: None };
         let manifest = Manifest {
             federation: "test".into(),
             task: TaskId([3; 16]),
@@ -119,6 +119,13 @@ impl Federation {
         Self { manifest, digest, ids, keys, prekeys, spend: spend() }
     }
 
+    /// Lets institutions weigh, up to this much; client i then weighs i + 1.
+    pub(crate) fn weigh(&mut self, max_weight: u64) {
+        let group = &mut self.manifest.groups[0];
+        group.tally = Some(Tally::derive(max_weight, group.packing.bits).unwrap());
+        self.digest = Manifest::digest(&encode(&self.manifest));
+    }
+
     pub(crate) fn group(&self) -> &GroupSpec {
         &self.manifest.groups[0]
     }
@@ -131,6 +138,7 @@ impl Federation {
             institution: self.ids[client],
             build: Sha256([8; 32]),
             spend: &self.spend,
+            weight: self.group().tally.map(|t| t.max_weight.min(client as u64 + 1)),
         }
     }
 

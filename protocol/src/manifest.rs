@@ -6,7 +6,7 @@ use crate::ids::{
     Address, BodyRoot, CertificateDigest, ClientId, CoreDigest, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position,
     RoundId, SetDigest, Sha256, ShardId, SnapshotDigest, SumRoot, TaskId, ValueDigest,
 };
-use crate::params::{CommitteeSize, Packing};
+use crate::params::{CommitteeSize, MAX_POLYNOMIALS, Packing, Tally};
 use crate::plan::{Plan, Unit};
 use crate::statement::{MAX_PAYLOAD, Payload, Statement, StatementKind};
 use crate::time::Time;
@@ -87,6 +87,9 @@ pub struct GroupSpec {
     /// Institutions that may contribute, ascending.
     #[n(4)]
     pub eligible: Vec<ClientId>,
+    /// The weight that travels with every update, where the plan weighs institutions (C24).
+    #[n(5)]
+    pub tally: Option<Tally>,
 }
 
 impl GroupSpec {
@@ -95,12 +98,14 @@ impl GroupSpec {
         self.shards.iter().map(|s| (s.id, s.length)).collect()
     }
 
-    /// Polynomials of one update.
+    /// Polynomials of one update, its tally included.
     ///
     /// # Errors
     /// As [`Packing::polynomials`].
     pub fn polynomials(&self) -> Result<u64, crate::params::BadParameters> {
-        self.packing.polynomials(&self.shard_lengths())
+        let tally = self.tally.map_or(0, |t| self.packing.shard_polynomials(t.limbs()));
+        let total = self.packing.polynomials(&self.shard_lengths())?.saturating_add(tally);
+        if total > MAX_POLYNOMIALS { Err(crate::params::BadParameters::Size(total)) } else { Ok(total) }
     }
 }
 
@@ -193,7 +198,7 @@ impl Manifest {
                 let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
                 let shards = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
                 let packing = Packing::derive(plan.n_max, g.bits)?;
-                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone() })
+                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: None })
             })
             .collect()
     }

@@ -36,6 +36,9 @@ pub enum BadParameters {
     /// More polynomials or shards than C16 allows, or none.
     #[error("{0} polynomials or shards are outside the limits of a group")]
     Size(u64),
+    /// A bound on weights outside 1..=[`MAX_WEIGHT`].
+    #[error("weights up to {0}: expected a bound from 1 to {MAX_WEIGHT}")]
+    Weight(u64),
     /// c outside 2..=16 or d outside 1..c.
     #[error("committee of {c} with d = {d}: expected 2 <= c <= 16 and 1 <= d < c")]
     Committee {
@@ -152,6 +155,59 @@ impl Packing {
     }
 }
 
+/// Most that a declared weight may be: 2^40 units of privacy are more than any institution has.
+pub const MAX_WEIGHT: u64 = 1 << 40;
+
+/// A weight that travels inside the sealed vector, packed as one more shard after the last (C24): a non-negative integer in limbs of
+/// b - 1 bits, lowest first. Limb sums recombine exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Tally {
+    /// W_max: the most that one institution's weight may be.
+    #[n(0)]
+    pub max_weight: u64,
+    /// Bits b of one slot's value in the group.
+    #[n(1)]
+    pub bits: u8,
+}
+
+impl Tally {
+    /// A tally for weights up to `max_weight` in a group of `bits`-bit values.
+    ///
+    /// # Errors
+    /// [`BadParameters::Weight`] for a bound of 0 or above [`MAX_WEIGHT`].
+    pub fn derive(max_weight: u64, bits: u8) -> Result<Self, BadParameters> {
+        let possible = (1..=MAX_WEIGHT).contains(&max_weight) && (4..=32).contains(&bits);
+        if possible { Ok(Self { max_weight, bits }) } else { Err(BadParameters::Weight(max_weight)) }
+    }
+
+    /// Limbs, and so slots, that a weight takes.
+    pub fn limbs(&self) -> u64 {
+        u64::from((64 - self.max_weight.leading_zeros()).div_ceil(u32::from(self.bits) - 1))
+    }
+
+    /// The limbs of one weight, or nothing for 0 or a weight above the bound.
+    pub fn split(&self, weight: u64) -> Option<Vec<i32>> {
+        if weight == 0 || weight > self.max_weight {
+            return None;
+        }
+        let width = u32::from(self.bits) - 1;
+        let limb = |t: u64| i32::try_from((weight >> (t * u64::from(width))) & ((1 << width) - 1)).ok();
+        (0..self.limbs()).map(limb).collect()
+    }
+
+    /// The sum of all weights from the limb sums of `members` institutions. Nothing if no weights in 1..=W_max have these limb sums.
+    pub fn join(&self, limb_sums: &[i64], members: u16) -> Option<u64> {
+        let width = u32::from(self.bits) - 1;
+        let most = i64::from(members) * ((1i64 << width) - 1);
+        if limb_sums.len() as u64 != self.limbs() || limb_sums.iter().any(|v| !(0..=most).contains(v)) {
+            return None;
+        }
+        let sum = limb_sums.iter().rev().try_fold(0u64, |sum, &v| (sum << width).checked_add(v.cast_unsigned()))?;
+        let range = u64::from(members)..=u64::from(members) * self.max_weight;
+        range.contains(&sum).then_some(sum)
+    }
+}
+
 /// log2(2e9 / l) - T^2 / 2V * log2(e) <= -40: a sum of 1e9 parameters decodes wrongly with probability below 2^-40 (C26).
 fn admissible(n_max: u16, slots: u8, noise_bits: u8, dropped: u8) -> bool {
     let threshold = 2f64.powi(i32::from(noise_bits) - 1) - 0.5;
@@ -198,6 +254,30 @@ mod tests {
 
     fn committees(most: u8) -> impl Iterator<Item = CommitteeSize> {
         (2..=most).flat_map(|decryptors| (1..decryptors).map(move |corrupt| CommitteeSize { decryptors, corrupt }))
+    }
+
+    /// Weights split and join back exactly, for one institution and for sums at both ends of the range (C24).
+    #[test]
+    fn tallies_join_to_the_sum_of_the_weights() {
+        for bits in [4u8, 8, 16, 32] {
+            for max in [1u64, 7, 8, 1000, 123_456_789, MAX_WEIGHT] {
+                let tally = Tally::derive(max, bits).unwrap();
+                let weights = [1, max, max / 2 + 1, max];
+                let mut sums = vec![0i64; usize::try_from(tally.limbs()).unwrap()];
+                for w in weights {
+                    let limbs = tally.split(w).unwrap();
+                    assert!(limbs.iter().all(|&l| (0..1i64 << (bits - 1)).contains(&i64::from(l))));
+                    sums.iter_mut().zip(limbs).for_each(|(s, l)| *s += i64::from(l));
+                }
+                assert_eq!(tally.join(&sums, 4), Some(weights.iter().sum()), "{bits} {max}");
+            }
+        }
+        let tally = Tally::derive(1000, 8).unwrap();
+        assert_eq!((tally.limbs(), tally.split(0), tally.split(1001)), (2, None, None));
+        // 2 institutions cannot weigh 1 or 2001 together; a limb cannot be negative; a limb cannot be missing.
+        assert_eq!([tally.join(&[1, 0], 2), tally.join(&[209, 14], 2), tally.join(&[-1, 1], 2), tally.join(&[2], 2)], [None; 4]);
+        assert_eq!(tally.join(&[208, 14], 2), Some(2000));
+        assert!(Tally::derive(0, 8).is_err() && Tally::derive(MAX_WEIGHT + 1, 8).is_err());
     }
 
     /// C47 by enumeration: all pairs of quorums of all committees up to nine.
