@@ -32,7 +32,7 @@ pub enum BlobError {
 
 /// The content address of a chunk or blob (transport-storage.md T30).
 pub fn address_of(bytes: &[u8]) -> Address {
-    Address(blake3::hash(bytes).into())
+    Address(blake3::Hasher::new().update_rayon(bytes).finalize().into())
 }
 
 /// Core digest ‖ position.

@@ -10,6 +10,7 @@
 
 pub mod blob;
 pub mod mask;
+pub mod measure;
 pub mod open;
 pub mod packing;
 pub mod prekey;

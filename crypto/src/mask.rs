@@ -10,6 +10,8 @@ use protocol::params::RING_DIMENSION;
 
 /// Bytes of one polynomial.
 const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
+/// Keystream bytes made at a time; divides a polynomial.
+const PART_BYTES: usize = 4096;
 /// AES blocks of one polynomial: where the next one's counter starts.
 const POLYNOMIAL_BLOCKS: u128 = (POLYNOMIAL_BYTES / 16) as u128;
 
@@ -40,13 +42,23 @@ impl MaskKey {
 
     /// Mask polynomial j: AES-128-CTR keystream, little-endian counter from 2048·j, read as `u64` LE.
     pub fn polynomial(&self, j: u64) -> Box<Polynomial> {
-        let counter = u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS);
-        let mut bytes = vec![0u8; POLYNOMIAL_BYTES];
-        Ctr128LE::<Aes128>::new(&self.0.into(), &counter.to_le_bytes().into()).apply_keystream(&mut bytes);
         let mut out = Box::new([0u64; RING_DIMENSION]);
-        for (word, eight) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*eight);
-        }
+        self.expand(j, &mut out);
         out
+    }
+
+    /// Writes mask polynomial j over `out`.
+    pub(crate) fn expand(&self, j: u64, out: &mut Polynomial) {
+        let counter = u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS);
+        let mut stream = Ctr128LE::<Aes128>::new(&self.0.into(), &counter.to_le_bytes().into());
+        // In parts that stay in the innermost cache.
+        let mut bytes = [0u8; PART_BYTES];
+        for part in out.chunks_exact_mut(PART_BYTES / 8) {
+            bytes.fill(0);
+            stream.apply_keystream(&mut bytes);
+            for (word, eight) in part.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                *word = u64::from_le_bytes(*eight);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use crate::Polynomial;
 use crate::mask::MaskKey;
 use crate::packing::Layout;
-use crate::ring::RingKey;
+use crate::ring::{RingKey, Workspace};
 use crate::share::KeySum;
 use crate::sum::{AggregateSum, BlockSum, sum_root};
 use protocol::hash::{Domain, tagged};
@@ -123,13 +123,25 @@ impl<'a> Opener<'a> {
         if let Some(at) = key_sum.coefficients().iter().position(|&c| i64::from(c).abs() > bound) {
             return Err(OpenError::KeySumRange(at));
         }
-        Ok(Self {
+        Ok(Self::checked(manifest, group, layout, RingKey::new(key_sum.coefficients()), key_sum.digest(), members))
+    }
+
+    /// An opener whose numbers have been checked.
+    pub(crate) fn checked(
+        manifest: ManifestDigest,
+        group: &'a GroupSpec,
+        layout: Layout,
+        key: RingKey,
+        key_sum_digest: KeySumDigest,
+        members: u16,
+    ) -> Self {
+        Self {
             group,
             manifest,
             layout,
             mask: MaskKey::derive(manifest, group.id),
-            key: RingKey::new(key_sum.coefficients()),
-            key_sum_digest: key_sum.digest(),
+            key,
+            key_sum_digest,
             members,
             next: 0,
             blocks: Vec::new(),
@@ -137,7 +149,7 @@ impl<'a> Opener<'a> {
             tally: Vec::new(),
             worst: 0.0,
             quiet: 0,
-        })
+        }
     }
 
     /// Opens the next block.
@@ -156,7 +168,10 @@ impl<'a> Opener<'a> {
             .polynomials()
             .par_iter()
             .enumerate()
-            .map(|(i, sum)| self.open_polynomial(sum, first + i as u64))
+            .map_init(
+                || (Box::new([0; RING_DIMENSION]), Workspace::new()),
+                |(x, room), (i, sum)| self.open_polynomial(sum, first + i as u64, x, room),
+            )
             .collect::<Result<_, _>>()?;
         for (polynomial, j) in opened.into_iter().zip(first..) {
             self.keep(polynomial, j);
@@ -174,10 +189,17 @@ impl<'a> Opener<'a> {
     }
 
     /// C32 and C60 for one polynomial.
-    fn open_polynomial(&self, sum: &Polynomial, polynomial: u64) -> Result<OpenedPolynomial, OpenError> {
+    fn open_polynomial(
+        &self,
+        sum: &Polynomial,
+        polynomial: u64,
+        x: &mut Polynomial,
+        room: &mut Workspace,
+    ) -> Result<OpenedPolynomial, OpenError> {
         let span = self.layout.span(polynomial).ok_or(OpenError::WrongBlock(self.blocks.len()))?;
         let extract = Extract::new(self.layout.packing(), self.members);
-        let mut x = self.key.times(&self.mask.polynomial(polynomial));
+        self.mask.expand(polynomial, x);
+        self.key.multiply(x, room);
         for (x, &acc) in x.iter_mut().zip(sum) {
             *x = extract.centred(acc, *x);
         }
@@ -186,10 +208,25 @@ impl<'a> Opener<'a> {
         if ratio > MAX_RESIDUAL_RATIO {
             return Err(OpenError::Residual { polynomial, ratio });
         }
-        let mut slots = x.iter().flat_map(|&x| extract.slots(x));
-        let sums: Option<Vec<i64>> = slots.by_ref().take(span.len).map(|u| extract.value(u)).collect();
-        let sums = sums.ok_or(OpenError::SlotRange { polynomial })?;
-        if slots.all(|u| u == 0) { Ok(OpenedPolynomial { sums, ratio }) } else { Err(OpenError::Padding { polynomial }) }
+        let mut sums = Vec::with_capacity(span.len);
+        let slots = usize::from(self.layout.packing().slots);
+        let (used, empty) = x.split_at(span.len.div_ceil(slots));
+        let (mut in_range, mut padding) = (true, empty.iter().fold(0, |all, &x| all | extract.all_slots(x)));
+        for &x in used {
+            for u in extract.slots(x) {
+                if sums.len() < span.len {
+                    in_range &= extract.in_range(u);
+                    sums.push(extract.value(u));
+                } else {
+                    padding |= u;
+                }
+            }
+        }
+        match (in_range, padding) {
+            (true, 0) => Ok(OpenedPolynomial { sums, ratio }),
+            (false, _) => Err(OpenError::SlotRange { polynomial }),
+            (true, _) => Err(OpenError::Padding { polynomial }),
+        }
     }
 
     /// The opened sum, once every block was there.
@@ -244,11 +281,19 @@ impl Extract {
         (0..self.packing.slots).map(move |slot| (x >> (field + width * slot)) & ((1u64 << width) - 1))
     }
 
-    /// V = U - |set|·2^(b-1), if U lies in [|set|, |set|·(2^b - 1)].
-    fn value(&self, u: u64) -> Option<i64> {
-        let u = i64::try_from(u).ok()?;
-        let range = self.members..=self.members * ((1i64 << self.packing.bits) - 1);
-        range.contains(&u).then(|| u - self.members * (1i64 << (self.packing.bits - 1)))
+    /// All slots of a coefficient together: 0 if and only if each is 0.
+    fn all_slots(&self, x: u64) -> u64 {
+        x >> self.packing.noise_bits
+    }
+
+    /// Whether U lies in [|set|, |set|·(2^b - 1)].
+    fn in_range(&self, u: u64) -> bool {
+        (self.members.cast_unsigned()..=self.members.cast_unsigned() * ((1u64 << self.packing.bits) - 1)).contains(&u)
+    }
+
+    /// V = U - |set|·2^(b-1).
+    fn value(&self, u: u64) -> i64 {
+        u.cast_signed() - self.members * (1i64 << (self.packing.bits - 1))
     }
 }
 

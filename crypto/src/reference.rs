@@ -71,6 +71,16 @@ pub fn stock_bodies(mask: MaskKey, secret: &RingKey, plaintexts: &[Box<Zeroizing
     list.as_ref().as_chunks::<RING_DIMENSION>().0.iter().map(|body| Box::new(*body)).collect()
 }
 
+/// What the stock library's own seeded encryption costs, with its own Gaussian noise of deviation 6.7: for measurements only. The
+/// noise comes from a fixed seed, so the bodies hide nothing.
+pub(crate) fn stock_encryption(mask: MaskKey, secret: &RingKey, plaintexts: &[u64]) -> SeededGlweCiphertextListOwned<u64> {
+    let key = GlweSecretKey::from_container(secret.coefficients().as_slice(), PolynomialSize(RING_DIMENSION));
+    let mut list = empty_list(mask, plaintexts.len() / RING_DIMENSION);
+    let noise = DynamicDistribution::new_gaussian_from_std_dev(StandardDev(6.7 / 2f64.powi(64)));
+    encrypt_seeded_glwe_ciphertext_list(&key, &mut list, &PlaintextList::from_container(plaintexts), noise, &mut NoSeeder);
+    list
+}
+
 /// Plaintexts behind bodies under `key`, by stock decryption: body_j - A_j·key.
 pub fn stock_open(mask: MaskKey, key: &RingKey, bodies: &[Box<Polynomial>]) -> Vec<u64> {
     let mut list = empty_list(mask, bodies.len());

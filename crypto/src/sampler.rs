@@ -1,6 +1,7 @@
 //! The round secret z and what is drawn from it: secret key, noise, share polynomials, encapsulation coins (crypto.md C15, C19).
 //! Knows no message and draws no entropy itself.
 
+use crate::Polynomial;
 use aes::Aes256;
 use core::convert::Infallible;
 use ctr::Ctr128LE;
@@ -18,6 +19,8 @@ const COEFFICIENT_BYTES: usize = 24;
 const POLYNOMIAL_BLOCKS: u128 = (COEFFICIENT_BYTES * RING_DIMENSION / 16) as u128;
 /// The 52 bits of the third word that count.
 const LAST_COINS: u64 = (1 << 52) - 1;
+/// Coefficients made at a time; divides a polynomial.
+const PART: usize = 128;
 /// Field elements fetched at a time.
 const WORDS: usize = 256;
 
@@ -83,12 +86,23 @@ impl RoundSecret {
     /// # Security
     /// No branch or index depends on a secret. AES without hardware instructions runs the crate's constant-time software path.
     pub fn secret(&self) -> SmallPolynomial {
-        cbd(self.stream(Domain::Secret, 0))
+        let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
+        cbd(self.stream(Domain::Secret, 0), out.as_mut(), |value, coefficient| *value = coefficient);
+        out
     }
 
     /// e_j: the noise of polynomial j.
     pub fn noise(&self, j: u64) -> SmallPolynomial {
-        cbd(self.stream(Domain::Noise, u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS)))
+        let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
+        cbd(self.noise_stream().at(j), out.as_mut(), |value, coefficient| *value = coefficient);
+        out
+    }
+
+    /// What all e_j are drawn from; any of them can be made alone.
+    pub(crate) fn noise_stream(&self) -> NoiseStream {
+        let mut key = Zeroizing::new([0u8; 32]);
+        expand(Domain::Noise, &[self.0.as_slice()], key.as_mut());
+        NoiseStream(key)
     }
 
     /// Field elements for the share polynomials, in the order of C33.
@@ -106,18 +120,52 @@ impl RoundSecret {
     }
 }
 
-/// One polynomial of centred sums of 180 fair coins: variance 45, support -90..=90.
-fn cbd(mut stream: Ctr128LE<Aes256>) -> SmallPolynomial {
-    let mut bytes = Zeroizing::new(vec![0u8; COEFFICIENT_BYTES * RING_DIMENSION]);
-    stream.apply_keystream(&mut bytes);
-    let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
-    for (value, coins) in out.iter_mut().zip(bytes.as_chunks::<COEFFICIENT_BYTES>().0) {
-        *value = coefficient(coins);
+/// The noise of one sealed update.
+pub(crate) struct NoiseStream(Zeroizing<[u8; 32]>);
+
+impl NoiseStream {
+    /// Adds e_j to `onto`, modulo 2^64 by intent (C29).
+    pub(crate) fn add_to(&self, j: u64, onto: &mut Polynomial) {
+        cbd(self.at(j), onto, |word, coefficient| *word = word.wrapping_add(i64::from(coefficient).cast_unsigned()));
     }
-    out
+
+    fn at(&self, j: u64) -> Ctr128LE<Aes256> {
+        let counter = u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS);
+        Ctr128LE::<Aes256>::new((&*self.0).into(), &counter.to_le_bytes().into())
+    }
+}
+
+/// Gives each place one centred sum of 180 fair coins, in order: variance 45, support -90..=90.
+fn cbd<T>(mut stream: Ctr128LE<Aes256>, places: &mut [T; RING_DIMENSION], give: impl Fn(&mut T, i8) + Copy) {
+    let arch = pulp::Arch::new();
+    // In parts that stay in the innermost cache.
+    let mut coins = Zeroizing::new([[0u8; COEFFICIENT_BYTES]; PART]);
+    for part in places.chunks_exact_mut(PART) {
+        coins.as_flattened_mut().fill(0);
+        stream.apply_keystream(coins.as_flattened_mut());
+        arch.dispatch(Count { part, coins: &coins, give });
+    }
+}
+
+/// Counts the coins of one part with the machine's best instructions.
+struct Count<'a, T, F> {
+    part: &'a mut [T],
+    coins: &'a [[u8; COEFFICIENT_BYTES]; PART],
+    give: F,
+}
+
+impl<T, F: Fn(&mut T, i8)> pulp::NullaryFnOnce for Count<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn call(self) {
+        for (place, coins) in self.part.iter_mut().zip(self.coins) {
+            (self.give)(place, coefficient(coins));
+        }
+    }
 }
 
 /// popcount(w0) + popcount(w1) + popcount(w2 AND (2^52 - 1)) - 90.
+#[inline(always)]
 fn coefficient(coins: &[u8; COEFFICIENT_BYTES]) -> i8 {
     let (words, _) = coins.as_chunks::<8>();
     let ones = u64::from_le_bytes(words[0]).count_ones()

@@ -4,18 +4,21 @@
 use crate::Polynomial;
 use crate::blob::{address_of, seal_blob};
 use crate::mask::MaskKey;
-use crate::packing::{Layout, OutOfRange, pack, truncate, write_bits};
-use crate::ring::RingKey;
-use crate::sampler::{HedgeSecret, RoundSecret};
+use crate::packing::{Layout, OutOfRange, add_packed, pack, truncate, write_bits};
+use crate::ring::{RingKey, Workspace};
+use crate::sampler::{HedgeSecret, NoiseStream, RoundSecret, SmallPolynomial};
 use privacy::delta::PrivateDelta;
 use privacy::noise::{EntropyError, EntropySource};
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, ClientId, CoreDigest, GroupId, ManifestDigest, Position, Sha256, ShardId};
 use protocol::manifest::{BudgetSpend, GroupSpec, Header, HeaderCore, Manifest, body_root};
-use protocol::params::{BadParameters, CHUNK_POLYNOMIALS, PS_A, Packing};
+use protocol::params::{BadParameters, CHUNK_POLYNOMIALS, PS_A, Packing, RING_DIMENSION};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes of one packed message polynomial.
+const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
 
 /// Under what an update is sealed. The caller has verified the manifest and its endorsements (C38).
 #[derive(Clone, Copy, Debug)]
@@ -146,16 +149,29 @@ pub fn seal<S: ChunkSink>(
     sink: &mut S,
 ) -> Result<SealedUpdate, SealError<S::Error>> {
     let (group, layout) = check_context(context)?;
+    let shards = collect_shards(group, delta)?;
+    seal_integers(context, &layout, shards, hedge, entropy, sink)
+}
+
+/// [`seal`] of checked shards in the group's order.
+pub(crate) fn seal_integers<S: ChunkSink>(
+    context: &SealContext<'_>,
+    layout: &Layout,
+    shards: Vec<&[i32]>,
+    hedge: &HedgeSecret,
+    entropy: &mut dyn EntropySource,
+    sink: &mut S,
+) -> Result<SealedUpdate, SealError<S::Error>> {
+    let group = context.manifest.group(context.group).ok_or(SealError::UnknownGroup(context.group))?;
     let tally = tally_limbs(context, group)?;
-    let mut shards = collect_shards(group, delta)?;
-    shards.extend(tally.as_deref());
-    let message = message_digest(&layout, &shards)?;
+    let shards: Vec<&[i32]> = shards.into_iter().chain(tally.as_deref()).collect();
+    let message = message_digest(layout, &shards)?;
     let mut fresh = Zeroizing::new([0u8; 32]);
     entropy.fill(fresh.as_mut()).map_err(SealError::Entropy)?;
     let round = RoundSecret::derive(&fresh, hedge, context.digest, group.id, &message);
-    let sealing = Sealing::new(&layout, &shards, &round, MaskKey::derive(context.digest, group.id));
+    let sealing = Sealing::new(layout, &shards, &round, MaskKey::derive(context.digest, group.id));
     let chunks = seal_chunks(&sealing, sink)?;
-    let core = header_core(context, group, &layout, &chunks);
+    let core = header_core(context, group, layout, &chunks);
     let blobs = seal_shares(context.manifest, core.digest(), &sealing, &round)?;
     let header = Header { core, blobs: blobs.iter().map(|b| address_of(b)).collect() };
     Ok(SealedUpdate { header, chunks, blobs })
@@ -212,16 +228,27 @@ fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option
 fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
     let mut bytes = Zeroizing::new(Vec::new());
-    for j in 0..layout.polynomials() {
-        let (shard, values) = values_of(layout, shards, j);
-        let packed = pack(layout.packing(), values).map_err(|OutOfRange| SealError::OutOfRange(shard))?;
+    for (first, count) in chunk_spans(layout.polynomials()) {
         bytes.clear();
-        bytes.extend(packed.iter().flat_map(|c| c.to_le_bytes()));
-        hash.update(&bytes);
+        bytes.resize(count * POLYNOMIAL_BYTES, 0);
+        let packed = bytes.par_chunks_exact_mut(POLYNOMIAL_BYTES).enumerate().try_for_each(|(i, out)| {
+            let (shard, values) = values_of(layout, shards, first + i as u64);
+            let packed = pack(layout.packing(), values).map_err(|OutOfRange| shard)?;
+            out.as_chunks_mut::<8>().0.iter_mut().zip(packed.iter()).for_each(|(out, c)| *out = c.to_le_bytes());
+            Ok(())
+        });
+        packed.map_err(SealError::OutOfRange)?;
+        hash.update_rayon(&bytes);
     }
     let message = Zeroizing::new(*hash.finalize().as_bytes());
     hash.zeroize();
     Ok(Zeroizing::new(tagged(Domain::Message, &[message.as_slice()])))
+}
+
+/// First polynomial and number of polynomials of each chunk.
+fn chunk_spans(total: u64) -> impl Iterator<Item = (u64, usize)> {
+    let chunks = (0..total).step_by(usize::try_from(CHUNK_POLYNOMIALS).unwrap_or(usize::MAX));
+    chunks.map(move |first| (first, usize::try_from((total - first).min(CHUNK_POLYNOMIALS)).unwrap_or(0)))
 }
 
 /// Place of the shard and the values that polynomial j carries.
@@ -231,54 +258,60 @@ fn values_of<'a>(layout: &Layout, shards: &[&'a [i32]], j: u64) -> (usize, &'a [
 }
 
 /// All that the bodies of one update are made of.
-struct Sealing<'a> {
+pub(crate) struct Sealing<'a> {
     layout: &'a Layout,
     shards: &'a [&'a [i32]],
-    round: &'a RoundSecret,
+    noise: NoiseStream,
     mask: MaskKey,
-    secret: crate::sampler::SmallPolynomial,
+    secret: SmallPolynomial,
     key: RingKey,
 }
 
+/// What one thread works in: a body in the making, and room for its product.
+pub(crate) struct Bench {
+    body: Box<Zeroizing<Polynomial>>,
+    room: Workspace,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { body: Box::new(Zeroizing::new([0; RING_DIMENSION])), room: Workspace::new() }
+    }
+}
+
 impl<'a> Sealing<'a> {
-    fn new(layout: &'a Layout, shards: &'a [&'a [i32]], round: &'a RoundSecret, mask: MaskKey) -> Self {
+    pub(crate) fn new(layout: &'a Layout, shards: &'a [&'a [i32]], round: &RoundSecret, mask: MaskKey) -> Self {
         let secret = round.secret();
         let key = RingKey::new(&secret);
-        Self { layout, shards, round, mask, secret, key }
+        Self { layout, shards, noise: round.noise_stream(), mask, secret, key }
     }
 
-    /// b_j = A_j·s + e_j + m_j, before truncation. Wrapping by intent (C29).
-    fn body(&self, j: u64) -> Result<Box<Zeroizing<Polynomial>>, OutOfRange> {
-        let packed = pack(self.layout.packing(), values_of(self.layout, self.shards, j).1)?;
-        let noise = self.round.noise(j);
-        let mut body = self.key.times(&self.mask.polynomial(j));
-        for ((b, &m), &e) in body.iter_mut().zip(packed.iter()).zip(noise.iter()) {
-            *b = b.wrapping_add(m).wrapping_add(i64::from(e).cast_unsigned());
-        }
-        Ok(body)
+    /// b_j = A_j·s + e_j + m_j, before truncation, while it is in cache. Wrapping by intent (C29).
+    fn body(&self, j: u64, bench: &mut Bench) -> Result<(), OutOfRange> {
+        self.mask.expand(j, &mut bench.body);
+        self.key.multiply(&mut bench.body, &mut bench.room);
+        self.noise.add_to(j, &mut bench.body);
+        add_packed(self.layout.packing(), values_of(self.layout, self.shards, j).1, &mut bench.body)
     }
 
     /// Writes the packed body of polynomial j.
-    fn write(&self, j: u64, out: &mut [u8]) -> Result<(), OutOfRange> {
-        let mut body = self.body(j)?;
-        truncate(&mut body, self.layout.packing());
-        write_bits(&body, self.layout.packing().body_bits, out);
+    pub(crate) fn write(&self, j: u64, bench: &mut Bench, out: &mut [u8]) -> Result<(), OutOfRange> {
+        self.body(j, bench)?;
+        truncate(&mut bench.body, self.layout.packing());
+        write_bits(&bench.body, self.layout.packing().body_bits, out);
         Ok(())
     }
 }
 
 fn seal_chunks<S: ChunkSink>(sealing: &Sealing<'_>, sink: &mut S) -> Result<Vec<Address>, SealError<S::Error>> {
-    let total = sealing.layout.polynomials();
     let stride = 512 * usize::from(sealing.layout.packing().body_bits);
     let mut addresses = Vec::new();
     let mut buffer = Vec::new();
-    for first in (0..total).step_by(usize::try_from(CHUNK_POLYNOMIALS).unwrap_or(usize::MAX)) {
-        let count = usize::try_from((total - first).min(CHUNK_POLYNOMIALS)).unwrap_or(0);
-        buffer.clear();
+    for (first, count) in chunk_spans(sealing.layout.polynomials()) {
         buffer.resize(count * stride, 0);
-        let sealed = buffer.par_chunks_exact_mut(stride).enumerate().try_for_each(|(i, out)| {
+        let sealed = buffer.par_chunks_exact_mut(stride).enumerate().try_for_each_init(Bench::new, |bench, (i, out)| {
             let j = first + i as u64;
-            sealing.write(j, out).map_err(|OutOfRange| values_of(sealing.layout, sealing.shards, j).0)
+            sealing.write(j, bench, out).map_err(|OutOfRange| values_of(sealing.layout, sealing.shards, j).0)
         });
         sealed.map_err(SealError::OutOfRange)?;
         let address = address_of(&buffer);

@@ -1,7 +1,7 @@
 //! Adding packed bodies, block by block, without any key (crypto.md C29, C31, C70). Knows no secret and no client.
 
 use crate::Polynomial;
-use crate::packing::{WrongLength, read_bits};
+use crate::packing::{WrongLength, add_bits};
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, GroupId, ManifestDigest, SumRoot};
 use protocol::manifest::GroupSpec;
@@ -82,12 +82,7 @@ impl BlockSum {
         if self.added >= self.packing.n_max {
             return Err(AddError::Full(self.packing.n_max));
         }
-        let mut sum = self.sum.iter_mut();
-        read_bits(packed, self.packing.body_bits, |body| {
-            if let Some(word) = sum.next() {
-                *word = word.wrapping_add(body << self.packing.dropped_bits);
-            }
-        });
+        add_bits(packed, self.packing.body_bits, u32::from(self.packing.dropped_bits), &mut self.sum);
         self.added += 1;
         Ok(())
     }

@@ -17,6 +17,8 @@ pub struct Decimal {
 pub struct BadDecimal;
 
 impl Decimal {
+    /// 0.
+    pub const ZERO: Self = Self { digits: 0, scale: 0 };
     const MAX_SCALE: u8 = 18;
     const MAX_DIGITS: u64 = 999_999_999_999_999_999;
 

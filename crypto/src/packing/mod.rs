@@ -1,7 +1,10 @@
 //! Values into slots, slots into coefficients, coefficients into k-bit strings, and back (crypto.md C18, C20, C25, C30).
 //! Knows no key; the numbers come from [`Packing::derive`] and are never chosen here.
 
+mod bits;
+
 use crate::Polynomial;
+pub use bits::{add_bits, write_bits};
 use protocol::manifest::GroupSpec;
 use protocol::params::{BadParameters, Packing, RING_DIMENSION, Tally};
 use zeroize::Zeroizing;
@@ -106,25 +109,53 @@ impl Layout {
 ///
 /// # Security
 /// No branch or index depends on a value; the range is judged once for the whole polynomial.
-///
-/// # Panics
-/// Never: more values than slots are not packed, and [`Layout::span`] gives at most as many as there are slots.
 pub fn pack(packing: &Packing, values: &[i32]) -> Result<Box<Zeroizing<Polynomial>>, OutOfRange> {
-    let (slots, width, field) = (usize::from(packing.slots), u32::from(packing.slot_bits), u32::from(packing.noise_bits));
-    let offset = 1i64 << (packing.bits - 1);
-    let mut wrong = 0u64;
     let mut out = Box::new(Zeroizing::new([0u64; RING_DIMENSION]));
-    for (coefficient, group) in out.iter_mut().zip(values.chunks(slots)) {
+    add_packed(packing, values, &mut out)?;
+    Ok(out)
+}
+
+/// Adds the polynomial of [`pack`] to `onto`, modulo 2^64. On an error `onto` is of no use any more.
+pub(crate) fn add_packed(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> Result<(), OutOfRange> {
+    let fits = match packing.slots {
+        1 => add_slots::<1>(packing, values, onto),
+        2 => add_slots::<2>(packing, values, onto),
+        3 => add_slots::<3>(packing, values, onto),
+        4 => add_slots::<4>(packing, values, onto),
+        5 => add_slots::<5>(packing, values, onto),
+        6 => add_slots::<6>(packing, values, onto),
+        7 => add_slots::<7>(packing, values, onto),
+        8 => add_slots::<8>(packing, values, onto),
+        9 => add_slots::<9>(packing, values, onto),
+        10 => add_slots::<10>(packing, values, onto),
+        11 => add_slots::<11>(packing, values, onto),
+        // A slot has at least 5 bits (C16), and the noise field 2.
+        _ => add_slots::<12>(packing, values, onto),
+    };
+    if fits { Ok(()) } else { Err(OutOfRange) }
+}
+
+/// Whether all values were in range. A constant number of slots lets the compiler unroll them.
+fn add_slots<const L: usize>(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> bool {
+    let (width, field) = (u32::from(packing.slot_bits), u32::from(packing.noise_bits));
+    let offset = 1i64 << (packing.bits - 1);
+    let most = (1u64 << packing.bits) - 1;
+    let (whole, rest) = values.as_chunks::<L>();
+    let mut wrong = 0u64;
+    let mut coefficient = |slots: &[i32], out: &mut u64| {
         let mut shift = field;
-        for &v in group {
+        for &v in slots {
             let u = (i64::from(v) + offset).cast_unsigned();
             // u must lie in [1, 2^b - 1]: then neither u - 1 nor 2^b - 1 - u has its top bit set.
-            wrong |= (u.wrapping_sub(1) | ((1u64 << packing.bits) - 1).wrapping_sub(u)) >> 63;
-            *coefficient |= (u & ((1u64 << packing.bits) - 1)) << shift;
+            wrong |= u.wrapping_sub(1) | most.wrapping_sub(u);
+            *out = out.wrapping_add(u.wrapping_shl(shift));
             shift += width;
         }
-    }
-    if wrong == 0 { Ok(out) } else { Err(OutOfRange) }
+    };
+    let (full, last) = onto.split_at_mut(whole.len().min(RING_DIMENSION));
+    whole.iter().zip(full).for_each(|(slots, out)| coefficient(slots, out));
+    last.iter_mut().take(1).for_each(|out| coefficient(rest, out));
+    wrong >> 63 == 0
 }
 
 /// Rounds away the low r bits, half up, modulo 2^k (C30). Public post-processing.
@@ -137,52 +168,5 @@ pub fn truncate(body: &mut Polynomial, packing: &Packing) {
     }
 }
 
-/// Writes 4096 values of k bits as one little-endian bit string of 512·k bytes.
-///
-/// # Shape
-/// `out` has 512·k bytes; values are below 2^k.
-pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
-    // Eight values of k bits fill k whole bytes.
-    for (eight, bytes) in values.as_chunks::<8>().0.iter().zip(out.chunks_exact_mut(usize::from(k))) {
-        let (mut pending, mut bits) = (0u128, 0u32);
-        let mut rest = bytes.iter_mut();
-        for &value in eight {
-            pending |= u128::from(value) << bits;
-            bits += u32::from(k);
-            while bits >= 8 {
-                let [low, ..] = pending.to_le_bytes();
-                if let Some(byte) = rest.next() {
-                    *byte = low;
-                }
-                pending >>= 8;
-                bits -= 8;
-            }
-        }
-    }
-}
-
-/// Gives every value of a k-bit string to `take`, in order.
-pub fn read_bits(bytes: &[u8], k: u8, mut take: impl FnMut(u64)) {
-    let mask = u64::MAX >> (64 - u32::from(k));
-    for group in bytes.chunks_exact(usize::from(k)) {
-        let (mut pending, mut bits) = (0u128, 0u32);
-        for &byte in group {
-            pending |= u128::from(byte) << bits;
-            bits += 8;
-            while bits >= u32::from(k) {
-                take(low_word(pending) & mask);
-                pending >>= k;
-                bits -= u32::from(k);
-            }
-        }
-    }
-}
-
-fn low_word(x: u128) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = x.to_le_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
 #[cfg(test)]
-#[path = "packing_tests.rs"]
 mod tests;

@@ -1,0 +1,118 @@
+//! Coefficients as k-bit strings and back (crypto.md C30, C70): the layout of 4096 little-endian values of k bits, 512·k bytes.
+
+use crate::Polynomial;
+
+/// Bytes that reading eight values may touch: k of their own and one load more.
+const WINDOW: usize = 80;
+
+/// Calls `$f::<K>` for the k at hand, so that every shift and offset of the loop is a constant.
+macro_rules! with_width {
+    ($k:expr, $f:ident, $args:tt, [$($known:literal)*]) => {
+        match $k {
+            $($known => $f::<$known> $args,)*
+            _ => {}
+        }
+    };
+}
+
+/// Writes 4096 values of k bits as one little-endian bit string.
+///
+/// # Shape
+/// `out` has 512·k bytes; values are below 2^k; k is 1 to 64.
+pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
+    // 64 values of k bits fill k whole words.
+    let k = u32::from(k);
+    for (values, words) in values.as_chunks::<64>().0.iter().zip(out.chunks_exact_mut(8 * k as usize)) {
+        let mut words = words.as_chunks_mut::<8>().0.iter_mut();
+        let (mut pending, mut bits) = (0u64, 0u32);
+        for &value in values {
+            pending |= value << bits;
+            bits += k;
+            if bits >= 64 {
+                if let Some(word) = words.next() {
+                    *word = pending.to_le_bytes();
+                }
+                bits -= 64;
+                // What of the value did not fit: nothing if it ended with the word.
+                pending = value.checked_shr(k - bits).unwrap_or(0);
+            }
+        }
+    }
+}
+
+/// sum += value << `shift`, modulo 2^64, for every value of a k-bit string.
+///
+/// # Shape
+/// `sum` has a multiple of 8 values; `packed` has as many values of k bits; k is 1 to 64.
+pub fn add_bits(packed: &[u8], k: u8, shift: u32, sum: &mut [u64]) {
+    pulp::Arch::new().dispatch(AddBits { packed, k, shift, sum });
+}
+
+struct AddBits<'a> {
+    packed: &'a [u8],
+    k: u8,
+    shift: u32,
+    sum: &'a mut [u64],
+}
+
+impl pulp::NullaryFnOnce for AddBits<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn call(self) {
+        let Self { packed, k, shift, sum } = self;
+        with_width!(k, add_all, (packed, shift, sum), [
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+            33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+        ]);
+    }
+}
+
+/// Eight values of K bits fill K whole bytes, so the offsets repeat.
+#[inline(always)]
+fn add_all<const K: usize>(packed: &[u8], shift: u32, sum: &mut [u64]) {
+    let eights = sum.as_chunks_mut::<8>().0;
+    let inside = packed.len().saturating_sub(WINDOW) / K;
+    let (front, back) = eights.split_at_mut(inside.min(eights.len()));
+    for (sum, at) in front.iter_mut().zip((0..).step_by(K)) {
+        if let Some(window) = packed.get(at..).and_then(|rest| rest.first_chunk()) {
+            add_eight::<K>(window, shift, sum);
+        }
+    }
+    // The last few would load behind the end.
+    for (sum, bytes) in back.iter_mut().zip(packed[front.len() * K..].chunks_exact(K)) {
+        let mut window = [0u8; WINDOW];
+        window[..K].copy_from_slice(bytes);
+        add_eight::<K>(&window, shift, sum);
+    }
+}
+
+#[inline(always)]
+fn add_eight<const K: usize>(window: &[u8; WINDOW], shift: u32, sum: &mut [u64; 8]) {
+    let mask = u64::MAX >> (64 - K);
+    for (t, sum) in sum.iter_mut().enumerate() {
+        let (byte, bit) = (t * K / 8, t * K % 8);
+        // Up to 57 bits behind at most 7 fit one word.
+        let value = if K <= 57 { load(window, byte) >> bit } else { low_word(wide(window, byte) >> bit) };
+        *sum = sum.wrapping_add((value & mask) << shift);
+    }
+}
+
+#[inline(always)]
+fn load(window: &[u8; WINDOW], at: usize) -> u64 {
+    let mut bytes = [0u8; 8];
+    bytes.copy_from_slice(&window[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+#[inline(always)]
+fn wide(window: &[u8; WINDOW], at: usize) -> u128 {
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&window[at..at + 16]);
+    u128::from_le_bytes(bytes)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low word is meant")]
+#[inline(always)]
+fn low_word(x: u128) -> u64 {
+    x as u64
+}

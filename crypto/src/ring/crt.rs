@@ -1,0 +1,175 @@
+//! Residues modulo three 30-bit primes and back to modulo 2^64 (crypto.md C68). Every step takes the same time for every value.
+
+use protocol::params::RING_DIMENSION;
+use zeroize::Zeroizing;
+
+/// P0, P1, P2: prime, below 2^30 and 1 modulo 8192, so that each has a negacyclic transform of 4096 points.
+pub(super) const PRIMES: [u32; 3] = [1_073_692_673, 1_073_668_097, 1_073_651_713];
+const P: [u64; 3] = [PRIMES[0] as u64, PRIMES[1] as u64, PRIMES[2] as u64];
+
+/// Largest sum of absolute coefficients for which a product with a mask centred to [-2^63, 2^63) stays below half of P0·P1·P2:
+/// floor(P0·P1·P2 / 2^64).
+pub const MAX_L1_NORM: u64 = {
+    let product = P[0] as u128 * P[1] as u128 * P[2] as u128;
+    (product >> 64) as u64
+};
+
+/// One polynomial modulo each prime.
+pub(super) type Residues = [[u32; RING_DIMENSION]; 3];
+
+/// Room for one product; wiped when dropped, since products with a secret pass through it.
+pub(super) fn room() -> Box<Zeroizing<Residues>> {
+    Box::new(Zeroizing::new([[0; RING_DIMENSION]; 3]))
+}
+
+const fn power(base: u64, mut exponent: u64, p: u64) -> u64 {
+    let (mut result, mut square) = (1, base % p);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result = result * square % p;
+        }
+        square = square * square % p;
+        exponent >>= 1;
+    }
+    result
+}
+
+const fn inverse(a: u64, p: u64) -> u64 {
+    power(a, p - 2, p)
+}
+
+/// p^-1 modulo 2^32, by Newton's iteration.
+const fn inverse_word(p: u32) -> u32 {
+    let mut x = p;
+    let mut i = 0;
+    while i < 5 {
+        x = x.wrapping_mul(2u32.wrapping_sub(p.wrapping_mul(x)));
+        i += 1;
+    }
+    x
+}
+
+/// A constant factor modulo a prime with the quotient that makes its products cheap (Shoup).
+#[derive(Clone, Copy)]
+struct Factor {
+    factor: u64,
+    quotient: u64,
+    prime: u32,
+}
+
+impl Factor {
+    const fn new(factor: u64, p: u64) -> Self {
+        Self { factor, quotient: (factor << 32) / p, prime: p as u32 }
+    }
+
+    /// factor·a modulo the prime, for any 32-bit a.
+    #[inline(always)]
+    fn times(self, a: u32) -> u32 {
+        let q = (u64::from(a) * self.quotient) >> 32;
+        // Below 2p, and so exact in 32 bits.
+        let r = word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime));
+        below(r, self.prime)
+    }
+}
+
+/// The low 32 bits, by intent.
+#[expect(clippy::cast_possible_truncation, reason = "the low word is meant")]
+#[inline(always)]
+const fn word(x: u64) -> u32 {
+    x as u32
+}
+
+/// x modulo `m` for x < 2m, without a branch: x - m wraps to something larger than x exactly if x < m.
+#[inline(always)]
+fn below(x: u32, m: u32) -> u32 {
+    x.min(x.wrapping_sub(m))
+}
+
+/// What a residue of a mask is reduced with. The result carries a factor of 2^-32, which [`SCALES`] takes out of the key again.
+struct Reduction {
+    p: u32,
+    inverse: u32,
+    /// 2^31 mod p = 2^63·2^-32: the mask's centre.
+    centre: u32,
+}
+
+const fn reduction(p: u32) -> Reduction {
+    Reduction { p, inverse: inverse_word(p), centre: ((1u64 << 31) % p as u64) as u32 }
+}
+
+const REDUCTIONS: [Reduction; 3] = [reduction(PRIMES[0]), reduction(PRIMES[1]), reduction(PRIMES[2])];
+
+impl Reduction {
+    /// a·2^-32 modulo p, a centred to [-2^63, 2^63) (Montgomery).
+    #[inline(always)]
+    fn reduce(&self, a: u64) -> u32 {
+        // The centred a is x - 2^63.
+        let x = a ^ (1 << 63);
+        let (low, high) = (word(x), word(x >> 32));
+        // m·p has the same low word as x, so x - m·p = (high - t)·2^32.
+        let m = low.wrapping_mul(self.inverse);
+        let t = word((u64::from(m) * u64::from(self.p)) >> 32);
+        let high = below(below(below(high, 4 * self.p), 2 * self.p), self.p);
+        // t < p and the centre is below 2^17: the sum lies in (p - 2^17, 3p).
+        let y = high.wrapping_add(2 * self.p - self.centre).wrapping_sub(t);
+        below(below(y, 2 * self.p), self.p)
+    }
+}
+
+/// What the key's residues are multiplied with before their transform: 2^32 to undo [`Reduction::reduce`], and the inverses that Garner's
+/// recombination would otherwise multiply every coefficient with.
+const SCALES: [u64; 3] = [
+    (1 << 32) % P[0],
+    ((1 << 32) % P[1]) * inverse(P[0], P[1]) % P[1],
+    ((1 << 32) % P[2]) * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2],
+];
+
+/// Residues of a mask, ready for their transforms.
+#[inline(always)]
+pub(super) fn split_mask(mask: &[u64; RING_DIMENSION], out: &mut Residues) {
+    let [r0, r1, r2] = out;
+    for (((&a, r0), r1), r2) in mask.iter().zip(r0).zip(r1).zip(r2) {
+        *r0 = REDUCTIONS[0].reduce(a);
+        *r1 = REDUCTIONS[1].reduce(a);
+        *r2 = REDUCTIONS[2].reduce(a);
+    }
+}
+
+/// Scaled residues of a small key, ready for their transforms. `small` is in two's complement with absolute values below 2^31.
+pub(super) fn split_key(small: &[u64; RING_DIMENSION], out: &mut Residues) {
+    for ((row, p), scale) in out.iter_mut().zip(P).zip(SCALES) {
+        for (r, &s) in row.iter_mut().zip(small) {
+            // 4p is a multiple of p above every |s|.
+            let residue = s.wrapping_add(4 * p) % p;
+            *r = word(residue * scale % p);
+        }
+    }
+}
+
+/// H = (P0·P1·P2 - 1) / 2: added before recombination and taken off after it, so that signs need no branch.
+const HALF: u128 = (P[0] as u128 * P[1] as u128 * P[2] as u128 - 1) / 2;
+const HALF_0: u32 = (HALF % P[0] as u128) as u32;
+/// H·P0^-1 modulo P1.
+const HALF_1: u32 = ((HALF % P[1] as u128) as u64 * inverse(P[0], P[1]) % P[1]) as u32;
+/// H·(P0·P1)^-1 modulo P2.
+const HALF_2: u32 = ((HALF % P[2] as u128) as u64 * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2]) as u32;
+const INVERSE_01: Factor = Factor::new(inverse(P[0], P[1]), P[1]);
+const INVERSE_02: Factor = Factor::new(inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]), P[2]);
+const INVERSE_12: Factor = Factor::new(inverse(P[1], P[2]), P[2]);
+const HALF_WORD: u64 = HALF as u64;
+
+/// Products modulo 2^64 from the residues of products with a [`split_key`] key (Garner).
+#[inline(always)]
+pub(super) fn join(residues: &Residues, out: &mut [u64; RING_DIMENSION]) {
+    let [p0, p1, p2] = PRIMES;
+    let [r0, r1, r2] = residues;
+    for (((x, &r0), &r1), &r2) in out.iter_mut().zip(r0).zip(r1).zip(r2) {
+        let v0 = below(r0 + HALF_0, p0);
+        let v1 = (r1 + HALF_1 + p1) - INVERSE_01.times(v0);
+        let v1 = below(below(v1, 2 * p1), p1);
+        let v2 = (r2 + HALF_2).wrapping_add(2 * p2).wrapping_sub(INVERSE_02.times(v0)).wrapping_sub(INVERSE_12.times(v1));
+        let v2 = below(below(v2, 2 * p2), p2);
+        let high = u64::from(v1).wrapping_mul(P[0]).wrapping_add(u64::from(v2).wrapping_mul(P[0] * P[1]));
+        *x = u64::from(v0).wrapping_add(high).wrapping_sub(HALF_WORD);
+    }
+}
