@@ -1,6 +1,7 @@
 //! Commands of `concordat-client` (operations.md O1 to O5): parses, calls, prints one answer, and gives the exit code. Knows no protocol.
 
 mod answer;
+mod bench;
 mod budget;
 
 use crate::agent::{self, AgentError};
@@ -66,6 +67,9 @@ enum Verb {
     /// The institution's records
     #[command(subcommand)]
     Data(DataVerb),
+    /// What this machine does
+    #[command(subcommand)]
+    Bench(bench::BenchVerb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +114,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         }
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Bench(verb) => bench::run(verb),
         Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
     }
 }

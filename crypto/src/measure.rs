@@ -33,6 +33,9 @@ pub enum MeasureError {
     /// No entropy for keys.
     #[error("no fresh entropy")]
     Entropy(#[from] EntropyError),
+    /// No threads to run on.
+    #[error("no pool of that many threads")]
+    Threads,
     /// The seal refused its own input.
     #[error("the made-up update could not be sealed")]
     Seal(#[source] SealError<Infallible>),

@@ -4,6 +4,7 @@
 use crate::Polynomial;
 use crate::mask::MaskKey;
 use crate::packing::Layout;
+use crate::packing::slots::{Take, Taken};
 use crate::ring::{RingKey, Workspace};
 use crate::share::KeySum;
 use crate::sum::{AggregateSum, BlockSum, sum_root};
@@ -17,6 +18,9 @@ use rayon::prelude::*;
 pub const MAX_RESIDUAL_RATIO: f64 = 1.25;
 /// Below this, a sum is reported as suspiciously quiet, not failed (C60).
 pub const LOW_RESIDUAL_RATIO: f64 = 0.75;
+
+/// Values turned into bytes at a time for hashing: 1 MiB.
+const HASHED_AT_ONCE: usize = 1 << 17;
 
 /// The exact sum of one certified set.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,29 +207,16 @@ impl<'a> Opener<'a> {
         for (x, &acc) in x.iter_mut().zip(sum) {
             *x = extract.centred(acc, *x);
         }
-        let mean = x.iter().map(|&x| extract.residual_square(x)).sum::<f64>() / RING_DIMENSION as f64;
-        let ratio = mean / self.layout.packing().residual_variance(self.members);
+        let mut sums = vec![0i64; span.len];
+        let taken = pulp::Arch::new().dispatch(Take { packing: self.layout.packing(), members: self.members, x, sums: &mut sums });
+        let ratio = taken.squares as f64 / RING_DIMENSION as f64 / self.layout.packing().residual_variance(self.members);
         if ratio > MAX_RESIDUAL_RATIO {
             return Err(OpenError::Residual { polynomial, ratio });
         }
-        let mut sums = Vec::with_capacity(span.len);
-        let slots = usize::from(self.layout.packing().slots);
-        let (used, empty) = x.split_at(span.len.div_ceil(slots));
-        let (mut in_range, mut padding) = (true, empty.iter().fold(0, |all, &x| all | extract.all_slots(x)));
-        for &x in used {
-            for u in extract.slots(x) {
-                if sums.len() < span.len {
-                    in_range &= extract.in_range(u);
-                    sums.push(extract.value(u));
-                } else {
-                    padding |= u;
-                }
-            }
-        }
-        match (in_range, padding) {
-            (true, 0) => Ok(OpenedPolynomial { sums, ratio }),
-            (false, _) => Err(OpenError::SlotRange { polynomial }),
-            (true, _) => Err(OpenError::Padding { polynomial }),
+        match taken {
+            Taken { in_range: false, .. } => Err(OpenError::SlotRange { polynomial }),
+            Taken { padding_is_empty: false, .. } => Err(OpenError::Padding { polynomial }),
+            Taken { .. } => Ok(OpenedPolynomial { sums, ratio }),
         }
     }
 
@@ -252,8 +243,6 @@ impl<'a> Opener<'a> {
 
 /// The numbers of C32 for one packing and set.
 struct Extract {
-    packing: Packing,
-    members: i64,
     centre: u64,
 }
 
@@ -261,39 +250,12 @@ impl Extract {
     fn new(packing: &Packing, members: u16) -> Self {
         // Rounding half up adds half a unit per client; ⌊|set| ÷ 2⌋ takes it away again.
         let bias = if packing.dropped_bits >= 1 { u64::from(members / 2) } else { 0 };
-        Self { packing: *packing, members: i64::from(members), centre: (1u64 << (packing.noise_bits - 1)).wrapping_sub(bias) }
+        Self { centre: (1u64 << (packing.noise_bits - 1)).wrapping_sub(bias) }
     }
 
     /// x = acc - (A·S) + 2^(f-1) - bias. Wrapping by intent (C29).
     fn centred(&self, acc: u64, product: u64) -> u64 {
         acc.wrapping_sub(product).wrapping_add(self.centre)
-    }
-
-    fn residual_square(&self, x: u64) -> f64 {
-        let low = x & ((1u64 << self.packing.noise_bits) - 1);
-        let residual = low.cast_signed() - (1i64 << (self.packing.noise_bits - 1));
-        (residual as f64) * (residual as f64)
-    }
-
-    /// U of every slot of a coefficient.
-    fn slots(&self, x: u64) -> impl Iterator<Item = u64> {
-        let (field, width) = (self.packing.noise_bits, self.packing.slot_bits);
-        (0..self.packing.slots).map(move |slot| (x >> (field + width * slot)) & ((1u64 << width) - 1))
-    }
-
-    /// All slots of a coefficient together: 0 if and only if each is 0.
-    fn all_slots(&self, x: u64) -> u64 {
-        x >> self.packing.noise_bits
-    }
-
-    /// Whether U lies in [|set|, |set|·(2^b - 1)].
-    fn in_range(&self, u: u64) -> bool {
-        (self.members.cast_unsigned()..=self.members.cast_unsigned() * ((1u64 << self.packing.bits) - 1)).contains(&u)
-    }
-
-    /// V = U - |set|·2^(b-1).
-    fn value(&self, u: u64) -> i64 {
-        u.cast_signed() - self.members * (1i64 << (self.packing.bits - 1))
     }
 }
 
@@ -301,12 +263,14 @@ impl Extract {
 /// A group without a tally gives no limb sums.
 pub fn value_digest(manifest: ManifestDigest, group: GroupId, values: &[(ShardId, Vec<i64>)], tally: &[i64]) -> ValueDigest {
     let mut flat = Vec::with_capacity(32 * (values.len() + 1));
+    let mut bytes = Vec::new();
     let tally = Some(tally).filter(|t| !t.is_empty());
     for shard in values.iter().map(|(_, shard)| shard.as_slice()).chain(tally) {
         let mut hash = blake3::Hasher::new();
-        for part in shard.chunks(RING_DIMENSION) {
-            let bytes: Vec<u8> = part.iter().flat_map(|v| v.to_le_bytes()).collect();
-            hash.update(&bytes);
+        for part in shard.chunks(HASHED_AT_ONCE) {
+            bytes.clear();
+            part.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+            hash.update_rayon(&bytes);
         }
         flat.extend_from_slice(hash.finalize().as_bytes());
     }

@@ -90,9 +90,12 @@ impl BlockSum {
     /// BLAKE3 of the block as `u64` LE.
     pub fn address(&self) -> Address {
         let mut hash = blake3::Hasher::new();
-        for polynomial in self.polynomials() {
-            let bytes: Vec<u8> = polynomial.iter().flat_map(|w| w.to_le_bytes()).collect();
-            hash.update(&bytes);
+        let mut bytes = Vec::new();
+        // 1 MiB at a time.
+        for part in self.sum.chunks(1 << 17) {
+            bytes.clear();
+            part.iter().for_each(|w| bytes.extend_from_slice(&w.to_le_bytes()));
+            hash.update_rayon(&bytes);
         }
         Address(hash.finalize().into())
     }

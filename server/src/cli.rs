@@ -1,5 +1,6 @@
 //! The command line of `concordat-server` (operations.md section 1).
 
+mod bench;
 mod output;
 
 use crate::admin::{self, AdminReply, AdminRequest};
@@ -102,6 +103,9 @@ enum Verb {
         #[command(flatten)]
         dir: Dir,
     },
+    /// What this machine does
+    #[command(subcommand)]
+    Bench(bench::BenchVerb),
     /// End the server in order
     Stop {
         #[command(flatten)]
@@ -191,6 +195,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
+        Verb::Bench(verb) => bench::run(&verb, output),
         Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),
     }
 }

@@ -2,6 +2,7 @@
 //! Knows no key; the numbers come from [`Packing::derive`] and are never chosen here.
 
 mod bits;
+pub(crate) mod slots;
 
 use crate::Polynomial;
 pub use bits::{add_bits, write_bits};
@@ -117,45 +118,7 @@ pub fn pack(packing: &Packing, values: &[i32]) -> Result<Box<Zeroizing<Polynomia
 
 /// Adds the polynomial of [`pack`] to `onto`, modulo 2^64. On an error `onto` is of no use any more.
 pub(crate) fn add_packed(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> Result<(), OutOfRange> {
-    let fits = match packing.slots {
-        1 => add_slots::<1>(packing, values, onto),
-        2 => add_slots::<2>(packing, values, onto),
-        3 => add_slots::<3>(packing, values, onto),
-        4 => add_slots::<4>(packing, values, onto),
-        5 => add_slots::<5>(packing, values, onto),
-        6 => add_slots::<6>(packing, values, onto),
-        7 => add_slots::<7>(packing, values, onto),
-        8 => add_slots::<8>(packing, values, onto),
-        9 => add_slots::<9>(packing, values, onto),
-        10 => add_slots::<10>(packing, values, onto),
-        11 => add_slots::<11>(packing, values, onto),
-        // A slot has at least 5 bits (C16), and the noise field 2.
-        _ => add_slots::<12>(packing, values, onto),
-    };
-    if fits { Ok(()) } else { Err(OutOfRange) }
-}
-
-/// Whether all values were in range. A constant number of slots lets the compiler unroll them.
-fn add_slots<const L: usize>(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> bool {
-    let (width, field) = (u32::from(packing.slot_bits), u32::from(packing.noise_bits));
-    let offset = 1i64 << (packing.bits - 1);
-    let most = (1u64 << packing.bits) - 1;
-    let (whole, rest) = values.as_chunks::<L>();
-    let mut wrong = 0u64;
-    let mut coefficient = |slots: &[i32], out: &mut u64| {
-        let mut shift = field;
-        for &v in slots {
-            let u = (i64::from(v) + offset).cast_unsigned();
-            // u must lie in [1, 2^b - 1]: then neither u - 1 nor 2^b - 1 - u has its top bit set.
-            wrong |= u.wrapping_sub(1) | most.wrapping_sub(u);
-            *out = out.wrapping_add(u.wrapping_shl(shift));
-            shift += width;
-        }
-    };
-    let (full, last) = onto.split_at_mut(whole.len().min(RING_DIMENSION));
-    whole.iter().zip(full).for_each(|(slots, out)| coefficient(slots, out));
-    last.iter_mut().take(1).for_each(|out| coefficient(rest, out));
-    wrong >> 63 == 0
+    if pulp::Arch::new().dispatch(slots::Add { packing, values, onto }) { Ok(()) } else { Err(OutOfRange) }
 }
 
 /// Rounds away the low r bits, half up, modulo 2^k (C30). Public post-processing.

@@ -1,13 +1,13 @@
-//! Sealing, adding and opening beside the stock library, one thread, in one run (crypto.md C80). `cargo bench -p concordat-crypto`.
+//! Sealing, adding and opening beside the stock library, one thread, in one run (crypto.md C80). `cargo bench -p concordat-benches`.
 #![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark of the crate")]
 
+use benches::OsEntropy;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crypto::mask::MaskKey;
 use crypto::measure::Workload;
 use crypto::packing::{add_bits, write_bits};
 use crypto::ring::RingKey;
 use crypto::sum::BlockSum;
-use privacy::noise::SeededEntropy;
 use std::hint::black_box;
 
 const N: u64 = 4096;
@@ -31,14 +31,13 @@ fn parts(c: &mut Criterion) {
 
 fn whole(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let mut entropy = SeededEntropy::new(1);
     for (name, bits) in [("ps_a_n100_b8", 8u8), ("ps_a_n100_b16", 16)] {
         let slots = if bits == 8 { 3 } else { 2 };
-        let work = Workload::new(100, bits, 256 * N * slots, &mut entropy).unwrap();
+        let work = Workload::new(100, bits, 256 * N * slots, &mut OsEntropy).unwrap();
         let mut group = c.benchmark_group(name);
         group.sample_size(10);
         group.throughput(Throughput::Elements(work.coefficients()));
-        group.bench_function("seal", |b| b.iter(|| pool.install(|| work.seal(&mut SeededEntropy::new(2)).unwrap())));
+        group.bench_function("seal", |b| b.iter(|| pool.install(|| work.seal(&mut OsEntropy).unwrap())));
         let block = work.first_block().unwrap();
         let mut sum = BlockSum::new(block.group(), 0).unwrap();
         sum.add_chunk(block.packed()).unwrap();
