@@ -7,7 +7,7 @@ use crate::packing::Layout;
 use crate::packing::slots::{Take, Taken};
 use crate::ring::{RingKey, Workspace};
 use crate::share::KeySum;
-use crate::sum::{AggregateSum, BlockSum, sum_root};
+use crate::sum::{AggregateSum, BlockSum, hash_words, sum_root};
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, GroupId, KeySumDigest, ManifestDigest, ShardId, SumRoot, ValueDigest};
 use protocol::manifest::{Certificate, GroupSpec};
@@ -18,9 +18,6 @@ use rayon::prelude::*;
 pub const MAX_RESIDUAL_RATIO: f64 = 1.25;
 /// Below this, a sum is reported as suspiciously quiet, not failed (C60).
 pub const LOW_RESIDUAL_RATIO: f64 = 0.75;
-
-/// Values turned into bytes at a time for hashing: 1 MiB.
-const HASHED_AT_ONCE: usize = 1 << 17;
 
 /// The exact sum of one certified set.
 #[derive(Clone, Debug, PartialEq)]
@@ -263,16 +260,9 @@ impl Extract {
 /// A group without a tally gives no limb sums.
 pub fn value_digest(manifest: ManifestDigest, group: GroupId, values: &[(ShardId, Vec<i64>)], tally: &[i64]) -> ValueDigest {
     let mut flat = Vec::with_capacity(32 * (values.len() + 1));
-    let mut bytes = Vec::new();
     let tally = Some(tally).filter(|t| !t.is_empty());
     for shard in values.iter().map(|(_, shard)| shard.as_slice()).chain(tally) {
-        let mut hash = blake3::Hasher::new();
-        for part in shard.chunks(HASHED_AT_ONCE) {
-            bytes.clear();
-            part.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-            hash.update_rayon(&bytes);
-        }
-        flat.extend_from_slice(hash.finalize().as_bytes());
+        flat.extend_from_slice(&hash_words(shard.iter().map(|v| v.to_le_bytes())));
     }
     ValueDigest(tagged(Domain::Values, &[&manifest.0, &group.0.to_le_bytes(), &flat]))
 }

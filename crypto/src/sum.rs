@@ -89,16 +89,20 @@ impl BlockSum {
 
     /// BLAKE3 of the block as `u64` LE.
     pub fn address(&self) -> Address {
-        let mut hash = blake3::Hasher::new();
-        let mut bytes = Vec::new();
-        // 1 MiB at a time.
-        for part in self.sum.chunks(1 << 17) {
-            bytes.clear();
-            part.iter().for_each(|w| bytes.extend_from_slice(&w.to_le_bytes()));
-            hash.update_rayon(&bytes);
-        }
-        Address(hash.finalize().into())
+        Address(hash_words(self.sum.iter().map(|w| w.to_le_bytes())))
     }
+}
+
+/// BLAKE3 of words given as bytes, a part at a time on all threads.
+pub(crate) fn hash_words(mut words: impl ExactSizeIterator<Item = [u8; 8]>) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    let mut part = vec![0u8; 8 * words.len().min(1 << 15)];
+    while words.len() > 0 {
+        part.truncate(8 * words.len());
+        part.as_chunks_mut::<8>().0.iter_mut().zip(&mut words).for_each(|(bytes, word)| *bytes = word);
+        hash.update_rayon(&part);
+    }
+    hash.finalize().into()
 }
 
 /// Polynomials of block `index` in a group of `total`.
