@@ -198,7 +198,7 @@ impl Manifest {
                 let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
                 let shards = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
                 let packing = Packing::derive(plan.n_max, g.bits)?;
-                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: None })
+                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: plan.tally(g)? })
             })
             .collect()
     }

@@ -37,6 +37,9 @@ pub struct PlanFile {
     pub privacy: PrivacyFile,
     /// Local loop.
     pub local: LocalTraining,
+    /// Averaging weights.
+    #[serde(default = "uniform")]
+    pub weighting: Weighting,
     /// Server step.
     pub strategy: Strategy,
     /// Time limits.
@@ -45,6 +48,9 @@ pub struct PlanFile {
 
 fn one() -> u32 {
     1
+}
+fn uniform() -> Weighting {
+    Weighting::Uniform
 }
 fn sixteen() -> u8 {
     16
@@ -157,7 +163,7 @@ impl PlanFile {
             committee: self.committee,
             privacy: self.privacy_plan()?,
             local: self.local.clone(),
-            weighting: Weighting::Uniform,
+            weighting: self.weighting,
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
         };
