@@ -190,6 +190,10 @@ impl Manifest {
     /// # Errors
     /// [`crate::params::BadParameters`] if the plan's numbers have no packing.
     pub fn groups_of(plan: &Plan, eligible: &[ClientId]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
+        let parts = plan.robust().random_groups;
+        if parts != 1 {
+            return Err(crate::params::BadParameters::Undealt(parts));
+        }
         let mut eligible = eligible.to_vec();
         eligible.sort_unstable();
         plan.groups

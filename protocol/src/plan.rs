@@ -3,7 +3,7 @@
 
 mod averaging;
 
-pub use averaging::Weighting;
+pub use averaging::{Combine, Robustness, Weighting};
 
 use crate::decimal::Decimal;
 use crate::hash::sha256;
@@ -299,6 +299,10 @@ pub struct Plan {
     /// Time limits.
     #[n(15)]
     pub deadlines: Deadlines,
+    /// What is done against hostile institutions; none: one group per sum, a plain mean, no bound.
+    #[n(16)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robustness: Option<Robustness>,
 }
 
 /// An administrator approves a plan; the plan itself is an artefact named by its digest (audit.md A17).
@@ -365,6 +369,27 @@ impl Plan {
         group.shards.iter().filter_map(|&id| self.shard(id).map(|s| (id, s.len()))).collect()
     }
 
+    /// What is done against hostile institutions.
+    pub fn robust(&self) -> Robustness {
+        self.robustness.unwrap_or(Robustness::NONE)
+    }
+
+    /// The number that part `part` of a planned sum has in the manifest: plan group · random groups + part. With one random group it is
+    /// the plan's own number.
+    pub fn part_id(&self, group: GroupId, part: u16) -> GroupId {
+        GroupId(group.0.saturating_mul(u32::from(self.robust().random_groups)).saturating_add(u32::from(part)))
+    }
+
+    /// The planned sum that a group of the manifest is a part of.
+    pub fn sum_of_part(&self, part: GroupId) -> Option<&GroupPlan> {
+        self.group(GroupId(part.0.checked_div(u32::from(self.robust().random_groups))?))
+    }
+
+    /// Most institutions in one part: everybody in equal parts, at least 2 because no packing is for fewer.
+    pub fn part_n_max(&self) -> u16 {
+        self.n_max.div_ceil(self.robust().random_groups.max(1)).max(2)
+    }
+
     /// The weight that travels with every update of a group, where the plan weighs institutions (crypto.md C24).
     ///
     /// # Errors
@@ -410,6 +435,7 @@ impl Plan {
         }
         self.privacy.check()?;
         self.committee.check().map_err(PlanError::Committee)?;
+        self.robust().check(self)?;
         self.check_groups()
     }
 
@@ -422,7 +448,7 @@ impl Plan {
             return Err(PlanError::ShardNotInOneGroup(bad));
         }
         for g in &self.groups {
-            let packing = Packing::derive(self.n_max, g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
+            let packing = Packing::derive(self.part_n_max(), g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
             let tally = self.tally(g).map_err(|e| PlanError::Sealing(g.id, e))?;
             let polynomials = packing.polynomials(&self.shard_lengths(g)).map_err(|e| PlanError::Sealing(g.id, e))?;
             let polynomials = polynomials + tally.map_or(0, |t| packing.shard_polynomials(t.limbs()));

@@ -4,8 +4,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanError, PrivacyPlan, Strategy, TokenizerKind, Unit,
-    Weighting,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanError, PrivacyPlan, Robustness, Strategy,
+    TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
 
@@ -44,6 +44,9 @@ pub struct PlanFile {
     pub strategy: Strategy,
     /// Time limits.
     pub deadlines: Deadlines,
+    /// What is done against hostile institutions.
+    #[serde(default)]
+    pub robustness: Option<Robustness>,
 }
 
 fn one() -> u32 {
@@ -166,6 +169,7 @@ impl PlanFile {
             weighting: self.weighting,
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
+            robustness: self.robustness,
         };
         plan.check()?;
         let bytes = protocol::codec::encode(&plan);

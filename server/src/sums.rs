@@ -31,6 +31,7 @@ pub(crate) enum Job {
 
 /// What [`Job::Open`] needs.
 pub(crate) struct Opening {
+    pub(crate) plan: Plan,
     pub(crate) group: GroupId,
     pub(crate) certificate: Certificate,
     pub(crate) openings: Vec<OpeningPayload>,
@@ -194,6 +195,8 @@ impl Worker {
             tracing::warn!(group = id.0, "the opened weights are not those that the log declares");
             return Err(Rejection::BadWeight);
         }
+        within_norm(&job.plan, &opened, certificate.members())
+            .inspect_err(|_| tracing::warn!(group = id.0, "the mean of the group is longer than the plan allows"))?;
         let result = SumResult {
             manifest: digest,
             group: id,
@@ -240,14 +243,17 @@ impl Worker {
         serde_json::to_vec(&groups).unwrap_or_default()
     }
 
-    /// Means of all opened groups that take part in the step.
+    /// The combined mean of every planned sum of which groups take part in the step.
     fn mean(&self, step: &Step) -> Result<Vec<(ShardId, Vec<f32>)>, WorkError> {
-        let mut mean = Vec::new();
-        for (opened, members) in step.groups.iter().filter_map(|g| self.opened.get(g)) {
-            let sum = GroupSum { shards: &opened.values, mass: mass(&step.plan, opened, *members) };
-            mean.extend(combine::group_mean(&step.plan.shards, &sum)?);
+        let mut sums: BTreeMap<GroupId, Vec<GroupSum<'_>>> = BTreeMap::new();
+        for id in &step.groups {
+            if let (Some((opened, members)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
+                sums.entry(planned.id).or_default().push(group_sum(&step.plan, opened, *members));
+            }
         }
-        Ok(mean)
+        let how = step.plan.robust().combine;
+        let means = sums.values().map(|groups| combine::combine(&step.plan.shards, how, groups));
+        Ok(means.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// Momentum of the snapshot that this round started from; none before the first step.
@@ -257,10 +263,18 @@ impl Worker {
     }
 }
 
-/// What a group's mean is divided by (crypto.md C24).
-fn mass(plan: &Plan, opened: &OpenedSum, members: u16) -> Mass {
-    match (plan.weighting, opened.weight) {
+/// A group's integers with what they are divided by (crypto.md C24).
+fn group_sum<'a>(plan: &Plan, opened: &'a OpenedSum, members: u16) -> GroupSum<'a> {
+    let mass = match (plan.weighting, opened.weight) {
         (Weighting::Declared { max_weight }, Some(sum)) => Mass::Weights { sum, most: max_weight },
-        (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Mass::Members(members),
-    }
+        (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Mass::Members(u32::from(members)),
+    };
+    GroupSum { shards: &opened.values, mass }
+}
+
+/// Whether a group's mean is as short as the plan wants it (training.md M18).
+fn within_norm(plan: &Plan, opened: &OpenedSum, members: u16) -> Result<(), Rejection> {
+    let Some(most) = plan.robust().max_group_norm else { return Ok(()) };
+    let norm = combine::norm(&plan.shards, &group_sum(plan, opened, members)).map_err(|_| Rejection::BadSum)?;
+    if norm <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }

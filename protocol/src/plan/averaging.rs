@@ -1,9 +1,13 @@
-//! How institutions' updates become one mean: what each of them weighs. Knows no tensor and no sum.
+//! How institutions' updates become one mean: what each of them weighs, and how a mean bears that some of them are hostile. Knows no
+//! tensor and no sum.
 
-use minicbor::CborLen;
+use super::{Plan, PlanError};
+use crate::decimal::Decimal;
+use crate::params::MAX_GROUPS;
 use minicbor::data::Type;
-use minicbor::decode::{Decode, Decoder, Error as DecodeError};
-use minicbor::encode::{Encode, Encoder, Error as EncodeError, Write};
+use minicbor::decode::{Decoder, Error as DecodeError};
+use minicbor::encode::{Encoder, Error as EncodeError, Write};
+use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// How institutions' updates are averaged (crypto.md C24).
@@ -48,6 +52,81 @@ impl<'b, C> Decode<'b, C> for Weighting {
             (Some(2), 1) => Ok(Self::Declared { max_weight: d.u64()? }),
             _other => Err(DecodeError::message("an unknown weighting")),
         }
+    }
+}
+
+/// How means of groups become one (training.md M18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Combine {
+    /// The mean over everybody.
+    #[n(0)]
+    Mean,
+    /// Per coordinate, the mean of what is left without the highest and the lowest `trim` group means.
+    #[n(1)]
+    TrimmedMean {
+        /// Group means dropped at each end.
+        #[n(0)]
+        trim: u16,
+    },
+    /// Per coordinate, the median of the group means.
+    #[n(2)]
+    Median,
+}
+
+impl Combine {
+    /// Fewest group means: with fewer, one hostile group moves the result as far as it likes.
+    pub fn minimum(self) -> usize {
+        match self {
+            Self::Mean => 1,
+            Self::TrimmedMean { trim } => 2 * usize::from(trim) + 1,
+            Self::Median => 3,
+        }
+    }
+}
+
+/// How the result bears hostile institutions (crypto.md C64, tier 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Robustness {
+    /// Random groups that the institutions of each sum are dealt into; 1 means none.
+    #[n(0)]
+    pub random_groups: u16,
+    /// How their means become one.
+    #[n(1)]
+    pub combine: Combine,
+    /// Largest L2 norm of one group's mean over all its shards; a group above it is dropped. None: no bound.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_group_norm: Option<Decimal>,
+}
+
+impl Robustness {
+    /// What a plan without this section does.
+    pub const NONE: Self = Self { random_groups: 1, combine: Combine::Mean, max_group_norm: None };
+
+    /// Checks C65: at least three random groups or none, each with room for its minimum, and enough for what combines them.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub(super) fn check(&self, plan: &Plan) -> Result<(), PlanError> {
+        let range = |ok: bool, field, got: String, expected| {
+            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
+        };
+        let (parts, sums) = (self.random_groups, plan.groups.len());
+        let many = parts == 1 || (parts >= 3 && sums.saturating_mul(usize::from(parts)) <= MAX_GROUPS);
+        range(many, "robustness.random_groups", parts.to_string(), "1, or 3 and more with at most 256 groups in all")?;
+        let room = u32::from(parts) * u32::from(plan.cohort_min) <= u32::from(plan.n_max);
+        range(room, "robustness.random_groups", parts.to_string(), "at most n_max / cohort_min")?;
+        let enough = usize::from(parts) >= self.combine.minimum() && self.combine != Combine::TrimmedMean { trim: 0 };
+        range(
+            enough,
+            "robustness.combine",
+            format!("{:?}", self.combine),
+            "trim of 1 or more with more than 2 x trim groups, or a median of 3",
+        )?;
+        let bound = self.max_group_norm.is_none_or(|n| n.to_f64() > 0.0);
+        range(bound, "robustness.max_group_norm", self.max_group_norm.map_or_else(String::new, |n| n.to_string()), "above 0")
     }
 }
 

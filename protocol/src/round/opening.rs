@@ -170,13 +170,22 @@ impl Opening {
         if self.advancing || !self.groups.values().all(over) {
             return State::Opening(self);
         }
-        let opened: Vec<_> = self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id).collect();
+        let opened = self.counting(desk);
         if opened.is_empty() {
             return Ending::record(desk, End::Abandoned(self.reason()));
         }
         desk.actions.push_back(Action::Advance(opened));
         self.advancing = true;
         State::Opening(self)
+    }
+
+    /// Opened groups that count: those of a planned sum of which enough parts were opened for the plan's way of combining them.
+    fn counting(&self, desk: &Desk) -> Vec<GroupId> {
+        let plan = &desk.setup.plan;
+        let opened = || self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id);
+        let sum_of = |id: GroupId| plan.sum_of_part(id).map(|g| g.id);
+        let enough = |id: &GroupId| opened().filter(|&other| sum_of(other) == sum_of(*id)).count() >= plan.robust().combine.minimum();
+        opened().filter(enough).collect()
     }
 
     /// Why no sum is left: what the first group failed of.
@@ -210,7 +219,7 @@ impl Group {
 
 /// Whether more openings cannot help: the sum was decoded, and it is the sum that is wrong.
 fn is_final(reason: Rejection) -> bool {
-    matches!(reason, Rejection::BadWeight)
+    matches!(reason, Rejection::BadWeight | Rejection::NormBound)
 }
 
 fn fail(id: GroupId, code: Rejection, desk: &mut Desk) -> Progress {

@@ -123,8 +123,9 @@ impl Driver {
                 if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
                     active.meter.members.insert(group, certificate.members());
                 }
+                let Some(plan) = self.task.as_ref().map(|t| t.plan.clone()) else { return Ok(()) };
                 let weight = self.declared_weight(group);
-                self.job(Job::Open(Box::new(Opening { group, certificate: *certificate, openings, weight })))?;
+                self.job(Job::Open(Box::new(Opening { plan, group, certificate: *certificate, openings, weight })))?;
             }
             Action::Advance(groups) => self.advance(groups)?,
             Action::Finish(outcome) => self.finish(outcome)?,
