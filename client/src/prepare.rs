@@ -16,7 +16,7 @@ use privacy::noise::{EntropyError, Quantiser as Rounding, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, PlanDigest, Sha256, ShardId};
 use protocol::manifest::{BudgetSpend, GroupSpec};
 use protocol::participant::Accepted;
-use protocol::plan::Plan;
+use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +53,8 @@ pub(crate) struct Preparation {
     pub(crate) ledger: SharedLedger,
     pub(crate) observer: Shared,
     pub(crate) accepted: Box<Accepted>,
+    /// What this institution weighs in the round, where its groups carry weights.
+    pub(crate) weight: Option<u64>,
     /// Bytes of the snapshot, already checked against their digest.
     pub(crate) snapshot: Vec<u8>,
 }
@@ -128,7 +130,7 @@ impl Preparation {
         let manifest = self.accepted.manifest();
         let start = train::snapshot::from_bytes(&self.work.plan.model, &self.snapshot)?;
         let workers = Workers::start(self.threads)?;
-        let quantiser = Quantiser::of_plan(&self.work.plan)?;
+        let quantiser = self.quantiser()?;
         let mut optimiser = self.optimiser(start.flat().len())?;
         let paid = self.pay()?;
         let (counter, spend) = (paid.ledger_counter(), paid.spend());
@@ -147,6 +149,15 @@ impl Preparation {
                 crate::spool::clear(&self.home, manifest.task, manifest.round)?;
                 Err(e)
             }
+        }
+    }
+
+    fn quantiser(&self) -> Result<Quantiser, QuantiserError> {
+        let plain = Quantiser::of_plan(&self.work.plan)?;
+        match (self.work.plan.weighting, self.weight) {
+            (Weighting::Declared { max_weight }, Some(weight)) => plain.weighted(weight, max_weight),
+            // A weight without its tally, or a tally without its weight, is refused where the update is sealed.
+            (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Ok(plain),
         }
     }
 
@@ -193,7 +204,7 @@ impl Preparation {
                 institution: self.me,
                 build: self.build,
                 spend,
-                weight: None,
+                weight: self.weight,
             };
             let update = seal(&context, &private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
             let header = self.keys.sign(&update.header);

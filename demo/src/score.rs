@@ -6,7 +6,7 @@ use crate::report::Score;
 use crate::watch::{self, Seen};
 use anyhow::Context as _;
 use audit::tile::{TileKind, TilePath, decode_bundle};
-use protocol::history::History;
+use protocol::history::{History, RoundHistory};
 use protocol::ids::{GroupId, RoundId, ShardId};
 use protocol::plan::Plan;
 use protocol::trust::TrustDocument;
@@ -88,7 +88,7 @@ pub(crate) fn exact_sums(federation: &Federation, history: &History, plan: &Plan
         }
         let file = federation.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{:08}.json", id.0));
         let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file)?)?;
-        let exact = opened.iter().all(|(group, g)| group_is_exact(history, *id, **group, g, &sums, &plain).unwrap_or(false));
+        let exact = opened.iter().all(|(group, _)| group_is_exact(history, *id, round, **group, &sums, &plain).unwrap_or(false));
         out.insert(id.0, exact);
     }
     Ok(out)
@@ -96,15 +96,16 @@ pub(crate) fn exact_sums(federation: &Federation, history: &History, plan: &Plan
 
 fn group_is_exact(
     history: &History,
-    round: RoundId,
+    number: RoundId,
+    round: &RoundHistory,
     id: GroupId,
-    group: &protocol::history::GroupHistory,
     sums: &BTreeMap<u32, BTreeMap<u32, Vec<i64>>>,
     plain: &Plain,
 ) -> Option<bool> {
+    let group = round.groups.get(&id)?;
     let (certificate, result) = (group.certificate.as_ref()?, group.result.as_ref()?);
     let opened = sums.get(&id.0)?;
-    let integers = plain.get(&(round.0, id.0))?;
+    let integers = plain.get(&(number.0, id.0))?;
     let mut expected: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
     for header in certificate.headers() {
         let (client, ..) = group.accepted.get(header)?;
@@ -115,6 +116,16 @@ fn group_is_exact(
         }
     }
     let values: Vec<(ShardId, Vec<i64>)> = opened.iter().map(|(s, v)| (ShardId(*s), v.clone())).collect();
-    let digest = crypto::open::value_digest(result.manifest, id, &values, &[]);
+    let digest = crypto::open::value_digest(result.manifest, id, &values, &limb_sums(round, id)?);
     Some(&expected == opened && digest == result.values)
+}
+
+/// What the tally of a group must have opened to: the limbs of its members' declared weights, summed. Nothing where nobody is weighed.
+fn limb_sums(round: &RoundHistory, id: GroupId) -> Option<Vec<i64>> {
+    let Some(tally) = round.manifest.as_ref()?.0.group(id)?.tally else { return Some(Vec::new()) };
+    let mut sums = vec![0i64; usize::try_from(tally.limbs()).ok()?];
+    for weight in round.weights(id)? {
+        sums.iter_mut().zip(tally.split(weight)?).for_each(|(sum, limb)| *sum += i64::from(limb));
+    }
+    Some(sums)
 }

@@ -3,6 +3,7 @@
 use crate::ledger::NoisedLocally;
 use crate::noise::{Quantiser as QuantiserPurpose, Stream};
 use protocol::ids::ShardId;
+use protocol::params::MAX_WEIGHT;
 use protocol::plan::Plan;
 use zeroize::Zeroize;
 
@@ -99,11 +100,39 @@ pub enum QuantiserError {
     /// A shard of the table is in no group.
     #[error("shard {0} is in no group")]
     NoGroup(ShardId),
+    /// A weight of 0 or above the plan's bound.
+    #[error("a weight of {weight}, expected 1 to {most}")]
+    Weight {
+        /// Of this institution.
+        weight: u64,
+        /// W_max of the plan.
+        most: u64,
+    },
 }
 
-/// Step and value range per shard, from the plan (crypto.md C20, C21).
+/// Step and value range per shard, from the plan (crypto.md C20, C21), and this institution's share of the largest weight (C24).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quantiser(Vec<ShardGrid>);
+pub struct Quantiser {
+    grids: Vec<ShardGrid>,
+    weight: Ratio,
+}
+
+/// W_i ÷ W_max.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ratio {
+    weight: u64,
+    most: u64,
+}
+
+impl Ratio {
+    /// Exactly 1 where nothing is weighed.
+    const ONE: Self = Self { weight: 1, most: 1 };
+
+    /// Weights end at 2^40, so both numbers are exact.
+    fn factor(self) -> f64 {
+        self.weight as f64 / self.most as f64
+    }
+}
 
 impl Quantiser {
     /// The quantiser of a plan: step from the shard table, bits from the shard's group.
@@ -115,7 +144,7 @@ impl Quantiser {
             let group = plan.groups.iter().find(|g| g.shards.contains(&s.id)).ok_or(QuantiserError::NoGroup(s.id))?;
             checked(ShardGrid { id: s.id, len: s.len(), step_exponent: s.step_exponent, bits: group.bits })
         });
-        grids.collect::<Result<_, _>>().map(Self)
+        grids.collect::<Result<_, _>>().map(|grids| Self { grids, weight: Ratio::ONE })
     }
 
     /// A quantiser from (shard, coordinates, step exponent, bits).
@@ -124,7 +153,19 @@ impl Quantiser {
     /// [`QuantiserError::Range`].
     pub fn new(shards: &[(ShardId, u64, i8, u8)]) -> Result<Self, QuantiserError> {
         let grids = shards.iter().map(|&(id, len, step_exponent, bits)| checked(ShardGrid { id, len, step_exponent, bits }));
-        grids.collect::<Result<_, _>>().map(Self)
+        grids.collect::<Result<_, _>>().map(|grids| Self { grids, weight: Ratio::ONE })
+    }
+
+    /// The same quantiser for an institution of this weight: every coordinate is multiplied by `weight ÷ most` before it is clamped.
+    ///
+    /// # Errors
+    /// [`QuantiserError::Weight`] for a weight outside 1..=most.
+    ///
+    /// # Source
+    /// crypto.md C24. Both numbers are public, so this is post-processing too.
+    pub fn weighted(self, weight: u64, most: u64) -> Result<Self, QuantiserError> {
+        let fits = (1..=most).contains(&weight) && most <= MAX_WEIGHT;
+        if fits { Ok(Self { weight: Ratio { weight, most }, ..self }) } else { Err(QuantiserError::Weight { weight, most }) }
     }
 }
 
@@ -136,9 +177,9 @@ fn checked(g: ShardGrid) -> Result<ShardGrid, QuantiserError> {
 impl ShardGrid {
     /// Clamp, then stochastic rounding: v = ⌊y⌋ + [R < ⌊frac(y)·2^32⌋] with R uniform. Unbiased up to 2^-32 inside the range.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "y is clamped to 32 bits and the fraction lies in [0, 1)")]
-    fn round(self, x: f32, draw: u32) -> i32 {
+    fn round(self, x: f32, weight: f64, draw: u32) -> i32 {
         let most = ((1i64 << (self.bits - 1)) - 1) as f64;
-        let y = (f64::from(x) * 2f64.powi(-i32::from(self.step_exponent))).clamp(-most, most);
+        let y = (f64::from(x) * weight * 2f64.powi(-i32::from(self.step_exponent))).clamp(-most, most);
         let low = y.floor();
         let up = u64::from(draw) < ((y - low) * 4_294_967_296.0) as u64;
         low as i32 + i32::from(up)
@@ -151,7 +192,7 @@ impl Delta {
         Self { shards, proof }
     }
 
-    /// Clamps every coordinate to its shard's range and rounds it stochastically to the shard's step.
+    /// Weighs every coordinate, clamps it to its shard's range and rounds it stochastically to the shard's step.
     ///
     /// # Privacy
     /// Post-processing of noised steps (privacy.md D6): clamping and rounding are free here, and saturation does no harm.
@@ -166,18 +207,19 @@ impl Delta {
         if !self.proof.covers(stream.context()) {
             return Err(BoundError::WrongStream);
         }
+        let weight = q.weight.factor();
         let round = |(grid, (id, values)): (&ShardGrid, &(ShardId, Vec<f32>))| {
-            (*id, values.iter().map(|&x| grid.round(x, stream.next_u32())).collect::<Vec<i32>>())
+            (*id, values.iter().map(|&x| grid.round(x, weight, stream.next_u32())).collect::<Vec<i32>>())
         };
-        let shards = q.0.iter().zip(&self.shards).map(round).collect();
+        let shards = q.grids.iter().zip(&self.shards).map(round).collect();
         Ok(BoundedDelta { values: Values(shards) })
     }
 
     fn check(&self, q: &Quantiser) -> Result<(), BoundError> {
-        if self.shards.len() != q.0.len() {
-            return Err(BoundError::ShardCount { got: self.shards.len(), expected: q.0.len() });
+        if self.shards.len() != q.grids.len() {
+            return Err(BoundError::ShardCount { got: self.shards.len(), expected: q.grids.len() });
         }
-        for (grid, (id, values)) in q.0.iter().zip(&self.shards) {
+        for (grid, (id, values)) in q.grids.iter().zip(&self.shards) {
             let got = u64::try_from(values.len()).unwrap_or(u64::MAX);
             if grid.id != *id {
                 return Err(BoundError::UnknownShard(*id));
@@ -189,7 +231,7 @@ impl Delta {
                 return Err(BoundError::NonFinite { shard: *id });
             }
         }
-        let shards = q.0.iter().fold(0u64, |sum, g| sum.saturating_add(g.len));
+        let shards = q.grids.iter().fold(0u64, |sum, g| sum.saturating_add(g.len));
         let noised = self.proof.dimension();
         if shards == noised { Ok(()) } else { Err(BoundError::Dimension { noised, shards }) }
     }

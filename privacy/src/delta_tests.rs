@@ -51,6 +51,18 @@ fn rounding_is_unbiased() {
     assert!((mean + 0.3).abs() < 5.0 * (0.21f64 / 40_000.0).sqrt(), "{mean}");
 }
 
+/// C24: the delta is weighed before it is clamped, so a large value of a small institution does not saturate.
+#[test]
+fn a_weight_scales_before_the_clamp() {
+    let step = 2f32.powi(-14);
+    let quarter = quantiser(3, -14, 8).weighted(25, 100).unwrap();
+    let out = delta(vec![4.0 * step, -400.0 * step, 4000.0 * step]).bound(&quarter, &mut stream(1)).unwrap().privatize_local();
+    assert_eq!(values(&out), vec![1, -100, 127]);
+    for (weight, most) in [(0, 100), (101, 100), (1, u64::MAX)] {
+        assert_eq!(quantiser(1, -14, 8).weighted(weight, most), Err(QuantiserError::Weight { weight, most }));
+    }
+}
+
 #[test]
 fn exact_multiples_are_kept() {
     let step = 2f32.powi(-14);

@@ -178,7 +178,7 @@ impl History {
 
     fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Statement>, out: &mut rules::Report) {
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
-        let world = task::World { members: &self.members, server: self.trust.server };
+        let world = task::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         let spend = task.apply(index, leaf_hash(bytes), entry, statement, &world, out);
         let Some((client, spend)) = spend else { return };
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {

@@ -190,6 +190,10 @@ impl Manifest {
     /// # Errors
     /// [`crate::params::BadParameters`] if the plan's numbers have no packing.
     pub fn groups_of(plan: &Plan, eligible: &[ClientId]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
+        let parts = plan.robust().random_groups;
+        if parts != 1 {
+            return Err(crate::params::BadParameters::Undealt(parts));
+        }
         let mut eligible = eligible.to_vec();
         eligible.sort_unstable();
         plan.groups
@@ -198,7 +202,7 @@ impl Manifest {
                 let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
                 let shards = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
                 let packing = Packing::derive(plan.n_max, g.bits)?;
-                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: None })
+                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: plan.tally(g)? })
             })
             .collect()
     }

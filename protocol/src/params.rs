@@ -16,6 +16,8 @@ pub const SHARE_LEN: usize = RING_DIMENSION + 4;
 pub const CBD_BOUND: i64 = 90;
 /// Most polynomials of one group (C16).
 pub const MAX_POLYNOMIALS: u64 = 1 << 20;
+/// Most groups of one round (C16).
+pub const MAX_GROUPS: usize = 256;
 /// Polynomials in one chunk (T30).
 pub const CHUNK_POLYNOMIALS: u64 = 256;
 /// Wire bytes of one share blob: encapsulated key and ciphertext (C34).
@@ -39,6 +41,9 @@ pub enum BadParameters {
     /// A bound on weights outside 1..=[`MAX_WEIGHT`].
     #[error("weights up to {0}: expected a bound from 1 to {MAX_WEIGHT}")]
     Weight(u64),
+    /// Random groups that nobody has dealt the institutions into (C37).
+    #[error("institutions were not dealt into the plan's {0} random groups")]
+    Undealt(u16),
     /// c outside 2..=16 or d outside 1..c.
     #[error("committee of {c} with d = {d}: expected 2 <= c <= 16 and 1 <= d < c")]
     Committee {

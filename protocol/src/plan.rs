@@ -1,10 +1,14 @@
 //! The signed plan of a task: what is trained, how it is bounded, noised and sealed, and who may take part.
 //! Privacy and cipher numbers live here and nowhere else (house.md invariant 8).
 
+mod averaging;
+
+pub use averaging::{Combine, Robustness, Weighting};
+
 use crate::decimal::Decimal;
 use crate::hash::sha256;
 use crate::ids::{GroupId, PlanDigest, ShardId, SnapshotDigest, TaskId};
-use crate::params::{self, CommitteeSize, Packing};
+use crate::params::{self, CommitteeSize, MAX_POLYNOMIALS, MAX_WEIGHT, Packing, Tally};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -181,16 +185,6 @@ pub struct PrivacyPlan {
     pub max_records_per_unit: u32,
 }
 
-/// How institutions' updates are averaged (crypto.md C24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
-#[cbor(index_only)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weighting {
-    /// Each member counts the same.
-    #[n(0)]
-    Uniform,
-}
-
 /// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -305,6 +299,10 @@ pub struct Plan {
     /// Time limits.
     #[n(15)]
     pub deadlines: Deadlines,
+    /// What is done against hostile institutions; none: one group per sum, a plain mean, no bound.
+    #[n(16)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robustness: Option<Robustness>,
 }
 
 /// An administrator approves a plan; the plan itself is an artefact named by its digest (audit.md A17).
@@ -371,6 +369,38 @@ impl Plan {
         group.shards.iter().filter_map(|&id| self.shard(id).map(|s| (id, s.len()))).collect()
     }
 
+    /// What is done against hostile institutions.
+    pub fn robust(&self) -> Robustness {
+        self.robustness.unwrap_or(Robustness::NONE)
+    }
+
+    /// The number that part `part` of a planned sum has in the manifest: plan group · random groups + part. With one random group it is
+    /// the plan's own number.
+    pub fn part_id(&self, group: GroupId, part: u16) -> GroupId {
+        GroupId(group.0.saturating_mul(u32::from(self.robust().random_groups)).saturating_add(u32::from(part)))
+    }
+
+    /// The planned sum that a group of the manifest is a part of.
+    pub fn sum_of_part(&self, part: GroupId) -> Option<&GroupPlan> {
+        self.group(GroupId(part.0.checked_div(u32::from(self.robust().random_groups))?))
+    }
+
+    /// Most institutions in one part: everybody in equal parts, at least 2 because no packing is for fewer.
+    pub fn part_n_max(&self) -> u16 {
+        self.n_max.div_ceil(self.robust().random_groups.max(1)).max(2)
+    }
+
+    /// The weight that travels with every update of a group, where the plan weighs institutions (crypto.md C24).
+    ///
+    /// # Errors
+    /// [`params::BadParameters::Weight`] for a bound that no tally carries.
+    pub fn tally(&self, group: &GroupPlan) -> Result<Option<Tally>, params::BadParameters> {
+        match self.weighting {
+            Weighting::Uniform => Ok(None),
+            Weighting::Declared { max_weight } => Tally::derive(max_weight, group.bits).map(Some),
+        }
+    }
+
     /// All trained coordinates.
     pub fn dimension(&self) -> u64 {
         self.shards.iter().map(ShardSpec::len).sum()
@@ -400,8 +430,12 @@ impl Plan {
         range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
         range((1..=100_000).contains(&self.local.steps), "local.steps", self.local.steps.to_string(), "1 to 100000")?;
         range((1..=4096).contains(&self.local.micro_batch), "local.micro_batch", self.local.micro_batch.to_string(), "1 to 4096")?;
+        if let Weighting::Declared { max_weight } = self.weighting {
+            range((1..=MAX_WEIGHT).contains(&max_weight), "weighting.declared.max_weight", max_weight.to_string(), "1 to 2^40")?;
+        }
         self.privacy.check()?;
         self.committee.check().map_err(PlanError::Committee)?;
+        self.robust().check(self)?;
         self.check_groups()
     }
 
@@ -414,8 +448,13 @@ impl Plan {
             return Err(PlanError::ShardNotInOneGroup(bad));
         }
         for g in &self.groups {
-            let packing = Packing::derive(self.n_max, g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
-            packing.polynomials(&self.shard_lengths(g)).map_err(|e| PlanError::Sealing(g.id, e))?;
+            let packing = Packing::derive(self.part_n_max(), g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
+            let tally = self.tally(g).map_err(|e| PlanError::Sealing(g.id, e))?;
+            let polynomials = packing.polynomials(&self.shard_lengths(g)).map_err(|e| PlanError::Sealing(g.id, e))?;
+            let polynomials = polynomials + tally.map_or(0, |t| packing.shard_polynomials(t.limbs()));
+            if polynomials > MAX_POLYNOMIALS {
+                return Err(PlanError::Sealing(g.id, params::BadParameters::Size(polynomials)));
+            }
         }
         Ok(())
     }

@@ -64,6 +64,12 @@ rejections! {
     BudgetExhausted = 21, "budget_exhausted", "the privacy budget cannot pay for this round";
     /// Something that the server or the mirror does not have.
     Unknown = 22, "unknown", "the thing asked for is not known here";
+    /// The opened weights are not those that the set's members declared.
+    BadWeight = 23, "bad_weight", "the opened weights are not those that the members of the set declared";
+    /// Openings that give no key sum, or a sum that fails its checks.
+    BadSum = 24, "bad_sum", "the openings do not give a sum that passes every check";
+    /// The mean of a group is longer than the plan allows.
+    NormBound = 25, "norm_bound", "the mean of the group is longer than the plan allows";
 }
 
 #[cfg(test)]

@@ -304,6 +304,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
+        "weighting": plan.weighting,
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

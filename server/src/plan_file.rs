@@ -4,8 +4,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanError, PrivacyPlan, Strategy, TokenizerKind, Unit,
-    Weighting,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanError, PrivacyPlan, Robustness, Strategy,
+    TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
 
@@ -37,14 +37,23 @@ pub struct PlanFile {
     pub privacy: PrivacyFile,
     /// Local loop.
     pub local: LocalTraining,
+    /// Averaging weights.
+    #[serde(default = "uniform")]
+    pub weighting: Weighting,
     /// Server step.
     pub strategy: Strategy,
     /// Time limits.
     pub deadlines: Deadlines,
+    /// What is done against hostile institutions.
+    #[serde(default)]
+    pub robustness: Option<Robustness>,
 }
 
 fn one() -> u32 {
     1
+}
+fn uniform() -> Weighting {
+    Weighting::Uniform
 }
 fn sixteen() -> u8 {
     16
@@ -157,9 +166,10 @@ impl PlanFile {
             committee: self.committee,
             privacy: self.privacy_plan()?,
             local: self.local.clone(),
-            weighting: Weighting::Uniform,
+            weighting: self.weighting,
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
+            robustness: self.robustness,
         };
         plan.check()?;
         let bytes = protocol::codec::encode(&plan);

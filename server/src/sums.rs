@@ -9,10 +9,12 @@ use crypto::sum::AggregateSum;
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
 use protocol::manifest::{Certificate, Manifest, OpeningPayload, SumResult};
-use protocol::plan::Plan;
+use protocol::plan::{Plan, Weighting};
+use protocol::reject::Rejection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
+use train::combine::{self, GroupSum, Mass};
 use train::strategy::StrategyState;
 
 /// Something to do.
@@ -22,9 +24,19 @@ pub(crate) enum Job {
     /// Add one accepted update.
     Add(GroupId, HeaderDigest),
     /// Open a certified sum.
-    Open(GroupId, Box<Certificate>, Vec<OpeningPayload>),
+    Open(Box<Opening>),
     /// Take the server's step from the opened groups.
     Advance(Box<Step>),
+}
+
+/// What [`Job::Open`] needs.
+pub(crate) struct Opening {
+    pub(crate) plan: Plan,
+    pub(crate) group: GroupId,
+    pub(crate) certificate: Certificate,
+    pub(crate) openings: Vec<OpeningPayload>,
+    /// Σ W of the certified members as the log has it; nothing where the group carries no weights.
+    pub(crate) weight: Option<u64>,
 }
 
 /// What [`Job::Advance`] needs.
@@ -36,8 +48,8 @@ pub(crate) struct Step {
 
 /// What came of it.
 pub(crate) enum Done {
-    /// An opened sum, or none.
-    Opened(GroupId, Option<SumResult>, Seconds),
+    /// An opened sum, or why there is none.
+    Opened(GroupId, Result<SumResult, Rejection>, Seconds),
     /// The next weights.
     Advanced(Result<SnapshotDigest, WorkError>),
 }
@@ -68,10 +80,13 @@ pub(crate) enum WorkError {
     /// The strategy refuses.
     #[error("the strategy could not be applied")]
     Strategy(#[from] train::strategy::StrategyError),
+    /// The sums give no mean.
+    #[error("the opened sums give no mean")]
+    Combine(#[from] train::combine::CombineError),
 }
 
 /// Sum of one group so far.
-struct GroupSum {
+struct RunningSum {
     sum: AggregateSum,
     holds: BTreeSet<HeaderDigest>,
     seconds: Seconds,
@@ -82,7 +97,7 @@ pub(crate) struct Worker {
     layout: Layout,
     uploads: Uploads,
     round: Option<(Manifest, ManifestDigest)>,
-    sums: BTreeMap<GroupId, GroupSum>,
+    sums: BTreeMap<GroupId, RunningSum>,
     opened: BTreeMap<GroupId, (OpenedSum, u16)>,
 }
 
@@ -116,10 +131,10 @@ impl Worker {
                 self.add(group, header);
                 None
             }
-            Job::Open(group, certificate, openings) => {
-                let result = self.open(group, &certificate, &openings);
-                let seconds = self.sums.get(&group).map(|s| s.seconds).unwrap_or_default();
-                Some(Done::Opened(group, result, seconds))
+            Job::Open(opening) => {
+                let result = self.open(&opening);
+                let seconds = self.sums.get(&opening.group).map(|s| s.seconds).unwrap_or_default();
+                Some(Done::Opened(opening.group, result, seconds))
             }
             Job::Advance(step) => Some(Done::Advanced(self.advance(&step))),
         }
@@ -135,9 +150,9 @@ impl Worker {
         }
     }
 
-    fn empty(&self, id: GroupId) -> Option<GroupSum> {
+    fn empty(&self, id: GroupId) -> Option<RunningSum> {
         let spec = self.round.as_ref()?.0.group(id)?;
-        Some(GroupSum { sum: AggregateSum::new(spec).ok()?, holds: BTreeSet::new(), seconds: Seconds::default() })
+        Some(RunningSum { sum: AggregateSum::new(spec).ok()?, holds: BTreeSet::new(), seconds: Seconds::default() })
     }
 
     fn add_chunks(&self, sum: &mut AggregateSum, header: HeaderDigest) -> Option<()> {
@@ -160,21 +175,28 @@ impl Worker {
         whole.then_some(())
     }
 
-    fn open(&mut self, id: GroupId, certificate: &Certificate, openings: &[OpeningPayload]) -> Option<SumResult> {
-        self.certified_sum(id, certificate)?;
+    fn open(&mut self, job: &Opening) -> Result<SumResult, Rejection> {
+        let (id, certificate) = (job.group, &job.certificate);
+        self.certified_sum(id, certificate).ok_or(Rejection::BadSum)?;
         let started = Instant::now();
-        let (manifest, digest) = self.round.clone()?;
-        let spec = manifest.group(id)?;
-        let decoded = decode_key_sum(manifest.size, certificate, openings)
+        let (manifest, digest) = self.round.clone().ok_or(Rejection::WrongRound)?;
+        let spec = manifest.group(id).ok_or(Rejection::WrongGroup)?;
+        let decoded = decode_key_sum(manifest.size, certificate, &job.openings)
             .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "openings give no key sum"))
-            .ok()?;
+            .map_err(|_| Rejection::BadSum)?;
         for (position, _) in &decoded.blame.decryptors {
             tracing::warn!(group = id.0, position = position.0, "an opening contradicts itself");
         }
-        let group = self.sums.get_mut(&id)?;
+        let group = self.sums.get_mut(&id).ok_or(Rejection::BadSum)?;
         let opened = open_group(digest, spec, certificate, &decoded.candidates, &group.sum)
             .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "the sum does not open"))
-            .ok()?;
+            .map_err(|_| Rejection::BadSum)?;
+        if opened.weight != job.weight {
+            tracing::warn!(group = id.0, "the opened weights are not those that the log declares");
+            return Err(Rejection::BadWeight);
+        }
+        within_norm(&job.plan, &opened, certificate.members())
+            .inspect_err(|_| tracing::warn!(group = id.0, "the mean of the group is longer than the plan allows"))?;
         let result = SumResult {
             manifest: digest,
             group: id,
@@ -182,11 +204,11 @@ impl Worker {
             sum_root: opened.sum_root,
             key_sum: opened.key_sum_digest,
             values: opened.value_digest,
-            residual_ratio: Decimal::ceil(opened.residual_ratio, 6).ok()?,
+            residual_ratio: Decimal::ceil(opened.residual_ratio, 6).map_err(|_| Rejection::BadSum)?,
         };
         group.seconds.open += started.elapsed().as_secs_f64();
         self.opened.insert(id, (opened, certificate.members()));
-        Some(result)
+        Ok(result)
     }
 
     fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
@@ -197,7 +219,7 @@ impl Worker {
         let path = self.layout.snapshot(&step.snapshot);
         let bytes = std::fs::read(&path).map_err(at(&path))?;
         let weights = train::snapshot::from_bytes(&step.plan.model, &bytes)?;
-        let mean = self.mean(step);
+        let mean = self.mean(step)?;
         let state = self.strategy_state(step);
         let (state, next) = train::strategy::advance(&step.plan.strategy, &step.plan.shards, &state, &weights, &mean)?;
         let bytes = train::snapshot::to_bytes(&next)?;
@@ -221,18 +243,17 @@ impl Worker {
         serde_json::to_vec(&groups).unwrap_or_default()
     }
 
-    /// V · 2^e ÷ |set| of every opened shard (crypto.md C24, uniform weights).
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sums stay below 2^53; weights are f32")]
-    fn mean(&self, step: &Step) -> Vec<(ShardId, Vec<f32>)> {
-        let mut mean = Vec::new();
-        for (opened, members) in step.groups.iter().filter_map(|g| self.opened.get(g)) {
-            for (shard, values) in &opened.values {
-                let exponent = step.plan.shard(*shard).map_or(0, |s| i32::from(s.step_exponent));
-                let scale = 2f64.powi(exponent) / f64::from(*members);
-                mean.push((*shard, values.iter().map(|&v| (v as f64 * scale) as f32).collect()));
+    /// The combined mean of every planned sum of which groups take part in the step.
+    fn mean(&self, step: &Step) -> Result<Vec<(ShardId, Vec<f32>)>, WorkError> {
+        let mut sums: BTreeMap<GroupId, Vec<GroupSum<'_>>> = BTreeMap::new();
+        for id in &step.groups {
+            if let (Some((opened, members)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
+                sums.entry(planned.id).or_default().push(group_sum(&step.plan, opened, *members));
             }
         }
-        mean
+        let how = step.plan.robust().combine;
+        let means = sums.values().map(|groups| combine::combine(&step.plan.shards, how, groups));
+        Ok(means.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// Momentum of the snapshot that this round started from; none before the first step.
@@ -240,4 +261,20 @@ impl Worker {
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
         std::fs::read(path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default()
     }
+}
+
+/// A group's integers with what they are divided by (crypto.md C24).
+fn group_sum<'a>(plan: &Plan, opened: &'a OpenedSum, members: u16) -> GroupSum<'a> {
+    let mass = match (plan.weighting, opened.weight) {
+        (Weighting::Declared { max_weight }, Some(sum)) => Mass::Weights { sum, most: max_weight },
+        (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Mass::Members(u32::from(members)),
+    };
+    GroupSum { shards: &opened.values, mass }
+}
+
+/// Whether a group's mean is as short as the plan wants it (training.md M18).
+fn within_norm(plan: &Plan, opened: &OpenedSum, members: u16) -> Result<(), Rejection> {
+    let Some(most) = plan.robust().max_group_norm else { return Ok(()) };
+    let norm = combine::norm(&plan.shards, &group_sum(plan, opened, members)).map_err(|_| Rejection::BadSum)?;
+    if norm <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }

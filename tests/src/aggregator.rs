@@ -62,6 +62,8 @@ pub struct Aggregator {
     manifest: Option<Statement>,
     snapshot: SnapshotDigest,
     finished: Option<Outcome>,
+    /// Groups whose sum does not open, and why.
+    pub spoiled: BTreeMap<GroupId, Rejection>,
 }
 
 impl Aggregator {
@@ -84,6 +86,7 @@ impl Aggregator {
             manifest: None,
             snapshot,
             finished: None,
+            spoiled: BTreeMap::new(),
         }
     }
 
@@ -273,7 +276,10 @@ impl Aggregator {
     fn open(&mut self, certificate: &Certificate, openings: usize, books: &mut Books) -> Result<Result<Statement, Rejection>, Broken> {
         let said = certificate.payload();
         if openings < self.fixture.plan.committee.threshold() {
-            return Ok(Err(Rejection::NotCertified));
+            return Ok(Err(Rejection::BadSum));
+        }
+        if let Some(reason) = self.spoiled.get(&said.group) {
+            return Ok(Err(*reason));
         }
         let parts = self.sums.entry(said.group).or_default();
         let kept = |h: &HeaderDigest| self.mutant == Mutant::KeepsDropped || certificate.headers().contains(h);

@@ -196,5 +196,6 @@ fn plan(shape: Shape) -> Plan {
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },
+        robustness: None,
     }
 }

@@ -4,7 +4,8 @@ use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
 use privacy::accountant::{Phase, epsilon_pld};
 use protocol::ids::TaskId;
-use protocol::plan::Plan;
+use protocol::params::MAX_WEIGHT;
+use protocol::plan::{Combine, Plan, PlanError, Robustness, Weighting};
 use server::config::{Config as ServerConfig, ConfigError as ServerError};
 use server::plan_file::{PlanFile, Prepared};
 use std::collections::BTreeSet;
@@ -138,6 +139,55 @@ fn the_example_plan_is_one_that_can_be_run() {
     assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
 }
 
+/// C64, C65: what a plan may say against hostile institutions.
+#[test]
+fn a_plan_has_room_for_its_random_groups_and_enough_of_them() {
+    let plan = example().plan;
+    let with = |random_groups, combine, norm: Option<&str>| {
+        let max_group_norm = norm.map(|n| n.parse().unwrap());
+        Plan { n_max: 12, robustness: Some(Robustness { random_groups, combine, max_group_norm }), ..plan.clone() }.check()
+    };
+    let trimmed = |trim| Combine::TrimmedMean { trim };
+    for (groups, combine) in [(1, Combine::Mean), (3, Combine::Mean), (3, Combine::Median), (4, Combine::Median), (3, trimmed(1))] {
+        assert_eq!(with(groups, combine, Some("0.5")), Ok(()), "{groups} {combine:?}");
+    }
+    let field = |e: Result<(), PlanError>| match e {
+        Err(PlanError::OutOfRange { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    // None, two, more than 12 institutions have room for with three in each.
+    for groups in [0, 2, 5] {
+        assert_eq!(field(with(groups, Combine::Mean, None)), "robustness.random_groups", "{groups}");
+    }
+    for (groups, combine) in [(1, Combine::Median), (4, trimmed(2)), (3, trimmed(0)), (1, trimmed(1))] {
+        assert_eq!(field(with(groups, combine, None)), "robustness.combine", "{groups} {combine:?}");
+    }
+    assert_eq!(field(with(1, Combine::Mean, Some("0"))), "robustness.max_group_norm");
+    let weighed = |max_weight| Plan { weighting: Weighting::Declared { max_weight }, ..plan.clone() }.check();
+    assert_eq!((weighed(1), weighed(MAX_WEIGHT)), (Ok(()), Ok(())));
+    assert_eq!([0, MAX_WEIGHT + 1].map(|w| field(weighed(w))), ["weighting.declared.max_weight"; 2]);
+}
+
+/// A plan file may spell the section in every way, and a plan without it has the bytes that plans have always had.
+#[test]
+fn the_words_against_hostile_institutions_are_read() {
+    let robust = |combine: &str| PLAN.replacen("combine = \"mean\"", combine, 1).replacen("random_groups = 1", "random_groups = 3", 1);
+    for (text, combine) in [
+        ("combine = \"mean\"", Combine::Mean),
+        ("combine = \"median\"\nmax_group_norm = \"0.5\"", Combine::Median),
+        ("combine = { trimmed-mean = { trim = 1 } }", Combine::TrimmedMean { trim: 1 }),
+    ] {
+        assert_eq!(PlanFile::parse(&robust(text)).unwrap().robustness.unwrap().combine, combine);
+    }
+    let mut plan = example().plan;
+    plan.robustness = None;
+    let bytes = protocol::codec::encode(&plan);
+    assert_eq!(bytes[0], 0x90, "sixteen fields");
+    assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(plan));
+    let weighed = PLAN.replacen("weighting = \"uniform\"", "weighting = { declared = { max_weight = 5000 } }", 1);
+    assert_eq!(PlanFile::parse(&weighed).unwrap().weighting, Weighting::Declared { max_weight: 5000 });
+}
+
 #[test]
 fn the_example_plan_keeps_its_epsilon() {
     let plan = example().plan;
@@ -170,6 +220,7 @@ fn the_example_plan_states_every_key() {
         "[model]\nno_such_key = 1",
         "[local]\nno_such_key = 1",
         "[deadlines]\nno_such_key = 1",
+        "[robustness]\nno_such_key = 1",
     ] {
         let complaint = chain(&PlanFile::parse(text).err().unwrap());
         assert_states_every_key(PLAN, &complaint);

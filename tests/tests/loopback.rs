@@ -52,12 +52,12 @@ fn name(index: usize) -> String {
     format!("bank-{index}")
 }
 
-fn records() -> String {
+fn records(units: usize) -> String {
     let line = |i: usize| {
         let (text, label) = if usize::is_multiple_of(i, 2) { ("win a prize now", "bad") } else { ("see you at noon", "good") };
         format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\"}}\n")
     };
-    (0..60).map(line).collect()
+    (0..units).map(line).collect()
 }
 
 fn plan_toml(rounds: u64, reporting_ms: u64, shards: u32) -> String {
@@ -99,6 +99,12 @@ impl Federation {
     }
 
     async fn start(members: usize) -> Self {
+        Self::of_sizes(&vec![60; members]).await
+    }
+
+    /// One institution for each number of units.
+    async fn of_sizes(units: &[usize]) -> Self {
+        let members = units.len();
         let dir = tempfile::tempdir().unwrap();
         let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
         server::init::init(&server_dir, "loop", &key).unwrap();
@@ -107,8 +113,8 @@ impl Federation {
         let server = tokio::spawn(async move { server::serve::run(&serving, &config).await });
         until(async || server_dir.join("address").exists().then_some(())).await;
         let admin_key = server::init::read_admin_key(&key).unwrap();
-        for index in 0..members {
-            enrol(dir.path(), &server_dir, index, &admin_key).await;
+        for (index, units) in units.iter().enumerate() {
+            enrol(dir.path(), &server_dir, index, *units, &admin_key).await;
         }
         let AdminReply::Policy { text } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
         let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));
@@ -178,7 +184,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn enrol(dir: &Path, server: &Path, index: usize, key: &ed25519_dalek::SigningKey) {
+async fn enrol(dir: &Path, server: &Path, index: usize, units: usize, key: &ed25519_dalek::SigningKey) {
     let invited = call(server, AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await;
     let AdminReply::Token { line } = invited else { panic!("{invited:?}") };
     let home = dir.join(name(index));
@@ -195,7 +201,7 @@ async fn enrol(dir: &Path, server: &Path, index: usize, key: &ed25519_dalek::Sig
     let done = call(server, AdminRequest::Approve { statement }).await;
     assert!(matches!(done, AdminReply::Done {}), "{done:?}");
     joining.await.unwrap().expect("joined");
-    std::fs::write(home.join("records.jsonl"), records()).unwrap();
+    std::fs::write(home.join("records.jsonl"), records(units)).unwrap();
     let policy =
         "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
     std::fs::write(home.join("site_policy.toml"), policy).unwrap();
@@ -294,6 +300,33 @@ fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
         std::fs::write(&file, &whole).unwrap();
     }
     assert_eq!(f.verify(log).exit_code, 0);
+}
+
+/// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.
+fn stepped(f: &Federation, plan: &protocol::plan::Plan, divisor: f64) -> protocol::ids::SnapshotDigest {
+    let base = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
+    let mut flat = train::snapshot::from_bytes(&plan.model, &base).unwrap().flat().to_vec();
+    let file = f.server_dir().join("sums").join(plan.task.to_hex()).join("00000001.json");
+    let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let step = 2f64.powi(i32::from(plan.shards[0].step_exponent));
+    flat.iter_mut().zip(&sums[&0][&0]).for_each(|(w, &v)| *w += (v as f64 * (step / divisor)) as f32);
+    let next = train::model::Weights::new(&plan.model, flat).unwrap();
+    train::snapshot::digest(&train::snapshot::to_bytes(&next).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight() {
+    let f = Federation::of_sizes(&[40, 90]).await;
+    let plan = plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 2");
+    // 90 units count as 80, so the mean is divided by (40 + 80) ÷ 80.
+    let plan = format!("weighting = {{ declared = {{ max_weight = 80 }} }}\n{plan}");
+    let plan = f.propose(&plan).await;
+    f.ended().await;
+    opened_sums_are_exact(&f, &plan, &[0, 1]);
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let there = |divisor| files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&stepped(&f, &plan, divisor).to_string()));
+    assert!(there(120.0 / 80.0) && !there(2.0), "the next weights are not the weighted mean");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

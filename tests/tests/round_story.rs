@@ -1,14 +1,16 @@
 //! Single stories of a round, told from beginning to end: who vanishes, who is late, who asks twice. Knows no wire and no cipher.
 
-use protocol::ids::RoundId;
+use protocol::entry::{Facts, LogEntry};
+use protocol::ids::{GroupId, RoundId};
 use protocol::manifest::Manifest;
 use protocol::messages::{ClientMessage, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::round::{Event, Outcome, Phase, Verdict};
 use protocol::statement::Statement;
+use std::collections::BTreeMap;
 use tests::aggregator::Mutant;
 use tests::books::Broken;
-use tests::fixture::{ROUNDS, Shape};
+use tests::fixture::{ROUNDS, Shape, TASK};
 use tests::net::{Ask, Letter, read_client, read_server};
 use tests::site::{Lie, Site};
 use tests::world::{Op, World};
@@ -319,6 +321,34 @@ fn a_disk_that_is_slower_than_the_round_ends_it_and_does_not_hang_it() {
     world.step(&Op::Wait(60_000)).unwrap();
     world.until(|w| !w.outcomes.is_empty()).unwrap();
     assert!(matches!(end_of(&world, FIRST), Outcome::Abandoned(..)));
+}
+
+/// Codes of the round's failed sums, as its log has them.
+fn failed_sums(world: &World, round: RoundId) -> Vec<(GroupId, String)> {
+    let entries = world.server.log.entries().iter().filter_map(|bytes| LogEntry::parse(bytes).ok());
+    let failed = entries.filter(|e| e.round == Some(round) && matches!(e.facts, Facts::SumFailed {}));
+    failed.map(|e| (e.group.unwrap(), e.code.unwrap())).collect()
+}
+
+#[test]
+fn a_sum_whose_weights_are_not_the_declared_ones_fails_at_once_and_the_others_close_the_round() {
+    let mut world = world(4);
+    world.server.spoiled.insert(GroupId(1), Rejection::BadWeight);
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+    assert_eq!(failed_sums(&world, FIRST), [(GroupId(1), Rejection::BadWeight.name().to_owned())]);
+    let round = world.server.log.history().task(TASK).unwrap().rounds().get(&FIRST).unwrap();
+    // One attempt: the sum was decoded, and more openings would not mend it.
+    assert!(round.groups[&GroupId(0)].result.is_some() && round.groups[&GroupId(1)].result.is_none());
+}
+
+#[test]
+fn a_round_whose_sums_all_fail_says_why() {
+    let mut world = world(3);
+    world.server.spoiled = BTreeMap::from([0, 1].map(|g| (GroupId(g), Rejection::BadSum)));
+    world.rest(FIRST).unwrap();
+    assert!(matches!(end_of(&world, FIRST), Outcome::Abandoned(Rejection::BadSum, _)), "{:?}", world.outcomes);
+    assert_eq!(failed_sums(&world, FIRST).len(), 2);
 }
 
 #[test]

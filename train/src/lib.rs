@@ -2,11 +2,12 @@
 //! Knows no cipher, socket, clock or ledger file, and draws no noise itself: it hands gradients to `privacy` and gets private means back.
 //!
 //! The way of one round: [`snapshot::from_bytes`] -> [`round::local_round`] -> a `privacy::delta::Delta` at each institution;
-//! [`strategy::advance`] -> [`snapshot::to_bytes`] at the server.
+//! [`combine::combine`] -> [`strategy::advance`] -> [`snapshot::to_bytes`] at the server.
 
 pub mod batch;
 pub mod capture;
 mod clip;
+pub mod combine;
 pub mod eval;
 pub mod model;
 mod ops;

@@ -81,6 +81,14 @@ impl Agent {
             self.participant.handle(Event::NotPrepared(Rejection::Policy));
             return Ok(());
         };
+        let weight = match self.weight(&accepted) {
+            Ok(weight) => weight,
+            Err(reason) => {
+                tracing::warn!(round = round.0, "the log holds no declared size of this dataset from before the manifest");
+                self.participant.handle(Event::NotPrepared(reason));
+                return Ok(());
+            }
+        };
         "training".clone_into(&mut self.status.duty);
         let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
         let (threads, observer) = (self.config.threads, self.observer.clone());
@@ -90,7 +98,7 @@ impl Agent {
             // Before anything is paid: a snapshot that does not come costs no privacy.
             let done = match wire.snapshot(accepted.manifest().snapshot, limit).await {
                 Ok(snapshot) => {
-                    let job = Preparation { home, keys, me, build, threads, work, ledger, observer, accepted, snapshot };
+                    let job = Preparation { home, keys, me, build, threads, work, ledger, observer, accepted, weight, snapshot };
                     Done::Prepared { task, round, result: on_own_thread(job).await }
                 }
                 Err(error) => {
@@ -103,6 +111,18 @@ impl Agent {
             sender.send(done).await.unwrap_or(());
         });
         Ok(())
+    }
+
+    /// What this institution weighs in the round, as everybody reads it from the log; nothing where the round weighs nobody (C24).
+    fn weight(&self, accepted: &Accepted) -> Result<Option<u64>, Rejection> {
+        let m = accepted.manifest();
+        let Some(group) = accepted.groups_of(self.me).into_iter().find(|&id| m.group(id).is_some_and(|g| g.tally.is_some())) else {
+            return Ok(None);
+        };
+        let data = self.data.as_ref().ok_or(Rejection::Policy)?;
+        let round = self.mirror.history().task(m.task).and_then(|t| t.rounds().get(&m.round));
+        let weight = round.and_then(|r| r.weight(group, self.me, data.dataset())).filter(|&w| w > 0);
+        weight.map(Some).ok_or(Rejection::Policy)
     }
 
     /// Sends a group's update from the spool.

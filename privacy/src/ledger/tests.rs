@@ -32,6 +32,7 @@ fn plan(task: u8, sigma: &str) -> Plan {
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: dec("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
+        robustness: None,
     }
 }
 

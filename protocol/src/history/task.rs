@@ -1,7 +1,7 @@
 //! One task's rounds as the log tells them: states, sets, certificates, openings (audit.md A20, I1 to I7).
 
-use super::Member;
 use super::rules::{Clause, Report};
+use super::{DatasetHistory, Member};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{
     CertificateDigest, ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, PlanDigest, Position, PublicKey, RoundId, SetDigest,
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a round's entries are checked against.
 pub(super) struct World<'a> {
     pub(super) members: &'a BTreeMap<ClientId, Member>,
+    pub(super) datasets: &'a BTreeMap<(ClientId, Sha256), DatasetHistory>,
     pub(super) server: PublicKey,
 }
 
@@ -88,6 +89,9 @@ pub struct RoundHistory {
     pub endorsed: BTreeSet<ClientId>,
     /// Who declined.
     pub declined: BTreeSet<ClientId>,
+    /// Units declared when the manifest was published, by institution and dataset: what weights of this round are made from. A
+    /// declaration that comes later counts from the next round on, so that nobody's sealed update has the wrong weight.
+    pub declared: BTreeMap<(ClientId, Sha256), u64>,
     /// Its groups.
     pub groups: BTreeMap<GroupId, GroupHistory>,
 }
@@ -245,6 +249,7 @@ impl TaskHistory {
         let Some(round) = self.rounds.get_mut(&id) else { return out.add(Clause::State) };
         out.require(round.state == RoundState::Selecting && round.manifest.is_none(), Clause::State);
         round.groups = manifest.groups.iter().map(|g| (g.id, GroupHistory::default())).collect();
+        round.declared = world.datasets.iter().map(|(id, d)| (*id, d.declaration.declared_units)).collect();
         round.manifest = Some((manifest, digest));
         round.state = RoundState::Reporting;
     }
@@ -279,7 +284,7 @@ impl TaskHistory {
 impl super::History {
     /// Whether the log so far, and the plan, give exactly this manifest for its task and round.
     pub fn agrees_with(&self, manifest: &Manifest) -> bool {
-        let world = World { members: &self.members, server: self.trust.server };
+        let world = World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         self.tasks.get(&manifest.task).is_some_and(|t| {
             manifest.federation == self.trust.federation
                 && t.plan.is_some()
@@ -296,7 +301,31 @@ impl RoundHistory {
     }
 
     fn opened() -> Self {
-        Self { state: RoundState::Selecting, manifest: None, endorsed: BTreeSet::new(), declined: BTreeSet::new(), groups: BTreeMap::new() }
+        Self {
+            state: RoundState::Selecting,
+            manifest: None,
+            endorsed: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            declared: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// The weight that `who` must seal for `dataset`: its declared units, at most the plan's bound (crypto.md C24). Nothing for a group
+    /// that carries no weights, or a dataset that was not declared before the manifest.
+    pub fn weight(&self, group: GroupId, who: ClientId, dataset: Sha256) -> Option<u64> {
+        let tally = self.manifest.as_ref()?.0.group(group)?.tally?;
+        self.declared.get(&(who, dataset)).map(|units| (*units).min(tally.max_weight))
+    }
+
+    /// The weights of a certified set, in the order of its headers. Nothing before there is one, or for a group without weights.
+    pub fn weights(&self, group: GroupId) -> Option<Vec<u64>> {
+        let members = self.groups.get(&group)?;
+        let weight = |header| {
+            let (who, _, header) = members.accepted.get(header)?;
+            self.weight(group, *who, header.core.spend.dataset)
+        };
+        members.certificate.as_ref()?.headers().iter().map(weight).collect()
     }
 
     fn apply(
@@ -373,6 +402,9 @@ impl RoundHistory {
         out.require(same && repeats, Clause::FieldsDiffer);
         let eligible = manifest.group(core.group).is_some_and(|g| g.eligible.contains(&who));
         out.require(eligible, Clause::Set);
+        let weighed =
+            manifest.group(core.group).is_none_or(|g| g.tally.is_none()) || self.declared.contains_key(&(who, core.spend.dataset));
+        out.require(weighed, Clause::BudgetUndeclared);
         let group = self.group(entry, out)?;
         out.require(group.accepted.values().all(|(c, ..)| *c != who) && !group.accepted.contains_key(&digest), Clause::Twice);
         group.accepted.insert(digest, (who, index, header));

@@ -33,16 +33,16 @@ struct Group {
 }
 
 enum Progress {
-    /// Openings come in; so many were not enough.
-    Gathering { tried: usize },
+    /// Openings come in; so many were not enough, and why.
+    Gathering { tried: usize, reason: Rejection },
     /// The driver decodes, extracts and checks.
     Decoding { with: usize },
     /// The result goes into the log.
     Recording { ticket: Ticket },
     /// Open.
     Opened,
-    /// Never.
-    Failed,
+    /// Never, and why.
+    Failed(Rejection),
 }
 
 impl Opening {
@@ -53,7 +53,7 @@ impl Opening {
         checkpoint: Vec<u8>,
         desk: &mut Desk,
     ) -> State {
-        let progress = || Progress::Gathering { tried: 0 };
+        let progress = || Progress::Gathering { tried: 0, reason: Rejection::NotCertified };
         let group =
             |(certificate, index)| Group { certificate, index, pending: BTreeMap::new(), posted: BTreeMap::new(), progress: progress() };
         let groups = certificates.into_iter().map(|(id, c)| (id, group(c))).collect();
@@ -141,10 +141,13 @@ impl Opening {
     fn opened(&mut self, id: GroupId, result: Result<Statement, Rejection>, desk: &mut Desk) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let Progress::Decoding { with } = group.progress else { return };
-        let said = result.ok().and_then(|s| s.verify::<SumResult>().ok().map(|r| (s, r)));
-        let Some((statement, r)) = said else {
-            group.progress = Progress::Gathering { tried: with };
-            return;
+        let said = result.and_then(|s| s.verify::<SumResult>().map(|r| (s, r)).map_err(|_| Rejection::BadSignature));
+        let (statement, r) = match said {
+            Ok(said) => said,
+            Err(reason) => {
+                group.progress = if is_final(reason) { fail(id, reason, desk) } else { Progress::Gathering { tried: with, reason } };
+                return;
+            }
         };
         let facts = Facts::SumOpened {
             certificate: group.certificate.digest(),
@@ -163,17 +166,32 @@ impl Opening {
         for (&id, group) in &mut self.groups {
             group.step(id, size.quorum(), size.threshold(), usize::from(size.decryptors), late, desk);
         }
-        let over = |g: &Group| matches!(g.progress, Progress::Opened | Progress::Failed);
+        let over = |g: &Group| matches!(g.progress, Progress::Opened | Progress::Failed(_));
         if self.advancing || !self.groups.values().all(over) {
             return State::Opening(self);
         }
-        let opened: Vec<_> = self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id).collect();
+        let opened = self.counting(desk);
         if opened.is_empty() {
-            return Ending::record(desk, End::Abandoned(Rejection::NotCertified));
+            return Ending::record(desk, End::Abandoned(self.reason()));
         }
         desk.actions.push_back(Action::Advance(opened));
         self.advancing = true;
         State::Opening(self)
+    }
+
+    /// Opened groups that count: those of a planned sum of which enough parts were opened for the plan's way of combining them.
+    fn counting(&self, desk: &Desk) -> Vec<GroupId> {
+        let plan = &desk.setup.plan;
+        let opened = || self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id);
+        let sum_of = |id: GroupId| plan.sum_of_part(id).map(|g| g.id);
+        let enough = |id: &GroupId| opened().filter(|&other| sum_of(other) == sum_of(*id)).count() >= plan.robust().combine.minimum();
+        opened().filter(enough).collect()
+    }
+
+    /// Why no sum is left: what the first group failed of.
+    fn reason(&self) -> Rejection {
+        let failed = |g: &Group| if let Progress::Failed(code) = g.progress { Some(code) } else { None };
+        self.groups.values().find_map(failed).unwrap_or(Rejection::NotCertified)
     }
 }
 
@@ -185,7 +203,7 @@ impl Group {
 
     /// Tries to open when a quorum has posted, again with each further opening, and last at the deadline.
     fn step(&mut self, id: GroupId, quorum: usize, threshold: usize, all: usize, late: bool, desk: &mut Desk) {
-        let Progress::Gathering { tried } = self.progress else { return };
+        let Progress::Gathering { tried, reason } = self.progress else { return };
         let have = self.posted.len();
         let settled = self.pending.is_empty();
         let fresh = have > tried && settled && (have >= quorum || (late && have >= threshold));
@@ -194,10 +212,19 @@ impl Group {
             desk.actions.push_back(Action::Open(id, Box::new(self.certificate.clone()), openings));
             self.progress = Progress::Decoding { with: have };
         } else if settled && (late || have == all) {
-            desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(Rejection::NotCertified));
-            self.progress = Progress::Failed;
+            self.progress = fail(id, reason, desk);
         }
     }
+}
+
+/// Whether more openings cannot help: the sum was decoded, and it is the sum that is wrong.
+fn is_final(reason: Rejection) -> bool {
+    matches!(reason, Rejection::BadWeight | Rejection::NormBound)
+}
+
+fn fail(id: GroupId, code: Rejection, desk: &mut Desk) -> Progress {
+    desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(code));
+    Progress::Failed(code)
 }
 
 fn close(snapshot: SnapshotDigest, desk: &mut Desk) -> State {

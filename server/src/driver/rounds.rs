@@ -1,12 +1,12 @@
 //! Rounds as the driver lives them: events to the machine, its actions to log, worker and wires.
 
 use super::{Answer, Driver, DriverError, now};
-use crate::sums::{Done, Job, Step};
+use crate::sums::{Done, Job, Opening, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::history::Clause;
-use protocol::ids::{RoundId, Ticket};
+use protocol::ids::{GroupId, RoundId, Ticket};
 use protocol::manifest::{Header, Manifest};
 use protocol::messages::{Response, ServerMessage, upload_id};
 use protocol::reject::Rejection;
@@ -123,12 +123,21 @@ impl Driver {
                 if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
                     active.meter.members.insert(group, certificate.members());
                 }
-                self.job(Job::Open(group, certificate, openings))?;
+                let Some(plan) = self.task.as_ref().map(|t| t.plan.clone()) else { return Ok(()) };
+                let weight = self.declared_weight(group);
+                self.job(Job::Open(Box::new(Opening { plan, group, certificate: *certificate, openings, weight })))?;
             }
             Action::Advance(groups) => self.advance(groups)?,
             Action::Finish(outcome) => self.finish(outcome)?,
         }
         Ok(())
+    }
+
+    /// Σ W of a certified group's members, from the log; nothing where the round weighs nobody.
+    fn declared_weight(&self, group: GroupId) -> Option<u64> {
+        let task = self.task.as_ref()?;
+        let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
+        round.weights(group).map(|weights| weights.iter().sum())
     }
 
     fn job(&self, job: Job) -> Result<(), DriverError> {
@@ -145,7 +154,7 @@ impl Driver {
         Ok(())
     }
 
-    fn advance(&mut self, groups: Vec<protocol::ids::GroupId>) -> Result<(), DriverError> {
+    fn advance(&mut self, groups: Vec<GroupId>) -> Result<(), DriverError> {
         let Some(task) = &self.task else { return Ok(()) };
         let Some(active) = &task.active else { return Ok(()) };
         let step = Step { plan: task.plan.clone(), groups, snapshot: active.snapshot };
@@ -159,7 +168,7 @@ impl Driver {
                     active.meter.sum_s += seconds.sum;
                     active.meter.open_s += seconds.open;
                 }
-                let result = result.map(|r| Statement::sign(&r, &self.keys.statement)).ok_or(Rejection::NotCertified);
+                let result = result.map(|r| Statement::sign(&r, &self.keys.statement));
                 self.round_event(Event::SumOpened { group, result });
             }
             Done::Advanced(result) => self.round_event(Event::Advanced(result?)),
