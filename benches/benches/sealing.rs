@@ -1,5 +1,5 @@
 //! Sealing, adding and opening beside the stock library, one thread, in one run (crypto.md C80). `cargo bench -p concordat-benches`.
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark of the crate")]
+#![expect(clippy::unwrap_used, reason = "a benchmark: what fails should stop it")]
 
 use benches::OsEntropy;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
