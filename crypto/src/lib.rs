@@ -22,6 +22,18 @@ pub mod share;
 pub mod sum;
 
 #[cfg(test)]
+mod attack_tests;
+#[cfg(test)]
+mod misuse_tests;
+#[cfg(test)]
+mod noise_of_sums_tests;
+#[cfg(test)]
+mod overflow_tests;
+#[cfg(test)]
+mod sampler_statistics_tests;
+#[cfg(test)]
+mod statistics_tests;
+#[cfg(test)]
 mod testing;
 
 /// One polynomial of R = `Z[X]/(X^4096 + 1)` modulo 2^64, lowest coefficient first.
