@@ -77,6 +77,8 @@ checks! {
     Artefacts = "A35.8", "artefacts and files";
     /// Openings.
     Openings = "A37", "openings give the stated key sums";
+    /// Sums made again from chunks; only where chunks are given.
+    Sums = "A37", "sums made again from the members' chunks";
 }
 
 impl Serialize for Check {

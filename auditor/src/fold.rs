@@ -45,6 +45,7 @@ pub(crate) struct Fold<'a> {
     activated: Vec<(u64, Sha256)>,
     ends: BTreeMap<TaskId, u64>,
     sums: BTreeMap<SumPlace, u64>,
+    failed: BTreeMap<SumPlace, u64>,
     openings: BTreeMap<(SumPlace, Position), u64>,
     named: BTreeSet<Sha256>,
     wanted: BTreeMap<u64, Option<Hash>>,
@@ -68,6 +69,7 @@ impl<'a> Fold<'a> {
             activated: Vec::new(),
             ends: BTreeMap::new(),
             sums: BTreeMap::new(),
+            failed: BTreeMap::new(),
             openings: BTreeMap::new(),
             named: BTreeSet::new(),
             wanted,
@@ -95,6 +97,10 @@ impl<'a> Fold<'a> {
     /// The entry that states a sum.
     pub(crate) fn sum_index(&self, at: SumPlace) -> u64 {
         self.sums.get(&at).copied().unwrap_or(0)
+    }
+    /// The entry that says that a sum failed, if there is one.
+    pub(crate) fn failed_index(&self, at: SumPlace) -> Option<u64> {
+        self.failed.get(&at).copied()
     }
     /// The entry that holds an opening.
     pub(crate) fn opening_index(&self, at: SumPlace, position: Position) -> u64 {
@@ -224,6 +230,9 @@ impl<'a> Fold<'a> {
         match (&entry.facts, entry.task, entry.round, entry.group) {
             (Facts::SumOpened { .. }, Some(task), Some(round), Some(group)) => {
                 self.sums.entry(SumPlace { task, round, group }).or_insert(index);
+            }
+            (Facts::SumFailed {}, Some(task), Some(round), Some(group)) => {
+                self.failed.entry(SumPlace { task, round, group }).or_insert(index);
             }
             (Facts::MemberJoinRequested { request, .. }, ..) => {
                 let shown = self.history.requests().get(request).map(|r| r.trust);

@@ -1,8 +1,10 @@
-//! Verification of a Concordat log without trust, network or clock (audit.md section 7). Knows no cipher library, tensor, socket or store:
+//! Verification of a Concordat log without trust, network or clock (audit.md section 7). Knows no lattice library, tensor, socket or store:
 //! what it recomputes, it recomputes in its own plain way, so that it and the federation's programs cannot share a fault.
 
 pub mod dir;
 pub mod finding;
+pub mod recompute;
+pub mod ring;
 pub mod share;
 pub mod show;
 pub mod table;
@@ -23,5 +25,6 @@ mod tests;
 
 pub use finding::{Check, Finding, Place, Severity};
 pub use others::{Equivocation, NoSuchNote};
+pub use recompute::{Recomputation, RecomputeError, Wanted};
 pub use verdict::Verdict;
 pub use verify::{Options, VerifyError, verify};

@@ -2,11 +2,11 @@
 
 use auditor::show::ShowError;
 use auditor::verdict::SCHEMA_VERSION;
-use auditor::{Options, Verdict, show, table, verify};
+use auditor::{Options, RecomputeError, Verdict, Wanted, recompute, show, table, verify};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use protocol::ids::Sha256;
+use protocol::ids::{GroupId, RoundId, Sha256, TaskId};
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +29,8 @@ struct Cli {
 enum Verb {
     /// Check a log directory from its trust document to its key sums
     Verify(VerifyArgs),
+    /// Make a round's sums again from its sealed chunks, without any key, and compare them with the log
+    Recompute(RecomputeArgs),
     /// Print one entry, and on request its proof
     Show(ShowArgs),
 }
@@ -36,6 +38,7 @@ enum Verb {
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     /// For people
+    #[value(alias = "text")]
     Table,
     /// One object for programs
     Json,
@@ -63,6 +66,30 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+struct RecomputeArgs {
+    /// The log: a server's `audit/`, a client's `mirror/`, or a copy
+    dir: PathBuf,
+    /// Sealed chunks by address, with the lists of each update: a server's `chunks/`, or a flat copy
+    #[arg(long, value_name = "DIR")]
+    chunks: PathBuf,
+    /// The round
+    #[arg(long, value_name = "R")]
+    round: u64,
+    /// The task, where the log has more than one
+    #[arg(long, value_name = "T")]
+    task: Option<TaskId>,
+    /// Only this group
+    #[arg(long, value_name = "G")]
+    group: Option<u32>,
+    /// SHA-256 of the trust document, as known from elsewhere
+    #[arg(long, value_name = "H")]
+    trust_hash: Option<Sha256>,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Args)]
 struct ShowArgs {
     /// The log
     dir: PathBuf,
@@ -80,6 +107,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = std::panic::catch_unwind(|| match cli.verb {
         Verb::Verify(args) => run_verify(&args),
+        Verb::Recompute(args) => run_recompute(&args),
         Verb::Show(args) => run_show(&args),
     });
     // The panic's own message went to stderr; all that is left to say is whose fault it is.
@@ -124,6 +152,34 @@ fn run_verify(args: &VerifyArgs) -> u8 {
 fn print_verdict(verdict: &Verdict) {
     let status = if verdict.verified { "ok" } else { "error" };
     print_json(status, "data", &serde_json::to_value(verdict).unwrap_or(Value::Null));
+}
+
+fn run_recompute(args: &RecomputeArgs) -> u8 {
+    let options = Options { trust_hash: args.trust_hash, ..Options::default() };
+    let wanted = Wanted { task: args.task, round: RoundId(args.round), group: args.group.map(GroupId) };
+    let made = match recompute::recompute(&args.dir, &args.chunks, wanted, &options, &progress) {
+        Ok(made) => made,
+        Err(e) => {
+            let code = if matches!(e, RecomputeError::Verify(_) | RecomputeError::Chunks(_)) { "bad_input" } else { "not_found" };
+            trouble(args.format, code, "A37", &e);
+            return TROUBLE;
+        }
+    };
+    let status = if made.exit_code == 0 { "ok" } else { "error" };
+    match args.format {
+        Format::Table => print(&recompute::render(&made)),
+        Format::Json => print_json(status, "data", &serde_json::to_value(&made).unwrap_or(Value::Null)),
+    }
+    made.exit_code
+}
+
+/// Blocks done, on one line of a terminal; nothing where nobody looks.
+fn progress(group: GroupId, done: u64, all: u64) {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.is_terminal() {
+        let end = if done == all { "\n" } else { "" };
+        write!(stderr, "\rgroup {group}: block {done} of {all}{end}").and_then(|()| stderr.flush()).unwrap_or(());
+    }
 }
 
 fn run_show(args: &ShowArgs) -> u8 {

@@ -22,18 +22,23 @@ pub(crate) fn check(fold: &Fold<'_>, findings: &mut Findings) -> BTreeSet<SumPla
     let mut confirmed = BTreeSet::new();
     for (&task, history) in fold.history().tasks() {
         for (&round, r) in history.rounds() {
-            let Some((manifest, _)) = &r.manifest else { continue };
-            for (&group, g) in &r.groups {
-                let (Some(certificate), Some(result)) = (&g.certificate, &g.result) else { continue };
+            for &group in r.groups.keys() {
                 let at = SumPlace { task, round, group };
-                let one = Sum { fold, at, size: manifest.size, certificate, result, group: g };
-                if one.check(findings) {
+                if Sum::find(fold, at).is_some_and(|sum| sum.check(findings)) {
                     confirmed.insert(at);
                 }
             }
         }
     }
     confirmed
+}
+
+/// The key sum that the openings of an opened sum give: the stated one if it is among the candidates, else the one that most of them
+/// agree on. What is wrong with them is [`check`]'s to say.
+pub(crate) fn key_sum(fold: &Fold<'_>, at: SumPlace) -> Option<KeySum> {
+    let sum = Sum::find(fold, at)?;
+    let answers = sum.answers(&mut Findings::default());
+    if answers.len() < sum.size.threshold() { None } else { sum.best(&answers) }
 }
 
 /// One opened sum.
@@ -46,7 +51,16 @@ struct Sum<'a> {
     group: &'a GroupHistory,
 }
 
-impl Sum<'_> {
+impl<'a> Sum<'a> {
+    /// The opened sum at this place, if the log has one.
+    fn find(fold: &'a Fold<'a>, at: SumPlace) -> Option<Self> {
+        let round = fold.history().task(at.task)?.rounds().get(&at.round)?;
+        let (manifest, _) = round.manifest.as_ref()?;
+        let group = round.groups.get(&at.group)?;
+        let (certificate, result) = (group.certificate.as_ref()?, group.result.as_ref()?);
+        Some(Self { fold, at, size: manifest.size, certificate, result, group })
+    }
+
     fn place(&self) -> Place {
         Place::Index(self.fold.sum_index(self.at))
     }
@@ -62,10 +76,13 @@ impl Sum<'_> {
             let header = self.certificate.headers().get(member).copied().unwrap_or(HeaderDigest([0; 32]));
             findings.add(MEMBER, self.place(), format!("one polynomial of degree {degree}"), format!("none for header {header}"));
         }
-        let sums = candidates(&answers, degree);
-        let stated = sums.iter().find(|s| s.digest() == self.result.key_sum);
-        let Some(best) = stated.or(sums.first()) else { return false };
-        self.judge(best, &answers, findings)
+        self.best(&answers).is_some_and(|best| self.judge(&best, &answers, findings))
+    }
+
+    fn best(&self, answers: &[Answer]) -> Option<KeySum> {
+        let mut sums = candidates(answers, usize::from(self.size.corrupt));
+        let stated = sums.iter().position(|s| s.digest() == self.result.key_sum);
+        (!sums.is_empty()).then(|| sums.swap_remove(stated.unwrap_or(0)))
     }
 
     /// Openings that can be read and do not contradict themselves.

@@ -153,6 +153,11 @@ pub struct KeySum {
 }
 
 impl KeySum {
+    /// S, coefficient by coefficient.
+    pub fn coefficients(&self) -> &[i32] {
+        &self.coefficients
+    }
+
     /// H(`key-sum`; S as 4096 i32 LE).
     pub fn digest(&self) -> KeySumDigest {
         let bytes: Vec<u8> = self.coefficients.iter().flat_map(|c| c.to_le_bytes()).collect();

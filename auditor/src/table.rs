@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Findings printed; the JSON form lists all.
 const SHOWN: usize = 100;
 
-fn table(head: &[&str]) -> Table {
+pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
     table
@@ -92,7 +92,7 @@ fn task(task: &TaskSummary) -> String {
     format!("Task {}: {promise}; plan {}\n{t}", task.id, task.plan)
 }
 
-fn findings(v: &Verdict) -> String {
+pub(crate) fn findings(v: &Verdict) -> String {
     let mut t = table(&["severity", "where", "rule", "expected", "got"]);
     let row = |f: &Finding| [f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()];
     for f in v.findings.iter().take(SHOWN) {

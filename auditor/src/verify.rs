@@ -53,22 +53,35 @@ pub enum VerifyError {
 /// Every byte below `dir` may be an attacker's: it is read with limits and streamed; links, pipes and devices are refused. Without
 /// [`Options::trust_hash`] the verdict speaks about the federation whose fingerprint it prints, whichever that is.
 pub fn verify(dir: &Path, options: &Options) -> Result<Verdict, VerifyError> {
+    verify_with(dir, options, |_, _| ()).map(|(verdict, _)| verdict)
+}
+
+/// Verifies the log in `dir` and lets `look` see what it says before the verdict falls. Without a trust document there is nothing to see.
+pub(crate) fn verify_with<T>(
+    dir: &Path,
+    options: &Options,
+    look: impl FnOnce(&Fold<'_>, &mut Findings) -> T,
+) -> Result<(Verdict, Option<T>), VerifyError> {
     let log = Directory::open(dir)?;
     let others = others::read(&options.with)??;
     let mut findings = Findings::default();
     match trust::check(&log, options.trust_hash, &mut findings)? {
-        Some(trusted) => verify_trusted(&log, &trusted, options, &others, findings),
-        None => Ok(Verdict::of(&findings, options.strict, false)),
+        Some(trusted) => {
+            let (verdict, seen) = verify_trusted(&log, &trusted, options, &others, findings, look)?;
+            Ok((verdict, Some(seen)))
+        }
+        None => Ok((Verdict::of(&findings, options.strict, false), None)),
     }
 }
 
-fn verify_trusted(
+fn verify_trusted<T>(
     log: &Directory,
     trusted: &Trusted,
     options: &Options,
     others: &[OtherNote],
     mut findings: Findings,
-) -> Result<Verdict, VerifyError> {
+    look: impl FnOnce(&Fold<'_>, &mut Findings) -> T,
+) -> Result<(Verdict, T), VerifyError> {
     let policies = Policies::load(log, &trusted.log, &mut findings)?;
     let mut fold = Fold::new(log, &policies, (trusted.document.clone(), trusted.hash), others::sizes(others));
     let given = fsck::Trust { policies: policies.by_size().clone(), min_cosigners: 0, tip: None };
@@ -85,7 +98,8 @@ fn verify_trusted(
     artefacts::sweep(log, fold.named(), &mut findings)?;
     budget::check(fold.history(), &mut findings);
     let confirmed = openings::check(&fold, &mut findings);
-    Ok(Verdict {
+    let seen = look(&fold, &mut findings);
+    let verdict = Verdict {
         federation: Some(trusted.document.federation.clone()),
         trust_hash: Some(trusted.hash.to_hex()),
         trust_fingerprint: Some(fingerprint(&trusted.hash)),
@@ -99,7 +113,8 @@ fn verify_trusted(
         tasks: summary::tasks(&fold, &confirmed),
         equivocations,
         ..Verdict::of(&findings, options.strict, true)
-    })
+    };
+    Ok((verdict, seen))
 }
 
 /// A finding of the tree's own check in the words of this crate.

@@ -3,15 +3,20 @@
 
 #[path = "../src/tests/fixture.rs"]
 mod fixture;
+#[path = "../src/tests/sealing.rs"]
+mod sealing;
 #[path = "../src/tests/secrets.rs"]
 mod secrets;
 #[path = "../src/tests/story.rs"]
 mod story;
 #[path = "../src/tests/twist.rs"]
 mod twist;
-/// The story is told with the library's own check matrix.
+/// The story is told with the library's own check matrix and products.
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
+}
+mod ring {
+    pub(crate) use auditor::ring::{Mask, lift, product};
 }
 
 use serde_json::Value;
@@ -79,4 +84,36 @@ fn show_prints_the_leaf_and_its_proof() {
     let shown = json(&run(&["show", path, "1", "--format", "json"]));
     assert_eq!((&shown["status"], &shown["data"]["entry"]["seq"]), (&"ok".into(), &1.into()));
     assert_eq!(code(&run(&["show", path, "99999"])), 2);
+}
+
+#[test]
+fn recompute_makes_a_round_again_and_says_what_lacks() {
+    let draft = tell(Twist::None);
+    let (dir, mut chunks) = (fixture::write(&draft.files()), draft.chunks.clone());
+    let recompute = |chunks: &fixture::Files, round: &str, format: &str| {
+        let there = fixture::write(chunks);
+        let paths = [dir.path().to_str().unwrap(), "--chunks", there.path().to_str().unwrap()];
+        run(&[&["recompute"], &paths[..], &["--round", round, "--format", format]].concat())
+    };
+    let words = recompute(&chunks, "1", "text");
+    assert_eq!(code(&words), 0);
+    assert!(String::from_utf8(words.stdout).unwrap().starts_with("Every sum of this round came out again"));
+    assert!(words.stderr.is_empty(), "progress is for terminals");
+    let out = recompute(&chunks, "2", "json");
+    let v = json(&out);
+    assert_eq!((code(&out), &v["status"], &v["data"]["round"]), (0, &"ok".into(), &2.into()));
+    let group = &v["data"]["groups"][0];
+    assert_eq!((&group["outcome"], &group["members"], &group["reason"]), (&"agrees".into(), &3.into(), &Value::Null));
+    for figure in ["sum_root", "key_sum", "values", "residual_ratio"] {
+        assert_eq!((&group[figure]["agrees"], &group[figure]["stated"]), (&true.into(), &group[figure]["recomputed"]), "{figure}");
+    }
+    assert_eq!(code(&recompute(&chunks, "3", "json")), 2);
+    for (name, bytes) in &mut chunks {
+        bytes[0] ^= u8::from(!name.ends_with(".list"));
+    }
+    assert_eq!(code(&recompute(&chunks, "1", "json")), 1);
+    chunks.clear();
+    let none = recompute(&chunks, "1", "text");
+    assert_eq!(code(&none), 4);
+    assert!(String::from_utf8(none.stdout).unwrap().contains("chunks missing"));
 }

@@ -58,6 +58,8 @@ pub(super) struct Draft {
     pub(super) trust: Vec<u8>,
     pub(super) plan: Vec<u8>,
     pub(super) entries: Vec<Vec<u8>>,
+    /// Sealed chunks by address, and the list of each update.
+    pub(super) chunks: Files,
     /// The entry that activates the policy.
     pub(super) activation: Option<u64>,
     /// Sizes at which a note is published, ascending; the last is the checkpoint's.

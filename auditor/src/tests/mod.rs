@@ -2,8 +2,11 @@
 
 mod fixture;
 mod invariants;
+mod recompute;
+mod sealing;
 mod secrets;
 mod sharing;
 mod story;
 mod tamper;
 mod twist;
+mod vectors;

@@ -7,10 +7,10 @@ use protocol::manifest::OpeningPayload;
 use protocol::params::{RING_DIMENSION, SHARE_LEN, SHARE_PRIME};
 
 /// Not random, and need not be: secrets of a test.
-struct Pseudo(u64);
+pub(super) struct Pseudo(pub(super) u64);
 
 impl Pseudo {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
@@ -19,7 +19,7 @@ impl Pseudo {
 /// One update's secret and its degree-1 share polynomials.
 pub(super) struct Sealed {
     pub(super) header: HeaderDigest,
-    secret: Vec<i64>,
+    pub(super) secret: Vec<i32>,
     constant: Vec<u64>,
     slope: Vec<u64>,
 }
@@ -27,9 +27,9 @@ pub(super) struct Sealed {
 impl Sealed {
     pub(super) fn new(header: HeaderDigest, seed: u64) -> Self {
         let (mut random, p) = (Pseudo(seed), i64::from(SHARE_PRIME));
-        let secret: Vec<i64> = (0..RING_DIMENSION).map(|_| i64::try_from(random.next() % 181).unwrap() - 90).collect();
+        let secret: Vec<i32> = (0..RING_DIMENSION).map(|_| i32::try_from(random.next() % 181).unwrap() - 90).collect();
         let blinds: Vec<u64> = (RING_DIMENSION..SHARE_LEN).map(|_| random.next() % u64::from(SHARE_PRIME)).collect();
-        let constant = secret.iter().map(|s| u64::try_from(s.rem_euclid(p)).unwrap()).chain(blinds).collect();
+        let constant = secret.iter().map(|s| u64::try_from(i64::from(*s).rem_euclid(p)).unwrap()).chain(blinds).collect();
         let slope = (0..SHARE_LEN).map(|_| random.next() % u64::from(SHARE_PRIME)).collect();
         Self { header, secret, constant, slope }
     }
@@ -54,7 +54,7 @@ pub(super) fn opening(certificate: CertificateDigest, position: Position, update
 }
 
 pub(super) fn key_sum(updates: &[Sealed]) -> KeySumDigest {
-    let sum = (0..RING_DIMENSION).map(|k| i32::try_from(updates.iter().map(|u| u.secret[k]).sum::<i64>()).unwrap());
+    let sum = (0..RING_DIMENSION).map(|k| updates.iter().map(|u| u.secret[k]).sum::<i32>());
     let bytes: Vec<u8> = sum.flat_map(i32::to_le_bytes).collect();
     KeySumDigest(tagged(Domain::KeySum, &[&bytes]))
 }

@@ -1,6 +1,7 @@
-//! Four institutions, one task, two rounds of one group, told entry by entry, with one fault on request. The key sums are real.
+//! Four institutions, one task, two rounds of one group, told entry by entry, with one fault on request. Sums and key sums are real.
 
 use super::fixture::{self, Signers};
+use super::sealing::{self, Bodies, Stated, address};
 use super::secrets::{Sealed, key_sum, opening};
 use super::twist::Twist;
 use ed25519_dalek::SigningKey;
@@ -13,7 +14,7 @@ use protocol::hash::sha256;
 use protocol::history::leaf_hash;
 use protocol::ids::{
     Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, PublicKey, RoundId,
-    SetDigest, Sha256, SnapshotDigest, SumRoot, TaskId, TokenId, ValueDigest,
+    SetDigest, Sha256, SnapshotDigest, TaskId, TokenId, ValueDigest,
 };
 use protocol::manifest::{
     BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult, body_root,
@@ -77,6 +78,13 @@ struct Scribe {
     activation: Option<u64>,
     previous_end: Sha256,
     snapshot: SnapshotDigest,
+    chunks: fixture::Files,
+}
+
+/// One update as its institution and the server know it.
+struct Update {
+    sealed: Sealed,
+    bodies: Bodies,
 }
 
 impl Scribe {
@@ -273,22 +281,37 @@ impl Scribe {
         spend
     }
 
-    fn update(&mut self, round: RoundId, who: usize, manifest: ManifestDigest) -> HeaderDigest {
-        let chunk = Address([u8::try_from(who).unwrap(); 32]);
+    /// An update that is sealed but not yet sent: its header is still unknown.
+    fn seal(round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
+        let seed = 10 * round.0 + who as u64;
+        let (spec, sealed) = (&manifest.0.groups[0], Sealed::new(HeaderDigest([0; 32]), seed));
+        let values = sealing::values(spec, i64::try_from(seed).unwrap());
+        let bodies = sealing::seal(spec, manifest.1, &sealed.secret, values, seed);
+        Update { sealed, bodies }
+    }
+
+    fn update(&mut self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
+        let mut update = Self::seal(round, who, manifest);
+        let bodies = &update.bodies.chunks;
+        let addresses: Vec<Address> = bodies.iter().map(|b| address(b)).collect();
         let core = HeaderCore {
-            manifest,
+            manifest: manifest.1,
             institution: self.ids()[who],
             group: GROUP,
-            polynomials: 1,
-            chunks: 1,
-            body_bytes: 1000,
-            body_root: body_root(&[chunk]),
+            polynomials: manifest.0.groups[0].polynomials().unwrap(),
+            chunks: addresses.len() as u64,
+            body_bytes: bodies.iter().map(|b| b.len() as u64).sum(),
+            body_root: body_root(&addresses),
             build: Sha256([8; 32]),
             spend: self.spend(who, round),
         };
         let (body_root, body_bytes) = (core.body_root, core.body_bytes);
-        let header = Header { core, blobs: vec![chunk; 3] };
+        let header = Header { core, blobs: vec![addresses[0]; 3] };
         let digest = Header::digest(&codec::encode(&header));
+        update.sealed.header = digest;
+        let list: String = addresses.iter().map(|a| format!("{a}\n")).collect();
+        self.chunks.insert(format!("{digest}.list"), list.into_bytes());
+        self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
         if self.twist == Twist::ForgedStatement && who == 1 {
             let statement = Statement { signature: [1; 64], ..Statement::sign(&header, &self.people[who]) };
@@ -297,23 +320,34 @@ impl Scribe {
         } else {
             self.in_round(round, who, &header, facts);
         }
-        digest
+        update
     }
 
     fn round(&mut self, round: RoundId, plan: PlanDigest) {
-        let (_, manifest, committee) = self.open_round(round, plan);
+        let (manifest, digest, committee) = self.open_round(round, plan);
+        let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember { 1 } else { 3 };
-        let mut headers: Vec<HeaderDigest> = (0..members).map(|who| self.update(round, who, manifest)).collect();
+        let mut updates: Vec<Update> = (0..members).map(|who| self.update(round, who, manifest)).collect();
         if self.twist == Twist::AcceptedTwice {
             self.update(round, 0, manifest);
         }
         if self.twist == Twist::ForeignHeader {
-            headers[0] = HeaderDigest([77; 32]);
+            updates[0].sealed.header = HeaderDigest([77; 32]);
         }
-        headers.sort_unstable();
-        let updates: Vec<Sealed> = headers.iter().map(|h| Sealed::new(*h, u64::from(h.0[0]) + 1)).collect();
-        let certificate = self.certify(round, manifest, &updates, &committee);
-        self.open(round, manifest, certificate, &updates, &committee);
+        updates.sort_unstable_by_key(|u| u.sealed.header);
+        let (updates, mut bodies): (Vec<Sealed>, Vec<Bodies>) = updates.into_iter().map(|u| (u.sealed, u.bodies)).unzip();
+        if self.twist == Twist::StrangerSummed {
+            bodies.push(Self::seal(round, 3, manifest).bodies);
+        }
+        let certificate = self.certify(round, digest, &updates, &committee);
+        self.open(round, certificate, &updates, &committee);
+        if self.twist == Twist::SumFails && round.0 == 2 {
+            self.server_says(round, Facts::SumFailed {});
+            self.push(Draft::server(Facts::RoundAbandoned {}).in_round(TASK, round));
+            return self.previous_end = self.leaf();
+        }
+        let stated = sealing::stated(&manifest.0.groups[0], digest, &bodies.iter().collect::<Vec<_>>());
+        self.opened(round, digest, certificate, &updates, &stated);
         self.snapshot = SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32]);
         self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
         self.previous_end = self.leaf();
@@ -342,25 +376,29 @@ impl Scribe {
         certificate
     }
 
-    fn open(&mut self, round: RoundId, manifest: ManifestDigest, certificate: CertificateDigest, updates: &[Sealed], committee: &[usize]) {
+    fn open(&mut self, round: RoundId, certificate: CertificateDigest, updates: &[Sealed], committee: &[usize]) {
         for (place, &who) in committee.iter().enumerate() {
             let position = Position(u8::try_from(place + 1).unwrap());
             let stranger = (0..self.people.len()).find(|p| !committee.contains(p)).unwrap();
             let who = if self.twist == Twist::StrangerOpens && place == 2 { stranger } else { who };
-            let lie = u64::from(self.twist == Twist::OpeningLies && place == 2);
+            let lie = u64::from(self.twist == Twist::AllOpeningsLie || self.twist == Twist::OpeningLies && place == 2);
             let payload = opening(certificate, position, updates, lie);
             self.in_round(round, who, &payload, Facts::OpeningPosted { certificate, position });
         }
+    }
+
+    fn opened(&mut self, round: RoundId, manifest: ManifestDigest, certificate: CertificateDigest, updates: &[Sealed], sum: &Stated) {
         let headers: Vec<HeaderDigest> = updates.iter().map(|u| u.header).collect();
         let stated = if self.twist == Twist::WrongKeySum { KeySumDigest([1; 32]) } else { key_sum(updates) };
+        let values = if self.twist == Twist::OtherValues { ValueDigest([3; 32]) } else { sum.values };
         let result = SumResult {
             manifest,
             group: GROUP,
             set: set_digest(manifest, GROUP, &headers),
-            sum_root: SumRoot([2; 32]),
+            sum_root: sum.sum_root,
             key_sum: stated,
-            values: ValueDigest([3; 32]),
-            residual_ratio: decimal("1.01"),
+            values,
+            residual_ratio: if self.twist == Twist::OtherRatio { decimal("1.2") } else { Decimal::ceil(sum.ratio, 6).unwrap() },
         };
         let SumResult { sum_root, key_sum, values, residual_ratio, .. } = result;
         let certificate = if self.twist == Twist::OtherCertificateNamed { CertificateDigest([6; 32]) } else { certificate };
@@ -386,8 +424,8 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
     let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
-    let entries = Vec::new();
-    let mut scribe = Scribe { twist, plan, mechanism, entries, people, trust: shown, activation: None, previous_end, snapshot };
+    let (entries, chunks) = (Vec::new(), fixture::Files::new());
+    let mut scribe = Scribe { twist, plan, mechanism, chunks, entries, people, trust: shown, activation: None, previous_end, snapshot };
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];
@@ -395,7 +433,8 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }
-    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed: 2, abandoned: 0 }).in_task(TASK));
+    let closed = if twist == Twist::SumFails { 1 } else { 2 };
+    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned: 2 - closed }).in_task(TASK));
     published.push(scribe.entries.len() as u64);
-    fixture::Draft { trust, plan: bytes, entries: scribe.entries, activation: scribe.activation, published }
+    fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }
 }

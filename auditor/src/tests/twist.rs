@@ -29,4 +29,9 @@ pub(super) enum Twist {
     StaleCheckpoint,
     OtherTrustShown,
     OtherCertificateNamed,
+    AllOpeningsLie,
+    StrangerSummed,
+    OtherValues,
+    OtherRatio,
+    SumFails,
 }
