@@ -1,0 +1,7 @@
+//! What each fuzz target does with its bytes: decode, and where bytes have one spelling, encode again and compare.
+//! Each file stands alone, so that `tests/tests/fuzz_bodies.rs` can run it on stable.
+
+pub mod log;
+#[cfg(feature = "sealing")]
+pub mod sealing;
+pub mod words;

@@ -1,0 +1,321 @@
+//! Two manifests of one round, two sets under each, and every view of the log that a server can show: real statements, real history.
+
+use ed25519_dalek::SigningKey;
+use protocol::codec;
+use protocol::decimal::Decimal;
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::history::History;
+use protocol::ids::{
+    Address, BodyRoot, ClientId, GroupId, HeaderDigest, ManifestDigest, PublicKey, RoundId, Sha256, ShardId, SnapshotDigest, TaskId,
+    TokenId,
+};
+use protocol::manifest::{
+    BudgetSpend, Certificate, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, committee_of,
+    roster_root, set_digest,
+};
+use protocol::params::{CommitteeSize, PS_A, Packing};
+use protocol::plan::{
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanApproval, PrivacyPlan, ShardSpec, Strategy,
+    TensorSpec, TokenizerKind, Unit, Weighting,
+};
+use protocol::statement::Statement;
+use protocol::time::Time;
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, TrustDocument};
+
+pub(crate) const TASK: TaskId = TaskId([7; 16]);
+pub(crate) const ROUND: RoundId = RoundId::FIRST;
+pub(crate) const GROUP: GroupId = GroupId(0);
+const BASE: SnapshotDigest = SnapshotDigest([1; 32]);
+const FEDERATION: &str = "model";
+
+/// One exact set under one manifest.
+pub(crate) struct SetWorld {
+    pub(crate) headers: Vec<HeaderDigest>,
+    pub(crate) payload: SetPayload,
+    /// Signed by every decryptor, by position.
+    pub(crate) signatures: Vec<Statement>,
+    pub(crate) certificate: Certificate,
+    /// The log in which the set is proposed.
+    pub(crate) proposed: History,
+    /// The log in which it is certified.
+    pub(crate) certified: History,
+}
+
+/// One manifest with the sets {a, b, c} and {a, b}: their difference would be the update of c.
+pub(crate) struct ManifestWorld {
+    pub(crate) statement: Statement,
+    pub(crate) manifest: Manifest,
+    pub(crate) digest: ManifestDigest,
+    pub(crate) sets: [SetWorld; 2],
+}
+
+/// Everything that can be said in one round by a committee of this size.
+pub(crate) struct World {
+    pub(crate) size: CommitteeSize,
+    /// Keys of the decryptors, by position.
+    pub(crate) committee: Vec<SigningKey>,
+    /// The log in which the round is open and has no manifest.
+    pub(crate) open: History,
+    /// The log in which the round is over.
+    pub(crate) over: History,
+    pub(crate) manifests: [ManifestWorld; 2],
+}
+
+/// A log that takes only what breaks no rule.
+#[derive(Clone)]
+struct Log {
+    history: History,
+    seq: u64,
+    last: Sha256,
+}
+
+impl Log {
+    fn write(&mut self, draft: Draft) {
+        let stamp = Stamp {
+            seq: self.seq,
+            id: format!("018f0000-0000-7000-8000-{:012x}", self.seq),
+            ts: format!("2026-01-01T00:00:{:02}.{:06}Z", self.seq / 1_000_000, self.seq % 1_000_000),
+            federation: FEDERATION.into(),
+            origin: Origin { name: "model".into(), version: "0.1.0".into() },
+        };
+        self.seq += 1;
+        let bytes = LogEntry::new(stamp, &draft).to_bytes();
+        assert_eq!(self.history.apply(&bytes), vec![], "{:?}", draft.facts.kind());
+        self.last = protocol::history::leaf_hash(&bytes);
+    }
+
+    fn write_in_round(&mut self, draft: Draft) {
+        self.write(draft.in_round(TASK, ROUND));
+    }
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+
+fn id(key: &SigningKey) -> ClientId {
+    ClientId::of(&public(key))
+}
+
+fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn dataset(of: ClientId) -> Sha256 {
+    Sha256(of.0)
+}
+
+impl World {
+    /// One institution more than decryptors, so that one institution has no say; at least three have updates.
+    pub(crate) fn new(decryptors: u8, corrupt: u8) -> Self {
+        let size = CommitteeSize { decryptors, corrupt };
+        let (server, admin) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let sites: Vec<_> = (0..=decryptors).map(|i| SigningKey::from_bytes(&[i + 10; 32])).collect();
+        let plan = plan(size);
+        let (log, previous_end) = open_round(&plan, &server, &admin, &sites);
+        let members = log.history.member_ids();
+        let ids = committee_of(&members, previous_end, size);
+        let committee: Vec<_> = ids.iter().map(|i| sites.iter().find(|s| id(s) == *i).unwrap().clone()).collect();
+        let manifests = [0, 1].map(|delay| {
+            let member = |i: &ClientId| CommitteeMember { institution: *i, prekey: prekey(*i).into() };
+            let manifest = Manifest {
+                federation: FEDERATION.into(),
+                task: TASK,
+                round: ROUND,
+                plan: Plan::digest(&codec::encode(&plan)),
+                snapshot: BASE,
+                parameter_set: PS_A,
+                groups: Manifest::groups_of(&plan, &members).unwrap(),
+                roster: roster_root(&members),
+                committee: ids.iter().map(member).collect(),
+                size,
+                // The log leaves the server this choice, so both manifests agree with it.
+                reporting_until: Time(10_000 + delay),
+                certifying_until: Time(20_000),
+                opening_until: Time(30_000),
+                log_size: log.seq,
+                previous_end,
+            };
+            manifest_world(manifest, &log, &server, &committee, &sites)
+        });
+        let mut over = log.clone();
+        over.write_in_round(Draft::server(Facts::RoundAbandoned {}));
+        Self { size, committee, open: log.history, over: over.history, manifests }
+    }
+
+    /// The institution at this place of the committee, counted from zero.
+    pub(crate) fn decryptor(&self, place: usize) -> ClientId {
+        id(&self.committee[place])
+    }
+
+    pub(crate) fn set(&self, (m, s): (usize, usize)) -> &SetWorld {
+        &self.manifests[m].sets[s]
+    }
+}
+
+fn manifest_world(manifest: Manifest, log: &Log, server: &SigningKey, committee: &[SigningKey], sites: &[SigningKey]) -> ManifestWorld {
+    let statement = Statement::sign(&manifest, server);
+    let digest = Manifest::digest(&statement.payload);
+    let mut log = log.clone();
+    log.write_in_round(Draft::said(Actor::Server, None, statement.clone(), Facts::ManifestPublished { manifest: digest }));
+    for key in &committee[..manifest.size.quorum()] {
+        let said = Statement::sign(&Endorsement { manifest: digest }, key);
+        log.write_in_round(Draft::said(Actor::Decryptor, Some(id(key)), said, Facts::ManifestEndorsed { manifest: digest }));
+    }
+    let updates: Vec<_> = sites[..3].iter().map(|s| update(&manifest, digest, s)).collect();
+    for u in &updates {
+        let header: Header = u.verify().unwrap();
+        let (header, core) = (Header::digest(&u.payload), header.core);
+        let facts = Facts::UpdateAccepted { header, body_root: core.body_root, body_bytes: core.body_bytes };
+        log.write_in_round(Draft::said(Actor::Institution, Some(core.institution), u.clone(), facts).in_group(GROUP));
+    }
+    let dropped = Header::digest(&updates[2].payload);
+    let sets = [None, Some(dropped)].map(|dropped| set_world(&manifest, digest, dropped, log.clone(), committee));
+    ManifestWorld { statement, manifest, digest, sets }
+}
+
+fn set_world(m: &Manifest, digest: ManifestDigest, dropped: Option<HeaderDigest>, mut log: Log, committee: &[SigningKey]) -> SetWorld {
+    if let Some(header) = dropped {
+        log.write_in_round(Draft::server(Facts::UpdateDropped { header }).in_group(GROUP));
+    }
+    let headers = log.history.task(TASK).unwrap().rounds()[&ROUND].groups[&GROUP].members();
+    let (set, count, log_size) = (set_digest(digest, GROUP, &headers), u32::try_from(headers.len()).unwrap(), log.seq);
+    log.write_in_round(Draft::server(Facts::SetProposed { set, count, log_size }).in_group(GROUP));
+    let proposed = log.history.clone();
+    let payload = SetPayload { manifest: digest, group: GROUP, set, count, log_size };
+    let signatures: Vec<_> = committee.iter().map(|k| Statement::sign(&payload, k)).collect();
+    for (key, said) in committee.iter().zip(&signatures).take(m.size.quorum()) {
+        log.write_in_round(Draft::said(Actor::Decryptor, Some(id(key)), said.clone(), Facts::SetSigned { set }).in_group(GROUP));
+    }
+    let certificate = Certificate::new(m, digest, &headers, &signatures).unwrap();
+    let facts = Facts::SetCertified { set, certificate: certificate.digest() };
+    log.write_in_round(Draft::server(facts).in_group(GROUP));
+    SetWorld { headers, payload, signatures, certificate, proposed, certified: log.history }
+}
+
+fn update(manifest: &Manifest, digest: ManifestDigest, site: &SigningKey) -> Statement {
+    let (who, spec) = (id(site), manifest.group(GROUP).unwrap());
+    let polynomials = spec.polynomials().unwrap();
+    let core = HeaderCore {
+        manifest: digest,
+        institution: who,
+        group: GROUP,
+        polynomials,
+        chunks: Packing::chunks(polynomials),
+        body_bytes: polynomials * spec.packing.polynomial_bytes(),
+        body_root: BodyRoot(who.0),
+        build: Sha256([9; 32]),
+        spend: BudgetSpend {
+            dataset: dataset(who),
+            unit: Unit::Record,
+            noise_multiplier: decimal("1"),
+            sampling_rate: decimal("0.01"),
+            steps: 1,
+            steps_total: 1,
+            delta: decimal("0.00001"),
+            epsilon_before: decimal("0"),
+            epsilon_after: decimal("1"),
+            epsilon_cap: decimal("100"),
+            ledger_counter: 1,
+            ledger_head: Sha256([0; 32]),
+            accountant: "model".into(),
+        },
+    };
+    Statement::sign(&Header { core, blobs: vec![Address([3; 32]); manifest.committee.len()] }, site)
+}
+
+/// A federation whose first round is open, and the leaf hash that the round follows.
+fn open_round(plan: &Plan, server: &SigningKey, admin: &SigningKey, sites: &[SigningKey]) -> (Log, Sha256) {
+    let trust = TrustDocument {
+        v: 1,
+        federation: FEDERATION.into(),
+        log_vkey: "model+00000000+AA==".into(),
+        root_ca: Sha256([3; 32]),
+        administrators: vec![public(admin)],
+        threshold: 1,
+        server: public(server),
+    };
+    let mut log = Log { history: History::new(trust.clone()), seq: 0, last: Sha256([0; 32]) };
+    let trust = TrustDocument::hash(&trust.to_bytes());
+    log.write(Draft::server(Facts::FederationCreated { trust }));
+    sites.iter().for_each(|s| enrol(s, trust, admin, &mut log));
+    let bytes = codec::encode(plan);
+    let digest = Plan::digest(&bytes);
+    let approval = Statement::sign(&PlanApproval { task: TASK, plan: digest }, admin);
+    log.write(Draft::said(Actor::Administrator, None, approval, Facts::TaskApproved { plan: digest }).in_task(TASK));
+    log.write(Draft::server(Facts::TaskOpened { plan: digest, snapshot: BASE }).in_task(TASK));
+    let previous_end = log.last;
+    for s in sites {
+        let said = Statement::sign(&Prekeys { task: TASK, first: ROUND, keys: vec![prekey(id(s)).into()] }, s);
+        log.write(Draft::said(Actor::Decryptor, Some(id(s)), said, Facts::PrekeysPublished { first: ROUND, count: 1 }).in_task(TASK));
+    }
+    log.history.learn_plan(&bytes, plan);
+    log.write_in_round(Draft::server(Facts::RoundOpened { previous_end }));
+    (log, previous_end)
+}
+
+fn prekey(of: ClientId) -> Vec<u8> {
+    of.0.repeat(PREKEY_BYTES / 32)
+}
+
+fn enrol(site: &SigningKey, trust: Sha256, admin: &SigningKey, log: &mut Log) {
+    let who = id(site);
+    let ask = JoinRequest {
+        token: TokenId([0; 16]),
+        trust,
+        nonce: Sha256([4; 32]),
+        name: format!("site-{}", who.short()),
+        institution_key: public(site),
+        witness_vkey: "model+00000001+AA==".into(),
+        tls_key: Sha256([5; 32]),
+    };
+    let membership = Membership::of(&ask);
+    let (request, cap, dataset) = (membership.request, decimal("100"), dataset(who));
+    let declared = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 1000 };
+    let budget = BudgetDeclaration { dataset, epsilon_cap: cap, delta: decimal("0.00001") };
+    let by = |actor, statement, facts| Draft::said(actor, Some(who), statement, facts);
+    log.write(by(Actor::Institution, Statement::sign(&ask, site), Facts::MemberJoinRequested { token: ask.token, request }));
+    log.write(by(Actor::Administrator, Statement::sign(&membership, admin), Facts::MemberJoined { request }));
+    log.write(by(Actor::Institution, Statement::sign(&declared, site), Facts::DatasetDeclared { dataset }));
+    log.write(by(Actor::Institution, Statement::sign(&budget, site), Facts::BudgetDeclared { dataset, epsilon_cap: cap }));
+}
+
+fn plan(committee: CommitteeSize) -> Plan {
+    Plan {
+        federation: FEDERATION.into(),
+        task: TASK,
+        model: EncoderConfig {
+            vocab: 64,
+            max_tokens: 8,
+            width: 8,
+            heads: 1,
+            layers: 1,
+            hidden: 8,
+            classes: vec!["no".into(), "yes".into()],
+        },
+        tokenizer: TokenizerKind::HashedCharacters,
+        base: BASE,
+        rounds: 1,
+        shards: vec![ShardSpec { id: ShardId(0), tensors: vec![TensorSpec { name: "tensor".into(), shape: vec![8] }], step_exponent: -10 }],
+        groups: vec![GroupPlan { id: GROUP, shards: vec![ShardId(0)], bits: 16 }],
+        cohort_min: 2,
+        n_max: 16,
+        committee,
+        privacy: PrivacyPlan {
+            unit: Unit::Record,
+            mode: Mode::Local,
+            clip_function: ClipFunction::Flat,
+            clip: decimal("1"),
+            grid_bits: 12,
+            noise_multiplier: decimal("1"),
+            sampling_rate: decimal("0.01"),
+            delta: decimal("0.00001"),
+            epsilon_cap: decimal("100"),
+            max_records_per_unit: 1,
+        },
+        local: LocalTraining { steps: 1, micro_batch: 1, learning_rate: decimal("0.01"), warmup_steps: 0, weight_decay: decimal("0") },
+        weighting: Weighting::Uniform,
+        strategy: Strategy::FedAvg { rate: decimal("1") },
+        deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },
+    }
+}

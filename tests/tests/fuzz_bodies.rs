@@ -1,0 +1,271 @@
+//! What the fuzz targets do, on stable: every body takes whole valid bytes of its kind and thousands of damaged ones, always the same.
+//! The seeds are what a simulated round puts on the wire and into the log, so no format can change without them.
+
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/log.rs"]
+mod log;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/sealing.rs"]
+mod sealing;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/words.rs"]
+mod words;
+
+use audit::checkpoint::Checkpoint;
+use audit::hash::Hash;
+use audit::key::{KeyType, SignerKey};
+use audit::merkle::{ConsistencyProof, InclusionProof};
+use audit::note::Note;
+use audit::policy::{Policy, Witness};
+use audit::proof::{Receipt, TlogProof};
+use audit::tree::CompactRange;
+use audit::witness::{AddCheckpoint, WitnessState};
+use protocol::codec;
+use protocol::entry::LogEntry;
+use protocol::ids::{Address, Sha256, TokenId, UploadId};
+use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
+use protocol::params::{BLOB_BYTES, Packing};
+use protocol::trust::Token;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use tests::aggregator::Mutant;
+use tests::fixture::{Shape, federation};
+use tests::net::Letter;
+use tests::world::World;
+
+type Seeds = Vec<Vec<u8>>;
+
+/// One round from its beginning to its end: all frames that were sent, and the log.
+static ROUND: LazyLock<(Seeds, Seeds)> = LazyLock::new(|| {
+    let mut world = World::new(Shape { sites: 3, groups: 2 }, Mutant::Sound).unwrap();
+    let frames = RefCell::new(BTreeSet::new());
+    let collect = |w: &World| {
+        for letter in w.net.letters() {
+            if let Letter::Down { frame, .. } | Letter::Up { frame, .. } = letter {
+                frames.borrow_mut().insert(frame[4..].to_vec());
+            }
+        }
+        !w.outcomes.is_empty()
+    };
+    world.until(collect).unwrap();
+    (frames.into_inner().into_iter().collect(), world.server.log.entries().to_vec())
+});
+
+fn messages() -> Seeds {
+    let mut seeds = ROUND.0.clone();
+    let upload = UploadId([1; 16]);
+    let header = ChunkHeader { kind: ChunkKind::Shares, index: 1, length: 1 << 20, upload, address: Address([2; 32]) };
+    seeds.push(header.to_bytes().to_vec());
+    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }];
+    seeds.extend(asks.iter().map(|r| frame(r)[4..].to_vec()));
+    seeds
+}
+
+/// Payloads of everything that was signed in the round, and the statements of the frames.
+fn statements() -> Seeds {
+    let logged = ROUND.1.iter().filter_map(|e| LogEntry::parse(e).unwrap().stmt).map(|s| s.payload_bytes().unwrap());
+    let server = federation(Shape { sites: 3, groups: 2 });
+    let whole = protocol::statement::Statement::sign(
+        &protocol::manifest::Endorsement { manifest: protocol::ids::ManifestDigest([3; 32]) },
+        &server.server,
+    );
+    logged.chain([codec::encode(&whole)]).collect()
+}
+
+fn entries() -> Seeds {
+    ROUND.1.clone()
+}
+
+fn plans() -> Seeds {
+    [(2, 1), (5, 3)].map(|(sites, groups)| codec::encode(&federation(Shape { sites, groups }).plan)).into()
+}
+
+fn texts() -> Seeds {
+    let world = federation(Shape { sites: 3, groups: 2 });
+    let token = Token {
+        address: "server.example:4433".into(),
+        root_ca: Sha256([1; 32]),
+        trust: Sha256([2; 32]),
+        id: TokenId([3; 16]),
+        secret: [4; 32],
+        institution: "site-one".into(),
+    };
+    let lines =
+        ["0.0125".to_owned(), "999999999999999999".into(), "1".into(), Sha256([5; 32]).to_string(), "07".repeat(16), token.to_line()];
+    let decimal: protocol::decimal::Decimal = "0.5".parse().unwrap();
+    lines.into_iter().map(String::into_bytes).chain([world.log.history().trust().to_bytes(), codec::encode(&decimal)]).collect()
+}
+
+struct LogWorld {
+    key: SignerKey,
+    witness: SignerKey,
+    tree: CompactRange,
+    note: Note,
+}
+
+fn small_log() -> LogWorld {
+    let key = SignerKey::new("pretend/log", KeyType::Note, &[1; 32]).unwrap();
+    let witness = SignerKey::new("site-one/witness", KeyType::Cosignature, &[2; 32]).unwrap();
+    let mut tree = CompactRange::new();
+    (0..5u8).for_each(|i| tree.push(audit::hash::leaf_hash(&[i])));
+    let mut note = Checkpoint { origin: "pretend/log".into(), head: tree.head() }.sign(&key).unwrap();
+    let line = audit::cosign::cosign(&witness, 1_700_000_000, note.text()).unwrap();
+    note.add(&[line]).unwrap();
+    LogWorld { key, witness, tree, note }
+}
+
+fn notes() -> Seeds {
+    let log = small_log();
+    let witnesses = [Witness { name: "one".into(), key: log.witness.verifier().clone() }];
+    let policy = Policy::compose(log.key.verifier(), &witnesses, Some(1)).unwrap();
+    let texts = [
+        log.note.text().to_owned(),
+        audit::note::write_lines(log.note.lines()),
+        policy.text().to_owned(),
+        log.tree.head().to_string(),
+        log.key.verifier().to_string(),
+        log.witness.verifier().to_string(),
+        log.key.to_secret_text().to_string(),
+        WitnessState { head: log.tree.head(), time_s: 7 }.to_string(),
+        log.tree.root().to_base64(),
+    ];
+    texts.into_iter().map(String::into_bytes).chain([log.note.encode()]).collect()
+}
+
+fn requests() -> Seeds {
+    let log = small_log();
+    let hashes = vec![Hash([1; 32]), Hash([2; 32])];
+    let request = AddCheckpoint { old_size: 3, consistency: ConsistencyProof(hashes.clone()), note: log.note.clone() };
+    let proof = TlogProof { index: 3, inclusion: InclusionProof(hashes), note: log.note.clone() };
+    let answers = [audit::note::write_lines(&log.note.lines()[1..]), "41\n".to_owned()].map(String::into_bytes);
+    let proofs = [proof.encode(), Receipt { entry: ROUND.1[0].clone(), proof }.encode().unwrap(), request.encode()];
+    proofs.into_iter().chain(answers).collect()
+}
+
+fn tiles() -> Seeds {
+    let log = small_log();
+    let mut bundle = vec![3];
+    ROUND.1[..3].iter().for_each(|e| audit::tile::push_entry(&mut bundle, e).unwrap());
+    let paths = ["tile/0/000", "tile/1/x001/x234/067.p/8", "tile/entries/x001/000.p/255"].map(|p| p.as_bytes().to_vec());
+    let tile = [&[2], audit::tile::encode_tile(&[Hash([1; 32]), Hash([2; 32])]).as_slice()].concat();
+    paths.into_iter().chain([bundle, tile, log.tree.encode(), CompactRange::new().encode()]).collect()
+}
+
+/// No valid blob can be had from outside the sealing room; the first two are of the right length, so that the key is decapsulated.
+fn blobs() -> Seeds {
+    vec![vec![0; BLOB_BYTES], (0..BLOB_BYTES).map(|i| i.to_le_bytes()[0]).collect(), vec![1; protocol::manifest::PREKEY_BYTES], vec![9; 32]]
+}
+
+fn shares() -> Seeds {
+    let most = (protocol::params::SHARE_PRIME - 1).to_le_bytes();
+    vec![vec![0; crypto::share::SHARE_BYTES], most.repeat(protocol::params::SHARE_LEN), vec![1; crypto::share::SHARE_BYTES]]
+}
+
+fn chunks() -> Seeds {
+    let of = |bits| usize::try_from(Packing::derive(2, bits).unwrap().polynomial_bytes()).unwrap();
+    [8, 16, 32].map(|bits| vec![0xff; of(bits)]).into()
+}
+
+/// Every target: name, body, seeds, and how many damaged inputs it gets.
+#[expect(clippy::type_complexity, reason = "a table")]
+fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
+    vec![
+        ("messages", words::messages, messages(), 4000),
+        ("statements", words::statements, statements(), 4000),
+        ("entries", words::entries, entries(), 2000),
+        ("plans", words::plans, plans(), 4000),
+        ("texts", words::texts, texts(), 4000),
+        ("notes", log::notes, notes(), 4000),
+        ("requests", log::requests, requests(), 4000),
+        ("tiles", log::tiles, tiles(), 4000),
+        ("blobs", sealing::blobs, blobs(), 300),
+        ("shares", sealing::shares, shares(), 1000),
+        ("chunks", sealing::chunks, chunks(), 100),
+    ]
+}
+
+/// Damage that is the same in every run.
+struct Damage(u64);
+
+impl Damage {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).unwrap() % most.max(1)
+    }
+
+    fn of(&mut self, seeds: &Seeds) -> Vec<u8> {
+        let mut bytes = seeds[self.below(seeds.len())].clone();
+        for _ in 0..=self.below(3) {
+            let (at, to) = (self.below(bytes.len() + 1), self.below(bytes.len() + 1));
+            let (from, to) = (at.min(to), at.max(to));
+            let byte = [0, 1, 0x7f, 0x80, 0xff, b'\n', b'0', 0x5b][self.below(8)];
+            match self.below(7) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+                1 if at < bytes.len() => bytes[at] = byte,
+                2 => bytes.truncate(at),
+                3 => drop(bytes.drain(from..to.min(from + 16))),
+                4 => bytes.insert(at, byte),
+                5 => {
+                    let twice = bytes[from..to.min(from + 64)].to_vec();
+                    bytes.splice(at..at, twice);
+                }
+                _ => {
+                    let other = &seeds[self.below(seeds.len())];
+                    let cut = self.below(other.len() + 1);
+                    bytes.truncate(at);
+                    bytes.extend_from_slice(&other[cut..]);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+#[test]
+fn no_decoder_panics_or_takes_a_second_spelling() {
+    for (name, body, seeds, damaged) in targets() {
+        assert!(seeds.len() >= 2, "{name} has nothing to damage");
+        seeds.iter().for_each(|s| body(s));
+        [&[][..], &[0], &[0xff; 64]].iter().for_each(|s| body(s));
+        let mut damage = Damage(0x9e37_79b9_7f4a_7c15);
+        for n in 0..damaged {
+            let bytes = damage.of(&seeds);
+            let hex = |b: &[u8]| b.iter().take(512).map(|b| format!("{b:02x}")).collect::<String>();
+            assert!(std::panic::catch_unwind(|| body(&bytes)).is_ok(), "{name}, damage {n}: {}", hex(&bytes));
+        }
+    }
+}
+
+/// Valid seeds are taken, so that the damage begins behind the first check.
+#[test]
+fn the_seeds_are_whole() {
+    use protocol::messages::{ClientMessage, ServerMessage, unframe};
+    let known = |s: &[u8]| {
+        let (up, down) = (unframe::<ClientMessage>(s).is_ok(), unframe::<ServerMessage>(s).is_ok());
+        let asked = unframe::<Request>(s).is_ok() || unframe::<Response>(s).is_ok() || unframe::<JoinMessage>(s).is_ok();
+        up || down || asked || s.len() == ChunkHeader::LEN
+    };
+    assert!(messages().iter().all(|s| known(s)) && messages().len() > 20);
+    assert!(entries().iter().all(|s| LogEntry::parse(s).is_ok()) && entries().len() > 40);
+    assert!(Note::parse(notes().last().unwrap()).is_ok());
+    assert!(
+        TlogProof::parse(&requests()[0]).is_ok() && Receipt::parse(&requests()[1]).is_ok() && AddCheckpoint::parse(&requests()[2]).is_ok()
+    );
+    assert!(tiles()[..3].iter().all(|s| std::str::from_utf8(s).unwrap().parse::<audit::tile::TilePath>().is_ok()));
+}
+
+/// Seeds for a real fuzzer: `cargo test -p concordat-tests --test fuzz_bodies -- --ignored` writes them to `fuzz/corpus`.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_seeds() {
+    for (name, _, seeds, _) in targets() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (n, seed) in seeds.iter().enumerate() {
+            std::fs::write(dir.join(format!("seed-{n}")), seed).unwrap();
+        }
+    }
+}
