@@ -25,7 +25,7 @@ fn parts(c: &mut Criterion) {
     let mut out = vec![0u8; 512 * 51];
     group.bench_function("write_k51", |b| b.iter(|| write_bits(black_box(&values), 51, &mut out)));
     let mut sum = vec![0u64; 4096];
-    group.bench_function("add_k51", |b| b.iter(|| add_bits(black_box(&out), 51, 13, &mut sum)));
+    group.bench_function("add_k51", |b| b.iter(|| add_bits(black_box(&out), 51, &mut sum)));
     group.finish();
 }
 

@@ -82,7 +82,8 @@ impl BlockSum {
         if self.added >= self.packing.n_max {
             return Err(AddError::Full(self.packing.n_max));
         }
-        add_bits(packed, self.packing.body_bits, u32::from(self.packing.dropped_bits), &mut self.sum);
+        // k + r = 64, so every body goes back to bit r.
+        add_bits(packed, self.packing.body_bits, &mut self.sum);
         self.added += 1;
         Ok(())
     }

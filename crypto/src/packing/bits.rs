@@ -40,18 +40,17 @@ pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
     }
 }
 
-/// sum += value << `shift`, modulo 2^64, for every value of a k-bit string.
+/// sum += value << (64 - k), modulo 2^64, for every value of a k-bit string: bodies back in place without the bits that were rounded away.
 ///
 /// # Shape
 /// `sum` has a multiple of 8 values; `packed` has as many values of k bits; k is 1 to 64.
-pub fn add_bits(packed: &[u8], k: u8, shift: u32, sum: &mut [u64]) {
-    pulp::Arch::new().dispatch(AddBits { packed, k, shift, sum });
+pub fn add_bits(packed: &[u8], k: u8, sum: &mut [u64]) {
+    pulp::Arch::new().dispatch(AddBits { packed, k, sum });
 }
 
 struct AddBits<'a> {
     packed: &'a [u8],
     k: u8,
-    shift: u32,
     sum: &'a mut [u64],
 }
 
@@ -59,8 +58,8 @@ impl pulp::NullaryFnOnce for AddBits<'_> {
     type Output = ();
     #[inline(always)]
     fn call(self) {
-        let Self { packed, k, shift, sum } = self;
-        with_width!(k, add_all, (packed, shift, sum), [
+        let Self { packed, k, sum } = self;
+        with_width!(k, add_all, (packed, sum), [
             1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
             33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
         ]);
@@ -69,31 +68,31 @@ impl pulp::NullaryFnOnce for AddBits<'_> {
 
 /// Eight values of K bits fill K whole bytes, so the offsets repeat.
 #[inline(always)]
-fn add_all<const K: usize>(packed: &[u8], shift: u32, sum: &mut [u64]) {
+fn add_all<const K: usize>(packed: &[u8], sum: &mut [u64]) {
     let eights = sum.as_chunks_mut::<8>().0;
     let inside = packed.len().saturating_sub(WINDOW) / K;
     let (front, back) = eights.split_at_mut(inside.min(eights.len()));
     for (sum, at) in front.iter_mut().zip((0..).step_by(K)) {
         if let Some(window) = packed.get(at..).and_then(|rest| rest.first_chunk()) {
-            add_eight::<K>(window, shift, sum);
+            add_eight::<K>(window, sum);
         }
     }
     // The last few would load behind the end.
     for (sum, bytes) in back.iter_mut().zip(packed[front.len() * K..].chunks_exact(K)) {
         let mut window = [0u8; WINDOW];
         window[..K].copy_from_slice(bytes);
-        add_eight::<K>(&window, shift, sum);
+        add_eight::<K>(&window, sum);
     }
 }
 
 #[inline(always)]
-fn add_eight<const K: usize>(window: &[u8; WINDOW], shift: u32, sum: &mut [u64; 8]) {
-    let mask = u64::MAX >> (64 - K);
+fn add_eight<const K: usize>(window: &[u8; WINDOW], sum: &mut [u64; 8]) {
     for (t, sum) in sum.iter_mut().enumerate() {
         let (byte, bit) = (t * K / 8, t * K % 8);
         // Up to 57 bits behind at most 7 fit one word.
         let value = if K <= 57 { load(window, byte) >> bit } else { low_word(wide(window, byte) >> bit) };
-        *sum = sum.wrapping_add((value & mask) << shift);
+        // What lies above the k bits is shifted out.
+        *sum = sum.wrapping_add(value << (64 - K));
     }
 }
 
