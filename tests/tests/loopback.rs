@@ -303,6 +303,7 @@ fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
 }
 
 /// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.
+#[expect(clippy::cast_possible_truncation, reason = "weights of a model are 32-bit floats")]
 fn stepped(f: &Federation, plan: &protocol::plan::Plan, divisor: f64) -> protocol::ids::SnapshotDigest {
     let base = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
     let mut flat = train::snapshot::from_bytes(&plan.model, &base).unwrap().flat().to_vec();
