@@ -42,6 +42,8 @@ pub enum Item {
     Spool,
     /// The optimiser's state.
     Optimiser,
+    /// The number of a round's random groups.
+    GroupNonce,
     /// The dataset's nonce.
     Nonce,
     /// The status file.
@@ -73,6 +75,7 @@ impl fmt::Display for Item {
             Self::Prekey => "a prekey",
             Self::Spool => "the spool",
             Self::Optimiser => "the optimiser's state",
+            Self::GroupNonce => "the number of a round's random groups",
             Self::Nonce => "the dataset's nonce",
             Self::Status => "the status file",
             Self::Settings => "the settings file",

@@ -78,6 +78,10 @@ impl Home {
     pub(crate) fn prekey(&self, task: TaskId, round: RoundId) -> PathBuf {
         self.prekeys().join(round_name(task, round))
     }
+    /// The number of a round's random groups, beside the prekey of the round.
+    pub(crate) fn nonce(&self, task: TaskId, round: RoundId) -> PathBuf {
+        self.prekey(task, round).with_extension("nonce")
+    }
     pub(crate) fn duties(&self) -> PathBuf {
         self.0.join("decryptor").join("rounds")
     }

@@ -7,7 +7,9 @@ use crate::home::{Home, parse_round_name};
 use crypto::prekey::{PREKEY_SECRET_BYTES, PrekeySecret};
 use crypto::share::{SHARE_BYTES, Share};
 use privacy::noise::EntropyError;
+use privacy::noise::EntropySource as _;
 use protocol::codec;
+use protocol::dealing::Nonce;
 use protocol::decryptor::Record;
 use protocol::hash::sha256;
 use protocol::ids::{GroupId, HeaderDigest, ManifestDigest, Position, RoundId, TaskId};
@@ -106,6 +108,20 @@ impl Vault {
         Ok(public)
     }
 
+    /// The number of a round's random groups, made now if there is none yet; the same for ever, until the round is forgotten (C37).
+    pub(crate) fn nonce(&self, task: TaskId, round: RoundId) -> Result<Nonce, VaultError> {
+        let path = self.home.nonce(task, round);
+        match files::read_secret(&path, size_of::<Nonce>(), Item::GroupNonce) {
+            Ok(bytes) => return Ok(bytes.as_slice().try_into().map_err(|_| StoreError::Damaged(Item::GroupNonce))?),
+            Err(e) if e.is_absent() => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut nonce = Nonce::default();
+        OsEntropy.fill(&mut nonce)?;
+        files::replace_secret(&path, &nonce, Item::GroupNonce)?;
+        Ok(nonce)
+    }
+
     /// The secret half, if it has not been forgotten.
     pub(crate) fn secret(&self, task: TaskId, round: RoundId) -> Result<Option<PrekeySecret>, VaultError> {
         let path = self.home.prekey(task, round).with_extension("secret");
@@ -160,6 +176,7 @@ impl Vault {
         let prekey = self.home.prekey(task, round);
         files::remove(&prekey.with_extension("secret"), Item::Prekey)?;
         files::remove(&prekey.with_extension("public"), Item::Prekey)?;
+        files::remove(&self.home.nonce(task, round), Item::GroupNonce)?;
         files::remove_dir(&self.home.duty(task, round), Item::Record)?;
         self.rounds.retain(|_, at| *at != (task, round));
         Ok(())

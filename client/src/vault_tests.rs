@@ -67,6 +67,10 @@ fn a_prekey_is_made_once_kept_closed_and_forgotten() {
     assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(vault.secret(task, round).unwrap().is_some());
     assert_eq!(vault.rounds().unwrap(), [(task, round), (task, RoundId(8))]);
+    let nonce = vault.nonce(task, round).unwrap();
+    assert_eq!(vault.nonce(task, round).unwrap(), nonce, "what was committed to is what will be revealed");
+    assert_ne!(vault.nonce(task, RoundId(8)).unwrap(), nonce);
+    assert_eq!(std::fs::metadata(home.nonce(task, round)).unwrap().permissions().mode() & 0o777, 0o600);
     vault.forget(task, round).unwrap();
-    assert!(vault.secret(task, round).unwrap().is_none() && !secret.exists());
+    assert!(vault.secret(task, round).unwrap().is_none() && !secret.exists() && !home.nonce(task, round).exists());
 }

@@ -56,6 +56,8 @@ pub enum Record {
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The server asks to reveal the number for the random groups of a round.
+    Reveal(TaskId, RoundId),
     /// The server asks to endorse.
     Endorse(Statement),
     /// An accepted update has a blob for this decryptor.
@@ -119,6 +121,8 @@ pub struct ShareSource {
 pub enum Action {
     /// Make durable and answer with [`Event::Persisted`].
     Persist(Ticket, Box<Record>),
+    /// Reveal the number of this round, the same for ever, signed with the institution's key, as `Revealed`.
+    Reveal(TaskId, RoundId),
     /// Sign with the institution's key and send as `Endorsed`.
     SignEndorsement(Endorsement),
     /// Sign with the institution's key and send as `SetSigned`.
@@ -178,6 +182,9 @@ impl Decryptor {
     /// Takes in one event at `now`; `mirror` is this institution's own copy of the log.
     pub fn handle(&mut self, now: Time, mirror: &History, event: Event) {
         match event {
+            // Only after our own mirror has the join list: a number that is known earlier lets the server choose who joins (C37).
+            Event::Reveal(task, round) if mirror.may_reveal(self.me, task, round) => self.actions.push_back(Action::Reveal(task, round)),
+            Event::Reveal(..) => {}
             Event::Endorse(manifest) => self.endorse(now, mirror, &manifest),
             Event::BlobReady(header) => self.blob_ready(mirror, &header),
             Event::Share { manifest, group, header, trouble } => self.share(manifest, group, header, trouble),

@@ -30,6 +30,9 @@ pub struct Prekeys {
     /// X-Wing public keys, one per round.
     #[n(2)]
     pub keys: Vec<ByteVec>,
+    /// Commitments to the numbers that random groups are dealt from, one per round; for plans with random groups (C37).
+    #[n(3)]
+    pub nonces: Option<Vec<Sha256>>,
 }
 
 impl Payload for Prekeys {
@@ -41,6 +44,12 @@ impl Prekeys {
     pub fn key(&self, round: RoundId) -> Option<&[u8]> {
         let at = usize::try_from(round.0.checked_sub(self.first.0)?).ok()?;
         self.keys.get(at).map(|k| k.as_slice()).filter(|k| k.len() == PREKEY_BYTES)
+    }
+
+    /// The commitment for `round`, if there is one.
+    pub fn commitment(&self, round: RoundId) -> Option<Sha256> {
+        let at = usize::try_from(round.0.checked_sub(self.first.0)?).ok()?;
+        self.nonces.as_ref()?.get(at).copied()
     }
 }
 
@@ -185,26 +194,33 @@ impl Manifest {
         usize::from(position.0).checked_sub(1).and_then(|i| self.committee.get(i))
     }
 
-    /// The group table that `plan` prescribes for these institutions. Everybody recomputes it and refuses a difference.
+    /// The group table that `plan` prescribes for these institutions, dealt into as many parts as the plan has random groups (C37); with one
+    /// random group, all of them in one part. Everybody recomputes it and refuses a difference.
     ///
     /// # Errors
-    /// [`crate::params::BadParameters`] if the plan's numbers have no packing.
-    pub fn groups_of(plan: &Plan, eligible: &[ClientId]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
-        let parts = plan.robust().random_groups;
-        if parts != 1 {
-            return Err(crate::params::BadParameters::Undealt(parts));
+    /// [`crate::params::BadParameters`] if the plan's numbers have no packing, or the parts are not as many as the plan says.
+    pub fn groups_of(plan: &Plan, parts: &[Vec<ClientId>]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
+        if parts.len() != usize::from(plan.robust().random_groups) {
+            return Err(crate::params::BadParameters::Undealt(plan.robust().random_groups));
         }
-        let mut eligible = eligible.to_vec();
-        eligible.sort_unstable();
-        plan.groups
-            .iter()
-            .map(|g| {
-                let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
-                let shards = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
-                let packing = Packing::derive(plan.n_max, g.bits)?;
-                Ok(GroupSpec { id: g.id, shards, packing, cohort_min: plan.cohort_min, eligible: eligible.clone(), tally: plan.tally(g)? })
-            })
-            .collect()
+        let mut groups = Vec::new();
+        for g in &plan.groups {
+            let shards = g.shards.iter().filter_map(|&id| plan.shard(id));
+            let shards: Vec<_> = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
+            let (packing, tally) = (Packing::derive(plan.part_n_max(), g.bits)?, plan.tally(g)?);
+            for (part, eligible) in (0u16..).zip(parts) {
+                let (id, shards, mut eligible) = (plan.part_id(g.id, part), shards.clone(), eligible.clone());
+                eligible.sort_unstable();
+                groups.push(GroupSpec { id, shards, packing, cohort_min: plan.cohort_min, eligible, tally });
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Everybody who may contribute, ascending.
+    pub fn eligible(&self) -> Vec<ClientId> {
+        let all: std::collections::BTreeSet<_> = self.groups.iter().flat_map(|g| &g.eligible).copied().collect();
+        all.into_iter().collect()
     }
 }
 

@@ -215,6 +215,13 @@ pub enum ClientMessage {
         #[n(0)]
         statement: Statement,
     },
+    /// As a decryptor: reveals its number for the random groups.
+    #[n(9)]
+    Revealed {
+        /// The statement.
+        #[n(0)]
+        statement: Statement,
+    },
     /// As a witness: the cosignature line for a tree size, or the size it has instead.
     #[n(7)]
     Cosigned {
@@ -278,6 +285,19 @@ pub enum ServerMessage {
         /// Weights that it starts from.
         #[n(3)]
         snapshot: SnapshotDigest,
+    },
+    /// To the committee: the join list is logged; please reveal your number.
+    #[n(13)]
+    Reveal {
+        /// Task.
+        #[n(0)]
+        task: TaskId,
+        /// Round.
+        #[n(1)]
+        round: RoundId,
+        /// Entries that must be mirrored: `round.joined` is among them.
+        #[n(2)]
+        log_size: u64,
     },
     /// To the committee: please endorse.
     #[n(3)]

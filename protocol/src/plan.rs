@@ -374,6 +374,11 @@ impl Plan {
         self.robustness.unwrap_or(Robustness::NONE)
     }
 
+    /// Fewest institutions that a round can begin with: the minimum of each part.
+    pub fn fewest(&self) -> usize {
+        usize::from(self.cohort_min) * usize::from(self.robust().random_groups)
+    }
+
     /// The number that part `part` of a planned sum has in the manifest: plan group · random groups + part. With one random group it is
     /// the plan's own number.
     pub fn part_id(&self, group: GroupId, part: u16) -> GroupId {

@@ -54,6 +54,8 @@ statement_kinds! {
     SumResult = 12, "sum-result";
     /// An administrator activates a witness policy.
     Policy = 13, "policy";
+    /// A decryptor reveals its number for the random groups of a round.
+    Nonce = 14, "nonce";
 }
 
 impl StatementKind {

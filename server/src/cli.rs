@@ -298,7 +298,7 @@ fn fresh_task() -> Result<TaskId, Failure> {
 
 fn summary(plan: &Plan) -> serde_json::Value {
     let group = |g: &protocol::plan::GroupPlan| {
-        let packing = protocol::params::Packing::derive(plan.n_max, g.bits).ok();
+        let packing = protocol::params::Packing::derive(plan.part_n_max(), g.bits).ok();
         serde_json::json!({ "group": g.id, "shards": g.shards, "wire_bits_per_parameter": packing.map(|p| p.bits_per_parameter()),
             "information_bound_bits": packing.map(|p| p.slot_bits) })
     };
@@ -306,7 +306,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
-        "weighting": plan.weighting,
+        "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

@@ -140,7 +140,7 @@ impl TaskRun {
         let task = history.task(self.id)?;
         let round = task.last_round().map_or(Some(RoundId::FIRST), RoundId::next)?;
         let waits = self.active.is_some() || self.stage != Stage::Open || published < self.cover || round.0 > self.plan.rounds;
-        if waits || connected.len() < usize::from(self.plan.cohort_min) {
+        if waits || connected.len() < self.plan.fewest() {
             return None;
         }
         let members: BTreeMap<_, _> = history.members().iter().map(|(id, m)| (*id, m.key)).collect();

@@ -234,6 +234,7 @@ impl Aggregator {
                 let current = self.manifest.as_ref().is_some_and(|m| Manifest::digest(&m.payload) == manifest);
                 current.then_some(Event::BlobReport { from, group, header, trouble })
             }
+            ClientMessage::Revealed { statement } => Some(Event::Revealed(from, statement)),
             ClientMessage::SetSigned { statement } => Some(Event::SetSigned(from, statement)),
             ClientMessage::Opened { statement } => Some(Event::Opened(from, statement)),
             ClientMessage::Hello { .. } | ClientMessage::Cosigned { .. } | ClientMessage::Refused { .. } => None,

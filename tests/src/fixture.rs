@@ -3,6 +3,7 @@
 use crate::log::PretendLog;
 use ed25519_dalek::SigningKey;
 use protocol::codec;
+use protocol::dealing::{Nonce, commitment};
 use protocol::decimal::Decimal;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::history::History;
@@ -10,8 +11,8 @@ use protocol::ids::{ClientId, GroupId, PlanDigest, PublicKey, RoundId, Sha256, S
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanApproval, PrivacyPlan, ShardSpec, Strategy,
-    TensorSpec, TokenizerKind, Unit, Weighting,
+    ClipFunction, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanApproval, PrivacyPlan, Robustness,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -35,6 +36,8 @@ pub struct Shape {
     pub sites: usize,
     /// Sums per round.
     pub groups: u32,
+    /// Random groups that each sum is dealt into; 1 for none.
+    pub parts: u16,
 }
 
 /// One institution's keys.
@@ -143,9 +146,15 @@ fn enrolment(s: &SiteKeys, trust: Sha256, admin: &SigningKey) -> Vec<Draft> {
     ]
 }
 
+/// The number that an institution commits to for a round.
+pub fn nonce(who: ClientId, round: RoundId) -> Nonce {
+    protocol::hash::sha256(&[&who.0, &round.0.to_le_bytes()])
+}
+
 fn prekeys(s: &SiteKeys) -> Draft {
     let keys = (0..ROUNDS).map(|_| s.id.0.repeat(PREKEY_BYTES / 32).into()).collect();
-    let said = Statement::sign(&Prekeys { task: TASK, first: RoundId::FIRST, keys }, &s.key);
+    let nonces = (0..ROUNDS).map(|i| commitment(&nonce(s.id, RoundId(RoundId::FIRST.0 + i)))).collect();
+    let said = Statement::sign(&Prekeys { task: TASK, first: RoundId::FIRST, keys, nonces: Some(nonces) }, &s.key);
     Draft::said(Actor::Decryptor, Some(s.id), said, Facts::PrekeysPublished { first: RoundId::FIRST, count: ROUNDS }).in_task(TASK)
 }
 
@@ -196,6 +205,6 @@ fn plan(shape: Shape) -> Plan {
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },
-        robustness: None,
+        robustness: (shape.parts > 1).then_some(Robustness { random_groups: shape.parts, combine: Combine::Mean, max_group_norm: None }),
     }
 }

@@ -3,9 +3,10 @@
 
 use crate::aggregator::{Mutant, NO_MANIFEST, OTHER_BUILD};
 use crate::books::{Books, Broken, Fact};
-use crate::fixture::{Fixture, TASK, decimal};
+use crate::fixture::{Fixture, TASK, decimal, nonce};
 use crate::log::PretendLog;
 use crate::net::{Ask, Letter, Net, read_server};
+use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::{self, Decryptor, Record, ShareSource};
 use protocol::hash::sha256;
@@ -191,6 +192,7 @@ impl Site {
                 let willing = if self.willing { Ok(()) } else { Err(Rejection::Policy) };
                 self.participant.handle(P::RoundOpened { task, round, plan, snapshot, willing });
             }
+            ServerMessage::Reveal { task, round, .. } => self.decryptor.handle(now, &self.mirror, D::Reveal(task, round)),
             ServerMessage::Endorse { manifest, .. } => {
                 if let Ok(m) = manifest.verify::<Manifest>() {
                     self.rounds.insert(Manifest::digest(&manifest.payload), (m.task, m.round));
@@ -324,6 +326,10 @@ impl Site {
         let who = self.id();
         match action {
             A::Persist(ticket, record) => self.jobs.push_back(Job::Persist(ticket, record)),
+            A::Reveal(task, round) => {
+                let statement = self.sign(&NonceReveal { task, round, nonce: nonce(who, round) });
+                net.up(self.me, &ClientMessage::Revealed { statement });
+            }
             A::SignEndorsement(e) => {
                 let of = self.rounds.get(&e.manifest).copied().unwrap_or((TASK, RoundId(0)));
                 let remembered =

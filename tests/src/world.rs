@@ -221,6 +221,32 @@ impl World {
         self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: self.server.log.size() });
     }
 
+    /// The server shows a decryptor a manifest in which two institutions have changed their random groups.
+    pub fn dealt_otherwise(&mut self, at: usize) {
+        let Some(Ok(mut manifest)) = self.server.manifest().map(Statement::verify::<Manifest>) else { return };
+        let (one, other) = (manifest.groups[0].eligible[0], manifest.groups[1].eligible[0]);
+        for group in &mut manifest.groups {
+            let swap = |c: &mut ClientId| {
+                *c = if *c == one {
+                    other
+                } else if *c == other {
+                    one
+                } else {
+                    *c
+                }
+            };
+            group.eligible.iter_mut().for_each(swap);
+            group.eligible.sort_unstable();
+        }
+        let statement = Statement::sign(&manifest, &self.fixture.server);
+        self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: self.server.log.size() });
+    }
+
+    /// The federation's keys and plan.
+    pub fn fixture(&self) -> &Fixture {
+        &self.fixture
+    }
+
     /// One step without trouble: disks first, then jobs, then letters, then time. Whether anything was left to do.
     fn peaceful(&mut self, let_time_pass: bool) -> Result<bool, Broken> {
         if self.server.is_writing() {

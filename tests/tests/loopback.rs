@@ -249,7 +249,7 @@ fn opened_sums_are_exact(f: &Federation, plan: &protocol::plan::Plan, members: &
     for round in 1..=plan.rounds {
         let file = f.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{round:08}.json"));
         let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        assert_eq!(sums.len(), plan.groups.len());
+        assert_eq!(sums.len(), plan.groups.len() * usize::from(plan.robust().random_groups));
         for (group, shards) in sums {
             let opened: Vec<i64> = shards.into_values().flatten().collect();
             let mut plain = vec![0i64; opened.len()];
@@ -303,6 +303,7 @@ fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
 }
 
 /// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.
+#[expect(clippy::cast_possible_truncation, reason = "weights of a model are 32-bit floats")]
 fn stepped(f: &Federation, plan: &protocol::plan::Plan, divisor: f64) -> protocol::ids::SnapshotDigest {
     let base = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
     let mut flat = train::snapshot::from_bytes(&plan.model, &base).unwrap().flat().to_vec();
@@ -327,6 +328,19 @@ async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight()
     assert!(verdict.verified, "{:?}", verdict.findings);
     let there = |divisor| files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&stepped(&f, &plan, divisor).to_string()));
     assert!(there(120.0 / 80.0) && !there(2.0), "the next weights are not the weighted mean");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself() {
+    let f = Federation::start(6).await;
+    let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
+    let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
+    f.ended().await;
+    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3, 4, 5]);
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let round = &verdict.tasks[0].rounds[0];
+    assert_eq!((round.state, round.groups.iter().map(|g| g.cohort).collect::<Vec<_>>()), ("closed", vec![2, 2, 2]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -35,7 +35,9 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups })
+    let plain = (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1 });
+    let dealt = (6usize..=7, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 3 });
+    prop_oneof![3 => plain, 1 => dealt]
 }
 
 /// Plays `ops`, then leaves everybody in peace: every round ends, every request has its answer.

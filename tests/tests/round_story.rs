@@ -1,6 +1,8 @@
 //! Single stories of a round, told from beginning to end: who vanishes, who is late, who asks twice. Knows no wire and no cipher.
 
-use protocol::entry::{Facts, LogEntry};
+use protocol::dealing::{self, NonceReveal};
+use protocol::entry::{Actor, Draft, Facts, LogEntry};
+use protocol::history::Clause;
 use protocol::ids::{GroupId, RoundId};
 use protocol::manifest::Manifest;
 use protocol::messages::{ClientMessage, ServerMessage};
@@ -10,7 +12,7 @@ use protocol::statement::Statement;
 use std::collections::BTreeMap;
 use tests::aggregator::Mutant;
 use tests::books::Broken;
-use tests::fixture::{ROUNDS, Shape, TASK};
+use tests::fixture::{ROUNDS, Shape, TASK, nonce};
 use tests::net::{Ask, Letter, read_client, read_server};
 use tests::site::{Lie, Site};
 use tests::world::{Op, World};
@@ -18,7 +20,7 @@ use tests::world::{Op, World};
 const FIRST: RoundId = RoundId::FIRST;
 
 fn world(sites: usize) -> World {
-    World::new(Shape { sites, groups: 2 }, Mutant::Sound).unwrap()
+    World::new(Shape { sites, groups: 2, parts: 1 }, Mutant::Sound).unwrap()
 }
 
 fn manifest(world: &World) -> Manifest {
@@ -234,7 +236,7 @@ fn no_update_is_dropped_because_a_report_is_still_on_its_way() {
 
 /// An update whose shares only two of four decryptors hold is left out; what is opened is the sum of the others.
 fn drop_one(mutant: Mutant) -> Result<World, Broken> {
-    let mut world = World::new(Shape { sites: 5, groups: 1 }, mutant)?;
+    let mut world = World::new(Shape { sites: 5, groups: 1, parts: 1 }, mutant)?;
     let held = hold_reports(&mut world);
     let lost = |from: usize, frame: &[u8]| about(&world, from, frame).is_some_and(|(nth, p)| nth == 0 && p > 2);
     let (_, heard): (Vec<_>, Vec<_>) = held.into_iter().partition(|(from, frame)| lost(*from, frame));
@@ -260,14 +262,14 @@ fn a_server_that_keeps_dropped_updates_in_the_sum_is_caught() {
 
 #[test]
 fn a_server_that_sums_before_the_entry_is_durable_is_caught() {
-    let mut world = World::new(Shape { sites: 3, groups: 1 }, Mutant::SumsFirst).unwrap();
+    let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1 }, Mutant::SumsFirst).unwrap();
     let caught = world.rest(FIRST).err();
     assert!(matches!(caught, Some(Broken::SummedBeforeDurable(_))), "{caught:?}");
 }
 
 /// A decryptor endorses, restarts, and is shown another manifest of the same round before the log shows the first.
 fn endorse_restart_endorse(mutant: Mutant) -> Result<World, Broken> {
-    let mut world = World::new(Shape { sites: 3, groups: 1 }, mutant)?;
+    let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1 }, mutant)?;
     world.until(|w| w.sites[0].endorsements() > 0)?;
     world.step(&Op::Restart(0))?;
     world.other_manifest(0);
@@ -349,6 +351,90 @@ fn a_round_whose_sums_all_fail_says_why() {
     world.rest(FIRST).unwrap();
     assert!(matches!(end_of(&world, FIRST), Outcome::Abandoned(Rejection::BadSum, _)), "{:?}", world.outcomes);
     assert_eq!(failed_sums(&world, FIRST).len(), 2);
+}
+
+/// Six institutions in three random groups.
+fn dealt_world() -> World {
+    World::new(Shape { sites: 6, groups: 1, parts: 3 }, Mutant::Sound).unwrap()
+}
+
+#[test]
+fn of_three_random_groups_a_spoiled_one_is_dropped_and_the_others_close_the_round() {
+    let mut world = dealt_world();
+    world.server.spoiled.insert(GroupId(1), Rejection::NormBound);
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+    assert_eq!(failed_sums(&world, FIRST), [(GroupId(1), Rejection::NormBound.name().to_owned())]);
+    let round = world.server.log.history().task(TASK).unwrap().rounds().get(&FIRST).unwrap();
+    let cohorts: Vec<_> = round.groups.values().map(|g| (g.accepted.len(), g.result.is_some())).collect();
+    assert_eq!(cohorts, [(2, true), (2, false), (2, true)]);
+    let who: std::collections::BTreeSet<_> = round.groups.values().flat_map(|g| g.accepted.values().map(|(c, ..)| *c)).collect();
+    assert_eq!(who.len(), 6, "everybody is in exactly one group");
+}
+
+#[test]
+fn random_groups_change_from_round_to_round_and_everybody_can_deal_them() {
+    let mut world = dealt_world();
+    world.rest(RoundId(ROUNDS)).unwrap();
+    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+    let history = world.server.log.history().task(TASK).unwrap();
+    let mut dealings = Vec::new();
+    for (id, round) in history.rounds() {
+        let manifest = &round.manifest.as_ref().unwrap().0;
+        let nonces: Vec<_> = manifest.committee.iter().map(|c| nonce(c.institution, *id)).collect();
+        let seed = dealing::seed(dealing::join_list(&manifest.eligible()), &nonces);
+        let parts: Vec<_> = manifest.groups.iter().map(|g| g.eligible.clone()).collect();
+        assert_eq!(dealing::deal(&seed, &manifest.eligible(), 3), parts);
+        dealings.push(parts);
+    }
+    assert!(dealings[0] != dealings[1] || dealings[1] != dealings[2]);
+}
+
+#[test]
+fn a_decryptor_refuses_groups_that_were_not_dealt() {
+    let mut world = dealt_world();
+    world.until(|w| w.server.manifest().is_some()).unwrap();
+    let at = world.sites.iter().position(|s| manifest(&world).position(s.id()).is_some()).unwrap();
+    world.dealt_otherwise(at);
+    deliver_last(&mut world).unwrap();
+    assert_eq!(world.sites[at].refusals, [Rejection::WrongManifest]);
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST));
+}
+
+#[test]
+fn one_decryptor_that_reveals_nothing_does_not_stop_the_dealing() {
+    let mut world = dealt_world();
+    let silent = |l: &Letter| matches!(l, Letter::Down { frame, .. } if matches!(read_server(frame), ServerMessage::Reveal { .. }));
+    world.until(|w| w.net.letters().iter().any(silent)).unwrap();
+    let at = world.net.letters().iter().position(silent).unwrap();
+    world.step(&Op::Drop(u16::try_from(at).unwrap())).unwrap();
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+    let round = world.server.log.history().task(TASK).unwrap().rounds().get(&FIRST).unwrap();
+    assert_eq!(round.nonces.len(), 3);
+}
+
+#[test]
+fn a_number_that_nobody_committed_to_is_refused_and_named_in_a_log() {
+    let mut world = dealt_world();
+    world
+        .until(|w| {
+            w.net
+                .letters()
+                .iter()
+                .any(|l| matches!(l, Letter::Down { frame, .. } if matches!(read_server(frame), ServerMessage::Reveal { .. })))
+        })
+        .unwrap();
+    let (mut log, site) = (world.server.log.clone(), &world.fixture().sites[0]);
+    let mut violations = |nonce| {
+        let statement = Statement::sign(&NonceReveal { task: TASK, round: FIRST, nonce }, &site.key);
+        let draft = Draft::said(Actor::Decryptor, Some(site.id), statement, Facts::NonceRevealed {}).in_round(TASK, FIRST);
+        log.append(world.now, &draft).violations.iter().map(|v| v.clause).collect::<Vec<_>>()
+    };
+    assert_eq!(violations([9; 32]), [Clause::Dealing]);
+    assert_eq!(violations(nonce(site.id, FIRST)), []);
+    assert_eq!(violations(nonce(site.id, FIRST)), [Clause::State], "once");
 }
 
 #[test]

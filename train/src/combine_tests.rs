@@ -1,4 +1,5 @@
 //! A weighted mean is the mean that its definition says, whatever order and groups it is made in.
+#![expect(clippy::cast_possible_truncation, reason = "made-up deltas are small")]
 
 use super::*;
 use proptest::prelude::*;

@@ -183,7 +183,8 @@ impl Scribe {
         self.push(Draft::server(Facts::TaskOpened { plan: digest, snapshot: self.snapshot }).in_task(TASK));
         self.previous_end = self.leaf();
         for who in 0..self.people.len() {
-            let keys = Prekeys { task: TASK, first: RoundId(1), keys: vec![Self::prekey(who).into(), Self::prekey(who).into()] };
+            let keys =
+                Prekeys { task: TASK, first: RoundId(1), keys: vec![Self::prekey(who).into(), Self::prekey(who).into()], nonces: None };
             let key = &self.people[who];
             let id = ClientId::of(&public(key));
             let facts = Facts::PrekeysPublished { first: RoundId(1), count: 2 };
@@ -212,7 +213,7 @@ impl Scribe {
             plan,
             snapshot: self.snapshot,
             parameter_set: PS_A,
-            groups: Manifest::groups_of(&self.plan, &ids).unwrap(),
+            groups: Manifest::groups_of(&self.plan, std::slice::from_ref(&ids)).unwrap(),
             roster,
             committee: committee.iter().map(|&w| CommitteeMember { institution: ids[w], prekey: Self::prekey(w).into() }).collect(),
             size: CommitteeSize { decryptors: 3, corrupt: 1 },

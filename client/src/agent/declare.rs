@@ -5,6 +5,7 @@ use super::session::{Trouble, fatal};
 use crate::link::Link;
 use crate::wire::WireError;
 use minicbor::bytes::ByteVec;
+use protocol::dealing::commitment;
 use protocol::ids::{RoundId, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
@@ -66,8 +67,12 @@ impl Agent {
         let Some(first) = first else { return Ok(None) };
         let wanted = plan.rounds.saturating_add(1).saturating_sub(first).saturating_add(SPARE);
         let rounds = first..first.saturating_add(wanted.min(MAX_PREKEY_ROUNDS));
+        let nonces = (plan.robust().random_groups > 1).then(|| {
+            let commit = |r| self.vault.nonce(task, RoundId(r)).map(|n| commitment(&n));
+            rounds.clone().map(commit).collect::<Result<Vec<_>, _>>()
+        });
         let keys = rounds.map(|r| self.vault.prekey(task, RoundId(r)).map(ByteVec::from)).collect::<Result<Vec<_>, _>>();
-        Ok(Some(Prekeys { task, first: RoundId(first), keys: keys.map_err(fatal)? }))
+        Ok(Some(Prekeys { task, first: RoundId(first), keys: keys.map_err(fatal)?, nonces: nonces.transpose().map_err(fatal)? }))
     }
 
     /// Sends a statement and waits until its entry is in our mirror.

@@ -7,6 +7,7 @@ use crate::link::Link;
 use crate::wire::WireError;
 use crypto::blob::open_blob;
 use crypto::share::post_opening;
+use protocol::dealing::NonceReveal;
 use protocol::decryptor::{Action, Event, ShareSource};
 use protocol::ids::Position;
 use protocol::manifest::{Certificate, Decline};
@@ -49,6 +50,11 @@ impl Agent {
                 self.vault.persist(&record).map_err(fatal)?;
                 self.tell_decryptor(Event::Persisted(ticket));
                 Ok(())
+            }
+            Action::Reveal(task, round) => {
+                let nonce = self.vault.nonce(task, round).map_err(fatal)?;
+                let statement = self.keys.sign(&NonceReveal { task, round, nonce });
+                Ok(link.say(&ClientMessage::Revealed { statement }).await?)
             }
             Action::SignEndorsement(endorsement) => {
                 let statement = self.keys.sign(&endorsement);

@@ -162,6 +162,11 @@ impl Agent {
                 self.ensure(link, log_size).await?;
                 self.report(&manifest, &endorsements).await
             }
+            ServerMessage::Reveal { task, round, log_size } => {
+                self.ensure(link, log_size).await?;
+                self.duty(decryptor::Event::Reveal(task, round));
+                Ok(())
+            }
             ServerMessage::Endorse { manifest, log_size } => {
                 self.ensure(link, log_size).await?;
                 self.endorse(link, manifest).await

@@ -113,6 +113,16 @@ facts! {
         /// Leaf hash of the task's previous end, or of `task.opened`.
         previous_end: Sha256
     }
+    /// The join list is closed: random groups are dealt from it and from numbers that are revealed after this entry. The manifest
+    /// that follows names exactly these institutions.
+    RoundJoined = "round.joined" {
+        /// Digest of the list.
+        joined: Sha256,
+        /// Institutions on it.
+        count: u64
+    }
+    /// A decryptor reveals its number (statement of the decryptor).
+    NonceRevealed = "round.nonce.revealed" {}
     /// The round's manifest (statement of the server).
     ManifestPublished = "round.manifest.published" {
         /// Its digest.

@@ -52,6 +52,8 @@ clauses! {
     Opening = "I5: opening is not by a committee member for the certified set", false;
     /// A manifest without its quorum, or whose contents the log contradicts.
     Manifest = "I6: manifest is not endorsed by a quorum or contradicts the log", false;
+    /// Random groups other than those that the join list and the revealed numbers give.
+    Dealing = "I6: random groups are not dealt from the join list and the numbers that decryptors had committed to", false;
     /// A statement names another manifest.
     OtherManifest = "I6: statement names another manifest", false;
     /// A spend from a dataset or under a cap that was not declared.

@@ -2,6 +2,7 @@
 
 use super::rules::{Clause, Report};
 use super::{DatasetHistory, Member};
+use crate::dealing::{self, Nonce, NonceReveal};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{
     CertificateDigest, ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, PlanDigest, Position, PublicKey, RoundId, SetDigest,
@@ -92,6 +93,10 @@ pub struct RoundHistory {
     /// Units declared when the manifest was published, by institution and dataset: what weights of this round are made from. A
     /// declaration that comes later counts from the next round on, so that nobody's sealed update has the wrong weight.
     pub declared: BTreeMap<(ClientId, Sha256), u64>,
+    /// Digest of the join list, in rounds with random groups.
+    pub joined: Option<Sha256>,
+    /// Revealed numbers.
+    pub nonces: BTreeMap<ClientId, Nonce>,
     /// Its groups.
     pub groups: BTreeMap<GroupId, GroupHistory>,
 }
@@ -224,6 +229,10 @@ impl TaskHistory {
             self.manifest_published(id, entry, s, world, out);
             return None;
         }
+        if let (Facts::NonceRevealed {}, Some(s)) = (&entry.facts, statement) {
+            self.nonce_revealed(id, entry, s, out);
+            return None;
+        }
         let Some(round) = self.rounds.get_mut(&id) else {
             out.add(Clause::State);
             return None;
@@ -238,6 +247,42 @@ impl TaskHistory {
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => {}
         }
         spend.map(|(who, spend)| (who, SpendRecord { index, task, round: id, spend }))
+    }
+
+    /// C37: after the join list, once, and what the decryptor had committed to.
+    fn nonce_revealed(&mut self, id: RoundId, entry: &LogEntry, s: &Statement, out: &mut Report) {
+        let Ok(said) = s.verify::<NonceReveal>() else { return out.add(Clause::Signature) };
+        let who = s.signer();
+        out.require(entry.institution == Some(who) && (Some(said.task), said.round) == (entry.task, id), Clause::FieldsDiffer);
+        let committed = self.prekeys(who, id).and_then(|p| p.commitment(id));
+        let bound = committed == Some(dealing::commitment(&said.nonce));
+        out.require(bound, Clause::Dealing);
+        let Some(round) = self.rounds.get_mut(&id) else { return out.add(Clause::State) };
+        let open = round.state == RoundState::Selecting && round.joined.is_some() && !round.nonces.contains_key(&who);
+        out.require(open, Clause::State);
+        if open && bound {
+            round.nonces.insert(who, said.nonce);
+        }
+    }
+
+    /// The parts that the log prescribes for a round of random groups; all in one part where the plan has none.
+    fn parts(&self, plan: &Plan, m: &Manifest) -> Option<Vec<Vec<ClientId>>> {
+        let (eligible, parts) = (m.eligible(), plan.robust().random_groups);
+        if parts == 1 {
+            return Some(vec![eligible]);
+        }
+        let round = self.rounds.get(&m.round)?;
+        let joined = round.joined.filter(|&j| j == dealing::join_list(&eligible))?;
+        let nonces: Vec<Nonce> = m.committee.iter().filter_map(|c| round.nonces.get(&c.institution).copied()).collect();
+        let enough = nonces.len() >= m.size.quorum();
+        enough.then(|| dealing::deal(&dealing::seed(joined, &nonces), &eligible, parts))
+    }
+
+    /// Whether `who` may reveal its number for this round: the join list is logged, no manifest is, and the committee rule names it.
+    fn may_reveal(&self, who: ClientId, round: RoundId, members: &[ClientId]) -> bool {
+        let open = self.rounds.get(&round).is_some_and(|r| r.state == RoundState::Selecting && r.joined.is_some());
+        let size = self.plan.as_ref().map(|p| p.committee);
+        open && size.is_some_and(|size| committee_of(members, self.previous_end, size).contains(&who))
     }
 
     /// I6: the manifest is the server's word, and everything in it that the log knows is as the log knows it.
@@ -269,19 +314,25 @@ impl TaskHistory {
             && committee.len() == usize::from(m.size.decryptors)
             && m.size.check().is_ok()
             && prekeys;
-        let eligible = m.groups.first().map(|g| g.eligible.clone()).unwrap_or_default();
+        let eligible = m.eligible();
         let enrolled = eligible.iter().all(|c| world.members.contains_key(c));
         let by_plan = self.plan.as_ref().is_none_or(|p| {
             m.size == p.committee
                 && m.federation == p.federation
-                && Manifest::groups_of(p, &eligible).is_ok_and(|g| g == m.groups)
-                && eligible.len() >= usize::from(p.cohort_min)
+                && self.parts(p, m).is_some_and(|parts| Manifest::groups_of(p, &parts).is_ok_and(|g| g == m.groups))
+                && eligible.len() >= p.fewest()
         });
         by_log && enrolled && by_plan && m.parameter_set == crate::params::PS_A
     }
 }
 
 impl super::History {
+    /// Whether the decryptor `who` may reveal its number for this round now (C37).
+    pub fn may_reveal(&self, who: ClientId, task: TaskId, round: RoundId) -> bool {
+        let members: Vec<_> = self.members.keys().copied().collect();
+        self.tasks.get(&task).is_some_and(|t| t.may_reveal(who, round, &members))
+    }
+
     /// Whether the log so far, and the plan, give exactly this manifest for its task and round.
     pub fn agrees_with(&self, manifest: &Manifest) -> bool {
         let world = World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
@@ -307,6 +358,8 @@ impl RoundHistory {
             endorsed: BTreeSet::new(),
             declined: BTreeSet::new(),
             declared: BTreeMap::new(),
+            joined: None,
+            nonces: BTreeMap::new(),
             groups: BTreeMap::new(),
         }
     }
@@ -337,6 +390,10 @@ impl RoundHistory {
         out: &mut Report,
     ) -> Option<(ClientId, BudgetSpend)> {
         match (&entry.facts, statement) {
+            (Facts::RoundJoined { joined, .. }, None) => {
+                out.require(self.state == RoundState::Selecting && self.joined.is_none(), Clause::State);
+                self.joined.get_or_insert(*joined);
+            }
             (Facts::ManifestEndorsed { .. }, Some(s)) => self.endorse(s, world, out),
             (Facts::RoundDeclined {}, Some(s)) => {
                 out.require(world.members.contains_key(&s.signer()), Clause::NotMember);

@@ -58,7 +58,8 @@ impl Certifying {
             }
             Event::Back(from) => self.ask_again(from, desk),
             Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
-            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
+            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::Revealed(..) => {}
+            Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::BlobReport { .. } | Event::Opened(..) | Event::Covered { .. } => {}
             Event::SumOpened { .. } | Event::Advanced(_) | Event::Tick => {}
         }

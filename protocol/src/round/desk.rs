@@ -90,7 +90,7 @@ impl Desk {
                 let verdict = self.receipt(*from, header).map(Verdict::Accepted).ok_or(Rejection::Late);
                 self.actions.push_back(Action::Answer(*answer, verdict));
             }
-            Event::Declined(..) | Event::Endorsed(..) | Event::SetSigned(..) | Event::Opened(..) => {}
+            Event::Declined(..) | Event::Revealed(..) | Event::Endorsed(..) | Event::SetSigned(..) | Event::Opened(..) => {}
             Event::Ready(_) | Event::Gone(_) | Event::Back(_) | Event::ManifestSigned(_) | Event::BlobReport { .. } => {}
             Event::Recorded { .. } | Event::Covered { .. } | Event::SumOpened { .. } | Event::Advanced(_) | Event::Tick => {}
         }

@@ -3,6 +3,7 @@
 //! `Selecting -> Reporting -> Certifying -> Opening -> Closed | Abandoned` (audit.md A20). Each state consumes the one before.
 
 mod certifying;
+mod dealing;
 mod desk;
 mod opening;
 mod reporting;
@@ -30,6 +31,8 @@ pub enum Event {
     Gone(ClientId),
     /// A client has a new connection: what it was last asked, and has not answered, is asked again.
     Back(ClientId),
+    /// A decryptor reveals its number for the random groups.
+    Revealed(ClientId, Statement),
     /// The server's key signed the manifest that [`Action::SignManifest`] named.
     ManifestSigned(Statement),
     /// A decryptor endorses.
@@ -278,6 +281,12 @@ impl Ending {
         desk.actions.push_back(Action::Finish(outcome));
         State::Done
     }
+}
+
+/// Who contributes to which part, and how much of the log it takes to see why.
+pub(crate) struct Selected {
+    pub(crate) parts: Vec<Vec<ClientId>>,
+    pub(crate) log_size: u64,
 }
 
 /// The manifest of the round with its digest and the decryptors' endorsements.

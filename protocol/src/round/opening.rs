@@ -96,7 +96,8 @@ impl Opening {
             Event::Advanced(snapshot) if self.advancing => return close(snapshot, desk),
             Event::Back(from) => self.ask_again(from, desk),
             Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
-            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
+            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::Revealed(..) => {}
+            Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::BlobReport { .. } | Event::SetSigned(..) | Event::Covered { .. } | Event::Advanced(_) | Event::Tick => {}
         }
         self.move_on(now, desk)

@@ -79,7 +79,7 @@ impl Reporting {
             Event::BlobReport { from, group, header, trouble } => self.report(from, group, header, trouble),
             Event::Declined(from, statement) => self.decline(from, statement, desk),
             Event::Back(from) => self.ask_again(from, desk),
-            Event::Ready(_) | Event::Gone(_) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
+            Event::Ready(_) | Event::Gone(_) | Event::Revealed(..) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::SetSigned(..) | Event::Opened(..) | Event::Covered { .. } => {}
             Event::SumOpened { .. } | Event::Advanced(_) | Event::Tick => {}
         }

@@ -1,7 +1,8 @@
 //! Selecting: who takes part, one manifest, at least Q endorsements of it (crypto.md C37, C38).
 
+use super::dealing::Dealing;
 use super::desk::Desk;
-use super::{Action, End, Ending, Endorsed, Event, Recipients, State, reporting};
+use super::{Action, End, Ending, Endorsed, Event, Recipients, Selected, State, reporting};
 use crate::entry::{Actor, Draft, Facts};
 use crate::ids::{ClientId, LeafIndex, Ticket};
 use crate::manifest::{CommitteeMember, Decline, Endorsement, Manifest, committee_of, roster_root};
@@ -20,12 +21,16 @@ pub(super) struct Selecting {
     ready: BTreeSet<ClientId>,
     declined: BTreeSet<ClientId>,
     waiting_for: BTreeSet<ClientId>,
+    /// Entries that decryptors must mirror to judge the manifest.
+    log_size: u64,
     step: Step,
 }
 
 enum Step {
     /// Members answer.
     Gathering,
+    /// Decryptors reveal what random groups are dealt from.
+    Dealing(Box<Dealing>),
     /// The server's key signs.
     Signing,
     /// Decryptors endorse.
@@ -45,7 +50,16 @@ impl Selecting {
         let opened = desk.record(Draft::server(Facts::RoundOpened { previous_end: desk.setup.previous_end }));
         let waiting_for = desk.setup.connected.iter().copied().filter(|c| desk.setup.members.contains_key(c)).collect();
         let deadline = now.plus_ms(desk.setup.plan.deadlines.selecting_ms);
-        Self { deadline, opened, announced: false, ready: BTreeSet::new(), declined: BTreeSet::new(), waiting_for, step: Step::Gathering }
+        Self {
+            deadline,
+            opened,
+            announced: false,
+            ready: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            waiting_for,
+            log_size: desk.setup.log_size,
+            step: Step::Gathering,
+        }
     }
 
     pub(super) fn deadline(&self) -> Time {
@@ -55,7 +69,21 @@ impl Selecting {
     pub(super) fn handle(mut self, now: Time, event: Event, desk: &mut Desk) -> State {
         match event {
             Event::Recorded { ticket, .. } if ticket == self.opened => self.announce(desk),
-            Event::Recorded { ticket, index, .. } => return self.recorded(now, ticket, index, desk),
+            Event::Recorded { ticket, index, .. } => match &mut self.step {
+                Step::Dealing(dealing) => {
+                    // Decryptors have the time to reveal that members had to get ready.
+                    if dealing.recorded(ticket, index, desk) {
+                        self.deadline = now.plus_ms(desk.setup.plan.deadlines.selecting_ms);
+                    }
+                }
+                Step::Gathering | Step::Signing | Step::Endorsing(_) => {}
+                Step::Recording { .. } => return self.recorded(now, ticket, index, desk),
+            },
+            Event::Revealed(from, statement) => {
+                if let Step::Dealing(dealing) = &mut self.step {
+                    dealing.revealed(from, statement, desk);
+                }
+            }
             Event::Ready(from) => self.ready(from, desk),
             Event::Declined(from, statement) => self.declined(from, statement, desk),
             Event::Gone(from) => {
@@ -81,8 +109,9 @@ impl Selecting {
         let only = Recipients::Only(vec![from]);
         match &self.step {
             Step::Gathering if self.announced => desk.send(only, desk.round_opened()),
+            Step::Dealing(dealing) => dealing.ask(from, desk),
             Step::Endorsing(p) if p.endorsed.manifest.position(from).is_some() && !p.endorsements.contains_key(&from) => {
-                desk.send(only, ServerMessage::Endorse { manifest: p.statement.clone(), log_size: desk.setup.log_size });
+                desk.send(only, ServerMessage::Endorse { manifest: p.statement.clone(), log_size: self.log_size });
             }
             Step::Gathering | Step::Signing | Step::Endorsing(_) | Step::Recording { .. } => {}
         }
@@ -132,7 +161,7 @@ impl Selecting {
         let (Step::Signing, Ok(manifest)) = (&self.step, statement.verify::<Manifest>()) else { return };
         let digest = Manifest::digest(&statement.payload);
         let committee = manifest.committee.iter().map(|m| m.institution).collect();
-        let message = ServerMessage::Endorse { manifest: statement.clone(), log_size: desk.setup.log_size };
+        let message = ServerMessage::Endorse { manifest: statement.clone(), log_size: self.log_size };
         desk.send(Recipients::Only(committee), message);
         // Decryptors answer within the time that members had to get ready.
         self.deadline = now.plus_ms(desk.setup.plan.deadlines.selecting_ms);
@@ -160,9 +189,10 @@ impl Selecting {
     fn move_on(mut self, now: Time, desk: &mut Desk) -> State {
         let late = now >= self.deadline;
         match std::mem::replace(&mut self.step, Step::Signing) {
-            Step::Gathering if self.announced && (late || self.waiting_for.is_empty()) => match self.propose(now, desk) {
-                Ok(manifest) => desk.actions.push_back(Action::SignManifest(Box::new(manifest))),
-                Err(code) => return Ending::record(desk, End::Abandoned(code)),
+            Step::Gathering if self.announced && (late || self.waiting_for.is_empty()) => return self.gathered(now, desk),
+            Step::Dealing(dealing) => match dealing.finish(late, desk) {
+                Some(selected) => return self.selected(now, selected, desk),
+                None => self.step = Step::Dealing(dealing),
             },
             Step::Endorsing(p) if p.endorsements.len() >= p.endorsed.manifest.size.quorum() => self.step = record(p, desk),
             Step::Endorsing(_) if late => return Ending::record(desk, End::Abandoned(Rejection::Late)),
@@ -171,43 +201,66 @@ impl Selecting {
         State::Selecting(self)
     }
 
-    fn propose(&self, now: Time, desk: &Desk) -> Result<Manifest, Rejection> {
-        let s = &desk.setup;
-        if self.ready.len() < usize::from(s.plan.cohort_min) || self.ready.len() > usize::from(s.plan.n_max) {
-            return Err(Rejection::Cohort);
+    /// Who takes part is known; random groups are still to be dealt.
+    fn gathered(mut self, now: Time, desk: &mut Desk) -> State {
+        let (ready, plan) = (self.ready.iter().copied().collect::<Vec<_>>(), &desk.setup.plan);
+        if ready.len() < plan.fewest() || ready.len() > usize::from(plan.n_max) {
+            return Ending::record(desk, End::Abandoned(Rejection::Cohort));
         }
-        let members: Vec<_> = s.members.keys().copied().collect();
-        let size = s.plan.committee;
-        let prekey = |institution: ClientId| {
-            let key = s.prekeys.get(&institution).and_then(|p| p.key(s.round)).ok_or(Rejection::Unknown)?;
-            Ok(CommitteeMember { institution, prekey: key.to_vec().into() })
-        };
-        let committee = committee_of(&members, s.previous_end, size).into_iter().map(prekey).collect::<Result<Vec<_>, _>>()?;
-        if committee.len() != usize::from(size.decryptors) {
-            return Err(Rejection::Cohort);
+        if plan.robust().random_groups == 1 {
+            let log_size = self.log_size;
+            return self.selected(now, Ok(Selected { parts: vec![ready], log_size }), desk);
         }
-        let ready: Vec<_> = self.ready.iter().copied().collect();
-        let d = s.plan.deadlines;
-        let reporting_until = now.plus_ms(d.selecting_ms).plus_ms(d.reporting_ms);
-        let certifying_until = reporting_until.plus_ms(d.certifying_ms);
-        Ok(Manifest {
-            federation: s.plan.federation.clone(),
-            task: s.task,
-            round: s.round,
-            plan: s.plan_digest,
-            snapshot: s.snapshot,
-            parameter_set: PS_A,
-            groups: Manifest::groups_of(&s.plan, &ready).map_err(|_| Rejection::BadParameters)?,
-            roster: roster_root(&members),
-            committee,
-            size,
-            reporting_until,
-            certifying_until,
-            opening_until: certifying_until.plus_ms(d.opening_ms),
-            log_size: s.log_size,
-            previous_end: s.previous_end,
-        })
+        self.step = Step::Dealing(Box::new(Dealing::begin(ready, desk)));
+        State::Selecting(self)
     }
+
+    fn selected(mut self, now: Time, selected: Result<Selected, Rejection>, desk: &mut Desk) -> State {
+        let manifest = selected.and_then(|selected| {
+            self.log_size = selected.log_size;
+            propose(now, &selected.parts, desk)
+        });
+        match manifest {
+            Ok(manifest) => desk.actions.push_back(Action::SignManifest(Box::new(manifest))),
+            Err(code) => return Ending::record(desk, End::Abandoned(code)),
+        }
+        self.step = Step::Signing;
+        State::Selecting(self)
+    }
+}
+
+fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, Rejection> {
+    let s = &desk.setup;
+    let members: Vec<_> = s.members.keys().copied().collect();
+    let size = s.plan.committee;
+    let prekey = |institution: ClientId| {
+        let key = s.prekeys.get(&institution).and_then(|p| p.key(s.round)).ok_or(Rejection::Unknown)?;
+        Ok(CommitteeMember { institution, prekey: key.to_vec().into() })
+    };
+    let committee = committee_of(&members, s.previous_end, size).into_iter().map(prekey).collect::<Result<Vec<_>, _>>()?;
+    if committee.len() != usize::from(size.decryptors) {
+        return Err(Rejection::Cohort);
+    }
+    let d = s.plan.deadlines;
+    let reporting_until = now.plus_ms(d.selecting_ms).plus_ms(d.reporting_ms);
+    let certifying_until = reporting_until.plus_ms(d.certifying_ms);
+    Ok(Manifest {
+        federation: s.plan.federation.clone(),
+        task: s.task,
+        round: s.round,
+        plan: s.plan_digest,
+        snapshot: s.snapshot,
+        parameter_set: PS_A,
+        groups: Manifest::groups_of(&s.plan, parts).map_err(|_| Rejection::BadParameters)?,
+        roster: roster_root(&members),
+        committee,
+        size,
+        reporting_until,
+        certifying_until,
+        opening_until: certifying_until.plus_ms(d.opening_ms),
+        log_size: s.log_size,
+        previous_end: s.previous_end,
+    })
 }
 
 fn record(proposed: Proposed, desk: &mut Desk) -> Step {

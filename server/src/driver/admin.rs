@@ -130,7 +130,7 @@ impl Driver {
             return Ok(Err(Refusal::Plan));
         }
         let members = self.log.history().members().len();
-        if members < usize::from(plan.committee.decryptors) || members < usize::from(plan.cohort_min) || members > usize::from(plan.n_max) {
+        if members < usize::from(plan.committee.decryptors) || members < plan.fewest() || members > usize::from(plan.n_max) {
             return Ok(Err(Refusal::TooFewForPlan));
         }
         let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };

@@ -91,6 +91,7 @@ impl Driver {
             ClientMessage::BlobReport { group, header, trouble, .. } => {
                 self.round_event(Event::BlobReport { from: who, group, header, trouble });
             }
+            ClientMessage::Revealed { statement } => self.round_event(Event::Revealed(who, statement)),
             ClientMessage::SetSigned { statement } => self.round_event(Event::SetSigned(who, statement)),
             ClientMessage::Opened { statement } => self.round_event(Event::Opened(who, statement)),
             ClientMessage::Cosigned { size, line } => {
@@ -296,6 +297,7 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             let said = statement.verify::<Prekeys>().ok()?;
             let most = protocol::manifest::MAX_PREKEY_ROUNDS;
             let sized = said.keys.iter().all(|k| k.len() == protocol::manifest::PREKEY_BYTES);
+            let sized = sized && said.nonces.as_ref().is_none_or(|n| n.len() == said.keys.len());
             let whole = sized && !said.keys.is_empty() && said.keys.len() as u64 <= most && said.first.0.checked_add(most).is_some();
             if !whole {
                 return None;
@@ -304,7 +306,7 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
         }
         StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy => return None,
+        StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce => return None,
     };
     let actor = if task.is_some() { Actor::Decryptor } else { Actor::Institution };
     let draft = Draft::said(actor, Some(who), statement, facts);
