@@ -1,6 +1,7 @@
 //! A federation on one machine: real server and client processes, real QUIC on loopback, real tokens, a verified log at the end.
 //! All institutions are the demo's own, which is why it alone may compare opened sums with plain ones.
 
+mod chunks;
 pub mod cli;
 mod data;
 mod federation;

@@ -46,6 +46,9 @@ pub(crate) struct Cli {
     /// Records that the generator makes for each institution
     #[arg(long, default_value_t = 3500, value_name = "N", conflicts_with = "data")]
     pub(crate) records: usize,
+    /// Keep the sealed chunks too, from which anybody can make every round's sums again
+    #[arg(long)]
+    pub(crate) keep_chunks: bool,
     /// Port of the server on loopback; a free one unless given
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) port: u16,

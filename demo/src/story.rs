@@ -1,5 +1,6 @@
 //! The story: data, enrolment, rounds, end, verification, reports.
 
+use crate::chunks;
 use crate::data::{self, World};
 use crate::federation::Federation;
 use crate::html;
@@ -52,7 +53,7 @@ pub(crate) fn tell(options: &Options) -> anyhow::Result<Report> {
     let scorer = Scorer::new(&plan, &world)?;
     let before = scorer.score(&federation.base_snapshot())?;
     let scores = follow(&mut federation, &plan, &scorer)?;
-    keep(&federation, out, &scores)
+    keep(&federation, options, &scores)
         .with_context(|| format!("log and snapshots cannot be kept in {}: is there space left?", out.display()))?;
     federation.wait_for_clients(Duration::from_secs(15))?;
     let report = conclude(&federation, &Gathered { options, world: &world, plan: &plan, floor: &floor, before, scores }, started)?;
@@ -117,14 +118,19 @@ fn last_words(federation: &Federation, names: &[String]) -> String {
 }
 
 /// Copies what an auditor and a user of the model get.
-fn keep(federation: &Federation, out: &Path, scores: &[(ServerRound, Option<Score>)]) -> anyhow::Result<()> {
-    let (log, snapshots) = (out.join("log"), out.join("snapshots"));
-    for dir in [&log, &snapshots] {
+fn keep(federation: &Federation, options: &Options, scores: &[(ServerRound, Option<Score>)]) -> anyhow::Result<()> {
+    let place = |name: &str| options.cli.out.join(name);
+    let (log, snapshots, chunks) = (place("log"), place("snapshots"), place("chunks"));
+    for dir in [&log, &snapshots, &chunks] {
         // Left by an earlier run of the demo; its own names only.
         if dir.exists() {
             std::fs::remove_dir_all(dir)?;
         }
-        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::create_dir_all(&log)?;
+    std::fs::create_dir_all(&snapshots)?;
+    if options.cli.keep_chunks {
+        chunks::keep(&federation.server_dir().join("chunks"), &chunks)?;
     }
     copy_tree(&federation.server_dir().join("audit"), &log)?;
     std::fs::copy(federation.base_snapshot(), snapshots.join("round-0000.safetensors"))?;

@@ -1,6 +1,8 @@
 //! The demo as a newcomer runs it: the real program, its exit codes, what it leaves, and what it does not leave.
 #![expect(clippy::unwrap_used, reason = "helpers of a test panic with it")]
 
+use auditor::recompute::Outcome;
+use protocol::ids::RoundId;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -54,6 +56,7 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
         "2",
         "--out",
         &out_text,
+        "--keep-chunks",
         "--format",
         "json",
     ]);
@@ -84,12 +87,42 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
         assert!(!found(b"mine.jsonl"), "a path is in {}", file.display());
     }
 
+    make_the_sums_again(&out);
+
     // Flipping one byte of the model's plan, which every round stands on, is found by the auditor's program's code.
     let artefact = files(&out.join("log").join("artefacts")).pop().unwrap();
     let mut bytes = std::fs::read(&artefact).unwrap();
     bytes[0] ^= 1;
     std::fs::write(&artefact, bytes).unwrap();
     assert_eq!(auditor::verify(&out.join("log"), &auditor::Options::default()).unwrap().exit_code, 1);
+}
+
+/// What the federation opened, the auditor's second implementation opens too, from chunks alone; and not from chunks that were touched.
+fn make_the_sums_again(out: &Path) {
+    let (log, chunks) = (out.join("log"), out.join("chunks"));
+    let round = |round: u64| {
+        let wanted = auditor::Wanted { task: None, round: RoundId(round), group: None };
+        auditor::recompute::recompute(&log, &chunks, wanted, &auditor::Options::default(), &|_, _, _| ()).unwrap()
+    };
+    for id in [1, 2] {
+        let made = round(id);
+        assert!(made.exit_code == 0 && made.groups.len() == 2, "{made:?}");
+        for group in &made.groups {
+            assert_eq!((group.outcome, group.members), (Outcome::Agrees, 3));
+            assert!(group.values.as_ref().is_some_and(|f| f.recomputed.as_ref() == Some(&f.stated)), "bit for bit");
+        }
+    }
+    // Six updates of one chunk each in two rounds, and nothing else: no key shares.
+    let (lists, bodies): (Vec<_>, Vec<_>) = files(&chunks).into_iter().partition(|f| f.extension().is_some());
+    assert_eq!((lists.len(), bodies.len()), (12, 12));
+    let whole = std::fs::read(&bodies[0]).unwrap();
+    let mut bytes = whole.clone();
+    bytes[77] ^= 32;
+    std::fs::write(&bodies[0], bytes).unwrap();
+    assert_eq!([1, 2].map(|id| round(id).exit_code).iter().sum::<u8>(), 1, "one round fails, with the code of integrity");
+    std::fs::remove_file(&bodies[0]).unwrap();
+    assert_eq!([1, 2].map(|id| round(id).exit_code).iter().sum::<u8>(), 4, "one round is incomplete");
+    std::fs::write(&bodies[0], whole).unwrap();
 }
 
 #[test]

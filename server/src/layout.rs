@@ -1,6 +1,6 @@
 //! Where things lie in the server's directory (transport-storage.md S2).
 
-use protocol::ids::{Address, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{Address, HeaderDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use std::path::{Path, PathBuf};
 
 /// The server's directory.
@@ -39,6 +39,11 @@ impl Layout {
     pub(crate) fn part(&self, address: &Address) -> PathBuf {
         let hex = address.to_hex();
         self.0.join("chunks").join(&hex[..2]).join(&hex)
+    }
+    /// Chunk addresses of an accepted update in order, one on each line: where an auditor looks for them (audit.md A37).
+    pub(crate) fn chunk_list(&self, header: &HeaderDigest) -> PathBuf {
+        let hex = header.to_hex();
+        self.0.join("chunks").join(&hex[..2]).join(format!("{hex}.list"))
     }
     pub(crate) fn chunks(&self) -> PathBuf {
         self.0.join("chunks")

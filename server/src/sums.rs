@@ -7,7 +7,7 @@ use crypto::open::{OpenedSum, open_group};
 use crypto::share::decode_key_sum;
 use crypto::sum::AggregateSum;
 use protocol::decimal::Decimal;
-use protocol::ids::{GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
+use protocol::ids::{Address, GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
 use protocol::manifest::{Certificate, Manifest, OpeningPayload, SumResult};
 use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
@@ -156,11 +156,22 @@ impl Worker {
     }
 
     fn add_chunks(&self, sum: &mut AggregateSum, header: HeaderDigest) -> Option<()> {
-        for (index, address) in self.uploads.chunks_of(header)?.iter().enumerate() {
+        let chunks = self.uploads.chunks_of(header)?;
+        for (index, address) in chunks.iter().enumerate() {
             let bytes = self.uploads.read(address).ok()?;
             sum.add_chunk(index as u64, &bytes).ok()?;
         }
+        self.keep_list(header, &chunks);
         Some(())
+    }
+
+    /// Keeps the order of an update's chunks beside them: the header signs only a root over it, and whoever makes the sum again needs it
+    /// (crypto.md C61). Nothing of the round rests on it.
+    fn keep_list(&self, header: HeaderDigest, chunks: &[Address]) {
+        let lines: String = chunks.iter().map(|a| format!("{a}\n")).collect();
+        if let Err(e) = durable::write_new(&self.layout.chunk_list(&header), lines.as_bytes()) {
+            tracing::warn!(header = %header, error = %e, "the list of an update's chunks is not kept");
+        }
     }
 
     /// The sum over exactly the certified set: the running one if it holds that set, else made again from the stored chunks (S10).

@@ -85,7 +85,9 @@ fn every_command_shown_is_taken_by_its_program() {
             let good = match program.as_str() {
                 "concordat-server" => takes(server::cli::run, &program, &args),
                 "concordat-client" => takes(client::cli::run, &program, &args),
-                "concordat-audit" => names_every_flag(&audit, &args) && args.first().is_some_and(|v| v == "verify" || v == "show"),
+                "concordat-audit" => {
+                    names_every_flag(&audit, &args) && args.first().is_some_and(|v| ["verify", "show", "recompute"].contains(&v.as_str()))
+                }
                 "concordat-demo" => names_every_flag(&demo, &args),
                 other => panic!("{paper}: there is no program {other}"),
             };
