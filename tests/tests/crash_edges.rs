@@ -87,3 +87,20 @@ fn an_opening_is_the_same_bytes_after_a_restart() {
 fn a_spooled_update_is_the_same_bytes_after_a_restart() {
     closes_with_everybody(update);
 }
+
+/// Before the disk, after it, before the wire, after it: an institution ends at every single step of a round in turn, and starts again.
+#[test]
+fn a_process_may_end_at_any_step_of_a_round() {
+    let (mut steps, mut over) = (0u16, false);
+    while !over {
+        let mut world = World::new(Shape { sites: 3, groups: 1 }, Mutant::Sound).unwrap();
+        world.step(&Op::Calm(steps)).unwrap();
+        over = !world.outcomes.is_empty();
+        world.step(&Op::Vanish(1)).unwrap();
+        world.step(&Op::Restart(1)).unwrap();
+        world.rest(RoundId::FIRST).unwrap();
+        assert!(matches!(world.outcomes[0].1, Outcome::Closed(..)), "{:?} when it ends after {steps} steps", world.outcomes[0]);
+        steps += 1;
+    }
+    assert!(steps > 50, "a round of {steps} steps has no edges");
+}
