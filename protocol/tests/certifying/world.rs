@@ -10,8 +10,8 @@ use protocol::ids::{
     TokenId,
 };
 use protocol::manifest::{
-    BudgetSpend, Certificate, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, committee_of,
-    roster_root, set_digest,
+    BudgetSpend, Certificate, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, OpeningPayload, PREKEY_BYTES, Prekeys,
+    SetPayload, committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A, Packing};
 use protocol::plan::{
@@ -35,6 +35,8 @@ pub(crate) struct SetWorld {
     /// Signed by every decryptor, by position.
     pub(crate) signatures: Vec<Statement>,
     pub(crate) certificate: Certificate,
+    /// Two computations of the last decryptor's opening. They differ, so that the second can never pass for the first.
+    pub(crate) openings: [Statement; 2],
     /// The log in which the set is proposed.
     pub(crate) proposed: History,
     /// The log in which it is certified.
@@ -188,9 +190,14 @@ fn set_world(m: &Manifest, digest: ManifestDigest, dropped: Option<HeaderDigest>
         log.write_in_round(Draft::said(Actor::Decryptor, Some(id(key)), said.clone(), Facts::SetSigned { set }).in_group(GROUP));
     }
     let certificate = Certificate::new(m, digest, &headers, &signatures).unwrap();
+    let position = m.position(id(committee.last().unwrap())).unwrap();
+    let openings = [0, 1].map(|v| {
+        let said = OpeningPayload { certificate: certificate.digest(), position, shares: vec![v; 4], checks: vec![] };
+        Statement::sign(&said, committee.last().unwrap())
+    });
     let facts = Facts::SetCertified { set, certificate: certificate.digest() };
     log.write_in_round(Draft::server(facts).in_group(GROUP));
-    SetWorld { headers, payload, signatures, certificate, proposed, certified: log.history }
+    SetWorld { headers, payload, signatures, certificate, openings, proposed, certified: log.history }
 }
 
 fn update(manifest: &Manifest, digest: ManifestDigest, site: &SigningKey) -> Statement {
