@@ -18,3 +18,9 @@ demo *ARGS:
 # Advisories, licences and sources of all dependencies; needs cargo-deny and the network
 deny:
     cargo deny check
+
+# Sealing beside TenSEAL, if a Python environment with tenseal is active; never needed by build or tests.
+bench-compare:
+    cargo build --release -p concordat-client
+    target/release/concordat-client bench seal --format json
+    python3 benches/compare_tenseal.py

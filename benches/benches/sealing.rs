@@ -16,7 +16,7 @@ fn parts(c: &mut Criterion) {
     let mut group = c.benchmark_group("part");
     group.throughput(Throughput::Elements(N));
     let mask = MaskKey::from_bytes([7; 16]);
-    let small: [i64; 4096] = std::array::from_fn(|i| i64::try_from(i * 2_654_435_761 >> 7).unwrap() % 181 - 90);
+    let small: [i64; 4096] = std::array::from_fn(|i| i64::try_from((i * 2_654_435_761) >> 7).unwrap() % 181 - 90);
     let (fast, stock, a) = (RingKey::new(&small), RingKey::reference(&small), mask.polynomial(0));
     group.bench_function("mask", |b| b.iter(|| black_box(mask.polynomial(black_box(3)))));
     group.bench_function("product", |b| b.iter(|| black_box(fast.times(black_box(&a)))));

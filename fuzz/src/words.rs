@@ -89,8 +89,9 @@ pub fn plans(bytes: &[u8]) {
     let Ok(plan) = codec::decode::<Plan>(bytes, 1 << 20) else { return };
     assert_eq!(codec::encode(&plan), bytes);
     if plan.check().is_ok() {
-        let groups = Manifest::groups_of(&plan, &[]).unwrap_or_default();
-        assert_eq!(groups.len(), plan.groups.len());
+        let parts = vec![Vec::new(); usize::from(plan.robust().random_groups)];
+        let groups = Manifest::groups_of(&plan, &parts).unwrap_or_default();
+        assert_eq!(groups.len(), plan.groups.len() * parts.len());
         for group in &groups {
             assert!(group.polynomials().is_ok(), "a plan that passes its check has groups that can be sealed");
             assert_eq!(group.packing.value_range().end(), &-group.packing.value_range().start());

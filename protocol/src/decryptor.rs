@@ -317,6 +317,10 @@ impl Decryptor {
             Some(_) => return self.refuse(payload.manifest, Some(payload.group), Rejection::AlreadySigned),
             None => {}
         }
+        // Who has opened a set of this group for a certificate of others has spoken for that set (C49, C54).
+        if duty.opened.contains_key(&payload.group) || duty.computing.contains_key(&payload.group) {
+            return self.refuse(payload.manifest, Some(payload.group), Rejection::AlreadySigned);
+        }
         if let Err(reason) = duty.check_set(now, mirror, &payload, headers) {
             return self.refuse(payload.manifest, Some(payload.group), reason);
         }

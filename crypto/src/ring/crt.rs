@@ -1,4 +1,5 @@
 //! Residues modulo three 30-bit primes and back to modulo 2^64 (crypto.md C68). Every step takes the same time for every value.
+#![expect(clippy::cast_possible_truncation, reason = "residues are below 30-bit primes, and where the low word is taken it is meant")]
 
 use protocol::params::RING_DIMENSION;
 use zeroize::Zeroizing;
@@ -73,7 +74,6 @@ impl Factor {
 }
 
 /// The low 32 bits, by intent.
-#[expect(clippy::cast_possible_truncation, reason = "the low word is meant")]
 #[inline(always)]
 const fn word(x: u64) -> u32 {
     x as u32

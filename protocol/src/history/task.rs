@@ -432,8 +432,12 @@ impl RoundHistory {
             return out.add(Clause::Signature);
         };
         out.require(said.manifest == *digest, Clause::OtherManifest);
-        out.require(manifest.position(s.signer()).is_some(), Clause::Manifest);
-        self.endorsed.insert(s.signer());
+        let decryptor = manifest.position(s.signer()).is_some();
+        out.require(decryptor, Clause::Manifest);
+        // Only endorsements of this manifest by its committee make a quorum.
+        if decryptor && said.manifest == *digest {
+            self.endorsed.insert(s.signer());
+        }
     }
 
     fn accept(

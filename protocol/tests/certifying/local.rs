@@ -248,6 +248,7 @@ impl<'w> Live<'w> {
                 self.state.held = [false; 2];
             }
             Action::Fetch(_) => unreachable!("shares are fed as such"),
+            Action::Reveal(..) => unreachable!("the plan deals no random groups"),
         }
     }
 

@@ -127,7 +127,7 @@ impl World {
                 plan: Plan::digest(&codec::encode(&plan)),
                 snapshot: BASE,
                 parameter_set: PS_A,
-                groups: Manifest::groups_of(&plan, &members).unwrap(),
+                groups: Manifest::groups_of(&plan, std::slice::from_ref(&members)).unwrap(),
                 roster: roster_root(&members),
                 committee: ids.iter().map(member).collect(),
                 size,
@@ -253,7 +253,7 @@ fn open_round(plan: &Plan, server: &SigningKey, admin: &SigningKey, sites: &[Sig
     log.write(Draft::server(Facts::TaskOpened { plan: digest, snapshot: BASE }).in_task(TASK));
     let previous_end = log.last;
     for s in sites {
-        let said = Statement::sign(&Prekeys { task: TASK, first: ROUND, keys: vec![prekey(id(s)).into()] }, s);
+        let said = Statement::sign(&Prekeys { task: TASK, first: ROUND, keys: vec![prekey(id(s)).into()], nonces: None }, s);
         log.write(Draft::said(Actor::Decryptor, Some(id(s)), said, Facts::PrekeysPublished { first: ROUND, count: 1 }).in_task(TASK));
     }
     log.history.learn_plan(&bytes, plan);
@@ -289,6 +289,7 @@ fn enrol(site: &SigningKey, trust: Sha256, admin: &SigningKey, log: &mut Log) {
 
 fn plan(committee: CommitteeSize) -> Plan {
     Plan {
+        robustness: None,
         federation: FEDERATION.into(),
         task: TASK,
         model: EncoderConfig {
