@@ -6,7 +6,7 @@ use crate::history::{History, RoundHistory};
 use crate::ids::{
     Address, CertificateDigest, ClientId, CoreDigest, GroupId, HeaderDigest, ManifestDigest, Position, RoundId, TaskId, Ticket,
 };
-use crate::manifest::{Certificate, Endorsement, Header, Manifest, OpeningPayload, SetPayload, set_digest};
+use crate::manifest::{Certificate, Endorsement, Header, Manifest, OpeningPayload, SetPayload, certificate_digest, set_digest};
 use crate::messages::ClientMessage;
 use crate::reject::Rejection;
 use crate::statement::Statement;
@@ -317,8 +317,7 @@ impl Decryptor {
             Some(_) => return self.refuse(payload.manifest, Some(payload.group), Rejection::AlreadySigned),
             None => {}
         }
-        // Who has opened a set of this group for a certificate of others has spoken for that set (C49, C54).
-        if duty.opened.contains_key(&payload.group) || duty.computing.contains_key(&payload.group) {
+        if duty.opens_another(&payload, bytes) {
             return self.refuse(payload.manifest, Some(payload.group), Rejection::AlreadySigned);
         }
         if let Err(reason) = duty.check_set(now, mirror, &payload, headers) {
@@ -393,6 +392,13 @@ impl Duty {
     fn holds_all(&self, group: GroupId, headers: &[HeaderDigest]) -> bool {
         let held = self.held.get(&group);
         headers.iter().all(|h| held.is_some_and(|m| m.get(h) == Some(&None)))
+    }
+
+    /// Whether it has opened, or is about to open, another set of this group than the payload's: then it has spoken for that one (C49, C54).
+    fn opens_another(&self, payload: &SetPayload, bytes: &[u8]) -> bool {
+        let this = certificate_digest(bytes);
+        let opened = self.opened.get(&payload.group).and_then(|s| s.verify::<OpeningPayload>().ok()).map(|o| o.certificate);
+        opened.into_iter().chain(self.computing.get(&payload.group).copied()).any(|other| other != this)
     }
 
     /// C50, all on this institution's own mirror and its own store.

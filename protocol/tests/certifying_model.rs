@@ -135,12 +135,12 @@ fn check(c: u8, d: u8, least: usize) {
 #[test]
 fn no_execution_certifies_or_opens_two_sets() {
     for (c, d) in COMMITTEES.into_iter().filter(|(c, _)| *c <= 4) {
-        check(c, d, [16, 60, 3_000][usize::from(c - d) - 1]);
+        check(c, d, [16, 60, 1_900][usize::from(c - d) - 1]);
     }
 }
 
 /// The same for the default committee, to the end as well.
 #[test]
 fn no_execution_of_the_default_committee_does() {
-    check(7, 2, 240_000);
+    check(7, 2, 96_000);
 }
