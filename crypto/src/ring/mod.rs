@@ -168,7 +168,7 @@ mod tests {
         let rest = i64::try_from(MAX_L1_NORM).unwrap() % 4096;
         for sign in [1, -1] {
             // All coefficients as large as the bound allows; or one that holds it all.
-            let spread: [i64; RING_DIMENSION] = std::array::from_fn(|i| sign * (even + i64::from(i as i64 <= rest - 1)));
+            let spread: [i64; RING_DIMENSION] = std::array::from_fn(|i| sign * (even + i64::from((i as i64) < rest)));
             let single: [i64; RING_DIMENSION] =
                 std::array::from_fn(|i| if i == 4095 { sign * i64::try_from(MAX_L1_NORM).unwrap() } else { 0 });
             for small in [spread, single] {
