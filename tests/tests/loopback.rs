@@ -40,7 +40,11 @@ impl Observer for Eye {
     }
 }
 
+/// Federations run one after another: each trains for real, and on two cores several at once only wait for each other.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 struct Federation {
+    _alone: tokio::sync::MutexGuard<'static, ()>,
     dir: tempfile::TempDir,
     server: JoinHandle<anyhow::Result<()>>,
     clients: Vec<JoinHandle<Result<(), client::agent::AgentError>>>,
@@ -104,6 +108,7 @@ impl Federation {
 
     /// One institution for each number of units.
     async fn of_sizes(units: &[usize]) -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
         let members = units.len();
         let dir = tempfile::tempdir().unwrap();
         let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
@@ -124,7 +129,7 @@ impl Federation {
         let (sender, trained) = tokio::sync::mpsc::unbounded_channel();
         let integers: Integers = Arc::default();
         let clients = (0..members).map(|i| run_client(dir.path(), i, integers.clone(), sender.clone())).collect();
-        Self { dir, server, clients, integers, trained }
+        Self { _alone: alone, dir, server, clients, integers, trained }
     }
 
     async fn propose(&self, plan: &str) -> protocol::plan::Plan {
