@@ -121,13 +121,11 @@ fn take<const L: usize>(packing: &Packing, members: u16, x: &Polynomial, sums: &
         sums.iter_mut().zip(0..).for_each(|(sum, t)| *sum = value(x, t));
     }
     let behind = &x[whole.len().min(RING_DIMENSION)..];
-    let mut padding = 0;
-    if let (false, Some((&last, empty))) = (rest.is_empty(), behind.split_first()) {
+    // The first of them holds the rest of the values below its padding, or none.
+    let padding = behind.split_first().map_or(0, |(&last, empty)| {
         rest.iter_mut().zip(0..).for_each(|(sum, t)| *sum = value(last, t));
         let used = field + width * u32::try_from(rest.len()).unwrap_or(0);
-        padding = empty.iter().fold(last >> used, |all, &x| all | (x >> field));
-    } else {
-        padding = behind.iter().fold(padding, |all, &x| all | (x >> field));
-    }
+        empty.iter().fold(last >> used, |all, &x| all | (x >> field))
+    });
     (wrong >> 63 == 0, padding == 0)
 }
