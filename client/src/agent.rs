@@ -2,6 +2,7 @@
 
 mod declare;
 mod duties;
+mod ends;
 mod process;
 mod rounds;
 mod session;
@@ -25,6 +26,8 @@ use crate::status::Status;
 use crate::upload::Uploaded;
 use crate::vault::{Vault, VaultError};
 use crate::witness::{Witness, WitnessError};
+pub(crate) use ends::Cancel;
+use ends::Ends;
 use privacy::ledger::{Terms, default_order};
 use privacy::noise::{EntropyError, EntropySource as _};
 use process::{Stop, build_hash};
@@ -105,7 +108,7 @@ enum Done {
     /// The snapshot did not come; nothing was paid.
     NoSnapshot { accepted: Box<Accepted>, reason: Option<Rejection> },
     /// An upload ended.
-    Uploaded { task: TaskId, round: RoundId, group: GroupId, upload: UploadId, seconds: f64, result: Uploaded },
+    Uploaded { task: TaskId, round: RoundId, group: GroupId, upload: UploadId, link: usize, seconds: f64, result: Uploaded },
 }
 
 /// Why a session ended.
@@ -143,10 +146,14 @@ struct Agent {
     current: Option<(TaskId, RoundId)>,
     /// A manifest whose snapshot did not come.
     unfetched: Option<Box<Accepted>>,
+    /// Uploads on the present link.
     uploading: BTreeMap<UploadId, mpsc::Sender<Address>>,
+    /// An upload broke off although the link is there: it is begun again at the next tick.
+    broken: bool,
+    /// One preparation at a time: each needs the memory and the threads that the settings give to all of them.
+    bench: Arc<tokio::sync::Mutex<()>>,
     receipts: BTreeSet<GroupId>,
-    /// Rounds that are over, and the log size at which they are; cleared once that is under a quorum.
-    ending: BTreeMap<(TaskId, RoundId), u64>,
+    ends: Ends,
     leaving: Option<Instant>,
     traffic: Traffic,
     sender: mpsc::Sender<Done>,
@@ -255,8 +262,10 @@ impl Agent {
             current: None,
             unfetched: None,
             uploading: BTreeMap::new(),
+            broken: false,
+            bench: Arc::default(),
             receipts: BTreeSet::new(),
-            ending: BTreeMap::new(),
+            ends: Ends::default(),
             leaving: None,
             traffic: Traffic::default(),
             sender,
@@ -300,7 +309,7 @@ impl Agent {
         rounds.extend(spool::rounds(&self.home)?);
         for (task, round) in rounds {
             if self.is_over(task, round) {
-                self.ending.insert((task, round), self.mirror.size());
+                self.ends.ended((task, round), self.mirror.size());
             }
         }
         Ok(())

@@ -83,6 +83,11 @@ impl Link {
         frames::send(&mut self.control, message).await
     }
 
+    /// Tells this connection from every other one of the process.
+    pub(crate) fn id(&self) -> usize {
+        self.connection.stable_id()
+    }
+
     /// A handle for requests.
     pub(crate) fn wire(&self) -> Wire {
         Wire::new(self.connection.clone())

@@ -1,6 +1,7 @@
 //! From an accepted manifest to a whole spool (house.md section 4, crypto.md C39): pay, train, bound, seal, store. Blocking, on a thread
 //! of its own. Knows no connection.
 
+use crate::agent::Cancel;
 use crate::clock::OsEntropy;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
@@ -19,6 +20,7 @@ use protocol::participant::Accepted;
 use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use train::batch::Dataset;
@@ -57,6 +59,8 @@ pub(crate) struct Preparation {
     pub(crate) weight: Option<u64>,
     /// Bytes of the snapshot, already checked against their digest.
     pub(crate) snapshot: Vec<u8>,
+    /// Set when the round is over for us.
+    pub(crate) cancel: Cancel,
 }
 
 /// Why there is no spool. What was paid stays paid.
@@ -90,6 +94,9 @@ pub enum PrepareError {
     /// Sealing.
     #[error("the update cannot be sealed")]
     Seal(#[from] SealError<StoreError>),
+    /// Nobody waits for the update any more.
+    #[error("the round ended before the update was ready")]
+    Cancelled,
     /// The thread ended without an answer: a bug of ours.
     #[error("the preparing thread ended without an answer")]
     Vanished,
@@ -101,9 +108,14 @@ impl PrepareError {
         match self {
             Self::Ledger(e) if e.is_exhausted() => Rejection::BudgetExhausted,
             Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) => Rejection::BadParameters,
-            Self::Store(_) | Self::Ledger(_) | Self::Threads(_) | Self::Train(_) | Self::Bound(_) | Self::Entropy(_) | Self::Vanished => {
-                Rejection::Policy
-            }
+            Self::Store(_)
+            | Self::Ledger(_)
+            | Self::Threads(_)
+            | Self::Train(_)
+            | Self::Bound(_)
+            | Self::Entropy(_)
+            | Self::Cancelled
+            | Self::Vanished => Rejection::Policy,
         }
     }
 
@@ -118,7 +130,8 @@ impl PrepareError {
             | Self::Train(_)
             | Self::Quantiser(_)
             | Self::Bound(_)
-            | Self::Entropy(_) => false,
+            | Self::Entropy(_)
+            | Self::Cancelled => false,
             Self::Vanished => true,
         }
     }
@@ -132,6 +145,9 @@ impl Preparation {
         let workers = Workers::start(self.threads)?;
         let quantiser = self.quantiser()?;
         let mut optimiser = self.optimiser(start.flat().len())?;
+        if self.cancel.is_cancelled() {
+            return Err(PrepareError::Cancelled);
+        }
         let paid = self.pay()?;
         let (counter, spend) = (paid.ledger_counter(), paid.spend());
         tracing::info!(round = manifest.round.0, steps = paid.steps(), "paid; training begins");
@@ -181,8 +197,14 @@ impl Preparation {
         let round = Round { plan, start, data: &self.work.data, mechanism: &self.work.mechanism, global_step };
         let clock = Instant::now();
         // What is known about a step beyond its number is computed from records without noise and stays out of every log (A22).
-        let mut report = |p: train::round::Progress| tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
-        let delta = local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report)?;
+        let mut report = |p: train::round::Progress| {
+            tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
+            if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let delta = match local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report) {
+            Err(TrainError::Stopped) => return Err(PrepareError::Cancelled),
+            other => other?,
+        };
         self.observer.tell(|o| o.phase(round_id, Phase::Train, clock.elapsed().as_secs_f64()));
         Ok(delta)
     }

@@ -23,6 +23,8 @@ pub mod sum;
 
 #[cfg(test)]
 mod attack_tests;
+#[cfg(any(test, feature = "test-doors"))]
+pub mod doors;
 #[cfg(test)]
 mod misuse_tests;
 #[cfg(test)]
@@ -35,6 +37,9 @@ mod sampler_statistics_tests;
 mod statistics_tests;
 #[cfg(test)]
 mod testing;
+
+#[cfg(all(feature = "test-doors", not(debug_assertions)))]
+compile_error!("the feature `test-doors` is for tests only and must not be part of a release build");
 
 /// One polynomial of R = `Z[X]/(X^4096 + 1)` modulo 2^64, lowest coefficient first.
 ///

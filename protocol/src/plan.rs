@@ -390,6 +390,13 @@ impl Plan {
         self.group(GroupId(part.0.checked_div(u32::from(self.robust().random_groups))?))
     }
 
+    /// Of the opened groups those that count: parts of a planned sum of which enough were opened for the plan's way of combining them.
+    pub fn counting(&self, opened: &[GroupId]) -> Vec<GroupId> {
+        let sum_of = |id: GroupId| self.sum_of_part(id).map(|g| g.id);
+        let parts = |id: GroupId| opened.iter().filter(|&&other| sum_of(other) == sum_of(id)).count();
+        opened.iter().copied().filter(|&id| sum_of(id).is_some() && parts(id) >= self.robust().combine.minimum()).collect()
+    }
+
     /// Most institutions in one part: everybody in equal parts, at least 2 because no packing is for fewer.
     pub fn part_n_max(&self) -> u16 {
         self.n_max.div_ceil(self.robust().random_groups.max(1)).max(2)

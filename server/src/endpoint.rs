@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// Handshakes and first messages must be quick (T25).
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,10 +96,12 @@ fn transport(config: &Config) -> quinn::TransportConfig {
     t
 }
 
-/// Accepts connections until the endpoint closes.
+/// Accepts connections until the endpoint closes, and ends when the last of them has.
 pub(crate) async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>, max_connections: u32) {
     let places = Arc::new(Semaphore::new(usize::try_from(max_connections).unwrap_or(256)));
+    let mut tasks = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
+        while tasks.try_join_next().is_some() {}
         if !incoming.remote_address_validated() && endpoint.open_connections() > 64 {
             // Spoofed addresses get no work out of us (T25). A failed retry means that the packet was not worth one.
             drop(incoming.retry());
@@ -109,13 +112,15 @@ pub(crate) async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>, max_c
             continue;
         };
         let shared = shared.clone();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             if let Ok(Ok(connection)) = tokio::time::timeout(PATIENCE, incoming).await {
                 serve(connection, &shared).await;
             }
             drop(place);
         });
     }
+    drop(endpoint);
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn serve(connection: Connection, shared: &Arc<Shared>) {

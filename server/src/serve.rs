@@ -11,14 +11,16 @@ use crate::store::Store;
 use crate::sums::Worker;
 use crate::uploads::Uploads;
 use anyhow::Context as _;
-
 use protocol::ids::Sha256;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 /// Inputs waiting for the driver. Connections wait when it is full, which slows senders down instead of filling memory.
 const INPUTS: usize = 1024;
+/// Longest wait for connections to close, and for a port to be free.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// SHA-256 of the running program, for `process.started`.
 pub(crate) fn own_hash() -> Sha256 {
@@ -38,7 +40,7 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let (keys, log, trust_bytes) = init::open(&layout)?;
     let federation = log.history().trust().federation.clone();
     let tls = endpoint::server_config(&keys, &federation, config)?;
-    let endpoint = quinn::Endpoint::server(tls, config.listen).with_context(|| {
+    let endpoint = bind(tls, config.listen).await.with_context(|| {
         format!("cannot listen on {}: is the port in use? choose another with `listen` in the configuration", config.listen)
     })?;
     let bound = endpoint.local_addr()?.to_string();
@@ -62,19 +64,36 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let parts = Parts { layout: layout.clone(), keys, trust_bytes, public_address, log, store, uploads, shared: shared.clone(), jobs };
     let driver = Driver::new(parts)?;
     let listener = admin::listen(&layout, inputs.clone())?;
-    let acceptor = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.max_connections));
+    let mut acceptor = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.max_connections));
     tokio::spawn(stop_on_signal(inputs));
     // Written last: whoever reads the address finds a server that answers.
     durable::replace(&layout.address(), bound.as_bytes())?;
     tracing::info!(address = %bound, "serving");
     let ended = driver.run(queue).await;
-    acceptor.abort();
     listener.abort();
+    // Accepting ends with the endpoint, and then every connection's task. Peers that are gone must not keep us.
     endpoint.close(quinn::VarInt::from_u32(0), b"shutting down");
-    tokio::time::timeout(std::time::Duration::from_secs(5), endpoint.wait_idle()).await.ok();
+    tokio::time::timeout(CLOSING, endpoint.wait_idle()).await.ok();
+    if tokio::time::timeout(CLOSING, &mut acceptor).await.is_err() {
+        acceptor.abort();
+    }
     std::fs::remove_file(layout.address()).ok();
     drop(lock);
     Ok(ended?)
+}
+
+/// Listens. A server that is started again at once finds its port still taken for a moment: the socket goes with its last packet.
+async fn bind(tls: quinn::ServerConfig, listen: std::net::SocketAddr) -> std::io::Result<quinn::Endpoint> {
+    let until = tokio::time::Instant::now() + CLOSING;
+    loop {
+        match quinn::Endpoint::server(tls.clone(), listen) {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+                tracing::warn!(%listen, "the port is still taken; trying again");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn stop_on_signal(inputs: mpsc::Sender<Input>) {

@@ -4,13 +4,14 @@ use crate::durable;
 use crate::layout::Layout;
 use crate::uploads::Uploads;
 use crypto::open::{OpenedSum, open_group};
-use crypto::share::decode_key_sum;
+use crypto::share::{DecodeKeySumError, decode_key_sum};
 use crypto::sum::AggregateSum;
 use protocol::decimal::Decimal;
 use protocol::ids::{Address, GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
 use protocol::manifest::{Certificate, Manifest, OpeningPayload, SumResult};
 use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
+use protocol::round::Blamed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -49,9 +50,17 @@ pub(crate) struct Step {
 /// What came of it.
 pub(crate) enum Done {
     /// An opened sum, or why there is none.
-    Opened(GroupId, Result<SumResult, Rejection>, Seconds),
+    Opened(Box<Opened>),
     /// The next weights.
     Advanced(Result<SnapshotDigest, WorkError>),
+}
+
+/// What came of [`Job::Open`].
+pub(crate) struct Opened {
+    pub(crate) group: GroupId,
+    pub(crate) result: Result<SumResult, Rejection>,
+    pub(crate) blame: Blamed,
+    pub(crate) seconds: Seconds,
 }
 
 /// Time spent on one group, for the round's report.
@@ -132,9 +141,10 @@ impl Worker {
                 None
             }
             Job::Open(opening) => {
-                let result = self.open(&opening);
+                let mut blame = Blamed::default();
+                let result = self.open(&opening, &mut blame);
                 let seconds = self.sums.get(&opening.group).map(|s| s.seconds).unwrap_or_default();
-                Some(Done::Opened(opening.group, result, seconds))
+                Some(Done::Opened(Box::new(Opened { group: opening.group, result, blame, seconds })))
             }
             Job::Advance(step) => Some(Done::Advanced(self.advance(&step))),
         }
@@ -186,18 +196,18 @@ impl Worker {
         whole.then_some(())
     }
 
-    fn open(&mut self, job: &Opening) -> Result<SumResult, Rejection> {
+    fn open(&mut self, job: &Opening, blamed: &mut Blamed) -> Result<SumResult, Rejection> {
         let (id, certificate) = (job.group, &job.certificate);
         self.certified_sum(id, certificate).ok_or(Rejection::BadSum)?;
         let started = Instant::now();
         let (manifest, digest) = self.round.clone().ok_or(Rejection::WrongRound)?;
         let spec = manifest.group(id).ok_or(Rejection::WrongGroup)?;
-        let decoded = decode_key_sum(manifest.size, certificate, &job.openings)
-            .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "openings give no key sum"))
-            .map_err(|_| Rejection::BadSum)?;
-        for (position, _) in &decoded.blame.decryptors {
-            tracing::warn!(group = id.0, position = position.0, "an opening contradicts itself");
-        }
+        let decoded = decode_key_sum(manifest.size, certificate, &job.openings);
+        let blame = decoded.as_ref().map_or_else(DecodeKeySumError::blame, |d| &d.blame);
+        blamed.decryptors = blame.decryptors.iter().map(|(position, _)| *position).collect();
+        blamed.updates.clone_from(&blame.clients);
+        let decoded =
+            decoded.inspect_err(|e| tracing::warn!(group = id.0, error = %e, "openings give no key sum")).map_err(|_| Rejection::BadSum)?;
         let group = self.sums.get_mut(&id).ok_or(Rejection::BadSum)?;
         let opened = open_group(digest, spec, certificate, &decoded.candidates, &group.sum)
             .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "the sum does not open"))
@@ -289,3 +299,7 @@ fn within_norm(plan: &Plan, opened: &OpenedSum, members: u16) -> Result<(), Reje
     let norm = combine::norm(&plan.shards, &group_sum(plan, opened, members)).map_err(|_| Rejection::BadSum)?;
     if norm <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }
+
+#[cfg(test)]
+#[path = "sums_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use protocol::ids::{
 use protocol::manifest::{Certificate, Header, Manifest, OpeningPayload, SumResult};
 use protocol::messages::ClientMessage;
 use protocol::reject::Rejection;
-use protocol::round::{Action, Event, Outcome, Phase, Recipients, Round, Setup};
+use protocol::round::{Action, Blamed, Event, Outcome, Phase, Recipients, Round, Setup};
 use protocol::statement::Statement;
 use protocol::time::Time;
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +64,8 @@ pub struct Aggregator {
     finished: Option<Outcome>,
     /// Groups whose sum does not open, and why.
     pub spoiled: BTreeMap<GroupId, Rejection>,
+    /// Whom every opening shows to be at fault.
+    pub blamed: Blamed,
 }
 
 impl Aggregator {
@@ -87,6 +89,7 @@ impl Aggregator {
             snapshot,
             finished: None,
             spoiled: BTreeMap::new(),
+            blamed: Blamed::default(),
         }
     }
 
@@ -195,7 +198,7 @@ impl Aggregator {
             }
             Some(Job::Open(group, certificate, openings)) => {
                 let result = self.open(&certificate, openings, books)?;
-                Event::SumOpened { group, result }
+                Event::SumOpened { group, result, blame: self.blamed.clone() }
             }
             Some(Job::Advance) => Event::Advanced(SnapshotDigest([u8::try_from(self.id.0 + 1).expect("few rounds"); 32])),
         };

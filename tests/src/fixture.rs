@@ -36,7 +36,7 @@ pub struct Shape {
     pub sites: usize,
     /// Sums per round.
     pub groups: u32,
-    /// Random groups that each sum is dealt into; 1 for none.
+    /// Random groups that each sum is dealt into; 1 for none. Three are averaged, of four or more the median counts.
     pub parts: u16,
 }
 
@@ -205,6 +205,10 @@ fn plan(shape: Shape) -> Plan {
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },
-        robustness: (shape.parts > 1).then_some(Robustness { random_groups: shape.parts, combine: Combine::Mean, max_group_norm: None }),
+        robustness: (shape.parts > 1).then_some(Robustness {
+            random_groups: shape.parts,
+            combine: if shape.parts > 3 { Combine::Median } else { Combine::Mean },
+            max_group_norm: None,
+        }),
     }
 }

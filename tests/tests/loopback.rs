@@ -109,6 +109,8 @@ impl Federation {
     /// One institution for each number of units.
     async fn of_sizes(units: &[usize]) -> Self {
         let alone = ONE_AT_A_TIME.lock().await;
+        // Diagnostics of all parties when somebody looks for a fault: RUST_LOG=debug. Only the first call of a process counts.
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init().ok();
         let members = units.len();
         let dir = tempfile::tempdir().unwrap();
         let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
@@ -153,13 +155,23 @@ impl Federation {
         }
     }
 
-    async fn ended(&self) -> Status {
+    async fn ended(&mut self) -> Status {
         until(async || {
             assert!(!self.server.is_finished(), "the server ended");
+            self.clients_are_well().await;
             let status = self.status().await;
             (status.ended && status.published == status.log_size).then_some(status)
         })
         .await
+    }
+
+    /// A client that ended with an error says so at once; without this the others would only wait for it.
+    async fn clients_are_well(&mut self) {
+        for (index, client) in self.clients.iter_mut().enumerate().filter(|(_, c)| c.is_finished()) {
+            let ended = std::mem::replace(client, tokio::spawn(async { Ok(()) })).await;
+            let aborted = ended.as_ref().is_err_and(tokio::task::JoinError::is_cancelled);
+            assert!(aborted || matches!(ended, Ok(Ok(()))), "institution {index} ended: {ended:?}");
+        }
     }
 
     fn verify(&self, log: &Path) -> auditor::Verdict {
@@ -267,7 +279,7 @@ fn opened_sums_are_exact(f: &Federation, plan: &protocol::plan::Plan, members: &
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() {
-    let f = Federation::start(4).await;
+    let mut f = Federation::start(4).await;
     let plan = f.propose(&plan_toml(2, 120_000, 2)).await;
     let status = f.ended().await;
     assert_eq!(status.round, Some(RoundId(2)));
@@ -322,7 +334,7 @@ fn stepped(f: &Federation, plan: &protocol::plan::Plan, divisor: f64) -> protoco
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight() {
-    let f = Federation::of_sizes(&[40, 90]).await;
+    let mut f = Federation::of_sizes(&[40, 90]).await;
     let plan = plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 2");
     // 90 units count as 80, so the mean is divided by (40 + 80) ÷ 80.
     let plan = format!("weighting = {{ declared = {{ max_weight = 80 }} }}\n{plan}");
@@ -337,7 +349,7 @@ async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself() {
-    let f = Federation::start(6).await;
+    let mut f = Federation::start(6).await;
     let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
     let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
     f.ended().await;
@@ -385,8 +397,13 @@ async fn a_server_that_stops_mid_round_goes_on_where_its_log_ends() {
     let old = std::mem::replace(&mut f.server, tokio::spawn(async { Ok(()) }));
     tokio::time::timeout(PATIENCE, old).await.unwrap().unwrap().unwrap();
     let config = server::config::Config::parse(&config, Path::new("test")).unwrap();
-    f.server = tokio::spawn(async move { server::serve::run(&dir, &config).await });
-    until(async || f.server_dir().join("address").exists().then_some(())).await;
+    let started = tokio::spawn(async move { server::serve::run(&dir, &config).await });
+    until(async || {
+        assert!(!started.is_finished(), "the server does not start again");
+        f.server_dir().join("address").exists().then_some(())
+    })
+    .await;
+    f.server = started;
 
     let status = f.ended().await;
     assert_eq!(status.round, Some(RoundId(3)));

@@ -1,13 +1,13 @@
 //! Single stories of a round, told from beginning to end: who vanishes, who is late, who asks twice. Knows no wire and no cipher.
 
 use protocol::dealing::{self, NonceReveal};
-use protocol::entry::{Actor, Draft, Facts, LogEntry};
+use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry};
 use protocol::history::Clause;
-use protocol::ids::{GroupId, RoundId};
+use protocol::ids::{GroupId, HeaderDigest, Position, RoundId, Sha256, SnapshotDigest};
 use protocol::manifest::Manifest;
 use protocol::messages::{ClientMessage, ServerMessage};
 use protocol::reject::Rejection;
-use protocol::round::{Event, Outcome, Phase, Verdict};
+use protocol::round::{Blamed, Event, Outcome, Phase, Verdict};
 use protocol::statement::Statement;
 use std::collections::BTreeMap;
 use tests::aggregator::Mutant;
@@ -332,6 +332,29 @@ fn failed_sums(world: &World, round: RoundId) -> Vec<(GroupId, String)> {
     failed.map(|e| (e.group.unwrap(), e.code.unwrap())).collect()
 }
 
+/// Alarms of the round: what about, and with which evidence.
+fn alarms(world: &World, round: RoundId) -> Vec<(AlarmKind, Sha256)> {
+    let entries = world.server.log.entries().iter().filter_map(|bytes| LogEntry::parse(bytes).ok()).filter(|e| e.round == Some(round));
+    entries.filter_map(|e| if let Facts::AuditAlarm { alarm, evidence } = e.facts { Some((alarm, evidence)) } else { None }).collect()
+}
+
+#[test]
+fn a_decryptor_and_an_update_that_openings_show_to_be_false_are_named_once_with_evidence_from_the_log() {
+    let mut world = world(4);
+    let header = HeaderDigest([9; 32]);
+    world.server.blamed = Blamed { decryptors: vec![Position(2)], updates: vec![header] };
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+    let seen = alarms(&world, FIRST);
+    let kinds = |kind| seen.iter().filter(|(k, _)| *k == kind).count();
+    assert_eq!((seen.len(), kinds(AlarmKind::FalseOpening), kinds(AlarmKind::FalseShares)), (4, 2, 2), "one of each in both groups");
+    let posted: Vec<_> = world.server.log.entries().iter().filter_map(|bytes| LogEntry::parse(bytes).ok()).collect();
+    let posted = posted.iter().filter(|e| matches!(e.facts, Facts::OpeningPosted { position: Position(2), .. }));
+    let payloads: Vec<_> = posted.map(|e| Sha256(protocol::hash::sha256(&[&e.stmt.as_ref().unwrap().payload_bytes().unwrap()]))).collect();
+    let named = seen.iter().filter(|(k, _)| *k == AlarmKind::FalseOpening);
+    assert!(named.clone().all(|(_, evidence)| payloads.contains(evidence)), "the evidence is the opening as it was posted");
+}
+
 #[test]
 fn a_sum_whose_weights_are_not_the_declared_ones_fails_at_once_and_the_others_close_the_round() {
     let mut world = world(4);
@@ -340,6 +363,7 @@ fn a_sum_whose_weights_are_not_the_declared_ones_fails_at_once_and_the_others_cl
     assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
     assert_eq!(failed_sums(&world, FIRST), [(GroupId(1), Rejection::BadWeight.name().to_owned())]);
     let round = world.server.log.history().task(TASK).unwrap().rounds().get(&FIRST).unwrap();
+    assert_eq!(alarms(&world, FIRST).iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [AlarmKind::FalseSum]);
     // One attempt: the sum was decoded, and more openings would not mend it.
     assert!(round.groups[&GroupId(0)].result.is_some() && round.groups[&GroupId(1)].result.is_none());
 }
@@ -435,6 +459,22 @@ fn a_number_that_nobody_committed_to_is_refused_and_named_in_a_log() {
     assert_eq!(violations([9; 32]), [Clause::Dealing]);
     assert_eq!(violations(nonce(site.id, FIRST)), []);
     assert_eq!(violations(nonce(site.id, FIRST)), [Clause::State], "once");
+}
+
+#[test]
+fn a_round_that_closes_on_too_few_of_its_random_groups_is_named_in_a_log() {
+    let mut world = World::new(Shape { sites: 8, groups: 1, parts: 4 }, Mutant::Sound).unwrap();
+    world.server.spoiled = [0, 1].map(|g| (GroupId(g), Rejection::NormBound)).into();
+    let failed = |w: &World| failed_sums(w, FIRST).len() == 2;
+    let opened = |w: &World| w.server.log.history().task(TASK).unwrap().rounds()[&FIRST].groups.values().any(|g| g.result.is_some());
+    world.until(|w| failed(w) && opened(w)).unwrap();
+    let mut log = world.server.log.clone();
+    let draft = Draft::server(Facts::RoundClosed { snapshot: SnapshotDigest([8; 32]) }).in_round(TASK, FIRST);
+    let clauses: Vec<_> = log.append(world.now, &draft).violations.iter().map(|v| v.clause).collect();
+    assert_eq!(clauses, [Clause::Parts]);
+    // The machine itself abandons it.
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(matches!(end_of(&world, FIRST), Outcome::Abandoned(Rejection::NormBound, _)), "{:?}", world.outcomes);
 }
 
 #[test]

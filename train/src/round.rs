@@ -12,6 +12,7 @@ use privacy::ledger::{Paid, UnusedSteps};
 use privacy::mechanism::Mechanism;
 use privacy::noise::{EntropyError, EntropySource};
 use protocol::plan::Plan;
+use std::ops::ControlFlow;
 
 /// What a round starts from.
 pub struct Round<'a> {
@@ -90,6 +91,9 @@ pub enum TrainError {
     /// Optimiser state of another model.
     #[error("the optimiser's state is of another model")]
     Optimiser(#[from] OptimiserMismatch),
+    /// The driver has no use for the round any more.
+    #[error("training was stopped")]
+    Stopped,
     /// Steps were paid for and not taken.
     #[error("not every paid step was taken")]
     Unused(#[from] UnusedSteps),
@@ -111,7 +115,7 @@ impl Round<'_> {
 
 /// Trains for as many noised steps as were paid for and returns local minus start, shard by shard.
 ///
-/// `report` is called after each step. The optimiser's state is changed step by step; after an error the driver restores the state it
+/// `report` is called after each step and may end the round; what was paid for it stays paid. The optimiser's state is changed step by step; after an error the driver restores the state it
 /// had stored before the round.
 ///
 /// # Privacy
@@ -126,7 +130,7 @@ pub fn local_round(
     optimiser: &mut OptimiserState,
     workers: &Workers,
     entropy: &mut dyn EntropySource,
-    report: &mut dyn FnMut(Progress),
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Delta, TrainError> {
     round.check()?;
     let (mut weights, steps) = (round.start.clone(), paid.steps());
@@ -134,7 +138,9 @@ pub fn local_round(
     while let Some(payment) = paid.next_step() {
         let step = payment.index();
         let (tally, learning_rate) = step::take(&mut inputs, payment, &mut weights, optimiser)?;
-        report(Progress { step, steps, global_step: round.global_step + step, learning_rate, tally });
+        if report(Progress { step, steps, global_step: round.global_step + step, learning_rate, tally }).is_break() {
+            return Err(TrainError::Stopped);
+        }
     }
     let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
     Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))

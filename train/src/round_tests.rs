@@ -7,6 +7,7 @@ use crate::testing::{data, decimal, plan, small_config};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 
 struct Institution {
     plan: Plan,
@@ -32,7 +33,10 @@ fn train(world: &Institution, threads: usize, seed: u64) -> Result<(Weights, Vec
     let mut optimiser = OptimiserState::adam_w(start.flat().len());
     let mut reports = Vec::new();
     let round = Round { plan, start, data, mechanism, global_step: 0 };
-    let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| reports.push(p))?;
+    let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| {
+        reports.push(p);
+        ControlFlow::Continue(())
+    })?;
     let quantiser = privacy::delta::Quantiser::of_plan(plan).unwrap();
     let context = privacy::noise::StepContext { manifest: ManifestDigest([1; 32]), ledger_counter: 1, step: 0 };
     let mut stream = privacy::noise::Stream::open(&mut SeededEntropy::new(9), &context).unwrap();
@@ -109,9 +113,25 @@ fn a_schedule_is_a_function_of_the_global_step() {
     let mut rates = Vec::new();
     let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
     local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
-        rates.push((p.global_step, p.learning_rate))
+        rates.push((p.global_step, p.learning_rate));
+        ControlFlow::Continue(())
     })
     .unwrap();
     let expected: Vec<_> = (8..12).map(|s| (s, crate::optim::learning_rate(0.5, 2, 12, s))).collect();
     assert_eq!(rates, expected);
+}
+
+#[test]
+fn a_round_that_nobody_waits_for_ends_after_its_step() {
+    let world = institution(4, "1", "0.5", 5);
+    let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
+    let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 0 };
+    let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
+    let mut steps = 0;
+    let ended = local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |_| {
+        steps += 1;
+        if steps == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(ended, Err(TrainError::Stopped)));
+    assert_eq!(steps, 2);
 }

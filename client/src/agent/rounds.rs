@@ -51,6 +51,7 @@ impl Agent {
 
     fn enter(&mut self, task: TaskId, round: RoundId, duty: &str) {
         self.current = Some((task, round));
+        self.ends.leave_all_but(self.current);
         self.receipts.clear();
         self.status.task = Some(task.to_hex());
         self.status.round = Some(round.0);
@@ -93,12 +94,15 @@ impl Agent {
         let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
         let (threads, observer) = (self.config.threads, self.observer.clone());
         let (wire, sender) = (link.wire(), self.sender.clone());
+        let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         let limit = work.plan.dimension().saturating_mul(4).saturating_add(SNAPSHOT_NAMES);
         tokio::spawn(async move {
+            // What is still prepared for an earlier round has been cancelled and ends soon.
+            let _turn = bench.lock_owned().await;
             // Before anything is paid: a snapshot that does not come costs no privacy.
             let done = match wire.snapshot(accepted.manifest().snapshot, limit).await {
                 Ok(snapshot) => {
-                    let job = Preparation { home, keys, me, build, threads, work, ledger, observer, accepted, weight, snapshot };
+                    let job = Preparation { home, keys, me, build, threads, work, ledger, observer, accepted, weight, snapshot, cancel };
                     Done::Prepared { task, round, result: on_own_thread(job).await }
                 }
                 Err(error) => {
@@ -135,15 +139,18 @@ impl Agent {
         };
         "uploading".clone_into(&mut self.status.duty);
         let id = upload_id(&held.header);
+        if self.uploading.contains_key(&id) {
+            return Ok(());
+        }
         // Every part may be acked twice: once for an earlier sending that the server has only now made durable.
         let (acks, inbox) = mpsc::channel(2 * (held.chunks.len() + held.blobs.len()) + 1);
         self.uploading.insert(id, acks);
-        let (wire, sender) = (link.wire(), self.sender.clone());
+        let (wire, sender, over) = (link.wire(), self.sender.clone(), link.id());
         tokio::spawn(async move {
             let clock = Instant::now();
             let result = upload(&wire, &spool, &held, inbox).await;
             let seconds = clock.elapsed().as_secs_f64();
-            sender.send(Done::Uploaded { task, round, group, upload: id, seconds, result }).await.unwrap_or(());
+            sender.send(Done::Uploaded { task, round, group, upload: id, link: over, seconds, result }).await.unwrap_or(());
         });
         Ok(())
     }
@@ -152,18 +159,26 @@ impl Agent {
     pub(super) async fn finished(&mut self, link: &mut Link, done: Done) -> Result<(), Trouble> {
         match done {
             Done::NoSnapshot { accepted, reason } => {
+                self.ends.done((accepted.manifest().task, accepted.manifest().round));
                 if self.current == Some((accepted.manifest().task, accepted.manifest().round)) {
                     match reason {
                         Some(reason) => self.participant.handle(Event::NotPrepared(reason)),
-                        // Kept for the next link; nothing was paid.
+                        // Asked for again at the next tick; nothing was paid.
                         None => self.unfetched = Some(accepted),
                     }
                 }
                 Ok(())
             }
-            Done::Prepared { task, round, result } => self.prepared((task, round), result),
-            Done::Uploaded { task, round, group, upload, seconds, result } => {
-                self.uploading.remove(&upload);
+            Done::Prepared { task, round, result } => {
+                self.ends.done((task, round));
+                self.prepared((task, round), result)
+            }
+            Done::Uploaded { task, round, group, upload, link: over, seconds, result } => {
+                // What ended with an earlier link was begun again on this one, under the same name.
+                if over == link.id() {
+                    self.uploading.remove(&upload);
+                    self.broken |= matches!(result, Uploaded::Broken);
+                }
                 self.uploaded(link, (task, round), group, seconds, result).await
             }
         }
@@ -215,7 +230,7 @@ impl Agent {
                     self.participant.handle(Event::Refused(group, reason));
                 }
             }
-            // The next link sends it again.
+            // Sent again at the next tick, or by the next link.
             Uploaded::Broken => {}
             Uploaded::Unreadable(error) => return Err(fatal(error)),
         }
@@ -270,12 +285,13 @@ impl Agent {
         if self.current == Some((task, round)) {
             self.current = None;
             self.unfetched = None;
+            self.ends.leave_all_but(None);
             "waiting for a round".clone_into(&mut self.status.duty);
             if self.receipts.is_empty() {
                 self.void((task, round))?;
             }
         }
-        self.ending.insert((task, round), self.mirror.size());
+        self.ends.ended((task, round), self.mirror.size());
         self.report_traffic(link, round);
         self.settle(link).await?;
         self.declare(link).await

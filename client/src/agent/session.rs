@@ -80,6 +80,7 @@ impl Agent {
         let (up, down) = link.wire().traffic();
         self.traffic.before = (self.traffic.before.0.saturating_add(up), self.traffic.before.1.saturating_add(down));
         self.uploading.clear();
+        self.broken = false;
         link.close().await;
         match end {
             Ok(end) => Ok(end),
@@ -105,9 +106,6 @@ impl Agent {
         sync::catch_up(&mut self.mirror, &link.wire(), link.welcome.1).await?;
         self.declare(link).await?;
         self.participant.handle(participant::Event::Reconnected);
-        if let Some(accepted) = self.unfetched.take() {
-            self.prepare(link, accepted)?;
-        }
         let mut tick = tokio::time::interval(SETTLE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -123,13 +121,24 @@ impl Agent {
                 Next::Said(None) | Next::Done(None) => return Ok(End::Lost),
                 Next::Said(Some(message)) => self.said(link, message).await?,
                 Next::Done(Some(done)) => self.finished(link, done).await?,
-                Next::Tick => self.settle(link).await?,
+                Next::Tick => {
+                    self.try_again(link)?;
+                    self.settle(link).await?;
+                }
             }
-            if self.leaving.is_some_and(|deadline| self.ending.is_empty() || Instant::now() >= deadline) {
+            if self.leaving.is_some_and(|deadline| self.ends.is_empty() || Instant::now() >= deadline) {
                 self.act(link).await?;
                 return Ok(End::TaskOver);
             }
         }
+    }
+
+    /// What broke off on a link that is still there is begun again; nothing of it costs privacy.
+    fn try_again(&mut self, link: &Link) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.broken) {
+            self.participant.handle(participant::Event::Reconnected);
+        }
+        self.unfetched.take().map_or(Ok(()), |accepted| self.prepare(link, accepted))
     }
 
     /// Mirrors at least `size` entries before a machine judges by them.
@@ -253,15 +262,13 @@ impl Agent {
 
     /// Looks whether ends are under a quorum by now, and then forgets what belongs to them (C57, S12).
     pub(super) async fn settle(&mut self, link: &mut Link) -> Result<(), Trouble> {
-        if self.ending.values().any(|size| *size > self.mirror.published()) {
+        if self.ends.waits_beyond(self.mirror.published()) {
             sync::catch_up(&mut self.mirror, &link.wire(), 0).await?;
         }
-        let covered: Vec<_> = self.ending.iter().filter(|(_, size)| **size <= self.mirror.published()).map(|(at, _)| *at).collect();
-        for (task, round) in covered {
+        for (task, round) in self.ends.take_covered(self.mirror.published()) {
             self.decryptor.handle(clock::now(), self.mirror.history(), decryptor::Event::Ended(task, round));
             self.vault.forget(task, round).map_err(fatal)?;
             crate::spool::clear(&self.home, task, round).map_err(fatal)?;
-            self.ending.remove(&(task, round));
         }
         Ok(())
     }

@@ -109,6 +109,15 @@ pub enum DecodeKeySumError {
     },
 }
 
+impl DecodeKeySumError {
+    /// Who is at fault.
+    pub fn blame(&self) -> &Blame {
+        match self {
+            Self::TooFew { blame, .. } | Self::OutOfRange { blame } => blame,
+        }
+    }
+}
+
 /// One opening that is well formed and does not contradict itself.
 struct Answer {
     position: Position,

@@ -241,6 +241,8 @@ pub enum AlarmKind {
     FalseOpening,
     /// A client's shares lie on no polynomial.
     FalseShares,
+    /// A certified sum does not open to what the set's members declared and the plan allows (crypto.md C62).
+    FalseSum,
     /// A witness showed a larger or different tree than ours.
     Rollback,
 }

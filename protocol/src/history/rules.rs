@@ -44,6 +44,8 @@ clauses! {
     Set = "I2: the set is not exactly the accepted updates of eligible members", false;
     /// Too few or too many members.
     Cohort = "I3: set size is outside the limits", false;
+    /// Closed on fewer groups than the plan combines.
+    Parts = "I3: the round closed on fewer opened groups than the plan's way of combining them needs", false;
     /// Certificate without a quorum over one set.
     Certificate = "I4: certificate is not a quorum's signatures over one set", false;
     /// A decryptor signed two sets.

@@ -233,6 +233,9 @@ impl TaskHistory {
             self.nonce_revealed(id, entry, s, out);
             return None;
         }
+        if matches!(entry.facts, Facts::RoundClosed { .. }) {
+            out.require(self.has_enough_groups(id), Clause::Parts);
+        }
         let Some(round) = self.rounds.get_mut(&id) else {
             out.add(Clause::State);
             return None;
@@ -247,6 +250,13 @@ impl TaskHistory {
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => {}
         }
         spend.map(|(who, spend)| (who, SpendRecord { index, task, round: id, spend }))
+    }
+
+    /// Whether some planned sum has as many opened parts as the plan combines (C65). A plan that was not shown is another finding's matter.
+    fn has_enough_groups(&self, id: RoundId) -> bool {
+        let (Some(plan), Some(round)) = (&self.plan, self.rounds.get(&id)) else { return true };
+        let opened: Vec<_> = round.groups.iter().filter(|(_, g)| g.result.is_some()).map(|(id, _)| *id).collect();
+        !plan.counting(&opened).is_empty()
     }
 
     /// C37: after the join list, once, and what the decryptor had committed to.

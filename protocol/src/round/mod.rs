@@ -12,7 +12,7 @@ mod selecting;
 pub use desk::Setup;
 
 use crate::entry::Draft;
-use crate::ids::{ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, Sha256, SnapshotDigest, Ticket};
+use crate::ids::{ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, Position, Sha256, SnapshotDigest, Ticket};
 use crate::manifest::{Certificate, Manifest, OpeningPayload};
 use crate::messages::ServerMessage;
 use crate::reject::Rejection;
@@ -92,11 +92,22 @@ pub enum Event {
         group: GroupId,
         /// Result.
         result: Result<Statement, Rejection>,
+        /// Whom the openings show to be at fault.
+        blame: Blamed,
     },
     /// [`Action::Advance`] is done.
     Advanced(SnapshotDigest),
     /// Time passed.
     Tick,
+}
+
+/// Whom a group's openings show to be at fault, whether it opened or not (crypto.md C56).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blamed {
+    /// Decryptors whose opening contradicts itself.
+    pub decryptors: Vec<Position>,
+    /// Updates whose shares lie on no polynomial.
+    pub updates: Vec<HeaderDigest>,
 }
 
 /// Where a message goes.

@@ -1,15 +1,17 @@
 //! Opening: decryptors post summed key shares of certified sets only; enough of them give the sum (crypto.md C53 to C56).
 
 use super::desk::Desk;
-use super::{Action, End, Ending, Endorsed, Event, Recipients, State};
-use crate::entry::{Actor, Draft, Facts};
-use crate::ids::{CertificateDigest, ClientId, GroupId, LeafIndex, SnapshotDigest, Ticket};
+use super::{Action, Blamed, End, Ending, Endorsed, Event, Recipients, State};
+use crate::codec;
+use crate::entry::{Actor, AlarmKind, Draft, Facts};
+use crate::hash::sha256;
+use crate::ids::{CertificateDigest, ClientId, GroupId, LeafIndex, Sha256, SnapshotDigest, Ticket};
 use crate::manifest::{Certificate, OpeningPayload, SumResult};
 use crate::messages::ServerMessage;
 use crate::reject::Rejection;
 use crate::statement::Statement;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Certified sums are opened.
 pub(super) struct Opening {
@@ -29,6 +31,8 @@ struct Group {
     pending: BTreeMap<Ticket, (ClientId, OpeningPayload)>,
     /// Durable ones.
     posted: BTreeMap<ClientId, OpeningPayload>,
+    /// Evidence that the log already has an alarm about.
+    accused: BTreeSet<Sha256>,
     progress: Progress,
 }
 
@@ -54,8 +58,14 @@ impl Opening {
         desk: &mut Desk,
     ) -> State {
         let progress = || Progress::Gathering { tried: 0, reason: Rejection::NotCertified };
-        let group =
-            |(certificate, index)| Group { certificate, index, pending: BTreeMap::new(), posted: BTreeMap::new(), progress: progress() };
+        let group = |(certificate, index)| Group {
+            certificate,
+            index,
+            pending: BTreeMap::new(),
+            posted: BTreeMap::new(),
+            accused: BTreeSet::new(),
+            progress: progress(),
+        };
         let groups = certificates.into_iter().map(|(id, c)| (id, group(c))).collect();
         let this = Self { endorsed, groups, checkpoint, advancing: false };
         let committee: Vec<_> = this.endorsed.manifest.committee.iter().map(|m| m.institution).collect();
@@ -92,7 +102,10 @@ impl Opening {
         match event {
             Event::Opened(from, statement) => self.posted(now, from, statement, desk),
             Event::Recorded { ticket, .. } => self.recorded(ticket),
-            Event::SumOpened { group, result } => self.opened(group, result, desk),
+            Event::SumOpened { group, result, blame } => {
+                self.accuse(group, &blame, desk);
+                self.opened(group, result, desk);
+            }
             Event::Advanced(snapshot) if self.advancing => return close(snapshot, desk),
             Event::Back(from) => self.ask_again(from, desk),
             Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
@@ -139,6 +152,25 @@ impl Opening {
         }
     }
 
+    /// Alarms with evidence that stands in the log: the opening's or the header's digest (C62). Each once.
+    fn accuse(&mut self, id: GroupId, blame: &Blamed, desk: &mut Desk) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let committee = &self.endorsed.manifest.committee;
+        for position in &blame.decryptors {
+            let member = usize::from(position.0).checked_sub(1).and_then(|at| committee.get(at)).map(|m| m.institution);
+            let opening = member.and_then(|m| group.posted.get(&m));
+            let evidence = opening.map(|o| Sha256(sha256(&[&codec::encode(o)])));
+            if let Some(evidence) = evidence.filter(|e| group.accused.insert(*e)) {
+                let draft = Draft { institution: member, ..Draft::server(Facts::AuditAlarm { alarm: AlarmKind::FalseOpening, evidence }) };
+                desk.record(draft.in_group(id).rejected(Rejection::BadSum));
+            }
+        }
+        for evidence in blame.updates.iter().map(|h| Sha256(h.0)).filter(|e| group.accused.insert(*e)) {
+            let draft = Draft::server(Facts::AuditAlarm { alarm: AlarmKind::FalseShares, evidence });
+            desk.record(draft.in_group(id).rejected(Rejection::BadShares));
+        }
+    }
+
     fn opened(&mut self, id: GroupId, result: Result<Statement, Rejection>, desk: &mut Desk) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let Progress::Decoding { with } = group.progress else { return };
@@ -146,7 +178,7 @@ impl Opening {
         let (statement, r) = match said {
             Ok(said) => said,
             Err(reason) => {
-                group.progress = if is_final(reason) { fail(id, reason, desk) } else { Progress::Gathering { tried: with, reason } };
+                group.progress = if is_final(reason) { group.fail(id, reason, desk) } else { Progress::Gathering { tried: with, reason } };
                 return;
             }
         };
@@ -180,13 +212,9 @@ impl Opening {
         State::Opening(self)
     }
 
-    /// Opened groups that count: those of a planned sum of which enough parts were opened for the plan's way of combining them.
     fn counting(&self, desk: &Desk) -> Vec<GroupId> {
-        let plan = &desk.setup.plan;
-        let opened = || self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id);
-        let sum_of = |id: GroupId| plan.sum_of_part(id).map(|g| g.id);
-        let enough = |id: &GroupId| opened().filter(|&other| sum_of(other) == sum_of(*id)).count() >= plan.robust().combine.minimum();
-        opened().filter(enough).collect()
+        let opened: Vec<_> = self.groups.iter().filter(|(_, g)| matches!(g.progress, Progress::Opened)).map(|(&id, _)| id).collect();
+        desk.setup.plan.counting(&opened)
     }
 
     /// Why no sum is left: what the first group failed of.
@@ -202,6 +230,17 @@ impl Group {
         self.posted.contains_key(&who) || self.pending.values().any(|(w, _)| *w == who)
     }
 
+    /// No sum, for ever: the entry with its code, and an alarm where what was opened is wrong. The certificate is the evidence: openings,
+    /// headers and declarations that belong to it stand in the log (C62).
+    fn fail(&self, id: GroupId, code: Rejection, desk: &mut Desk) -> Progress {
+        desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(code));
+        if is_false(code) {
+            let evidence = Sha256(self.certificate.digest().0);
+            desk.record(Draft::server(Facts::AuditAlarm { alarm: AlarmKind::FalseSum, evidence }).in_group(id).failed(code));
+        }
+        Progress::Failed(code)
+    }
+
     /// Tries to open when a quorum has posted, again with each further opening, and last at the deadline.
     fn step(&mut self, id: GroupId, quorum: usize, threshold: usize, all: usize, late: bool, desk: &mut Desk) {
         let Progress::Gathering { tried, reason } = self.progress else { return };
@@ -213,19 +252,19 @@ impl Group {
             desk.actions.push_back(Action::Open(id, Box::new(self.certificate.clone()), openings));
             self.progress = Progress::Decoding { with: have };
         } else if settled && (late || have == all) {
-            self.progress = fail(id, reason, desk);
+            self.progress = self.fail(id, reason, desk);
         }
     }
+}
+
+/// Whether something was opened and is wrong, as opposed to openings that did not come.
+fn is_false(reason: Rejection) -> bool {
+    matches!(reason, Rejection::BadSum) || is_final(reason)
 }
 
 /// Whether more openings cannot help: the sum was decoded, and it is the sum that is wrong.
 fn is_final(reason: Rejection) -> bool {
     matches!(reason, Rejection::BadWeight | Rejection::NormBound)
-}
-
-fn fail(id: GroupId, code: Rejection, desk: &mut Desk) -> Progress {
-    desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(code));
-    Progress::Failed(code)
 }
 
 fn close(snapshot: SnapshotDigest, desk: &mut Desk) -> State {

@@ -1,7 +1,7 @@
 //! Rounds as the driver lives them: events to the machine, its actions to log, worker and wires.
 
 use super::{Answer, Driver, DriverError, now};
-use crate::sums::{Done, Job, Opening, Step};
+use crate::sums::{Done, Job, Opened, Opening, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
 use protocol::entry::{Actor, Draft, Facts};
@@ -163,13 +163,14 @@ impl Driver {
 
     pub(super) fn work_done(&mut self, done: Done) -> Result<(), DriverError> {
         match done {
-            Done::Opened(group, result, seconds) => {
+            Done::Opened(opened) => {
+                let Opened { group, result, blame, seconds } = *opened;
                 if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
                     active.meter.sum_s += seconds.sum;
                     active.meter.open_s += seconds.open;
                 }
                 let result = result.map(|r| Statement::sign(&r, &self.keys.statement));
-                self.round_event(Event::SumOpened { group, result });
+                self.round_event(Event::SumOpened { group, result, blame });
             }
             Done::Advanced(result) => self.round_event(Event::Advanced(result?)),
         }

@@ -1,0 +1,117 @@
+//! The worker on really sealed updates, where what is opened is not what it should be (crypto.md C24, C62; training.md M18).
+
+use super::*;
+use crate::plan_file::PlanFile;
+use crate::uploads::Upload;
+use crypto::doors::{Federation, Sealed};
+use protocol::ids::{ClientId, TaskId};
+use protocol::messages::upload_id;
+use protocol::params::CommitteeSize;
+
+const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
+const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
+     [committee]\ndecryptors = 4\ncorrupt = 1\n\
+     [model]\nvocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\nclasses = [\"a\", \"b\"]\n\
+     [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
+     [local]\nsteps = 1\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
+     [strategy.fed-avg]\nrate = \"1\"\n\
+     [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
+
+fn plan(more: &str) -> Plan {
+    PlanFile::parse(&format!("{PLAN}{more}")).unwrap().prepare(TaskId([7; 16])).unwrap().plan
+}
+
+/// Two institutions that weigh 1 and 2, whose updates lie on a server's disk.
+struct World {
+    _dir: tempfile::TempDir,
+    federation: Federation,
+    sealed: Vec<Sealed>,
+    worker: Worker,
+    plan: Plan,
+}
+
+fn world(more: &str, value: i32) -> World {
+    let plan = plan(more);
+    let lengths: Vec<u64> = plan.shards.iter().map(|s| s.len()).collect();
+    let mut federation = Federation::new(2, 4, COMMITTEE, 16, &lengths);
+    federation.weigh(100);
+    let shards: Vec<Vec<i32>> = lengths.iter().map(|&n| vec![value; usize::try_from(n).unwrap()]).collect();
+    let sealed: Vec<Sealed> = (0..2).map(|client| federation.seal(client, &shards)).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let uploads = Uploads::new(layout.clone());
+    for (client, update) in sealed.iter().enumerate() {
+        put(&layout, &uploads, federation.ids[client], federation.header(client, update), update);
+    }
+    let mut worker = Worker { layout, uploads, round: None, sums: BTreeMap::new(), opened: BTreeMap::new() };
+    assert!(worker.work(Job::Begin(Box::new(federation.manifest.clone()), federation.digest)).is_none());
+    World { _dir: dir, federation, sealed, worker, plan }
+}
+
+fn put(layout: &Layout, uploads: &Uploads, client: ClientId, header: protocol::statement::Statement, sealed: &Sealed) {
+    for (address, chunk) in sealed.update.chunks.iter().zip(&sealed.chunks) {
+        durable::write_new(&layout.part(address), chunk).unwrap();
+    }
+    let upload = Upload::new(client, header.clone(), sealed.update.header.clone(), sealed.update.chunks.clone()).unwrap();
+    uploads.begin(upload_id(&header), upload).unwrap();
+}
+
+impl World {
+    /// Opens the group where the log declares this sum of weights.
+    fn open(&mut self, weight: Option<u64>) -> (Result<SumResult, Rejection>, Blamed) {
+        let certificate = self.federation.certify(&self.sealed);
+        let openings = self.federation.openings(&certificate, &self.sealed, &[1, 2, 3, 4]);
+        self.open_with(weight, certificate, openings)
+    }
+
+    fn open_with(
+        &mut self,
+        weight: Option<u64>,
+        certificate: Certificate,
+        openings: Vec<OpeningPayload>,
+    ) -> (Result<SumResult, Rejection>, Blamed) {
+        let job = Opening { plan: self.plan.clone(), group: self.federation.group().id, certificate, openings, weight };
+        match self.worker.work(Job::Open(Box::new(job))) {
+            Some(Done::Opened(opened)) => (opened.result, opened.blame),
+            Some(Done::Advanced(_)) | None => panic!("an answer about the sum"),
+        }
+    }
+}
+
+#[test]
+fn weights_that_add_up_to_what_the_log_declares_open() {
+    let mut world = world("", 3);
+    let (result, blame) = world.open(Some(3));
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(blame, Blamed::default());
+}
+
+#[test]
+fn an_institution_that_seals_another_weight_than_it_declared_spoils_its_group() {
+    // The second institution sealed 2; had it declared 1 or 3, or nobody anything, the sums would differ by exactly its lie.
+    for declared in [Some(2), Some(4), None] {
+        let mut world = world("", 3);
+        assert_eq!(world.open(declared).0, Err(Rejection::BadWeight), "{declared:?}");
+        assert!(world.worker.opened.is_empty(), "what failed must not be averaged");
+    }
+}
+
+#[test]
+fn a_mean_that_is_longer_than_the_plan_allows_is_not_used() {
+    let bound = "[robustness]\nrandom_groups = 1\ncombine = \"mean\"\nmax_group_norm = \"0.001\"\n";
+    assert!(world(bound, 0).open(Some(3)).0.is_ok());
+    let mut long = world(bound, 30_000);
+    assert_eq!(long.open(Some(3)).0, Err(Rejection::NormBound));
+    assert!(long.worker.opened.is_empty());
+}
+
+#[test]
+fn an_opening_that_contradicts_itself_names_its_decryptor_and_the_sum_opens_without_it() {
+    let mut world = world("", 3);
+    let certificate = world.federation.certify(&world.sealed);
+    let mut openings = world.federation.openings(&certificate, &world.sealed, &[1, 2, 3, 4]);
+    openings[2].shares[0] ^= 1;
+    let (result, blame) = world.open_with(Some(3), certificate, openings);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(blame.decryptors, [protocol::ids::Position(3)]);
+}
