@@ -9,6 +9,7 @@ compile_error!("the feature `test-doors` is for tests only and must not be part 
 
 pub mod accountant;
 pub mod bound;
+pub mod coalition;
 pub mod delta;
 pub mod ledger;
 pub mod mechanism;
