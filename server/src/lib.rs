@@ -14,6 +14,7 @@ mod layout;
 mod log;
 pub mod plan_file;
 mod publish;
+mod resets;
 pub mod serve;
 mod store;
 mod sums;

@@ -38,9 +38,11 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let (keys, log, trust_bytes) = init::open(&layout)?;
     let federation = log.history().trust().federation.clone();
     let tls = endpoint::server_config(&keys, &federation, config)?;
-    let endpoint = quinn::Endpoint::server(tls, config.listen).with_context(|| {
+    let socket = std::net::UdpSocket::bind(config.listen).with_context(|| {
         format!("cannot listen on {}: is the port in use? choose another with `listen` in the configuration", config.listen)
     })?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = quinn::Endpoint::new(crate::resets::endpoint_config(&keys)?, Some(tls), socket, runtime)?;
     let bound = endpoint.local_addr()?.to_string();
     let public_address = config.public_address.clone().unwrap_or_else(|| bound.clone());
     let uploads = Uploads::new(layout.clone());
