@@ -1,5 +1,6 @@
 //! Files that survive a power cut, and reads with limits (audit.md A29). Knows no format: bytes are bytes here.
 
+use crate::edges::reached;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -204,15 +205,22 @@ fn replace_mode(path: &Path, bytes: &[u8], mode: u32, item: Item) -> Result<(), 
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = parent.join(temporary);
+    reached("before", path);
     // What a crash left behind under this name was never anybody's file.
     match fs::remove_file(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    reached("written", path);
+    file.sync_all().map_err(failed)?;
+    reached("synced", path);
     fs::rename(&temporary, path).map_err(failed)?;
-    sync_dir(parent, item)
+    reached("renamed", path);
+    sync_dir(parent, item)?;
+    reached("durable", path);
+    Ok(())
 }
 
 /// Removes a file if it is there, durably.

@@ -1,6 +1,7 @@
 //! Files that survive a power cut (audit.md A29, transport-storage.md S4): temporary name, fsync, rename, fsync of the directory.
 //! A failed fsync is never retried: the caller ends the process.
 
+use crate::edges::reached;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -51,11 +52,17 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = parent.join(name);
+    reached("before", path);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
     file.write_all(bytes)?;
+    reached("written", path);
     file.sync_all()?;
+    reached("synced", path);
     std::fs::rename(&temporary, path)?;
-    sync_dir(parent)
+    reached("renamed", path);
+    sync_dir(parent)?;
+    reached("durable", path);
+    Ok(())
 }
 
 /// Removes what a crash left half-written below `dir`: only names that this file gives.

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod driver;
 mod durable;
+pub mod edges;
 mod endpoint;
 pub mod identity;
 pub mod init;
