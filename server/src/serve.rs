@@ -35,6 +35,7 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let lock = std::fs::File::create(layout.lock()).with_context(|| format!("the lock of {} cannot be made", dir.display()))?;
     // A second server on one directory would fork the log (F10).
     anyhow::ensure!(lock.try_lock().is_ok(), "another server runs on {}", dir.display());
+    layout.written().iter().try_for_each(|dir| durable::remove_temporaries(dir))?;
     let (keys, log, trust_bytes) = init::open(&layout)?;
     let federation = log.history().trust().federation.clone();
     let tls = endpoint::server_config(&keys, &federation, config)?;
