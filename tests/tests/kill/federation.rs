@@ -109,6 +109,13 @@ impl Federation {
         Process::start("client", &["concordat-client", "run", "--dir", text(&home)], script, &said, &self.seen(index))
     }
 
+    /// Starts somebody who joins with a token, and ends at the last edge of `script`.
+    pub(crate) fn joiner(&self, index: usize, token: &str, script: &str) -> Process {
+        let home = self.home(index);
+        let said = self.dir.path().join(format!("{}.said", name(index)));
+        Process::start("client", &["concordat-client", "join", token, "--dir", text(&home)], script, &said, &self.seen(index))
+    }
+
     /// Waits until a process has ended at the last edge of its script.
     pub(crate) async fn until_dead(&mut self, edge: &str, mut who: impl FnMut(&mut Self) -> &mut Process) {
         let status = self.until(edge, async |f| who(f).ended()).await;
@@ -224,6 +231,12 @@ impl Federation {
     /// Ends the server by `kill -9` from outside.
     pub(crate) fn kill_server(&mut self) {
         self.server.as_mut().expect("a server").kill();
+    }
+
+    /// Ends everybody so.
+    pub(crate) fn kill_all(&mut self) {
+        self.kill_server();
+        self.clients.iter_mut().for_each(Process::kill);
     }
 }
 

@@ -5,8 +5,8 @@
 //! other bytes sent after a restart; a log that does not verify; a federation that does not come to its end. What is not: slowness.
 //!
 //! Edges are scripts: `step subject`, several in order, the last one being where the process ends (see [`role`]). An institution ends, one
-//! after another, at those of [`INSTITUTION`]; the server at those of [`SERVER`]; both while somebody joins at those of [`JOINING`]. Each
-//! list says what must come of it.
+//! after another, at those of [`INSTITUTION`]; the server at those of [`SERVER`]; while somebody joins the server at those of [`JOINING`]
+//! and the newcomer at those of [`NEWCOMER`]. Each list says what must come of it.
 
 mod books;
 mod federation;
@@ -15,6 +15,7 @@ mod seen;
 
 use books::Books;
 use federation::Federation;
+use protocol::entry::EntryKind;
 
 /// Where an institution ends. Between two of them it has started again and the federation has gone on.
 const INSTITUTION: &[&str] = &[
@@ -92,7 +93,7 @@ const SERVER: &[&str] = &[
     "appended task.ended",
 ];
 /// Rounds of that task: one for each of those ends, and one that must close.
-const SERVER_ROUNDS: u64 = 11;
+const SERVER_ROUNDS: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_at_any_edge_loses_nothing_that_it_said() {
@@ -109,7 +110,56 @@ async fn a_server_that_ends_at_any_edge_loses_nothing_that_it_said() {
     f.serve("").await;
     f.ended().await;
     let members = books.close(&mut f, plan.task).await;
-    assert!(members.contains_key(&SERVER_ROUNDS), "the last round was disturbed by nobody");
+    assert!(members.contains_key(&SERVER_ROUNDS), "nobody disturbed the last round: {members:?}");
+}
+
+/// Everybody ends at the same time, with updates on their way, and starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_federation_that_ends_all_at_once_goes_on_where_its_disks_are() {
+    let (mut f, plan) = Federation::with_task(2, [""; federation::MEMBERS]).await;
+    let mut books = Books::default();
+    f.until("no update comes", async |f| (Books::count(f, EntryKind::UpdateAccepted) > 0).then_some(())).await;
+    f.kill_all();
+    books.server_ended(&f);
+    (0..federation::MEMBERS).for_each(|index| books.check_institution(&f, index, plan.task));
+    f.serve("").await;
+    f.clients = (0..federation::MEMBERS).map(|index| f.client(index, "")).collect();
+    f.ended().await;
+    let members = books.close(&mut f, plan.task).await;
+    // Whoever is back first begins; nobody is waited for.
+    assert!(members.get(&2).is_some_and(|m| m.len() >= 2), "nobody disturbed the next round: {members:?}");
+}
+
+/// Where somebody ends who joins.
+const NEWCOMER: &[&str] = &[
+    "renamed keys/",
+    "written join/request",
+    "durable join/request",
+    // The administrator has admitted them: from here on, what was received is written down.
+    "renamed tls/root",
+    "durable mirror/trust",
+    "synced identity",
+];
+/// The first of those that needs the administrator.
+const ADMITTED: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_ends_while_joining_joins_with_the_same_token() {
+    let mut f = Federation::found().await;
+    let line = f.invite(0).await;
+    for (at, edge) in NEWCOMER.iter().enumerate() {
+        f.clients = vec![f.joiner(0, &line, edge)];
+        if at == ADMITTED {
+            let request = f.until("nobody asks to join", async |f| f.pending(0).await.pop()).await;
+            f.approve(&request).await;
+        }
+        f.until_dead(edge, |f| &mut f.clients[0]).await;
+    }
+    f.clients = vec![f.joiner(0, &line, "")];
+    let status = f.until("nobody joins", async |f| f.clients[0].ended()).await;
+    assert!(status.success(), "{status}: {}", f.story());
+    assert_eq!(Books::count(&f, EntryKind::MemberJoinRequested), 1, "one request");
+    assert_eq!(Books::count(&f, EntryKind::MemberJoined), 1);
 }
 
 /// Where the server ends while somebody joins.
