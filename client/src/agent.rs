@@ -11,7 +11,7 @@ mod work;
 use crate::clock;
 use crate::config::Config;
 use crate::data::{DataError, DataSource};
-use crate::files::{Item, Lock, StoreError};
+use crate::files::{self, Item, Lock, StoreError};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
@@ -222,6 +222,8 @@ impl Agent {
     /// Opens everything in the directory; blocking.
     fn open(home: Home, config: Config, observer: Box<dyn Observer>) -> Result<Self, AgentError> {
         let lock = Lock::take(&home.lock(), Item::Identity)?;
+        home.written().iter().try_for_each(|dir| files::remove_temporaries(dir))?;
+        home.written_beside().iter().try_for_each(|file| files::remove_temporaries_of(file))?;
         let identity = Identity::load(&home)?;
         let keys = Arc::new(Keys::load(&home)?);
         let mirror = Mirror::open(&home)?;

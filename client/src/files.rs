@@ -1,5 +1,6 @@
 //! Files that survive a power cut, and reads with limits (audit.md A29). Knows no format: bytes are bytes here.
 
+use crate::edges::reached;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -54,6 +55,8 @@ pub enum Item {
     SitePolicy,
     /// The running program.
     Program,
+    /// What a crash left under a temporary name.
+    HalfWritten,
 }
 
 impl fmt::Display for Item {
@@ -81,6 +84,7 @@ impl fmt::Display for Item {
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
             Self::Program => "the running program",
+            Self::HalfWritten => "a half-written file",
         })
     }
 }
@@ -204,15 +208,22 @@ fn replace_mode(path: &Path, bytes: &[u8], mode: u32, item: Item) -> Result<(), 
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = parent.join(temporary);
+    reached("before", path);
     // What a crash left behind under this name was never anybody's file.
     match fs::remove_file(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    reached("written", path);
+    file.sync_all().map_err(failed)?;
+    reached("synced", path);
     fs::rename(&temporary, path).map_err(failed)?;
-    sync_dir(parent, item)
+    reached("renamed", path);
+    sync_dir(parent, item)?;
+    reached("durable", path);
+    Ok(())
 }
 
 /// Removes a file if it is there, durably.
@@ -231,6 +242,28 @@ pub(crate) fn remove_dir(path: &Path, item: Item) -> Result<(), StoreError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(StoreError::Write(item, e)),
     }
+}
+
+/// Removes what a crash left half-written of one file, beside it.
+pub(crate) fn remove_temporaries_of(path: &Path) -> Result<(), StoreError> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return Ok(()) };
+    let half = |n: &String| n.starts_with(&format!(".{name}.")) && n.ends_with(".tmp");
+    let failed = |e| StoreError::Write(Item::HalfWritten, e);
+    names(dir, Item::HalfWritten)?.iter().filter(|n| half(n)).try_for_each(|n| fs::remove_file(dir.join(n)).map_err(failed))
+}
+
+/// Removes what a crash left half-written below `dir`: only names that this file gives, some of which may hold secrets.
+pub(crate) fn remove_temporaries(dir: &Path) -> Result<(), StoreError> {
+    let failed = |e| StoreError::Write(Item::HalfWritten, e);
+    for name in names(dir, Item::HalfWritten)? {
+        let path = dir.join(&name);
+        if fs::symlink_metadata(&path).map_err(failed)?.is_dir() {
+            remove_temporaries(&path)?;
+        } else if name.starts_with('.') && name.ends_with(".tmp") {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Names in a directory, sorted; empty if there is none. Names that are no text are passed over: this program writes none.
@@ -293,6 +326,20 @@ mod tests {
         assert!(matches!(write_once(&path, b"two", Item::Tile), Err(StoreError::Differs(Item::Tile))));
         assert!(matches!(write_once(&path, b"on", Item::Tile), Err(StoreError::Differs(Item::Tile))));
         assert!(matches!(read(&path, 2, Item::Tile), Err(StoreError::TooLong(Item::Tile, 2))));
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        write_once(&dir.path().join("a/whole.tmp"), b"1", Item::Tile).unwrap();
+        fs::write(dir.path().join("a/.share.77.tmp"), b"half").unwrap();
+        fs::write(dir.path().join("a/.whole.tmp.78.tmp"), b"half").unwrap();
+        fs::write(dir.path().join("a/.other.78.tmp"), b"somebody's").unwrap();
+        remove_temporaries_of(&dir.path().join("a/whole.tmp")).unwrap();
+        assert_eq!(names(&dir.path().join("a"), Item::Tile).unwrap(), [".other.78.tmp", ".share.77.tmp", "whole.tmp"]);
+        remove_temporaries(dir.path()).unwrap();
+        remove_temporaries(&dir.path().join("none")).unwrap();
+        assert_eq!(names(&dir.path().join("a"), Item::Tile).unwrap(), ["whole.tmp"]);
     }
 
     #[test]

@@ -15,6 +15,15 @@ impl Home {
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
+    /// Directories that this program alone writes in, and that a crash may leave half-written files in.
+    pub(crate) fn written(&self) -> [PathBuf; 9] {
+        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor"];
+        own.map(|name| self.0.join(name))
+    }
+    /// Files of this program that lie beside the institution's own.
+    pub(crate) fn written_beside(&self) -> [PathBuf; 4] {
+        [self.status(), self.identity(), self.settings(), self.site_policy()]
+    }
     pub(crate) fn settings(&self) -> PathBuf {
         self.0.join("client.toml")
     }

@@ -1,6 +1,7 @@
 //! The privacy ledger's file (privacy.md D58, D60, D67): append, fsync, and only then believe. Knows no rule of the ledger itself.
 
 use crate::clock::now;
+use crate::edges::reached;
 use crate::files::{self, Item, Lock, StoreError};
 use crate::home::Home;
 use privacy::ledger::{
@@ -91,7 +92,7 @@ impl LedgerStore {
             Err(LoadError::Empty) => {
                 cut(&mut file, 0)?;
                 let (ledger, first) = PrivacyLedger::create(terms.clone(), now())?;
-                append(&mut file, &first)?;
+                append(&mut file, &first, "ledger/created")?;
                 ledger
             }
             Err(e) => return Err(e.into()),
@@ -109,52 +110,54 @@ impl LedgerStore {
         &self.ledger
     }
 
-    /// Makes an entry durable, then counts it.
-    fn record<T>(&mut self, pending: Pending<T>) -> Result<T, LedgerError> {
-        append(&mut self.file, pending.bytes())?;
+    /// Makes an entry durable, then counts it. `what` names it at the edges.
+    fn record<T>(&mut self, what: &str, pending: Pending<T>) -> Result<T, LedgerError> {
+        reached("before", what);
+        append(&mut self.file, pending.bytes(), what)?;
+        reached("durable", what);
         Ok(self.ledger.recorded(pending)?)
     }
 
     /// Takes on a task's whole schedule.
     pub(crate) fn register(&mut self, plan: &Plan, digest: PlanDigest, mechanism: &Mechanism) -> Result<(), LedgerError> {
         let pending = self.ledger.register(plan, digest, mechanism, now())?;
-        self.record(pending)
+        self.record("ledger/registered", pending)
     }
 
     /// Pays for a round; the payment exists only after the entry is on the disk.
     pub(crate) fn reserve(&mut self, request: &ReserveRequest<'_>) -> Result<Paid, LedgerError> {
         let pending = self.ledger.reserve(request, now())?;
-        self.record(pending)
+        self.record("ledger/reserved", pending)
     }
 
     /// The update is spooled.
     pub(crate) fn sealed(&mut self, reservation: u64, update: Sha256) -> Result<(), LedgerError> {
         let pending = self.ledger.sealed(reservation, update, now())?;
-        self.record(pending)
+        self.record("ledger/sealed", pending)
     }
 
     /// Receipts for the whole update are held.
     pub(crate) fn sent(&mut self, reservation: u64) -> Result<(), LedgerError> {
         let pending = self.ledger.sent(reservation, now())?;
-        self.record(pending)
+        self.record("ledger/sent", pending)
     }
 
     /// The round came to nothing; what it cost stays spent.
     pub(crate) fn void(&mut self, reservation: u64) -> Result<(), LedgerError> {
         let pending = self.ledger.void(reservation, now())?;
-        self.record(pending)
+        self.record("ledger/void", pending)
     }
 
     /// The task is over.
     pub(crate) fn end_task(&mut self, task: TaskId) -> Result<(), LedgerError> {
         let pending = self.ledger.end_task(task, now())?;
-        self.record(pending)
+        self.record("ledger/task-ended", pending)
     }
 
     /// A new lifetime total (D64).
     pub(crate) fn declare_cap(&mut self, cap: Decimal) -> Result<(), LedgerError> {
         let pending = self.ledger.declare_cap(cap, now())?;
-        self.record(pending)
+        self.record("ledger/cap-declared", pending)
     }
 }
 
@@ -162,8 +165,11 @@ fn open_append(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| StoreError::Write(Item::Ledger, e))
 }
 
-fn append(file: &mut File, bytes: &[u8]) -> Result<(), StoreError> {
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| StoreError::Write(Item::Ledger, e))
+fn append(file: &mut File, bytes: &[u8], what: &str) -> Result<(), StoreError> {
+    let failed = |e| StoreError::Write(Item::Ledger, e);
+    file.write_all(bytes).map_err(failed)?;
+    reached("written", what);
+    file.sync_all().map_err(failed)
 }
 
 fn cut(file: &mut File, len: usize) -> Result<(), StoreError> {

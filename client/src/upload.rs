@@ -1,6 +1,7 @@
 //! Sends one group's update from the spool (transport-storage.md T32, T33): begin, the missing parts, acks, commit. Idempotent: whatever
 //! happens, the same call again ends in the same receipt.
 
+use crate::edges::reached;
 use crate::files::StoreError;
 use crate::spool::{Spool, SpooledGroup};
 use crate::wire::{Wire, WireError};
@@ -63,7 +64,10 @@ async fn run(wire: &Wire, spool: &Spool, group: &SpooledGroup, acks: &mut mpsc::
     let mut answer = wire.ask(&Request::Begin { header: group.header.clone(), chunks: group.chunks.clone() }).await?;
     for _ in 0..MAX_TURNS {
         match answer {
-            Response::Receipt { index, entry } => return Ok(Uploaded::Receipt(index, entry.into())),
+            Response::Receipt { index, entry } => {
+                reached("received", "upload/receipt");
+                return Ok(Uploaded::Receipt(index, entry.into()));
+            }
             Response::Rejected { reason } => return Ok(Uploaded::Refused(reason)),
             Response::Have { upload, chunks, blobs } if upload == id => {
                 send_missing(wire, spool, group, &chunks, &blobs, acks).await?;
@@ -72,6 +76,7 @@ async fn run(wire: &Wire, spool: &Spool, group: &SpooledGroup, acks: &mut mpsc::
                 return Err(WireError::Unexpected.into());
             }
         }
+        reached("saying", "upload/commit");
         answer = wire.ask(&Request::Commit { upload: id }).await?;
     }
     Err(WireError::Unexpected.into())
@@ -109,5 +114,6 @@ async fn send_part(wire: &Wire, spool: &Spool, kind: ChunkKind, index: u32, addr
     let length = u32::try_from(bytes.len()).map_err(|_| WireError::Unexpected)?;
     wire.part(&ChunkHeader { kind, index, length, upload, address }, &bytes).await?;
     tracing::debug!(index, bytes = length, "sent a part");
+    reached("said", "upload/part");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! round has ended. Knows no rule of the duties.
 
 use crate::clock::OsEntropy;
+use crate::edges::reached;
 use crate::files::{self, Item, StoreError};
 use crate::home::{Home, parse_round_name};
 use crypto::prekey::{PREKEY_SECRET_BYTES, PrekeySecret};
@@ -82,18 +83,23 @@ impl Vault {
     /// Appends a record and makes it durable.
     pub(crate) fn persist(&mut self, record: &Record) -> Result<(), VaultError> {
         self.learn(record);
-        let manifest = match record {
-            Record::Endorsed { manifest, .. } => Manifest::digest(&manifest.payload),
-            Record::Signed { payload } => payload.manifest,
-            Record::Opened { manifest, .. } => *manifest,
+        let (manifest, what) = match record {
+            Record::Endorsed { manifest, .. } => (Manifest::digest(&manifest.payload), "record/endorsed"),
+            Record::Signed { payload } => (payload.manifest, "record/signed"),
+            Record::Opened { manifest, .. } => (*manifest, "record/opened"),
         };
         let &(task, round) = self.rounds.get(&manifest).ok_or(StoreError::Damaged(Item::Record))?;
         let dir = self.home.duty(task, round);
         files::make_dir(&dir, Item::Record)?;
         let failed = |e| StoreError::Write(Item::Record, e);
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.join("records")).map_err(failed)?;
-        file.write_all(&frame(record)?).and_then(|()| file.sync_all()).map_err(failed)?;
-        Ok(files::sync_dir(&dir, Item::Record)?)
+        reached("before", what);
+        file.write_all(&frame(record)?).map_err(failed)?;
+        reached("written", what);
+        file.sync_all().map_err(failed)?;
+        files::sync_dir(&dir, Item::Record)?;
+        reached("durable", what);
+        Ok(())
     }
 
     /// The prekey of a round, made now if there is none yet; answers its public half.

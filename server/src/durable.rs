@@ -1,9 +1,11 @@
 //! Files that survive a power cut (audit.md A29, transport-storage.md S4): temporary name, fsync, rename, fsync of the directory.
 //! A failed fsync is never retried: the caller ends the process.
 
+use crate::edges::reached;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Creates a directory and makes its name durable, with every parent that is new.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
@@ -44,18 +46,27 @@ pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, bytes, 0o600)
 }
 
+/// Numbers of temporary files: one part may come in over two connections at once, and neither may write into the other's file (F21).
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let parent = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))?;
     create_dir(parent)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let temporary = parent.join(name);
+    reached("before", path);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
     file.write_all(bytes)?;
+    reached("written", path);
     file.sync_all()?;
+    reached("synced", path);
     std::fs::rename(&temporary, path)?;
-    sync_dir(parent)
+    reached("renamed", path);
+    sync_dir(parent)?;
+    reached("durable", path);
+    Ok(())
 }
 
 /// Removes what a crash left half-written below `dir`: only names that this file gives.
@@ -106,6 +117,18 @@ mod tests {
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_limited(&path, 3).unwrap(), b"one");
         assert!(read_limited(&path, 2).is_err());
+    }
+
+    #[test]
+    fn the_same_file_may_be_written_by_many_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = (dir.path().join("part"), vec![7; 1 << 16]);
+        std::thread::scope(|s| {
+            let writers: Vec<_> = (0..8).map(|_| s.spawn(|| (0..8).try_for_each(|_| replace(&path, &bytes)))).collect();
+            writers.into_iter().for_each(|w| w.join().unwrap().unwrap());
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl Layout {
     pub(crate) fn opened(&self, task: &TaskId, round: RoundId) -> PathBuf {
         self.0.join("sums").join(task.to_hex()).join(format!("{:08}.json", round.0))
     }
+    /// Directories besides the log's that a crash may leave half-written files in.
+    pub(crate) fn written(&self) -> [PathBuf; 4] {
+        ["chunks", "models", "sums", "keys"].map(|name| self.0.join(name))
+    }
     pub(crate) fn rounds(&self) -> PathBuf {
         self.0.join("rounds.jsonl")
     }

@@ -2,6 +2,7 @@
 //! Nothing is said to anybody before [`Log::append`] has returned.
 
 use crate::durable;
+use crate::edges::reached;
 use audit::checkpoint::Checkpoint;
 use audit::key::SignerKey;
 use audit::note::Note;
@@ -232,7 +233,9 @@ impl Log {
             }
             out.push(Appended { index: LeafIndex(self.writer.size() + out.len() as u64), leaf: leaf_hash(&bytes), bytes });
         }
+        drafts.iter().for_each(|d| reached("appending", d.facts.kind().name()));
         self.commit(&out)?;
+        drafts.iter().for_each(|d| reached("appended", d.facts.kind().name()));
         for entry in &out {
             self.show_plan(&entry.bytes);
         }
@@ -291,6 +294,7 @@ impl Log {
         durable::replace_secret(&self.guard, head.to_string().as_bytes()).map_err(at(&self.guard))?;
         durable::replace(&state.join("tree"), &note).map_err(at(&state))?;
         apply(&self.root, &pending)?;
+        reached("applied", &path);
         std::fs::remove_file(&path).map_err(at(&path))?;
         self.writer = writer;
         self.note = note;

@@ -25,10 +25,12 @@ impl Publisher {
     /// Takes up the policy in force and the last published note of an existing log.
     pub(crate) fn open(log: &Log) -> io::Result<Self> {
         let mut this = Self { policy: read_policy(log)?, ..Self::default() };
+        // A crash may have come between publishing a note and keeping it.
         if let (Some(policy), Ok(bytes)) = (&this.policy, std::fs::read(log.root().join(CHECKPOINT_PATH)))
             && let Ok(opened) = policy.open(&bytes)
         {
             this.published = opened.checkpoint().head.size;
+            durable::write_new(&log.root().join(note_path(this.published)), &bytes)?;
             this.latest = bytes;
         }
         Ok(this)
@@ -83,8 +85,9 @@ impl Publisher {
             return Ok(false);
         }
         let bytes = opened.note().encode();
-        durable::write_new(&log.root().join(note_path(size)), &bytes)?;
+        // Published, then kept (A30): a kept note above the published one would look like a checkpoint that was put back.
         durable::replace(&log.root().join(CHECKPOINT_PATH), &bytes)?;
+        durable::write_new(&log.root().join(note_path(size)), &bytes)?;
         (self.published, self.latest, self.current) = (size, bytes, None);
         Ok(true)
     }

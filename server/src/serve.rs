@@ -37,12 +37,15 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let lock = std::fs::File::create(layout.lock()).with_context(|| format!("the lock of {} cannot be made", dir.display()))?;
     // A second server on one directory would fork the log (F10).
     anyhow::ensure!(lock.try_lock().is_ok(), "another server runs on {}", dir.display());
+    layout.written().iter().try_for_each(|dir| durable::remove_temporaries(dir))?;
     let (keys, log, trust_bytes) = init::open(&layout)?;
     let federation = log.history().trust().federation.clone();
     let tls = endpoint::server_config(&keys, &federation, config)?;
-    let endpoint = bind(tls, config.listen).await.with_context(|| {
+    let socket = bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}: is the port in use? choose another with `listen` in the configuration", config.listen)
     })?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = quinn::Endpoint::new(crate::resets::endpoint_config(&keys)?, Some(tls), socket, runtime)?;
     let bound = endpoint.local_addr()?.to_string();
     let public_address = config.public_address.clone().unwrap_or_else(|| bound.clone());
     let uploads = Uploads::new(layout.clone());
@@ -83,10 +86,10 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
 }
 
 /// Listens. A server that is started again at once finds its port still taken for a moment: the socket goes with its last packet.
-async fn bind(tls: quinn::ServerConfig, listen: std::net::SocketAddr) -> std::io::Result<quinn::Endpoint> {
+async fn bind(listen: std::net::SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     let until = tokio::time::Instant::now() + CLOSING;
     loop {
-        match quinn::Endpoint::server(tls.clone(), listen) {
+        match std::net::UdpSocket::bind(listen) {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
                 tracing::warn!(%listen, "the port is still taken; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;

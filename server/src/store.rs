@@ -1,6 +1,7 @@
 //! The embedded index: tokens and issued TLS chains. Small values only, each change made durable before it is spoken of
 //! (transport-storage.md S5, S6). The only file that names sled.
 
+use crate::edges::reached;
 use protocol::codec;
 use protocol::ids::{ClientId, Sha256, TokenId};
 use std::fs::File;
@@ -71,8 +72,11 @@ impl Store {
         if value.len() > MAX_VALUE {
             return Err(StoreError::TooLarge(value.len()));
         }
+        reached("before", space);
         self.db.open_tree(space)?.insert(key, value)?;
-        self.barrier()
+        self.barrier()?;
+        reached("durable", space);
+        Ok(())
     }
 
     fn read(&self, space: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -103,10 +103,15 @@ impl TaskRun {
         Self { id, plan, digest, active: None, cover, closed: 0, abandoned: 0, stage: Stage::Open, hold_until: None }
     }
 
-    /// The open task of a log, if there is one.
+    /// The open task of a log; without one the task that ended last, of whose end its members may not have heard.
     pub(crate) fn resume(history: &History) -> Option<Self> {
-        let (id, task) = history.tasks().iter().find(|(_, t)| t.is_open())?;
+        let open = history.tasks().iter().find(|(_, t)| t.is_open());
+        let last = || history.tasks().iter().filter(|(_, t)| t.ended().is_some()).max_by_key(|(_, t)| t.ended());
+        let (id, task) = open.or_else(last)?;
         let mut this = Self::new(*id, task.plan()?.clone(), task.plan_digest(), history.size());
+        if task.ended().is_some() {
+            this.stage = Stage::Ending(task.snapshot()?);
+        }
         for round in task.rounds().values() {
             match round.state {
                 RoundState::Closed(_) => this.closed += 1,

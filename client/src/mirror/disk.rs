@@ -54,10 +54,11 @@ impl Disk {
         tiles.iter().try_for_each(|t| files::write_once(&self.root.join(t.path.to_string()), &t.bytes, Item::Tile))
     }
 
-    /// Keeps a published note for ever and makes it the latest.
+    /// Makes a published note the latest and keeps it for ever, in this order (A30): the other one would, half done, look like a
+    /// checkpoint that was put back.
     pub(crate) fn store_note(&self, size: u64, note: &[u8]) -> Result<(), StoreError> {
-        files::replace(&self.root.join(note_path(size)), note, Item::Note)?;
-        files::replace(&self.root.join(audit::reader::CHECKPOINT_PATH), note, Item::Note)
+        files::replace(&self.root.join(audit::reader::CHECKPOINT_PATH), note, Item::Note)?;
+        files::replace(&self.root.join(note_path(size)), note, Item::Note)
     }
 
     /// The latest published note.

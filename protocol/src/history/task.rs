@@ -107,7 +107,7 @@ pub struct TaskHistory {
     digest: PlanDigest,
     plan: Option<Plan>,
     opened: bool,
-    ended: bool,
+    ended: Option<LeafIndex>,
     snapshot: Option<SnapshotDigest>,
     previous_end: Sha256,
     prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
@@ -120,7 +120,7 @@ impl TaskHistory {
             digest,
             plan: None,
             opened: false,
-            ended: false,
+            ended: None,
             snapshot: None,
             previous_end: Sha256([0; 32]),
             prekeys: BTreeMap::new(),
@@ -138,7 +138,11 @@ impl TaskHistory {
     }
     /// Whether rounds may begin.
     pub fn is_open(&self) -> bool {
-        self.opened && !self.ended
+        self.opened && self.ended.is_none()
+    }
+    /// The entry that ended it.
+    pub fn ended(&self) -> Option<LeafIndex> {
+        self.ended
     }
     /// The weights that the next round starts from.
     pub fn snapshot(&self) -> Option<SnapshotDigest> {
@@ -188,7 +192,7 @@ impl TaskHistory {
             }
             (Facts::TaskEnded { snapshot, .. }, None) => {
                 out.require(self.is_open() && self.snapshot == Some(*snapshot), Clause::State);
-                self.ended = true;
+                self.ended = Some(LeafIndex(entry.stamp.seq));
             }
             (Facts::PrekeysPublished { first, count }, Some(s)) => self.prekeys_published(entry, *first, *count, s, world, out),
             (Facts::RoundOpened { previous_end }, None) => {

@@ -261,7 +261,8 @@ impl Driver {
         let token = self.log.history().requests().values().find(|r| ClientId::of(&r.institution_key) == who).map(|r| r.token);
         let Some(token) = token else { return Ok(denied) };
         let invitation = self.store.invitation(token)?;
-        if !invitation.is_some_and(|i| self.verify_secret(&i, secret) && i.used_by == Some(who)) {
+        // The request is in the log; a crash may have come before its token was used up, which is done now (T11 step 5).
+        if !invitation.is_some_and(|i| self.verify_secret(&i, secret)) || !self.store.use_invitation(token, who)? {
             return Ok(denied);
         }
         let Some(joined) = self.log.history().members().get(&who).map(|m| m.joined) else { return Ok(JoinReply::Pending {}) };

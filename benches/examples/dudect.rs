@@ -1,20 +1,21 @@
 //! Do sampler, packer, product and sharing take the same time whatever the secret? (crypto.md C71, item 3 of the required tests.) By hand,
 //! on a quiet machine with a release build:
 //!
-//! `cargo run --release -p concordat-crypto --example dudect -- 200000`
+//! `cargo run --release -p concordat-benches --example dudect -- 200000`
 //!
 //! Runs each of them many times on inputs of two classes in random order, one class fixed, the other random, and prints Welch's t of the two
 //! sets of times, as they are and with the slowest cut off at several heights (Reparaz, Balasch, Verbauwhede 2017). Above 4.5 time depends
 //! on the input. Shown, not asserted: a busy machine can spoil a figure. The last line is a function that leaks, to see that it shows.
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "measures time by hand, outside of the room")]
+#![expect(clippy::print_stdout, reason = "shows its figures to whoever runs it by hand")]
 
+use benches::OsEntropy;
 use crypto::Polynomial;
 use crypto::mask::MaskKey;
 use crypto::packing::pack;
 use crypto::ring::RingKey;
 use crypto::sampler::{HedgeSecret, RoundSecret, SmallPolynomial};
 use crypto::share::deal;
-use privacy::noise::{EntropySource, SeededEntropy};
+use privacy::noise::EntropySource as _;
 use protocol::ids::{GroupId, ManifestDigest};
 use protocol::params::{CommitteeSize, Packing, RING_DIMENSION};
 use std::hint::black_box;
@@ -26,12 +27,12 @@ const KEPT: [usize; 5] = [100, 99, 95, 80, 50];
 const SIZE: CommitteeSize = CommitteeSize { decryptors: 7, corrupt: 2 };
 
 /// Random and fixed inputs in random order.
-struct Inputs(SeededEntropy);
+struct Inputs(OsEntropy);
 
 impl Inputs {
     fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
-        self.0.fill(&mut out).expect("seeded entropy does not end");
+        self.0.fill(&mut out).expect("the operating system gives randomness");
         out
     }
 
@@ -54,7 +55,7 @@ impl Inputs {
     /// Values: all zeros, or over the whole range of eight bits.
     fn values(&mut self, len: usize, fixed: bool) -> Vec<i32> {
         let mut bytes = vec![0u8; len];
-        self.0.fill(&mut bytes).expect("seeded entropy does not end");
+        self.0.fill(&mut bytes).expect("the operating system gives randomness");
         let keep = i32::from(!fixed);
         bytes.iter().map(|&b| (i32::from(b) % 255 - 127) * keep).collect()
     }
@@ -74,7 +75,7 @@ fn welch(a: &[f64], b: &[f64]) -> f64 {
 
 /// Prints |t| of one operation.
 fn judge(name: &str, runs: usize, mut time: impl FnMut(&mut Inputs, bool) -> f64) {
-    let mut inputs = Inputs(SeededEntropy::new(1));
+    let mut inputs = Inputs(OsEntropy);
     // What a cold start costs belongs to no class.
     (0..runs / 20).for_each(|i| {
         black_box(time(&mut inputs, i % 2 == 0));
