@@ -1,7 +1,7 @@
 //! The mechanism in integers, made from the plan and nothing else (privacy.md D15 to D17). One source for sensitivity, noise and rate.
 //! Knows no data and no ledger.
 
-use crate::noise::RoundedGaussian;
+use crate::noise::Sampler;
 use minicbor::{CborLen, Decode, Encode};
 use num_bigint::BigUint;
 use protocol::decimal::Decimal;
@@ -121,7 +121,7 @@ pub struct Mechanism {
     executed: Executed,
     rate: SamplingRate,
     clip: f64,
-    sampler: OnceLock<RoundedGaussian>,
+    sampler: OnceLock<Sampler>,
 }
 
 impl std::fmt::Debug for Mechanism {
@@ -238,8 +238,8 @@ impl Mechanism {
     }
 
     /// The noise of this mechanism; its tables are built at the first use.
-    pub(crate) fn sampler(&self) -> &RoundedGaussian {
-        self.sampler.get_or_init(|| RoundedGaussian::new(self.executed.sigma_grid_1024))
+    pub(crate) fn sampler(&self) -> &Sampler {
+        self.sampler.get_or_init(|| Sampler::rounded(self.executed.sigma_grid_1024))
     }
 }
 
