@@ -11,6 +11,7 @@ pub mod accountant;
 pub mod bound;
 pub mod delta;
 pub mod ledger;
+pub mod measure;
 pub mod mechanism;
 pub mod noise;
 pub mod sample;

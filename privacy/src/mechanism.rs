@@ -5,7 +5,7 @@ use crate::noise::Sampler;
 use minicbor::{CborLen, Decode, Encode};
 use num_bigint::BigUint;
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, NoiseKind, PrivacyPlan, Unit};
 use std::sync::OnceLock;
 
 /// Fractional bits of `sigma_grid`: it is a multiple of 2^-10 (D16).
@@ -239,7 +239,7 @@ impl Mechanism {
 
     /// The noise of this mechanism; its tables are built at the first use.
     pub(crate) fn sampler(&self) -> &Sampler {
-        self.sampler.get_or_init(|| Sampler::rounded(self.executed.sigma_grid_1024))
+        self.sampler.get_or_init(|| Sampler::of(NoiseKind::RoundedGaussian, self.executed.sigma_grid_1024))
     }
 }
 
@@ -274,15 +274,18 @@ pub(crate) fn ratio(x: Decimal) -> (u64, u32) {
     (digits, u32::try_from(part.len()).expect("a decimal has at most 18 places"))
 }
 
-/// sigma_grid in 2^-10 grid steps, rounded up, and the multiplier that this is, rounded down.
-fn grid_sigma(multiplier: Decimal, grid_bits: u8) -> Option<(u64, Decimal)> {
+/// multiplier·2^grid_bits in 2^-10 grid steps, rounded up, if the samplers cover it: 1 to 2^40 grid steps.
+pub(crate) fn sigma_grid_1024(multiplier: Decimal, grid_bits: u8) -> Option<u64> {
     let (digits, scale) = ratio(multiplier);
     let shift = u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS);
     let (top, unit) = (BigUint::from(digits) << shift, BigUint::from(10u8).pow(scale));
     let sigma = u64::try_from((top + &unit - 1u8) / unit).ok()?;
-    if !(1 << SIGMA_FRACTION_BITS..=1 << (40 + SIGMA_FRACTION_BITS)).contains(&sigma) {
-        return None;
-    }
+    (1 << SIGMA_FRACTION_BITS..=1 << (40 + SIGMA_FRACTION_BITS)).contains(&sigma).then_some(sigma)
+}
+
+/// sigma_grid in 2^-10 grid steps, and the multiplier that this is, rounded down.
+fn grid_sigma(multiplier: Decimal, grid_bits: u8) -> Option<(u64, Decimal)> {
+    let (sigma, shift) = (sigma_grid_1024(multiplier, grid_bits)?, u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS));
     let places = u64::try_from((BigUint::from(sigma) * BigUint::from(10u8).pow(SIGMA_PLACES)) >> shift).ok()?;
     let executed = Decimal::new(places, u8::try_from(SIGMA_PLACES).ok()?).ok()?;
     Some((sigma, executed))

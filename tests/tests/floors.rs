@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("concordat-auditor", &["concordat-protocol", "concordat-audit-log", "concordat-privacy", "concordat-crypto"]),
     ("concordat-demo", EVERYTHING),
     ("concordat-tests", EVERYTHING),
-    ("concordat-benches", &["concordat-privacy", "concordat-crypto"]),
+    ("concordat-benches", &["concordat-protocol", "concordat-privacy", "concordat-crypto"]),
 ];
 
 const CRAFTS: &[&str] =

@@ -158,3 +158,7 @@ impl<P> Drop for Stream<P> {
         self.buffer.zeroize();
     }
 }
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

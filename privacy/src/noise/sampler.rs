@@ -5,10 +5,11 @@ use super::cumulative::Cumulative;
 use super::discrete::Discrete;
 use super::exact::Masses;
 use super::{Noise, Stream};
+use protocol::plan::NoiseKind;
 
 /// Largest deviation of the plain table, in 2^-10 grid steps.
 const TABLE_UP_TO: u64 = 4096 << 10;
-/// −log2 of the distance between a drawn value and its law: at most 2^17 boundaries floored at 2^-128, a tail of 2^-127.
+/// −log2 of the distance between a drawn value and the exact law: at most 2^17 boundaries floored at 2^-128, a tail of 2^-127.
 pub(crate) const DISTANCE_BITS: i32 = 110;
 
 enum Kind {
@@ -17,12 +18,19 @@ enum Kind {
     Discrete(Discrete),
 }
 
-/// A sampler for one law and one deviation. Public tables only; the randomness is the stream's.
+/// A sampler for one kind of noise and one deviation. Public tables only; the randomness is the stream's.
 pub struct Sampler(Kind);
 
 impl Sampler {
-    /// The rounded Gaussian round(N(0, s²)) with s = `sigma_1024`·2^-10 grid steps, between 1 and 2^40.
-    pub(crate) fn rounded(sigma_1024: u64) -> Self {
+    /// The sampler of a kind, for s = `sigma_1024`·2^-10 grid steps between 1 and 2^40.
+    pub(crate) fn of(kind: NoiseKind, sigma_1024: u64) -> Self {
+        match kind {
+            NoiseKind::RoundedGaussian => Self::rounded(sigma_1024),
+            NoiseKind::DiscreteGaussian => Self(Kind::Discrete(Discrete::new(sigma_1024))),
+        }
+    }
+
+    fn rounded(sigma_1024: u64) -> Self {
         if sigma_1024 > TABLE_UP_TO {
             return Self(Kind::Buckets(Buckets::new(sigma_1024)));
         }
@@ -31,11 +39,6 @@ impl Sampler {
         let half: Vec<_> = (0..=tail).map(|k| masses.mass(k)).collect();
         let all: Vec<_> = half[1..].iter().rev().chain(&half).cloned().collect();
         Self(Kind::Table { table: Cumulative::new(&all), tail })
-    }
-
-    /// The discrete Gaussian N_Z(0, s²) with s = `sigma_1024`·2^-10 grid steps, between 1 and 2^40.
-    pub(crate) fn discrete(sigma_1024: u64) -> Self {
-        Self(Kind::Discrete(Discrete::new(sigma_1024)))
     }
 
     /// `count` independent values, in grid steps, none beyond ⌈13.3·s⌉.

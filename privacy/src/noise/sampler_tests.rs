@@ -2,44 +2,35 @@
 
 use super::*;
 use crate::noise::{SeededEntropy, StepContext};
+use NoiseKind::{DiscreteGaussian, RoundedGaussian};
 use protocol::ids::ManifestDigest;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The two laws that are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Law {
-    Rounded,
-    Discrete,
-}
-
-const LAWS: [Law; 2] = [Law::Rounded, Law::Discrete];
+const KINDS: [NoiseKind; 2] = [NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian];
 /// Deviations in 2^-10 grid steps: 1, 2.3, 100, 1000, 4096, 4097, 65,536.075, 2^20 and 2^40. Among them every kind and every border of kinds.
 const DEVIATIONS: [u64; 9] = [1024, 2355, 100 << 10, 1000 << 10, 4096 << 10, 4097 << 10, (65_536 << 10) + 77, 1 << 30, 1 << 50];
 
 /// Tables of wide deviations take a second to build: each is built once for all tests.
-fn sampler(law: Law, sigma_1024: u64) -> &'static Sampler {
-    static BUILT: Mutex<BTreeMap<(Law, u64), &'static Sampler>> = Mutex::new(BTreeMap::new());
-    let build = || match law {
-        Law::Rounded => Sampler::rounded(sigma_1024),
-        Law::Discrete => Sampler::discrete(sigma_1024),
-    };
+fn sampler(kind: NoiseKind, sigma_1024: u64) -> &'static Sampler {
+    static BUILT: Mutex<BTreeMap<(bool, u64), &'static Sampler>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built.entry((law, sigma_1024)).or_insert_with(|| Box::leak(Box::new(build())))
+    let key = (kind == DiscreteGaussian, sigma_1024);
+    built.entry(key).or_insert_with(|| Box::leak(Box::new(Sampler::of(kind, sigma_1024))))
 }
 
 fn stream(seed: u64) -> Stream<Noise> {
     Stream::open(&mut SeededEntropy::new(seed), &StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 }).unwrap()
 }
 
-fn draws(law: Law, sigma_1024: u64, seed: u64, count: usize) -> Vec<i64> {
-    sampler(law, sigma_1024).draw(&mut stream(seed), count)
+fn draws(kind: NoiseKind, sigma_1024: u64, seed: u64, count: usize) -> Vec<i64> {
+    sampler(kind, sigma_1024).draw(&mut stream(seed), count)
 }
 
 /// Probability of each cell between ascending `edges` (cell i is edges[i]..edges[i+1]) under the law. Above 2^20 the two laws agree to
 /// 2^-40 in every cell, so the error function serves both there.
-fn cells(law: Law, s: f64, edges: &[i64]) -> Vec<f64> {
-    if law == Law::Rounded || s > 1_048_576.0 {
+fn cells(kind: NoiseKind, s: f64, edges: &[i64]) -> Vec<f64> {
+    if kind == RoundedGaussian || s > 1_048_576.0 {
         let below = |k: i64| 0.5 * libm::erfc(-(k as f64 - 0.5) / s / std::f64::consts::SQRT_2);
         return edges.windows(2).map(|w| below(w[1]) - below(w[0])).collect();
     }
@@ -73,12 +64,12 @@ fn edges(s: f64, count: i64) -> Vec<i64> {
 /// B30: 1e6 draws of each law at each deviation. False alarm 1e-9 for each, 2e-8 in all.
 #[test]
 fn a_million_draws_of_every_kind_fit_the_exact_masses() {
-    for (law, sigma_1024) in LAWS.iter().flat_map(|&law| DEVIATIONS.map(|s| (law, s))) {
+    for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| DEVIATIONS.map(|s| (kind, s))) {
         let s = sigma_1024 as f64 / 1024.0;
         let edges = edges(s, 60);
-        let chances = cells(law, s, &edges);
-        let (got, k) = (chi_square(&draws(law, sigma_1024, 17, 1_000_000), &edges, &chances), (chances.len() - 1) as f64);
-        assert!(got < limit(k), "{law:?} {s}: {got} for {k} degrees");
+        let chances = cells(kind, s, &edges);
+        let (got, k) = (chi_square(&draws(kind, sigma_1024, 17, 1_000_000), &edges, &chances), (chances.len() - 1) as f64);
+        assert!(got < limit(k), "{kind:?} {s}: {got} for {k} degrees");
     }
 }
 
@@ -86,7 +77,7 @@ fn a_million_draws_of_every_kind_fit_the_exact_masses() {
 #[test]
 fn a_million_draws_tell_the_two_laws_apart() {
     let edges = edges(1.0, 60);
-    for (drawn, claimed) in [(Law::Rounded, Law::Discrete), (Law::Discrete, Law::Rounded)] {
+    for (drawn, claimed) in [(RoundedGaussian, DiscreteGaussian), (DiscreteGaussian, RoundedGaussian)] {
         let chances = cells(claimed, 1.0, &edges);
         assert!(chi_square(&draws(drawn, 1024, 17, 1_000_000), &edges, &chances) > 2.0 * limit((chances.len() - 1) as f64), "{drawn:?}");
     }
@@ -96,11 +87,11 @@ fn a_million_draws_tell_the_two_laws_apart() {
 /// Poisson counts beyond 63 ± 50, above 30 and above 12 come up less than once in 1e9 draws of the test.
 #[test]
 fn tails_are_neither_thin_nor_heavy() {
-    for (law, sigma_1024) in LAWS.iter().flat_map(|&law| [1000 << 10, 4097 << 10, 1 << 30, 1 << 50].map(|s| (law, s))) {
-        let (s, drawn) = (sigma_1024 as f64 / 1024.0, draws(law, sigma_1024, 23, 1_000_000));
+    for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| [1000 << 10, 4097 << 10, 1 << 30, 1 << 50].map(|s| (kind, s))) {
+        let (s, drawn) = (sigma_1024 as f64 / 1024.0, draws(kind, sigma_1024, 23, 1_000_000));
         let beyond = |c: f64| drawn.iter().filter(|x| x.unsigned_abs() as f64 > c * s).count();
-        assert!((14..114).contains(&beyond(4.0)), "{law:?} {s}: {}", beyond(4.0));
-        assert!(beyond(4.5) <= 30 && beyond(5.0) <= 12, "{law:?} {s}");
+        assert!((14..114).contains(&beyond(4.0)), "{kind:?} {s}: {}", beyond(4.0));
+        assert!(beyond(4.5) <= 30 && beyond(5.0) <= 12, "{kind:?} {s}");
         assert!(drawn.iter().all(|x| x.unsigned_abs() as f64 <= 13.3 * s + 1.0));
     }
 }
@@ -108,8 +99,8 @@ fn tails_are_neither_thin_nor_heavy() {
 /// Each value comes up as often as its negative: Σ (n(x) − n(−x))²/(n(x) + n(−x)) over the cells. False alarm 1e-9 each.
 #[test]
 fn draws_are_symmetric() {
-    for (law, sigma_1024) in LAWS.iter().flat_map(|&law| DEVIATIONS.map(|s| (law, s))) {
-        let (s, drawn) = (sigma_1024 as f64 / 1024.0, draws(law, sigma_1024, 29, 300_000));
+    for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| DEVIATIONS.map(|s| (kind, s))) {
+        let (s, drawn) = (sigma_1024 as f64 / 1024.0, draws(kind, sigma_1024, 29, 300_000));
         let width = (s / 8.0).max(1.0);
         let mut cells = [[0.0f64; 2]; 26];
         for x in drawn.iter().filter(|x| **x != 0) {
@@ -118,7 +109,7 @@ fn draws_are_symmetric() {
         }
         let filled: Vec<_> = cells.iter().filter(|[a, b]| a + b > 20.0).collect();
         let distance: f64 = filled.iter().map(|[a, b]| (a - b).powi(2) / (a + b)).sum();
-        assert!(distance < limit(filled.len() as f64), "{law:?} {s}: {distance}");
+        assert!(distance < limit(filled.len() as f64), "{kind:?} {s}: {distance}");
     }
 }
 
@@ -132,7 +123,7 @@ fn table_boundaries_agree_with_an_independent_computation() {
     for row in rows {
         let fields: Vec<&str> = row.split(',').collect();
         let (sigma_1024, k): (u64, i64) = (fields[0].parse().unwrap(), fields[1].parse().unwrap());
-        let Kind::Table { table, tail } = &sampler(Law::Rounded, sigma_1024).0 else { panic!("{sigma_1024} is drawn from a table") };
+        let Kind::Table { table, tail } = &sampler(RoundedGaussian, sigma_1024).0 else { panic!("{sigma_1024} is drawn from a table") };
         let have = table.end(usize::try_from(k + tail).unwrap());
         assert!(have.abs_diff(fields[2].parse().unwrap()) <= 2, "sigma {sigma_1024}/1024, k {k}: {have}");
         checked += 1;
@@ -144,7 +135,7 @@ fn table_boundaries_agree_with_an_independent_computation() {
 #[test]
 fn low_bits_and_bucket_edges_show_no_pattern() {
     let s = 65_536i64;
-    let drawn = draws(Law::Rounded, 65_536 << 10, 11, 1_000_000);
+    let drawn = draws(RoundedGaussian, 65_536 << 10, 11, 1_000_000);
     let mut counts = [0.0f64; 64];
     drawn.iter().for_each(|d| counts[usize::try_from(d.rem_euclid(64)).unwrap()] += 1.0);
     let even: f64 = counts.iter().map(|c| (c - 15_625.0).powi(2) / 15_625.0).sum();
@@ -152,7 +143,7 @@ fn low_bits_and_bucket_edges_show_no_pattern() {
     // 40 narrow cells around the boundaries b·2048, b·1024 of whichever width was chosen.
     let narrow: Vec<i64> = (-20..=20).map(|i| i * 1024).collect();
     let inside: Vec<i64> = drawn.iter().copied().filter(|d| (-20 * 1024..20 * 1024).contains(d)).collect();
-    let chances = cells(Law::Rounded, s as f64, &narrow);
+    let chances = cells(RoundedGaussian, s as f64, &narrow);
     let total: f64 = chances.iter().sum();
     let conditional: Vec<f64> = chances.iter().map(|p| p / total).collect();
     assert!(chi_square(&inside, &narrow, &conditional) < limit(39.0));
@@ -161,9 +152,9 @@ fn low_bits_and_bucket_edges_show_no_pattern() {
 /// Mean, variance and kurtosis within five standard deviations, of both laws at a wide deviation. False alarm 4e-6 in all.
 #[test]
 fn moments_are_those_of_a_gaussian() {
-    for law in LAWS {
+    for kind in KINDS {
         let (n, s) = (1_000_000usize, 65_536.0);
-        let drawn: Vec<f64> = draws(law, 65_536 << 10, 5, n).iter().map(|&d| d as f64 / s).collect();
+        let drawn: Vec<f64> = draws(kind, 65_536 << 10, 5, n).iter().map(|&d| d as f64 / s).collect();
         let moment = |k: i32| drawn.iter().map(|x| x.powi(k)).sum::<f64>() / n as f64;
         let root = (n as f64).sqrt();
         assert!(moment(1).abs() < 5.0 / root);
@@ -176,14 +167,14 @@ fn moments_are_those_of_a_gaussian() {
 /// deviations of 300,000 draws: false alarm 2e-5 in all.
 #[test]
 fn mean_and_variance_are_right_at_every_deviation() {
-    for (law, sigma_1024) in LAWS.iter().flat_map(|&law| DEVIATIONS.map(|s| (law, s))) {
+    for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| DEVIATIONS.map(|s| (kind, s))) {
         let (n, s) = (300_000usize, sigma_1024 as f64 / 1024.0);
-        let drawn: Vec<f64> = draws(law, sigma_1024, 31, n).iter().map(|&d| d as f64 / s).collect();
+        let drawn: Vec<f64> = draws(kind, sigma_1024, 31, n).iter().map(|&d| d as f64 / s).collect();
         let (mean, square) = (drawn.iter().sum::<f64>() / n as f64, drawn.iter().map(|x| x * x).sum::<f64>() / n as f64);
-        let expected = 1.0 + if law == Law::Rounded { 1.0 / (12.0 * s * s) } else { 0.0 };
+        let expected = 1.0 + if kind == RoundedGaussian { 1.0 / (12.0 * s * s) } else { 0.0 };
         let root = (n as f64).sqrt();
-        assert!(mean.abs() < 5.0 * expected.sqrt() / root, "{law:?} {s}: mean {mean}");
-        assert!((square - expected).abs() < 5.0 * 2f64.sqrt() * expected / root, "{law:?} {s}: variance {square}");
+        assert!(mean.abs() < 5.0 * expected.sqrt() / root, "{kind:?} {s}: mean {mean}");
+        assert!((square - expected).abs() < 5.0 * 2f64.sqrt() * expected / root, "{kind:?} {s}: variance {square}");
     }
 }
 
@@ -194,15 +185,15 @@ fn streams_of_clients_restarts_and_steps_are_uncorrelated() {
     let open = |entropy: u64, ledger_counter: u64, step: u64| {
         Stream::open(&mut SeededEntropy::new(entropy), &StepContext { manifest: ManifestDigest([4; 32]), ledger_counter, step }).unwrap()
     };
-    for law in LAWS {
-        let sampler = sampler(law, 5000 << 10);
+    for kind in KINDS {
+        let sampler = sampler(kind, 5000 << 10);
         // Client 1, client 2, client 1 with the same entropy after a restart that counted on, its next step, and fresh entropy.
         let series = [open(1, 7, 0), open(2, 7, 0), open(1, 8, 0), open(1, 7, 1), open(3, 7, 0)].map(|mut s| sampler.draw(&mut s, 100_000));
         let bound = 5.0 * 100_000f64.sqrt();
         let product = |x: &[i64], y: &[i64]| x.iter().zip(y).map(|(p, q)| (*p as f64 / 5000.0) * (*q as f64 / 5000.0)).sum::<f64>();
         for (i, a) in series.iter().enumerate() {
-            assert!(product(a, &a[1..]).abs() < bound, "{law:?} {i}");
-            assert!(series[..i].iter().all(|b| product(a, b).abs() < bound), "{law:?} {i}");
+            assert!(product(a, &a[1..]).abs() < bound, "{kind:?} {i}");
+            assert!(series[..i].iter().all(|b| product(a, b).abs() < bound), "{kind:?} {i}");
         }
     }
 }
@@ -212,8 +203,8 @@ fn streams_of_clients_restarts_and_steps_are_uncorrelated() {
 fn a_fixed_count_is_drawn_whatever_the_memory_held() {
     // No argument could carry data into the sampler.
     let _: fn(&Sampler, &mut Stream<Noise>, usize) -> Vec<i64> = Sampler::draw;
-    for law in LAWS {
-        let sampler = sampler(law, 65_536 << 10);
+    for kind in KINDS {
+        let sampler = sampler(kind, 65_536 << 10);
         let (whole, mut s) = (sampler.draw(&mut stream(3), 1000), stream(3));
         let parts = [sampler.draw(&mut s, 300), sampler.draw(&mut s, 700)].concat();
         assert_eq!(whole, parts);
@@ -229,11 +220,16 @@ fn a_fixed_count_is_drawn_whatever_the_memory_held() {
 #[cfg(feature = "opendp")]
 #[test]
 fn opendp_draws_the_same_histogram() {
-    let cases =
-        [(Law::Discrete, 1024u64), (Law::Discrete, 2355), (Law::Discrete, 1000 << 10), (Law::Discrete, 1 << 30), (Law::Rounded, 64 << 10)];
-    for (law, sigma_1024) in cases {
+    let cases = [
+        (DiscreteGaussian, 1024u64),
+        (DiscreteGaussian, 2355),
+        (DiscreteGaussian, 1000 << 10),
+        (DiscreteGaussian, 1 << 30),
+        (RoundedGaussian, 64 << 10),
+    ];
+    for (kind, sigma_1024) in cases {
         let s = sigma_1024 as f64 / 1024.0;
-        let ours = draws(law, sigma_1024, 8, 1_000_000);
+        let ours = draws(kind, sigma_1024, 8, 1_000_000);
         let theirs: Vec<i64> = (0..20_000).map(|_| crate::noise::giant::discrete_gaussian(s).unwrap()).collect();
         let edges = edges(s, 15);
         let counts = |draws: &[i64]| {
@@ -244,6 +240,6 @@ fn opendp_draws_the_same_histogram() {
         let weight = (ours.len() as f64 / theirs.len() as f64).sqrt();
         let pairs: Vec<(f64, f64)> = counts(&ours).into_iter().zip(counts(&theirs)).filter(|(a, b)| a + b > 100.0).collect();
         let distance: f64 = pairs.iter().map(|(a, b)| (a / weight - b * weight).powi(2) / (a + b)).sum();
-        assert!(distance < limit((pairs.len() - 1) as f64), "{law:?} {s}: {distance}");
+        assert!(distance < limit((pairs.len() - 1) as f64), "{kind:?} {s}: {distance}");
     }
 }
