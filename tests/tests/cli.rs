@@ -155,8 +155,8 @@ fn noise_is_measured_for_deviations_that_have_a_sampler_and_for_no_others() {
         assert_eq!(with(&["--kind", kind, "--sigma-grid", "2.3"]), code(DONE), "{kind}");
         assert_eq!(with(&["--kind", kind, "--sigma-grid", "1099511627776"]), code(DONE), "{kind}");
     }
-    for bad in [["--sigma-grid", "0"], ["--sigma-grid", "1099511627777"], ["--sigma-grid", "nan"], ["--kind", "laplace"], ["--values", "0"]]
-    {
+    for bad in [["--sigma-grid", "0"], ["--sigma-grid", "1099511627777"], ["--sigma-grid", "nan"], ["--kind", "laplace"]] {
         assert_eq!(with(&bad), code(TROUBLE), "{bad:?}");
     }
+    assert_eq!(client(&["bench", "noise", "--values", "0"]), code(TROUBLE));
 }
