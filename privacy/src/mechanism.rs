@@ -91,6 +91,12 @@ pub struct Executed {
 }
 
 /// The probability with which each unit enters a step, as an integer threshold on 64 random bits.
+///
+/// It comes with the plan's mechanism; none can be made from a loader or the size of a batch (bug class B3):
+///
+/// ```compile_fail,E0451
+/// let rate = privacy::mechanism::SamplingRate { below: Some(1 << 60) };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplingRate {
     /// None: everybody.

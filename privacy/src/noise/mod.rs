@@ -16,3 +16,6 @@ pub(crate) use sampler::DISTANCE_BITS;
 pub use sampler::Sampler;
 #[cfg(any(test, feature = "test-doors"))]
 pub use seeded::SeededEntropy;
+
+#[cfg(test)]
+mod catalogue_tests;
