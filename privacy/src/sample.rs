@@ -56,7 +56,7 @@ mod tests {
     /// B1: inclusion of two units in one step and of one unit in two steps is uncorrelated, for every pair of 6 units and steps 1, 2 and
     /// 20 apart: what a shuffled pass over the data would not be. 15 + 18 checks of 5 standard deviations: false alarm 2e-5.
     #[test]
-    fn units_enter_independently_of_each_other_and_of_earlier_steps() {
+    fn units_enter_independently() {
         let m = mechanism("1.0", "0.25", 16, 100);
         let (mut s, steps, q) = (stream(4), 20_000usize, 0.25f64);
         let hits: Vec<[f64; 6]> = (0..steps)

@@ -207,6 +207,10 @@ pub struct PrivacyPlan {
     /// Most records that one unit may contribute (privacy.md D31).
     #[n(9)]
     pub max_records_per_unit: u32,
+    /// Law of the noise.
+    #[n(10)]
+    #[serde(default)]
+    pub noise: NoiseKind,
 }
 
 /// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).

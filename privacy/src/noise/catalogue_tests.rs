@@ -193,3 +193,20 @@ fn the_largest_sum_that_a_plan_allows_does_not_overflow() {
     (extreme.noise_multiplier, extreme.grid_bits) = ("1".parse().unwrap(), 25);
     assert_eq!(Mechanism::new(&extreme, 1, 10).unwrap_err(), MechanismError::GridBits(25));
 }
+
+/// D23: a plan that asks for the discrete Gaussian gets it, whole and for itself, and a payment for the one law does not buy the other (B25).
+#[test]
+fn the_plans_law_is_the_one_that_is_drawn() {
+    let mut p = plan("1", "1", 8);
+    let rounded = Mechanism::new(&p, 20_000, 1000).unwrap();
+    p.noise = protocol::plan::NoiseKind::DiscreteGaussian;
+    let discrete = Mechanism::new(&p, 20_000, 1000).unwrap();
+    let drawn = noised(UnitSum::new(&discrete), &discrete, 1, 1);
+    has_deviation("discrete", &drawn, 256.0);
+    let context = StepContext { manifest: MANIFEST, ledger_counter: 1, step: 0 };
+    let direct = Sampler::of(p.noise, 256 << 10).draw(&mut Stream::open(&mut SeededEntropy::new(1), &context).unwrap(), 20_000);
+    assert_eq!(drawn, direct);
+    let step = Paid::for_test(&rounded, MANIFEST, 1, 1).next_step().unwrap();
+    let mut stream = Stream::open(&mut SeededEntropy::new(1), &step.context()).unwrap();
+    assert!(UnitSum::new(&discrete).noised(step, &discrete, &mut stream).is_err());
+}

@@ -63,7 +63,7 @@ fn edges(s: f64, count: i64) -> Vec<i64> {
 
 /// B30: 1e6 draws of each law at each deviation. False alarm 1e-9 for each, 2e-8 in all.
 #[test]
-fn a_million_draws_of_every_kind_fit_the_exact_masses() {
+fn draws_fit_the_exact_masses() {
     for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| DEVIATIONS.map(|s| (kind, s))) {
         let s = sigma_1024 as f64 / 1024.0;
         let edges = edges(s, 60);
@@ -181,7 +181,7 @@ fn mean_and_variance_are_right_at_every_deviation() {
 /// B18: two clients, two restarts of one, two steps of one reservation: no correlation between any two, nor between neighbouring draws of
 /// one. Ten pairs and five series of each law at five standard deviations: false alarm 2e-5.
 #[test]
-fn streams_of_clients_restarts_and_steps_are_uncorrelated() {
+fn draws_are_independent() {
     let open = |entropy: u64, ledger_counter: u64, step: u64| {
         Stream::open(&mut SeededEntropy::new(entropy), &StepContext { manifest: ManifestDigest([4; 32]), ledger_counter, step }).unwrap()
     };
