@@ -160,10 +160,10 @@ fn every_stream_asks_for_fresh_bytes() {
 #[test]
 fn what_carries_noise_is_integers() {
     let _: fn(&NoisedSum) -> &[i64] = NoisedSum::values;
-    fn first(delta: &PrivateDelta) -> Option<(ShardId, &[i32])> {
-        delta.shards().next()
+    fn integers(delta: &PrivateDelta) -> impl Iterator<Item = (ShardId, &[i32])> {
+        delta.shards()
     }
-    let _: fn(&PrivateDelta) -> Option<(ShardId, &[i32])> = first;
+    let _ = integers;
     let m = mechanism("1", "0.5", 8, 64);
     assert!(noised(UnitSum::new(&m), &m, 1, 1).iter().any(|z| *z != 0));
 }

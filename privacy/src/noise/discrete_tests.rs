@@ -69,8 +69,8 @@ fn acceptance_is_the_ratio_of_the_two_laws_narrow_and_wide() {
         let t = 2f64.powi(d.scale.cast_signed());
         assert!(s * s / 2.0 < t * t && t * t <= 2.0 * s * s);
         assert_eq!(d.narrow.is_some(), sigma_1024 <= 1 << 30, "128 bits serve up to 2^20 and more");
-        for c in [0.0, 0.5, 1.0, 2.0, 3.5] {
-            let y = (c * s) as u128;
+        for halves in [0, 1, 2, 4, 7] {
+            let y = u128::from(sigma_1024) * halves / 2048;
             let chance = (-(y as f64 - s * s / t).powi(2) / (2.0 * s * s)).exp();
             has_chance("accepts", chance, |s| d.accepts(y, s));
             has_chance("accepts_wide", chance, |s| d.accepts_wide(y, s));

@@ -27,6 +27,12 @@ fn draws(kind: NoiseKind, sigma_1024: u64, seed: u64, count: usize) -> Vec<i64> 
     sampler(kind, sigma_1024).draw(&mut stream(seed), count)
 }
 
+/// The nearest integer.
+#[expect(clippy::cast_possible_truncation, reason = "the tests ask below 2^45")]
+fn whole(x: f64) -> i64 {
+    x.round() as i64
+}
+
 /// Probability of each cell between ascending `edges` (cell i is edges[i]..edges[i+1]) under the law. Above 2^20 the two laws agree to
 /// 2^-40 in every cell, so the error function serves both there.
 fn cells(kind: NoiseKind, s: f64, edges: &[i64]) -> Vec<f64> {
@@ -34,7 +40,7 @@ fn cells(kind: NoiseKind, s: f64, edges: &[i64]) -> Vec<f64> {
         let below = |k: i64| 0.5 * libm::erfc(-(k as f64 - 0.5) / s / std::f64::consts::SQRT_2);
         return edges.windows(2).map(|w| below(w[1]) - below(w[0])).collect();
     }
-    let most = (s * 14.0) as i64;
+    let most = whole(s * 14.0);
     let mass = |from: i64, to: i64| (from.max(-most)..to.min(most + 1)).map(|k| libm::exp(-(k as f64 / s).powi(2) / 2.0)).sum::<f64>();
     let all = mass(-most, most + 1);
     edges.windows(2).map(|w| mass(w[0], w[1]) / all).collect()
@@ -55,7 +61,7 @@ fn limit(k: f64) -> f64 {
 
 /// Ends of 2·count equal cells out to 3.5·s and of two tails. Of 1e6 draws, 200 and more fall into the smallest cell.
 fn edges(s: f64, count: i64) -> Vec<i64> {
-    let inner = (-count..=count).map(|i| (s * 3.5 * i as f64 / count as f64).round() as i64);
+    let inner = (-count..=count).map(|i| whole(s * 3.5 * i as f64 / count as f64));
     let mut all: Vec<i64> = std::iter::once(i64::MIN / 2).chain(inner).chain([i64::MAX / 2]).collect();
     all.dedup();
     all
@@ -101,10 +107,10 @@ fn tails_are_neither_thin_nor_heavy() {
 fn draws_are_symmetric() {
     for (kind, sigma_1024) in KINDS.iter().flat_map(|&kind| DEVIATIONS.map(|s| (kind, s))) {
         let (s, drawn) = (sigma_1024 as f64 / 1024.0, draws(kind, sigma_1024, 29, 300_000));
-        let width = (s / 8.0).max(1.0);
+        let width = (sigma_1024 >> 13).max(1);
         let mut cells = [[0.0f64; 2]; 26];
         for x in drawn.iter().filter(|x| **x != 0) {
-            let cell = ((x.unsigned_abs() as f64 - 0.5) / width) as usize;
+            let cell = usize::try_from((x.unsigned_abs() - 1) / width).unwrap();
             cells[cell.min(25)][usize::from(*x < 0)] += 1.0;
         }
         let filled: Vec<_> = cells.iter().filter(|[a, b]| a + b > 20.0).collect();
