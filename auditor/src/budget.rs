@@ -2,7 +2,7 @@
 //! Knows no ledger file.
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
-use privacy::accountant::task::{ACCOUNTANT, TaskTerms};
+use privacy::accountant::task::TaskTerms;
 use privacy::accountant::{Phase, epsilon_rdp};
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
@@ -28,15 +28,8 @@ const LAST_PLACE: f64 = 1e-6;
 struct Accounts(BTreeMap<(TaskId, String, u64), Option<Decimal>>);
 
 impl Accounts {
-    fn epsilon(&mut self, record: &SpendRecord, plan: &Plan) -> Option<Decimal> {
+    fn epsilon(&mut self, record: &SpendRecord, terms: &TaskTerms) -> Option<Decimal> {
         let s = &record.spend;
-        let terms = TaskTerms {
-            noise_multiplier: s.noise_multiplier,
-            sampling_rate: s.sampling_rate,
-            delta: s.delta,
-            dimension: plan.dimension(),
-            epsilon_cap: plan.privacy.epsilon_cap,
-        };
         let numbers = format!("{} {} {}", s.noise_multiplier, s.sampling_rate, s.delta);
         *self.0.entry((record.task, numbers, s.steps_total)).or_insert_with(|| terms.epsilon(s.steps_total).ok())
     }
@@ -112,12 +105,25 @@ impl Spend<'_> {
         }
     }
 
-    fn check_epsilon(&self, accounts: &mut Accounts, findings: &mut Findings) {
-        let s = &self.record.spend;
-        if s.accountant != ACCOUNTANT {
-            return findings.add(ACCOUNT, self.place(), ACCOUNTANT, s.accountant.clone());
+    /// What the figure depends on: the spend's statement, and the plan's model, cap and noise.
+    fn terms(&self) -> TaskTerms {
+        let (s, plan) = (&self.record.spend, self.plan);
+        TaskTerms {
+            noise_multiplier: s.noise_multiplier,
+            sampling_rate: s.sampling_rate,
+            delta: s.delta,
+            dimension: plan.dimension(),
+            epsilon_cap: plan.privacy.epsilon_cap,
+            noise: plan.privacy.noise,
         }
-        match accounts.epsilon(self.record, self.plan) {
+    }
+
+    fn check_epsilon(&self, accounts: &mut Accounts, findings: &mut Findings) {
+        let (s, terms) = (&self.record.spend, self.terms());
+        if s.accountant != terms.accountant() {
+            return findings.add(ACCOUNT, self.place(), terms.accountant(), s.accountant.clone());
+        }
+        match accounts.epsilon(self.record, &terms) {
             Some(epsilon) if epsilon.to_f64() <= s.epsilon_after.to_f64() + LAST_PLACE => {}
             Some(epsilon) => findings.add(EPSILON, self.place(), format!("at least {epsilon}"), s.epsilon_after.to_string()),
             None => findings.add(EPSILON, self.place(), "a finite epsilon", "parameters without one"),
@@ -178,7 +184,7 @@ mod tests {
             epsilon_cap: number("3"),
             ledger_counter: u64::from(task),
             ledger_head: dataset,
-            accountant: ACCOUNTANT.to_owned(),
+            accountant: "pld-1".to_owned(),
         };
         SpendRecord { index: LeafIndex(u64::from(task)), task: TaskId([task; 16]), round: RoundId(1), spend }
     }

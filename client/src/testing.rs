@@ -10,7 +10,7 @@ use protocol::entry::{Draft, Facts, LogEntry, Origin, Stamp};
 use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PrivacyPlan, ShardSpec, Strategy, TensorSpec,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy, TensorSpec,
     TokenizerKind, Unit, Weighting,
 };
 use protocol::trust::TrustDocument;
@@ -52,6 +52,7 @@ pub(crate) fn plan() -> Plan {
             delta: decimal("0.00001"),
             epsilon_cap: decimal("8"),
             max_records_per_unit: 1,
+            noise: NoiseKind::RoundedGaussian,
         },
         local: LocalTraining { steps: 2, micro_batch: 4, learning_rate: decimal("0.001"), warmup_steps: 0, weight_decay: decimal("0") },
         weighting: Weighting::Uniform,

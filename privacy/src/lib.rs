@@ -12,6 +12,7 @@ pub mod bound;
 pub mod coalition;
 pub mod delta;
 pub mod ledger;
+pub mod measure;
 pub mod mechanism;
 pub mod noise;
 pub mod sample;

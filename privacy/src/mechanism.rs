@@ -1,11 +1,11 @@
 //! The mechanism in integers, made from the plan and nothing else (privacy.md D15 to D17). One source for sensitivity, noise and rate.
 //! Knows no data and no ledger.
 
-use crate::noise::RoundedGaussian;
+use crate::noise::Sampler;
 use minicbor::{CborLen, Decode, Encode};
 use num_bigint::BigUint;
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, NoiseKind, PrivacyPlan, Unit};
 use std::sync::OnceLock;
 
 /// Fractional bits of `sigma_grid`: it is a multiple of 2^-10 (D16).
@@ -45,6 +45,15 @@ pub enum MechanismError {
     /// N̂ is zero or absurd.
     #[error("{0} declared units, expected 1 to 2^36")]
     DeclaredUnits(u64),
+    /// Noise for which this version has no account at this rate: the subsampled figures are of the Gaussian, which the discrete Gaussian
+    /// exceeds (D21, D23).
+    #[error("{} noise is accounted at a sampling rate of 1 only, not at {sampling_rate}", noise.name())]
+    Unaccounted {
+        /// The plan's noise.
+        noise: NoiseKind,
+        /// q.
+        sampling_rate: Decimal,
+    },
     /// δ is above min(1e-5, N̂^-1.1) (D4).
     #[error("delta {delta} is too large for {declared_units} declared units")]
     Delta {
@@ -88,9 +97,18 @@ pub struct Executed {
     /// Whose data is protected.
     #[n(9)]
     pub unit: Unit,
+    /// Law of the noise.
+    #[n(11)]
+    pub noise: NoiseKind,
 }
 
 /// The probability with which each unit enters a step, as an integer threshold on 64 random bits.
+///
+/// It comes with the plan's mechanism; none can be made from a loader or the size of a batch (bug class B3):
+///
+/// ```compile_fail,E0451
+/// let rate = privacy::mechanism::SamplingRate { below: Some(1 << 60) };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplingRate {
     /// None: everybody.
@@ -121,7 +139,7 @@ pub struct Mechanism {
     executed: Executed,
     rate: SamplingRate,
     clip: f64,
-    sampler: OnceLock<RoundedGaussian>,
+    sampler: OnceLock<Sampler>,
 }
 
 impl std::fmt::Debug for Mechanism {
@@ -134,8 +152,10 @@ impl Mechanism {
     /// The mechanism that a plan's privacy section fixes for `dimension` trained coordinates and `declared_units` = N̂.
     ///
     /// # Privacy
-    /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: 2^g grid steps in L2 (D17) · measure: that of the Gaussian
-    /// mechanism with noise multiplier sigma_grid / 2^g, of which the rounded Gaussian is post-processing (D21).
+    /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: 2^g grid steps in L2 (D17) · measure: for the rounded
+    /// Gaussian that of the Gaussian mechanism with noise multiplier σ = sigma_grid / 2^g, of which it is post-processing (D21); for the
+    /// discrete Gaussian 1/2σ²-zCDP per step (D23; Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 4, whose Rényi divergences add up
+    /// over independent coordinates), with q = 1 only.
     ///
     /// # Errors
     /// [`MechanismError`], the first rule broken.
@@ -162,6 +182,7 @@ impl Mechanism {
             return Err(MechanismError::Clip(plan.clip));
         }
         let rate = SamplingRate::new(plan.sampling_rate).ok_or(MechanismError::SamplingRate(plan.sampling_rate))?;
+        accounted(plan.noise, plan.sampling_rate)?;
         let (sigma_grid_1024, noise_multiplier) =
             grid_sigma(plan.noise_multiplier, grid_bits).ok_or(MechanismError::NoiseMultiplier(plan.noise_multiplier))?;
         let executed = Executed {
@@ -175,6 +196,7 @@ impl Mechanism {
             declared_units,
             delta: plan.delta,
             unit: plan.unit,
+            noise: plan.noise,
         };
         Ok(Self { executed, rate, clip, sampler: OnceLock::new() })
     }
@@ -219,6 +241,10 @@ impl Mechanism {
     pub fn clip_function(&self) -> ClipFunction {
         self.executed.clip_function
     }
+    /// Law of the noise.
+    pub fn noise(&self) -> NoiseKind {
+        self.executed.noise
+    }
     /// δ of the promise.
     pub fn delta(&self) -> Decimal {
         self.executed.delta
@@ -238,8 +264,20 @@ impl Mechanism {
     }
 
     /// The noise of this mechanism; its tables are built at the first use.
-    pub(crate) fn sampler(&self) -> &RoundedGaussian {
-        self.sampler.get_or_init(|| RoundedGaussian::new(self.executed.sigma_grid_1024))
+    pub(crate) fn sampler(&self) -> &Sampler {
+        self.sampler.get_or_init(|| Sampler::of(self.executed.noise, self.executed.sigma_grid_1024))
+    }
+}
+
+/// Whether noise of this kind has an account at this rate. What has none is refused, not accounted as something else.
+///
+/// # Errors
+/// [`MechanismError::Unaccounted`].
+pub fn accounted(noise: NoiseKind, sampling_rate: Decimal) -> Result<(), MechanismError> {
+    match noise {
+        NoiseKind::RoundedGaussian => Ok(()),
+        NoiseKind::DiscreteGaussian if SamplingRate::new(sampling_rate).is_some_and(|r| r.below.is_none()) => Ok(()),
+        NoiseKind::DiscreteGaussian => Err(MechanismError::Unaccounted { noise, sampling_rate }),
     }
 }
 
@@ -274,15 +312,18 @@ pub(crate) fn ratio(x: Decimal) -> (u64, u32) {
     (digits, u32::try_from(part.len()).expect("a decimal has at most 18 places"))
 }
 
-/// sigma_grid in 2^-10 grid steps, rounded up, and the multiplier that this is, rounded down.
-fn grid_sigma(multiplier: Decimal, grid_bits: u8) -> Option<(u64, Decimal)> {
+/// multiplier·2^grid_bits in 2^-10 grid steps, rounded up, if the samplers cover it: 1 to 2^40 grid steps.
+pub(crate) fn sigma_grid_1024(multiplier: Decimal, grid_bits: u8) -> Option<u64> {
     let (digits, scale) = ratio(multiplier);
     let shift = u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS);
     let (top, unit) = (BigUint::from(digits) << shift, BigUint::from(10u8).pow(scale));
     let sigma = u64::try_from((top + &unit - 1u8) / unit).ok()?;
-    if !(1 << SIGMA_FRACTION_BITS..=1 << (40 + SIGMA_FRACTION_BITS)).contains(&sigma) {
-        return None;
-    }
+    (1 << SIGMA_FRACTION_BITS..=1 << (40 + SIGMA_FRACTION_BITS)).contains(&sigma).then_some(sigma)
+}
+
+/// sigma_grid in 2^-10 grid steps, and the multiplier that this is, rounded down.
+fn grid_sigma(multiplier: Decimal, grid_bits: u8) -> Option<(u64, Decimal)> {
+    let (sigma, shift) = (sigma_grid_1024(multiplier, grid_bits)?, u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS));
     let places = u64::try_from((BigUint::from(sigma) * BigUint::from(10u8).pow(SIGMA_PLACES)) >> shift).ok()?;
     let executed = Decimal::new(places, u8::try_from(SIGMA_PLACES).ok()?).ok()?;
     Some((sigma, executed))
@@ -305,6 +346,7 @@ pub(crate) mod tests {
             delta: "0.00001".parse().unwrap(),
             epsilon_cap: "8".parse().unwrap(),
             max_records_per_unit: 16,
+            noise: NoiseKind::RoundedGaussian,
         }
     }
 
@@ -348,6 +390,8 @@ pub(crate) mod tests {
         assert!(matches!(with(&|p| p.sampling_rate = "0".parse().unwrap()), MechanismError::SamplingRate(_)));
         assert!(matches!(with(&|p| p.sampling_rate = "1.1".parse().unwrap()), MechanismError::SamplingRate(_)));
         assert!(matches!(with(&|p| p.delta = "0.001".parse().unwrap()), MechanismError::Delta { .. }));
+        let unaccounted = MechanismError::Unaccounted { noise: NoiseKind::DiscreteGaussian, sampling_rate: "0.1".parse().unwrap() };
+        assert_eq!(with(&|p| p.noise = NoiseKind::DiscreteGaussian), unaccounted);
         assert!(matches!(with(&|p| p.clip = "0".parse().unwrap()), MechanismError::Clip(_)));
         assert!(matches!(Mechanism::new(&plan("1", "0.1", 8), 100_000, 10), Err(MechanismError::GridTooCoarse { .. })));
         assert!(matches!(Mechanism::new(&plan("1", "0.1", 16), 0, 10), Err(MechanismError::Dimension(0))));

@@ -149,6 +149,30 @@ pub enum ClipFunction {
     Flat,
 }
 
+/// Which law the integer noise follows (privacy.md D21, D23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseKind {
+    /// round(N(0, sigma_grid²)): post-processing of the Gaussian mechanism, accounted as that.
+    #[n(0)]
+    #[default]
+    RoundedGaussian,
+    /// N_Z(0, sigma_grid²), accounted by its own published bound.
+    #[n(1)]
+    DiscreteGaussian,
+}
+
+impl NoiseKind {
+    /// As plans spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundedGaussian => "rounded-gaussian",
+            Self::DiscreteGaussian => "discrete-gaussian",
+        }
+    }
+}
+
 /// The privacy section: everything that the accountant and the mechanism read.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,6 +207,10 @@ pub struct PrivacyPlan {
     /// Most records that one unit may contribute (privacy.md D31).
     #[n(9)]
     pub max_records_per_unit: u32,
+    /// Law of the noise.
+    #[n(10)]
+    #[serde(default)]
+    pub noise: NoiseKind,
 }
 
 /// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).

@@ -4,7 +4,7 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanError, PrivacyPlan, Robustness, Strategy,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanError, PrivacyPlan, Robustness, Strategy,
     TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
@@ -83,6 +83,9 @@ pub struct PrivacyFile {
     /// Most records that one unit may contribute.
     #[serde(default = "few_records")]
     pub max_records_per_unit: u32,
+    /// Law of the noise.
+    #[serde(default)]
+    pub noise: NoiseKind,
 }
 
 fn unit_clip() -> Decimal {
@@ -110,6 +113,9 @@ pub enum PlanFileError {
         /// δ.
         delta: Decimal,
     },
+    /// Noise that nobody can account for at this rate.
+    #[error("the noise cannot be accounted for")]
+    Noise(#[from] privacy::mechanism::MechanismError),
     /// The model or its shards are not possible.
     #[error("the model cannot be made")]
     Model(#[from] train::model::ModelError),
@@ -181,6 +187,7 @@ impl PlanFile {
         let p = &self.privacy;
         let none = || PlanFileError::Calibration { epsilon: p.epsilon, delta: p.delta };
         let steps = self.rounds.saturating_mul(u64::from(self.local.steps));
+        privacy::mechanism::accounted(p.noise, p.sampling_rate)?;
         let noise_multiplier = calibrated(p, steps).ok_or_else(none)?;
         Ok(PrivacyPlan {
             unit: p.unit,
@@ -193,6 +200,7 @@ impl PlanFile {
             delta: p.delta,
             epsilon_cap: p.epsilon,
             max_records_per_unit: p.max_records_per_unit,
+            noise: p.noise,
         })
     }
 }
@@ -205,6 +213,10 @@ fn base_digest(bytes: &[u8]) -> SnapshotDigest {
 fn calibrated(p: &PrivacyFile, steps: u64) -> Option<Decimal> {
     // A ten-thousandth below the target: the figure that is signed is rounded up and carries the sampler's slack.
     let target = p.epsilon.to_f64() * 0.9999;
-    let sigma = privacy::accountant::calibrate(target, p.sampling_rate.to_f64(), steps, p.delta.to_f64()).ok()?;
+    let calibrate = match p.noise {
+        NoiseKind::RoundedGaussian => privacy::accountant::calibrate,
+        NoiseKind::DiscreteGaussian => privacy::accountant::calibrate_rdp,
+    };
+    let sigma = calibrate(target, p.sampling_rate.to_f64(), steps, p.delta.to_f64()).ok()?;
     Decimal::ceil(sigma, 6).ok()
 }

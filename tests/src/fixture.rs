@@ -11,8 +11,8 @@ use protocol::ids::{ClientId, GroupId, PlanDigest, PublicKey, RoundId, Sha256, S
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanApproval, PrivacyPlan, Robustness,
-    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ClipFunction, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
+    Robustness, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -200,6 +200,7 @@ fn plan(shape: Shape) -> Plan {
             delta: decimal("0.00001"),
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
+            noise: NoiseKind::RoundedGaussian,
         },
         local: LocalTraining { steps: 1, micro_batch: 1, learning_rate: decimal("0.01"), warmup_steps: 0, weight_decay: decimal("0") },
         weighting: Weighting::Uniform,

@@ -55,7 +55,7 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"]] {
+    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"], ["bench", "noise"]] {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
 }
@@ -145,4 +145,18 @@ fn privacy_figures_need_no_federation_and_nonsense_has_none() {
     let calibrate = |target| client(&[&["privacy", "calibrate", "--target-epsilon", target][..], &figures].concat());
     assert_eq!(calibrate("3"), code(DONE));
     assert_eq!(calibrate("0"), code(TROUBLE));
+}
+
+#[test]
+fn noise_is_measured_for_deviations_that_have_a_sampler_and_for_no_others() {
+    let small = ["bench", "noise", "--values", "2000", "--runs", "1", "--format", "json"];
+    let with = |more: &[&str]| client(&[&small[..], more].concat());
+    for kind in ["rounded-gaussian", "discrete-gaussian"] {
+        assert_eq!(with(&["--kind", kind, "--sigma-grid", "2.3"]), code(DONE), "{kind}");
+        assert_eq!(with(&["--kind", kind, "--sigma-grid", "1099511627776"]), code(DONE), "{kind}");
+    }
+    for bad in [["--sigma-grid", "0"], ["--sigma-grid", "1099511627777"], ["--sigma-grid", "nan"], ["--kind", "laplace"]] {
+        assert_eq!(with(&bad), code(TROUBLE), "{bad:?}");
+    }
+    assert_eq!(client(&["bench", "noise", "--values", "0"]), code(TROUBLE));
 }

@@ -2,10 +2,10 @@
 
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
-use privacy::accountant::{Phase, epsilon_pld};
+use privacy::accountant::{Phase, epsilon_pld, epsilon_rdp};
 use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
-use protocol::plan::{Combine, Plan, PlanError, Robustness, Weighting};
+use protocol::plan::{Combine, NoiseKind, Plan, PlanError, Robustness, Weighting};
 use server::config::{Config as ServerConfig, ConfigError as ServerError};
 use server::plan_file::{PlanFile, Prepared};
 use std::collections::BTreeSet;
@@ -196,6 +196,21 @@ fn the_example_plan_keeps_its_epsilon() {
     let epsilon = epsilon_pld(&[all], p.delta.to_f64()).unwrap();
     assert!(epsilon <= p.epsilon_cap.to_f64(), "{epsilon}");
     assert!(epsilon > 0.99 * p.epsilon_cap.to_f64(), "more noise than asked for: {epsilon}");
+}
+
+/// D23: noise that has no account at the plan's rate gives no plan; where it has one, it is calibrated by its own accountant.
+#[test]
+fn discrete_gaussian_noise_is_planned_only_where_it_is_accounted() {
+    let discrete = PLAN.replacen("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", 1);
+    let refused = PlanFile::parse(&discrete).unwrap().prepare(TaskId([7; 16])).err().unwrap();
+    assert!(chain(&refused).contains("accounted at a sampling rate of 1 only"), "{}", chain(&refused));
+    let whole = discrete.replacen("sampling_rate = \"0.05\"", "sampling_rate = \"1\"", 1);
+    let plan = PlanFile::parse(&whole).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+    assert_eq!((plan.privacy.noise, plan.check()), (NoiseKind::DiscreteGaussian, Ok(())));
+    let p = &plan.privacy;
+    let all = Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: 1.0, steps: plan.total_steps() };
+    let epsilon = epsilon_rdp(&[all], p.delta.to_f64()).unwrap().epsilon;
+    assert!(epsilon <= p.epsilon_cap.to_f64() && epsilon > 0.99 * p.epsilon_cap.to_f64(), "{epsilon}");
 }
 
 #[test]

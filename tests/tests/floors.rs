@@ -186,3 +186,102 @@ fn checking_a_log_needs_no_giant_of_training_network_or_store() {
     let found: Vec<_> = NOT_IN_THE_AUDITOR.iter().filter(|n| names.contains(*n)).collect();
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// Noise in floats and generators that may be seeded or weak (privacy.md D25, D27): not one of these words in the rooms that noise.
+const NO_SUCH_NOISE: &[&str] = &[
+    "rand_distr",
+    "statrs",
+    "Normal",
+    "StandardNormal",
+    "randn",
+    "randn_f64_unary",
+    "rand_normal",
+    "BoxMuller",
+    "box_muller",
+    "Ziggurat",
+    "ziggurat",
+    "thread_rng",
+    "ThreadRng",
+    "StdRng",
+    "SmallRng",
+    "OsRng",
+    "fastrand",
+];
+
+/// Whether `code` has the word, not as a part of a longer one.
+fn says(code: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(part) && !code[at + word.len()..].starts_with(part))
+}
+
+/// B20.
+#[test]
+fn no_float_noise_is_named_where_noise_is_added() {
+    let (sources, metadata) = (all_sources(), metadata());
+    for room in ["privacy/", "train/"] {
+        let inside: Vec<_> = sources.iter().filter(|(name, _)| name.starts_with(room)).collect();
+        assert!(inside.len() > 10, "the scan found {room}");
+        for word in NO_SUCH_NOISE {
+            let found: Vec<_> = inside.iter().filter(|(_, code)| says(code, word)).map(|(name, _)| name).collect();
+            assert!(found.is_empty(), "{word} is written in {found:?}");
+        }
+    }
+    for package in metadata.packages.iter().filter(|p| ["concordat-privacy", "concordat-train"].contains(&p.name.as_str())) {
+        let named: Vec<_> = package.dependencies.iter().map(|d| &d.name).filter(|n| NO_SUCH_NOISE.contains(&n.as_str())).collect();
+        assert!(named.is_empty(), "{} depends on {named:?}", package.name);
+    }
+    assert!(says("let x = Tensor::randn(0f32)", "randn") && !says("Normalise(StandardNormals)", "Normal"));
+}
+
+/// B1: nobody who trains privately is asked for a batch size.
+#[test]
+fn no_interface_asks_for_a_batch_size() {
+    let asked: Vec<_> = all_sources().into_iter().filter(|(_, code)| says(code, "batch_size")).map(|(name, _)| name).collect();
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+/// What ships of a source: tests stand at its foot or in files of their own.
+fn shipped(name: &str, code: &str) -> Option<String> {
+    let test = ["tests.rs", "testing.rs"].iter().any(|end| name.ends_with(end)) || !name.contains("/src/");
+    let part = code.split("#[cfg(test)]\nmod tests").next().unwrap_or(code);
+    (!test).then(|| part.to_owned())
+}
+
+/// B17: what a seed decides is public. Generators that can be seeded stand where data is made up, where first weights are drawn from the
+/// seed in the plan, and behind the door of tests; entropy comes from the operating system, in one file of each edge.
+#[test]
+fn seeds_reach_nothing_that_is_secret() {
+    let at_home = |name: &str, homes: &[&str]| homes.iter().any(|h| name.starts_with(h));
+    let seeded = ["corpus/src/", "train/src/model/initial.rs", "privacy/src/noise/seeded.rs", "privacy/src/noise/mod.rs"];
+    let entropy = ["client/src/clock.rs", "server/src/cli/bench.rs", "benches/src/lib.rs", "privacy/src/noise/seeded.rs"];
+    let mut sources_of_entropy = 0;
+    for (name, code) in all_sources() {
+        let Some(code) = shipped(&name, &code).filter(|_| !name.starts_with("tests/")) else { continue };
+        for word in ["seed_from_u64", "from_seed", "SeededEntropy", "ChaCha20Rng"] {
+            assert!(!says(&code, word) || at_home(&name, &seeded), "{word} is written in {name}");
+        }
+        if code.contains("EntropySource for ") {
+            assert!(at_home(&name, &entropy), "{name} is a source of entropy");
+            assert!(name.ends_with("seeded.rs") || says(&code, "getrandom"), "{name} does not ask the operating system");
+            sources_of_entropy += 1;
+        }
+    }
+    assert!(sources_of_entropy >= 3, "the scan found the edges");
+}
+
+/// B17: a build for release refuses the doors of tests, and no product opens them.
+#[test]
+fn no_product_opens_the_doors_of_tests() {
+    let lib = std::fs::read_to_string(root().join("privacy/src/lib.rs")).unwrap();
+    assert!(lib.contains("#[cfg(all(feature = \"test-doors\", not(debug_assertions)))]\ncompile_error!("));
+    let mut named = 0;
+    for package in &metadata().packages {
+        for dependency in package.dependencies.iter().filter(|d| d.features.iter().any(|f| f == "test-doors")) {
+            assert_eq!(dependency.kind, DependencyKind::Development, "{}", package.name);
+            named += 1;
+        }
+        let default = package.features.get("default").into_iter().flatten().any(|f| f.contains("test-doors"));
+        assert!(!default, "{}", package.name);
+    }
+    assert!(named > 0, "the scan found who tests with it");
+}

@@ -71,6 +71,7 @@ fn the_number_of_threads_changes_no_bit() {
     );
 }
 
+/// B4.
 #[test]
 fn an_empty_sample_is_a_step_of_pure_noise() {
     let world = institution(2, "1", "0.000000001", 5);
@@ -134,4 +135,24 @@ fn a_round_that_nobody_waits_for_ends_after_its_step() {
     });
     assert!(matches!(ended, Err(TrainError::Stopped)));
     assert_eq!(steps, 2);
+}
+
+/// B8: micro-batches decide about memory, not about noise, which is one draw per step: with noise per micro-batch every coordinate would
+/// differ. What float sums of other shapes differ by is far below one step of the quantiser.
+#[test]
+fn the_size_of_a_micro_batch_changes_neither_noise_nor_data() {
+    let mut world = institution(1, "1", "0.7", 30);
+    let mut trained = |micro_batch: u32| {
+        world.plan.local.micro_batch = micro_batch;
+        let (after, reports) = train(&world, 1, 3).unwrap();
+        (after.flat().iter().map(|&w| f64::from(w)).collect::<Vec<_>>(), reports[0].tally.units)
+    };
+    let ((whole, units), step) = (trained(64), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
+    for micro_batch in [1, 3, 4, 16] {
+        let (after, same_units) = trained(micro_batch);
+        assert_eq!(units, same_units);
+        let apart: Vec<f64> = after.iter().zip(&whole).map(|(a, b)| (a - b).abs()).filter(|d| *d > 0.0).collect();
+        assert!(apart.iter().all(|d| *d < 1.01 * step), "micro-batches of {micro_batch}: {apart:?}");
+        assert!(apart.len() * 100 < whole.len(), "micro-batches of {micro_batch}: {} of {} differ", apart.len(), whole.len());
+    }
 }

@@ -6,7 +6,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PrivacyPlan, Strategy, TokenizerKind, Unit, Weighting,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy, TokenizerKind, Unit,
+    Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
@@ -44,6 +45,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
             delta: decimal("0.00001"),
             epsilon_cap: decimal("1000"),
             max_records_per_unit: 4,
+            noise: NoiseKind::RoundedGaussian,
         },
         local: LocalTraining { steps, micro_batch: 4, learning_rate: decimal("0.01"), warmup_steps: 2, weight_decay: decimal("0.01") },
         weighting: Weighting::Uniform,

@@ -241,6 +241,7 @@ impl Scribe {
             delta: m.delta(),
             dimension: self.plan.dimension(),
             epsilon_cap: self.plan.privacy.epsilon_cap,
+            noise: self.plan.privacy.noise,
         };
         if steps == 0 { decimal("0") } else { terms.epsilon(steps).unwrap() }
     }

@@ -1,6 +1,7 @@
-//! `bench`: what this machine does, to size hardware with (crypto.md C80). Made-up data only; touches no key and no file.
+//! `bench`: what this machine does, to size hardware with (crypto.md C80, privacy.md D73). Made-up data only; touches no key and no file.
 
 use super::answer::{Answer, Failure, say};
+use super::bench_noise::{self, NoiseArgs};
 use crate::clock::OsEntropy;
 use clap::{Args, Subcommand};
 use crypto::measure::{MeasureError, Workload};
@@ -11,6 +12,8 @@ use std::time::Instant;
 pub(super) enum BenchVerb {
     /// Seal a made-up update, beside the stock library's encryption
     Seal(SealArgs),
+    /// Draw noise as a private step does, beside OpenDP's sampler
+    Noise(NoiseArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -36,10 +39,14 @@ pub(super) struct SealArgs {
 const STOCK_POLYNOMIALS: u64 = 16;
 
 pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
-    let BenchVerb::Seal(args) = verb;
-    // Figures of a machine that computes other bytes would mean nothing.
-    crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
-    seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
+    match verb {
+        BenchVerb::Seal(args) => {
+            // Figures of a machine that computes other bytes would mean nothing.
+            crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
+            seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
+        }
+        BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),
+    }
 }
 
 fn seal(args: SealArgs) -> Result<Answer, MeasureError> {
@@ -63,14 +70,14 @@ fn seal(args: SealArgs) -> Result<Answer, MeasureError> {
 }
 
 /// Least, median and most per second.
-struct Rate {
-    least: f64,
-    median: f64,
-    most: f64,
+pub(super) struct Rate {
+    pub(super) least: f64,
+    pub(super) median: f64,
+    pub(super) most: f64,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn rate(count: u64, seconds: &[f64]) -> Rate {
+pub(super) fn rate(count: u64, seconds: &[f64]) -> Rate {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     let of = |at: usize| count as f64 / sorted[at];

@@ -6,7 +6,7 @@ use super::paid::Paid;
 use super::record::{self, LoadError, Loaded, Read};
 use super::refusal::{Account, CloseError, CreateError, NotNext, RegisterError, ReserveError};
 use super::state::{State, TaskState};
-use crate::accountant::task::{ACCOUNTANT, TaskTerms};
+use crate::accountant::task::TaskTerms;
 use crate::mechanism::{Executed, Mechanism};
 use protocol::decimal::Decimal;
 use protocol::ids::{ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
@@ -255,7 +255,8 @@ impl PrivacyLedger {
         let (task, executed) = (self.payable(request)?, request.mechanism.executed().clone());
         let (before, cap, done) = (task.epsilon, task.schedule.epsilon_cap, task.rounds_reserved);
         let steps_total = (done + 1).saturating_mul(request.steps);
-        let after = terms_of(&executed, cap).epsilon(steps_total)?;
+        let figures = terms_of(&executed, cap);
+        let (after, accountant) = (figures.epsilon(steps_total)?, figures.accountant());
         if after.to_f64() > cap.to_f64() {
             return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
         }
@@ -276,7 +277,7 @@ impl PrivacyLedger {
             cost,
             epsilon_before: before,
             epsilon_after: after,
-            accountant: ACCOUNTANT.to_owned(),
+            accountant: accountant.to_owned(),
         };
         let terms = self.state.terms.clone();
         Ok(self.propose(now, Event::Reserved(reservation.clone()), |counter, head| {
@@ -363,7 +364,8 @@ impl PrivacyLedger {
 }
 
 fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
-    TaskTerms { noise_multiplier: e.noise_multiplier, sampling_rate: e.sampling_rate, delta: e.delta, dimension: e.dimension, epsilon_cap }
+    let (noise_multiplier, sampling_rate, delta) = (e.noise_multiplier, e.sampling_rate, e.delta);
+    TaskTerms { noise_multiplier, sampling_rate, delta, dimension: e.dimension, epsilon_cap, noise: e.noise }
 }
 
 /// The budget fields of the round's header (audit.md A19, A21).

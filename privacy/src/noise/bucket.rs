@@ -41,6 +41,7 @@ impl Buckets {
     }
 
     /// One value.
+    #[inline]
     pub(super) fn draw(&self, stream: &mut Stream<Noise>) -> i64 {
         loop {
             let b = i64::try_from(self.table.draw(stream)).expect("at most 2048 buckets") - self.half;
@@ -54,8 +55,13 @@ impl Buckets {
         }
     }
 
+    #[inline]
     fn accepts(&self, x: i64, m: i64, draw: u64, stream: &mut Stream<Noise>) -> bool {
-        let (chance, uniform) = (self.acceptance(x, m), unit(draw));
+        let uniform = unit(draw);
+        if uniform < self.surely(x, m) {
+            return true;
+        }
+        let chance = self.acceptance(x, m);
         if uniform < chance - MARGIN {
             return true;
         }
@@ -63,6 +69,14 @@ impl Buckets {
             return false;
         }
         self.settle(x, m, draw, stream)
+    }
+
+    /// Below [`Self::acceptance`] less its margin, without an exponential: e^-t >= 1 − t, and (1+κ(x))/(1+κ(m)) >= 1 because |x| >= |m|.
+    /// The slack of 2^-38 is four times the margin; roundings of t are below 2^-50.
+    #[inline]
+    fn surely(&self, x: i64, m: i64) -> f64 {
+        let (fx, fm) = (exact(x), exact(m));
+        1.0 - (fx - fm) * (fx + fm) * self.inverse - 4.0 * MARGIN
     }
 
     /// The exact comparison, for about one attempt in 2^39.
@@ -74,7 +88,7 @@ impl Buckets {
     /// mass(x)/mass(m) = e^(-(x−m)(x+m)/2s²)·(1+κ(x))/(1+κ(m)), within 2^-41.
     ///
     /// Errors: κ is cut after He_2, and for s > 4096, |c| <= 13.4 the next term He_4(c)·(h/2)^4/120 is below 2^-43.9, for x and for m; the
-    /// exponent is below 0.36 and carries six roundings; the polynomial below adds 2^-50; unit() adds 2^-53. Together below 2^-42.
+    /// exponent is below 0.36 and carries six roundings; the polynomial below adds 2^-49; unit() adds 2^-53. Together below 2^-42.
     fn acceptance(&self, x: i64, m: i64) -> f64 {
         let (fx, fm) = (exact(x), exact(m));
         let density = exp_neg((fx - fm) * (fx + fm) * self.inverse);
@@ -99,10 +113,20 @@ fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// e^-t for 0 <= t < 0.4 by Taylor's polynomial: the remainder is below 0.4^15/15! < 2^-59, Horner's rounding below 2^-50.
+/// (−1)^n/n! for n = 0 to 14.
+const TAYLOR: [f64; 15] = {
+    let (mut terms, mut n) = ([1.0; 15], 1);
+    while n < 15 {
+        terms[n] = -terms[n - 1] / n as f64;
+        n += 1;
+    }
+    terms
+};
+
+/// e^-t for 0 <= t < 0.4 by Taylor's polynomial: the remainder is below 0.4^15/15! < 2^-59, roundings stay below 2^-49.
 /// Written out because the standard library certifies no error for `exp`.
 fn exp_neg(t: f64) -> f64 {
-    (1..=14).rev().fold(1.0, |sum, n| 1.0 - sum * t / f64::from(n))
+    TAYLOR.iter().rev().fold(0.0, |sum, term| sum * t + term)
 }
 
 #[cfg(test)]
@@ -125,6 +149,7 @@ mod tests {
                     let error = (buckets.acceptance(x, m) - exact).abs();
                     assert!(error < MARGIN / 2.0, "s {sigma_1024} b {b} low {low}: {error:e}");
                     assert!((0.6..=1.0 + 1e-12).contains(&exact), "acceptance {exact}");
+                    assert!(buckets.surely(x, m) < buckets.acceptance(x, m) - MARGIN, "s {sigma_1024} b {b} low {low}");
                 }
             }
         }

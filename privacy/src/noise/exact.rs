@@ -24,9 +24,9 @@ impl Masses {
         Self { sigma_1024, double_square: BigInt::from(sigma_1024).pow(2) * 2u8 }
     }
 
-    /// ⌈13.3·s⌉: beyond lies a mass below 2^-127 (D24).
+    /// The largest magnitude that is drawn.
     pub(super) fn tail(&self) -> i64 {
-        i64::try_from((u128::from(self.sigma_1024) * 133).div_ceil(10_240)).expect("a deviation of at most 2^40 has a tail below 2^44")
+        i64::try_from(tail(self.sigma_1024)).expect("a deviation of at most 2^40 has a tail below 2^44")
     }
 
     /// a/(2s²), fixed point.
@@ -56,6 +56,10 @@ impl Masses {
                 sum += &next;
             }
             (before, now) = (now, next);
+            // What follows is made of rounding alone: floors keep −1 at −1.
+            if before.bits() <= 1 && now.bits() <= 1 {
+                break;
+            }
         }
         sum
     }
@@ -79,6 +83,11 @@ impl Masses {
         let density = exp_neg(&self.over_double_square(distance));
         (density * self.hermite(x) / self.hermite(m)) >> (F - 128)
     }
+}
+
+/// ⌈13.3·s⌉: beyond lies a mass below 2^-127, of the rounded and of the discrete Gaussian (D24).
+pub(super) fn tail(sigma_1024: u64) -> u64 {
+    u64::try_from((u128::from(sigma_1024) * 133).div_ceil(10_240)).expect("13.3 times a deviation of at most 2^40")
 }
 
 fn one() -> BigInt {

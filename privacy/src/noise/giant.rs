@@ -22,10 +22,11 @@ pub fn zcdp_epsilon(rho: f64, delta: f64) -> Result<f64, GiantError> {
     ZeroConcentratedDivergence::convert(rho).and_then(|profile| profile.epsilon(delta)).map_err(|_| GiantError)
 }
 
-/// One discrete Gaussian value of the given scale: the oracle that our own samplers are compared with.
+/// One discrete Gaussian value of the given scale, which is taken exactly: the oracle that our own samplers are compared with.
 ///
 /// # Errors
-/// [`GiantError`] without entropy.
-pub fn discrete_gaussian(scale: u32) -> Result<i64, GiantError> {
-    sample_discrete_gaussian(scale.into()).map_err(|_| GiantError).and_then(|x| x.try_into().map_err(|_| GiantError))
+/// [`GiantError`] for a scale that is not a finite number of at least 0, or without entropy.
+pub fn discrete_gaussian(scale: f64) -> Result<i64, GiantError> {
+    let scale = scale.try_into().map_err(|_| GiantError)?;
+    sample_discrete_gaussian(scale).map_err(|_| GiantError).and_then(|x| x.try_into().map_err(|_| GiantError))
 }

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod cumulative;
+mod discrete;
 mod exact;
 #[cfg(feature = "opendp")]
 pub mod giant;
@@ -12,6 +13,9 @@ mod seeded;
 
 pub use key::{Canary, Dither, EntropyError, EntropySource, Noise, Purpose, Quantiser, Sample, StepContext, Stream};
 pub(crate) use sampler::DISTANCE_BITS;
-pub use sampler::RoundedGaussian;
+pub use sampler::Sampler;
 #[cfg(any(test, feature = "test-doors"))]
 pub use seeded::SeededEntropy;
+
+#[cfg(test)]
+mod catalogue_tests;

@@ -15,8 +15,8 @@ use protocol::manifest::{
 };
 use protocol::params::{CommitteeSize, PS_A, Packing};
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, Plan, PlanApproval, PrivacyPlan, ShardSpec, Strategy,
-    TensorSpec, TokenizerKind, Unit, Weighting,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan, ShardSpec,
+    Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -320,6 +320,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             delta: decimal("0.00001"),
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
+            noise: NoiseKind::RoundedGaussian,
         },
         local: LocalTraining { steps: 1, micro_batch: 1, learning_rate: decimal("0.01"), warmup_steps: 0, weight_decay: decimal("0") },
         weighting: Weighting::Uniform,
