@@ -141,6 +141,12 @@ pub enum Alarm {
         /// The ledger counter that it states.
         counter: u64,
     },
+    /// The log shows a spend from a dataset whose ledger is not there any more.
+    #[error("entry {index} of the log shows a spend of this institution from a dataset whose ledger is gone")]
+    LedgerLost {
+        /// The entry of the log: the evidence.
+        index: u64,
+    },
 }
 
 /// Why the ledger is not repaired. Nothing changed.
