@@ -218,3 +218,7 @@ fn cut(file: &mut impl Journal, len: usize) -> Result<(), StoreError> {
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ledger_crash_tests.rs"]
+mod crash_tests;

@@ -5,7 +5,7 @@ use protocol::ids::{ClientId, ManifestDigest, RoundId};
 use protocol::plan::Unit;
 
 /// The institution's keys, made once.
-fn keys() -> Arc<Keys> {
+pub(super) fn keys() -> Arc<Keys> {
     static KEYS: std::sync::OnceLock<Arc<Keys>> = std::sync::OnceLock::new();
     let make = || {
         let dir = tempfile::tempdir().unwrap();
@@ -14,17 +14,17 @@ fn keys() -> Arc<Keys> {
     Arc::clone(KEYS.get_or_init(make))
 }
 
-fn terms() -> Terms {
+pub(super) fn terms() -> Terms {
     let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
     let order = default_order(cap, delta).unwrap();
     Terms { institution: keys().client(), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }
 }
 
-fn mechanism() -> Mechanism {
+pub(super) fn mechanism() -> Mechanism {
     Mechanism::new(&plan().privacy, plan().dimension(), 1000).unwrap()
 }
 
-fn request<'a, F: Journal>(store: &LedgerStore<F>, mechanism: &'a Mechanism, round: u64) -> ReserveRequest<'a> {
+pub(super) fn request<'a, F: Journal>(store: &LedgerStore<F>, mechanism: &'a Mechanism, round: u64) -> ReserveRequest<'a> {
     ReserveRequest {
         task: plan().task,
         plan: PlanDigest([3; 32]),

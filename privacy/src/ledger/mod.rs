@@ -20,3 +20,6 @@ pub use record::{LoadError, Loaded};
 pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, RepairError, ReserveError};
 pub use repair::{Compared, KnownPlan, Repaired};
 pub use state::TaskState;
+
+#[cfg(test)]
+mod crash_tests;
