@@ -1,9 +1,8 @@
 //! A process that ends at every single write, sync and cut of the ledger's file, and starts again (privacy.md D66, D67; bug class B19).
 //! Real spend is what was handed out as payments, since noise consumes nothing else; the file must never say less.
 
-use super::tests::{keys, mechanism, request, terms};
+use super::tests::{keys, request, terms};
 use super::*;
-use crate::testing::plan;
 use privacy::ledger::Nats;
 use protocol::ids::RoundId;
 use std::cell::RefCell;
@@ -19,6 +18,17 @@ enum Left {
     /// The length arrived, the data did not.
     Zeros,
 }
+/// Few enough steps and enough noise that the accountant answers at once.
+fn plan() -> Plan {
+    let mut plan = crate::testing::plan();
+    plan.privacy.noise_multiplier = "4".parse().unwrap();
+    plan.privacy.sampling_rate = "1".parse().unwrap();
+    plan
+}
+fn mechanism() -> Mechanism {
+    Mechanism::new(&plan().privacy, plan().dimension(), 1000).unwrap()
+}
+
 const LEFT: [Left; 4] = [Left::Nothing, Left::Half, Left::All, Left::Zeros];
 
 /// A disk that ends the process at its n-th operation.
@@ -135,7 +145,11 @@ fn a_process_may_end_at_every_write_of_its_ledger() {
     for end in 0..whole {
         for left in LEFT {
             let mut life = Life::default();
-            life.file = life.process(Some(end)).after(left);
+            let disk = life.process(Some(end));
+            if disk.written.is_empty() && !matches!(left, Left::Nothing) {
+                continue;
+            }
+            life.file = disk.after(left);
             // The next process finds what is left, and one after it finds all of it in order.
             life.file = life.process(None).durable;
             assert!(life.process(None).operations == 0, "ended at {end}, left {left:?}: something was still to be done");
@@ -150,7 +164,7 @@ fn a_process_may_end_at_every_write_of_its_ledger() {
 #[test]
 fn a_process_may_end_twice() {
     let whole = Life::default().process(None).operations;
-    for (first, second) in (0..whole).flat_map(|a| [(a, 0), (a, 1), (a, 3)]) {
+    for (first, second) in (0..whole).flat_map(|a| [(a, 1), (a, 3)]) {
         let mut life = Life::default();
         life.file = life.process(Some(first)).after(Left::Half);
         life.file = life.process(Some(second)).after(Left::All);
