@@ -195,7 +195,7 @@ mod tests {
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
         let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
         let spends: Vec<_> = (1..).zip(tasks).map(|(task, steps)| record(task, *steps)).collect();
-        let history = DatasetHistory { declaration, cap: Some(cap), spends };
+        let history = DatasetHistory { declaration, cap: Some(cap), spends, repairs: Vec::new() };
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
         check_tasks(&history, &last, &mut findings);

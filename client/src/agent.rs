@@ -239,7 +239,7 @@ impl Agent {
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
         let me = keys.client();
         let ledger = match (&data, &policy) {
-            (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, me, data, policy)?))),
+            (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
             (None, _) | (_, None) => None,
         };
         let mut boot = [0u8; 16];
@@ -278,6 +278,8 @@ impl Agent {
             _lock: lock,
         };
         agent.recover()?;
+        // At the start as before each reservation (privacy.md D65): an alarm is shown before there is a link.
+        agent.compared().map(drop).unwrap_or(());
         Ok(agent)
     }
 
@@ -372,11 +374,11 @@ fn first_status(identity: &Identity) -> Status {
     }
 }
 
-fn open_ledger(home: &Home, me: ClientId, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
+fn open_ledger(home: &Home, keys: &Arc<Keys>, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
     let (cap, delta) = (policy.max_eps_total, policy.max_delta);
     let order = default_order(cap, delta).ok_or(AgentError::NothingToSpend)?;
-    let terms = Terms { institution: me, dataset: data.dataset(), unit: data.unit(), epsilon_cap: cap, delta, order };
-    let mut ledger = LedgerStore::open(home, terms)?;
+    let terms = Terms { institution: keys.client(), dataset: data.dataset(), unit: data.unit(), epsilon_cap: cap, delta, order };
+    let mut ledger = LedgerStore::open(home, terms, Arc::clone(keys))?;
     // A new total, not a new start (D64): what was spent stays spent, and the log is told.
     if ledger.ledger().terms().epsilon_cap != cap {
         ledger.declare_cap(cap)?;

@@ -4,6 +4,7 @@ mod answer;
 mod bench;
 mod bench_noise;
 mod budget;
+mod ledger;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};

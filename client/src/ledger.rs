@@ -4,20 +4,24 @@ use crate::clock::now;
 use crate::edges::reached;
 use crate::files::{self, Item, Lock, StoreError};
 use crate::home::Home;
+use crate::keys::Keys;
 use privacy::ledger::{
-    CloseError, CreateError, LoadError, NotNext, Paid, Pending, PrivacyLedger, RegisterError, ReserveError, ReserveRequest, Terms,
+    CloseError, CreateError, KnownPlan, LoadError, NotNext, Paid, Pending, PrivacyLedger, RegisterError, RepairError, ReserveError,
+    ReserveRequest, Terms,
 };
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
+use protocol::history::{DatasetHistory, History};
 use protocol::ids::{PlanDigest, Sha256, TaskId};
 use protocol::plan::Plan;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Longest ledger: a million reservations at half a kilobyte.
-const MAX_FILE: usize = 512 << 20;
+/// Longest ledger: hundreds of thousands of rounds.
+pub(crate) const MAX_FILE: usize = 512 << 20;
 
 /// Why the ledger does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub enum LedgerError {
     /// The round is refused.
     #[error("the round is refused")]
     Reserve(#[from] ReserveError),
+    /// The repair is refused.
+    #[error("the ledger is not repaired")]
+    Repair(#[from] RepairError),
     /// No such transition.
     #[error("the reservation does not allow this")]
     Close(#[from] CloseError),
@@ -65,22 +72,54 @@ impl LedgerError {
     }
 }
 
+/// What the ledger asks of its file. Nothing is believed before `sync` has answered.
+pub(crate) trait Journal {
+    /// Appends.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes everything so far durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Shortens the file.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+}
+
+impl Journal for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+}
+
 /// A ledger and its file.
-pub(crate) struct LedgerStore {
-    file: File,
+pub(crate) struct LedgerStore<F = File> {
+    file: F,
     ledger: PrivacyLedger,
+    keys: Arc<Keys>,
     /// One owner process (D58).
     _lock: Lock,
 }
 
 impl LedgerStore {
     /// Opens the ledger, or makes it durable as new. A torn last record was never answered and is cut off.
-    pub(crate) fn open(home: &Home, terms: Terms) -> Result<Self, LedgerError> {
+    pub(crate) fn open(home: &Home, terms: Terms, keys: Arc<Keys>) -> Result<Self, LedgerError> {
         let lock = Lock::take(&home.ledger_lock(), Item::Ledger)?;
         let path = home.ledger(&terms.dataset);
         let bytes = files::read_if_there(&path, MAX_FILE, Item::Ledger)?.unwrap_or_default();
-        let mut file = open_append(&path)?;
-        let ledger = match PrivacyLedger::load(&bytes) {
+        let store = Self::begin(open_append(&path)?, &bytes, terms, keys, lock)?;
+        files::sync_dir(&home.ledger_dir(), Item::Ledger)?;
+        Ok(store)
+    }
+}
+
+impl<F: Journal> LedgerStore<F> {
+    fn begin(mut file: F, bytes: &[u8], terms: Terms, keys: Arc<Keys>, lock: Lock) -> Result<Self, LedgerError> {
+        let same = |a: &Terms| (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit);
+        let ledger = match PrivacyLedger::load(bytes) {
+            Ok(loaded) if !same(loaded.ledger.terms()) => return Err(LedgerError::OtherTerms),
             Ok(loaded) => {
                 if loaded.torn {
                     tracing::warn!("the ledger ended in a torn record, which was never paid on");
@@ -91,18 +130,13 @@ impl LedgerStore {
             // Not even the first record is whole: nothing was ever reserved.
             Err(LoadError::Empty) => {
                 cut(&mut file, 0)?;
-                let (ledger, first) = PrivacyLedger::create(terms.clone(), now())?;
-                append(&mut file, &first, "ledger/created")?;
-                ledger
+                let first = PrivacyLedger::create(terms, now())?;
+                append(&mut file, &first.record(|entry| keys.sign(entry)), "ledger/created")?;
+                first.begun()
             }
             Err(e) => return Err(e.into()),
         };
-        files::sync_dir(&home.ledger_dir(), Item::Ledger)?;
-        let same = |a: &Terms, b: &Terms| (a.institution, a.dataset, a.unit) == (b.institution, b.dataset, b.unit);
-        if !same(ledger.terms(), &terms) {
-            return Err(LedgerError::OtherTerms);
-        }
-        Ok(Self { file, ledger, _lock: lock })
+        Ok(Self { file, ledger, keys, _lock: lock })
     }
 
     /// The ledger as it stands.
@@ -113,7 +147,7 @@ impl LedgerStore {
     /// Makes an entry durable, then counts it. `what` names it at the edges.
     fn record<T>(&mut self, what: &str, pending: Pending<T>) -> Result<T, LedgerError> {
         reached("before", what);
-        append(&mut self.file, pending.bytes(), what)?;
+        append(&mut self.file, &pending.record(|entry| self.keys.sign(entry)), what)?;
         reached("durable", what);
         Ok(self.ledger.recorded(pending)?)
     }
@@ -154,6 +188,16 @@ impl LedgerStore {
         self.record("ledger/task-ended", pending)
     }
 
+    /// Raises the ledger to what the log shows of its dataset (D65).
+    pub(crate) fn repair(&mut self, shown: &DatasetHistory, history: &History) -> Result<(), LedgerError> {
+        let plan = |task| {
+            let known = history.task(task)?;
+            Some(KnownPlan { plan: known.plan()?, digest: known.plan_digest() })
+        };
+        let pending = self.ledger.repair(&shown.spends, history.size(), plan, now())?;
+        self.record("ledger/repaired", pending)
+    }
+
     /// A new lifetime total (D64).
     pub(crate) fn declare_cap(&mut self, cap: Decimal) -> Result<(), LedgerError> {
         let pending = self.ledger.declare_cap(cap, now())?;
@@ -165,18 +209,22 @@ fn open_append(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| StoreError::Write(Item::Ledger, e))
 }
 
-fn append(file: &mut File, bytes: &[u8], what: &str) -> Result<(), StoreError> {
+fn append(file: &mut impl Journal, bytes: &[u8], what: &str) -> Result<(), StoreError> {
     let failed = |e| StoreError::Write(Item::Ledger, e);
-    file.write_all(bytes).map_err(failed)?;
+    file.append(bytes).map_err(failed)?;
     reached("written", what);
-    file.sync_all().map_err(failed)
+    file.sync().map_err(failed)
 }
 
-fn cut(file: &mut File, len: usize) -> Result<(), StoreError> {
+fn cut(file: &mut impl Journal, len: usize) -> Result<(), StoreError> {
     let len = u64::try_from(len).unwrap_or(u64::MAX);
-    file.set_len(len).and_then(|()| file.sync_all()).map_err(|e| StoreError::Write(Item::Ledger, e))
+    file.cut(len).and_then(|()| file.sync()).map_err(|e| StoreError::Write(Item::Ledger, e))
 }
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ledger_crash_tests.rs"]
+mod crash_tests;

@@ -4,17 +4,27 @@ use privacy::ledger::default_order;
 use protocol::ids::{ClientId, ManifestDigest, RoundId};
 use protocol::plan::Unit;
 
-fn terms() -> Terms {
-    let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
-    let order = default_order(cap, delta).unwrap();
-    Terms { institution: ClientId([1; 32]), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }
+/// The institution's keys, made once.
+pub(super) fn keys() -> Arc<Keys> {
+    static KEYS: std::sync::OnceLock<Arc<Keys>> = std::sync::OnceLock::new();
+    let make = || {
+        let dir = tempfile::tempdir().unwrap();
+        Arc::new(Keys::load_or_make(&Home::new(dir.path()), "fed/a").ok().unwrap())
+    };
+    Arc::clone(KEYS.get_or_init(make))
 }
 
-fn mechanism() -> Mechanism {
+pub(super) fn terms() -> Terms {
+    let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
+    let order = default_order(cap, delta).unwrap();
+    Terms { institution: keys().client(), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }
+}
+
+pub(super) fn mechanism() -> Mechanism {
     Mechanism::new(&plan().privacy, plan().dimension(), 1000).unwrap()
 }
 
-fn request(mechanism: &Mechanism, round: u64) -> ReserveRequest<'_> {
+pub(super) fn request<'a, F: Journal>(store: &LedgerStore<F>, mechanism: &'a Mechanism, round: u64) -> ReserveRequest<'a> {
     ReserveRequest {
         task: plan().task,
         plan: PlanDigest([3; 32]),
@@ -22,6 +32,7 @@ fn request(mechanism: &Mechanism, round: u64) -> ReserveRequest<'_> {
         manifest: ManifestDigest([4; 32]),
         mechanism,
         steps: u64::from(plan().local.steps),
+        compared: store.ledger().compare(&[]).unwrap(),
     }
 }
 
@@ -32,12 +43,12 @@ fn a_ledger_comes_back_at_every_byte_that_a_crash_may_leave() {
     let mechanism = mechanism();
     let path = home.ledger(&terms().dataset);
     let lengths = {
-        let mut store = LedgerStore::open(&home, terms()).unwrap();
+        let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
         let len = || usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
         let mut lengths = vec![len()];
         store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
         lengths.push(len());
-        let paid = store.reserve(&request(&mechanism, 1)).unwrap();
+        let paid = store.reserve(&request(&store, &mechanism, 1)).unwrap();
         lengths.push(len());
         store.sealed(paid.ledger_counter(), Sha256([5; 32])).unwrap();
         lengths.push(len());
@@ -46,7 +57,7 @@ fn a_ledger_comes_back_at_every_byte_that_a_crash_may_leave() {
     let whole = std::fs::read(&path).unwrap();
     for cut in 0..=whole.len() {
         std::fs::write(&path, &whole[..cut]).unwrap();
-        let store = LedgerStore::open(&home, terms()).unwrap();
+        let store = LedgerStore::open(&home, terms(), keys()).unwrap();
         let records = lengths.iter().filter(|l| **l <= cut).count();
         assert_eq!(store.ledger().counter(), u64::try_from(records.max(1)).unwrap(), "cut at {cut}");
         // Paid is paid, from the moment that the record is whole.
@@ -59,36 +70,36 @@ fn a_ledger_comes_back_at_every_byte_that_a_crash_may_leave() {
 fn a_round_is_paid_once_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let (home, mechanism) = (Home::new(dir.path()), mechanism());
-    let mut store = LedgerStore::open(&home, terms()).unwrap();
+    let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
     store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
-    let paid = store.reserve(&request(&mechanism, 1)).unwrap();
+    let paid = store.reserve(&request(&store, &mechanism, 1)).unwrap();
     assert!(
-        matches!(store.reserve(&request(&mechanism, 1)), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
+        matches!(store.reserve(&request(&store, &mechanism, 1)), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
     );
     store.void(paid.ledger_counter()).unwrap();
     drop(store);
-    let mut store = LedgerStore::open(&home, terms()).unwrap();
-    assert!(store.reserve(&request(&mechanism, 1)).is_err());
-    store.reserve(&request(&mechanism, 2)).ok().unwrap();
-    assert!(store.reserve(&request(&mechanism, 3)).err().unwrap().is_exhausted());
+    let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
+    assert!(store.reserve(&request(&store, &mechanism, 1)).is_err());
+    store.reserve(&request(&store, &mechanism, 2)).ok().unwrap();
+    assert!(store.reserve(&request(&store, &mechanism, 3)).err().unwrap().is_exhausted());
 }
 
 #[test]
 fn a_ledger_has_one_owner_and_its_own_terms() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
-    let store = LedgerStore::open(&home, terms()).unwrap();
-    assert!(matches!(LedgerStore::open(&home, terms()), Err(LedgerError::Store(StoreError::Locked(_)))));
+    let store = LedgerStore::open(&home, terms(), keys()).unwrap();
+    assert!(matches!(LedgerStore::open(&home, terms(), keys()), Err(LedgerError::Store(StoreError::Locked(_)))));
     drop(store);
     let foreign = Terms { institution: ClientId([9; 32]), ..terms() };
-    assert!(matches!(LedgerStore::open(&home, foreign), Err(LedgerError::OtherTerms)));
+    assert!(matches!(LedgerStore::open(&home, foreign, keys()), Err(LedgerError::OtherTerms)));
 }
 
 #[test]
 fn a_flipped_byte_stops_the_ledger() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
-    let mut store = LedgerStore::open(&home, terms()).unwrap();
+    let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
     store.register(&plan(), PlanDigest([3; 32]), &mechanism()).unwrap();
     drop(store);
     let path = home.ledger(&terms().dataset);
@@ -97,6 +108,6 @@ fn a_flipped_byte_stops_the_ledger() {
         let mut bad = whole.clone();
         bad[at] ^= 0x10;
         std::fs::write(&path, &bad).unwrap();
-        assert!(LedgerStore::open(&home, terms()).is_err(), "byte {at}");
+        assert!(LedgerStore::open(&home, terms(), keys()).is_err(), "byte {at}");
     }
 }

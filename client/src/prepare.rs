@@ -11,7 +11,7 @@ use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
 use crypto::seal::{SealContext, SealError, seal};
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
-use privacy::ledger::{Paid, ReserveRequest};
+use privacy::ledger::{Compared, Paid, ReserveRequest};
 use privacy::mechanism::Mechanism;
 use privacy::noise::{EntropyError, Quantiser as Rounding, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, PlanDigest, Sha256, ShardId};
@@ -53,6 +53,8 @@ pub(crate) struct Preparation {
     pub(crate) threads: NonZeroUsize,
     pub(crate) work: Arc<TaskWork>,
     pub(crate) ledger: SharedLedger,
+    /// Proof that the ledger is the one that the log last saw (privacy.md D65).
+    pub(crate) compared: Compared,
     pub(crate) observer: Shared,
     pub(crate) accepted: Box<Accepted>,
     /// What this institution weighs in the round, where its groups carry weights.
@@ -187,6 +189,7 @@ impl Preparation {
             manifest: self.accepted.digest(),
             mechanism: &self.work.mechanism,
             steps: u64::from(self.work.plan.local.steps),
+            compared: self.compared,
         };
         Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
     }

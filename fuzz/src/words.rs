@@ -10,7 +10,7 @@ use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload,
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{Plan, PlanApproval};
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, PolicyApproval, Token, TrustDocument};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, Token, TrustDocument};
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
 pub fn messages(bytes: &[u8]) {
@@ -36,7 +36,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 /// Statements as they travel, every kind of payload, and a decryptor's own records.
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
-    each!(JoinRequest, Membership, DatasetDeclaration, BudgetDeclaration, PlanApproval, PolicyApproval);
+    each!(JoinRequest, Membership, DatasetDeclaration, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
     each!(Prekeys, Endorsement, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();

@@ -13,7 +13,7 @@ use crate::entry::{EntryError, Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::statement::{Payload, Statement, StatementKind};
-use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, PolicyApproval, TrustDocument};
+use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 use std::collections::BTreeMap;
 
 /// An enrolled institution.
@@ -40,6 +40,8 @@ pub struct DatasetHistory {
     pub cap: Option<BudgetDeclaration>,
     /// Spends in order.
     pub spends: Vec<SpendRecord>,
+    /// Repairs of the ledger, in order, with where they stand.
+    pub repairs: Vec<(LeafIndex, LedgerRepair)>,
 }
 
 /// The log so far.
@@ -166,6 +168,11 @@ impl History {
             }
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
             (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
+            (Facts::BudgetRepaired { dataset, ledger_counter }, Some(s)) => {
+                let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
+                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
+                self.repaired(index, who, said, out);
+            }
             (Facts::TaskApproved { plan }, Some(s)) => {
                 let said = self.administrator::<PlanApproval>(&s, out);
                 let Some(task) = entry.task else { return out.add(Clause::Schema) };
@@ -239,7 +246,7 @@ impl History {
     fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {
         let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
         out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
-        let new = DatasetHistory { declaration, cap: None, spends: Vec::new() };
+        let new = DatasetHistory { declaration, cap: None, spends: Vec::new(), repairs: Vec::new() };
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
     }
@@ -252,6 +259,12 @@ impl History {
             Some(d) => d.cap = Some(cap),
             None => out.add(Clause::BudgetUndeclared),
         }
+    }
+
+    fn repaired(&mut self, index: LeafIndex, who: ClientId, repair: LedgerRepair, out: &mut rules::Report) {
+        let Some(dataset) = self.datasets.get_mut(&(who, repair.dataset)) else { return out.add(Clause::BudgetUndeclared) };
+        rules::check_repair(dataset, index, &repair, out);
+        dataset.repairs.push((index, repair));
     }
 
     /// Tells the history what a plan's artefact says; from then on rounds of its tasks are checked against it.

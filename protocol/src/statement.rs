@@ -56,6 +56,10 @@ statement_kinds! {
     Policy = 13, "policy";
     /// A decryptor reveals its number for the random groups of a round.
     Nonce = 14, "nonce";
+    /// An institution raised its ledger to what the log shows.
+    Repair = 15, "ledger-repair";
+    /// An entry of an institution's own privacy ledger; never on the wire.
+    LedgerEntry = 16, "ledger-entry";
 }
 
 impl StatementKind {

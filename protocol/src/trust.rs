@@ -195,6 +195,30 @@ impl Payload for BudgetDeclaration {
     const KIND: StatementKind = StatementKind::Budget;
 }
 
+/// An institution raised its ledger to what the log shows, after the ledger was rolled back or copied (privacy.md D65).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct LedgerRepair {
+    /// The dataset.
+    #[n(0)]
+    pub dataset: Sha256,
+    /// Entries of the log that were looked at: every spend among them is in the ledger from now on.
+    #[n(1)]
+    pub log_size: u64,
+    /// Upper bound on ε of everything that the ledger now counts, over all tasks; none where no decimal holds it.
+    #[n(2)]
+    pub epsilon: Option<Decimal>,
+    /// Counter of the ledger entry that repairs; above every counter that those spends state.
+    #[n(3)]
+    pub ledger_counter: u64,
+    /// Hash of that entry.
+    #[n(4)]
+    pub ledger_head: Sha256,
+}
+
+impl Payload for LedgerRepair {
+    const KIND: StatementKind = StatementKind::Repair;
+}
+
 /// `n` with two significant digits, rounded down (privacy.md D4).
 pub fn two_digits(n: u64) -> u64 {
     let mut unit = 1u64;

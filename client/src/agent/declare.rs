@@ -5,12 +5,13 @@ use super::session::{Trouble, fatal};
 use crate::link::Link;
 use crate::wire::WireError;
 use minicbor::bytes::ByteVec;
+use privacy::ledger::Repaired;
 use protocol::dealing::commitment;
 use protocol::ids::{RoundId, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
 use protocol::statement::Statement;
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair};
 use std::sync::PoisonError;
 
 /// Prekeys are published again when fewer rounds than this are covered.
@@ -52,6 +53,17 @@ impl Agent {
         let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
         if known.and_then(|d| d.cap) != Some(cap) {
             due.push(self.keys.sign(&cap));
+        }
+        let told = |r: &Repaired| known.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));
+        if let Some(r) = ledger.ledger().last_repair().filter(|r| !told(r)) {
+            let (dataset, epsilon) = (data.dataset(), ledger.ledger().totals().epsilon);
+            due.push(self.keys.sign(&LedgerRepair {
+                dataset,
+                log_size: r.log_size,
+                epsilon,
+                ledger_counter: r.counter,
+                ledger_head: r.head,
+            }));
         }
         due
     }

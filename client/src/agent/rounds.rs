@@ -82,6 +82,13 @@ impl Agent {
             self.participant.handle(Event::NotPrepared(Rejection::Policy));
             return Ok(());
         };
+        let compared = match self.compared() {
+            Ok(compared) => compared,
+            Err(reason) => {
+                self.participant.handle(Event::NotPrepared(reason));
+                return Ok(());
+            }
+        };
         let weight = match self.weight(&accepted) {
             Ok(weight) => weight,
             Err(reason) => {
@@ -102,7 +109,21 @@ impl Agent {
             // Before anything is paid: a snapshot that does not come costs no privacy.
             let done = match wire.snapshot(accepted.manifest().snapshot, limit).await {
                 Ok(snapshot) => {
-                    let job = Preparation { home, keys, me, build, threads, work, ledger, observer, accepted, weight, snapshot, cancel };
+                    let job = Preparation {
+                        home,
+                        keys,
+                        me,
+                        build,
+                        threads,
+                        work,
+                        ledger,
+                        compared,
+                        observer,
+                        accepted,
+                        weight,
+                        snapshot,
+                        cancel,
+                    };
                     Done::Prepared { task, round, result: on_own_thread(job).await }
                 }
                 Err(error) => {

@@ -7,6 +7,7 @@ use crate::ledger::LedgerError;
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_policy::SitePolicy;
 use crate::spool::Spool;
+use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
 use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
@@ -46,7 +47,7 @@ impl Agent {
     }
 
     /// Whether this institution takes part in the round that begins.
-    pub(super) fn willing(&self, task: TaskId, round: RoundId, plan: PlanDigest, snapshot: SnapshotDigest) -> Result<(), Rejection> {
+    pub(super) fn willing(&mut self, task: TaskId, round: RoundId, plan: PlanDigest, snapshot: SnapshotDigest) -> Result<(), Rejection> {
         if !self.mirror.violations().is_empty() {
             return Err(Rejection::Policy);
         }
@@ -58,15 +59,11 @@ impl Agent {
         self.payable(task, round)
     }
 
-    /// Whether the ledger is the one that the log last saw, and this round was not paid and lost before (D65, D66).
-    fn payable(&self, task: TaskId, round: RoundId) -> Result<(), Rejection> {
-        let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Err(Rejection::Policy) };
+    /// Whether this round was not paid and lost before (D66), by a ledger that is the one that the log last saw (D65).
+    fn payable(&mut self, task: TaskId, round: RoundId) -> Result<(), Rejection> {
+        self.compared()?;
+        let Some(ledger) = &self.ledger else { return Err(Rejection::Policy) };
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let spends = self.mirror.history().datasets().get(&(self.me, data.dataset())).map(|d| d.spends.as_slice()).unwrap_or_default();
-        if spends.iter().any(|s| !ledger.ledger().holds(s.spend.ledger_counter, s.spend.ledger_head)) {
-            tracing::error!("the log holds a spend that this ledger does not: the ledger was rolled back or copied");
-            return Err(Rejection::Policy);
-        }
         if ledger.ledger().reservation(task, round).is_none() {
             return Ok(());
         }
@@ -75,6 +72,38 @@ impl Agent {
             Ok(Some(_)) => Ok(()),
             Ok(None) | Err(_) => Err(Rejection::Policy),
         }
+    }
+
+    /// Compares the ledger with this institution's headers in its copy of the log: at the start and before each reservation (D65). Until a
+    /// repair has raised the ledger, and the log holds its statement, nothing is reserved.
+    pub(super) fn compared(&mut self) -> Result<Compared, Rejection> {
+        match self.compare_ledgers() {
+            Ok(compared) => compared.ok_or(Rejection::Policy),
+            Err(alarm) => {
+                tracing::error!(%alarm, "no reservation before concordat-client privacy ledger repair");
+                self.status.alarm(&format!("{alarm}; nothing is reserved before `privacy ledger repair`"));
+                Err(Rejection::Policy)
+            }
+        }
+    }
+
+    /// None where there is no ledger, or a repair that the log does not hold yet.
+    fn compare_ledgers(&self) -> Result<Option<Compared>, Alarm> {
+        let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Ok(None) };
+        let datasets = self.mirror.history().datasets();
+        // Another lineage that was spent from keeps its ledger: a new name for the same people is no new budget (D58).
+        for ((who, dataset), shown) in datasets.iter().filter(|((who, _), _)| *who == self.me) {
+            let lost = *dataset != data.dataset() && !self.home.ledger(dataset).exists();
+            if let Some(first) = shown.spends.first().filter(|_| lost) {
+                tracing::error!(client = %who.short(), dataset = %dataset, "a dataset was spent from and its ledger is gone");
+                return Err(Alarm::LedgerLost { index: first.index.0 });
+            }
+        }
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = datasets.get(&(self.me, data.dataset()));
+        let compared = ledger.ledger().compare(shown.map(|d| d.spends.as_slice()).unwrap_or_default())?;
+        let told = |r: Repaired| shown.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));
+        Ok(ledger.ledger().last_repair().is_none_or(told).then_some(compared))
     }
 
     /// Whether the log says that a round can have no more duties.

@@ -11,8 +11,11 @@ fn composed_mu(phases: &[Phase]) -> Option<f64> {
     unsampled.then(|| sqrt(square))
 }
 
-/// δ(ε) of the Gaussian mechanism with ratio μ of shift to deviation.
-pub(super) fn delta_at(mu: f64, epsilon: f64) -> f64 {
+/// δ at ε of the Gaussian mechanism whose shift is μ deviations, for μ > 0.
+///
+/// # Source
+/// Balle & Wang 2018, arXiv 1805.06530, Theorem 8.
+pub fn gaussian_delta(mu: f64, epsilon: f64) -> f64 {
     upper(epsilon / mu - mu / 2.0) - exp(epsilon + ln_upper(mu / 2.0 + epsilon / mu))
 }
 
@@ -26,7 +29,7 @@ pub(super) fn delta_at(mu: f64, epsilon: f64) -> f64 {
 pub fn epsilon_exact(phases: &[Phase], delta: f64) -> Result<Option<f64>, AccountantError> {
     let phases = checked(phases, delta)?;
     let Some(mu) = composed_mu(&phases) else { return Ok(None) };
-    if mu == 0.0 || (mu.is_finite() && delta_at(mu, 0.0) <= delta) {
+    if mu == 0.0 || (mu.is_finite() && gaussian_delta(mu, 0.0) <= delta) {
         return Ok(Some(0.0));
     }
     if !mu.is_finite() {
@@ -36,7 +39,7 @@ pub fn epsilon_exact(phases: &[Phase], delta: f64) -> Result<Option<f64>, Accoun
     let (mut low, mut high) = (0.0, mu * mu / 2.0 + 40.0 * mu);
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
-        if delta_at(mu, middle) > delta { low = middle } else { high = middle }
+        if gaussian_delta(mu, middle) > delta { low = middle } else { high = middle }
     }
     Ok(Some(high))
 }

@@ -1,17 +1,27 @@
 //! From noise and sampling to ε at δ (privacy.md section 5). Pure numbers: knows no data, no ledger and no mechanism.
 
+pub mod adjacency;
 pub mod calibrate;
 pub mod closed;
+pub mod discrete_sum;
 mod fft;
+pub mod groups;
+mod losses;
+mod pair;
 pub mod pld;
 pub mod rdp;
+mod replace;
 mod special;
 pub mod task;
+pub mod zcdp;
 
+pub use adjacency::Adjacency;
 pub use calibrate::{calibrate, calibrate_rdp};
-pub use closed::epsilon_exact;
-pub use pld::epsilon_pld;
+pub use closed::{epsilon_exact, gaussian_delta};
+pub use groups::epsilon_group;
+pub use pld::{delta_pld, epsilon_pld};
 pub use rdp::{RdpAnswer, epsilon_rdp};
+pub use zcdp::epsilon_zcdp;
 
 /// Steps of the Poisson-subsampled Gaussian mechanism with one σ and one q, neighbours by adding or removing one unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +50,25 @@ pub enum AccountantError {
     /// δ below 1e-12: the PLD in f64 is not reported there (D47).
     #[error("delta is {0}, the PLD accountant needs at least 1e-12")]
     DeltaTooSmall(f64),
+    /// An ε that is negative, NaN or infinite.
+    #[error("epsilon is {0}, expected a finite number of at least 0")]
+    Epsilon(f64),
+    /// ρ that is negative or NaN.
+    #[error("rho is {0}, expected at least 0")]
+    Rho(f64),
+    /// No unit in a group, or more than are accounted.
+    #[error("a group of {0} units, expected 1 to 64")]
+    Group(u32),
+    /// A sum of noise shares that no formula covers.
+    #[error("{shares} shares of deviation {deviation} grid steps at sensitivity {sensitivity}, expected at least one of each")]
+    Shares {
+        /// h.
+        shares: u32,
+        /// Of one share.
+        deviation: f64,
+        /// Δ_grid.
+        sensitivity: f64,
+    },
     /// A target ε that is not a positive finite number.
     #[error("target epsilon is {0}, expected a finite number above 0")]
     Target(f64),

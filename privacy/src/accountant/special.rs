@@ -21,6 +21,11 @@ pub(super) fn ln_upper(x: f64) -> f64 {
     }
 }
 
+/// e^e·x for a tail x whose logarithm is also known: directly where neither factor leaves f64.
+pub(super) fn weighed(e: f64, x: f64, ln_x: impl FnOnce() -> f64) -> f64 {
+    if e < 600.0 && x > 1e-280 { exp(e) * x } else { exp(e + ln_x()) }
+}
+
 /// ln erfc(x).
 pub(super) fn ln_erfc(x: f64) -> f64 {
     LN_2 + ln_upper(x * SQRT_2)
@@ -45,6 +50,13 @@ mod tests {
         assert!((ln_upper(10.0) + 53.231_285_150_512_47).abs() < 1e-11);
         assert!((ln_upper(40.0) + 804.608_442_013_754).abs() < 1e-9);
         assert!((ln_upper(29.999_999_999) - ln_upper(30.000_000_001)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn weighed_tails_do_not_overflow() {
+        assert!((weighed(2.0, 0.25, || log(0.25)) - exp(2.0) / 4.0).abs() < 1e-15);
+        assert!((weighed(800.0, upper(40.0), || ln_upper(40.0)) / exp(800.0 + ln_upper(40.0)) - 1.0).abs() < 1e-12);
+        assert!((weighed(700.0, 1e-300, || log(1e-300)) / (exp(350.0) * 1e-300 * exp(350.0)) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! All rows of the reference file, and laws of the accountants.
 
-use super::pld::{both_directions, delta_pld};
+use super::pld::both_directions;
 use super::*;
 use std::collections::HashMap;
 
@@ -22,7 +22,10 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    let text = include_str!("../../tests/testdata/vectors/dp_reference.csv");
+    table(include_str!("../../tests/testdata/vectors/dp_reference.csv"))
+}
+
+fn table(text: &str) -> Vec<Row> {
     let mut lines = text.lines().filter(|l| !l.starts_with('#'));
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
     lines.map(|l| Row(head.iter().map(|h| h.to_string()).zip(l.split(',').map(str::to_owned)).collect())).collect()
@@ -63,9 +66,43 @@ fn pld_meets_every_reference_row_and_is_never_above_rdp() {
 
 #[test]
 fn privacy_profile_meets_every_reference_row() {
-    for row in rows().iter().filter(|r| !["R18", "R09"].contains(&r.text("id"))) {
+    let mut met = 0;
+    for row in rows() {
         let (Some(want), Some(epsilon)) = (row.number("delta_pld"), row.number("eps_query")) else { continue };
-        near(delta_pld(&row.phases(), epsilon), want, 1e-3, row.text("id"));
+        near(delta_pld(&row.phases(), epsilon).unwrap(), want, 1e-3, row.text("id"));
+        met += 1;
+    }
+    assert_eq!(met, 25);
+}
+
+/// privacy.md D46: the second figure, never twice the first by definition.
+#[test]
+fn replaced_units_meet_every_reference_row() {
+    let mut met = 0;
+    for row in rows() {
+        let (Some(want), Some(delta)) = (row.number("eps_pld_replace"), row.number("delta")) else { continue };
+        near(Adjacency::ReplaceOne.epsilon_pld(&row.phases(), delta).unwrap(), want, 1e-3, row.text("id"));
+        met += 1;
+    }
+    assert_eq!(met, 25);
+}
+
+/// privacy.md D47: where plain transforms drown in round-off, the tilt gives the converged values.
+#[test]
+fn tiny_deltas_over_many_steps_meet_their_converged_values() {
+    for (id, want) in [("R18", 3.67244), ("R09", 2.60758)] {
+        let row = rows().into_iter().find(|r| r.text("id") == id).unwrap();
+        near(epsilon_pld(&row.phases(), row.number("delta").unwrap()).unwrap(), want, 1e-4, id);
+    }
+}
+
+#[test]
+fn phases_in_another_order_or_cut_in_two_cost_the_same() {
+    let phase = |s, q, t| Phase { noise_multiplier: s, sampling_rate: q, steps: t };
+    for delta in [1e-5, 1e-10] {
+        let whole = epsilon_pld(&[phase(1.2, 0.01, 500), phase(0.9, 0.02, 200), phase(30.0, 1.0, 7)], delta).unwrap();
+        let mixed = [phase(0.9, 0.02, 150), phase(30.0, 1.0, 3), phase(1.2, 0.01, 500), phase(0.9, 0.02, 50), phase(30.0, 1.0, 4)];
+        near(epsilon_pld(&mixed, delta).unwrap(), whole, 1e-6, "mixed");
     }
 }
 
@@ -81,25 +118,57 @@ fn exact_answers_meet_the_reference_and_the_pld_meets_them() {
 }
 
 #[test]
-fn calibration_by_rdp_meets_every_reference_row() {
+fn calibration_meets_every_reference_row() {
+    let mut met = 0;
     for row in rows().iter().filter(|r| r.text("kind") == "calib") {
-        let number = |c| row.number(c).unwrap();
-        let steps = row.text("steps").parse().unwrap();
-        let sigma = calibrate_rdp(number("target_eps"), number("q"), steps, number("delta")).unwrap();
-        near(sigma, number("sigma_rdp"), 1e-5, row.text("id"));
+        let [target, q, delta] = ["target_eps", "q", "delta"].map(|c| row.number(c).unwrap());
+        let (steps, id) = (row.text("steps").parse().unwrap(), row.text("id"));
+        near(calibrate_rdp(target, q, steps, delta).unwrap(), row.number("sigma_rdp").unwrap(), 1e-5, id);
+        let exact = Adjacency::AddOrRemove.calibrate_exact(target, q, steps, delta).unwrap();
+        assert_eq!(exact.is_some(), row.number("sigma_exact").is_some(), "{id}");
+        if let (Some(exact), Some(want)) = (exact, row.number("sigma_exact")) {
+            near(exact, want, 1e-6, id);
+        }
+        let sigma = calibrate(target, q, steps, delta).unwrap();
+        near(sigma, row.number("sigma_pld").unwrap(), 1e-4, id);
+        keeps_the_promise_and_no_more(Adjacency::AddOrRemove, sigma, (target, q, steps, delta));
+        met += 1;
     }
+    assert_eq!(met, 9);
+}
+
+/// The answer keeps the target; a noise smaller by two units of the sixth place does not.
+fn keeps_the_promise_and_no_more(adjacency: Adjacency, sigma: f64, (target, q, steps, delta): (f64, f64, u64, f64)) {
+    let cost = |sigma: f64| {
+        let phase = Phase { noise_multiplier: sigma, sampling_rate: q, steps };
+        adjacency.epsilon_pld(&[phase], delta).unwrap()
+    };
+    assert!(cost(sigma) <= target && cost(sigma - 2e-6) > target, "{sigma} for {target}: {} {}", cost(sigma), cost(sigma - 2e-6));
 }
 
 #[test]
-fn calibration_by_pld_meets_reference_rows() {
-    for row in rows().iter().filter(|r| r.text("kind") == "calib") {
-        let number = |c| row.number(c).unwrap();
-        let steps = row.text("steps").parse().unwrap();
-        let sigma = calibrate(number("target_eps"), number("q"), steps, number("delta")).unwrap();
-        near(sigma, number("sigma_pld"), 1e-3, row.text("id"));
-        let phase = Phase { noise_multiplier: sigma, sampling_rate: number("q"), steps };
-        assert!(epsilon_pld(&[phase], number("delta")).unwrap() <= number("target_eps"));
+fn replaced_units_are_calibrated_too() {
+    for (target, q, steps) in [(3.0, 0.01, 1000), (1.0, 0.3, 20), (2.0, 1.0, 10)] {
+        let sigma = Adjacency::ReplaceOne.calibrate(target, q, steps, 1e-5).unwrap();
+        keeps_the_promise_and_no_more(Adjacency::ReplaceOne, sigma, (target, q, steps, 1e-5));
+        assert_eq!(Adjacency::ReplaceOne.calibrate_rdp(target, q, steps, 1e-5).unwrap().is_some(), q == 1.0);
+        if let Some(exact) = Adjacency::ReplaceOne.calibrate_exact(target, q, steps, 1e-5).unwrap() {
+            near(sigma, exact, 1e-5, "the closed form");
+        }
     }
+}
+
+/// Without sampling a replaced unit is a unit that comes or goes under half the noise.
+#[test]
+fn replaced_units_without_sampling_have_all_three_figures() {
+    let phases = |s| [Phase { noise_multiplier: s, sampling_rate: 1.0, steps: 9 }];
+    let (replace, add) = (Adjacency::ReplaceOne, Adjacency::AddOrRemove);
+    assert_eq!(replace.epsilon_exact(&phases(8.0), 1e-5), add.epsilon_exact(&phases(4.0), 1e-5));
+    assert_eq!(replace.epsilon_rdp(&phases(8.0), 1e-5), add.epsilon_rdp(&phases(4.0), 1e-5));
+    near(replace.epsilon_pld(&phases(8.0), 1e-5).unwrap(), add.epsilon_pld(&phases(4.0), 1e-5).unwrap(), 1e-9, "PLD");
+    let sampled = [Phase { noise_multiplier: 1.0, sampling_rate: 0.5, steps: 1 }];
+    assert_eq!(replace.epsilon_rdp(&sampled, 1e-5), Ok(None));
+    assert_eq!(replace.epsilon_exact(&sampled, 1e-5), Ok(None));
 }
 
 /// privacy.md D50: which neighbour is worse, and by how much.
@@ -171,20 +240,67 @@ fn renyi_costs_are_the_integral_or_above_it() {
     }
 }
 
-/// ρ-zCDP of one Gaussian release to (ε, δ), pinned values of privacy.md D49, by OpenDP and by the exact curve.
+/// (ρ, δ, ε by zCDP, ε of the exact Gaussian of that ρ): privacy.md D49.
+const ZCDP: [(f64, f64, f64, f64); 5] = [
+    (0.5, 1e-5, 4.728386985, 4.377178096),
+    (0.1, 1e-5, 1.914238832, 1.760057150),
+    (0.02, 1e-6, 0.899935268, 0.834117549),
+    (2.0, 1e-6, 11.688596249, 10.997151214),
+    (1.0, 1e-9, 9.521463672, 9.092558369),
+];
+
+#[test]
+fn concentrated_divergence_gives_the_pinned_epsilons() {
+    for (rho, delta, zcdp, gaussian) in ZCDP {
+        near(epsilon_zcdp(rho, delta).unwrap(), zcdp, 1e-9, "zCDP");
+        let phase = Phase { noise_multiplier: (0.5_f64 / rho).sqrt(), sampling_rate: 1.0, steps: 1 };
+        near(epsilon_exact(&[phase], delta).unwrap().unwrap(), gaussian, 1e-9, "Gaussian");
+    }
+    assert_eq!((epsilon_zcdp(0.0, 1e-5), epsilon_zcdp(f64::INFINITY, 1e-5)), (Ok(0.0), Ok(f64::INFINITY)));
+    assert_eq!(epsilon_zcdp(-1.0, 1e-5), Err(AccountantError::Rho(-1.0)));
+}
+
+/// A second opinion on the same conversions.
 #[cfg(feature = "opendp")]
 #[test]
 fn opendp_gives_the_pinned_conversions() {
-    for (rho, delta, zcdp, gaussian) in [
-        (0.5, 1e-5, 4.728386985, 4.377178096),
-        (0.1, 1e-5, 1.914238832, 1.760057150),
-        (0.02, 1e-6, 0.899935268, 0.834117549),
-        (2.0, 1e-6, 11.688596249, 10.997151214),
-        (1.0, 1e-9, 9.521463672, 9.092558369),
-    ] {
+    for (rho, delta, zcdp, _) in ZCDP {
         near(crate::noise::giant::zcdp_epsilon(rho, delta).unwrap(), zcdp, 1e-8, "zCDP");
-        let sigma = (0.5_f64 / rho).sqrt();
-        let phase = Phase { noise_multiplier: sigma, sampling_rate: 1.0, steps: 1 };
-        near(epsilon_exact(&[phase], delta).unwrap().unwrap(), gaussian, 1e-9, "Gaussian");
+    }
+}
+
+/// All rows of the file on sums of integer noise (privacy.md D55).
+#[test]
+fn sums_of_integer_noise_meet_every_reference_row() {
+    use super::discrete_sum::{NoiseShares, ShareNoise, rounded_sensitivity};
+    let rows = table(include_str!("../../tests/testdata/vectors/ddg_reference.csv"));
+    assert_eq!(rows.len(), 8);
+    for (i, row) in rows.iter().enumerate() {
+        let number = |c: &str| row.number(c).unwrap();
+        let whole = |c: &str| row.text(c).parse::<u64>().unwrap();
+        let scale = 2f64.powi(i32::try_from(whole("g")).unwrap());
+        let sensitivity = rounded_sensitivity(scale, whole("dim"), number("beta"));
+        for (noise, epsilon, order) in
+            [(ShareNoise::DiscreteGaussian, "eps_ddg", "order_ddg"), (ShareNoise::Skellam, "eps_skellam", "order_sk")]
+        {
+            let shares = u32::try_from(whole("n")).unwrap();
+            let sum = NoiseShares::new(noise, shares, number("s_loc") * scale, sensitivity, whole("dim")).unwrap();
+            let got = sum.epsilon(number("q"), whole("steps"), number("delta")).unwrap();
+            near(got.epsilon, number(epsilon), 1e-4, &format!("row {i} {noise:?}"));
+            assert_eq!(got.order, number(order), "row {i} {noise:?}");
+        }
+        // No sum of integer noise is better than the Gaussian of the same variance.
+        let gaussian = Phase { noise_multiplier: number("s_loc") * number("n").sqrt(), sampling_rate: number("q"), steps: whole("steps") };
+        near(epsilon_pld(&[gaussian], number("delta")).unwrap(), number("eps_gauss_pld"), 1e-3, "the Gaussian beside it");
+        assert!(number("eps_gauss_pld") < number("eps_ddg"));
+    }
+}
+
+#[test]
+fn sums_of_no_noise_are_refused() {
+    use super::discrete_sum::{NoiseShares, ShareNoise};
+    for (shares, deviation, sensitivity, dimension) in [(0, 1.0, 1.0, 1), (1, 0.0, 1.0, 1), (1, 1.0, f64::NAN, 1), (1, 1.0, 1.0, 0)] {
+        let refused = NoiseShares::new(ShareNoise::DiscreteGaussian, shares, deviation, sensitivity, dimension);
+        assert!(matches!(refused, Err(AccountantError::Shares { .. })));
     }
 }

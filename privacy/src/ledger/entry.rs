@@ -1,11 +1,13 @@
-//! What a ledger writes down (privacy.md D59, D60): canonical CBOR, chained by hashes. Knows no file and no accountant.
+//! What a ledger writes down (privacy.md D59, D60): canonical CBOR, chained by hashes, signed. Knows no file and no accountant.
 
+use super::basis::Basis;
 use super::filter::Nats;
 use crate::mechanism::Executed;
 use minicbor::{CborLen, Decode, Encode};
 use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
-use protocol::plan::{Mode, Unit};
+use protocol::plan::Unit;
+use protocol::statement::{Payload, StatementKind};
 use protocol::time::Time;
 
 /// Whose ledger this is and what it may spend in its life. Fixed at creation, but for a cap that the institution declares anew.
@@ -55,6 +57,9 @@ pub struct Schedule {
     /// RDP of one round at α*.
     #[n(6)]
     pub cost_per_round: Nats,
+    /// What the account rests on beside the integers.
+    #[n(7)]
+    pub basis: Basis,
 }
 
 /// The payment for one round. One per (task, round), for all its groups and shards, for ever.
@@ -72,9 +77,9 @@ pub struct Reservation {
     /// The round's manifest; enters the noise keys.
     #[n(3)]
     pub manifest: ManifestDigest,
-    /// Where noise is added.
+    /// Hash of the schedule's [`Basis`]: mode, noise, path, cohort, costs at every order.
     #[n(4)]
-    pub mode: Mode,
+    pub basis: Sha256,
     /// The integers of the mechanism, compared with what is executed at every step.
     #[n(5)]
     pub executed: Executed,
@@ -93,6 +98,46 @@ pub struct Reservation {
     /// Accountant and version behind the two figures.
     #[n(10)]
     pub accountant: String,
+    /// δ charged for the sampler's distance over all steps of the task so far, this round included (D24).
+    #[n(11)]
+    pub slack: Decimal,
+}
+
+/// What the log shows of one task and the ledger does not (D65).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct LostTask {
+    /// The task.
+    #[n(0)]
+    pub task: TaskId,
+    /// Its plan.
+    #[n(1)]
+    pub plan: PlanDigest,
+    /// Noised steps that the log shows, with those that it leaves room for.
+    #[n(2)]
+    pub steps: u64,
+    /// The same in rounds of the plan, rounded up.
+    #[n(3)]
+    pub count: u64,
+    /// Rounds that are named: none of them is ever paid again.
+    #[n(4)]
+    pub rounds: Vec<RoundId>,
+    /// RDP of the steps at α*.
+    #[n(5)]
+    pub cost: Nats,
+    /// The task's ε with them.
+    #[n(6)]
+    pub epsilon: Decimal,
+}
+
+/// The ledger raised to what the log shows (D65).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Repair {
+    /// Entries of the log that were looked at.
+    #[n(0)]
+    pub log_size: u64,
+    /// What is counted from now on.
+    #[n(1)]
+    pub tasks: Vec<LostTask>,
 }
 
 /// What happened.
@@ -145,12 +190,15 @@ pub enum Event {
         #[n(0)]
         task: TaskId,
     },
+    /// Spends that the log shows and the ledger had lost. The only entry whose counter may jump.
+    #[n(8)]
+    Repaired(#[n(0)] Repair),
 }
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct Entry {
-    /// Position, from 0.
+    /// Position, from 0; a repair jumps over every counter that the log shows.
     #[n(0)]
     pub counter: u64,
     /// Hash of the entry before; zero for the first.
@@ -162,4 +210,9 @@ pub struct Entry {
     /// What.
     #[n(3)]
     pub event: Event,
+}
+
+impl Payload for Entry {
+    const KIND: StatementKind = StatementKind::LedgerEntry;
+    const LIMIT: usize = 1 << 20;
 }

@@ -50,9 +50,13 @@ fn inner_delta(delta: Decimal) -> f64 {
 
 /// RDP of `steps` steps at order `order`.
 pub(super) fn cost(executed: &Executed, steps: u64, order: Decimal) -> Nats {
+    scaled(step_rdp(executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64(), order.to_f64()), steps)
+}
+
+/// `steps` times the cost of one step, rounded up. An order without a figure costs more than every budget.
+pub(super) fn scaled(one: Option<f64>, steps: u64) -> Nats {
     #[expect(clippy::cast_precision_loss, reason = "schedules are far below 2^53 steps")]
     let steps = steps as f64;
-    let one = step_rdp(executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64(), order.to_f64());
     Nats::at_least(one.map_or(f64::INFINITY, |c| c * steps))
 }
 
@@ -69,6 +73,11 @@ pub(super) fn epsilon(spent: Nats, delta: Decimal, order: Decimal) -> Option<Dec
     #[expect(clippy::cast_precision_loss, reason = "the next line rounds up by far more than the last bit")]
     let nats = spent.0 as f64 * 1e-9;
     Decimal::ceil((nats + conversion(order.to_f64(), inner_delta(delta))).max(0.0) * (1.0 + 1e-12), 6).ok()
+}
+
+/// The larger of two figures.
+pub(super) fn larger(a: Decimal, b: Decimal) -> Decimal {
+    if b.to_f64() > a.to_f64() { b } else { a }
 }
 
 /// The default α* = argmax (ε_max − conv(α, δ))/α over the orders of D48, or `None` where the cap allows nothing at any order.

@@ -1,32 +1,42 @@
 //! The ledger itself: proposes an entry, and counts it when the driver says it is durable (privacy.md D58 to D67). Knows no file.
 
+use super::basis::Basis;
 use super::entry::{Entry, Event, Reservation, Schedule, Terms};
 use super::filter::{self, Nats};
 use super::paid::Paid;
 use super::record::{self, LoadError, Loaded, Read};
-use super::refusal::{Account, CloseError, CreateError, NotNext, RegisterError, ReserveError};
+use super::refusal::{Account, CreateError, NotNext, RegisterError, ReserveError};
+use super::repair::Compared;
 use super::state::{State, TaskState};
 use crate::accountant::task::TaskTerms;
 use crate::mechanism::{Executed, Mechanism};
 use protocol::decimal::Decimal;
-use protocol::ids::{ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
+use protocol::ids::{ClientId, ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
 use protocol::manifest::BudgetSpend;
-use protocol::plan::{Mode, Plan};
+use protocol::plan::Plan;
+use protocol::statement::Statement;
 use protocol::time::Time;
 
 /// An entry that waits to become durable, and what it yields then.
 #[must_use = "until it is recorded, nothing was paid and no further entry can be made"]
 pub struct Pending<T> {
     entry: Entry,
-    bytes: Vec<u8>,
     hash: Sha256,
     answer: T,
 }
 
 impl<T> Pending<T> {
-    /// The bytes to append and to make durable, file and directory, before [`PrivacyLedger::recorded`] is called.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The bytes to append and to make durable, file and directory, before [`PrivacyLedger::recorded`] is called. `sign` is the
+    /// institution's key: what it did not sign is not read back.
+    pub fn record(&self, sign: impl FnOnce(&Entry) -> Statement) -> Vec<u8> {
+        record::write(&sign(&self.entry))
+    }
+}
+
+impl Pending<PrivacyLedger> {
+    /// The new ledger, once its first entry is durable.
+    pub fn begun(self) -> PrivacyLedger {
+        self.answer
     }
 }
 
@@ -44,6 +54,8 @@ pub struct ReserveRequest<'a> {
     pub mechanism: &'a Mechanism,
     /// Noised steps.
     pub steps: u64,
+    /// Proof that the log shows no spend that this ledger lacks, made after the reservation before this one (D65).
+    pub compared: Compared,
 }
 
 /// Where a ledger stands.
@@ -65,18 +77,18 @@ pub struct LedgerTotals {
 
 /// The ledger of one (institution, dataset lineage, unit).
 pub struct PrivacyLedger {
-    state: State,
-    /// Hash of every entry, by counter.
-    chain: Vec<Sha256>,
-    outstanding: bool,
+    pub(super) state: State,
+    /// Counter and hash of every entry, ascending.
+    chain: Vec<(u64, Sha256)>,
+    pub(super) outstanding: bool,
 }
 
 impl PrivacyLedger {
-    /// A new ledger and the bytes of its first entry, which must be durable before anything is reserved.
+    /// A new ledger; its first entry must be durable before anything is reserved.
     ///
     /// # Errors
     /// [`CreateError`].
-    pub fn create(terms: Terms, now: Time) -> Result<(Self, Vec<u8>), CreateError> {
+    pub fn create(terms: Terms, now: Time) -> Result<Pending<Self>, CreateError> {
         let delta = terms.delta.to_f64();
         if !(delta > 0.0 && delta < 1.0) {
             return Err(CreateError::Delta(terms.delta));
@@ -87,12 +99,12 @@ impl PrivacyLedger {
         if filter::budget(terms.epsilon_cap, terms.delta, terms.order) == Nats(0) {
             return Err(CreateError::Cap { cap: terms.epsilon_cap, order: terms.order });
         }
-        let event = Event::Created(terms.clone());
-        let (bytes, hash) = record::write(&Entry { counter: 0, previous: Sha256([0; 32]), at: now, event });
-        Ok((Self { state: State::new(terms), chain: vec![hash], outstanding: false }, bytes))
+        let entry = Entry { counter: 0, previous: Sha256([0; 32]), at: now, event: Event::Created(terms.clone()) };
+        let hash = record::hash(&entry);
+        Ok(Pending { entry, hash, answer: Self { state: State::new(terms), chain: vec![(0, hash)], outstanding: false } })
     }
 
-    /// Reads a ledger back and checks every hash, counter and rule. A torn last record is left out: it was never recorded.
+    /// Reads a ledger back and checks every hash, signature, counter and rule. A torn last record is left out: it was never recorded.
     ///
     /// # Privacy
     /// Never counts less than was drawn: noise needs a [`Paid`], which exists only after the record was durable (D67).
@@ -100,26 +112,31 @@ impl PrivacyLedger {
     /// # Errors
     /// [`LoadError`], the first rule broken.
     pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
-        let (mut at, mut ledger, mut torn) = (0usize, None::<Self>, false);
+        let (mut at, mut ledger, mut torn, mut entries) = (0usize, None::<Self>, false, Vec::new());
         while at < bytes.len() {
-            let Read::Whole { entry, hash, len } = record::read(&bytes[at..], at)? else {
+            let Read::Whole { entry, key, hash, len } = record::read(&bytes[at..], at)? else {
                 torn = true;
                 break;
             };
-            ledger = Some(match ledger {
-                None => Self::first(*entry, hash)?,
+            let next = match ledger {
+                None => Self::first(&entry, hash)?,
                 Some(l) => l.follow(&entry, hash)?,
-            });
+            };
+            if ClientId::of(&key) != next.state.terms.institution {
+                return Err(LoadError::Stranger { counter: entry.counter });
+            }
+            ledger = Some(next);
+            entries.push(*entry);
             at += len;
         }
         let ledger = ledger.ok_or(LoadError::Empty)?;
-        Ok(Loaded { ledger, valid_len: at, torn })
+        Ok(Loaded { ledger, entries, valid_len: at, torn })
     }
 
-    fn first(entry: Entry, hash: Sha256) -> Result<Self, LoadError> {
-        match entry {
-            Entry { counter: 0, previous: Sha256(zero), event: Event::Created(terms), .. } if zero == [0; 32] => {
-                Ok(Self { state: State::new(terms), chain: vec![hash], outstanding: false })
+    fn first(entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
+        match &entry.event {
+            Event::Created(terms) if entry.counter == 0 && entry.previous == Sha256([0; 32]) => {
+                Ok(Self { state: State::new(terms.clone()), chain: vec![(0, hash)], outstanding: false })
             }
             _ => Err(LoadError::Chain { counter: 0 }),
         }
@@ -127,12 +144,18 @@ impl PrivacyLedger {
 
     fn follow(mut self, entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
         let counter = self.counter();
-        if entry.counter != counter || entry.previous != self.head() {
+        if !self.continues(entry) {
             return Err(LoadError::Chain { counter });
         }
-        self.state.apply(counter, &entry.event).map_err(|()| LoadError::Contradiction { counter })?;
-        self.chain.push(hash);
+        self.state.apply(entry.counter, &entry.event).map_err(|()| LoadError::Contradiction { counter })?;
+        self.chain.push((entry.counter, hash));
         Ok(self)
+    }
+
+    /// Whether an entry names this head and has the next counter; a repair may jump ahead.
+    fn continues(&self, entry: &Entry) -> bool {
+        let jumps = matches!(entry.event, Event::Repaired(_)) && entry.counter > self.counter();
+        entry.previous == self.head() && (entry.counter == self.counter() || jumps)
     }
 
     /// Hash of the last entry.
@@ -140,15 +163,26 @@ impl PrivacyLedger {
     /// # Panics
     /// Never: both constructors put the first entry in, and nothing takes one out.
     pub fn head(&self) -> Sha256 {
-        *self.chain.last().expect("a ledger has a first entry")
+        self.chain.last().expect("a ledger has a first entry").1
     }
-    /// Entries so far, which is the counter of the next one.
+    /// The counter of the next entry.
+    ///
+    /// # Panics
+    /// Never, as [`Self::head`].
     pub fn counter(&self) -> u64 {
-        u64::try_from(self.chain.len()).unwrap_or(u64::MAX)
+        self.chain.last().expect("a ledger has a first entry").0.saturating_add(1)
+    }
+    /// Entries so far.
+    pub fn entries(&self) -> usize {
+        self.chain.len()
     }
     /// Whether this chain holds the entry that a header in the log names. If not, the ledger was rolled back or swapped (D65).
     pub fn holds(&self, counter: u64, hash: Sha256) -> bool {
-        usize::try_from(counter).is_ok_and(|at| self.chain.get(at) == Some(&hash))
+        self.hash_of(counter) == Some(hash)
+    }
+    /// Hash of the entry with this counter.
+    pub(super) fn hash_of(&self, counter: u64) -> Option<Sha256> {
+        self.chain.binary_search_by_key(&counter, |(c, _)| *c).ok().map(|at| self.chain[at].1)
     }
     /// Whose ledger this is, with the cap as it was last declared.
     pub fn terms(&self) -> &Terms {
@@ -180,11 +214,15 @@ impl PrivacyLedger {
         }
     }
 
-    fn propose<T>(&mut self, now: Time, event: Event, answer: impl FnOnce(u64, Sha256) -> T) -> Pending<T> {
-        let entry = Entry { counter: self.counter(), previous: self.head(), at: now, event };
-        let (bytes, hash) = record::write(&entry);
+    pub(super) fn propose<T>(&mut self, now: Time, event: Event, answer: impl FnOnce(u64, Sha256) -> T) -> Pending<T> {
+        self.propose_at(self.counter(), now, event, answer)
+    }
+
+    pub(super) fn propose_at<T>(&mut self, counter: u64, now: Time, event: Event, answer: impl FnOnce(u64, Sha256) -> T) -> Pending<T> {
+        let entry = Entry { counter, previous: self.head(), at: now, event };
+        let hash = record::hash(&entry);
         self.outstanding = true;
-        Pending { answer: answer(entry.counter, hash), entry, bytes, hash }
+        Pending { answer: answer(counter, hash), entry, hash }
     }
 
     /// Counts an entry whose bytes are durable, and hands out what it yields: for a reservation, the payment.
@@ -193,11 +231,11 @@ impl PrivacyLedger {
     /// [`NotNext`] if it is not the entry proposed last; the ledger is unchanged and the process should end.
     pub fn recorded<T>(&mut self, pending: Pending<T>) -> Result<T, NotNext> {
         let entry = &pending.entry;
-        if !self.outstanding || entry.counter != self.counter() || entry.previous != self.head() {
+        if !self.outstanding || !self.continues(entry) {
             return Err(NotNext);
         }
         self.state.apply(entry.counter, &entry.event).map_err(|()| NotNext)?;
-        self.chain.push(pending.hash);
+        self.chain.push((entry.counter, pending.hash));
         self.outstanding = false;
         Ok(pending.answer)
     }
@@ -230,14 +268,16 @@ impl PrivacyLedger {
         }
         let order = self.state.terms.order;
         let cost_per_round = filter::cost(&executed, steps_per_round, order);
+        // What a repair took from the log for this task is spent already and is not held again.
+        let rounds_left = plan.rounds.saturating_sub(self.state.lost_rounds(plan.task));
         let (cost, remaining) =
-            (cost_per_round.times(plan.rounds), self.totals().budget.minus(self.state.spent).minus(self.state.held(None)));
+            (cost_per_round.times(rounds_left), self.totals().budget.minus(self.state.spent).minus(self.state.held(None)));
         if cost > remaining {
             let (needed, remaining) = (cost.decimal(), remaining.decimal());
             return Err(RegisterError::BudgetExhausted { account: Account::Lifetime, order: Some(order), needed, remaining });
         }
-        let (task, rounds) = (plan.task, plan.rounds);
-        let schedule = Schedule { task, plan: digest, rounds, steps_per_round, executed, epsilon_cap: cap, cost_per_round };
+        let (task, rounds, basis) = (plan.task, plan.rounds, Basis::of(plan, &executed, steps_per_round));
+        let schedule = Schedule { task, plan: digest, rounds, steps_per_round, executed, epsilon_cap: cap, cost_per_round, basis };
         Ok(self.propose(now, Event::Registered(schedule), |_, _| ()))
     }
 
@@ -255,8 +295,10 @@ impl PrivacyLedger {
         let (task, executed) = (self.payable(request)?, request.mechanism.executed().clone());
         let (before, cap, done) = (task.epsilon, task.schedule.epsilon_cap, task.rounds_reserved);
         let steps_total = (done + 1).saturating_mul(request.steps);
-        let figures = terms_of(&executed, cap);
-        let (after, accountant) = (figures.epsilon(steps_total)?, figures.accountant());
+        let terms = terms_of(&executed, cap);
+        // A repaired task may stand above the figure of its rounds; ε never falls.
+        let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), slack(&terms, steps_total));
+        let accountant = terms.accountant();
         if after.to_f64() > cap.to_f64() {
             return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
         }
@@ -271,13 +313,14 @@ impl PrivacyLedger {
             plan: request.plan,
             round: request.round,
             manifest: request.manifest,
-            mode: Mode::Local,
+            basis: task.schedule.basis.hash(),
             executed,
             steps: request.steps,
             cost,
             epsilon_before: before,
             epsilon_after: after,
             accountant: accountant.to_owned(),
+            slack,
         };
         let terms = self.state.terms.clone();
         Ok(self.propose(now, Event::Reserved(reservation.clone()), |counter, head| {
@@ -290,6 +333,9 @@ impl PrivacyLedger {
     fn payable(&self, r: &ReserveRequest<'_>) -> Result<&TaskState, ReserveError> {
         if self.outstanding {
             return Err(ReserveError::Outstanding);
+        }
+        if !self.is_fresh(&r.compared) {
+            return Err(ReserveError::NotCompared);
         }
         let task = self.state.tasks.get(&r.task).filter(|t| !t.ended).ok_or(ReserveError::NotRegistered)?;
         let s = &task.schedule;
@@ -304,66 +350,14 @@ impl PrivacyLedger {
         }
         Ok(task)
     }
-
-    fn close(&mut self, event: Event, now: Time) -> Result<Pending<()>, CloseError> {
-        if self.outstanding {
-            return Err(CloseError::Outstanding);
-        }
-        if !self.state.allows(&event) {
-            return Err(CloseError::WrongState);
-        }
-        Ok(self.propose(now, event, |_, _| ()))
-    }
-
-    /// The update is spooled and durable; from here on its bytes may be sent again, and only they (D66).
-    ///
-    /// # Errors
-    /// [`CloseError`]; nothing changed.
-    pub fn sealed(&mut self, reservation: u64, update: Sha256, now: Time) -> Result<Pending<()>, CloseError> {
-        self.close(Event::Sealed { reservation, update }, now)
-    }
-
-    /// A receipt for the update is held.
-    ///
-    /// # Errors
-    /// [`CloseError`]; nothing changed.
-    pub fn sent(&mut self, reservation: u64, now: Time) -> Result<Pending<()>, CloseError> {
-        self.close(Event::Sent { reservation }, now)
-    }
-
-    /// The round came to nothing. What it cost stays spent.
-    ///
-    /// # Errors
-    /// [`CloseError`]; nothing changed.
-    pub fn void(&mut self, reservation: u64, now: Time) -> Result<Pending<()>, CloseError> {
-        self.close(Event::Void { reservation }, now)
-    }
-
-    /// The task is over; what was held for it and not spent is free again.
-    ///
-    /// # Errors
-    /// [`CloseError`]; nothing changed.
-    pub fn end_task(&mut self, task: TaskId, now: Time) -> Result<Pending<()>, CloseError> {
-        self.close(Event::Ended { task }, now)
-    }
-
-    /// Declares a new lifetime cap as a total, never a new start (D64).
-    ///
-    /// # Errors
-    /// [`CreateError`] if the cap leaves nothing to spend; nothing changed.
-    pub fn declare_cap(&mut self, epsilon_cap: Decimal, now: Time) -> Result<Pending<()>, CreateError> {
-        let t = &self.state.terms;
-        if self.outstanding {
-            return Err(CreateError::Outstanding);
-        }
-        if filter::budget(epsilon_cap, t.delta, t.order) == Nats(0) {
-            return Err(CreateError::Cap { cap: epsilon_cap, order: t.order });
-        }
-        Ok(self.propose(now, Event::CapDeclared { epsilon_cap }, |_, _| ()))
-    }
 }
 
-fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
+/// δ that the sampler's distance costs, rounded up to eighteen places.
+fn slack(terms: &TaskTerms, steps: u64) -> Decimal {
+    Decimal::ceil(terms.slack(steps), 18).unwrap_or(terms.delta)
+}
+
+pub(super) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
     let (noise_multiplier, sampling_rate, delta) = (e.noise_multiplier, e.sampling_rate, e.delta);
     TaskTerms { noise_multiplier, sampling_rate, delta, dimension: e.dimension, epsilon_cap, noise: e.noise }
 }
@@ -389,4 +383,4 @@ fn spend(r: &Reservation, terms: &Terms, steps_total: u64, counter: u64, head: S
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,17 +1,25 @@
 //! The institution's privacy ledger (privacy.md D58 to D67): pay first, durably; then draw. A pure machine: the driver owns the file.
 
+mod basis;
+mod close;
 mod entry;
 mod filter;
 mod machine;
 mod paid;
 mod record;
 mod refusal;
+mod repair;
 mod state;
 
-pub use entry::{Entry, Event, Reservation, Schedule, Terms};
+pub use basis::{Basis, Neighbours, NoiseKind, SumPath};
+pub use entry::{Entry, Event, LostTask, Repair, Reservation, Schedule, Terms};
 pub use filter::{Nats, default_order};
 pub use machine::{LedgerTotals, Pending, PrivacyLedger, ReserveRequest};
 pub use paid::{NoisedLocally, Paid, PaidStep, UnusedSteps};
 pub use record::{LoadError, Loaded};
-pub use refusal::{Account, CloseError, CreateError, NotNext, RegisterError, ReserveError};
+pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, RepairError, ReserveError};
+pub use repair::{Compared, KnownPlan, Repaired};
 pub use state::TaskState;
+
+#[cfg(test)]
+mod crash_tests;

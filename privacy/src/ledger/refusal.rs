@@ -75,6 +75,9 @@ pub enum ReserveError {
     /// An earlier entry waits for `recorded`.
     #[error("an entry is not yet recorded")]
     Outstanding,
+    /// The ledger was not compared with the log since its last reservation (D65).
+    #[error("the ledger was not compared with the log since its last reservation")]
+    NotCompared,
     /// The task was never registered, or has ended.
     #[error("the task is not registered")]
     NotRegistered,
@@ -123,3 +126,43 @@ pub enum CloseError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the entry is not the next of this ledger")]
 pub struct NotNext;
+
+/// Nobody's idea: the ledger is not the one that the institution's headers speak of. Nothing may be reserved (D65).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// The log shows a spend that is not in the chain: the ledger was rolled back, or a copy of it was spent from.
+    #[error(
+        "entry {index} of the log shows spend {counter} of this institution, which its ledger does not hold: the ledger was rolled back or copied"
+    )]
+    LedgerRolledBack {
+        /// The entry of the log: the evidence.
+        index: u64,
+        /// The ledger counter that it states.
+        counter: u64,
+    },
+    /// The log shows a spend from a dataset whose ledger is not there any more.
+    #[error("entry {index} of the log shows a spend of this institution from a dataset whose ledger is gone")]
+    LedgerLost {
+        /// The entry of the log: the evidence.
+        index: u64,
+    },
+}
+
+/// Why the ledger is not repaired. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairError {
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+    /// The ledger holds every spend that the log shows.
+    #[error("the ledger holds every spend that the log shows")]
+    NothingToRepair,
+    /// A spend of a task whose plan is not at hand.
+    #[error("the plan of a task that was spent on is not known")]
+    NoPlan,
+    /// The accountant has no figure.
+    #[error("the task's epsilon cannot be computed")]
+    Accountant(#[from] TaskError),
+}

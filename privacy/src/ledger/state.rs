@@ -1,6 +1,6 @@
 //! What the entries add up to, and which entry may follow. The same rules for new entries and for those read back. Knows no bytes.
 
-use super::entry::{Event, Reservation, Schedule, Terms};
+use super::entry::{Event, Repair, Reservation, Schedule, Terms};
 use super::filter::Nats;
 use protocol::decimal::Decimal;
 use protocol::ids::{RoundId, TaskId};
@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 pub struct TaskState {
     /// Its schedule.
     pub schedule: Schedule,
-    /// Rounds that were reserved, whatever became of them.
+    /// Rounds that were reserved, whatever became of them, and those that a repair took from the log.
     pub rounds_reserved: u64,
+    /// Those of them that a repair took from the log.
+    pub rounds_lost: u64,
     /// ε of the reserved rounds.
     pub epsilon: Decimal,
     /// Whether it is over.
@@ -34,6 +36,12 @@ pub(super) struct State {
     pub(super) rounds: BTreeMap<(TaskId, RoundId), u64>,
     pub(super) spent: Nats,
     reservations: BTreeMap<u64, Stage>,
+    /// Entries of the log whose spends are all counted here, by the last repair.
+    pub(super) repaired_to: u64,
+    /// Counter of the last repair.
+    pub(super) repaired_by: Option<u64>,
+    /// What repairs took from the log for tasks that are not registered here.
+    lost: BTreeMap<TaskId, (u64, Decimal)>,
 }
 
 impl TaskState {
@@ -45,12 +53,31 @@ impl TaskState {
 
 impl State {
     pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, tasks: BTreeMap::new(), rounds: BTreeMap::new(), spent: Nats(0), reservations: BTreeMap::new() }
+        Self {
+            terms,
+            tasks: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            spent: Nats(0),
+            reservations: BTreeMap::new(),
+            repaired_to: 0,
+            repaired_by: None,
+            lost: BTreeMap::new(),
+        }
     }
 
     /// RDP held for registered tasks, one of them left out if asked.
     pub(super) fn held(&self, except: Option<TaskId>) -> Nats {
         self.tasks.iter().filter(|(id, _)| Some(**id) != except).fold(Nats(0), |sum, (_, t)| sum.plus(t.held()))
+    }
+
+    /// Rounds of a task not registered here that a repair took from the log.
+    pub(super) fn lost_rounds(&self, task: TaskId) -> u64 {
+        self.lost.get(&task).map_or(0, |(rounds, _)| *rounds)
+    }
+
+    /// Counter of the newest reservation.
+    pub(super) fn last_reservation(&self) -> Option<u64> {
+        self.reservations.keys().next_back().copied()
     }
 
     pub(super) fn unsealed(&self) -> Vec<u64> {
@@ -69,6 +96,11 @@ impl State {
             Event::Sent { reservation } => stage(reservation) == Some(Stage::Sealed),
             Event::Void { reservation } => matches!(stage(reservation), Some(Stage::Reserved | Stage::Sealed)),
             Event::Ended { task } => self.tasks.get(task).is_some_and(|t| !t.ended),
+            Event::Repaired(r) => {
+                let falls =
+                    |t: &super::entry::LostTask| self.tasks.get(&t.task).is_some_and(|known| t.epsilon.to_f64() < known.epsilon.to_f64());
+                r.log_size >= self.repaired_to && !r.tasks.iter().any(falls)
+            }
         }
     }
 
@@ -90,8 +122,9 @@ impl State {
             Event::Created(_) => {}
             Event::CapDeclared { epsilon_cap } => self.terms.epsilon_cap = *epsilon_cap,
             Event::Registered(s) => {
-                let epsilon = Decimal::new(0, 0).expect("zero is a decimal");
-                self.tasks.insert(s.task, TaskState { schedule: s.clone(), rounds_reserved: 0, epsilon, ended: false });
+                let (lost, epsilon) = self.lost.remove(&s.task).unwrap_or((0, Decimal::ZERO));
+                self.tasks
+                    .insert(s.task, TaskState { schedule: s.clone(), rounds_reserved: lost, rounds_lost: lost, epsilon, ended: false });
             }
             Event::Reserved(r) => self.pay(counter, r),
             Event::Sealed { reservation, .. } => self.set(*reservation, Stage::Sealed),
@@ -102,6 +135,7 @@ impl State {
                     t.ended = true;
                 }
             }
+            Event::Repaired(r) => self.repair(counter, r),
         }
         Ok(())
     }
@@ -118,5 +152,24 @@ impl State {
             task.rounds_reserved += 1;
             task.epsilon = r.epsilon_after;
         }
+    }
+
+    fn repair(&mut self, counter: u64, r: &Repair) {
+        for t in &r.tasks {
+            self.spent = self.spent.plus(t.cost);
+            for round in &t.rounds {
+                self.rounds.entry((t.task, *round)).or_insert(counter);
+            }
+            if let Some(task) = self.tasks.get_mut(&t.task) {
+                task.rounds_reserved = task.rounds_reserved.saturating_add(t.count);
+                task.rounds_lost = task.rounds_lost.saturating_add(t.count);
+                task.epsilon = t.epsilon;
+            } else {
+                let lost = self.lost.entry(t.task).or_insert((0, Decimal::ZERO));
+                *lost = (lost.0.saturating_add(t.count), t.epsilon);
+            }
+        }
+        self.repaired_to = r.log_size;
+        self.repaired_by = Some(counter);
     }
 }

@@ -1,20 +1,29 @@
 //! Pay first: kills, torn writes, caps, and chains.
 
 use super::*;
-use crate::ledger::default_order;
+use crate::ledger::{CloseError, default_order};
 use crate::mechanism::tests::plan as privacy_plan;
-use protocol::ids::{ClientId, GroupId, ShardId, SnapshotDigest};
+use ed25519_dalek::SigningKey;
+use protocol::ids::{ClientId, GroupId, PublicKey, ShardId, SnapshotDigest};
 use protocol::params::CommitteeSize;
 use protocol::plan::{Deadlines, EncoderConfig, GroupPlan, LocalTraining, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting};
 
-const NOW: Time = Time(1_700_000_000_000);
-const ROUNDS: u64 = 3;
+pub(in crate::ledger) const NOW: Time = Time(1_700_000_000_000);
+pub(in crate::ledger) const ROUNDS: u64 = 3;
 
-fn dec(text: &str) -> Decimal {
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+/// The institution's signature on an entry.
+pub(in crate::ledger) fn sign(entry: &Entry) -> Statement {
+    Statement::sign(entry, &key())
+}
+
+pub(in crate::ledger) fn dec(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-fn plan(task: u8, sigma: &str) -> Plan {
+pub(in crate::ledger) fn plan(task: u8, sigma: &str) -> Plan {
     Plan {
         federation: "test".to_owned(),
         task: TaskId([task; 16]),
@@ -36,49 +45,51 @@ fn plan(task: u8, sigma: &str) -> Plan {
     }
 }
 
-fn mechanism(plan: &Plan) -> Mechanism {
+pub(in crate::ledger) fn mechanism(plan: &Plan) -> Mechanism {
     Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap()
 }
-fn digest(plan: &Plan) -> PlanDigest {
+pub(in crate::ledger) fn digest(plan: &Plan) -> PlanDigest {
     Plan::digest(&protocol::codec::encode(plan))
 }
 
-fn terms(cap: &str) -> Terms {
+pub(in crate::ledger) fn terms(cap: &str) -> Terms {
     let (epsilon_cap, delta) = (dec(cap), dec("0.00001"));
     let order = default_order(epsilon_cap, delta).unwrap();
-    Terms { institution: ClientId([1; 32]), dataset: Sha256([2; 32]), unit: Unit::User, epsilon_cap, delta, order }
+    let institution = ClientId::of(&PublicKey(key().verifying_key().to_bytes()));
+    Terms { institution, dataset: Sha256([2; 32]), unit: Unit::User, epsilon_cap, delta, order }
 }
 
 /// A ledger with its file.
-struct Kept {
-    ledger: PrivacyLedger,
-    file: Vec<u8>,
+pub(in crate::ledger) struct Kept {
+    pub(in crate::ledger) ledger: PrivacyLedger,
+    pub(in crate::ledger) file: Vec<u8>,
 }
 
 impl Kept {
-    fn new(cap: &str) -> Self {
-        let (ledger, file) = PrivacyLedger::create(terms(cap), NOW).unwrap();
-        Self { ledger, file }
+    pub(in crate::ledger) fn new(cap: &str) -> Self {
+        let first = PrivacyLedger::create(terms(cap), NOW).unwrap();
+        let file = first.record(sign);
+        Self { ledger: first.begun(), file }
     }
-    fn keep<T>(&mut self, pending: Pending<T>) -> T {
-        self.file.extend(pending.bytes());
+    pub(in crate::ledger) fn keep<T>(&mut self, pending: Pending<T>) -> T {
+        self.file.extend(pending.record(sign));
         self.ledger.recorded(pending).unwrap()
     }
-    fn register(&mut self, plan: &Plan) -> Result<(), RegisterError> {
+    pub(in crate::ledger) fn register(&mut self, plan: &Plan) -> Result<(), RegisterError> {
         let pending = self.ledger.register(plan, digest(plan), &mechanism(plan), NOW)?;
         self.keep(pending);
         Ok(())
     }
-    fn reserve(&mut self, plan: &Plan, round: u64) -> Result<Paid, ReserveError> {
+    pub(in crate::ledger) fn reserve(&mut self, plan: &Plan, round: u64) -> Result<Paid, ReserveError> {
         let pending = propose(&mut self.ledger, plan, round)?;
         Ok(self.keep(pending))
     }
-    fn reload(&self) -> Loaded {
+    pub(in crate::ledger) fn reload(&self) -> Loaded {
         PrivacyLedger::load(&self.file).unwrap()
     }
 }
 
-fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pending<Paid>, ReserveError> {
+pub(in crate::ledger) fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pending<Paid>, ReserveError> {
     let request = ReserveRequest {
         task: plan.task,
         plan: digest(plan),
@@ -86,6 +97,7 @@ fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pendin
         manifest: ManifestDigest([u8::try_from(round).unwrap(); 32]),
         mechanism: &mechanism(plan),
         steps: 4,
+        compared: ledger.compare(&[]).unwrap(),
     };
     ledger.reserve(&request, NOW)
 }
@@ -136,7 +148,7 @@ fn a_kill_at_any_byte_never_counts_less_than_was_paid() {
         let pending = k.ledger.sent(paid.ledger_counter(), NOW).unwrap();
         k.keep(pending);
     }
-    let genesis = PrivacyLedger::create(terms("8"), NOW).unwrap().1.len();
+    let genesis = Kept::new("8").file.len();
     for cut in 0..=k.file.len() {
         let loaded = PrivacyLedger::load(&k.file[..cut]);
         if cut < genesis {
@@ -157,7 +169,7 @@ fn a_torn_tail_is_cut_off_and_the_ledger_goes_on() {
     k.reserve(&p, 1).unwrap();
     let whole = k.file.len();
     let pending = propose(&mut k.ledger, &p, 2).unwrap();
-    k.file.extend(&pending.bytes()[..40]);
+    k.file.extend(&pending.record(sign)[..40]);
     let loaded = k.reload();
     assert!(loaded.torn && loaded.valid_len == whole);
     k.file.truncate(whole);

@@ -80,6 +80,13 @@ facts! {
         /// Cap on ε.
         epsilon_cap: Decimal
     }
+    /// An institution raised its ledger to what the log shows (statement of the institution).
+    BudgetRepaired = "budget.repaired" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Counter of the ledger entry that repairs.
+        ledger_counter: u64
+    }
     /// A task's plan was approved (statement of an administrator).
     TaskApproved = "task.approved" {
         /// The plan, an artefact.

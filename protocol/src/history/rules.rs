@@ -2,6 +2,7 @@
 
 use super::{DatasetHistory, SpendRecord};
 use crate::ids::LeafIndex;
+use crate::trust::LedgerRepair;
 
 macro_rules! clauses {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $integrity:literal;)*) => {
@@ -109,6 +110,8 @@ pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut
         Some(cap) => out.require(after <= cap.epsilon_cap.to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
         None => out.add(Clause::BudgetUndeclared),
     }
+    let repaired = dataset.repairs.last().is_none_or(|(_, r)| s.ledger_counter > r.ledger_counter);
+    out.require(repaired, Clause::LedgerCounter);
     // Headers of one reservation (one per group) repeat its counter and figures; a later reservation continues from them.
     if let Some(last) = dataset.spends.last().map(|r| &r.spend) {
         let same = s.ledger_counter == last.ledger_counter;
@@ -120,4 +123,12 @@ pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut
             out.require(before >= last.epsilon_after.to_f64() && s.steps_total > last.steps_total, Clause::BudgetSum);
         }
     }
+}
+
+/// A repaired ledger goes on above every counter that it was repaired to (privacy.md D65).
+pub(super) fn check_repair(dataset: &DatasetHistory, index: LeafIndex, repair: &LedgerRepair, out: &mut Report) {
+    out.require(repair.log_size <= index.0, Clause::FieldsDiffer);
+    let spends = dataset.spends.iter().filter(|r| r.index.0 < repair.log_size).map(|r| r.spend.ledger_counter);
+    let repairs = dataset.repairs.iter().map(|(_, r)| r.ledger_counter);
+    out.require(spends.chain(repairs).all(|c| repair.ledger_counter > c), Clause::LedgerCounter);
 }

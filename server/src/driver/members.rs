@@ -12,7 +12,7 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair};
 use tokio::sync::mpsc;
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
@@ -294,6 +294,10 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             let said = statement.verify::<BudgetDeclaration>().ok()?;
             (Facts::BudgetDeclared { dataset: said.dataset, epsilon_cap: said.epsilon_cap }, None)
         }
+        StatementKind::Repair => {
+            let said = statement.verify::<LedgerRepair>().ok()?;
+            (Facts::BudgetRepaired { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
+        }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;
             let most = protocol::manifest::MAX_PREKEY_ROUNDS;
@@ -307,7 +311,9 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
         }
         StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce => return None,
+        StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
+            return None;
+        }
     };
     let actor = if task.is_some() { Actor::Decryptor } else { Actor::Institution };
     let draft = Draft::said(actor, Some(who), statement, facts);

@@ -1,0 +1,93 @@
+//! What an account rests on beside the executed integers (privacy.md D59): neighbours, mode, noise, path, cohort, costs at every order.
+//! Fixed for a schedule. What this version cannot run is not in the types. Knows no file and no budget.
+
+use super::filter::{self, Nats};
+use crate::accountant::rdp::{orders, step_rdp};
+use crate::mechanism::Executed;
+use minicbor::{CborLen, Decode, Encode};
+use protocol::codec;
+use protocol::hash::sha256;
+use protocol::ids::Sha256;
+use protocol::plan::{Mode, Plan};
+
+/// What the hash of a basis starts with.
+const DOMAIN: &[u8] = b"concordat/ledger/basis/v1\0";
+
+/// Which two datasets a promise cannot tell apart (D2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+#[cbor(index_only)]
+pub enum Neighbours {
+    /// One has one unit more.
+    #[n(0)]
+    AddOrRemoveOne,
+}
+
+/// What is drawn (D21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+#[cbor(index_only)]
+pub enum NoiseKind {
+    /// round(N(0, sigma_grid²)): post-processing of the Gaussian mechanism.
+    #[n(0)]
+    RoundedGaussian,
+}
+
+/// How the sum over a sample becomes integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+#[cbor(index_only)]
+pub enum SumPath {
+    /// Every unit's gradient is rounded and checked by itself: Δ_grid = 2^g, ν = 0, β = 0 (D17).
+    #[n(0)]
+    Exact,
+}
+
+/// The basis. In mode `local` the own cost is the only one: there is no h, no c and no coalition figure (D6, D8).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Basis {
+    /// Neighbours.
+    #[n(0)]
+    pub neighbours: Neighbours,
+    /// Where noise is added.
+    #[n(1)]
+    pub mode: Mode,
+    /// What is drawn.
+    #[n(2)]
+    pub noise: NoiseKind,
+    /// How sums become integers.
+    #[n(3)]
+    pub path: SumPath,
+    /// Bits b of one quantised value, per group in the plan's order.
+    #[n(4)]
+    pub bits: Vec<u8>,
+    /// n_min of an opened sum.
+    #[n(5)]
+    pub cohort_min: u16,
+    /// RDP of one round at the orders of D48, in their order; the largest value where the series does not converge.
+    #[n(6)]
+    pub own: Vec<Nats>,
+}
+
+impl Basis {
+    /// Of a plan whose mechanism executes these integers.
+    pub(super) fn of(plan: &Plan, executed: &Executed, steps_per_round: u64) -> Self {
+        Self {
+            neighbours: Neighbours::AddOrRemoveOne,
+            mode: plan.privacy.mode,
+            noise: NoiseKind::RoundedGaussian,
+            path: SumPath::Exact,
+            bits: plan.groups.iter().map(|g| g.bits).collect(),
+            cohort_min: plan.cohort_min,
+            own: own_costs(executed, steps_per_round),
+        }
+    }
+
+    /// What reservations name it by.
+    pub fn hash(&self) -> Sha256 {
+        Sha256(sha256(&[DOMAIN, &codec::encode(self)]))
+    }
+}
+
+/// RDP of `steps` steps at every order of D48.
+fn own_costs(executed: &Executed, steps: u64) -> Vec<Nats> {
+    let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
+    orders().map(|alpha| filter::scaled(step_rdp(sigma, q, alpha), steps)).collect()
+}
