@@ -18,6 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const FIRST: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: entry 0 names this trust document");
 const ORDER: Rule = Rule::new(Check::Entries, Severity::Incomplete, "A35.5: entries can be read without a hole");
+const ALARM: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Notice,
+    "C62: the log holds no alarm; what an alarm says is the server's word, its evidence is named",
+);
 const PLAN_MISSING: Rule = Rule::new(Check::Artefacts, Severity::Incomplete, "A17: the plan of an approved task is there");
 const PLAN_BAD: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: an approved plan is a plan of this federation and task");
 const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a task opens with the weights of its plan");
@@ -246,6 +251,10 @@ impl<'a> Fold<'a> {
             }
             (Facts::OpeningPosted { position, .. }, Some(task), Some(round), Some(group)) => {
                 self.openings.entry((SumPlace { task, round, group }, *position)).or_insert(index);
+            }
+            (Facts::AuditAlarm { alarm, evidence }, ..) => {
+                let about = entry.institution.map_or_else(String::new, |who| format!(" about {who}"));
+                self.add(ALARM, index, "none", format!("{}{about}, evidence {evidence}", alarm.name()), None);
             }
             (Facts::TaskOpened { snapshot, .. }, Some(task), ..) => self.task_opened(index, task, *snapshot),
             (Facts::RoundOpened { .. }, Some(task), Some(round), _) => {

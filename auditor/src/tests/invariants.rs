@@ -32,6 +32,14 @@ fn an_honest_log_verifies_and_tells_what_happened() {
 }
 
 #[test]
+fn an_alarm_of_the_server_is_told_and_fails_nothing_by_itself() {
+    let v = verdict(Twist::SumFails);
+    let told: Vec<_> = v.findings.iter().filter(|f| f.clause.contains("C62")).collect();
+    assert_eq!((v.exit_code, told.len(), told[0].severity), (0, 1, Severity::Notice), "{:#?}", v.findings);
+    assert!(told[0].got.starts_with("false-sum") && told[0].got.contains(&"42".repeat(32)), "{}", told[0].got);
+}
+
+#[test]
 fn two_signed_sets_are_named() {
     expect(Twist::TwoSets, 3, "I4: a decryptor signed two sets");
 }

@@ -9,7 +9,7 @@ use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
 use protocol::decimal::Decimal;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Right, Stamp};
+use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin, Right, Stamp};
 use protocol::hash::sha256;
 use protocol::history::leaf_hash;
 use protocol::ids::{
@@ -345,6 +345,7 @@ impl Scribe {
         self.open(round, certificate, &updates, &committee);
         if self.twist == Twist::SumFails && round.0 == 2 {
             self.server_says(round, Facts::SumFailed {});
+            self.server_says(round, Facts::AuditAlarm { alarm: AlarmKind::FalseSum, evidence: Sha256([66; 32]) });
             self.push(Draft::server(Facts::RoundAbandoned {}).in_round(TASK, round));
             return self.previous_end = self.leaf();
         }

@@ -253,3 +253,17 @@ pub enum AlarmKind {
     /// A witness showed a larger or different tree than ours.
     Rollback,
 }
+
+impl AlarmKind {
+    /// Its name, as entries carry it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TwoHeaders => "two-headers",
+            Self::TwoSets => "two-sets",
+            Self::FalseOpening => "false-opening",
+            Self::FalseShares => "false-shares",
+            Self::FalseSum => "false-sum",
+            Self::Rollback => "rollback",
+        }
+    }
+}
