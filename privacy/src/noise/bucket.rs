@@ -168,4 +168,28 @@ mod tests {
             assert_eq!(buckets.settle(x, m, draw, &mut stream), certain);
         }
     }
+    /// Inside a bucket the density falls off as well: outer halves hold 0.498 of the draws, not one half as they would if nothing were
+    /// refused, which 2^24 draws put 12 deviations apart. Six deviations of the binomial: false alarm 2e-9 each.
+    #[test]
+    fn the_density_falls_off_inside_buckets_too() {
+        for sigma_1024 in [4097u64 << 10, 65_536 << 10] {
+            let (buckets, s) = (Buckets::new(sigma_1024), sigma_1024 as f64 / 1024.0);
+            let (half_width, beyond) = (1i64 << (buckets.bits - 1), |k: i64| libm::erfc((k as f64 - 0.5) / s / std::f64::consts::SQRT_2));
+            // Of positive values: bucket b covers 2b to 2b + 2 halves, so odd halves are the outer ones; negative values mirror that from −1.
+            let halves = (0..2 * buckets.half).map(|h| (h, beyond(h * half_width) - beyond((h + 1) * half_width)));
+            let outer = halves.filter(|(h, _)| h % 2 == 1).map(|(_, p)| p).sum::<f64>() / beyond(0);
+            let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
+            let (mut stream, mut hits, mut all) = (Stream::open(&mut SeededEntropy::new(41), &context).unwrap(), 0.0f64, 0.0f64);
+            for _ in 0..1 << 24 {
+                let x = buckets.draw(&mut stream);
+                if x >= 0 {
+                    all += 1.0;
+                    hits += f64::from(u8::from((x / half_width) % 2 == 1));
+                }
+            }
+            let deviation = (all * outer * (1.0 - outer)).sqrt();
+            assert!((hits - all * outer).abs() < 6.0 * deviation, "s {s}: {hits} of {all}, {outer} expected");
+            assert!((hits - all * 0.5).abs() > 6.0 * deviation, "s {s}: the test would not see buckets that are flat");
+        }
+    }
 }

@@ -43,10 +43,15 @@ impl Cumulative {
     /// An index with probability proportional to its weight.
     #[inline]
     pub(super) fn draw(&self, stream: &mut Stream<Noise>) -> usize {
-        let draw = stream.next_u64();
+        self.draw_from(|| stream.next_u64())
+    }
+
+    #[inline]
+    fn draw_from(&self, mut word: impl FnMut() -> u64) -> usize {
+        let draw = word();
         let at = self.first_reaching(draw);
         // A boundary runs through these 64 bits once in 2^64 / n draws.
-        if self.heads[at] == draw { self.settle(at, draw, stream.next_u64()) } else { at }
+        if self.heads[at] == draw { self.settle(at, draw, word()) } else { at }
     }
 
     /// First index whose end has upper bits of at least `draw`.
@@ -102,6 +107,17 @@ mod tests {
         // The third end is 6/8 − 2^-128: its upper bits are 6·2^61 − 1, and only the very last draw below 6/8 lies beyond.
         assert_eq!([0, u64::MAX - 1, u64::MAX].map(|low| t.settle(2, 6 * eighth - 1, low)), [2, 2, 3]);
         assert_eq!(t.settle(3, u64::MAX, u64::MAX), 3);
+        let drawn = |words: [u64; 2]| {
+            let (mut left, mut taken) = (words.into_iter(), 0);
+            let index = t.draw_from(|| {
+                taken += 1;
+                left.next().unwrap()
+            });
+            (index, taken)
+        };
+        // The second word is taken on a tie only, and decides it.
+        assert_eq!(drawn([5 * eighth - 1, 0]), (0, 1));
+        assert_eq!([0, u64::MAX].map(|low| drawn([6 * eighth - 1, low])), [(2, 2), (3, 2)]);
     }
 
     /// Cells of the guide that are walked and cells that are bisected give what a search of the whole table gives.
