@@ -3,6 +3,7 @@
 mod answer;
 mod bench;
 mod budget;
+mod privacy_figures;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
