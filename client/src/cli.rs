@@ -5,6 +5,7 @@ mod bench;
 mod bench_noise;
 mod budget;
 mod ledger;
+mod privacy_figures;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};

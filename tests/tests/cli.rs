@@ -137,7 +137,7 @@ fn records_are_checked_as_training_would_read_them() {
 
 #[test]
 fn privacy_figures_need_no_federation_and_nonsense_has_none() {
-    let figures = ["--sampling-rate", "0.05", "--steps", "50", "--delta", "0.00001"];
+    let figures = ["--sample-rate", "0.05", "--steps", "50", "--delta", "0.00001"];
     let epsilon = |sigma| client(&[&["privacy", "epsilon", "--noise-multiplier", sigma][..], &figures].concat());
     assert_eq!(epsilon("1.1"), code(DONE));
     assert_eq!(epsilon("-1"), code(TROUBLE));

@@ -80,6 +80,25 @@ pub enum AccountantError {
     OutOfReach,
 }
 
+impl AccountantError {
+    /// A stable name for command lines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoiseMultiplier(_) => "bad_noise_multiplier",
+            Self::SamplingRate(_) => "bad_sample_rate",
+            Self::Delta(_) => "bad_delta",
+            Self::DeltaTooSmall(_) => "delta_too_small",
+            Self::Epsilon(_) => "bad_epsilon",
+            Self::Rho(_) => "bad_rho",
+            Self::Group(_) => "bad_group",
+            Self::Shares { .. } => "bad_shares",
+            Self::Target(_) => "bad_target_epsilon",
+            Self::Steps(_) => "bad_steps",
+            Self::OutOfReach => "out_of_reach",
+        }
+    }
+}
+
 /// Most steps of a phase; keeps T·ε far from overflow.
 const MAX_STEPS: u64 = 1_000_000_000;
 
