@@ -30,8 +30,8 @@ pub enum TaskError {
     /// The arguments are outside the accountant's domain.
     #[error("the accountant refuses the plan's numbers")]
     Accountant(#[from] AccountantError),
-    /// The sampler's distance from the ideal noise would take more than a hundredth of δ (D44).
-    #[error("the sampler's slack {slack:e} is above a hundredth of delta")]
+    /// What the sampler's distance from the ideal noise and the dither of sums may fail by would take more than a hundredth of δ (D44).
+    #[error("the slack {slack:e} is above a hundredth of delta")]
     Slack {
         /// What would have to be charged.
         slack: f64,
@@ -58,7 +58,19 @@ impl TaskTerms {
     /// # Source
     /// privacy.md D44, D57: inside a task the schedule is fixed, so the PLD of the reserved steps is the figure.
     pub fn epsilon(&self, steps: u64) -> Result<Decimal, TaskError> {
-        let (delta, slack) = (self.delta.to_f64(), self.slack(steps));
+        self.epsilon_beside(steps, 0.0)
+    }
+
+    /// The same where each step fails with this probability besides: a dithered sum whose difference is longer than its sensitivity says
+    /// ([`crate::mechanism::Mechanism::slack_per_step`]).
+    ///
+    /// # Errors
+    /// [`TaskError`].
+    ///
+    /// # Source
+    /// privacy.md D18, D44: T·β is charged to δ.
+    pub fn epsilon_beside(&self, steps: u64, slack_per_step: f64) -> Result<Decimal, TaskError> {
+        let (delta, slack) = (self.delta.to_f64(), self.slack(steps) + slack_per_step * count(steps));
         if slack > delta / 100.0 {
             return Err(TaskError::Slack { slack });
         }
