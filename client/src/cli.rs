@@ -2,6 +2,7 @@
 
 mod answer;
 mod bench;
+mod bench_clip;
 mod budget;
 
 use crate::agent::{self, AgentError};

@@ -1,6 +1,7 @@
 //! `bench`: what this machine does, to size hardware with (crypto.md C80). Made-up data only; touches no key and no file.
 
 use super::answer::{Answer, Failure, say};
+use super::bench_clip::{self, ClipArgs};
 use crate::clock::OsEntropy;
 use clap::{Args, Subcommand};
 use crypto::measure::{MeasureError, Workload};
@@ -11,6 +12,8 @@ use std::time::Instant;
 pub(super) enum BenchVerb {
     /// Seal a made-up update, beside the stock library's encryption
     Seal(SealArgs),
+    /// Clip a made-up micro-batch unit by unit, beside the same step without privacy and beside a loop over units
+    Clip(ClipArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -36,10 +39,14 @@ pub(super) struct SealArgs {
 const STOCK_POLYNOMIALS: u64 = 16;
 
 pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
-    let BenchVerb::Seal(args) = verb;
-    // Figures of a machine that computes other bytes would mean nothing.
-    crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
-    seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
+    match verb {
+        BenchVerb::Seal(args) => {
+            // Figures of a machine that computes other bytes would mean nothing.
+            crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
+            seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
+        }
+        BenchVerb::Clip(args) => bench_clip::run(args),
+    }
 }
 
 fn seal(args: SealArgs) -> Result<Answer, MeasureError> {
@@ -112,7 +119,7 @@ fn answer(args: SealArgs, work: &Workload, ours: Rate, stock: Rate, input: Optio
 }
 
 /// Most memory that this process has held so far, where the system tells.
-fn peak_memory() -> Option<u64> {
+pub(super) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)

@@ -78,3 +78,21 @@ impl TaskTerms {
         Decimal::ceil(epsilon_pld(&[phase], delta - slack)?, 6).map_err(|_| TaskError::Unbounded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D18: T·β comes off δ before ε is looked up, and more than a hundredth of δ is refused.
+    #[test]
+    fn what_each_step_may_fail_by_is_charged_to_delta() {
+        let decimal = |text: &str| text.parse::<Decimal>().unwrap();
+        let (noise_multiplier, sampling_rate) = (decimal("1"), decimal("0.01"));
+        let terms = TaskTerms { noise_multiplier, sampling_rate, delta: decimal("0.00001"), dimension: 1000, epsilon_cap: decimal("8") };
+        let smaller = TaskTerms { delta: decimal("0.00000992"), ..terms };
+        assert_eq!(terms.epsilon_beside(1000, 0.0), terms.epsilon(1000));
+        assert_eq!(terms.epsilon_beside(1000, 8e-11), smaller.epsilon(1000));
+        assert!(terms.epsilon_beside(1000, 8e-11).unwrap().to_f64() > terms.epsilon(1000).unwrap().to_f64());
+        assert!(matches!(terms.epsilon_beside(1000, 1.1e-10), Err(TaskError::Slack { .. })));
+    }
+}
