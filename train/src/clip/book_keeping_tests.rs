@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::batch::Record;
+use crate::capture::Capture;
 use crate::clip::embedding::Touched;
 use crate::clip::gram::{self, Pair};
-use crate::clip::layer_tests::{World, config, units, weights};
+use crate::clip::layer_tests::{World, config, mechanism, units, weights};
 use crate::clip::{linear, norms, tied};
 use crate::model::DecoderWeights;
 use crate::model::decoder::Head;
@@ -134,6 +135,36 @@ fn no_unit_moves_the_sum_by_more_than_the_clip_bound_and_its_allowance() {
             let moved = length(&with.iter().zip(world.sum(&rest).0).map(|(a, b)| a - b).collect::<Vec<_>>());
             assert!(moved <= 1.0 + 2f64.powi(-12), "{left_out}: {moved}");
             assert!(moved > 0.9 || units[left_out].records.iter().all(|r| r.tokens.len() < 2), "{left_out}: {moved}");
+        }
+    }
+}
+
+/// B13 on rows that nearly cancel: the weighted product is off by less than the allowance ν (F32) and less than ν/2 (F64) of D19.
+#[test]
+fn weighted_sums_of_rows_that_cancel_stay_within_the_allowance() {
+    let (units, n, d, p) = (8usize, 128, 24, 40);
+    for (accumulate, allowed) in [(Accumulate::F32, 2f64.powi(-9)), (Accumulate::F64, 2f64.powi(-13))] {
+        let (base, noise, push) = (wave(d, 0.7), wave(units * n * d, 1.3), wave(p, 0.2));
+        for closeness in [1e-4f32, 1e-2, 1.0] {
+            let a: Vec<f32> = noise.iter().enumerate().map(|(i, e)| 30.0 * base[i % d] + closeness * e).collect();
+            let g: Vec<f32> = (0..units * n * p).map(|i| if (i / p) % 2 == 0 { push[i % p] } else { -push[i % p] }).collect();
+            let tensor = |x: &[f32], width| Tensor::from_slice(x, (units * n, width), &Device::Cpu).unwrap();
+            let spans = Spans::of([n; 8]);
+            let layer = Capture::Product { at: 0, spans: spans.clone(), input: tensor(&a, d), grad: tensor(&g, p) };
+            let captures = Captures { layers: vec![layer] };
+            let mut sum = ClippedSum::new(&mechanism(p * d, accumulate)).unwrap();
+            let owners = Spans::single_rows(units);
+            let squares = norms::squares(&captures, &owners).unwrap();
+            let factors: Vec<f64> = squares.iter().map(|square| sum.factor(square.upper())).collect();
+            weighted::add(&mut sum, captures, &owners, &factors).unwrap();
+            let mut exact = vec![0.0f64; p * d];
+            for (t, (a, g)) in a.chunks_exact(d).zip(g.chunks_exact(p)).enumerate() {
+                for (i, j) in (0..p).flat_map(|i| (0..d).map(move |j| (i, j))) {
+                    exact[i * d + j] += factors[t / n] * f64::from(g[i]) * f64::from(a[j]);
+                }
+            }
+            let off = length(&exact.iter().zip(sum.for_test()).map(|(a, b)| a - b).collect::<Vec<_>>());
+            assert!(off <= allowed, "{accumulate:?} {closeness}: off by {off}");
         }
     }
 }

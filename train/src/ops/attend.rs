@@ -1,6 +1,6 @@
 //! The core of attention: every token of a record asks every token of the same record, and takes a weighted mean of the answers.
 
-use super::{View, contiguous, like, product, with_floats};
+use super::{View, contiguous, like, product, release, with_floats};
 use crate::batch::{Spans, expect_rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -149,6 +149,7 @@ impl CustomOp1 for Attend {
                 Ok(())
             })
         })?;
+        release(qkv)?;
         like(out, qkv).map(Some)
     }
 }

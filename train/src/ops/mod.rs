@@ -12,7 +12,7 @@ pub(crate) mod next_token;
 pub(crate) mod norm;
 pub(crate) mod pool;
 
-use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 /// A strided batch of matrices inside a flat buffer.
 #[derive(Clone, Copy)]
@@ -103,7 +103,29 @@ fn multiply<T: Real>(out: &mut [T], a: &[T], av: View, b: &[T], bv: View) {
 /// The numbers of a contiguous tensor.
 pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor, got {layout:?}") };
-    Ok(&storage.as_slice::<f32>()?[start..end])
+    let Some(numbers) = storage.as_slice::<f32>()?.get(start..end) else { bail!("the tensor's numbers were let go by a backward pass") };
+    Ok(numbers)
+}
+
+/// Takes a tensor's memory away.
+struct Release;
+
+impl InplaceOp1 for Release {
+    fn name(&self) -> &'static str {
+        "release"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
+        *storage = CpuStorage::F32(Vec::new());
+        Ok(())
+    }
+}
+
+/// Lets an operation's input go once its backward pass has read it: the engine would keep it until the whole graph is dropped, and with the
+/// gradients that are recorded meanwhile that is the most memory of a step. Only for an input that nothing else reads: a second backward
+/// pass over the same graph is an error. Variables stay.
+pub(crate) fn release(x: &Tensor) -> Result<()> {
+    if x.is_variable() { Ok(()) } else { x.inplace_op1(&Release) }
 }
 
 /// Reads the numbers of a contiguous tensor in place.

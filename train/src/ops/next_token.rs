@@ -1,7 +1,7 @@
 //! How surprised a causal model is by a record: minus the log-probability, in nats, that it gives to each token after the first, on average.
 
 use super::loss::{log_normaliser, probabilities};
-use super::{contiguous, like, with_floats};
+use super::{contiguous, like, release, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::model::parameters::size;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -62,6 +62,7 @@ impl CustomOp1 for NextToken {
                 Ok(())
             })
         })?;
+        release(x)?;
         like(dx, x).map(Some)
     }
 }
