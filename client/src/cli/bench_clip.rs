@@ -1,6 +1,6 @@
 //! `bench clip`: what it costs to clip every unit by itself (privacy.md D43). Made-up data only; touches no key and no file.
 //!
-//! Times are taken in turns in one process. Memory is taken in a process of its own for each kind of step, which makes one step and says
+//! Times are taken in turns in one process: on the clock, and as processor time, which a machine shared with others distorts less. Memory is taken in a process of its own for each kind of step, which makes one step and says
 //! how much it ever held: what one step leaves to the allocator would else be counted for the next.
 
 use super::answer::{Answer, Failure, say};
@@ -148,22 +148,47 @@ fn step(work: &Workload, kind: Kind) -> Result<(), MeasureError> {
     }
 }
 
+/// What the steps of one kind took, run by run, in seconds.
+#[derive(Default)]
+struct Taken {
+    clock: Vec<f64>,
+    /// Empty where the system does not tell.
+    processor: Vec<f64>,
+}
+
+impl Taken {
+    fn time(&mut self, job: impl FnOnce() -> Result<(), MeasureError>) -> Result<(), MeasureError> {
+        let (started, before) = (Instant::now(), processor_seconds());
+        job()?;
+        self.clock.push(started.elapsed().as_secs_f64());
+        self.processor.extend(before.zip(processor_seconds()).map(|(before, after)| after - before));
+        Ok(())
+    }
+}
+
+/// Processor time of this process so far, user and system, in ticks of a hundredth of a second as the kernel shows them.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th field behind it.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u32>().ok();
+    Some(f64::from(ticks(11)?.checked_add(ticks(12)?)?) / 100.0)
+}
+
 fn measure(args: &ClipArgs, work: &Workload) -> Result<Answer, Failure> {
-    let mut seconds: [Vec<f64>; 3] = Default::default();
+    let mut taken: [Taken; 3] = Default::default();
     for run in 0..=args.runs {
         say(&format!("run {run} of {}", args.runs));
-        for (kind, seconds) in KINDS.into_iter().zip(&mut seconds) {
-            let started = Instant::now();
-            step(work, kind).map_err(|e| Failure::trouble("not_measured", &e))?;
-            // The first run warms caches and the allocator up.
-            if run > 0 {
-                seconds.push(started.elapsed().as_secs_f64());
-            }
+        for (kind, taken) in KINDS.into_iter().zip(&mut taken) {
+            // The first run warms caches and the allocator up, and does not count.
+            let mut warm = Taken::default();
+            let into = if run == 0 { &mut warm } else { taken };
+            into.time(|| step(work, kind)).map_err(|e| Failure::trouble("not_measured", &e))?;
         }
     }
     let noise = noise(args, work).map_err(|e| Failure::trouble("no_entropy", &e))?;
     let memory = KINDS.map(|kind| memory(args, kind));
-    Ok(answer(args, work, seconds, noise, memory))
+    Ok(answer(args, work, taken, noise, memory))
 }
 
 /// Seconds for the noise of one step, without the tables that are built once.
@@ -186,30 +211,35 @@ fn memory(args: &ClipArgs, kind: Kind) -> Option<u64> {
     answer["data"]["peak_bytes"].as_u64()
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+fn over(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
+    part.zip(whole).map(|(part, whole)| part / whole)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes are far below 2^53")]
-fn ratio(part: Option<u64>, whole: Option<u64>) -> Option<f64> {
-    part.zip(whole).map(|(part, whole)| part as f64 / whole as f64)
+fn bytes(count: Option<u64>) -> Option<f64> {
+    count.map(|count| count as f64)
 }
 
-fn answer(args: &ClipArgs, work: &Workload, mut seconds: [Vec<f64>; 3], mut noise: Vec<f64>, memory: [Option<u64>; 3]) -> Answer {
-    // Of each run's pair, so that a load that comes and goes falls on both.
-    let mut ratios: Vec<f64> = seconds[1].iter().zip(&seconds[0]).map(|(private, plain)| private / plain).collect();
-    let paired = median(&mut ratios);
-    let [plain, private, naive] = seconds.each_mut().map(|s| median(s));
-    let (noise, [plain_bytes, private_bytes, naive_bytes]) = (median(&mut noise), memory);
-    let memory_ratio = ratio(private_bytes, plain_bytes);
+fn answer(args: &ClipArgs, work: &Workload, taken: [Taken; 3], noise: Vec<f64>, memory: [Option<u64>; 3]) -> Answer {
+    let [plain, private, naive] = taken.each_ref().map(|t| median(&t.clock));
+    let [plain_cpu, private_cpu, naive_cpu] = taken.each_ref().map(|t| median(&t.processor));
+    let (noise, [plain_bytes, private_bytes, naive_bytes]) = (median(&noise), memory);
+    let figure = |x: Option<f64>, unit: &str| x.map_or("not known".to_owned(), |x| format!("{x:.3}{unit}"));
+    let times = |clock, cpu| format!("{} ({} of a processor)", figure(clock, " s"), figure(cpu, " s"));
     let mib = |bytes: Option<u64>| bytes.map_or("not known".to_owned(), |b| format!("{} MiB", b >> 20));
+    let (ratio, ratio_cpu) = (over(private, plain), over(private_cpu, plain_cpu));
     let rows = [
-        ("plain step", format!("{plain:.3} s")),
-        ("private step", format!("{private:.3} s")),
-        ("naive loop", format!("{naive:.3} s")),
-        ("noise of one step", format!("{noise:.3} s")),
-        ("private to plain", format!("{:.3} ({:.3} to {:.3} run by run)", private / plain, ratios[0], ratios[ratios.len() - 1])),
+        ("plain step", times(plain, plain_cpu)),
+        ("private step", times(private, private_cpu)),
+        ("naive loop", times(naive, naive_cpu)),
+        ("noise of one step", figure(noise, " s")),
+        ("private to plain", format!("{} ({} of a processor)", figure(ratio, ""), figure(ratio_cpu, ""))),
         ("memory", format!("plain {}, private {}, naive loop {}", mib(plain_bytes), mib(private_bytes), mib(naive_bytes))),
     ];
     Answer::table(rows).with_data(&json!({
@@ -227,13 +257,42 @@ fn answer(args: &ClipArgs, work: &Workload, mut seconds: [Vec<f64>; 3], mut nois
         "private_step_s": private,
         "naive_loop_step_s": naive,
         "noise_s": noise,
-        "ratio": private / plain,
-        "ratio_run_by_run": paired,
-        "ratio_least": ratios[0],
-        "ratio_most": ratios[ratios.len() - 1],
+        "ratio": ratio,
+        "plain_step_cpu_s": plain_cpu,
+        "private_step_cpu_s": private_cpu,
+        "naive_loop_step_cpu_s": naive_cpu,
+        "ratio_cpu": ratio_cpu,
         "plain_peak_bytes": plain_bytes,
         "private_peak_bytes": private_bytes,
         "naive_loop_peak_bytes": naive_bytes,
-        "memory_ratio": memory_ratio,
+        "memory_ratio": over(bytes(private_bytes), bytes(plain_bytes)),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ClipArgs,
+    }
+
+    #[test]
+    fn a_process_of_its_own_is_asked_for_the_same_work() {
+        let args = Line::parse_from("x --adapter lora-b --units 3 --tokens 5 --vocab 7 --rank 2".split(' ')).args;
+        let line = args.command_line(Kind::NaiveLoop);
+        let start = line.iter().position(|word| word.starts_with("--units")).unwrap();
+        let again = Line::parse_from(std::iter::once("x".to_owned()).chain(line[start..].iter().cloned())).args;
+        assert_eq!((again.size(), again.memory_of), (args.size(), Some(Kind::NaiveLoop)));
+        assert_eq!(args.path(), PathArg::Exact);
+    }
+
+    #[test]
+    fn processor_time_and_medians_are_what_they_say() {
+        assert!(processor_seconds().is_none_or(|s| s >= 0.0));
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[])), (Some(2.0), None));
+    }
 }

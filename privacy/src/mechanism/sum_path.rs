@@ -148,6 +148,17 @@ mod tests {
         assert_ne!(exact.executed(), m.executed());
     }
 
+    /// Ledgers that were written before this path existed read and hash as they did: ten fields, and no eleventh for the exact path.
+    #[test]
+    fn the_exact_path_is_written_as_before() {
+        let plan = plan("1", "0.1", 12);
+        let exact = protocol::codec::encode(Mechanism::new(&plan, 100, 1000).unwrap().executed());
+        let m = Mechanism::of_float_sums(&plan, 100, 1000, sums(Accumulate::F64, Rounding::Nearest)).unwrap();
+        let summed = protocol::codec::encode(m.executed());
+        assert_eq!((exact[0], summed[0]), (0x8a, 0x8b));
+        assert_eq!(minicbor::decode::<Executed>(&summed).unwrap(), *m.executed());
+    }
+
     #[test]
     fn the_theorem_of_64_bit_sums_has_an_end() {
         let build = |units| Mechanism::of_float_sums(&plan("1", "0.1", 16), 100, units, sums(Accumulate::F64, Rounding::Dithered));

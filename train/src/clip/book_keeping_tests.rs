@@ -17,8 +17,8 @@ fn world() -> World {
     World::new(weights(&config(Head::Tied, NormKind::Layer, None)), Accumulate::F32)
 }
 
-fn wave(count: usize, seed: f64) -> Vec<f32> {
-    (0..count).map(|i| ((i as f64 * 0.7311 + seed).sin() + 0.3 * (i as f64 * 1.93 * seed).cos()) as f32).collect()
+fn wave(count: usize, seed: f32) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * 0.7311 + seed).sin() + 0.3 * (i as f32 * 1.93 * seed).cos()).collect()
 }
 
 /// ‖Σ_t g_t a_tᵀ + E‖ in 64 bits, by the definition.
@@ -69,7 +69,7 @@ fn where_almost_everything_cancels_the_guarded_norm_is_not_below_the_true_one() 
     let (n, d, p) = (256, 64, 64);
     let mut fooled = 0;
     for seed in 0..20u8 {
-        let (base, noise, push) = (wave(d, 0.7), wave(n * d, 1.0 + f64::from(seed)), wave(p, 0.2));
+        let (base, noise, push) = (wave(d, 0.7), wave(n * d, 1.0 + f32::from(seed)), wave(p, 0.2));
         let a: Vec<f32> = (0..n * d).map(|i| 30.0 * base[i % d] + 1e-4 * noise[i]).collect();
         let g: Vec<f32> = (0..n * p).map(|i| if (i / p) % 2 == 0 { push[i % p] } else { -push[i % p] }).collect();
         let pair = Pair { a: a.as_slice(), d, g: g.as_slice(), p };
@@ -130,11 +130,11 @@ fn no_unit_moves_the_sum_by_more_than_the_clip_bound_and_its_allowance() {
         let units = units();
         let all: Vec<&UnitExamples> = units.iter().collect();
         let (with, _) = world.sum(&all);
-        for left_out in 0..units.len() {
+        for (left_out, unit) in units.iter().enumerate() {
             let rest: Vec<&UnitExamples> = all.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, u)| *u).collect();
             let moved = length(&with.iter().zip(world.sum(&rest).0).map(|(a, b)| a - b).collect::<Vec<_>>());
             assert!(moved <= 1.0 + 2f64.powi(-12), "{left_out}: {moved}");
-            assert!(moved > 0.9 || units[left_out].records.iter().all(|r| r.tokens.len() < 2), "{left_out}: {moved}");
+            assert!(moved > 0.9 || unit.records.iter().all(|r| r.tokens.len() < 2), "{left_out}: {moved}");
         }
     }
 }
