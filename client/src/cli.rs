@@ -2,6 +2,7 @@
 
 mod answer;
 mod bench;
+mod bench_clip;
 mod bench_noise;
 mod budget;
 mod ledger;

@@ -1,5 +1,10 @@
 //! The exact path: clip one unit's gradient, put it on the grid, sum in integers, add the paid noise (privacy.md D15, D17, D21).
+//! The sum path, where only the clipped sum exists, is in [`ClippedSum`] and ends in the same integers (D18).
 //! Knows no tensor and no ledger file; from the grid on there is no float until after the noise.
+
+mod sum_path;
+
+pub use sum_path::ClippedSum;
 
 use crate::ledger::PaidStep;
 use crate::mechanism::{Executed, Mechanism};
@@ -27,7 +32,8 @@ pub enum UnitOutcome {
     Misplaced,
 }
 
-/// Sum of clipped unit gradients in grid steps. No unit moves it by more than 2^g in L2. Zeroised when dropped; cannot be read.
+/// Sum of clipped unit gradients in grid steps. No unit moves it by more than the mechanism's Δ_grid in L2. Zeroised when dropped; cannot
+/// be read.
 pub struct UnitSum {
     sum: Vec<i64>,
     executed: Executed,
@@ -50,6 +56,12 @@ pub enum NoiseError {
         /// Of the payment.
         paid: StepContext,
     },
+    /// A float sum for a mechanism whose sensitivity was counted for the exact path.
+    #[error("the mechanism is of the exact path")]
+    ExactPath,
+    /// A coordinate of a float sum is not finite or beyond 62 bits of grid steps: its units were not clipped.
+    #[error("a coordinate of the sum is not a number that clipped units can add up to")]
+    OutOfRange,
 }
 
 impl UnitSum {
@@ -58,8 +70,7 @@ impl UnitSum {
     /// # Panics
     /// Only where a vector of that length could not exist: the dimension is at most 2^32.
     pub fn new(m: &Mechanism) -> Self {
-        let dimension = usize::try_from(m.dimension()).expect("a vector of the model's size is held in memory");
-        Self { sum: vec![0; dimension], executed: m.executed().clone(), inner_bound: m.inner_bound_grid(), clip: m.clip() }
+        Self { sum: vec![0; length(m)], executed: m.executed().clone(), inner_bound: m.inner_bound_grid(), clip: m.clip() }
     }
 
     /// Clips one unit's gradient, rounds it to the grid and adds it.
@@ -133,8 +144,8 @@ impl UnitSum {
     /// Adds independent rounded Gaussian noise to every coordinate and uses up the payment.
     ///
     /// # Privacy
-    /// unit: the plan's · neighbours: add or remove one unit · sensitivity: 2^g grid steps in L2 · measure: subsampled Gaussian with noise
-    /// multiplier sigma_grid / 2^g, of which x + round(N) = round(x + N) is post-processing · distance of the sampler: below 2^-110 per value.
+    /// unit: the plan's · neighbours: add or remove one unit · sensitivity: Δ_grid steps in L2 · measure: subsampled Gaussian with noise
+    /// multiplier sigma_grid / Δ_grid, of which x + round(N) = round(x + N) is post-processing · distance of the sampler: below 2^-110 per value.
     /// All values are drawn before the sum is read, by a function that takes no data (D26).
     ///
     /// # Errors
@@ -161,6 +172,11 @@ impl Drop for UnitSum {
     fn drop(&mut self) {
         self.sum.zeroize();
     }
+}
+
+/// Coordinates of the mechanism.
+fn length(m: &Mechanism) -> usize {
+    usize::try_from(m.dimension()).expect("a vector of the model's size is held in memory")
 }
 
 /// Nearest grid point. Saturates for absurd products, which [`UnitSum::fits`] then refuses.

@@ -17,7 +17,7 @@ fn whole(values: &[f32]) -> [Block<'_>; 1] {
     [Block { offset: 0, values }]
 }
 
-fn paid(m: &Mechanism, counter: u64) -> (PaidStep, Stream<Noise>) {
+pub(super) fn paid(m: &Mechanism, counter: u64) -> (PaidStep, Stream<Noise>) {
     let step = Paid::for_test(m, MANIFEST, counter, 1).next_step().unwrap();
     let stream = Stream::open(&mut SeededEntropy::new(counter), &step.context()).unwrap();
     (step, stream)

@@ -1,12 +1,17 @@
-//! The mechanism in integers, made from the plan and nothing else (privacy.md D15 to D17). One source for sensitivity, noise and rate.
+//! The mechanism in integers, made from the plan and nothing else (privacy.md D15 to D19). One source for sensitivity, noise and rate.
 //! Knows no data and no ledger.
 
-use crate::noise::Sampler;
+mod sum_path;
+
+pub use sum_path::{Accumulate, FloatSums, Rounding, SumPath};
+
+use crate::noise::{Noise, Sampler, Stream};
 use minicbor::{CborLen, Decode, Encode};
 use num_bigint::BigUint;
 use protocol::decimal::Decimal;
 use protocol::plan::{ClipFunction, NoiseKind, PrivacyPlan, Unit};
 use std::sync::OnceLock;
+use zeroize::Zeroize;
 
 /// Fractional bits of `sigma_grid`: it is a multiple of 2^-10 (D16).
 pub const SIGMA_FRACTION_BITS: u8 = 10;
@@ -54,6 +59,16 @@ pub enum MechanismError {
         /// q.
         sampling_rate: Decimal,
     },
+    /// The theorem behind 64-bit sums does not reach that far (D19).
+    #[error("micro-batches of {micro_batch} units of {max_rows} rows are too large for {declared_units} declared units")]
+    TooManyRows {
+        /// Units in a micro-batch.
+        micro_batch: u32,
+        /// Most rows of one unit.
+        max_rows: u32,
+        /// N̂.
+        declared_units: u64,
+    },
     /// δ is above min(1e-5, N̂^-1.1) (D4).
     #[error("delta {delta} is too large for {declared_units} declared units")]
     Delta {
@@ -70,7 +85,7 @@ pub struct Executed {
     /// Coordinates d.
     #[n(0)]
     pub dimension: u64,
-    /// g: Δ_grid = 2^g.
+    /// g: the clip bound is 2^g grid steps.
     #[n(1)]
     pub grid_bits: u8,
     /// sigma_grid in units of 2^-10 grid steps.
@@ -100,6 +115,16 @@ pub struct Executed {
     /// Law of the noise.
     #[n(11)]
     pub noise: NoiseKind,
+    /// None: the exact path, Δ_grid = 2^g. Otherwise how sums of floats reach the grid, and the Δ_grid that this has.
+    #[n(10)]
+    pub path: Option<SumPath>,
+}
+
+impl Executed {
+    /// Δ_grid in units of 2^-10 grid steps: the only place it is taken from.
+    pub fn delta_grid_1024(&self) -> u64 {
+        self.path.map_or(1 << (self.grid_bits + SIGMA_FRACTION_BITS), |p| p.delta_grid_1024)
+    }
 }
 
 /// The probability with which each unit enters a step, as an integer threshold on 64 random bits.
@@ -160,6 +185,25 @@ impl Mechanism {
     /// # Errors
     /// [`MechanismError`], the first rule broken.
     pub fn new(plan: &PrivacyPlan, dimension: u64, declared_units: u64) -> Result<Self, MechanismError> {
+        Self::build(plan, dimension, declared_units, None)
+    }
+
+    /// The same for sums of floats that are brought to the grid once per step.
+    ///
+    /// No plan asks for this yet, and no ledger pays for it: plan and header would have to carry the path for an auditor to recompute it.
+    ///
+    /// # Privacy
+    /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: Δ_grid of D18 for clipped sums that are off by at most ν
+    /// of the clip bound (D19), but for probability [`Self::slack_per_step`] · measure: that of the Gaussian mechanism with noise
+    /// multiplier sigma_grid / Δ_grid.
+    ///
+    /// # Errors
+    /// [`MechanismError`], the first rule broken.
+    pub fn of_float_sums(plan: &PrivacyPlan, dimension: u64, declared_units: u64, sums: FloatSums) -> Result<Self, MechanismError> {
+        Self::build(plan, dimension, declared_units, Some(sums))
+    }
+
+    fn build(plan: &PrivacyPlan, dimension: u64, declared_units: u64, sums: Option<FloatSums>) -> Result<Self, MechanismError> {
         let grid_bits = plan.grid_bits;
         if !(8..=24).contains(&grid_bits) {
             return Err(MechanismError::GridBits(grid_bits));
@@ -183,21 +227,23 @@ impl Mechanism {
         }
         let rate = SamplingRate::new(plan.sampling_rate).ok_or(MechanismError::SamplingRate(plan.sampling_rate))?;
         accounted(plan.noise, plan.sampling_rate)?;
-        let (sigma_grid_1024, noise_multiplier) =
-            grid_sigma(plan.noise_multiplier, grid_bits).ok_or(MechanismError::NoiseMultiplier(plan.noise_multiplier))?;
-        let executed = Executed {
+        let mut executed = Executed {
             dimension,
             grid_bits,
-            sigma_grid_1024,
+            sigma_grid_1024: 0,
             clip: plan.clip,
             clip_function: plan.clip_function,
             sampling_rate: plan.sampling_rate,
-            noise_multiplier,
+            noise_multiplier: plan.noise_multiplier,
             declared_units,
             delta: plan.delta,
             unit: plan.unit,
             noise: plan.noise,
+            path: None,
         };
+        executed.path = sums.map(|sums| SumPath::new(&executed, sums)).transpose()?;
+        (executed.sigma_grid_1024, executed.noise_multiplier) =
+            grid_sigma(plan.noise_multiplier, executed.delta_grid_1024()).ok_or(MechanismError::NoiseMultiplier(plan.noise_multiplier))?;
         Ok(Self { executed, rate, clip, sampler: OnceLock::new() })
     }
 
@@ -205,9 +251,13 @@ impl Mechanism {
     pub fn executed(&self) -> &Executed {
         &self.executed
     }
-    /// Sensitivity Δ_grid = 2^g, in grid steps.
-    pub fn delta_grid(&self) -> u64 {
-        1 << self.executed.grid_bits
+    /// Sensitivity Δ_grid in grid steps; a multiple of 2^-10, exact in f64. 2^g on the exact path.
+    pub fn delta_grid(&self) -> f64 {
+        exact_f64(self.executed.delta_grid_1024()) / 1024.0
+    }
+    /// Probability, per step, with which the sensitivity is above Δ_grid: times the steps it is charged to δ (D18, D44). 0 on the exact path.
+    pub fn slack_per_step(&self) -> f64 {
+        self.executed.path.map_or(0.0, |p| p.slack())
     }
     /// Noise deviation in grid steps; a multiple of 2^-10, exact in f64.
     pub fn sigma_grid(&self) -> f64 {
@@ -215,7 +265,7 @@ impl Mechanism {
     }
     /// sigma_grid / Δ_grid; never below the plan's noise multiplier.
     pub fn noise_multiplier_executed(&self) -> f64 {
-        self.sigma_grid() / exact_f64(self.delta_grid())
+        self.sigma_grid() / self.delta_grid()
     }
     /// The executed noise multiplier rounded down to twelve places: the number that is accounted and published.
     pub fn noise_multiplier_accounted(&self) -> Decimal {
@@ -235,7 +285,11 @@ impl Mechanism {
     }
     /// One grid step γ = C / 2^g, in units of the gradient.
     pub fn grid_step(&self) -> f64 {
-        self.clip / exact_f64(self.delta_grid())
+        self.clip / self.clip_grid()
+    }
+    /// The clip bound in grid steps, 2^g.
+    fn clip_grid(&self) -> f64 {
+        2f64.powi(i32::from(self.executed.grid_bits))
     }
     /// How gradients are shortened.
     pub fn clip_function(&self) -> ClipFunction {
@@ -260,7 +314,13 @@ impl Mechanism {
 
     /// The bound before rounding, in grid steps: 2^g − √d/2 (D17).
     pub(crate) fn inner_bound_grid(&self) -> f64 {
-        exact_f64(self.delta_grid()) - half_root(self.executed.dimension)
+        self.clip_grid() - half_root(self.executed.dimension)
+    }
+
+    /// Draws as many values as one step takes and forgets them: for measuring how long noise takes. Nothing comes out.
+    pub fn rehearse(&self, noise: &mut Stream<Noise>) {
+        let count = usize::try_from(self.executed.dimension).unwrap_or(usize::MAX);
+        self.sampler().draw(noise, count).zeroize();
     }
 
     /// The noise of this mechanism; its tables are built at the first use.
@@ -314,17 +374,21 @@ pub(crate) fn ratio(x: Decimal) -> (u64, u32) {
 
 /// multiplier·2^grid_bits in 2^-10 grid steps, rounded up, if the samplers cover it: 1 to 2^40 grid steps.
 pub(crate) fn sigma_grid_1024(multiplier: Decimal, grid_bits: u8) -> Option<u64> {
+    deviation(multiplier, 1 << (grid_bits + SIGMA_FRACTION_BITS))
+}
+
+/// multiplier · Δ_grid, all in 2^-10 grid steps, rounded up, if the samplers cover it.
+fn deviation(multiplier: Decimal, delta_1024: u64) -> Option<u64> {
     let (digits, scale) = ratio(multiplier);
-    let shift = u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS);
-    let (top, unit) = (BigUint::from(digits) << shift, BigUint::from(10u8).pow(scale));
+    let (top, unit) = (BigUint::from(digits) * delta_1024, BigUint::from(10u8).pow(scale));
     let sigma = u64::try_from((top + &unit - 1u8) / unit).ok()?;
     (1 << SIGMA_FRACTION_BITS..=1 << (40 + SIGMA_FRACTION_BITS)).contains(&sigma).then_some(sigma)
 }
 
-/// sigma_grid in 2^-10 grid steps, and the multiplier that this is, rounded down.
-fn grid_sigma(multiplier: Decimal, grid_bits: u8) -> Option<(u64, Decimal)> {
-    let (sigma, shift) = (sigma_grid_1024(multiplier, grid_bits)?, u32::from(grid_bits) + u32::from(SIGMA_FRACTION_BITS));
-    let places = u64::try_from((BigUint::from(sigma) * BigUint::from(10u8).pow(SIGMA_PLACES)) >> shift).ok()?;
+/// sigma_grid in 2^-10 grid steps, and the multiplier that this is of the sensitivity, rounded down.
+fn grid_sigma(multiplier: Decimal, delta_1024: u64) -> Option<(u64, Decimal)> {
+    let sigma = deviation(multiplier, delta_1024)?;
+    let places = u64::try_from(BigUint::from(sigma) * BigUint::from(10u8).pow(SIGMA_PLACES) / delta_1024).ok()?;
     let executed = Decimal::new(places, u8::try_from(SIGMA_PLACES).ok()?).ok()?;
     Some((sigma, executed))
 }

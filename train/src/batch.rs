@@ -110,6 +110,10 @@ impl Spans {
     pub fn of_record(&self, record: usize) -> Range<usize> {
         self.0[record]..self.0[record + 1]
     }
+    /// Rows of neighbouring records.
+    pub fn of_records(&self, records: &Range<usize>) -> Range<usize> {
+        self.0[records.start]..self.0[records.end]
+    }
     /// The rows of each record in turn.
     pub fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.0.windows(2).map(|w| w[0]..w[1])

@@ -1,34 +1,43 @@
 //! What one backward pass leaves behind for per-unit gradients: each layer's input and output gradient. Knows no clipping and no noise.
 //!
 //! The tape is written by the operations' backward passes. A parameter that no operation reports would be trained on noise alone, or
-//! left out of the clip norm; finishing a tape therefore counts the coordinates and refuses if one is missing (privacy.md D35).
+//! left out of the clip norm; finishing a tape therefore counts the uses of every parameter and refuses if one is missing (privacy.md D35).
 
 use crate::batch::Spans;
-use crate::model::parameters::ParameterTable;
+use crate::clip::total;
+use crate::model::parameters::{Access, Parameter, ParameterTable};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Input and output gradient of one layer that has parameters.
+/// Rows that tokens look up in a table.
+#[derive(Clone)]
+pub(crate) struct Lookup {
+    /// Where the table begins in the trained vector.
+    pub(crate) at: usize,
+    /// Its rows.
+    pub(crate) rows: usize,
+    /// The row that each of the N tokens reads.
+    pub(crate) ids: Arc<[usize]>,
+}
+
+/// What the gradient of one parameter is made of. `at` is its first coordinate in the trained vector.
 pub(crate) enum Capture {
-    /// Input `(N, D)`, gradient `(N, P)`; the unit's weight gradient is gradientᵀ · input.
-    Linear { offsets: (usize, usize), spans: Spans, input: Tensor, grad: Tensor },
-    /// Normalised input `(N, C)`, gradient `(N, C)`.
-    Norm { offsets: (usize, usize), spans: Spans, input: Tensor, grad: Tensor },
+    /// A matrix `(P, D)`: input `(N, D)`, gradient `(N, P)`; a record's part is gradientᵀ · input over its rows.
+    Product { at: usize, spans: Spans, input: Tensor, grad: Tensor },
+    /// A bias, gain or shift: the gradient of each record `(B, width)`.
+    Vector { at: usize, width: usize, values: Arc<[f32]> },
+    /// A table `(rows, C)`: row t of the gradient `(N, C)` belongs to row `ids[t]`.
+    Rows { lookup: Lookup, spans: Spans, grad: Tensor },
 }
 
 impl Capture {
-    /// Coordinates of the flat vector that this layer owns, as (offset, length).
-    fn covers(&self) -> candle_core::Result<[(usize, usize); 2]> {
+    /// Coordinates that this is the gradient of, as (first, how many), and whether it is of looked-up rows.
+    fn covers(&self) -> candle_core::Result<(usize, usize, bool)> {
         Ok(match self {
-            Self::Linear { offsets, input, grad, .. } => {
-                let (d, p) = (input.dims2()?.1, grad.dims2()?.1);
-                [(offsets.0, p * d), (offsets.1, p)]
-            }
-            Self::Norm { offsets, input, .. } => {
-                let c = input.dims2()?.1;
-                [(offsets.0, c), (offsets.1, c)]
-            }
+            Self::Product { at, input, grad, .. } => (*at, input.dims2()?.1 * grad.dims2()?.1, false),
+            Self::Vector { at, width, .. } => (*at, *width, false),
+            Self::Rows { lookup, grad, .. } => (lookup.at, lookup.rows * grad.dims2()?.1, true),
         })
     }
 }
@@ -36,21 +45,21 @@ impl Capture {
 /// Everything that per-unit gradients of one batch are made of.
 pub(crate) struct Captures {
     pub(crate) layers: Vec<Capture>,
-    /// Gradient `(N, C)` of the embedded tokens: token and position tables both get their rows from it.
-    pub(crate) embedded: Tensor,
 }
 
 /// Why a backward pass cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError {
-    /// A trainable parameter got no gradient, or two.
-    #[error("parameter at coordinate {at} has {found} gradients, expected 1")]
-    NotOnce {
+    /// A trainable parameter got another number of gradients than operations read it.
+    #[error("parameter at coordinate {at} has {found} gradients, expected {expected}")]
+    Count {
         /// First coordinate of the parameter.
         at: usize,
         /// Gradients found.
         found: usize,
+        /// One, or two for a token table that is also the output head.
+        expected: usize,
     },
     /// Nothing reached the embeddings.
     #[error("the backward pass did not reach the embeddings")]
@@ -60,10 +69,24 @@ pub enum CaptureError {
     Engine(#[from] candle_core::Error),
 }
 
-#[derive(Default)]
+/// What becomes of a layer's gradient when it is known.
+enum Keep {
+    /// Kept apart for each unit.
+    Captures(Vec<Capture>),
+    /// Added up over all records at once, as training without privacy does. Only for measuring what privacy costs.
+    Total { flat: Vec<f32>, uses: Vec<(usize, usize, bool)> },
+}
+
+/// Where gradients end, and the tables whose rows were looked up there.
+struct Source {
+    var: Var,
+    spans: Spans,
+    lookups: Vec<Lookup>,
+}
+
 struct Recorder {
-    layers: Mutex<Vec<Capture>>,
-    source: Mutex<Option<Var>>,
+    keep: Mutex<Keep>,
+    source: Mutex<Option<Source>>,
 }
 
 /// Handed through the forward pass; off during evaluation.
@@ -77,43 +100,90 @@ impl Tape {
     }
     /// Records one forward and backward pass.
     pub(crate) fn on() -> Self {
-        Self(Some(Arc::default()))
+        Self::keeping(Keep::Captures(Vec::new()))
+    }
+    /// Records only the gradient of the whole batch, of `dimension` coordinates.
+    pub(crate) fn total(dimension: usize) -> Self {
+        Self::keeping(Keep::Total { flat: vec![0.0; dimension], uses: Vec::new() })
+    }
+    fn keeping(keep: Keep) -> Self {
+        Self(Some(Arc::new(Recorder { keep: Mutex::new(keep), source: Mutex::new(None) })))
     }
 
-    pub(crate) fn push(&self, capture: Capture) {
-        if let Some(recorder) = &self.0 {
-            recorder.layers.lock().unwrap_or_else(PoisonError::into_inner).push(capture);
+    pub(crate) fn push(&self, capture: Capture) -> candle_core::Result<()> {
+        let Some(recorder) = &self.0 else { return Ok(()) };
+        match &mut *recorder.keep.lock().unwrap_or_else(PoisonError::into_inner) {
+            Keep::Captures(layers) => layers.push(capture),
+            Keep::Total { flat, uses } => {
+                uses.push(capture.covers()?);
+                total::add(flat, &capture)?;
+            }
         }
+        Ok(())
     }
 
     /// Marks where gradients shall end. Without a variable upstream the engine would record nothing, and say nothing.
-    pub(crate) fn source(&self, x: Tensor) -> candle_core::Result<Tensor> {
+    pub(crate) fn source(&self, x: Tensor, spans: &Spans, lookups: Vec<Lookup>) -> candle_core::Result<Tensor> {
         let Some(recorder) = &self.0 else { return Ok(x) };
         let var = Var::from_tensor(&x)?;
         let tracked = var.as_tensor().clone();
-        *recorder.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(var);
+        *recorder.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Source { var, spans: spans.clone(), lookups });
         Ok(tracked)
+    }
+
+    /// Brings the looked-up rows in, and takes what was kept.
+    fn take(&self, grads: &GradStore) -> Result<Keep, CaptureError> {
+        let recorder = self.0.as_ref().ok_or(CaptureError::NoSource)?;
+        let source = recorder.source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(CaptureError::NoSource)?;
+        let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.contiguous()?;
+        for lookup in source.lookups {
+            self.push(Capture::Rows { lookup, spans: source.spans.clone(), grad: grad.clone() })?;
+        }
+        let mut keep = recorder.keep.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::replace(&mut *keep, Keep::Captures(Vec::new())))
     }
 
     /// Takes the captures after the backward pass.
     ///
     /// # Errors
-    /// [`CaptureError`] if any trainable parameter of `table` has no gradient, or more than one.
+    /// [`CaptureError`] if any trainable parameter of `table` has no gradient, or more than operations read it.
     pub(crate) fn finish(&self, grads: &GradStore, table: &ParameterTable) -> Result<Captures, CaptureError> {
-        let recorder = self.0.as_ref().ok_or(CaptureError::NoSource)?;
-        let source = recorder.source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(CaptureError::NoSource)?;
-        let embedded = grads.get(source.as_tensor()).ok_or(CaptureError::NoSource)?.contiguous()?;
-        let layers = std::mem::take(&mut *recorder.layers.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut covered = Vec::with_capacity(2 * layers.len());
-        for layer in &layers {
-            covered.extend(layer.covers()?);
-        }
-        for parameter in table.after_embeddings() {
-            let found = covered.iter().filter(|&&c| c == (parameter.offset, parameter.len())).count();
-            if found != 1 {
-                return Err(CaptureError::NotOnce { at: parameter.offset, found });
+        match self.take(grads)? {
+            Keep::Captures(layers) => {
+                let uses: Vec<_> = layers.iter().map(Capture::covers).collect::<candle_core::Result<_>>()?;
+                table.iter().try_for_each(|p| check(p, &uses))?;
+                Ok(Captures { layers })
             }
+            Keep::Total { .. } => Err(CaptureError::NoSource),
         }
-        Ok(Captures { layers, embedded })
     }
+
+    /// Takes the gradient of the whole batch after the backward pass.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(crate) fn finish_total(&self, grads: &GradStore, table: &ParameterTable) -> Result<Vec<f32>, CaptureError> {
+        match self.take(grads)? {
+            Keep::Total { flat, uses } => {
+                table.iter().try_for_each(|p| check(p, &uses))?;
+                Ok(flat)
+            }
+            Keep::Captures(_) => Err(CaptureError::NoSource),
+        }
+    }
+}
+
+/// Every parameter has exactly the gradients that its operations make.
+fn check(parameter: &Parameter, uses: &[(usize, usize, bool)]) -> Result<(), CaptureError> {
+    let (at, len) = (parameter.offset, parameter.len());
+    let of = |rows: bool| uses.iter().filter(|&&u| u == (at, len, rows)).count();
+    let (whole, rows) = match parameter.access {
+        Access::Whole => (1, 0),
+        Access::Rows => (0, 1),
+        Access::RowsAndWhole => (1, 1),
+    };
+    if (of(false), of(true)) == (whole, rows) {
+        return Ok(());
+    }
+    Err(CaptureError::Count { at, found: of(false) + of(true), expected: whole + rows })
 }

@@ -29,9 +29,10 @@ pub(crate) fn take(
     let mut draws = Stream::<Sample>::open(inputs.entropy, &context)?;
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), round.data.units.len());
     let work = Work {
-        weights,
-        encoder: &Encoder::load(weights)?,
+        objective: &Encoder::load(weights)?,
+        table: weights.table(),
         mechanism,
+        max_tokens: crate::model::parameters::size(plan.model.max_tokens),
         micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
     };

@@ -5,9 +5,7 @@
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::{CaptureError, Captures, Tape};
 use crate::clip::UnitGradient;
-use crate::model::parameters::size;
-use crate::model::{Encoder, Weights};
-use crate::ops::loss::cross_entropy;
+use crate::model::{Objective, ParameterTable};
 use privacy::bound::{Block, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
 use std::num::NonZeroUsize;
@@ -68,9 +66,12 @@ impl Tally {
 /// What every worker reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Work<'a> {
-    pub(crate) weights: &'a Weights,
-    pub(crate) encoder: &'a Encoder,
+    pub(crate) objective: &'a dyn Objective,
+    /// What is trained.
+    pub(crate) table: &'a ParameterTable,
     pub(crate) mechanism: &'a Mechanism,
+    /// Longest sequence that the model reads.
+    pub(crate) max_tokens: usize,
     /// Records in one forward pass; bounds memory and changes nothing else.
     pub(crate) micro_batch: usize,
     pub(crate) max_records: usize,
@@ -152,14 +153,15 @@ fn drain(work: Work<'_>, jobs: &[&[&UnitExamples]], next: &AtomicUsize) -> Resul
 }
 
 /// A record, and whether it is its unit's last. A unit without any record still has one row, so that it is reported like any other.
-struct Row<'a> {
-    record: Option<&'a Record>,
-    share: f32,
-    last: bool,
+pub(crate) struct Row<'a> {
+    pub(crate) record: Option<&'a Record>,
+    /// Its part in the mean over the unit's records.
+    pub(crate) share: f32,
+    pub(crate) last: bool,
 }
 
 /// All rows of these units. Records without tokens say nothing and are left out before the mean.
-fn rows<'a>(units: &[&'a UnitExamples], max_records: usize) -> Vec<Row<'a>> {
+pub(crate) fn rows<'a>(units: &[&'a UnitExamples], max_records: usize) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for unit in units {
         let kept: Vec<&Record> = unit.records.iter().take(max_records).filter(|r| !r.tokens.is_empty()).collect();
@@ -177,9 +179,9 @@ fn rows<'a>(units: &[&'a UnitExamples], max_records: usize) -> Vec<Row<'a>> {
 /// Forward and backward pass of one batch: what per-record gradients are made of, and each record's loss.
 fn pass(work: Work<'_>, batch: &Batch) -> Result<(Captures, Vec<f32>), WorkError> {
     let tape = Tape::on();
-    let losses = cross_entropy(&work.encoder.forward(batch, &tape)?, &batch.classes)?; // (B)
+    let losses = work.objective.losses(batch, &tape)?; // (B)
     // The sum, never the mean: a mean would scale one unit's gradient by how many others came (privacy.md D32).
-    let captures = tape.finish(&losses.sum_all()?.backward()?, work.weights.table())?;
+    let captures = tape.finish(&losses.sum_all()?.backward()?, work.table)?;
     Ok((captures, losses.to_vec1::<f32>()?))
 }
 
@@ -190,18 +192,17 @@ type Take<'f> = dyn FnMut(&[Block<'_>], f64) -> Result<(), WorkError> + 'f;
 ///
 /// No step of this mixes records: a unit's blocks are bitwise the same whatever else is in the batch.
 pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
-    let config = work.weights.config();
-    let mut unit = UnitGradient::new(config, work.weights.table());
+    let mut unit = UnitGradient::new(work.table);
     let (mut unit_loss, mut tokens) = (0.0, 0);
     for rows in rows(units, work.max_records).chunks(work.micro_batch) {
-        let batch = Batch::pack(rows.iter().filter_map(|r| r.record), size(config.max_tokens));
+        let batch = Batch::pack(rows.iter().filter_map(|r| r.record), work.max_tokens);
         tokens += batch.tokens.len();
         // The engine records nothing for tensors without numbers.
         let passed = if batch.tokens.is_empty() { None } else { Some(pass(work, &batch)?) };
         let mut at = 0;
         for row in rows {
             if let (Some(_), Some((captures, losses))) = (row.record, &passed) {
-                unit.add_record(captures, &batch, at, row.share)?;
+                unit.add_record(captures, at, row.share)?;
                 unit_loss += f64::from(losses[at] * row.share);
                 at += 1;
             }

@@ -1,6 +1,7 @@
 //! `bench`: what this machine does, to size hardware with (crypto.md C80, privacy.md D73). Made-up data only; touches no key and no file.
 
 use super::answer::{Answer, Failure, say};
+use super::bench_clip::{self, ClipArgs};
 use super::bench_noise::{self, NoiseArgs};
 use crate::clock::OsEntropy;
 use clap::{Args, Subcommand};
@@ -14,6 +15,8 @@ pub(super) enum BenchVerb {
     Seal(SealArgs),
     /// Draw noise as a private step does, beside OpenDP's sampler
     Noise(NoiseArgs),
+    /// Clip a made-up micro-batch unit by unit, beside the same step without privacy and beside a loop over units
+    Clip(ClipArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -46,6 +49,7 @@ pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
             seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
         }
         BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),
+        BenchVerb::Clip(args) => bench_clip::run(args),
     }
 }
 
@@ -119,7 +123,7 @@ fn answer(args: SealArgs, work: &Workload, ours: Rate, stock: Rate, input: Optio
 }
 
 /// Most memory that this process has held so far, where the system tells.
-fn peak_memory() -> Option<u64> {
+pub(super) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)

@@ -35,8 +35,8 @@ pub enum TaskError {
     /// The arguments are outside the accountant's domain.
     #[error("the accountant refuses the plan's numbers")]
     Accountant(#[from] AccountantError),
-    /// The sampler's distance from the ideal noise would take more than a hundredth of δ (D44).
-    #[error("the sampler's slack {slack:e} is above a hundredth of delta")]
+    /// What the sampler's distance from the ideal noise and the dither of sums may fail by would take more than a hundredth of δ (D44).
+    #[error("the slack {slack:e} is above a hundredth of delta")]
     Slack {
         /// What would have to be charged.
         slack: f64,
@@ -76,7 +76,19 @@ impl TaskTerms {
     /// D23: each step is 1/2σ²-zCDP (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 4), the RDP curve α/2σ² of the Gaussian
     /// without sampling; its PLD would be too small.
     pub fn epsilon(&self, steps: u64) -> Result<Decimal, TaskError> {
-        let (delta, slack) = (self.delta.to_f64(), self.slack(steps));
+        self.epsilon_beside(steps, 0.0)
+    }
+
+    /// The same where each step fails with this probability besides: a dithered sum whose difference is longer than its sensitivity says
+    /// ([`crate::mechanism::Mechanism::slack_per_step`]).
+    ///
+    /// # Errors
+    /// [`TaskError`].
+    ///
+    /// # Source
+    /// privacy.md D18, D44: T·β is charged to δ.
+    pub fn epsilon_beside(&self, steps: u64, slack_per_step: f64) -> Result<Decimal, TaskError> {
+        let (delta, slack) = (self.delta.to_f64(), self.slack(steps) + slack_per_step * count(steps));
         if slack > delta / 100.0 {
             return Err(TaskError::Slack { slack });
         }
@@ -133,5 +145,17 @@ mod tests {
         assert!(t.epsilon(5).unwrap().to_f64() > terms(NoiseKind::RoundedGaussian, "2", "1").epsilon(5).unwrap().to_f64());
         let sampled = terms(NoiseKind::DiscreteGaussian, "2", "0.5");
         assert_eq!(sampled.epsilon(5), Err(TaskError::Unaccounted(sampled.sampling_rate)));
+    }
+
+    /// D18: T·β comes off δ before ε is looked up, and more than a hundredth of δ is refused.
+    #[test]
+    fn what_each_step_may_fail_by_is_charged_to_delta() {
+        let decimal = |text: &str| text.parse::<Decimal>().unwrap();
+        let terms = TaskTerms { dimension: 1000, epsilon_cap: decimal("8"), ..terms(NoiseKind::RoundedGaussian, "1", "0.01") };
+        let smaller = TaskTerms { delta: decimal("0.00000992"), ..terms };
+        assert_eq!(terms.epsilon_beside(1000, 0.0), terms.epsilon(1000));
+        assert_eq!(terms.epsilon_beside(1000, 8e-11), smaller.epsilon(1000));
+        assert!(terms.epsilon_beside(1000, 8e-11).unwrap().to_f64() > terms.epsilon(1000).unwrap().to_f64());
+        assert!(matches!(terms.epsilon_beside(1000, 1.1e-10), Err(TaskError::Slack { .. })));
     }
 }

@@ -261,6 +261,9 @@ impl PrivacyLedger {
         if plan.rounds == 0 || steps_per_round == 0 {
             return Err(RegisterError::NoSteps);
         }
+        if executed.path.is_some() {
+            return Err(RegisterError::FloatSums);
+        }
         let cap = plan.privacy.epsilon_cap;
         let needed = terms_of(&executed, cap).epsilon(plan.rounds.saturating_mul(steps_per_round))?;
         if needed.to_f64() > cap.to_f64() {

@@ -329,3 +329,14 @@ fn impossible_terms_are_refused() {
     assert!(matches!(with(&|t| t.epsilon_cap = dec("0.001")), Some(CreateError::Cap { .. })));
     assert_eq!(default_order(dec("0.0000001"), dec("0.00001")), None);
 }
+
+/// B25: a path that neither plan nor header names is not paid for.
+#[test]
+fn sums_of_floats_are_not_taken_on() {
+    use crate::mechanism::{Accumulate, FloatSums, Rounding};
+    let (mut k, p) = (Kept::new("8"), plan(1, "2"));
+    let sums = FloatSums { accumulate: Accumulate::F32, rounding: Rounding::Dithered, micro_batch: 8, max_rows: 8 };
+    let mechanism = Mechanism::of_float_sums(&p.privacy, p.dimension(), 1000, sums).unwrap();
+    assert_eq!(k.ledger.register(&p, digest(&p), &mechanism, NOW).err(), Some(RegisterError::FloatSums));
+    k.register(&p).unwrap();
+}

@@ -1,89 +1,89 @@
-//! From captures to one unit's gradient, coordinate by coordinate (privacy.md D33). Knows neither the clip bound nor the noise: the
-//! blocks it makes go to `privacy::bound`, which shortens, rounds and adds them.
+//! From captures to clipped sums (privacy.md D33). Knows neither the noise nor the ledger.
 //!
-//! Models on the exact path are small, so every layer is instantiated: one product per record gives the record's own weight gradient.
-//! All trainable coordinates are in it, so one norm covers all of them (D35).
+//! Two ways. *Exact* ([`UnitGradient`], D17): one unit's gradient is instantiated coordinate by coordinate and handed to `privacy::bound`,
+//! which shortens, rounds and adds it: for small models, heads and adapters. *Book-Keeping* ([`book_keeping`], D36): all norms first, from
+//! Gram matrices where that is cheaper ([`cost`]), then one weighted product per layer. Either way one norm covers all trainable
+//! coordinates (D35).
 
+pub(crate) mod book_keeping;
+pub(crate) mod cost;
 pub(crate) mod embedding;
+pub(crate) mod gram;
+pub(crate) mod guard;
 pub(crate) mod linear;
-pub(crate) mod norm;
+pub(crate) mod norms;
+pub(crate) mod tied;
+pub(crate) mod total;
+pub(crate) mod weighted;
 
-use crate::batch::Batch;
 use crate::capture::{Capture, Captures};
-use crate::model::parameters::{ParameterTable, size};
+use crate::model::parameters::ParameterTable;
 use candle_core::Result;
 use privacy::bound::Block;
-use protocol::plan::EncoderConfig;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use zeroize::Zeroize;
 
 /// The gradient of one unit's objective, the mean of its records' losses (privacy.md D31). Wiped when dropped.
 pub(crate) struct UnitGradient {
-    /// Rows of the token table that the unit touches. Ordered, so that the unit's numbers come in the same order every time.
-    tokens: BTreeMap<usize, Vec<f32>>,
-    /// The first rows of the position table, as many as the longest record has tokens.
-    positions: Vec<f32>,
-    /// Everything after the embedding tables.
-    rest: Vec<f32>,
-    width: usize,
-    positions_at: usize,
-    rest_at: usize,
+    /// Rows that the unit touches in tables that are only looked up, by first coordinate. Ordered, so that the unit's numbers come in the
+    /// same order every time.
+    rows: BTreeMap<usize, Vec<f32>>,
+    /// Everything after those tables.
+    dense: Vec<f32>,
+    dense_at: usize,
 }
 
 impl UnitGradient {
     /// Zero.
-    pub(crate) fn new(config: &EncoderConfig, table: &ParameterTable) -> Self {
-        let width = size(config.width);
-        let positions_at = size(config.vocab) * width;
-        let rest_at = positions_at + size(config.max_tokens) * width;
-        let rest = vec![0.0; table.len() - rest_at];
-        Self { tokens: BTreeMap::new(), positions: Vec::new(), rest, width, positions_at, rest_at }
+    pub(crate) fn new(table: &ParameterTable) -> Self {
+        let dense_at = table.dense_from();
+        Self { rows: BTreeMap::new(), dense: vec![0.0; table.len() - dense_at], dense_at }
     }
 
     /// Adds `share` times the gradient of one record of the batch.
-    pub(crate) fn add_record(&mut self, captures: &Captures, batch: &Batch, record: usize, share: f32) -> Result<()> {
-        embedding::add(self, &captures.embedded, batch, record, share)?;
+    pub(crate) fn add_record(&mut self, captures: &Captures, record: usize, share: f32) -> Result<()> {
         for layer in &captures.layers {
             match layer {
-                Capture::Linear { offsets, spans, input, grad } => {
-                    let (w, b) = (offsets.0 - self.rest_at, offsets.1 - self.rest_at);
-                    linear::add(&mut self.rest, (w, b), input, grad, spans.of_record(record), share)?;
+                Capture::Product { at, spans, input, grad } => {
+                    let out = &mut self.dense[at - self.dense_at..];
+                    linear::add(out, input, grad, spans.of_record(record), share)?;
                 }
-                Capture::Norm { offsets, spans, input, grad } => {
-                    let (g, s) = (offsets.0 - self.rest_at, offsets.1 - self.rest_at);
-                    norm::add(&mut self.rest, (g, s), input, grad, spans.of_record(record), share)?;
+                Capture::Vector { at, width, values } => {
+                    add_scaled(self.place(*at, *width), &values[record * width..(record + 1) * width], share);
                 }
+                Capture::Rows { lookup, spans, grad } => embedding::add(self, lookup, grad, spans.of_record(record), share)?,
             }
         }
         Ok(())
     }
 
+    /// The unit's coordinates `at..at + width`: a whole row of a table, or part of what is dense.
+    fn place(&mut self, at: usize, width: usize) -> &mut [f32] {
+        match at.checked_sub(self.dense_at) {
+            Some(start) => &mut self.dense[start..start + width],
+            None => self.rows.entry(at).or_insert_with(|| vec![0.0; width]),
+        }
+    }
+
     /// The unit's vector as disjoint pieces in ascending order; coordinates in none of them are 0.
     pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
-        let tokens = self.tokens.iter().map(|(&token, row)| Block { offset: token * self.width, values: row });
-        let tables = [Block { offset: self.positions_at, values: &self.positions }, Block { offset: self.rest_at, values: &self.rest }];
-        tokens.chain(tables).collect()
+        let rows = self.rows.iter().map(|(&offset, values)| Block { offset, values });
+        rows.chain([Block { offset: self.dense_at, values: &self.dense }]).collect()
     }
 
     /// Back to zero, keeping the memory of the dense part for the next unit.
     pub(crate) fn clear(&mut self) {
-        self.wipe();
-        self.tokens.clear();
-        self.positions.clear();
-    }
-
-    fn wipe(&mut self) {
-        self.tokens.values_mut().for_each(|row| row.as_mut_slice().fill(0.0));
-        self.positions.as_mut_slice().fill(0.0);
-        self.rest.as_mut_slice().fill(0.0);
+        self.rows.values_mut().for_each(Zeroize::zeroize);
+        self.rows.clear();
+        self.dense.as_mut_slice().fill(0.0);
     }
 }
 
 impl Drop for UnitGradient {
     fn drop(&mut self) {
-        self.tokens.values_mut().for_each(Zeroize::zeroize);
-        self.positions.zeroize();
-        self.rest.zeroize();
+        self.rows.values_mut().for_each(Zeroize::zeroize);
+        self.dense.zeroize();
     }
 }
 
@@ -92,5 +92,14 @@ pub(crate) fn add_scaled(out: &mut [f32], values: &[f32], share: f32) {
     out.iter_mut().zip(values).for_each(|(o, v)| *o += share * v);
 }
 
+/// Numbers of these rows in a matrix of this width.
+pub(crate) fn numbers(rows: &Range<usize>, width: usize) -> Range<usize> {
+    rows.start * width..rows.end * width
+}
+
+#[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
+mod naive;
 #[cfg(test)]
 mod tests;

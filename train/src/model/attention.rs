@@ -5,33 +5,35 @@
 //! these weights. Several heads do this side by side, each in its own C/H coordinates, so that one can look for a neighbour while
 //! another looks for a sum of money. A last linear layer mixes what the heads found.
 
+use super::block::BlockShape;
 use super::linear::{self, Linear};
-use super::parameters::{ParameterTable, Weights, size};
+use super::parameters::{Listing, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
-use crate::ops::attend::attend;
+use crate::ops::attend::{Mask, attend};
 use candle_core::{Result, Tensor};
-use protocol::plan::EncoderConfig;
 
-/// Bidirectional self-attention within each record.
+/// Self-attention within each record.
 pub struct Attention {
     qkv: Linear,
     output: Linear,
     heads: usize,
+    mask: Mask,
 }
 
-pub(crate) fn declare(path: &str, config: &EncoderConfig, residual_gain: f32, table: &mut ParameterTable) {
-    let c = size(config.width);
-    linear::declare(&format!("{path}.qkv"), c, 3 * c, 1.0, table);
-    linear::declare(&format!("{path}.output"), c, c, residual_gain, table);
+pub(crate) fn declare(path: &str, shape: &BlockShape, listing: &mut Listing) {
+    let c = shape.width;
+    linear::declare_adapted(&format!("{path}.qkv"), (c, 3 * c), 1.0, shape.adapter, listing);
+    linear::declare_adapted(&format!("{path}.output"), (c, c), shape.residual_gain(), shape.adapter, listing);
 }
 
 impl Attention {
-    pub(crate) fn load(path: &str, weights: &Weights) -> Result<Self> {
+    pub(crate) fn load(path: &str, shape: &BlockShape, values: Values<'_>) -> Result<Self> {
         Ok(Self {
-            qkv: Linear::load(&format!("{path}.qkv"), weights)?,
-            output: Linear::load(&format!("{path}.output"), weights)?,
-            heads: size(weights.config().heads),
+            qkv: Linear::load_adapted(&format!("{path}.qkv"), shape.adapter, values)?,
+            output: Linear::load_adapted(&format!("{path}.output"), shape.adapter, values)?,
+            heads: shape.heads,
+            mask: shape.mask,
         })
     }
 
@@ -42,7 +44,7 @@ impl Attention {
     /// The tensor engine's, for a wrong shape.
     pub fn forward(&self, x: &Tensor, spans: &Spans, tape: &Tape) -> Result<Tensor> {
         let qkv = self.qkv.forward(x, spans, tape)?; // (N, C) -> (N, 3C)
-        let mixed = attend(&qkv, self.heads, spans)?; // (N, 3C) -> (N, C)
+        let mixed = attend(&qkv, self.heads, self.mask, spans)?; // (N, 3C) -> (N, C)
         self.output.forward(&mixed, spans, tape) // (N, C) -> (N, C)
     }
 }

@@ -4,13 +4,15 @@
 //! tokens --embedding--> (N, C) --blocks--> (N, C) --norm--> (N, C) --mean over each record--> (B, C) --classifier--> (B, K)
 //! ```
 
-use super::block::{self, Block};
+use super::Objective;
+use super::block::{self, Block, BlockShape};
 use super::embedding::{self, Embedding};
 use super::linear::{self, Linear};
-use super::norm::{self, LayerNorm};
-use super::parameters::{ParameterTable, Weights, size};
+use super::norm::{self, Norm, NormKind};
+use super::parameters::{Access, Listing, Weights, size};
 use crate::batch::{Batch, Spans};
 use crate::capture::Tape;
+use crate::ops::loss::cross_entropy;
 use crate::ops::pool::mean_pool;
 use candle_core::{Result, Tensor};
 use protocol::plan::EncoderConfig;
@@ -19,19 +21,20 @@ use protocol::plan::EncoderConfig;
 pub struct Encoder {
     embedding: Embedding,
     layers: Vec<Block>,
-    norm: LayerNorm,
+    norm: Norm,
     classifier: Linear,
 }
 
 /// Lists all parameters, in the order of the flat vector. The embedding tables come first: a unit touches few of their rows, and
 /// everything after them is one contiguous block.
-pub(crate) fn declare(config: &EncoderConfig, table: &mut ParameterTable) {
-    embedding::declare(config, table);
+pub(crate) fn declare(config: &EncoderConfig, listing: &mut Listing) {
+    let (shape, c) = (BlockShape::from(config), size(config.width));
+    embedding::declare((size(config.vocab), size(config.max_tokens), c), Access::Rows, listing);
     for i in 0..config.layers {
-        block::declare(&format!("encoder.layers.{i}"), config, table);
+        block::declare(&format!("encoder.layers.{i}"), &shape, listing);
     }
-    norm::declare("encoder.norm", size(config.width), table);
-    linear::declare("classifier", size(config.width), config.classes.len(), 1.0, table);
+    norm::declare("encoder.norm", NormKind::Layer, c, listing);
+    linear::declare("classifier", c, config.classes.len(), 1.0, listing);
 }
 
 impl Encoder {
@@ -40,12 +43,13 @@ impl Encoder {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &Weights) -> Result<Self> {
-        let layers = (0..weights.config().layers).map(|i| Block::load(&format!("encoder.layers.{i}"), weights));
+        let (shape, values) = (BlockShape::from(weights.config()), weights.values());
+        let layers = (0..shape.layers).map(|i| Block::load(&format!("encoder.layers.{i}"), &shape, values));
         Ok(Self {
-            embedding: Embedding::load(weights)?,
+            embedding: Embedding::load(values)?,
             layers: layers.collect::<Result<_>>()?,
-            norm: LayerNorm::load("encoder.norm", weights)?,
-            classifier: Linear::load("classifier", weights)?,
+            norm: Norm::load("encoder.norm", NormKind::Layer, values)?,
+            classifier: Linear::load("classifier", values)?,
         })
     }
 
@@ -58,12 +62,18 @@ impl Encoder {
     /// The tensor engine's, for tokens outside the tables.
     pub fn forward(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
         let spans = &batch.spans;
-        let mut x = tape.source(self.embedding.forward(batch)?)?; // (N) -> (N, C)
+        let mut x = self.embedding.forward(batch, tape)?; // (N) -> (N, C)
         for layer in &self.layers {
             x = layer.forward(&x, spans, tape)?;
         }
         let x = self.norm.forward(&x, spans, tape)?;
         let pooled = mean_pool(&x, spans)?; // (N, C) -> (B, C)
         self.classifier.forward(&pooled, &Spans::single_rows(spans.records()), tape) // (B, C) -> (B, K)
+    }
+}
+
+impl Objective for Encoder {
+    fn losses(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
+        cross_entropy(&self.forward(batch, tape)?, &batch.classes) // (B, K) -> (B)
     }
 }

@@ -1,12 +1,12 @@
 //! The feed-forward part: each token alone is widened, gated by GELU and narrowed again. What attention gathered is digested here.
 
+use super::block::BlockShape;
 use super::linear::{self, Linear};
-use super::parameters::{ParameterTable, Weights, size};
+use super::parameters::{Listing, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use crate::ops::gelu::gelu;
 use candle_core::{Result, Tensor};
-use protocol::plan::EncoderConfig;
 
 /// Two linear layers around a GELU.
 pub struct FeedForward {
@@ -14,15 +14,18 @@ pub struct FeedForward {
     down: Linear,
 }
 
-pub(crate) fn declare(path: &str, config: &EncoderConfig, residual_gain: f32, table: &mut ParameterTable) {
-    let (c, f) = (size(config.width), size(config.hidden));
-    linear::declare(&format!("{path}.up"), c, f, 1.0, table);
-    linear::declare(&format!("{path}.down"), f, c, residual_gain, table);
+pub(crate) fn declare(path: &str, shape: &BlockShape, listing: &mut Listing) {
+    let (c, f) = (shape.width, shape.hidden);
+    linear::declare_adapted(&format!("{path}.up"), (c, f), 1.0, shape.adapter, listing);
+    linear::declare_adapted(&format!("{path}.down"), (f, c), shape.residual_gain(), shape.adapter, listing);
 }
 
 impl FeedForward {
-    pub(crate) fn load(path: &str, weights: &Weights) -> Result<Self> {
-        Ok(Self { up: Linear::load(&format!("{path}.up"), weights)?, down: Linear::load(&format!("{path}.down"), weights)? })
+    pub(crate) fn load(path: &str, shape: &BlockShape, values: Values<'_>) -> Result<Self> {
+        Ok(Self {
+            up: Linear::load_adapted(&format!("{path}.up"), shape.adapter, values)?,
+            down: Linear::load_adapted(&format!("{path}.down"), shape.adapter, values)?,
+        })
     }
 
     /// # Shape

@@ -1,6 +1,6 @@
 //! First weights from a public seed: the same bits on every machine. Not for anything secret.
 
-use super::parameters::{ModelError, ParameterTable, Start, Weights};
+use super::parameters::{ModelError, Parameter, ParameterTable, Start, Weights};
 use protocol::plan::EncoderConfig;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -11,8 +11,13 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 /// As [`ParameterTable::new`].
 pub fn initial(config: &EncoderConfig, seed: u64) -> Result<Weights, ModelError> {
     let table = ParameterTable::new(config)?;
+    Weights::new(config, values(&table, seed, 0))
+}
+
+/// First values of all tensors of a table. Tables of one model take streams from different numbers on.
+pub(crate) fn values(table: &ParameterTable, seed: u64, first_stream: u64) -> Vec<f32> {
     let mut flat = Vec::with_capacity(table.len());
-    for (stream, parameter) in (0u64..).zip(table.iter()) {
+    for (stream, parameter) in (first_stream..).zip(table.iter()) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         // A stream of its own for each tensor: a longer vocabulary does not change the layers' weights.
         rng.set_stream(stream);
@@ -20,9 +25,31 @@ pub fn initial(config: &EncoderConfig, seed: u64) -> Result<Weights, ModelError>
             Start::Zero => flat.resize(flat.len() + parameter.len(), 0.0),
             Start::One => flat.resize(flat.len() + parameter.len(), 1.0),
             Start::Spread(deviation) => flat.extend((0..parameter.len()).map(|_| bell(&mut rng) * deviation)),
+            Start::Orthonormal => flat.extend(orthonormal(parameter, &mut rng)),
         }
     }
-    Weights::new(config, flat)
+    flat
+}
+
+/// Rows at right angles, each of length 1: what is left of a random row after the earlier ones are taken out of it, twice, because one
+/// pass loses digits where little is left. More rows than columns cannot all be at right angles; the later ones are then just of length 1.
+fn orthonormal(parameter: &Parameter, rng: &mut ChaCha20Rng) -> Vec<f32> {
+    let width = parameter.shape.last().copied().unwrap_or(1).max(1);
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    for _ in 0..parameter.len() / width {
+        let mut row: Vec<f64> = (0..width).map(|_| f64::from(bell(rng))).collect();
+        for _ in 0..2 * usize::from(rows.len() < width) {
+            for earlier in &rows {
+                let along: f64 = row.iter().zip(earlier).map(|(a, b)| a * b).sum();
+                row.iter_mut().zip(earlier).for_each(|(a, b)| *a -= along * b);
+            }
+        }
+        let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        row.iter_mut().for_each(|v| *v /= length);
+        rows.push(row);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
+    rows.iter().flatten().map(|&v| v as f32).collect()
 }
 
 /// Nearly normal with deviation 1: the sum of twelve uniform numbers. No logarithm and no cosine, whose last bit differs by platform.
@@ -36,6 +63,7 @@ fn bell(rng: &mut ChaCha20Rng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::parameters::Access;
     use crate::testing::small_config;
 
     #[test]
@@ -43,6 +71,16 @@ mod tests {
         let config = small_config();
         assert_eq!(initial(&config, 7).unwrap(), initial(&config, 7).unwrap());
         assert_ne!(initial(&config, 7).unwrap(), initial(&config, 8).unwrap());
+    }
+
+    #[test]
+    fn rows_of_a_frozen_factor_are_at_right_angles() {
+        let parameter = Parameter { name: "a".into(), shape: vec![5, 12], offset: 0, start: Start::Orthonormal, access: Access::Whole };
+        let rows = orthonormal(&parameter, &mut ChaCha20Rng::seed_from_u64(3));
+        for (i, j) in (0..5).flat_map(|i| (0..5).map(move |j| (i, j))) {
+            let dot: f32 = rows[i * 12..][..12].iter().zip(&rows[j * 12..][..12]).map(|(a, b)| a * b).sum();
+            assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-6, "{i} {j} {dot}");
+        }
     }
 
     /// 4,000 numbers: mean within 0.08 and variance within 0.15 of a standard bell; both bounds are over 5 deviations (false alarm below 1e-6).

@@ -1,22 +1,40 @@
 //! The Transformer, one page per layer. Knows no data set, no privacy and no federation.
 //!
+//! Two families of the same blocks: [`encoder`] (a class for a text) and [`decoder`] (the next token of a text).
 //! Read in this order: [`encoder`] (the whole), [`embedding`] (tokens become vectors), [`block`] (one step of refinement),
-//! [`attention`] (tokens exchange information), [`feed_forward`] (each token thinks alone), [`norm`], [`linear`]; then
-//! [`parameters`] for names and places of all weights, and [`initial()`] for their first values.
+//! [`attention`] (tokens exchange information), [`feed_forward`] (each token thinks alone), [`norm`], [`linear`],
+//! [`lora`]; then [`parameters`] for names and places of all weights, and [`initial()`] for their first values.
 //!
 //! Letters: N tokens of the batch (records end to end, see [`crate::batch`]), B records, V vocabulary, C width, H heads, F hidden
 //! width, K classes.
 
 pub mod attention;
 pub mod block;
+pub mod decoder;
 pub mod embedding;
 pub mod encoder;
 pub mod feed_forward;
 pub mod initial;
 pub mod linear;
+pub mod lora;
 pub mod norm;
 pub mod parameters;
 
+use crate::batch::Batch;
+use crate::capture::Tape;
+use candle_core::{Result, Tensor};
+
+pub use decoder::{Decoder, DecoderConfig, DecoderWeights};
 pub use encoder::Encoder;
 pub use initial::initial;
 pub use parameters::{ModelError, ParameterTable, Weights};
+
+/// A model with something to get better at.
+pub trait Objective: Sync {
+    /// One loss per record, in nats `(B)`. Never a mean over the batch: a unit's loss must not depend on how many others there are
+    /// (privacy.md D32).
+    ///
+    /// # Errors
+    /// The tensor engine's, for records that do not fit the model.
+    fn losses(&self, batch: &Batch, tape: &Tape) -> Result<Tensor>;
+}

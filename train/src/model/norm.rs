@@ -1,28 +1,35 @@
-//! Layer normalisation: each token's vector is shifted to mean 0 and scaled to variance 1, so that depth does not blow numbers up.
+//! Normalisation: each token's vector is scaled to a fixed size, so that depth does not blow numbers up.
 
-use super::parameters::{ParameterTable, Start, Weights};
+use super::parameters::{Listing, Loaded, Start, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use crate::ops;
 use candle_core::{Result, Tensor};
 
-/// Normalises, then gives each coordinate its own learned gain and shift.
-pub struct LayerNorm {
-    gain: Tensor,  // (C)
-    shift: Tensor, // (C)
-    offsets: (usize, usize),
+pub use crate::ops::norm::NormKind;
+
+/// Normalises, then gives each coordinate its own learned gain and, with [`NormKind::Layer`], shift.
+pub struct Norm {
+    kind: NormKind,
+    gain: Loaded,          // (C)
+    shift: Option<Loaded>, // (C)
 }
 
-pub(crate) fn declare(path: &str, width: usize, table: &mut ParameterTable) {
-    table.add(format!("{path}.weight"), &[width], Start::One);
-    table.add(format!("{path}.bias"), &[width], Start::Zero);
+pub(crate) fn declare(path: &str, kind: NormKind, width: usize, listing: &mut Listing) {
+    listing.add(format!("{path}.weight"), &[width], Start::One);
+    match kind {
+        NormKind::Layer => listing.add(format!("{path}.bias"), &[width], Start::Zero),
+        NormKind::RootMeanSquare => {}
+    }
 }
 
-impl LayerNorm {
-    pub(crate) fn load(path: &str, weights: &Weights) -> Result<Self> {
-        let (gain, at) = weights.tensor(&format!("{path}.weight"))?;
-        let (shift, shift_at) = weights.tensor(&format!("{path}.bias"))?;
-        Ok(Self { gain, shift, offsets: (at, shift_at) })
+impl Norm {
+    pub(crate) fn load(path: &str, kind: NormKind, values: Values<'_>) -> Result<Self> {
+        let shift = match kind {
+            NormKind::Layer => Some(values.load(&format!("{path}.bias"))?),
+            NormKind::RootMeanSquare => None,
+        };
+        Ok(Self { kind, gain: values.load(&format!("{path}.weight"))?, shift })
     }
 
     /// # Shape
@@ -32,9 +39,9 @@ impl LayerNorm {
     /// The tensor engine's, for a wrong shape.
     pub fn forward(&self, x: &Tensor, spans: &Spans, tape: &Tape) -> Result<Tensor> {
         let op = ops::norm::Norm {
+            kind: self.kind,
             gain: self.gain.clone(),
             shift: self.shift.clone(),
-            offsets: self.offsets,
             spans: spans.clone(),
             tape: tape.clone(),
         };

@@ -17,6 +17,19 @@ pub enum Start {
     One,
     /// Bell-shaped around 0 with this deviation.
     Spread(f32),
+    /// Rows of length 1 at right angles to each other: the frozen factor of an adapter (training.md M4).
+    Orthonormal,
+}
+
+/// How operations read a parameter; decides what a unit's gradient of it looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// One operation reads all of it.
+    Whole,
+    /// One operation looks rows up: a unit touches few of them.
+    Rows,
+    /// Rows are looked up and all of it is multiplied by: a token table that is also the output head.
+    RowsAndWhole,
 }
 
 /// One tensor of the model.
@@ -30,6 +43,8 @@ pub struct Parameter {
     pub offset: usize,
     /// First values.
     pub start: Start,
+    /// How operations read it.
+    pub access: Access,
 }
 
 impl Parameter {
@@ -65,6 +80,9 @@ pub enum ModelError {
         /// Heads H.
         heads: u32,
     },
+    /// An adapter of rank 0.
+    #[error("an adapter of rank 0 has nothing to train")]
+    Rank,
     /// More than [`MAX_COORDINATES`].
     #[error("the model has more than {MAX_COORDINATES} trainable coordinates")]
     TooLarge,
@@ -86,44 +104,101 @@ pub(crate) fn size(n: u32) -> usize {
     usize::try_from(n).expect("an index has at least 32 bits")
 }
 
-/// All trainable tensors in order: token embeddings, position embeddings, then everything else.
-#[derive(Clone, Debug, PartialEq)]
+/// The tensors of one flat vector, in order. Tables of which rows are looked up come first.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParameterTable {
     parameters: Vec<Parameter>,
     len: usize,
 }
 
+/// Which of a model's two flat vectors a tensor is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Trained,
+    Frozen,
+}
+
+/// A model's tensors while its layers list them.
+pub(crate) struct Listing {
+    pub(crate) trained: ParameterTable,
+    pub(crate) frozen: ParameterTable,
+    base: Role,
+}
+
+impl Listing {
+    /// Nothing yet; what is not part of an adapter will be `base`.
+    pub(crate) fn new(base: Role) -> Self {
+        Self { trained: ParameterTable::default(), frozen: ParameterTable::default(), base }
+    }
+    /// Adds a tensor of the model itself.
+    pub(crate) fn add(&mut self, name: String, shape: &[usize], start: Start) {
+        self.add_read(name, shape, start, Access::Whole);
+    }
+    /// Adds a tensor of the model itself that is not just read as a whole.
+    pub(crate) fn add_read(&mut self, name: String, shape: &[usize], start: Start, access: Access) {
+        let base = self.base;
+        self.add_to(base, name, shape, start, access);
+    }
+    /// Adds a tensor of an adapter.
+    pub(crate) fn add_factor(&mut self, role: Role, name: String, shape: &[usize], start: Start) {
+        self.add_to(role, name, shape, start, Access::Whole);
+    }
+    fn add_to(&mut self, role: Role, name: String, shape: &[usize], start: Start, access: Access) {
+        let table = match role {
+            Role::Trained => &mut self.trained,
+            Role::Frozen => &mut self.frozen,
+        };
+        let parameter = Parameter { name, shape: shape.to_vec(), offset: table.len, start, access };
+        table.len += parameter.len();
+        table.parameters.push(parameter);
+    }
+}
+
+/// The sizes that every family has, as a plan writes them.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) vocab: u32,
+    pub(crate) max_tokens: u32,
+    pub(crate) width: u32,
+    pub(crate) heads: u32,
+    pub(crate) layers: u32,
+    pub(crate) hidden: u32,
+}
+
+impl Sizes {
+    /// Checked in u128 before anything is listed: products of u32 could wrap, and 2^32 layers would fill memory.
+    /// `per_layer` and `beyond` are coordinates that the family has besides blocks with their biases and norms.
+    pub(crate) fn check(self, per_layer: u128, beyond: u128) -> Result<(), ModelError> {
+        let Self { vocab, max_tokens, width, heads, layers, hidden } = self;
+        let positive = [vocab, max_tokens, width, heads, layers, hidden].iter().all(|&n| n > 0);
+        if !positive || !width.is_multiple_of(heads) {
+            return Err(ModelError::Sizes { width, heads });
+        }
+        let [v, t, w, f, l] = [vocab, max_tokens, width, hidden, layers].map(u128::from);
+        let total = (v + t) * w + l * (4 * w * w + 2 * f * w + 9 * w + f + per_layer) + 2 * w + beyond;
+        if total > MAX_COORDINATES as u128 { Err(ModelError::TooLarge) } else { Ok(()) }
+    }
+}
+
 impl ParameterTable {
-    /// The table of a model.
+    /// The table of an encoder.
     ///
     /// # Errors
     /// [`ModelError::Sizes`] and [`ModelError::TooLarge`].
     pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
         let c = config;
-        let positive = [c.vocab, c.max_tokens, c.width, c.heads, c.layers, c.hidden].iter().all(|&n| n > 0) && !c.classes.is_empty();
-        if !positive || !c.width.is_multiple_of(c.heads) {
-            return Err(ModelError::Sizes { width: c.width, heads: c.heads });
+        let (vocab, max_tokens, width, heads, layers, hidden) = (c.vocab, c.max_tokens, c.width, c.heads, c.layers, c.hidden);
+        if c.classes.is_empty() {
+            return Err(ModelError::Sizes { width, heads });
         }
-        // Checked in u128 before anything is listed: products of u32 could wrap, and 2^32 layers would fill memory.
-        let [v, t, w, f, l] = [c.vocab, c.max_tokens, c.width, c.hidden, c.layers].map(u128::from);
-        let classes = c.classes.len() as u128;
-        let total = (v + t) * w + l * (4 * w * w + 2 * f * w + 9 * w + f) + 2 * w + classes * (w + 1);
-        if total > MAX_COORDINATES as u128 {
-            return Err(ModelError::TooLarge);
-        }
-        let mut table = Self { parameters: Vec::new(), len: 0 };
-        super::encoder::declare(config, &mut table);
-        Ok(table)
+        let classifier = c.classes.len() as u128 * (u128::from(width) + 1);
+        Sizes { vocab, max_tokens, width, heads, layers, hidden }.check(0, classifier)?;
+        let mut listing = Listing::new(Role::Trained);
+        super::encoder::declare(config, &mut listing);
+        Ok(listing.trained)
     }
 
-    /// Adds a tensor after the last one.
-    pub(crate) fn add(&mut self, name: String, shape: &[usize], start: Start) {
-        let parameter = Parameter { name, shape: shape.to_vec(), offset: self.len, start };
-        self.len += parameter.len();
-        self.parameters.push(parameter);
-    }
-
-    /// Coordinates of the whole model, d.
+    /// Coordinates of the whole vector, d.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -139,13 +214,44 @@ impl ParameterTable {
     pub fn find(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|p| p.name == name)
     }
-    /// Everything but the two embedding tables.
-    pub(crate) fn after_embeddings(&self) -> &[Parameter] {
-        &self.parameters[2..]
+    /// Where the tables end of which a unit touches single rows: everything from here on is dense in a unit's gradient.
+    pub(crate) fn dense_from(&self) -> usize {
+        self.parameters.iter().take_while(|p| p.access == Access::Rows).map(Parameter::len).sum()
     }
     /// Coordinates of matrices: those that weight decay applies to (gains and shifts are left alone).
     pub fn matrices(&self) -> Vec<Range<usize>> {
         self.parameters.iter().filter(|p| p.shape.len() > 1).map(Parameter::range).collect()
+    }
+    /// Refuses a vector of another length or with a number that is not finite.
+    pub(crate) fn check(&self, flat: &[f32]) -> Result<(), ModelError> {
+        if flat.len() != self.len {
+            return Err(ModelError::Length { got: flat.len(), expected: self.len });
+        }
+        flat.iter().position(|w| !w.is_finite()).map_or(Ok(()), |at| Err(ModelError::NonFinite(at)))
+    }
+}
+
+/// Where layers read their tensors from: the trained vector and, under an adapter, the frozen one.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a> {
+    pub(crate) trained: (&'a ParameterTable, &'a [f32]),
+    pub(crate) frozen: Option<(&'a ParameterTable, &'a [f32])>,
+}
+
+/// A tensor, and its first coordinate in the trained vector; none if it is frozen.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) tensor: Tensor,
+    pub(crate) place: Option<usize>,
+}
+
+impl Values<'_> {
+    /// A copy of one tensor.
+    pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
+        let trained = self.trained.0.find(name).map(|p| (p, self.trained.1, Some(p.offset)));
+        let frozen = || self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat, None)));
+        let Some((p, flat, place)) = trained.or_else(frozen) else { candle_core::bail!("the model has no parameter {name}") };
+        Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), &Device::Cpu)?, place })
     }
 }
 
@@ -164,12 +270,7 @@ impl Weights {
     /// [`ModelError`] for an impossible model, a wrong length or a number that is not finite.
     pub fn new(config: &EncoderConfig, flat: Vec<f32>) -> Result<Self, ModelError> {
         let table = ParameterTable::new(config)?;
-        if flat.len() != table.len() {
-            return Err(ModelError::Length { got: flat.len(), expected: table.len() });
-        }
-        if let Some(at) = flat.iter().position(|w| !w.is_finite()) {
-            return Err(ModelError::NonFinite(at));
-        }
+        table.check(&flat)?;
         Ok(Self { config: config.clone(), table: Arc::new(table), flat })
     }
 
@@ -190,11 +291,9 @@ impl Weights {
         &mut self.flat
     }
 
-    /// A copy of one tensor, and its first coordinate.
-    pub(crate) fn tensor(&self, name: &str) -> candle_core::Result<(Tensor, usize)> {
-        let Some(parameter) = self.table.find(name) else { candle_core::bail!("the model has no parameter {name}") };
-        let tensor = Tensor::from_slice(&self.flat[parameter.range()], parameter.shape.as_slice(), &Device::Cpu)?;
-        Ok((tensor, parameter.offset))
+    /// Where layers read their tensors from.
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values { trained: (&self.table, &self.flat), frozen: None }
     }
 }
 

@@ -1,21 +1,41 @@
 //! The core of attention: every token of a record asks every token of the same record, and takes a weighted mean of the answers.
 
-use super::{View, contiguous, like, product, with_floats};
+use super::{View, contiguous, like, product, release, with_floats};
 use crate::batch::{Spans, expect_rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+/// Whom a token may listen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mask {
+    /// Every token of its record.
+    Full,
+    /// Itself and the tokens before it.
+    Causal,
+}
+
+impl Mask {
+    /// How many of a record's `n` tokens the token at `place` hears.
+    fn hears(self, place: usize, n: usize) -> usize {
+        match self {
+            Self::Full => n,
+            Self::Causal => place + 1,
+        }
+    }
+}
 
 /// In `(N, 3C)`: queries, keys and values side by side; out `(N, C)`.
 struct Attend {
     heads: usize,
     width: usize,
+    mask: Mask,
     spans: Spans,
 }
 
 /// Mixes the values of each record by the likeness of queries and keys. Tokens of other records do not exist for it.
-pub(crate) fn attend(qkv: &Tensor, heads: usize, spans: &Spans) -> Result<Tensor> {
+pub(crate) fn attend(qkv: &Tensor, heads: usize, mask: Mask, spans: &Spans) -> Result<Tensor> {
     expect_rows(qkv, spans)?;
     let width = qkv.dims2()?.1 / 3;
-    qkv.contiguous()?.apply_op1(Attend { heads, width, spans: spans.clone() })
+    qkv.contiguous()?.apply_op1(Attend { heads, width, mask, spans: spans.clone() })
 }
 
 /// One record's queries, keys and values, each seen as `(H, n, C/H)` without moving a number.
@@ -50,8 +70,11 @@ impl Attend {
     fn listen(&self, qkv: &[f32], h: &Heads) -> Result<Vec<f32>> {
         let mut scores = product(qkv, h.q, qkv, h.k.t())?; // (H, n, d) · (H, d, n) -> (H, n, n)
         let scale = self.scale();
-        for row in scores.chunks_exact_mut(h.q.rows) {
-            softmax(row, scale);
+        let n = h.q.rows;
+        for (i, row) in scores.chunks_exact_mut(n).enumerate() {
+            let (heard, unheard) = row.split_at_mut(self.mask.hears(i % n, n));
+            softmax(heard, scale);
+            unheard.fill(0.0);
         }
         Ok(scores)
     }
@@ -126,6 +149,7 @@ impl CustomOp1 for Attend {
                 Ok(())
             })
         })?;
+        release(qkv)?;
         like(out, qkv).map(Some)
     }
 }
@@ -137,13 +161,25 @@ mod tests {
 
     #[test]
     fn attend_agrees_with_finite_differences() {
-        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, &Spans::of([3, 0, 1, 3])));
+        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Full, &Spans::of([3, 0, 1, 3])));
+        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Causal, &Spans::of([4, 0, 1, 2])));
     }
 
     #[test]
     fn a_lone_token_hears_only_itself() {
         let qkv = wave(&[1, 12], 0.5);
-        let y = attend(&qkv, 2, &Spans::of([1])).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = attend(&qkv, 2, Mask::Full, &Spans::of([1])).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(y, qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap()[8..]);
+    }
+
+    #[test]
+    fn under_a_causal_mask_what_comes_later_changes_nothing() {
+        let run = |qkv: &Tensor| attend(qkv, 2, Mask::Causal, &Spans::of([5])).unwrap().to_vec2::<f32>().unwrap();
+        let whole = wave(&[5, 12], 0.5);
+        let mut changed = whole.to_vec2::<f32>().unwrap();
+        changed[4].iter_mut().for_each(|v| *v += 1.0);
+        let (before, after) = (run(&whole), run(&Tensor::new(changed, whole.device()).unwrap()));
+        assert_eq!(before[..4], after[..4]);
+        assert_ne!(before[4], after[4]);
     }
 }

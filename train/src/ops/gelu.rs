@@ -1,6 +1,6 @@
 //! GELU in its tanh form: a smooth gate that lets large inputs through and small ones not.
 
-use super::{contiguous, like, with_floats};
+use super::{contiguous, like, release, with_floats};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// sqrt(2 / π).
@@ -56,6 +56,7 @@ impl CustomOp1 for Gelu {
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         let dx = with_floats(x, |x| with_floats(&grad, |g| Ok(x.iter().zip(g).map(|(&x, g)| slope(x) * g).collect())))?;
+        release(x)?;
         like(dx, x).map(Some)
     }
 }
@@ -68,6 +69,15 @@ mod tests {
     #[test]
     fn gelu_agrees_with_finite_differences() {
         agrees_with_differences(&wave(&[5, 7], 0.3), gelu);
+    }
+
+    /// What a backward pass let go cannot be read by another one.
+    #[test]
+    fn a_graph_is_walked_once() {
+        let var = candle_core::Var::from_tensor(&wave(&[3, 2], 0.1)).unwrap();
+        let y = gelu(&(var.as_tensor() * 2.0).unwrap()).unwrap().sum_all().unwrap();
+        assert!(y.backward().is_ok());
+        assert!(y.backward().is_err());
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use super::{View, contiguous, product, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
+use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// The operation. Weight `(P, D)`, bias `(P)`; in `(N, D)`, out `(N, P)`.
 pub(crate) struct Linear {
-    pub(crate) weight: Tensor,
-    pub(crate) bias: Tensor,
-    /// Where weight and bias begin in the flat vector.
-    pub(crate) offsets: (usize, usize),
+    pub(crate) weight: Loaded,
+    pub(crate) bias: Option<Loaded>,
     pub(crate) spans: Spans,
     pub(crate) tape: Tape,
 }
@@ -26,7 +25,7 @@ impl Linear {
     fn rows_times(&self, x: &[f32], weight: View) -> Result<Vec<f32>> {
         let d = weight.rows;
         let mut out = Vec::with_capacity(self.spans.rows() * weight.cols);
-        with_floats(&self.weight, |w| {
+        with_floats(&self.weight.tensor, |w| {
             for rows in self.spans.iter() {
                 out.extend_from_slice(&product(x, View::matrix(rows.start * d, rows.len(), d), w, weight)?);
             }
@@ -36,28 +35,48 @@ impl Linear {
     }
 }
 
+/// Sum of each record's rows: `(N, P)` to `(B, P)`.
+fn sums(rows: &[f32], width: usize, spans: &Spans) -> Vec<f32> {
+    let mut out = vec![0.0f32; spans.records() * width];
+    for (record, out) in spans.iter().zip(out.chunks_exact_mut(width)) {
+        for row in rows[record.start * width..record.end * width].chunks_exact(width) {
+            out.iter_mut().zip(row).for_each(|(o, v)| *o += v);
+        }
+    }
+    out
+}
+
 impl CustomOp1 for Linear {
     fn name(&self) -> &'static str {
         "recording-linear"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (p, d) = self.weight.dims2()?;
+        let (p, d) = self.weight.tensor.dims2()?;
         let mut y = self.rows_times(contiguous(x, layout)?, View::matrix(0, p, d).t())?; // (N, D) -> (N, P)
-        with_floats(&self.bias, |b| {
-            for row in y.chunks_exact_mut(p) {
-                row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
-            }
-            Ok(())
-        })?;
+        if let Some(bias) = &self.bias {
+            with_floats(&bias.tensor, |b| {
+                for row in y.chunks_exact_mut(p) {
+                    row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+                }
+                Ok(())
+            })?;
+        }
         Ok((CpuStorage::F32(y), (self.spans.rows(), p).into()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (p, d) = self.weight.dims2()?;
+        let (p, d) = self.weight.tensor.dims2()?;
         let grad = grad.contiguous()?.detach();
         let dx = with_floats(&grad, |g| self.rows_times(g, View::matrix(0, p, d)))?; // (N, P) -> (N, D)
-        self.tape.push(Capture::Linear { offsets: self.offsets, spans: self.spans.clone(), input: x.detach(), grad });
+        if let Some(at) = self.bias.as_ref().and_then(|b| b.place) {
+            let values = with_floats(&grad, |g| Ok(sums(g, p, &self.spans)))?; // (N, P) -> (B, P)
+            self.tape.push(Capture::Vector { at, width: p, values: values.into() })?;
+        }
+        // A frozen weight gets no gradient, and what one would be made of is not kept (training.md M12).
+        if let Some(at) = self.weight.place {
+            self.tape.push(Capture::Product { at, spans: self.spans.clone(), input: x.detach(), grad })?;
+        }
         super::like(dx, x).map(Some)
     }
 }
@@ -70,10 +89,12 @@ mod tests {
     #[test]
     fn linear_agrees_with_finite_differences() {
         let (weight, bias) = (wave(&[3, 4], 0.1), wave(&[3], 0.2));
-        agrees_with_differences(&wave(&[5, 4], 1.0), |x| {
-            let op =
-                Linear { weight: weight.clone(), bias: bias.clone(), offsets: (0, 12), spans: Spans::of([2, 0, 3]), tape: Tape::off() };
-            linear(x, op)
-        });
+        let loaded = |tensor: &Tensor| Loaded { tensor: tensor.clone(), place: None };
+        for bias in [Some(loaded(&bias)), None] {
+            agrees_with_differences(&wave(&[5, 4], 1.0), |x| {
+                let op = Linear { weight: loaded(&weight), bias: bias.clone(), spans: Spans::of([2, 0, 3]), tape: Tape::off() };
+                linear(x, op)
+            });
+        }
     }
 }

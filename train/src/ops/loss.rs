@@ -16,6 +16,12 @@ pub(crate) fn cross_entropy(logits: &Tensor, classes: &[u32]) -> Result<Tensor> 
     logits.contiguous()?.apply_op1(CrossEntropy(classes))
 }
 
+/// ln Σ exp of one row, with the largest number taken off first.
+pub(crate) fn log_normaliser(row: &[f32]) -> f32 {
+    let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));
+    top + row.iter().map(|s| (s - top).exp()).sum::<f32>().ln()
+}
+
 /// Softmax of one row and the logarithm of its normaliser, with the largest logit taken off first.
 pub(crate) fn probabilities(row: &[f32]) -> (Vec<f32>, f32) {
     let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));

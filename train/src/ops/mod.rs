@@ -1,16 +1,18 @@
 //! The few operations that the model is made of, each with its own backward pass. Know shapes and numbers, no names of parameters.
 //!
 //! Stock candle has fused versions of several of these, but they are cut out of the graph in training without an error; ours are
-//! checked against finite differences. Letters: N tokens of the batch, B records, n tokens of one record, C width, H heads, K classes.
+//! checked against finite differences. Letters: N tokens of the batch, B records, n tokens of one record, C width, H heads, K classes,
+//! V vocabulary.
 
 pub(crate) mod attend;
 pub(crate) mod gelu;
 pub(crate) mod linear;
 pub(crate) mod loss;
+pub(crate) mod next_token;
 pub(crate) mod norm;
 pub(crate) mod pool;
 
-use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 /// A strided batch of matrices inside a flat buffer.
 #[derive(Clone, Copy)]
@@ -44,16 +46,32 @@ impl View {
     }
 }
 
+/// The two kinds of floats that matrices are made of.
+pub(crate) trait Real: Copy + Send + Sync + 'static {
+    const ZERO: Self;
+    const ONE: Self;
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
 /// Matrix products `a · b`, one per batch entry, row-major.
 ///
 /// Runs on the calling thread. The engine's own product would ask the system for the number of processors each time, which takes
 /// longer than a small product, and would wake threads that have work of their own.
-pub(crate) fn product(a: &[f32], av: View, b: &[f32], bv: View) -> Result<Vec<f32>> {
+pub(crate) fn product<T: Real>(a: &[T], av: View, b: &[T], bv: View) -> Result<Vec<T>> {
     if av.cols != bv.rows || av.batch != bv.batch {
         bail!("cannot multiply {}x{} by {}x{}", av.rows, av.cols, bv.rows, bv.cols)
     }
     let size = av.rows * bv.cols;
-    let mut out = vec![0.0; av.batch * size];
+    let mut out = vec![T::ZERO; av.batch * size];
     if out.is_empty() || av.cols == 0 {
         return Ok(out);
     }
@@ -68,7 +86,7 @@ pub(crate) fn product(a: &[f32], av: View, b: &[f32], bv: View) -> Result<Vec<f3
 
 /// One product. `a` and `b` begin at the first number of their matrix; [`product`] has checked that they hold the last one too.
 #[expect(unsafe_code, reason = "the kernel takes pointers and strides")]
-fn multiply(out: &mut [f32], a: &[f32], av: View, b: &[f32], bv: View) {
+fn multiply<T: Real>(out: &mut [T], a: &[T], av: View, b: &[T], bv: View) {
     let (rows, cols, inner) = (av.rows, bv.cols, av.cols);
     let [a_col, a_row, b_col, b_row] = [av.col_stride, av.row_stride, bv.col_stride, bv.row_stride].map(usize::cast_signed);
     // SAFETY: `out` holds rows * cols numbers and is written row-major, column stride 1. `product` checked with `View::end` that every
@@ -78,14 +96,36 @@ fn multiply(out: &mut [f32], a: &[f32], av: View, b: &[f32], bv: View) {
         // out = 0 · out + 1 · a · b, the old content of `out` unread, nothing conjugated, on this thread.
         let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
         let (none, row) = (gemm::Parallelism::None, cols.cast_signed());
-        gemm::gemm(rows, cols, inner, out, 1, row, false, a, a_col, a_row, b, b_col, b_row, 0.0, 1.0, false, false, false, none);
+        gemm::gemm(rows, cols, inner, out, 1, row, false, a, a_col, a_row, b, b_col, b_row, T::ZERO, T::ONE, false, false, false, none);
     }
 }
 
 /// The numbers of a contiguous tensor.
 pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor, got {layout:?}") };
-    Ok(&storage.as_slice::<f32>()?[start..end])
+    let Some(numbers) = storage.as_slice::<f32>()?.get(start..end) else { bail!("the tensor's numbers were let go by a backward pass") };
+    Ok(numbers)
+}
+
+/// Takes a tensor's memory away.
+struct Release;
+
+impl InplaceOp1 for Release {
+    fn name(&self) -> &'static str {
+        "release"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
+        *storage = CpuStorage::F32(Vec::new());
+        Ok(())
+    }
+}
+
+/// Lets an operation's input go once its backward pass has read it: the engine would keep it until the whole graph is dropped, and with the
+/// gradients that are recorded meanwhile that is the most memory of a step. Only for an input that nothing else reads: a second backward
+/// pass over the same graph is an error. Variables stay.
+pub(crate) fn release(x: &Tensor) -> Result<()> {
+    if x.is_variable() { Ok(()) } else { x.inplace_op1(&Release) }
 }
 
 /// Reads the numbers of a contiguous tensor in place.
@@ -115,6 +155,9 @@ mod tests {
             }
             // Small integers: exact in any order. The second factor is read transposed.
             assert_eq!(product(&a, View::stack(batch, m, k), &b, View::stack(batch, n, k).t()).unwrap(), expected);
+            let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            let product = product(&wide(&a), View::stack(batch, m, k), &wide(&b), View::stack(batch, n, k).t()).unwrap();
+            assert_eq!(product, wide(&expected));
         }
     }
 

@@ -1,19 +1,28 @@
-//! Layer normalisation over the last dimension, recording what its gain and shift need.
+//! Normalisation over the last dimension, recording the gradients of gain and shift.
 
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
+use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// Added to the variance, so that a constant row does not divide by zero.
 const EPSILON: f32 = 1e-5;
 
+/// What is made the same for all tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// LayerNorm: mean 0 and variance 1, then gain and shift.
+    Layer,
+    /// RMSNorm: mean square 1, then gain.
+    RootMeanSquare,
+}
+
 /// The operation `y = x̂ ∘ gain + shift`. Gain and shift `(C)`; in `(N, C)`, out `(N, C)`.
 pub(crate) struct Norm {
-    pub(crate) gain: Tensor,
-    pub(crate) shift: Tensor,
-    /// Where gain and shift begin in the flat vector.
-    pub(crate) offsets: (usize, usize),
+    pub(crate) kind: NormKind,
+    pub(crate) gain: Loaded,
+    pub(crate) shift: Option<Loaded>,
     pub(crate) spans: Spans,
     pub(crate) tape: Tape,
 }
@@ -29,13 +38,51 @@ fn width(row: &[f32]) -> f32 {
     row.len() as f32
 }
 
-/// Normalises one row in place and returns 1 / standard deviation.
-fn standardise(row: &mut [f32]) -> f32 {
-    let mean = row.iter().sum::<f32>() / width(row);
+/// Mean of a row under a normalisation that takes it off, else 0.
+fn mean(row: &[f32], kind: NormKind) -> f32 {
+    match kind {
+        NormKind::Layer => row.iter().sum::<f32>() / width(row),
+        NormKind::RootMeanSquare => 0.0,
+    }
+}
+
+/// Normalises one row in place and returns 1 / deviation.
+fn standardise(row: &mut [f32], kind: NormKind) -> f32 {
+    let mean = mean(row, kind);
     row.iter_mut().for_each(|v| *v -= mean);
     let scale = (row.iter().map(|v| v * v).sum::<f32>() / width(row) + EPSILON).sqrt().recip();
     row.iter_mut().for_each(|v| *v *= scale);
     scale
+}
+
+impl Norm {
+    fn width(&self) -> Result<usize> {
+        self.gain.tensor.dims1()
+    }
+
+    /// Per record the sums of x̂ ∘ g and of g, where they are trained: `(N, C)` twice to `(B, C)`.
+    fn record(&self, normal: &[f32], grad: &[f32]) -> Result<()> {
+        let places = [self.gain.place, self.shift.as_ref().and_then(|s| s.place)];
+        if places.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let c = self.width()?;
+        let mut sums = [vec![0.0f32; self.spans.records() * c], vec![0.0f32; self.spans.records() * c]];
+        for (record, rows) in self.spans.iter().enumerate() {
+            let [gain, shift] = sums.each_mut().map(|s| &mut s[record * c..][..c]);
+            let rows = rows.start * c..rows.end * c;
+            for (x, g) in normal[rows.clone()].chunks_exact(c).zip(grad[rows].chunks_exact(c)) {
+                gain.iter_mut().zip(x.iter().zip(g)).for_each(|(o, (x, g))| *o += x * g);
+                shift.iter_mut().zip(g).for_each(|(o, g)| *o += g);
+            }
+        }
+        for (place, values) in places.into_iter().zip(sums) {
+            if let Some(at) = place {
+                self.tape.push(Capture::Vector { at, width: c, values: values.into() })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl CustomOp1 for Norm {
@@ -45,37 +92,40 @@ impl CustomOp1 for Norm {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let mut y = contiguous(x, layout)?.to_vec();
-        let c = self.gain.dims1()?;
-        with_floats(&self.gain, |gain| {
-            with_floats(&self.shift, |shift| {
-                for row in y.chunks_exact_mut(c) {
-                    standardise(row);
-                    row.iter_mut().zip(gain).zip(shift).for_each(|((y, g), s)| *y = *y * g + s);
-                }
-                Ok(())
-            })
+        let c = self.width()?;
+        with_floats(&self.gain.tensor, |gain| {
+            for row in y.chunks_exact_mut(c) {
+                standardise(row, self.kind);
+                row.iter_mut().zip(gain).for_each(|(y, g)| *y *= g);
+            }
+            Ok(())
         })?;
+        if let Some(shift) = &self.shift {
+            with_floats(&shift.tensor, |shift| {
+                y.chunks_exact_mut(c).for_each(|row| row.iter_mut().zip(shift).for_each(|(y, s)| *y += s));
+                Ok(())
+            })?;
+        }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
-    /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation.
+    /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let c = self.gain.dims1()?;
+        let c = self.width()?;
         let grad = grad.contiguous()?.detach();
         let mut normal = with_floats(x, |x| Ok(x.to_vec()))?;
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
-        with_floats(&self.gain, |gain| {
+        with_floats(&self.gain.tensor, |gain| {
             for (row, u) in normal.chunks_exact_mut(c).zip(dx.chunks_exact_mut(c)) {
-                let scale = standardise(row);
+                let scale = standardise(row, self.kind);
                 u.iter_mut().zip(gain).for_each(|(u, g)| *u *= g);
-                let mean = u.iter().sum::<f32>() / width(u);
+                let mean = mean(u, self.kind);
                 let along = u.iter().zip(&*row).map(|(u, x)| u * x).sum::<f32>() / width(u);
                 u.iter_mut().zip(&*row).for_each(|(u, x)| *u = (*u - mean - x * along) * scale);
             }
             Ok(())
         })?;
-        let input = like(normal, x)?;
-        self.tape.push(Capture::Norm { offsets: self.offsets, spans: self.spans.clone(), input, grad });
+        with_floats(&grad, |g| self.record(&normal, g))?;
         like(dx, x).map(Some)
     }
 }
@@ -87,10 +137,12 @@ mod tests {
 
     #[test]
     fn norm_agrees_with_finite_differences() {
-        let (gain, shift) = (wave(&[6], 0.4), wave(&[6], 0.9));
-        agrees_with_differences(&wave(&[4, 6], 1.0), |x| {
-            let op = Norm { gain: gain.clone(), shift: shift.clone(), offsets: (0, 6), spans: Spans::of([1, 3]), tape: Tape::off() };
-            norm(x, op)
-        });
+        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None };
+        for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
+            let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
+            agrees_with_differences(&wave(&[4, 6], 1.0), |x| {
+                norm(x, Norm { kind, gain: loaded(0.4), shift: shift.clone(), spans: Spans::of([1, 3]), tape: Tape::off() })
+            });
+        }
     }
 }

@@ -1,0 +1,247 @@
+//! Work for the `bench` commands: one gradient step of a decoder on made-up tokens, with privacy and without (privacy.md D43). Knows no
+//! clock. No gradient leaves this room.
+
+use crate::batch::{Batch, Record, UnitExamples};
+use crate::capture::{CaptureError, Tape};
+use crate::clip::book_keeping;
+use crate::clip::guard::square_sum;
+use crate::model::decoder::Head;
+use crate::model::lora::Lora;
+use crate::model::norm::NormKind;
+use crate::model::{Decoder, DecoderConfig, DecoderWeights, ModelError, Objective};
+use crate::workers::{Work, WorkError, Workers, unit_gradients};
+use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
+use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
+use privacy::noise::{Noise, Stream};
+use protocol::decimal::Decimal;
+use protocol::plan::{ClipFunction, Mode, NoiseKind, PrivacyPlan, Unit};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use std::num::NonZeroUsize;
+
+/// Seed of weights and tokens: every run measures the same work.
+const SEED: u64 = 20;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Units B in the micro-batch, one record each.
+    pub units: u32,
+    /// Tokens T of each record.
+    pub tokens: u32,
+    /// Model width.
+    pub width: u32,
+    /// Blocks.
+    pub layers: u32,
+    /// Vocabulary.
+    pub vocab: u32,
+    /// With an adapter only one of its factors is trained.
+    pub adapter: Option<Lora>,
+    /// How clipped sums are made.
+    pub path: Path,
+}
+
+/// How clipped sums are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Every unit's gradient is instantiated and clipped in integers (privacy.md D17).
+    Exact,
+    /// Norms first, then weighted products in these floats (D18, D36).
+    Sum(Accumulate),
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The sizes are not a model.
+    #[error("the sizes are not a model")]
+    Model(#[from] ModelError),
+    /// The numbers are not a mechanism.
+    #[error("the numbers are not a mechanism")]
+    Mechanism(#[from] MechanismError),
+    /// A gradient could not be computed.
+    #[error("gradients could not be computed")]
+    Work(#[from] WorkError),
+    /// A backward pass is incomplete.
+    #[error("a gradient is missing")]
+    Capture(#[from] CaptureError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+    /// No sum for this mechanism.
+    #[error("the mechanism takes no such sum")]
+    Sum(#[from] NoiseError),
+    /// The system gave no thread.
+    #[error("the system gave no thread")]
+    Thread(#[from] rayon::ThreadPoolBuildError),
+    /// A unit's gradient was not finite: what was measured is not what is meant.
+    #[error("a made-up unit had no finite gradient")]
+    NonFinite,
+}
+
+/// A model, a micro-batch and a mechanism.
+pub struct Workload {
+    size: Size,
+    weights: DecoderWeights,
+    decoder: Decoder,
+    units: Vec<UnitExamples>,
+    mechanism: Mechanism,
+    worker: Workers,
+}
+
+impl Workload {
+    /// Makes everything up, from one fixed seed.
+    ///
+    /// # Errors
+    /// [`MeasureError`].
+    pub fn new(size: Size) -> Result<Self, MeasureError> {
+        let weights = DecoderWeights::initial(&config(size), SEED)?;
+        let dimension = weights.flat().len() as u64;
+        let (plan, declared) = (privacy(), u64::from(size.units) * 100);
+        let mechanism = match size.path {
+            Path::Exact => Mechanism::new(&plan, dimension, declared)?,
+            Path::Sum(accumulate) => {
+                let sums = FloatSums { accumulate, rounding: Rounding::Dithered, micro_batch: size.units, max_rows: size.tokens };
+                Mechanism::of_float_sums(&plan, dimension, declared, sums)?
+            }
+        };
+        let decoder = Decoder::load(&weights)?;
+        Ok(Self { size, weights, decoder, units: units(size), mechanism, worker: Workers::start(NonZeroUsize::MIN)? })
+    }
+
+    /// Trained coordinates.
+    pub fn dimension(&self) -> u64 {
+        self.mechanism.dimension()
+    }
+
+    fn batch(&self, units: &[UnitExamples]) -> Batch {
+        Batch::pack(units.iter().flat_map(|u| &u.records), crate::model::parameters::size(self.size.tokens))
+    }
+
+    fn gradient(&self, units: &[UnitExamples]) -> Result<Vec<f32>, MeasureError> {
+        let tape = Tape::total(self.weights.flat().len());
+        let losses = self.decoder.losses(&self.batch(units), &tape)?;
+        Ok(tape.finish_total(&losses.sum_all()?.backward()?, self.weights.table())?)
+    }
+
+    /// Forward and backward pass and the gradient of the whole micro-batch, with the same layers and nothing for privacy.
+    ///
+    /// # Errors
+    /// [`MeasureError`].
+    pub fn plain(&self) -> Result<(), MeasureError> {
+        self.worker.run(|| self.gradient(&self.units).map(drop))
+    }
+
+    /// The same with every unit clipped by itself, up to the clipped sum.
+    ///
+    /// # Errors
+    /// [`MeasureError`].
+    pub fn private(&self) -> Result<(), MeasureError> {
+        self.worker.run(|| match self.size.path {
+            Path::Exact => self.exact(),
+            Path::Sum(_) => self.book_keeping(),
+        })
+    }
+
+    fn work(&self) -> Work<'_> {
+        let units = self.units.len();
+        let max_tokens = crate::model::parameters::size(self.size.tokens);
+        let (objective, table, mechanism) = (&self.decoder, self.weights.table(), &self.mechanism);
+        Work { objective, table, mechanism, max_tokens, micro_batch: units, max_records: 1 }
+    }
+
+    fn exact(&self) -> Result<(), MeasureError> {
+        let mut sum = UnitSum::new(&self.mechanism);
+        let units: Vec<&UnitExamples> = self.units.iter().collect();
+        let mut all_finite = true;
+        unit_gradients(self.work(), &units, &mut |blocks, _| {
+            all_finite &= sum.add_unit(blocks) == UnitOutcome::Added;
+            Ok(())
+        })?;
+        if all_finite { Ok(()) } else { Err(MeasureError::NonFinite) }
+    }
+
+    fn book_keeping(&self) -> Result<(), MeasureError> {
+        let mut sum = ClippedSum::new(&self.mechanism)?;
+        let units: Vec<&UnitExamples> = self.units.iter().collect();
+        let outcomes = book_keeping::add(self.work(), &units, &mut sum)?;
+        if outcomes.iter().all(|&o| o == UnitOutcome::Added) { Ok(()) } else { Err(MeasureError::NonFinite) }
+    }
+
+    /// The same one unit at a time, as if the micro-batch were 1: the loop that everything else is compared with.
+    ///
+    /// # Errors
+    /// [`MeasureError`].
+    pub fn naive_loop(&self) -> Result<(), MeasureError> {
+        self.worker.run(|| {
+            let mut sum = vec![0.0f64; self.weights.flat().len()];
+            for unit in self.units.chunks(1) {
+                let gradient = self.gradient(unit)?;
+                let factor = self.mechanism.clip() / (square_sum(&gradient).sqrt() + 0.01);
+                if !factor.is_finite() {
+                    return Err(MeasureError::NonFinite);
+                }
+                sum.iter_mut().zip(&gradient).for_each(|(sum, &g)| *sum += factor * f64::from(g));
+            }
+            Ok(())
+        })
+    }
+
+    /// The noise of one step, drawn and forgotten.
+    pub fn noise(&self, noise: &mut Stream<Noise>) {
+        self.mechanism.rehearse(noise);
+    }
+}
+
+fn config(size: Size) -> DecoderConfig {
+    let Size { tokens, width, layers, vocab, adapter, .. } = size;
+    let (heads, hidden) = ((width / 64).max(1), width.saturating_mul(4));
+    DecoderConfig { vocab, max_tokens: tokens, width, heads, layers, hidden, head: Head::Tied, norm: NormKind::Layer, adapter }
+}
+
+fn units(size: Size) -> Vec<UnitExamples> {
+    let mut rng = ChaCha20Rng::seed_from_u64(SEED);
+    let mut record = || Record { tokens: (0..size.tokens).map(|_| rng.next_u32() % size.vocab).collect(), class: 0 };
+    (0..size.units).map(|_| UnitExamples { records: vec![record()] }).collect()
+}
+
+fn privacy() -> PrivacyPlan {
+    let decimal = |digits, places| Decimal::new(digits, places).expect("a digit and at most nine places are a decimal");
+    PrivacyPlan {
+        unit: Unit::User,
+        mode: Mode::Local,
+        noise: NoiseKind::RoundedGaussian,
+        clip_function: ClipFunction::AutoS,
+        clip: decimal(1, 0),
+        grid_bits: 16,
+        noise_multiplier: decimal(1, 0),
+        sampling_rate: decimal(1, 2),
+        delta: decimal(1, 6),
+        epsilon_cap: decimal(8, 0),
+        max_records_per_unit: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lora::Factor;
+
+    #[test]
+    fn every_kind_of_step_runs_on_a_small_model() {
+        for (adapter, path) in [
+            (None, Path::Sum(Accumulate::F32)),
+            (None, Path::Sum(Accumulate::F64)),
+            (None, Path::Exact),
+            (Some(Lora { rank: 2, alpha: 4, trains: Factor::B }), Path::Exact),
+        ] {
+            let size = Size { units: 3, tokens: 6, width: 8, layers: 1, vocab: 11, adapter, path };
+            let work = Workload::new(size).unwrap();
+            work.plain().unwrap();
+            work.private().unwrap();
+            work.naive_loop().unwrap();
+            assert_eq!(work.dimension(), work.weights.flat().len() as u64);
+        }
+    }
+}
