@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod mechanism;
 pub mod noise;
 pub mod sample;
+pub mod statement;

@@ -7,7 +7,7 @@ use super::paid::Paid;
 use super::record::{self, LoadError, Loaded, Read};
 use super::refusal::{Account, CreateError, NotNext, RegisterError, ReserveError};
 use super::repair::Compared;
-use super::state::{State, TaskState};
+use super::state::{RoundCounts, State, TaskState};
 use crate::accountant::task::{ACCOUNTANT, TaskTerms};
 use crate::mechanism::{Executed, Mechanism};
 use protocol::decimal::Decimal;
@@ -196,6 +196,10 @@ impl PrivacyLedger {
     pub fn unsealed(&self) -> Vec<u64> {
         self.state.unsealed()
     }
+    /// What became of a task's rounds.
+    pub fn rounds_of(&self, task: TaskId) -> RoundCounts {
+        self.state.rounds_of(task)
+    }
     /// Counter of the reservation of a round, if there is one.
     pub fn reservation(&self, task: TaskId, round: RoundId) -> Option<u64> {
         self.state.rounds.get(&(task, round)).copied()
@@ -356,7 +360,7 @@ fn slack(terms: &TaskTerms, steps: u64) -> Decimal {
     Decimal::ceil(terms.slack(steps), 18).unwrap_or(terms.delta)
 }
 
-pub(super) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
+pub(crate) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
     TaskTerms { noise_multiplier: e.noise_multiplier, sampling_rate: e.sampling_rate, delta: e.delta, dimension: e.dimension, epsilon_cap }
 }
 
@@ -381,4 +385,4 @@ fn spend(r: &Reservation, terms: &Terms, steps_total: u64, counter: u64, head: S
 
 #[cfg(test)]
 #[path = "tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;
