@@ -24,6 +24,7 @@ pub(super) enum Format {
 pub(super) struct Answer {
     rows: Vec<(String, String)>,
     data: Value,
+    text: Option<String>,
     page: Option<String>,
     code: u8,
 }
@@ -33,17 +34,23 @@ impl Answer {
     pub(super) fn table<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let rows: Vec<(String, String)> = rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         let data = rows.iter().map(|(k, v)| (k.replace(' ', "_"), Value::from(v.clone()))).collect::<serde_json::Map<_, _>>();
-        Self { rows, data: Value::Object(data), page: None, code: 0 }
+        Self { rows, data: Value::Object(data), text: None, page: None, code: 0 }
     }
 
     /// One sentence.
     pub(super) fn words(text: &str) -> Self {
-        Self { rows: vec![(text.to_owned(), String::new())], data: json!({}), page: None, code: 0 }
+        Self { rows: vec![(text.to_owned(), String::new())], data: json!({}), text: None, page: None, code: 0 }
     }
 
     /// Other data for JSON than the rows.
     pub(super) fn with_data(mut self, data: &impl Serialize) -> Self {
         self.data = serde_json::to_value(data).unwrap_or(Value::Null);
+        self
+    }
+
+    /// The same as running text, where rows would be too wide.
+    pub(super) fn with_text(mut self, text: String) -> Self {
+        self.text = Some(text);
         self
     }
 
@@ -67,6 +74,7 @@ impl Answer {
                 Some(page) => page.clone(),
                 None => return Failure::trouble_text("no_page", "this answer has no page").print(Format::Table),
             },
+            Format::Table if self.text.is_some() => self.text.clone().unwrap_or_default(),
             Format::Table => {
                 let mut table = Table::new();
                 table.load_preset(NOTHING);

@@ -54,10 +54,18 @@ pub(super) fn run(home: &Home, args: &StatementArgs) -> Result<Answer, Failure> 
         return Err(Failure::refused_text("other_institution", "the ledger belongs to another institution"));
     }
     let language = args.language.language();
-    let rows = statement.rows(language).into_iter().map(|r| (r.label, r.value.join("\n")));
-    let sentences = statement.sentences(language).into_iter().map(|s| ("", s.text));
-    let page = page::render(&statement);
-    Ok(Answer::table(sentences.chain(rows)).with_data(&data(&statement)).with_page(page))
+    let (words, page) = (text(&statement, language), page::render(&statement));
+    Ok(Answer::table([]).with_data(&data(&statement)).with_text(words).with_page(page))
+}
+
+/// Promises first, then every field on a line of its own, lists below their label.
+fn text(statement: &Statement, language: Language) -> String {
+    let sentences = statement.sentences(language).into_iter().map(|s| s.text + "\n");
+    let rows = statement.rows(language).into_iter().map(|r| match r.value.as_slice() {
+        [one] => format!("{}: {one}", r.label),
+        many => format!("{}:\n  - {}", r.label, many.join("\n  - ")),
+    });
+    sentences.chain(rows).collect::<Vec<_>>().join("\n")
 }
 
 /// The ledger that registered the task. While one does not hold, none is believed to be the one.

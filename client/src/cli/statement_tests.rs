@@ -87,7 +87,10 @@ fn every_field_is_in_the_data_and_on_the_page_in_both_languages() {
             assert!(page.contains(r.label) || page.contains(&r.label.replace('&', "&amp;")), "{}", r.label);
             assert!(r.value.iter().all(|v| page.contains(&page::escape(v))), "{:?}", r.value);
         }
+        let words = text(&s, language);
+        assert!(s.rows(language).iter().all(|r| words.contains(r.label) && r.value.iter().all(|v| words.contains(v))));
         for x in s.sentences(language) {
+            assert!(words.contains(&x.text));
             assert!(page.contains(&page::escape(&x.text)));
         }
     }
