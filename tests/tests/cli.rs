@@ -55,8 +55,11 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"]] {
+    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["privacy", "statement"], ["data", "check"]] {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
+    }
+    for verb in ["show", "verify", "repair"] {
+        assert_eq!(client(&["privacy", "ledger", verb, "--help"]), code(DONE), "{verb}");
     }
 }
 

@@ -455,7 +455,7 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
     scribe.prepare(&bytes);
     let mut published = vec![1];
     for round in 1..=2 {
-        if round == 2 && matches!(twist, Twist::LedgerRepaired | Twist::RepairBelowTheLog | Twist::SpendBelowTheRepair) {
+        if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }
         published.push(scribe.entries.len() as u64);

@@ -134,12 +134,12 @@ impl PrivacyLedger {
     }
 
     fn first(entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
-        match &entry.event {
-            Event::Created(terms) if entry.counter == 0 && entry.previous == Sha256([0; 32]) => {
-                Ok(Self { state: State::new(terms.clone()), chain: vec![(0, hash)], outstanding: false })
-            }
-            _ => Err(LoadError::Chain { counter: 0 }),
+        let begins = entry.counter == 0 && entry.previous == Sha256([0; 32]);
+        let Event::Created(terms) = &entry.event else { return Err(LoadError::Chain { counter: 0 }) };
+        if !begins {
+            return Err(LoadError::Chain { counter: 0 });
         }
+        Ok(Self { state: State::new(terms.clone()), chain: vec![(0, hash)], outstanding: false })
     }
 
     fn follow(mut self, entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
