@@ -18,6 +18,9 @@ const EPSILON: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilo
 const PLAN_CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon stays under the cap of the plan");
 const STEPS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: steps add up");
 const TASKS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks of a dataset together stay under the signed cap");
+const SKIPPED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: steps that were paid and have no accepted update count as spent");
+const CHAIN: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: one ledger counter names one entry");
+const REPAIRED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger was raised to what the log shows");
 const GAP: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a gap between two spends counts as spent");
 
 /// Slack of the comparison: one unit of the sixth place, in which figures are rounded up.
@@ -55,6 +58,7 @@ pub(crate) fn check(history: &History, findings: &mut Findings) {
             one.check_steps(findings);
             one.check_epsilon(&mut accounts, findings);
         }
+        check_chain(dataset, findings);
         check_tasks(dataset, &last, findings);
     }
 }
@@ -99,6 +103,10 @@ impl Spend<'_> {
             let expected = format!("{steps} steps, at least {} in all", before.saturating_add(steps));
             findings.add(STEPS, self.place(), expected, format!("{} steps, {} in all", s.steps, s.steps_total));
         }
+        if s.steps == steps && s.steps_total > before.saturating_add(steps) {
+            let got = format!("{} in all: {} without an update", s.steps_total, s.steps_total - before - steps);
+            findings.add(SKIPPED, self.place(), format!("{} steps in all", before + steps), got);
+        }
         let last = self.before.map_or(0.0, |b| b.spend.epsilon_after.to_f64());
         if s.epsilon_before.to_f64() > last {
             findings.add(GAP, self.place(), format!("epsilon before {last}"), format!("{}, without an accepted update", s.epsilon_before));
@@ -128,6 +136,23 @@ impl Spend<'_> {
             Some(epsilon) => findings.add(EPSILON, self.place(), format!("at least {epsilon}"), s.epsilon_after.to_string()),
             None => findings.add(EPSILON, self.place(), "a finite epsilon", "parameters without one"),
         }
+    }
+}
+
+/// Counters rise over all tasks of a ledger (the fold says where they do not); here: no two entries under one counter, and every repair.
+fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
+    let mut heads: BTreeMap<u64, Sha256> = BTreeMap::new();
+    for r in &dataset.spends {
+        let head = *heads.entry(r.spend.ledger_counter).or_insert(r.spend.ledger_head);
+        if head != r.spend.ledger_head {
+            let got = format!("{} under counter {}", r.spend.ledger_head, r.spend.ledger_counter);
+            findings.add(CHAIN, Place::Index(r.index.0), head.to_string(), got);
+        }
+    }
+    for (index, repair) in &dataset.repairs {
+        let epsilon = repair.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string());
+        let got = format!("counter {}, epsilon {epsilon} over all tasks", repair.ledger_counter);
+        findings.add(REPAIRED, Place::Index(index.0), "a ledger that was never rolled back or copied", got);
     }
 }
 

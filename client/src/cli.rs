@@ -7,6 +7,7 @@ mod bench_noise;
 mod budget;
 mod ledger;
 mod privacy_figures;
+mod statement;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -94,6 +95,10 @@ pub fn run_observed(args: impl IntoIterator<Item = OsString>, observer: Box<dyn 
         Err(error) => return answer::usage(&error),
     };
     let format = cli.common.format;
+    // Known before anything is done: only a statement is a page.
+    if format == Format::Html && !matches!(cli.verb, Verb::Privacy(budget::PrivacyVerb::Statement(_))) {
+        return Failure::trouble_text("bad_format", "html is for privacy statement only").print(Format::Table);
+    }
     match dispatch(cli, observer) {
         Ok(answer) => answer.print(format),
         Err(failure) => failure.print(format),

@@ -6,13 +6,14 @@ use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
 use audit::writer::LogWriter;
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
 use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy, TensorSpec,
-    TokenizerKind, Unit, Weighting,
+    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan, ShardSpec,
+    Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
+use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 
 fn decimal(text: &str) -> protocol::decimal::Decimal {
@@ -78,23 +79,37 @@ impl TestLog {
     /// Appends entries that say little; `salt` makes them another log's.
     pub(crate) fn grow(&mut self, count: u64, salt: u8) {
         for _ in 0..count {
-            let seq = self.entries.len() as u64;
-            let stamp = Stamp {
-                seq,
-                id: "018f0000-0000-7000-8000-000000000000".into(),
-                ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
-                federation: "fed".into(),
-                origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
-            };
-            let facts = if seq == 0 {
+            let facts = if self.entries.is_empty() {
                 Facts::FederationCreated { trust: Sha256([0; 32]) }
             } else {
                 Facts::MemberInvited { token: TokenId([salt; 16]) }
             };
-            let bytes = LogEntry::new(stamp, &Draft::server(facts)).to_bytes();
-            self.writer.append(&[&bytes]).unwrap();
-            self.entries.push(bytes);
+            self.write(&Draft::server(facts));
         }
+    }
+
+    /// Appends one entry.
+    pub(crate) fn write(&mut self, draft: &Draft) {
+        let seq = self.entries.len() as u64;
+        let stamp = Stamp {
+            seq,
+            id: "018f0000-0000-7000-8000-000000000000".into(),
+            ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
+            federation: "fed".into(),
+            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+        };
+        let bytes = LogEntry::new(stamp, draft).to_bytes();
+        self.writer.append(&[&bytes]).unwrap();
+        self.entries.push(bytes);
+    }
+
+    /// Appends the approval of a plan by the one administrator.
+    pub(crate) fn approve(&mut self, plan: &Plan) {
+        let digest = Plan::digest(&protocol::codec::encode(plan));
+        let said = PlanApproval { task: plan.task, plan: digest };
+        let statement = Statement::sign(&said, &SigningKey::from_bytes(&[8; 32]));
+        let draft = Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest });
+        self.write(&Draft { task: Some(plan.task), ..draft });
     }
 
     /// The signed note of the whole log.

@@ -16,3 +16,4 @@ pub mod measure;
 pub mod mechanism;
 pub mod noise;
 pub mod sample;
+pub mod statement;

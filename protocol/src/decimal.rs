@@ -19,6 +19,8 @@ pub struct BadDecimal;
 impl Decimal {
     /// 0.
     pub const ZERO: Self = Self { digits: 0, scale: 0 };
+    /// 1.
+    pub const ONE: Self = Self { digits: 1, scale: 0 };
     const MAX_SCALE: u8 = 18;
     const MAX_DIGITS: u64 = 999_999_999_999_999_999;
 

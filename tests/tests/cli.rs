@@ -55,8 +55,12 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"], ["bench", "noise"]] {
+    let privacy = ["epsilon", "calibrate", "ledger", "statement"].map(|verb| ["privacy", verb]);
+    for pair in privacy.into_iter().chain([["data", "check"], ["bench", "noise"], ["bench", "clip"]]) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
+    }
+    for verb in ["show", "verify", "repair"] {
+        assert_eq!(client(&["privacy", "ledger", verb, "--help"]), code(DONE), "{verb}");
     }
 }
 

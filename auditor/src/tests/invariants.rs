@@ -70,6 +70,35 @@ fn a_falling_ledger_counter_is_named() {
 }
 
 #[test]
+fn a_counter_that_names_two_entries_is_named() {
+    expect(Twist::LedgerCloned, 3, "I8: one ledger counter names one entry");
+}
+
+#[test]
+fn an_epsilon_that_begins_anew_is_named() {
+    expect(Twist::EpsilonRestarts, 3, "I8: epsilon does not continue from the last spend");
+    expect(Twist::EpsilonRestarts, 3, "I8: epsilon is not below its recomputation");
+}
+
+#[test]
+fn an_epsilon_that_falls_is_named() {
+    expect(Twist::EpsilonFalls, 3, "I8: epsilon does not continue from the last spend");
+}
+
+#[test]
+fn payments_without_an_update_are_reported_as_spent() {
+    expect(Twist::PaymentSkipped, 0, "I8: steps that were paid and have no accepted update count as spent");
+    expect(Twist::PaymentSkipped, 0, "I8: a gap between two spends counts as spent");
+}
+
+#[test]
+fn a_repaired_ledger_is_reported_and_stays_above_the_log() {
+    expect(Twist::LedgerRepaired, 0, "I8: a ledger was raised to what the log shows");
+    expect(Twist::RepairBelowTheLog, 3, "I8: ledger counter does not rise");
+    expect(Twist::SpendBelowTheRepair, 3, "I8: ledger counter does not rise");
+}
+
+#[test]
 fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");
 }

@@ -24,7 +24,7 @@ use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
 use protocol::statement::{Payload, Statement};
 use protocol::time::Time;
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership, PolicyApproval, TrustDocument};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 
 const TASK: TaskId = TaskId([7; 16]);
 const GROUP: GroupId = GroupId(0);
@@ -168,6 +168,15 @@ impl Scribe {
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
 
+    /// Institution 1 raises its ledger between the rounds.
+    fn repair(&mut self) {
+        let (dataset, log_size) = (Self::dataset(1), self.entries.len() as u64);
+        let ledger_counter = if self.twist == Twist::RepairBelowTheLog { 5 } else { 15 };
+        let epsilon = Some(self.epsilon(6));
+        let repair = LedgerRepair { dataset, log_size, epsilon, ledger_counter, ledger_head: Sha256([77; 32]) };
+        self.says(1, &repair, Facts::BudgetRepaired { dataset, ledger_counter });
+    }
+
     fn prepare(&mut self, plan: &[u8]) {
         (0..self.people.len()).for_each(|who| self.join(who));
         if self.twist != Twist::NoPolicy {
@@ -278,6 +287,21 @@ impl Scribe {
             }
             if self.twist == Twist::LedgerFalls {
                 spend.ledger_counter = 9;
+            }
+            if self.twist == Twist::LedgerCloned {
+                spend.ledger_counter = 10;
+            }
+            if self.twist == Twist::PaymentSkipped {
+                (spend.steps_total, spend.epsilon_before, spend.epsilon_after) = (9, self.epsilon(6), self.epsilon(9));
+            }
+            if self.twist == Twist::EpsilonRestarts {
+                (spend.epsilon_before, spend.epsilon_after) = (decimal("0"), self.epsilon(3));
+            }
+            if self.twist == Twist::EpsilonFalls {
+                (spend.epsilon_before, spend.epsilon_after) = (spend.epsilon_after, spend.epsilon_before);
+            }
+            if self.twist == Twist::SpendBelowTheRepair {
+                spend.ledger_counter = 12;
             }
         }
         spend
@@ -433,6 +457,9 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
     scribe.prepare(&bytes);
     let mut published = vec![1];
     for round in 1..=2 {
+        if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
+            scribe.repair();
+        }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }

@@ -11,9 +11,12 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// For people
+    #[value(alias = "text")]
     Table,
     /// One JSON object
     Json,
+    /// A page that prints; `privacy statement` only
+    Html,
 }
 
 /// What a command found.
@@ -21,6 +24,8 @@ pub(super) enum Format {
 pub(super) struct Answer {
     rows: Vec<(String, String)>,
     data: Value,
+    text: Option<String>,
+    page: Option<String>,
     code: u8,
 }
 
@@ -29,17 +34,29 @@ impl Answer {
     pub(super) fn table<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let rows: Vec<(String, String)> = rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         let data = rows.iter().map(|(k, v)| (k.replace(' ', "_"), Value::from(v.clone()))).collect::<serde_json::Map<_, _>>();
-        Self { rows, data: Value::Object(data), code: 0 }
+        Self { rows, data: Value::Object(data), text: None, page: None, code: 0 }
     }
 
     /// One sentence.
     pub(super) fn words(text: &str) -> Self {
-        Self { rows: vec![(text.to_owned(), String::new())], data: json!({}), code: 0 }
+        Self { rows: vec![(text.to_owned(), String::new())], data: json!({}), text: None, page: None, code: 0 }
     }
 
     /// Other data for JSON than the rows.
     pub(super) fn with_data(mut self, data: &impl Serialize) -> Self {
         self.data = serde_json::to_value(data).unwrap_or(Value::Null);
+        self
+    }
+
+    /// The same as running text, where rows would be too wide.
+    pub(super) fn with_text(mut self, text: String) -> Self {
+        self.text = Some(text);
+        self
+    }
+
+    /// The same as a page.
+    pub(super) fn with_page(mut self, page: String) -> Self {
+        self.page = Some(page);
         self
     }
 
@@ -53,6 +70,11 @@ impl Answer {
     pub(super) fn print(&self, format: Format) -> ExitCode {
         let text = match format {
             Format::Json => json!({ "schema_version": 1, "status": "ok", "data": self.data }).to_string(),
+            Format::Html => match &self.page {
+                Some(page) => page.clone(),
+                None => return Failure::trouble_text("no_page", "this answer has no page").print(Format::Table),
+            },
+            Format::Table if self.text.is_some() => self.text.clone().unwrap_or_default(),
             Format::Table => {
                 let mut table = Table::new();
                 table.load_preset(NOTHING);
@@ -84,6 +106,10 @@ impl Failure {
     /// Refused with a reason.
     pub(super) fn refused(code: &'static str, error: &dyn Error) -> Self {
         Self::new(1, code, error)
+    }
+    /// As [`Self::refused`], without an error behind it.
+    pub(super) fn refused_text(code: &'static str, message: &str) -> Self {
+        Self { code, message: message.to_owned(), hint: None, exit: 1 }
     }
     /// Usage, settings, input.
     pub(super) fn trouble(code: &'static str, error: &dyn Error) -> Self {
@@ -123,7 +149,7 @@ impl Failure {
                 let error = json!({ "code": self.code, "message": self.message, "hint": self.hint, "clause": Value::Null });
                 print(stdout(), &json!({ "schema_version": 1, "status": "error", "error": error }).to_string());
             }
-            Format::Table => {
+            Format::Table | Format::Html => {
                 say(&format!("{}: {}", self.code, self.message));
                 if let Some(hint) = self.hint {
                     say(&format!("hint: {hint}"));

@@ -3,6 +3,7 @@
 use super::answer::{Answer, Failure};
 use super::ledger::{self, LedgerArgs};
 use super::privacy_figures::{self, CalibrateArgs, EpsilonArgs};
+use super::statement::{self, StatementArgs};
 use crate::home::Home;
 use clap::Subcommand;
 
@@ -14,6 +15,8 @@ pub(super) enum PrivacyVerb {
     Calibrate(CalibrateArgs),
     /// The institution's privacy ledgers
     Ledger(LedgerArgs),
+    /// What this institution promises about its records in one task
+    Statement(StatementArgs),
 }
 
 pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
@@ -21,5 +24,6 @@ pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
         PrivacyVerb::Epsilon(args) => privacy_figures::epsilon(args),
         PrivacyVerb::Calibrate(args) => privacy_figures::calibrate(*args),
         PrivacyVerb::Ledger(args) => ledger::run(home, args),
+        PrivacyVerb::Statement(args) => statement::run(home, args),
     }
 }

@@ -173,7 +173,7 @@ fn identity(home: &Home) -> Result<Option<ClientId>, Failure> {
 }
 
 /// The copy of the log; none before this institution joined.
-fn mirror(home: &Home) -> Result<Option<Mirror>, Failure> {
+pub(super) fn mirror(home: &Home) -> Result<Option<Mirror>, Failure> {
     if !home.mirror().join("trust.json").exists() {
         return Ok(None);
     }

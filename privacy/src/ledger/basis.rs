@@ -8,7 +8,7 @@ use minicbor::{CborLen, Decode, Encode};
 use protocol::codec;
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{Mode, Plan};
+use protocol::plan::{Mode, NoiseKind, Plan};
 
 /// What the hash of a basis starts with.
 const DOMAIN: &[u8] = b"concordat/ledger/basis/v1\0";
@@ -20,15 +20,6 @@ pub enum Neighbours {
     /// One has one unit more.
     #[n(0)]
     AddOrRemoveOne,
-}
-
-/// What is drawn (D21).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
-#[cbor(index_only)]
-pub enum NoiseKind {
-    /// round(N(0, sigma_grid²)): post-processing of the Gaussian mechanism.
-    #[n(0)]
-    RoundedGaussian,
 }
 
 /// How the sum over a sample becomes integers.
@@ -72,7 +63,7 @@ impl Basis {
         Self {
             neighbours: Neighbours::AddOrRemoveOne,
             mode: plan.privacy.mode,
-            noise: NoiseKind::RoundedGaussian,
+            noise: executed.noise,
             path: SumPath::Exact,
             bits: plan.groups.iter().map(|g| g.bits).collect(),
             cohort_min: plan.cohort_min,

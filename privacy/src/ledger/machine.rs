@@ -7,7 +7,7 @@ use super::paid::Paid;
 use super::record::{self, LoadError, Loaded, Read};
 use super::refusal::{Account, CreateError, NotNext, RegisterError, ReserveError};
 use super::repair::Compared;
-use super::state::{State, TaskState};
+use super::state::{RoundCounts, State, TaskState};
 use crate::accountant::task::TaskTerms;
 use crate::mechanism::{Executed, Mechanism};
 use protocol::decimal::Decimal;
@@ -134,12 +134,12 @@ impl PrivacyLedger {
     }
 
     fn first(entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
-        match &entry.event {
-            Event::Created(terms) if entry.counter == 0 && entry.previous == Sha256([0; 32]) => {
-                Ok(Self { state: State::new(terms.clone()), chain: vec![(0, hash)], outstanding: false })
-            }
-            _ => Err(LoadError::Chain { counter: 0 }),
+        let begins = entry.counter == 0 && entry.previous == Sha256([0; 32]);
+        let Event::Created(terms) = &entry.event else { return Err(LoadError::Chain { counter: 0 }) };
+        if !begins {
+            return Err(LoadError::Chain { counter: 0 });
         }
+        Ok(Self { state: State::new(terms.clone()), chain: vec![(0, hash)], outstanding: false })
     }
 
     fn follow(mut self, entry: &Entry, hash: Sha256) -> Result<Self, LoadError> {
@@ -195,6 +195,10 @@ impl PrivacyLedger {
     /// Reservations that were neither sealed nor voided: after a crash, these are to be voided (D66).
     pub fn unsealed(&self) -> Vec<u64> {
         self.state.unsealed()
+    }
+    /// What became of a task's rounds.
+    pub fn rounds_of(&self, task: TaskId) -> RoundCounts {
+        self.state.rounds_of(task)
     }
     /// Counter of the reservation of a round, if there is one.
     pub fn reservation(&self, task: TaskId, round: RoundId) -> Option<u64> {
@@ -360,7 +364,7 @@ fn slack(terms: &TaskTerms, steps: u64) -> Decimal {
     Decimal::ceil(terms.slack(steps), 18).unwrap_or(terms.delta)
 }
 
-pub(super) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
+pub(crate) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
     let (noise_multiplier, sampling_rate, delta) = (e.noise_multiplier, e.sampling_rate, e.delta);
     TaskTerms { noise_multiplier, sampling_rate, delta, dimension: e.dimension, epsilon_cap, noise: e.noise }
 }
@@ -386,4 +390,4 @@ fn spend(r: &Reservation, terms: &Terms, steps_total: u64, counter: u64, head: S
 
 #[cfg(test)]
 #[path = "tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

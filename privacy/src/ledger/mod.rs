@@ -11,15 +11,18 @@ mod refusal;
 mod repair;
 mod state;
 
-pub use basis::{Basis, Neighbours, NoiseKind, SumPath};
+pub use basis::{Basis, Neighbours, SumPath};
 pub use entry::{Entry, Event, LostTask, Repair, Reservation, Schedule, Terms};
 pub use filter::{Nats, default_order};
+pub(crate) use machine::terms_of;
 pub use machine::{LedgerTotals, Pending, PrivacyLedger, ReserveRequest};
 pub use paid::{NoisedLocally, Paid, PaidStep, UnusedSteps};
 pub use record::{LoadError, Loaded};
 pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, RepairError, ReserveError};
 pub use repair::{Compared, KnownPlan, Repaired};
-pub use state::TaskState;
+pub use state::{RoundCounts, TaskState};
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+pub(crate) use machine::tests as machine_tests;

@@ -21,6 +21,23 @@ pub struct TaskState {
     pub ended: bool,
 }
 
+/// What became of a task's rounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundCounts {
+    /// Reserved, whatever became of them; lost ones too. This is what is spent.
+    pub reserved: u64,
+    /// Taken from the log by a repair.
+    pub lost: u64,
+    /// Reserved and not yet sealed.
+    pub open: u64,
+    /// Sealed and without a receipt.
+    pub sealed: u64,
+    /// Sent: a receipt for every group is held.
+    pub sent: u64,
+    /// Came to nothing.
+    pub void: u64,
+}
+
 /// Where a reservation stands (D60).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -78,6 +95,23 @@ impl State {
     /// Counter of the newest reservation.
     pub(super) fn last_reservation(&self) -> Option<u64> {
         self.reservations.keys().next_back().copied()
+    }
+
+    pub(super) fn rounds_of(&self, task: TaskId) -> RoundCounts {
+        let known = self.tasks.get(&task);
+        let (reserved, lost) = known.map_or((self.lost_rounds(task), self.lost_rounds(task)), |t| (t.rounds_reserved, t.rounds_lost));
+        let mut counts = RoundCounts { reserved, lost, ..RoundCounts::default() };
+        for (_, counter) in self.rounds.iter().filter(|((of, _), _)| *of == task) {
+            match self.reservations.get(counter) {
+                Some(Stage::Reserved) => counts.open += 1,
+                Some(Stage::Sealed) => counts.sealed += 1,
+                Some(Stage::Sent) => counts.sent += 1,
+                Some(Stage::Void) => counts.void += 1,
+                // A repair marks rounds without a reservation of their own.
+                None => {}
+            }
+        }
+        counts
     }
 
     pub(super) fn unsealed(&self) -> Vec<u64> {

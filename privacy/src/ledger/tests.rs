@@ -8,22 +8,22 @@ use protocol::ids::{ClientId, GroupId, PublicKey, ShardId, SnapshotDigest};
 use protocol::params::CommitteeSize;
 use protocol::plan::{Deadlines, EncoderConfig, GroupPlan, LocalTraining, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting};
 
-pub(in crate::ledger) const NOW: Time = Time(1_700_000_000_000);
-pub(in crate::ledger) const ROUNDS: u64 = 3;
+pub(crate) const NOW: Time = Time(1_700_000_000_000);
+pub(crate) const ROUNDS: u64 = 3;
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 /// The institution's signature on an entry.
-pub(in crate::ledger) fn sign(entry: &Entry) -> Statement {
+pub(crate) fn sign(entry: &Entry) -> Statement {
     Statement::sign(entry, &key())
 }
 
-pub(in crate::ledger) fn dec(text: &str) -> Decimal {
+pub(crate) fn dec(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-pub(in crate::ledger) fn plan(task: u8, sigma: &str) -> Plan {
+pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
     Plan {
         federation: "test".to_owned(),
         task: TaskId([task; 16]),
@@ -45,14 +45,14 @@ pub(in crate::ledger) fn plan(task: u8, sigma: &str) -> Plan {
     }
 }
 
-pub(in crate::ledger) fn mechanism(plan: &Plan) -> Mechanism {
+pub(crate) fn mechanism(plan: &Plan) -> Mechanism {
     Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap()
 }
-pub(in crate::ledger) fn digest(plan: &Plan) -> PlanDigest {
+pub(crate) fn digest(plan: &Plan) -> PlanDigest {
     Plan::digest(&protocol::codec::encode(plan))
 }
 
-pub(in crate::ledger) fn terms(cap: &str) -> Terms {
+pub(crate) fn terms(cap: &str) -> Terms {
     let (epsilon_cap, delta) = (dec(cap), dec("0.00001"));
     let order = default_order(epsilon_cap, delta).unwrap();
     let institution = ClientId::of(&PublicKey(key().verifying_key().to_bytes()));
@@ -60,36 +60,36 @@ pub(in crate::ledger) fn terms(cap: &str) -> Terms {
 }
 
 /// A ledger with its file.
-pub(in crate::ledger) struct Kept {
-    pub(in crate::ledger) ledger: PrivacyLedger,
-    pub(in crate::ledger) file: Vec<u8>,
+pub(crate) struct Kept {
+    pub(crate) ledger: PrivacyLedger,
+    pub(crate) file: Vec<u8>,
 }
 
 impl Kept {
-    pub(in crate::ledger) fn new(cap: &str) -> Self {
+    pub(crate) fn new(cap: &str) -> Self {
         let first = PrivacyLedger::create(terms(cap), NOW).unwrap();
         let file = first.record(sign);
         Self { ledger: first.begun(), file }
     }
-    pub(in crate::ledger) fn keep<T>(&mut self, pending: Pending<T>) -> T {
+    pub(crate) fn keep<T>(&mut self, pending: Pending<T>) -> T {
         self.file.extend(pending.record(sign));
         self.ledger.recorded(pending).unwrap()
     }
-    pub(in crate::ledger) fn register(&mut self, plan: &Plan) -> Result<(), RegisterError> {
+    pub(crate) fn register(&mut self, plan: &Plan) -> Result<(), RegisterError> {
         let pending = self.ledger.register(plan, digest(plan), &mechanism(plan), NOW)?;
         self.keep(pending);
         Ok(())
     }
-    pub(in crate::ledger) fn reserve(&mut self, plan: &Plan, round: u64) -> Result<Paid, ReserveError> {
+    pub(crate) fn reserve(&mut self, plan: &Plan, round: u64) -> Result<Paid, ReserveError> {
         let pending = propose(&mut self.ledger, plan, round)?;
         Ok(self.keep(pending))
     }
-    pub(in crate::ledger) fn reload(&self) -> Loaded {
+    pub(crate) fn reload(&self) -> Loaded {
         PrivacyLedger::load(&self.file).unwrap()
     }
 }
 
-pub(in crate::ledger) fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pending<Paid>, ReserveError> {
+pub(crate) fn propose(ledger: &mut PrivacyLedger, plan: &Plan, round: u64) -> Result<Pending<Paid>, ReserveError> {
     let request = ReserveRequest {
         task: plan.task,
         plan: digest(plan),

@@ -1,0 +1,190 @@
+//! `privacy statement`: the promise of one task as text, JSON or a page (privacy.md D68, D69). Every number comes from the ledger and the
+//! plan; a ledger that does not hold, or that the log is ahead of, gives none.
+
+mod page;
+
+use super::answer::{Answer, Failure};
+use super::ledger::{mirror, read_all};
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::mirror::Mirror;
+use clap::{Args, ValueEnum};
+use privacy::ledger::PrivacyLedger;
+use privacy::statement::{Checkpoint, Figure, Language, Multiple, Review, Statement, Surroundings};
+use protocol::ids::{ClientId, Sha256, TaskId};
+use serde_json::{Value, json};
+
+#[derive(Debug, Args)]
+pub(super) struct StatementArgs {
+    /// The task
+    #[arg(long)]
+    task: TaskId,
+    /// The dataset, where more than one was used in the task
+    #[arg(long, value_name = "ID")]
+    dataset: Option<Sha256>,
+    /// Language of the text; a page has both
+    #[arg(long, value_enum, default_value_t = Tongue::En)]
+    language: Tongue,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tongue {
+    /// English
+    En,
+    /// 中文
+    Zh,
+}
+
+impl Tongue {
+    fn language(self) -> Language {
+        match self {
+            Self::En => Language::English,
+            Self::Zh => Language::Chinese,
+        }
+    }
+}
+
+pub(super) fn run(home: &Home, args: &StatementArgs) -> Result<Answer, Failure> {
+    let joined = |e| Failure::trouble("not_joined", &e).hint("run concordat-client join first");
+    let identity = Identity::load(home).map_err(joined)?;
+    let mirror = mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log, which holds the plan"))?;
+    let ledger = ledger(home, args)?;
+    let statement = make(&mirror, &ledger, args.task, identity.institution)?;
+    if statement.institution_id != identity.client {
+        return Err(Failure::refused_text("other_institution", "the ledger belongs to another institution"));
+    }
+    let language = args.language.language();
+    let (words, page) = (text(&statement, language), page::render(&statement));
+    Ok(Answer::table([]).with_data(&data(&statement)).with_text(words).with_page(page))
+}
+
+/// Promises first, then every field on a line of its own, lists below their label.
+fn text(statement: &Statement, language: Language) -> String {
+    let sentences = statement.sentences(language).into_iter().map(|s| s.text + "\n");
+    let rows = statement.rows(language).into_iter().map(|r| match r.value.as_slice() {
+        [one] => format!("{}: {one}", r.label),
+        many => format!("{}:\n  - {}", r.label, many.join("\n  - ")),
+    });
+    sentences.chain(rows).collect::<Vec<_>>().join("\n")
+}
+
+/// The ledger that registered the task. While one does not hold, none is believed to be the one.
+fn ledger(home: &Home, args: &StatementArgs) -> Result<PrivacyLedger, Failure> {
+    let mut found = Vec::new();
+    for shown in read_all(home)? {
+        let ledger = shown.loaded.map_err(|e| Failure::refused("bad_ledger", &e))?.ledger;
+        let asked = args.dataset.is_none_or(|d| d == ledger.terms().dataset);
+        if asked && ledger.task(args.task).is_some() {
+            found.push(ledger);
+        }
+    }
+    let more = found.len() > 1;
+    match found.pop() {
+        Some(ledger) if !more => Ok(ledger),
+        Some(_) => Err(Failure::trouble_text("more_datasets", "the task used more than one dataset").hint("name one with --dataset")),
+        None => Err(Failure::trouble_text("unknown_task", "no ledger here has registered this task")),
+    }
+}
+
+fn make(mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: String) -> Result<Statement, Failure> {
+    let history = mirror.history();
+    let known = history.task(task).and_then(|t| Some((t.plan()?, t.plan_digest())));
+    let (plan, digest) = known.ok_or_else(|| Failure::trouble_text("unknown_task", "the copy of the log does not hold the task's plan"))?;
+    let me = ledger.terms().institution;
+    let spends = history.datasets().get(&(me, ledger.terms().dataset)).map(|d| d.spends.as_slice()).unwrap_or_default();
+    let root = mirror.root_at(mirror.size()).map_err(|e| Failure::trouble("no_log", &e))?;
+    let checkpoint = Checkpoint { size: mirror.size(), root: Sha256(root.0) };
+    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint };
+    Statement::of(ledger, plan, digest, spends, around).map_err(|e| Failure::refused("no_statement", &e))
+}
+
+/// Rounds of the task whose sum was opened with an update of this institution in it.
+fn opened(mirror: &Mirror, me: ClientId, task: TaskId) -> u64 {
+    let Some(known) = mirror.history().task(task) else { return 0 };
+    let with_us = known.rounds().values().filter(|round| {
+        round.groups.values().any(|g| {
+            let ours = |h| g.accepted.get(h).is_some_and(|(who, ..)| *who == me);
+            g.result.is_some() && g.members().iter().any(ours)
+        })
+    });
+    u64::try_from(with_us.count()).unwrap_or(u64::MAX)
+}
+
+/// Every field by its name. Taken apart without a rest, so that a new field does not compile until it is told.
+fn data(s: &Statement) -> Value {
+    let Statement {
+        institution,
+        institution_id,
+        federation,
+        task,
+        dataset,
+        unit,
+        promise,
+        spent,
+        lifetime,
+        replace_one,
+        rdp,
+        groups,
+        institutions,
+        basis,
+        executed,
+        rounds_registered,
+        steps_per_round,
+        rounds,
+        rounds_opened,
+        lemma_s,
+        committee,
+        accountant,
+        base,
+        audit,
+        plan,
+        ledger_counter,
+        ledger_head,
+        checkpoint,
+    } = s;
+    let multiple = |m: &Multiple| json!({ "k": m.k, "epsilon": figure(m.epsilon), "delta": promise.delta });
+    let review = match lemma_s {
+        Review::Pending => "pending review",
+    };
+    let sentences: Vec<Value> = s
+        .sentences(Language::English)
+        .into_iter()
+        .zip(s.sentences(Language::Chinese))
+        .map(|(en, zh)| json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": promise.delta, "en": en.text, "zh": zh.text }))
+        .collect();
+    let words = |key: &str| s.rows(Language::English).into_iter().find(|r| r.key == key).map(|r| r.value).unwrap_or_default();
+    json!({
+        "sentences": sentences,
+        "institution": { "name": institution, "id": institution_id }, "federation": federation, "task": task, "dataset": dataset,
+        "unit": unit, "neighbours": "add-remove", "epsilon": promise.epsilon, "delta": promise.delta, "epsilon_spent": spent,
+        "lifetime": { "epsilon": lifetime.epsilon.map_or(Figure::Unbounded.to_string(), |e| e.to_string()), "epsilon_cap": lifetime.cap,
+            "delta": lifetime.delta, "order": lifetime.order },
+        "epsilon_replace_one": figure(*replace_one), "rdp": { "epsilon": figure(rdp.epsilon), "order": rdp.order.to_string() },
+        "own_epsilon": promise.epsilon,
+        "coalition": { "epsilon": Value::Null, "shares": Value::Null, "cohort_min": basis.cohort_min, "lemma_s": review },
+        "groups": groups.iter().map(multiple).collect::<Vec<_>>(),
+        "institutions": institutions.iter().map(multiple).collect::<Vec<_>>(),
+        "covers": words("covers"), "does_not_cover": words("does_not_cover"), "assumes": words("assumes"),
+        "mechanism": { "mode": basis.mode, "noise": basis.noise, "path": "exact", "clip": executed.clip,
+            "clip_function": executed.clip_function, "grid_bits": executed.grid_bits, "sensitivity_ratio": s.sensitivity_ratio(),
+            "sigma_grid": s.sigma_grid(), "noise_multiplier": executed.noise_multiplier, "sampling_rate": executed.sampling_rate,
+            "declared_units": executed.declared_units, "dimension": executed.dimension, "bits": basis.bits,
+            "rounds": rounds_registered, "steps_per_round": steps_per_round },
+        "sealing": { "parameter_set": protocol::params::PS_A, "decryptors": committee.decryptors, "corrupt": committee.corrupt },
+        "accountant": accountant, "sampling": { "implemented": "poisson", "assumed": "poisson" },
+        "rounds": { "registered": rounds_registered, "reserved": rounds.reserved, "lost": rounds.lost, "open": rounds.open,
+            "sealed": rounds.sealed, "sent": rounds.sent, "void": rounds.void, "opened": rounds_opened },
+        "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit, "plan": plan,
+        "ledger": { "counter": ledger_counter, "head": ledger_head },
+        "checkpoint": { "size": checkpoint.size, "root": checkpoint.root },
+    })
+}
+
+/// ε as text: exact decimals, `inf` where there is no bound.
+fn figure(f: Figure) -> String {
+    f.to_string()
+}
+
+#[cfg(test)]
+#[path = "statement_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! The command on a whole directory: keys, ledger, copy of the log (privacy.md D65, D68).
+
+use super::*;
+use crate::keys::Keys;
+use crate::ledger::LedgerStore;
+use crate::mirror::Wanted;
+use crate::testing::{TestLog, plan};
+use privacy::ledger::{ReserveRequest, Terms, default_order};
+use privacy::mechanism::Mechanism;
+use protocol::ids::{ManifestDigest, RoundId};
+use protocol::plan::Plan;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+struct Site {
+    dir: tempfile::TempDir,
+    home: Home,
+    mirror: Mirror,
+    ledger: std::path::PathBuf,
+}
+
+/// An institution whose log has the task and whose ledger paid for one round of it.
+fn site() -> Site {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let keys = Arc::new(Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap());
+    let identity =
+        Identity { v: 1, federation: "fed".into(), institution: "hospital-a".into(), client: keys.client(), server: "localhost:1".into() };
+    identity.store(&home).unwrap();
+    let (plan, bytes) = (plan(), protocol::codec::encode(&plan()));
+    let mut log = TestLog::new();
+    log.trust(&home);
+    log.grow(1, 1);
+    log.approve(&plan);
+    let mut mirror = Mirror::open(&home).unwrap();
+    let note = mirror.read_note(&log.note()).unwrap();
+    mirror.append(&note, log.entries.clone()).unwrap();
+    while let Some(wanted) = mirror.fold().unwrap() {
+        assert_eq!(wanted, Wanted::Plan(Plan::digest(&bytes)));
+        mirror.supply(wanted, Some(&bytes)).unwrap();
+    }
+    assert!(mirror.violations().is_empty(), "{:?}", mirror.violations());
+    let (cap, delta) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
+    let dataset = Sha256([2; 32]);
+    let order = default_order(cap, delta).unwrap();
+    let terms = Terms { institution: keys.client(), dataset, unit: plan.privacy.unit, epsilon_cap: cap, delta, order };
+    let mut store = LedgerStore::open(&home, terms, keys).unwrap();
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap();
+    store.register(&plan, Plan::digest(&bytes), &mechanism).unwrap();
+    let request = ReserveRequest {
+        task: plan.task,
+        plan: Plan::digest(&bytes),
+        round: RoundId(1),
+        manifest: ManifestDigest([4; 32]),
+        mechanism: &mechanism,
+        steps: u64::from(plan.local.steps),
+        compared: store.ledger().compare(&[]).unwrap(),
+    };
+    store.reserve(&request).unwrap();
+    Site { ledger: home.ledger(&dataset), dir, home, mirror }
+}
+
+fn client(site: &Site, args: &[&str]) -> String {
+    let before = ["concordat-client", "--dir", site.dir.path().to_str().unwrap()];
+    format!("{:?}", crate::cli::run(before.iter().chain(args).map(OsString::from)))
+}
+fn code(number: u8) -> String {
+    format!("{:?}", ExitCode::from(number))
+}
+
+fn statement(site: &Site) -> Statement {
+    let args = StatementArgs { task: plan().task, dataset: None, language: Tongue::En };
+    make(&site.mirror, &ledger(&site.home, &args).unwrap(), plan().task, "hospital-a".to_owned()).unwrap()
+}
+
+#[test]
+fn every_field_is_in_the_data_and_on_the_page_in_both_languages() {
+    let site = site();
+    let (s, page) = (statement(&site), page::render(&statement(&site)));
+    let data = data(&s);
+    let keys: BTreeSet<_> = data.as_object().unwrap().keys().cloned().collect();
+    for language in [Language::English, Language::Chinese] {
+        for r in s.rows(language) {
+            assert!(keys.contains(r.key), "{}", r.key);
+            assert!(page.contains(r.label) || page.contains(&r.label.replace('&', "&amp;")), "{}", r.label);
+            assert!(r.value.iter().all(|v| page.contains(&page::escape(v))), "{:?}", r.value);
+        }
+        let words = text(&s, language);
+        assert!(s.rows(language).iter().all(|r| words.contains(r.label) && r.value.iter().all(|v| words.contains(v))));
+        for x in s.sentences(language) {
+            assert!(words.contains(&x.text));
+            assert!(page.contains(&page::escape(&x.text)));
+        }
+    }
+    // Nothing is fetched, nothing runs.
+    for foreign in ["<script", "http", "src=", "url(", "@import"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+}
+
+#[test]
+fn the_numbers_are_the_ledgers() {
+    let site = site();
+    let (s, data) = (statement(&site), data(&statement(&site)));
+    let loaded = PrivacyLedger::load(&std::fs::read(&site.ledger).unwrap()).unwrap();
+    let task = loaded.ledger.task(plan().task).unwrap();
+    assert_eq!(data["epsilon_spent"], task.epsilon.to_string());
+    assert_eq!(data["lifetime"]["epsilon"], loaded.ledger.totals().epsilon.unwrap().to_string());
+    assert_eq!(data["ledger"]["head"], loaded.ledger.head().to_string());
+    assert_eq!(data["plan"], task.schedule.plan.to_string());
+    assert_eq!((&data["rounds"]["registered"], &data["rounds"]["reserved"]), (&json!(2), &json!(1)));
+    assert_eq!(data["epsilon"], s.promise.epsilon.to_string());
+    assert!(data["sentences"].as_array().unwrap().iter().all(|x| x["en"].as_str().unwrap().contains(x["epsilon"].as_str().unwrap())));
+    assert_eq!(data["checkpoint"]["size"], 2);
+}
+
+#[test]
+fn a_tampered_ledger_gives_no_statement() {
+    let site = site();
+    let task = plan().task.to_hex();
+    let ask = ["privacy", "statement", "--task", task.as_str()];
+    for format in ["text", "json", "html"] {
+        assert_eq!(client(&site, &[&ask[..], &["--format", format]].concat()), code(0), "{format}");
+    }
+    assert_eq!(client(&site, &[&ask[..], &["--language", "zh"]].concat()), code(0));
+    let whole = std::fs::read(&site.ledger).unwrap();
+    for at in (0..whole.len()).step_by(97) {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        std::fs::write(&site.ledger, &bad).unwrap();
+        assert_eq!(client(&site, &ask), code(1), "byte {at}");
+        assert_eq!(client(&site, &["privacy", "ledger", "verify"]), code(1), "byte {at}");
+    }
+}
+
+#[test]
+fn what_is_not_here_is_said() {
+    let site = site();
+    let task = plan().task.to_hex();
+    let other = "ff".repeat(16);
+    assert_eq!(client(&site, &["privacy", "statement", "--task", &other]), code(2));
+    assert_eq!(client(&site, &["privacy", "statement", "--task", &task, "--dataset", &"ee".repeat(32)]), code(2));
+    assert_eq!(client(&site, &["privacy", "statement"]), code(2), "a task must be named");
+    assert_eq!(client(&site, &["privacy", "ledger", "show", "--format", "html"]), code(2), "only a statement is a page");
+    for verb in ["show", "verify", "repair"] {
+        assert_eq!(client(&site, &["privacy", "ledger", verb, "--format", "json"]), code(0), "{verb}");
+    }
+}

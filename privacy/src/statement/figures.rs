@@ -1,0 +1,68 @@
+//! Figures beside the promise: replacing a unit, groups of units, several institutions (privacy.md D46, D56, D8). Knows no ledger.
+
+use super::Multiple;
+use crate::accountant::{AccountantError, Adjacency, Phase, epsilon_group, epsilon_pld};
+use protocol::decimal::Decimal;
+use protocol::plan::NoiseKind;
+use std::fmt;
+
+/// An upper bound on ε that may not exist.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure {
+    /// ε, six places, rounded up.
+    Epsilon(Decimal),
+    /// There is no finite bound, or none below 10^9.
+    Unbounded,
+    /// δ is too small for this accountant (D47).
+    NotReported,
+}
+
+impl Figure {
+    /// Rounds up.
+    pub(super) fn up(epsilon: f64) -> Self {
+        Decimal::ceil(epsilon, 6).map_or(Self::Unbounded, Self::Epsilon)
+    }
+
+    fn of(answer: Result<f64, AccountantError>) -> Result<Self, AccountantError> {
+        match answer {
+            Ok(epsilon) => Ok(Self::up(epsilon)),
+            Err(AccountantError::DeltaTooSmall(_)) => Ok(Self::NotReported),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epsilon(e) => write!(f, "{e}"),
+            Self::Unbounded => f.write_str("inf"),
+            Self::NotReported => f.write_str("not reported"),
+        }
+    }
+}
+
+/// The figures here are of the Gaussian mechanism, of which the rounded Gaussian is post-processing. Discrete Gaussian noise costs more
+/// (D21), so that nothing is said of it rather than too little.
+fn reported(noise: NoiseKind, figure: impl FnOnce() -> Result<f64, AccountantError>) -> Result<Figure, AccountantError> {
+    match noise {
+        NoiseKind::RoundedGaussian => Figure::of(figure()),
+        NoiseKind::DiscreteGaussian => Ok(Figure::NotReported),
+    }
+}
+
+/// ε for replacing one unit; never twice the other figure (D2).
+pub(super) fn replace_one(noise: NoiseKind, phase: Phase, delta: f64) -> Result<Figure, AccountantError> {
+    reported(noise, || Adjacency::ReplaceOne.epsilon_pld(&[phase], delta))
+}
+
+/// ε for adding or removing `k` units at once.
+pub(super) fn group(noise: NoiseKind, phase: Phase, k: u32, delta: f64) -> Result<Multiple, AccountantError> {
+    Ok(Multiple { k, epsilon: reported(noise, || epsilon_group(&[phase], k, delta))? })
+}
+
+/// ε for one person in `k` institutions, each of which runs this schedule: their steps compose.
+pub(super) fn institutions(noise: NoiseKind, phase: Phase, k: u32, delta: f64) -> Result<Multiple, AccountantError> {
+    let steps = phase.steps.saturating_mul(u64::from(k));
+    Ok(Multiple { k, epsilon: reported(noise, || epsilon_pld(&[Phase { steps, ..phase }], delta))? })
+}

@@ -1,0 +1,170 @@
+//! The statement against the ledger and the accountants, field by field (privacy.md D68, D69; bug class B16).
+
+use super::*;
+use crate::accountant::{Adjacency, epsilon_group, epsilon_pld};
+use crate::ledger::machine_tests::{Kept, NOW, dec, digest, mechanism, plan};
+use protocol::history::SpendRecord;
+use protocol::ids::{LeafIndex, RoundId};
+
+fn around() -> Surroundings {
+    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) } }
+}
+
+/// A ledger with two rounds paid, one of them void, and what the log shows of the other.
+fn story() -> (Kept, Plan, Vec<SpendRecord>) {
+    let (mut k, plan) = (Kept::new("8"), plan(1, "2"));
+    k.register(&plan).unwrap();
+    let paid = k.reserve(&plan, 1).unwrap();
+    let pending = k.ledger.void(paid.ledger_counter(), NOW).unwrap();
+    k.keep(pending);
+    let paid = k.reserve(&plan, 2).unwrap();
+    let log = vec![SpendRecord { index: LeafIndex(9), task: plan.task, round: RoundId(2), spend: paid.spend() }];
+    (k, plan, log)
+}
+
+fn statement() -> (Statement, Kept, Plan) {
+    let (k, plan, log) = story();
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &log, around()).unwrap();
+    (s, k, plan)
+}
+
+/// Nothing in it is a number of its own: each is the ledger's, the plan's or an accountant's.
+#[test]
+fn every_number_is_the_ledgers_or_the_accountants() {
+    let (s, k, plan) = statement();
+    let (task, totals) = (k.ledger.task(plan.task).unwrap(), k.ledger.totals());
+    let steps = plan.rounds * u64::from(plan.local.steps);
+    let e = mechanism(&plan).executed().clone();
+    assert_eq!(s.promise.epsilon, terms_of(&e, plan.privacy.epsilon_cap).epsilon(steps).unwrap());
+    assert_eq!((s.promise.delta, s.spent), (plan.privacy.delta, task.epsilon));
+    assert_eq!((s.lifetime.epsilon, s.lifetime.cap, s.lifetime.order), (totals.epsilon, totals.epsilon_cap, totals.order));
+    assert_eq!((s.executed.clone(), s.basis.clone()), (e.clone(), task.schedule.basis.clone()));
+    assert_eq!((s.ledger_head, s.plan, s.dataset), (k.ledger.head(), digest(&plan), k.ledger.terms().dataset));
+    let counts = RoundCounts { reserved: 2, open: 1, void: 1, ..RoundCounts::default() };
+    assert_eq!((s.rounds, s.rounds_registered, s.rounds_opened), (counts, plan.rounds, 1));
+    let phase = Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps };
+    let near = |figure: Figure, want: f64| {
+        let Figure::Epsilon(e) = figure else { panic!("a finite figure") };
+        let got = e.to_f64();
+        assert!(got >= want - 1e-12 && got <= want + 2e-6, "{got} for {want}");
+    };
+    let delta = 1e-5 - terms_of(&e, plan.privacy.epsilon_cap).slack(steps);
+    near(s.replace_one, Adjacency::ReplaceOne.epsilon_pld(&[phase], delta).unwrap());
+    near(s.rdp.epsilon, epsilon_rdp(&[phase], delta).unwrap().epsilon);
+    for m in s.groups {
+        near(m.epsilon, epsilon_group(&[phase], m.k, delta).unwrap());
+    }
+    for m in s.institutions {
+        near(m.epsilon, epsilon_pld(&[Phase { steps: steps * u64::from(m.k), ..phase }], delta).unwrap());
+    }
+    assert_eq!((s.groups.map(|m| m.k), s.institutions.map(|m| m.k)), ([2, 4], [2, 4]));
+    assert_ne!(s.replace_one, Figure::up(2.0 * s.promise.epsilon.to_f64()), "replacing is never twice adding (D2)");
+}
+
+#[test]
+fn every_field_of_the_clause_has_a_row_in_both_languages() {
+    const KEYS: [&str; 29] = [
+        "institution",
+        "federation",
+        "task",
+        "dataset",
+        "unit",
+        "neighbours",
+        "epsilon",
+        "delta",
+        "epsilon_spent",
+        "lifetime",
+        "epsilon_replace_one",
+        "rdp",
+        "own_epsilon",
+        "coalition",
+        "groups",
+        "institutions",
+        "covers",
+        "does_not_cover",
+        "assumes",
+        "mechanism",
+        "accountant",
+        "sampling",
+        "rounds",
+        "tuning",
+        "pretraining",
+        "empirical",
+        "plan",
+        "ledger",
+        "checkpoint",
+    ];
+    let (s, ..) = statement();
+    for language in [Language::English, Language::Chinese] {
+        let rows = s.rows(language);
+        assert_eq!(rows.iter().map(|r| r.key).collect::<Vec<_>>(), KEYS);
+        for r in &rows {
+            assert!(!r.label.is_empty() && !r.value.is_empty() && r.value.iter().all(|v| !v.trim().is_empty()), "{r:?}");
+        }
+    }
+    let chinese: String = s.rows(Language::Chinese).iter().map(|r| r.label).collect();
+    assert!(chinese.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)));
+}
+
+/// D69: one sentence for each row of D8 that has a claim, each with its own figure; staff is promised nothing.
+#[test]
+fn every_row_with_a_claim_has_its_sentence() {
+    let (s, ..) = statement();
+    for (language, verb) in [(Language::English, "satisfies"), (Language::Chinese, "满足")] {
+        let sentences = s.sentences(language);
+        let names: Vec<_> = sentences.iter().map(|x| x.adversary.name()).collect();
+        let person = "person-in-institutions";
+        assert_eq!(names, ["public", "other-institution", "institutions", "sealing-broken", person, person]);
+        for x in &sentences {
+            let figure = format!("({}, {})", x.epsilon, s.promise.delta);
+            assert!(x.text.contains(&figure) && x.text.contains(verb) && x.text.contains(&s.task.to_hex()), "{}", x.text);
+        }
+        assert!(sentences[..4].iter().all(|x| x.epsilon == Figure::Epsilon(s.promise.epsilon)));
+        assert!(sentences[4].text.contains('2') && sentences[5].epsilon == s.institutions[1].epsilon);
+    }
+    let all: String = s.sentences(Language::English).into_iter().map(|x| x.text).collect();
+    assert!(!all.contains("pending") && !all.to_lowercase().contains("institution-level"));
+}
+
+#[test]
+fn another_plan_an_unknown_task_or_a_ledger_behind_the_log_gives_no_statement() {
+    let (k, plan, log) = story();
+    let of = |plan: &Plan, digest, log: &[SpendRecord]| Statement::of(&k.ledger, plan, digest, log, around()).err();
+    assert_eq!(of(&plan, PlanDigest([1; 32]), &log), Some(StatementError::OtherPlan));
+    let other = crate::ledger::machine_tests::plan(2, "2");
+    assert_eq!(of(&other, digest(&other), &log), Some(StatementError::UnknownTask));
+    let mut ahead = log;
+    ahead[0].spend.ledger_counter += 1;
+    assert!(matches!(of(&plan, digest(&plan), &ahead), Some(StatementError::Alarm(Alarm::LedgerRolledBack { .. }))));
+}
+
+/// What a repair counts beyond the schedule is in the promise.
+#[test]
+fn a_repaired_task_promises_no_less_than_it_spent() {
+    let (k, plan, log) = story();
+    let mut fresh = Kept::new("8");
+    fresh.register(&plan).unwrap();
+    for round in 1..=2 {
+        fresh.reserve(&plan, round).unwrap();
+    }
+    let known = |_| Some(crate::ledger::KnownPlan { plan: &plan, digest: digest(&plan) });
+    let mut shown = log;
+    shown[0].spend.ledger_head = Sha256([1; 32]);
+    let pending = fresh.ledger.repair(&shown, 50, known, NOW).unwrap();
+    fresh.keep(pending);
+    let s = Statement::of(&fresh.ledger, &plan, digest(&plan), &shown, around()).unwrap();
+    assert_eq!((s.rounds.lost, s.rounds.reserved), (2, 4), "the gap before the shown round counts too");
+    assert!(s.promise.epsilon.to_f64() > statement().0.promise.epsilon.to_f64());
+    assert_eq!(s.promise.epsilon, s.spent);
+    drop(k);
+}
+
+#[test]
+fn the_deviation_is_printed_exactly() {
+    let (mut s, ..) = statement();
+    for (grid, text) in [(1024, "1"), (1025, "1.0009765625"), (1536, "1.5"), (134_217_728, "131072"), (1023, "0.9990234375")] {
+        s.executed.sigma_grid_1024 = grid;
+        assert_eq!(s.sigma_grid(), text);
+    }
+    assert_eq!(dec("1"), s.sensitivity_ratio());
+}

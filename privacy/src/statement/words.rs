@@ -1,0 +1,276 @@
+//! The statement for people, in two languages: labels, values, and what is and is not covered (privacy.md D5, D68). Knows no format.
+
+use super::sentence::unit;
+use super::{Figure, Multiple, Review, Statement};
+use crate::ledger::{Neighbours, SumPath};
+use protocol::decimal::Decimal;
+use protocol::params::PS_A;
+use protocol::plan::{ClipFunction, Mode, NoiseKind};
+
+/// What the words are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    English,
+    /// 中文.
+    Chinese,
+}
+
+impl Language {
+    fn pick(self, english: &'static str, chinese: &'static str) -> &'static str {
+        match self {
+            Self::English => english,
+            Self::Chinese => chinese,
+        }
+    }
+}
+
+/// One mandatory field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its name in JSON.
+    pub key: &'static str,
+    /// Its label.
+    pub label: &'static str,
+    /// Its value; several lines where it is a list.
+    pub value: Vec<String>,
+}
+
+fn row(key: &'static str, label: &'static str, value: impl ToString) -> Row {
+    Row { key, label, value: vec![value.to_string()] }
+}
+fn list(key: &'static str, label: &'static str, value: &[&str]) -> Row {
+    Row { key, label, value: value.iter().map(|&v| v.to_owned()).collect() }
+}
+
+impl Statement {
+    /// Every field, in the order of D68.
+    pub fn rows(&self, language: Language) -> Vec<Row> {
+        let mut rows = self.subject(language);
+        rows.extend(self.figures(language));
+        rows.extend(self.grounds(language));
+        rows.extend(self.evidence(language));
+        rows
+    }
+
+    fn subject(&self, l: Language) -> Vec<Row> {
+        let neighbours = match self.basis.neighbours {
+            Neighbours::AddOrRemoveOne => l.pick("one dataset has one unit more than the other", "一个数据集比另一个多一个单位"),
+        };
+        vec![
+            row("institution", l.pick("Institution", "机构"), format!("{} ({})", self.institution, self.institution_id)),
+            row("federation", l.pick("Federation", "联邦"), &self.federation),
+            row("task", l.pick("Task", "任务"), self.task),
+            row("dataset", l.pick("Dataset (opaque id)", "数据集（匿名编号）"), self.dataset),
+            row("unit", l.pick("Unit", "单位"), unit(self.unit, l)),
+            row("neighbours", l.pick("Neighbours", "相邻关系"), neighbours),
+        ]
+    }
+
+    fn figures(&self, l: Language) -> Vec<Row> {
+        let (life, mode) = (&self.lifetime, self.basis.mode);
+        let spent = life.epsilon.map_or_else(|| Figure::Unbounded.to_string(), |e| e.to_string());
+        let coalition = match (mode, self.lemma_s) {
+            (Mode::Local, Review::Pending) => l.pick(
+                "none: mode local claims the institution's own noise only; Lemma S: pending review",
+                "无：local 模式只依据机构自己的噪声；引理 S：待审查",
+            ),
+        };
+        vec![
+            row("epsilon", l.pick("ε of the registered schedule (PLD)", "已登记计划的 ε（PLD）"), self.promise.epsilon),
+            row("delta", "δ", self.promise.delta),
+            row("epsilon_spent", l.pick("ε of the rounds reserved so far", "已预留各轮的 ε"), self.spent),
+            row(
+                "lifetime",
+                l.pick("ε over all tasks (filter) and its cap", "全部任务的 ε（过滤器）与上限"),
+                format!("{spent} ≤ {} (δ {}, α {})", life.cap, life.delta, life.order),
+            ),
+            row("epsilon_replace_one", l.pick("ε for replacing one unit", "替换一个单位的 ε"), self.replace_one),
+            row("rdp", l.pick("Cross-check by RDP", "RDP 交叉核对"), format!("{} (α {})", self.rdp.epsilon, self.rdp.order)),
+            row("own_epsilon", l.pick("ε of own noise alone", "仅凭自身噪声的 ε"), self.promise.epsilon),
+            row("coalition", l.pick("ε against a coalition", "针对合谋的 ε"), format!("{coalition}; n_min {}", self.basis.cohort_min)),
+            row("groups", l.pick("ε for a group of k units", "k 个单位的群组 ε"), multiples(self.groups)),
+            row("institutions", l.pick("ε for a person in k institutions", "同一人在 k 个机构时的 ε"), multiples(self.institutions)),
+        ]
+    }
+
+    fn grounds(&self, l: Language) -> Vec<Row> {
+        vec![
+            list("covers", l.pick("Covers", "涵盖"), covers(l)),
+            list("does_not_cover", l.pick("Does not cover", "不涵盖"), excludes(l)),
+            Row { key: "assumes", label: l.pick("Holds assuming", "成立的前提"), value: self.assumptions(l) },
+            Row { key: "mechanism", label: l.pick("Mechanism", "机制"), value: self.mechanism(l) },
+            row("accountant", l.pick("Accountant and version", "记账器与版本"), self.accountant),
+            row(
+                "sampling",
+                l.pick("Sampling", "抽样"),
+                l.pick(
+                    "Poisson, each unit by itself in each step: implemented as the accountant assumes",
+                    "泊松抽样，每步每个单位独立：实现与记账假设一致",
+                ),
+            ),
+        ]
+    }
+
+    fn evidence(&self, l: Language) -> Vec<Row> {
+        let r = &self.rounds;
+        let rounds = match l {
+            Language::English => format!(
+                "{} registered, {} reserved ({} of them taken from the log by a repair), {} sent, {} opened, {} void; what was reserved is spent",
+                self.rounds_registered, r.reserved, r.lost, r.sent, self.rounds_opened, r.void
+            ),
+            Language::Chinese => format!(
+                "登记 {}，预留 {}（其中 {} 由修复从日志补入），已发送 {}，已打开 {}，作废 {}；预留即已花费",
+                self.rounds_registered, r.reserved, r.lost, r.sent, self.rounds_opened, r.void
+            ),
+        };
+        let none = l.pick("none", "无");
+        vec![
+            row("rounds", l.pick("Rounds", "轮次"), rounds),
+            row(
+                "tuning",
+                l.pick("Tuning on private data", "用私有数据调参"),
+                l.pick(
+                    "the plan declares none; every run on these records is charged to the ledger",
+                    "计划未声明；对这些记录的每次运行都会计入账本",
+                ),
+            ),
+            row(
+                "pretraining",
+                l.pick("Public pre-training", "公开预训练"),
+                match l {
+                    Language::English => format!("begins with snapshot {}; data behind it is outside this statement", self.base),
+                    Language::Chinese => format!("从快照 {} 开始；其背后的数据不在本声明之内", self.base),
+                },
+            ),
+            row(
+                "empirical",
+                l.pick("Empirical lower bound (audit id)", "经验下界（审计编号）"),
+                self.audit.map_or_else(|| none.to_owned(), |id| id.to_string()),
+            ),
+            row("plan", l.pick("Plan digest", "计划摘要"), self.plan),
+            row("ledger", l.pick("Ledger head", "账本链首"), format!("{} (#{})", self.ledger_head, self.ledger_counter)),
+            row("checkpoint", l.pick("Log checkpoint", "日志检查点"), format!("{} / {}", self.checkpoint.size, self.checkpoint.root)),
+        ]
+    }
+
+    /// What the promise rests on. Mode `local` rests on no part of the sealing; its parameters are named all the same.
+    pub fn assumptions(&self, l: Language) -> Vec<String> {
+        let path = match self.basis.path {
+            SumPath::Exact => l.pick(
+                "sensitivity is exact in integers (ν = 0): assumption F is not needed, but one unit's gradient must not depend on the others in its batch",
+                "灵敏度以整数精确保证（ν = 0）：不需要假设 F，但一个单位的梯度不得依赖同批的其他单位",
+            ),
+        };
+        let sealing = match l {
+            Language::English => format!(
+                "sealing: parameter set {}, {} decryptors of whom up to {} may be corrupt; this promise does not rest on it",
+                set(),
+                self.committee.decryptors,
+                self.committee.corrupt
+            ),
+            Language::Chinese => format!(
+                "密封：参数集 {}，{} 个解密者中至多 {} 个可被腐化；本承诺不依赖它",
+                set(),
+                self.committee.decryptors,
+                self.committee.corrupt
+            ),
+        };
+        let lemma = match self.lemma_s {
+            Review::Pending => l.pick("Lemma S: pending review; nothing here uses it", "引理 S：待审查；此处未使用"),
+        };
+        let rest = l.pick(
+            "the operating system's entropy is good, and nobody reads the memory of the institution's machine",
+            "操作系统的熵可靠，且无人读取机构机器的内存",
+        );
+        let column = l.pick("the dataset's unit column says truthfully whose data is whose", "数据集的单位列如实说明数据属于谁");
+        vec![path.to_owned(), sealing, lemma.to_owned(), rest.to_owned(), column.to_owned()]
+    }
+
+    fn mechanism(&self, l: Language) -> Vec<String> {
+        let (e, b) = (&self.executed, &self.basis);
+        let mode = match b.mode {
+            Mode::Local => "local",
+        };
+        let noise = match b.noise {
+            NoiseKind::RoundedGaussian => l.pick("rounded Gaussian", "取整高斯"),
+            NoiseKind::DiscreteGaussian => l.pick("discrete Gaussian", "离散高斯"),
+        };
+        let path = match b.path {
+            SumPath::Exact => l.pick("exact path", "精确路径"),
+        };
+        let clip = match e.clip_function {
+            ClipFunction::AutoS => "AUTO-S",
+            ClipFunction::Flat => "flat",
+        };
+        vec![
+            format!("{}: {mode}; {}: {noise}; {path}", l.pick("mode", "模式"), l.pick("noise", "噪声")),
+            format!("C = {} ({clip}), g = {}, Δ_grid / 2^g = {}", e.clip, e.grid_bits, self.sensitivity_ratio()),
+            format!("sigma_grid = {}, σ = {}", self.sigma_grid(), e.noise_multiplier),
+            format!("q = {}, N̂ = {}, d = {}", e.sampling_rate, e.declared_units, e.dimension),
+            match l {
+                Language::English => format!("{} rounds of {} noised steps", self.rounds_registered, self.steps_per_round),
+                Language::Chinese => format!("{} 轮，每轮 {} 个加噪步", self.rounds_registered, self.steps_per_round),
+            },
+        ]
+    }
+
+    /// Δ_grid ÷ 2^g (D17, D18).
+    pub fn sensitivity_ratio(&self) -> Decimal {
+        match self.basis.path {
+            SumPath::Exact => Decimal::ONE,
+        }
+    }
+
+    /// Noise deviation in grid steps, exactly.
+    pub fn sigma_grid(&self) -> String {
+        let (whole, part) = (self.executed.sigma_grid_1024 / 1024, self.executed.sigma_grid_1024 % 1024);
+        // 1/1024 has ten decimal places.
+        let text = format!("{whole}.{:010}", part * 9_765_625);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
+/// Name of the sealing parameters that this version has.
+pub(super) fn set() -> String {
+    format!("PS-A ({PS_A})")
+}
+
+fn multiples(of: [Multiple; 2]) -> String {
+    of.map(|m| format!("k = {}: {}", m.k, m.epsilon)).join("; ")
+}
+
+/// D5, first half.
+pub(super) fn covers(l: Language) -> &'static [&'static str] {
+    match l {
+        Language::English => &[
+            "every private delta of the task",
+            "every opened sum",
+            "every snapshot, and whatever is computed from them",
+            "rounds that were reserved and came to nothing",
+        ],
+        Language::Chinese => &["本任务的每个加噪更新", "每个打开的和", "每个模型快照，以及由它们计算出的一切", "已预留但未完成的轮次"],
+    }
+}
+
+/// D5, second half, and D12.
+pub(super) fn excludes(l: Language) -> &'static [&'static str] {
+    match l {
+        Language::English => &[
+            "that the institution takes part, and that it declined a round",
+            "the declared number of units, and the plan's parameters",
+            "how long a round took: updates are sent when they are ready",
+            "metrics released without noise",
+            "the institution's own staff and machines",
+            "the institution as a whole: no institution-level privacy is claimed",
+        ],
+        Language::Chinese => &[
+            "机构参与了联邦，以及拒绝了某一轮",
+            "申报的单位数和计划的参数",
+            "一轮所用的时间：更新就绪即发送",
+            "未加噪发布的指标",
+            "机构自己的员工和机器",
+            "机构整体：不声称机构级隐私",
+        ],
+    }
+}
