@@ -1,5 +1,7 @@
 //! `concordat-client privacy` as a process: what it prints, and its exit codes (privacy.md D54). Knows nothing of the accountants inside.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expected and stops")]
+
 use serde_json::Value;
 use std::process::{Command, Output};
 

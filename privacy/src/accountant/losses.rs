@@ -131,7 +131,7 @@ impl Losses {
     }
 
     /// Costs and their probabilities without the tilt, from the top.
-    fn from_the_top(&self) -> impl Iterator<Item = (f64, f64)> {
+    fn downwards(&self) -> impl Iterator<Item = (f64, f64)> {
         self.mass.iter().rev().zip((0..length(self.mass.len())).rev()).map(|(p, i)| {
             let cost = self.cost(i);
             (cost, if self.tilt > 0.0 { p * exp(self.scale - self.tilt * cost) } else { *p })
@@ -144,7 +144,7 @@ impl Losses {
             return f64::INFINITY;
         }
         let (mut above, mut weighted) = (self.infinite, 0.0);
-        for (cost, p) in self.from_the_top().take_while(|(cost, _)| *cost > 0.0) {
+        for (cost, p) in self.downwards().take_while(|(cost, _)| *cost > 0.0) {
             above += p;
             weighted += p * exp(-cost);
             let edge = (cost - self.width).max(0.0);
@@ -157,7 +157,7 @@ impl Losses {
 
     /// δ(ε).
     pub(super) fn delta(&self, epsilon: f64) -> f64 {
-        let above = self.from_the_top().take_while(|(cost, _)| *cost > epsilon);
+        let above = self.downwards().take_while(|(cost, _)| *cost > epsilon);
         self.infinite + above.map(|(cost, p)| -p * expm1(epsilon - cost)).sum::<f64>()
     }
 }

@@ -12,7 +12,7 @@ use libm::exp;
 /// # Source
 /// Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Proposition 12, with Rényi divergence ρα at every order α.
 pub fn epsilon_zcdp(rho: f64, delta: f64) -> Result<f64, AccountantError> {
-    if !(rho >= 0.0) {
+    if rho.is_nan() || rho < 0.0 {
         return Err(AccountantError::Rho(rho));
     }
     if !(delta > 0.0 && delta < 1.0) {
