@@ -27,16 +27,16 @@ impl AdjacencyName {
 #[derive(Debug, Args)]
 pub(super) struct EpsilonArgs {
     /// Noise deviation over sensitivity
-    #[arg(long, value_name = "S", allow_negative_numbers = true, required_unless_present = "phase", conflicts_with = "phase")]
+    #[arg(long, value_name = "S", allow_hyphen_values = true, required_unless_present = "phase", conflicts_with = "phase")]
     noise_multiplier: Option<f64>,
     /// Probability with which each unit enters each step
-    #[arg(long, value_name = "Q", allow_negative_numbers = true, required_unless_present = "phase", conflicts_with = "phase")]
+    #[arg(long, value_name = "Q", allow_hyphen_values = true, required_unless_present = "phase", conflicts_with = "phase")]
     sample_rate: Option<f64>,
     /// Noised steps
     #[arg(long, value_name = "T", required_unless_present = "phase", conflicts_with = "phase")]
     steps: Option<u64>,
     /// Delta of the promise
-    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    #[arg(long, value_name = "D", allow_hyphen_values = true)]
     delta: f64,
     /// Which datasets are neighbours
     #[arg(long, value_enum, default_value_t = AdjacencyName::AddRemove)]
@@ -49,16 +49,16 @@ pub(super) struct EpsilonArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct CalibrateArgs {
     /// Epsilon to stay within
-    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    #[arg(long, value_name = "E", allow_hyphen_values = true)]
     target_epsilon: f64,
     /// Probability with which each unit enters each step
-    #[arg(long, value_name = "Q", allow_negative_numbers = true)]
+    #[arg(long, value_name = "Q", allow_hyphen_values = true)]
     sample_rate: f64,
     /// Noised steps
     #[arg(long, value_name = "T")]
     steps: u64,
     /// Delta of the promise
-    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    #[arg(long, value_name = "D", allow_hyphen_values = true)]
     delta: f64,
     /// Which datasets are neighbours
     #[arg(long, value_enum, default_value_t = AdjacencyName::AddRemove)]
