@@ -61,6 +61,12 @@ impl Paid {
         self.spend.clone()
     }
 
+    /// The same steps in another world, for the audit's made-up data: the ledger behind it protects nobody, and each run of an audit is a
+    /// life of its own that was never joined with the others (privacy.md D70). Not for anything that holds a record.
+    pub(crate) fn in_another_world(&self, manifest: ManifestDigest) -> Self {
+        Self::new((*self.executed).clone(), manifest, self.counter, self.steps, self.spend.clone())
+    }
+
     /// Trades the payment for the proof that every step was noised.
     ///
     /// # Errors
