@@ -5,6 +5,7 @@ mod bench;
 mod bench_noise;
 mod budget;
 mod ledger;
+mod privacy_audit;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -63,7 +64,7 @@ enum Verb {
     Run,
     /// Show where this institution stands
     Status,
-    /// Privacy: figures, calibration, ledger
+    /// Privacy: figures, calibration, ledger, audit
     #[command(subcommand)]
     Privacy(budget::PrivacyVerb),
     /// The institution's records

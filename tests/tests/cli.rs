@@ -55,7 +55,14 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    for pair in [["privacy", "epsilon"], ["privacy", "calibrate"], ["privacy", "ledger"], ["data", "check"], ["bench", "noise"]] {
+    for pair in [
+        ["privacy", "epsilon"],
+        ["privacy", "calibrate"],
+        ["privacy", "ledger"],
+        ["privacy", "audit"],
+        ["data", "check"],
+        ["bench", "noise"],
+    ] {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Failure};
 use super::ledger::{self, LedgerArgs};
+use super::privacy_audit::{self, AuditArgs};
 use crate::home::Home;
 use clap::Subcommand;
 use privacy::accountant::{Phase, calibrate, epsilon_pld, epsilon_rdp};
@@ -41,6 +42,8 @@ pub(super) enum PrivacyVerb {
     },
     /// The institution's privacy ledgers
     Ledger(LedgerArgs),
+    /// Look for less privacy than is claimed: statistics of the noise, and an attack on the mechanism
+    Audit(AuditArgs),
 }
 
 pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
@@ -53,6 +56,7 @@ pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
             Ok(Answer::table([("noise multiplier", shown.clone())]).with_data(&json!({ "noise_multiplier": shown })))
         }
         PrivacyVerb::Ledger(ref args) => ledger::run(home, args),
+        PrivacyVerb::Audit(args) => privacy_audit::run(args),
     }
 }
 

@@ -7,7 +7,8 @@ use protocol::manifest::BudgetSpend;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The steps of one reservation that is durable in the ledger. Made only by [`super::PrivacyLedger::recorded`].
+/// The steps of one reservation that is durable in the ledger. Made only by [`super::PrivacyLedger::recorded`];
+/// inside this room the audit may repeat one for made-up data.
 pub struct Paid {
     executed: Arc<Executed>,
     manifest: ManifestDigest,
