@@ -6,6 +6,7 @@ mod bench_clip;
 mod bench_noise;
 mod budget;
 mod ledger;
+mod privacy_audit;
 mod privacy_figures;
 mod statement;
 
@@ -66,7 +67,7 @@ enum Verb {
     Run,
     /// Show where this institution stands
     Status,
-    /// Privacy: figures, calibration, ledger
+    /// Privacy: figures, calibration, ledger, audit
     #[command(subcommand)]
     Privacy(budget::PrivacyVerb),
     /// The institution's records

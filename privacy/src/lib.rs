@@ -8,6 +8,7 @@
 compile_error!("the feature `test-doors` is for tests only and must not be part of a release build (privacy.md D27)");
 
 pub mod accountant;
+pub mod audit;
 pub mod bound;
 pub mod coalition;
 pub mod delta;

@@ -55,7 +55,7 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    let privacy = ["epsilon", "calibrate", "ledger", "statement"].map(|verb| ["privacy", verb]);
+    let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
     for pair in privacy.into_iter().chain([["data", "check"], ["bench", "noise"], ["bench", "clip"]]) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }

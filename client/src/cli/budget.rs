@@ -1,7 +1,8 @@
-//! `privacy`: figures for planning (privacy.md D54) and the institution's ledgers (D65).
+//! `privacy`: figures for planning (privacy.md D54), ledgers (D65), statements (D68) and the empirical audit (D70).
 
 use super::answer::{Answer, Failure};
 use super::ledger::{self, LedgerArgs};
+use super::privacy_audit::{self, AuditArgs};
 use super::privacy_figures::{self, CalibrateArgs, EpsilonArgs};
 use super::statement::{self, StatementArgs};
 use crate::home::Home;
@@ -17,6 +18,8 @@ pub(super) enum PrivacyVerb {
     Ledger(LedgerArgs),
     /// What this institution promises about its records in one task
     Statement(StatementArgs),
+    /// Look for less privacy than is claimed: statistics of the noise, and an attack on the mechanism
+    Audit(AuditArgs),
 }
 
 pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
@@ -25,5 +28,6 @@ pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
         PrivacyVerb::Calibrate(args) => privacy_figures::calibrate(*args),
         PrivacyVerb::Ledger(args) => ledger::run(home, args),
         PrivacyVerb::Statement(args) => statement::run(home, args),
+        PrivacyVerb::Audit(args) => privacy_audit::run(*args),
     }
 }

@@ -7,7 +7,8 @@ use protocol::manifest::BudgetSpend;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The steps of one reservation that is durable in the ledger. Made only by [`super::PrivacyLedger::recorded`].
+/// The steps of one reservation that is durable in the ledger. Made only by [`super::PrivacyLedger::recorded`];
+/// inside this room the audit may repeat one for made-up data.
 pub struct Paid {
     executed: Arc<Executed>,
     manifest: ManifestDigest,
@@ -59,6 +60,12 @@ impl Paid {
     /// What the header says about this round's cost.
     pub fn spend(&self) -> BudgetSpend {
         self.spend.clone()
+    }
+
+    /// The same steps in another world, for the audit's made-up data: the ledger behind it protects nobody, and each run of an audit is a
+    /// life of its own that was never joined with the others (privacy.md D70). Not for anything that holds a record.
+    pub(crate) fn in_another_world(&self, manifest: ManifestDigest) -> Self {
+        Self::new((*self.executed).clone(), manifest, self.counter, self.steps, self.spend.clone())
     }
 
     /// Trades the payment for the proof that every step was noised.

@@ -1,0 +1,187 @@
+//! Empirical audit: what attacks and statistics show about the noise, beside what the accountant claims (privacy.md D70). Knows no clock, no
+//! file and no records: all data here is made up, and what is drawn leaves as figures about the noise only.
+
+pub mod bounds;
+mod mechanism;
+mod payment;
+mod statistics;
+
+use crate::accountant::{AccountantError, Phase, epsilon_exact};
+use crate::bound::NoiseError;
+use crate::ledger::{Alarm, CreateError, NotNext, RegisterError, ReserveError};
+use crate::mechanism::{Mechanism, MechanismError};
+use crate::noise::{EntropyError, EntropySource};
+use bounds::BoundsError;
+use protocol::decimal::{BadDecimal, Decimal};
+
+/// Runs with the unit, and as many without it, unless another number is asked for (D70).
+pub const RUNS: u32 = 2000;
+/// Most runs on each side: counts end at a million.
+pub const MOST_RUNS: u32 = 1_000_000;
+
+/// Why there is no verdict.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The noise multiplier gives no mechanism.
+    #[error("there is no such mechanism")]
+    Mechanism(#[from] MechanismError),
+    /// The reservation held no step.
+    #[error("the ledger in memory paid for no step")]
+    NoStep,
+    /// Too few or too many runs.
+    #[error("{0} runs on each side, expected 40 to 1000000")]
+    Runs(u32),
+    /// No entropy for a stream.
+    #[error("no fresh entropy")]
+    Entropy(#[from] EntropyError),
+    /// The accountant has no figure for the claim.
+    #[error("the accountant refuses the claim")]
+    Accountant(#[from] AccountantError),
+    /// What was counted gives no bound.
+    #[error("what was counted gives no bound")]
+    Bounds(#[from] BoundsError),
+    /// The path refused to noise.
+    #[error("a paid step was not noised")]
+    Noise(#[from] NoiseError),
+    /// The ledger was not made.
+    #[error("the ledger in memory was not made")]
+    Create(#[from] CreateError),
+    /// The ledger did not take the schedule.
+    #[error("the ledger in memory did not take one step of this noise")]
+    Register(#[from] RegisterError),
+    /// The ledger did not pay.
+    #[error("the ledger in memory did not pay")]
+    Reserve(#[from] ReserveError),
+    /// The ledger saw another entry than the one proposed.
+    #[error("the ledger in memory lost its order")]
+    Order(#[from] NotNext),
+    /// The ledger finds itself rolled back.
+    #[error("the ledger in memory raised an alarm")]
+    Alarm(#[from] Alarm),
+    /// A number that no decimal holds.
+    #[error("a number of the audited plan is no decimal")]
+    Decimal(#[from] BadDecimal),
+}
+
+/// How deep an audit looks. Levels that this version cannot run are not in the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// L0: statistics of noise and sampling.
+    Statistics,
+    /// L1: the mechanism attacked, with and without one unit.
+    Mechanism,
+}
+
+impl Level {
+    /// As command lines and answers spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Statistics => "l0",
+            Self::Mechanism => "l1",
+        }
+    }
+}
+
+/// What an audit may say. It never proves privacy, so it never says "verified" (D70).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing that was looked at contradicts the claim.
+    Consistent,
+    /// The claim is contradicted.
+    Violation,
+}
+
+impl Verdict {
+    /// As answers spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Consistent => "consistent",
+            Self::Violation => "violation",
+        }
+    }
+}
+
+/// One figure and where it must lie if the claim is true.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// What came out.
+    pub value: f64,
+    /// Smallest value that is consistent.
+    pub least: f64,
+    /// Largest value that is consistent.
+    pub most: f64,
+}
+
+impl Check {
+    /// Whether the figure contradicts the claim. What is no number contradicts it too.
+    pub fn fails(&self) -> bool {
+        !(self.least..=self.most).contains(&self.value)
+    }
+}
+
+/// What is drawn, and what is said about it: equal for a right program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Noise multiplier that is executed.
+    pub noise_multiplier: Decimal,
+    /// Noise multiplier that the account is made for.
+    pub claimed: Decimal,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// How deep it looked.
+    pub level: Level,
+    /// ε that the accountant claims for one step without sampling.
+    pub epsilon_claimed: f64,
+    /// δ of both figures.
+    pub delta: f64,
+    /// ε that the attack proves at 95 % confidence; none where nothing was attacked.
+    pub epsilon_lower_95: Option<f64>,
+    /// ε of the Gaussian mechanism that fits the scores best; none where nothing was attacked.
+    pub epsilon_estimate: Option<f64>,
+    /// What was done, and what was left out.
+    pub method: &'static str,
+    /// Noised or sampled steps that were looked at.
+    pub trials: u64,
+    /// Every figure that the verdict rests on.
+    pub checks: Vec<Check>,
+    /// Chance that a right program is called a violation.
+    pub false_alarm: f64,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// Looks at the executed noise beside the claim. `runs` counts on each side, with and without the unit; level L0 has its own numbers.
+///
+/// # Privacy
+/// Reads no record. Steps are paid for by a ledger in memory whose data is made up; only figures about the noise leave.
+///
+/// # Errors
+/// [`AuditError`]: there is no verdict then.
+///
+/// # Source
+/// privacy.md D70. The seed is not committed to: streams are keyed by fresh entropy of the system, which is neither kept nor told (D27).
+pub fn audit(level: Level, subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    match level {
+        Level::Statistics => statistics::run(subject, entropy),
+        Level::Mechanism => mechanism::run(subject, runs, entropy),
+    }
+}
+
+/// ε that the accountant claims for one step of a mechanism without sampling.
+fn claim(m: &Mechanism) -> Result<f64, AuditError> {
+    let phase = Phase { noise_multiplier: m.noise_multiplier_accounted().to_f64(), sampling_rate: 1.0, steps: 1 };
+    Ok(epsilon_exact(&[phase], m.delta().to_f64())?.unwrap_or(f64::INFINITY))
+}
+
+fn verdict(checks: &[Check]) -> Verdict {
+    if checks.iter().any(Check::fails) { Verdict::Violation } else { Verdict::Consistent }
+}
+
+#[cfg(test)]
+mod tests;
