@@ -6,7 +6,9 @@ use crate::mechanism::tests::plan as privacy_plan;
 use ed25519_dalek::SigningKey;
 use protocol::ids::{ClientId, GroupId, PublicKey, ShardId, SnapshotDigest};
 use protocol::params::CommitteeSize;
-use protocol::plan::{Deadlines, EncoderConfig, GroupPlan, LocalTraining, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting};
+use protocol::plan::{
+    Deadlines, EncoderConfig, GroupPlan, LocalTraining, NoiseKind, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+};
 
 pub(crate) const NOW: Time = Time(1_700_000_000_000);
 pub(crate) const ROUNDS: u64 = 3;
@@ -328,6 +330,24 @@ fn impossible_terms_are_refused() {
     assert!(matches!(with(&|t| t.order = dec("1")), Some(CreateError::Order(_))));
     assert!(matches!(with(&|t| t.epsilon_cap = dec("0.001")), Some(CreateError::Cap { .. })));
     assert_eq!(default_order(dec("0.0000001"), dec("0.00001")), None);
+}
+
+/// D23: discrete Gaussian noise is charged by its own accountant, which the header names; the Gaussian's figure would be too small. The
+/// schedule says which law is drawn, so no payment for the one buys the other.
+#[test]
+fn discrete_gaussian_noise_is_paid_by_its_own_accountant() {
+    let (mut k, mut p) = (Kept::new("30"), plan(1, "4"));
+    (p.privacy.sampling_rate, p.privacy.noise) = (dec("1"), NoiseKind::DiscreteGaussian);
+    k.register(&p).unwrap();
+    let spend = k.reserve(&p, 1).unwrap().spend();
+    let phase = crate::accountant::Phase { noise_multiplier: 4.0, sampling_rate: 1.0, steps: 4 };
+    let rdp = crate::accountant::epsilon_rdp(&[phase], 1e-5).unwrap().epsilon;
+    assert!((spend.epsilon_after.to_f64() - rdp).abs() < 2e-6 && spend.accountant == "rdp-1");
+    assert!(rdp > crate::accountant::epsilon_pld(&[phase], 1e-5).unwrap() + 0.1);
+    assert_eq!(k.ledger.task(p.task).unwrap().schedule.basis.noise, NoiseKind::DiscreteGaussian);
+    let mut other = p.clone();
+    other.privacy.noise = NoiseKind::RoundedGaussian;
+    assert_eq!(k.reserve(&other, 2).err(), Some(ReserveError::ScheduleDiffers));
 }
 
 /// B25: a path that neither plan nor header names is not paid for.
