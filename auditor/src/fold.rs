@@ -87,6 +87,14 @@ impl<'a> Fold<'a> {
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
+    /// The directory that is folded.
+    pub(crate) fn log(&self) -> &Directory {
+        self.log
+    }
+    /// The policies of the directory.
+    pub(crate) fn policies(&self) -> &Policies {
+        self.policies
+    }
     /// Entries that activated a policy, with its hash.
     pub(crate) fn activated(&self) -> &[(u64, Sha256)] {
         &self.activated

@@ -436,7 +436,7 @@ impl Scribe {
 }
 
 /// The log of this story.
-pub(super) fn tell(twist: Twist) -> fixture::Draft {
+pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let trust = TrustDocument {
         v: 1,
         federation: "demo".into(),

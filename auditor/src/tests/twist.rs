@@ -2,7 +2,7 @@
 
 /// The one thing that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Twist {
+pub(crate) enum Twist {
     None,
     TwoSets,
     CapExceeded,
