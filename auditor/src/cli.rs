@@ -1,7 +1,9 @@
 //! The command around the library. Knows only arguments, output and exit codes (audit.md A34, A38, A39).
 
 mod args;
+mod bench;
 mod compare;
+mod evidence;
 mod export;
 mod log;
 mod output;
@@ -43,6 +45,8 @@ fn dispatch(verb: &Verb) -> u8 {
         Verb::Export(args) => export::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Diff(args) => compare::diff(args),
+        Verb::VerifyEvidence(args) => evidence::run(args),
+        Verb::Bench(args) => bench::run(args),
         Verb::Prove(args) => proofs::prove(args),
         Verb::Proof { verb: ProofVerb::Check(args) } => proofs::check(args),
     }

@@ -5,6 +5,7 @@ mod bench;
 mod bench_clip;
 mod bench_noise;
 mod budget;
+mod evidence;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
@@ -73,6 +74,9 @@ enum Verb {
     /// The institution's records
     #[command(subcommand)]
     Data(DataVerb),
+    /// Evidence for this institution's own regulator
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceVerb),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -127,6 +131,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb),
         Verb::Bench(verb) => bench::run(verb),
+        Verb::Evidence(verb) => evidence::run(&home, verb),
         Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
     }
 }

@@ -15,6 +15,7 @@ pub mod params;
 pub mod participant;
 pub mod plan;
 pub mod reject;
+pub mod release;
 pub mod round;
 pub mod statement;
 pub mod time;

@@ -152,6 +152,7 @@ impl Federation {
             AdminReply::Status { status } => status,
             other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
             other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
+            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -317,6 +318,79 @@ fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
         std::fs::write(&file, &whole).unwrap();
     }
     assert_eq!(f.verify(log).exit_code, 0);
+}
+
+/// What the command line of the server answers, run beside the server as an administrator would.
+async fn administer(args: Vec<String>) -> String {
+    let all = std::iter::once("concordat-server".to_owned()).chain(args).map(std::ffi::OsString::from).collect::<Vec<_>>();
+    let ran = tokio::task::spawn_blocking(move || server::cli::run(all));
+    format!("{:?}", tokio::time::timeout(PATIENCE, ran).await.unwrap().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_evidence() {
+    let done = format!("{:?}", std::process::ExitCode::SUCCESS);
+    let mut f = Federation::start(3).await;
+    let plan = plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3");
+    f.propose(&plan).await;
+    f.ended().await;
+    let text = |p: PathBuf| p.to_string_lossy().into_owned();
+    let at = |name: &str| text(f.dir.path().join(name));
+    assert_eq!(administer(vec!["release-key".into(), "--out".into(), at("release.key")]).await, done);
+    let release = |timeout: &str| {
+        let (dir, keys) = (text(f.server_dir()), [at("admin.key"), at("release.key")]);
+        let keys = ["--admin-key".to_owned(), keys[0].clone(), "--release-key".to_owned(), keys[1].clone()];
+        let rest = ["--out".to_owned(), at("released"), "--timeout-s".to_owned(), timeout.to_owned()];
+        [vec!["release".to_owned(), "--dir".to_owned(), dir], keys.to_vec(), rest.to_vec()].concat()
+    };
+    // The institutions' programs have ended with the task: nobody cosigns, so nothing leaves.
+    for client in std::mem::take(&mut f.clients) {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(administer(release("0")).await, format!("{:?}", std::process::ExitCode::from(3)));
+    assert!(!f.dir.path().join("released").exists());
+    // They come back as witnesses; the same command goes on where it stopped.
+    for index in 0..3 {
+        let settings = f.dir.path().join(name(index)).join("client.toml");
+        let config = std::fs::read_to_string(&settings).unwrap().replace("exit_when_task_ends = true", "exit_when_task_ends = false");
+        std::fs::write(&settings, config).unwrap();
+        let (sender, _) = tokio::sync::mpsc::unbounded_channel();
+        f.clients.push(run_client(f.dir.path(), index, f.integers.clone(), sender));
+    }
+    assert_eq!(administer(release("200")).await, done);
+
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let log = std::fs::read_to_string(f.dir.path().join("released/evidence/release.entry")).unwrap();
+    let signature = std::fs::read(f.dir.path().join("released/model/model.sig")).unwrap();
+    let hash = protocol::ids::Sha256(protocol::hash::sha256(&[&signature])).to_hex();
+    assert!(log.contains("\"type\":\"model.released\"") && log.contains(&hash), "{log}");
+    let proof = ["proof", "check", &at("released/evidence/release.tlog-proof"), "--policy", &at("released/evidence/policy.txt")];
+    let args = std::iter::once("concordat-audit").chain(proof).map(std::ffi::OsString::from);
+    assert_eq!(format!("{:?}", auditor::cli::run(args)), done);
+    each_institution_has_its_evidence(&f, &verdict).await;
+}
+
+/// Exported by the institution's own command, verified without the rest of the log, and free of records and keys.
+async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Verdict) {
+    let trust = verdict.trust_hash.as_deref().unwrap().parse().ok();
+    let secrets = secrets(f.dir.path(), 3);
+    for index in 0..3 {
+        let (home, out) = (f.dir.path().join(name(index)), f.dir.path().join(format!("pack-{index}")));
+        let args =
+            ["concordat-client", "--dir", home.to_str().unwrap(), "evidence", "export", "--with-ledger", "--out", out.to_str().unwrap()];
+        let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
+        let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
+        let v = auditor::evidence::verify_evidence(&out, trust).unwrap();
+        assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
+        assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
+        for file in files(&out) {
+            let bytes = std::fs::read(&file).unwrap();
+            let clean = !contains(&bytes, CANARY.as_bytes()) && !secrets.iter().any(|s| contains(&bytes, s));
+            assert!(clean, "a record or a key is in {}", file.display());
+        }
+    }
 }
 
 /// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.

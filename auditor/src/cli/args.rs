@@ -37,6 +37,10 @@ pub(super) enum Verb {
     Report(ReportArgs),
     /// Compare two copies of a log; a fork gives a proof that anybody can check
     Diff(DiffArgs),
+    /// Check the evidence that one institution hands to its regulator
+    VerifyEvidence(EvidenceArgs),
+    /// Make a large log in a temporary directory and measure how fast it is verified
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +222,40 @@ pub(super) struct DiffArgs {
     /// Where the proof of a fork goes, if there is one
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvidenceArgs {
+    /// What `concordat-client evidence export` wrote
+    pub(super) dir: PathBuf,
+    /// SHA-256 of the trust document, as known from elsewhere
+    #[arg(long, value_name = "H")]
+    pub(super) trust_hash: Option<Sha256>,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Entries of the log
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub(super) entries: u64,
+    /// Bytes of an entry without a statement
+    #[arg(long, default_value_t = 550, value_name = "N")]
+    pub(super) entry_bytes: usize,
+    /// Notes
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(super) notes: u64,
+    /// Cosignatures on each note
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(super) cosignatures: u8,
+    /// Entries with a signed statement
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(super) statements: u64,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: Format,

@@ -18,7 +18,8 @@ const MAX_KEPT: usize = 5_000;
 pub(super) struct PolicyFact {
     pub(super) from: u64,
     pub(super) witnesses: Vec<String>,
-    pub(super) demands: bool,
+    /// Cosignatures that are needed; none before the first policy.
+    pub(super) needed: Option<usize>,
 }
 
 /// A published checkpoint.
@@ -52,7 +53,7 @@ impl Facts {
         let policy = |(from, p): (&u64, &audit::policy::Policy)| PolicyFact {
             from: *from,
             witnesses: p.witnesses().iter().map(|w| w.name.clone()).collect(),
-            demands: p.demands_witnesses(),
+            needed: needed(p),
         };
         Self {
             trust: Some(history.trust().clone()),
@@ -68,6 +69,12 @@ impl Facts {
     pub(super) fn name(&self, who: ClientId) -> String {
         self.names.get(&who).cloned().unwrap_or_else(|| who.short())
     }
+}
+
+/// The fewest witnesses, in their order, that meet a policy: exact where any of them weigh alike, as `policy activate` makes them.
+fn needed(policy: &audit::policy::Policy) -> Option<usize> {
+    let keys: Vec<[u8; 32]> = policy.witnesses().iter().map(|w| w.key.public()).collect();
+    policy.demands_witnesses().then(|| (1..=keys.len()).find(|k| policy.is_met(&keys.iter().take(*k).copied().collect()))).flatten()
 }
 
 /// Notes drawn; of more, every so many, and the last.

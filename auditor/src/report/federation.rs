@@ -116,6 +116,22 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("member.joined", "an administrator admits it", "管理员批准加入"),
         ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
         ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+        ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
+        ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
+        ("task.opened", "a task begins", "任务开始"),
+        ("task.ended", "a task is over", "任务结束"),
+        ("round.opened", "a round begins", "轮次开始"),
+        ("round.joined", "the list of those who take part is closed", "参与名单关闭"),
+        ("round.nonce.revealed", "a decryptor reveals its number for dealing random groups", "解密者公布随机分组用数"),
+        ("round.manifest.published", "the server states everything that the round rests on", "服务器公布本轮清单"),
+        ("round.manifest.endorsed", "a decryptor vouches for the manifest", "解密者背书清单"),
+        ("round.update.accepted", "a sealed update is accepted, with its cost in privacy", "接受一份密封更新（含隐私消耗）"),
+        ("round.set.proposed", "the exact set that is to be opened", "提出拟开启的确切集合"),
+        ("round.set.signed", "a decryptor signs that set", "解密者签署集合"),
+        ("round.set.certified", "enough decryptors signed one set", "足够多的解密者签署同一集合"),
+        ("round.opening.posted", "a decryptor helps to open the sum", "解密者提交开启份额"),
+        ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
+        ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
         ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
         ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
         ("authz.denied", "somebody was denied a right", "拒绝一次授权"),
@@ -165,8 +181,8 @@ pub(super) fn log(page: &mut Page<'_>) {
         .iter()
         .map(|p| {
             let by = if p.from == 0 { String::new() } else { page.entry(p.from - 1) };
-            let quorum = if p.demands { page.say("a quorum", "需法定数") } else { page.say("none yet", "尚无") };
-            vec![p.from.to_string(), by, quorum.to_owned(), escape(&p.witnesses.join(", "))]
+            let quorum = p.needed.map_or_else(|| page.say("none yet", "尚无").to_owned(), |k| format!("{k} / {}", p.witnesses.len()));
+            vec![p.from.to_string(), by, quorum, escape(&p.witnesses.join(", "))]
         })
         .collect();
     let head = match page.story.language {

@@ -15,7 +15,7 @@ padding-top:.6rem;border-top:2px solid #333}h3{font-size:1.02rem;margin:1.4rem 0
 .verdict.open{border-color:#8a5a00;background:#fdf7ea}.verdict strong{font-size:1.1rem}.note{color:#555;font-size:.92em}\
 table{border-collapse:collapse;width:100%;font-size:.88rem;margin:.5rem 0}th,td{text-align:left;vertical-align:top;padding:.32rem .55rem;\
 border-bottom:1px solid #d5d5d5}thead th{border-bottom:2px solid #777;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
-code{font:.86em/1.4 ui-monospace,monospace;overflow-wrap:anywhere}td{overflow-wrap:break-word}a{color:#0b4f8a}.ok{color:#1b6e2f;font-weight:600}\
+code{font:.86em/1.4 ui-monospace,monospace;overflow-wrap:anywhere}td{overflow-wrap:break-word}a{color:#0b4f8a}.t{white-space:nowrap;font-variant-numeric:tabular-nums}.ok{color:#1b6e2f;font-weight:600}\
 .bad{color:#a40e26;font-weight:600}.warn{color:#8a5a00;font-weight:600}nav ol{columns:2;margin:.4rem 0;padding-left:1.4rem}\
 figure{margin:.8rem 0;max-width:44rem}figcaption{font-size:.85rem;color:#555}svg{width:100%;height:auto}\
 .card{border:1px solid #bbb;padding:.6rem .9rem;margin:.9rem 0}.card h3{margin-top:.2rem}.card th{width:16rem;font-weight:600}\
@@ -50,7 +50,7 @@ pub(super) fn hash(text: &str) -> String {
 
 /// Seconds are enough for people.
 pub(super) fn time(ts: &str) -> String {
-    escape(&ts.get(..19).unwrap_or(ts).replace('T', " "))
+    format!("<span class=\"t\">{}</span>", escape(&ts.get(..19).unwrap_or(ts).replace('T', " ")))
 }
 
 impl<'a> Page<'a> {

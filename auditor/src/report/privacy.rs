@@ -20,10 +20,17 @@ pub(super) fn write(page: &mut Page<'_>) {
     );
     page.note(text);
     overview(page);
-    let story = page.story;
-    for ((who, id), dataset) in &story.facts.datasets {
-        card(page, *who, *id, dataset);
+    for (who, id, dataset) in by_name(page) {
+        card(page, who, id, dataset);
     }
+}
+
+/// Data sets in the order of their institutions' names.
+fn by_name<'a>(page: &Page<'a>) -> Vec<(ClientId, Sha256, &'a DatasetHistory)> {
+    let facts = page.story.facts;
+    let mut all: Vec<_> = facts.datasets.iter().map(|((who, id), d)| (*who, *id, d)).collect();
+    all.sort_by_key(|(who, id, _)| (facts.name(*who), *id));
+    all
 }
 
 fn points(records: &[SpendRecord]) -> Vec<(f64, f64)> {
@@ -44,11 +51,10 @@ fn points(records: &[SpendRecord]) -> Vec<(f64, f64)> {
 
 fn overview(page: &mut Page<'_>) {
     let story = page.story;
-    let spent: Vec<Vec<String>> = story
-        .facts
-        .datasets
+    let datasets = by_name(page);
+    let spent: Vec<Vec<String>> = datasets
         .iter()
-        .map(|((who, id), d)| {
+        .map(|(who, id, d)| {
             let last = d.spends.last();
             let cap = d.cap.as_ref().map_or_else(|| "–".to_owned(), |c| c.epsilon_cap.to_string());
             let used = last.map_or_else(|| "0".to_owned(), |r| r.spend.epsilon_after.to_string());
@@ -77,8 +83,7 @@ fn overview(page: &mut Page<'_>) {
         Language::Chinese => ["机构", "数据集（不透明标识）", "单位", "已用 ε", "ε 上限", "占上限", "δ", "最近一次消耗条目"],
     };
     page.table(&head, &spent);
-    let lines: Vec<Line> =
-        story.facts.datasets.iter().map(|((who, _), d)| Line { name: story.facts.name(*who), points: points(&d.spends) }).collect();
+    let lines: Vec<Line> = datasets.iter().map(|(who, _, d)| Line { name: story.facts.name(*who), points: points(&d.spends) }).collect();
     let cap = story.facts.datasets.values().filter_map(|d| d.cap.map(|c| c.epsilon_cap.to_f64())).fold(f64::INFINITY, f64::min);
     let title = page.say("Privacy spent (ε) by each institution, all its data sets", "各机构累计隐私消耗 ε");
     let limit = (cap.is_finite() && lines.iter().any(|l| l.points.len() > 1)).then(|| (page.say("lowest cap", "最低上限").to_owned(), cap));
@@ -91,6 +96,21 @@ fn overview(page: &mut Page<'_>) {
 fn plan_of<'a>(page: &Page<'a>, d: &DatasetHistory) -> Option<&'a Plan> {
     let task = d.spends.last()?.task;
     page.story.facts.tasks.iter().find(|t| t.id == task)?.history.plan()
+}
+
+/// Against whom the figure holds. A mode that this version cannot explain is named, not guessed.
+fn trust_model(page: &Page<'_>, plan: Option<&Plan>) -> String {
+    let mode = plan.and_then(|p| serde_json::to_value(p.privacy.mode).ok()).and_then(|v| v.as_str().map(str::to_owned));
+    match mode.as_deref() {
+        Some("local") => page
+            .say(
+                "local: noise is added before anything leaves the institution; holds against the server, the other institutions and the public",
+                "本地：数据离开机构前即已加噪；对服务器、其他机构和公众均成立",
+            )
+            .to_owned(),
+        Some(other) => format!("{other}{}", page.say(": see the plan for against whom the figure holds", "：该数字对谁成立见计划")),
+        None => "–".to_owned(),
+    }
 }
 
 fn card(page: &mut Page<'_>, who: ClientId, id: Sha256, d: &DatasetHistory) {
@@ -111,28 +131,33 @@ fn card(page: &mut Page<'_>, who: ClientId, id: Sha256, d: &DatasetHistory) {
         }
     });
     let rows = [
-        (page.say("Data set", "数据集"), format!("{} ({} {})", hash(&id.to_hex()), page.say("declared units, two digits:", "声明单位数（两位有效数字）："), d.declaration.declared_units)),
+        (
+            page.say("Data set", "数据集"),
+            format!(
+                "{} ({} {})",
+                hash(&id.to_hex()),
+                page.say("declared units, two digits:", "声明单位数（两位有效数字）："),
+                d.declaration.declared_units
+            ),
+        ),
         (page.say("Unit of privacy", "隐私单位"), escape(rounds::unit(page, d.declaration.unit))),
         (page.say("Neighbouring data sets", "相邻数据集"), escape(page.say("differ by adding or removing one unit", "增加或删除一个单位"))),
-        (page.say("Guarantee so far", "目前的保证"), format!("ε = {}, δ = {}", figure(|s| s.epsilon_after.to_string()), figure(|s| s.delta.to_string()))),
         (
-            page.say("Signed cap", "签署上限"),
-            d.cap.map_or_else(|| "–".to_owned(), |c| format!("ε ≤ {}, δ = {}", c.epsilon_cap, c.delta)),
+            page.say("Guarantee so far", "目前的保证"),
+            format!("ε = {}, δ = {}", figure(|s| s.epsilon_after.to_string()), figure(|s| s.delta.to_string())),
         ),
+        (page.say("Signed cap", "签署上限"), d.cap.map_or_else(|| "–".to_owned(), |c| format!("ε ≤ {}, δ = {}", c.epsilon_cap, c.delta))),
         (page.say("Mechanism", "机制"), escape(noise)),
         (
             page.say("Noise multiplier, sampling rate", "噪声倍率、采样率"),
             format!("{}, {}", figure(|s| s.noise_multiplier.to_string()), figure(|s| s.sampling_rate.to_string())),
         ),
         (page.say("Steps paid for", "已付费步数"), figure(|s| s.steps_total.to_string())),
-        (page.say("Accountant and composition", "核算器与组合"), escape(&figure(|s| format!("{} (all steps of the task composed)", s.accountant)))),
         (
-            page.say("Trust model", "信任模型"),
-            escape(page.say(
-                "local: noise is added before anything leaves the institution; holds against the server, the other institutions and the public",
-                "本地：数据离开机构前即已加噪；对服务器、其他机构和公众均成立",
-            )),
+            page.say("Accountant and composition", "核算器与组合"),
+            escape(&figure(|s| format!("{} (all steps of the task composed)", s.accountant))),
         ),
+        (page.say("Trust model", "信任模型"), escape(&trust_model(page, plan))),
         (page.say("Ledger", "账本"), figure(|s| format!("{}, head {}", s.ledger_counter, hash(&s.ledger_head.to_hex())))),
         (page.say("Spends in entries", "消耗条目"), spends),
     ];

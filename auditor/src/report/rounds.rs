@@ -66,7 +66,11 @@ fn task(page: &mut Page<'_>, summary: &TaskSummary, fact: &TaskFact) {
         .filter(|(_, k)| k.task == Some(fact.id))
         .map(|(i, _)| i)
         .collect();
-    let state = if summary.open { page.say("open", "进行中") } else { page.say("not open", "未在进行") };
+    let state = match (summary.open, fact.history.ended()) {
+        (true, _) => page.say("open", "进行中"),
+        (false, Some(_)) => page.say("ended", "已结束"),
+        (false, None) => page.say("approved, not open", "已批准，未开启"),
+    };
     let mut rows = vec![
         (page.say("Plan (digest)", "计划（摘要）"), hash(&summary.plan)),
         (page.say("State", "状态"), state.to_owned()),
@@ -151,7 +155,7 @@ fn contributors(page: &Page<'_>, fact: &TaskFact, round: u64, group: u32) -> Str
     let members = g.members();
     let names = members.iter().filter_map(|h| g.accepted.get(h)).map(|(who, index, _)| {
         let name = escape(&page.story.facts.name(*who));
-        format!("{name} ({})", page.entry(index.0))
+        format!("<span class=\"t\">{name} ({})</span>", page.entry(index.0))
     });
     names.collect::<Vec<_>>().join(", ")
 }

@@ -34,12 +34,17 @@ pub(super) fn summary(page: &mut Page<'_>) {
     pinned(page);
 }
 
+/// Seconds are enough for people.
+fn day(ts: &str) -> String {
+    ts.get(..19).unwrap_or(ts).replace('T', " ")
+}
+
 fn lead(page: &mut Page<'_>) {
     let (v, c) = (page.story.verdict, page.story.chronicle);
     let rounds: usize = v.tasks.iter().map(|t| t.rounds.len()).sum();
     let closed: usize = v.tasks.iter().flat_map(|t| &t.rounds).filter(|r| r.state == "closed").count();
     let span = match (&c.first, &c.last) {
-        (Some(first), Some(last)) => format!("{} – {}", &super::page::time(first), &super::page::time(last)),
+        (Some(first), Some(last)) => format!("{} – {}", day(first), day(last)),
         _ => "-".to_owned(),
     };
     let text = match page.story.language {

@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 mod forks;
 mod invariants;
+mod matrix;
 mod recompute;
 mod sealing;
 mod secrets;

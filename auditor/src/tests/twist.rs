@@ -41,4 +41,13 @@ pub(crate) enum Twist {
     OtherValues,
     OtherRatio,
     SumFails,
+    OthersStatement,
+    StatementReplayed,
+    StrangerDeclares,
+    Released,
+    ReleaseOfAnotherModel,
+    ReleaseWithoutItsBase,
+    ReleaseByAMember,
+    Anchored,
+    AnchorFalls,
 }
