@@ -66,6 +66,10 @@ pub struct EvidenceVerdict {
     pub statements: usize,
     /// What it declared and spent.
     pub datasets: Vec<DatasetSummary>,
+    /// Anchors of its site log in the federation's log.
+    pub anchors: usize,
+    /// Entries of the site log, if it is in the pack and its lines are entries.
+    pub site_entries: Option<u64>,
     /// Everything found.
     pub findings: Vec<Finding>,
     /// What a pack cannot show.
@@ -73,11 +77,12 @@ pub struct EvidenceVerdict {
 }
 
 /// What no pack shows by itself.
-const NEVER: [&str; 4] = [
+const NEVER: [&str; 5] = [
     "that no entry about the institution was left out: only the whole log shows that (concordat-audit verify, then compare)",
     "that inputs were honest: a statement shows what was said, not that it was true",
     "rules about other institutions: sets, committees and sums are judged by verify over the whole log",
     "ledgers that are not in the pack (evidence export --with-ledger)",
+    "a site log that is not in the pack (evidence export --with-site-log), and what it says beyond its last anchor",
 ];
 
 /// Verifies the pack in `dir`.
@@ -108,6 +113,8 @@ pub fn verify_evidence(dir: &Path, trust_hash: Option<Sha256>) -> Result<Evidenc
         receipts: judged.receipts,
         statements: judged.statements,
         datasets: judged.datasets,
+        anchors: judged.anchors,
+        site_entries: judged.site_entries,
         findings: findings.list().to_vec(),
         not_verified: NEVER.to_vec(),
     })

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod reject;
 pub mod release;
 pub mod round;
+pub mod site;
 pub mod statement;
 pub mod time;
 pub mod trust;

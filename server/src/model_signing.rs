@@ -172,6 +172,33 @@ mod tests {
         assert_eq!(bundle["verificationMaterial"]["publicKey"]["hint"], key.hint().to_hex());
     }
 
+    /// A54. The tool is Python, so it is no part of a build: `MODEL_SIGNING` names its command where somebody has it.
+    #[test]
+    fn the_reference_tool_takes_our_bundle_and_refuses_an_altered_model() {
+        let Ok(tool) = std::env::var("MODEL_SIGNING") else {
+            return eprintln!("SKIPPED: set MODEL_SIGNING to the command of the reference tool (model-signing on PyPI)");
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let (model, key_file) = (dir.path().join("model"), dir.path().join("release.key"));
+        std::fs::create_dir(&model).unwrap();
+        std::fs::write(model.join("model.safetensors"), b"weights").unwrap();
+        std::fs::write(model.join("lineage.json"), b"{}").unwrap();
+        let key = ReleaseKey::make(&key_file).unwrap();
+        let bundle = sign(&model, "demo", &["model.safetensors", "lineage.json"], &key).unwrap();
+        std::fs::write(model.join(SIGNATURE), bundle).unwrap();
+        let verify = || {
+            let mut command = std::process::Command::new(&tool);
+            command.args(["verify", "key"]).arg(&model).arg("--signature").arg(model.join(SIGNATURE));
+            let out = command.arg("--public_key").arg(key_file.with_extension("pub")).output().unwrap();
+            (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+        };
+        let (good, said) = verify();
+        assert!(good, "{said}");
+        std::fs::write(model.join("model.safetensors"), b"Weights").unwrap();
+        let (good, said) = verify();
+        assert!(!good, "{said}");
+    }
+
     #[test]
     fn a_key_comes_back_from_its_file_and_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();

@@ -377,14 +377,25 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
     let secrets = secrets(f.dir.path(), 3);
     for index in 0..3 {
         let (home, out) = (f.dir.path().join(name(index)), f.dir.path().join(format!("pack-{index}")));
-        let args =
-            ["concordat-client", "--dir", home.to_str().unwrap(), "evidence", "export", "--with-ledger", "--out", out.to_str().unwrap()];
+        let args = [
+            "concordat-client",
+            "--dir",
+            home.to_str().unwrap(),
+            "evidence",
+            "export",
+            "--with-ledger",
+            "--with-site-log",
+            "--out",
+            out.to_str().unwrap(),
+        ];
         let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
         let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
         assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
         let v = auditor::evidence::verify_evidence(&out, trust).unwrap();
         assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
         assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
+        // Judged once, trained once; anchored when it came back.
+        assert!(v.anchors == 1 && v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
         for file in files(&out) {
             let bytes = std::fs::read(&file).unwrap();
             let clean = !contains(&bytes, CANARY.as_bytes()) && !secrets.iter().any(|s| contains(&bytes, s));

@@ -5,12 +5,15 @@ use super::pack::Pack;
 use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
+use audit::tree::CompactRange;
 use privacy::ledger::PrivacyLedger;
 use protocol::entry::{Facts, LogEntry};
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
+use protocol::release::SiteAnchor;
+use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 use std::collections::BTreeMap;
@@ -26,6 +29,8 @@ const FIELDS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry 
 const MEMBER: Rule = Rule::new(Check::Invariants, Severity::Incomplete, "I9: the pack proves that the institution was admitted");
 const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spend from a dataset that was not declared");
 const CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is above the signed cap");
+const SITE: Rule = Rule::new(Check::Artefacts, Severity::Integrity, "A27: the site log gives the roots that were anchored");
+const SHRINKS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I14: a site log grows between its anchors");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -36,6 +41,8 @@ pub(super) struct Judged {
     pub(super) receipts: usize,
     pub(super) statements: usize,
     pub(super) datasets: Vec<DatasetSummary>,
+    pub(super) anchors: usize,
+    pub(super) site_entries: Option<u64>,
 }
 
 /// Entries that are proved, in order.
@@ -71,6 +78,7 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
         }
     }
     let datasets = folded.budgets(pack, &proved, findings);
+    let site_entries = folded.site_log(pack, findings);
     Judged {
         name: member.map_or_else(|| pack.about.name.clone(), |m| m.name),
         tree_size,
@@ -78,6 +86,8 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
         receipts: proved.len(),
         statements: folded.statements,
         datasets,
+        anchors: folded.anchors.len(),
+        site_entries,
     }
 }
 
@@ -143,9 +153,9 @@ fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
 }
 
 fn member(pack: &Pack, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
-    let own = |e: &&LogEntry| matches!(e.facts, Facts::MemberJoined { .. }) && e.institution == Some(pack.about.institution);
-    let said = proved.values().filter(own).find_map(|e| administrator::<Membership>(pack, e));
-    let said = said.filter(|m| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution);
+    let own = |m: &Membership| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution;
+    let joined = proved.values().filter(|e| matches!(e.facts, Facts::MemberJoined { .. }));
+    let said = joined.filter_map(|e| administrator::<Membership>(pack, e)).find(own);
     if said.is_none() {
         findings.add(MEMBER, Place::Path("entries".to_owned()), "member.joined by an administrator", "none");
     }
@@ -163,6 +173,8 @@ struct Speaker {
 struct Own {
     statements: usize,
     datasets: BTreeMap<Sha256, DatasetHistory>,
+    /// Anchors of the site log, with where they stand.
+    anchors: Vec<(u64, SiteAnchor)>,
 }
 
 impl Own {
@@ -199,6 +211,13 @@ impl Own {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
+            Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
+                if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
+                    findings.add(SHRINKS, Place::Index(index), "a larger site log", a.size.to_string());
+                }
+                self.anchors.push((index, a));
+                (a.size, a.root) == (*size, *root)
+            }),
             Facts::UpdateAccepted { header, .. } => {
                 let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
                 let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
@@ -210,6 +229,31 @@ impl Own {
             }
             _other => true,
         }
+    }
+
+    /// The site log against its anchors, where the pack has it; answers its whole entries.
+    fn site_log(&self, pack: &Pack, findings: &mut Findings) -> Option<u64> {
+        let bytes = pack.site_log.as_ref()?;
+        let place = || Place::Path("site/log.jsonl".to_owned());
+        let mut range = CompactRange::new();
+        let mut roots: BTreeMap<u64, String> = BTreeMap::new();
+        for line in bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            if !SiteEntry::parse(line).is_ok_and(|e| e.seq == range.size()) {
+                findings.add(SITE, place(), format!("entry {} in its one spelling", range.size()), "another line");
+                return Some(range.size());
+            }
+            range.push(audit::hash::leaf_hash(line));
+            if self.anchors.iter().any(|(_, a)| a.size == range.size()) {
+                roots.insert(range.size(), range.root().to_string());
+            }
+        }
+        for (index, anchor) in &self.anchors {
+            let got = roots.get(&anchor.size).cloned().unwrap_or_else(|| format!("{} entries", range.size()));
+            if got != anchor.root.to_hex() {
+                findings.add(SITE, Place::Index(*index), format!("root {} at size {}", anchor.root, anchor.size), got);
+            }
+        }
+        Some(range.size())
     }
 
     fn budgets(&self, pack: &Pack, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {

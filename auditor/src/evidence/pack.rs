@@ -61,6 +61,7 @@ pub(super) struct Pack {
     pub(super) plans: BTreeMap<PlanDigest, Plan>,
     /// By the dataset that the file's name states.
     pub(super) ledgers: BTreeMap<Sha256, Vec<u8>>,
+    pub(super) site_log: Option<Vec<u8>>,
 }
 
 fn names(dir: &Directory, below: &str, end: &str) -> Result<Vec<String>, ReadError> {
@@ -92,7 +93,8 @@ impl Pack {
                 ledgers.insert(dataset, bytes);
             }
         }
-        Ok(Self { about, trust_bytes, trust, policy, receipts, plans, ledgers })
+        let site_log = dir.read("site/log.jsonl", MAX_LEDGER)?;
+        Ok(Self { about, trust_bytes, trust, policy, receipts, plans, ledgers, site_log })
     }
 }
 

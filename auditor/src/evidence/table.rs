@@ -20,6 +20,8 @@ pub fn render(v: &EvidenceVerdict) -> String {
     about.add_row(["receipts", &format!("{} entries under a checkpoint of size {}", v.receipts, v.tree_size)]);
     about.add_row(["witnesses", &v.cosigners.join(", ")]);
     about.add_row(["signed statements", &v.statements.to_string()]);
+    let site = v.site_entries.map_or_else(|| "not in the pack".to_owned(), |n| format!("{n} entries"));
+    about.add_row(["site log", &format!("{site}; {} anchors", v.anchors)]);
     let mut spent = table(&["data set", "declared units", "epsilon", "cap", "delta", "updates", "ledger"]);
     for d in &v.datasets {
         let text = |o: &Option<String>| o.clone().unwrap_or_else(|| "-".to_owned());

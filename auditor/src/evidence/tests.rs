@@ -60,6 +60,26 @@ fn an_honest_pack_verifies_and_says_what_was_spent() {
 }
 
 #[test]
+fn a_site_log_is_compared_with_its_anchors() {
+    use protocol::ids::{PlanDigest, TaskId};
+    use protocol::site::{SiteEntry, SiteFacts};
+    let entry = |seq: u64| {
+        let facts = SiteFacts::PolicyDecided { task: TaskId([1; 16]), plan: PlanDigest([2; 32]), policy: Sha256([3; 32]), code: 0 };
+        SiteEntry { v: 1, seq, ts: "2026-01-02T03:04:05.006Z".into(), facts }.to_bytes()
+    };
+    let lines: Vec<u8> = (0..9).flat_map(|seq| [entry(seq), vec![b'\n']].concat()).collect();
+    // The story anchors roots that no log gives.
+    let (mut files, _) = pack(Twist::Anchored);
+    files.insert("site/log.jsonl".to_owned(), lines);
+    let v = check(&files, None);
+    assert_eq!((v.exit_code, v.anchors, v.site_entries), (1, 2, Some(9)));
+    assert!(v.findings.iter().all(|f| f.clause.starts_with("A27")) && v.findings.len() == 2, "{:?}", v.findings);
+    files.insert("site/log.jsonl".to_owned(), b"{}\n".to_vec());
+    assert_eq!(check(&files, None).exit_code, 1);
+    assert_eq!(check(&pack(Twist::AnchorFalls).0, None).exit_code, 3);
+}
+
+#[test]
 fn a_spend_that_breaks_a_rule_is_named_in_a_pack_too() {
     for (twist, clause) in [(Twist::CapExceeded, "I8: epsilon is above the signed cap"), (Twist::EpsilonUnderstated, "recomputation")] {
         let v = check(&pack(twist).0, None);

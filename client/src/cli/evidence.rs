@@ -32,6 +32,9 @@ pub(super) struct ExportArgs {
     /// Add the privacy ledgers themselves, whose heads the log states
     #[arg(long)]
     with_ledger: bool,
+    /// Add the site log, whose roots are anchored in the federation's log
+    #[arg(long)]
+    with_site_log: bool,
 }
 
 pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
@@ -40,7 +43,13 @@ pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
     let mirror =
         mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log yet; run concordat-client run"))?;
     let pack = Pack { home, mirror: &mirror, me: identity.client, out: &args.out };
-    let entries = pack.write(&identity, args.with_ledger)?;
+    let entries = pack.write(&identity)?;
+    if args.with_ledger {
+        pack.ledgers()?;
+    }
+    if args.with_site_log {
+        pack.site_log()?;
+    }
     Ok(Answer::table([
         ("directory", args.out.display().to_string()),
         ("entries", entries.to_string()),
@@ -62,7 +71,7 @@ struct Pack<'a> {
 type Rounds = BTreeSet<(TaskId, RoundId)>;
 
 impl Pack<'_> {
-    fn write(&self, identity: &Identity, with_ledger: bool) -> Result<u64, Failure> {
+    fn write(&self, identity: &Identity) -> Result<u64, Failure> {
         let broken = |e| Failure::trouble("not_written", &io_error(e));
         let damaged = |e| Failure::trouble("bad_mirror", &e);
         std::fs::create_dir(self.out).map_err(broken)?;
@@ -83,9 +92,6 @@ impl Pack<'_> {
         let policy = self.mirror.policy_text().ok_or_else(|| Failure::trouble_text("no_policy", "no witness policy is in force yet"))?;
         self.put("policy.txt", policy.as_bytes()).map_err(broken)?;
         self.plans(&rounds)?;
-        if with_ledger {
-            self.ledgers()?;
-        }
         let about = json!({ "format": "concordat-evidence/v1", "federation": identity.federation, "institution": self.me,
             "name": identity.institution, "trust": TrustDocument::hash(&trust), "size": self.mirror.published() });
         self.put("evidence.json", format!("{about:#}\n").as_bytes()).map_err(broken)?;
@@ -127,6 +133,12 @@ impl Pack<'_> {
             self.put(&format!("plans/{digest}.cbor"), &bytes).map_err(|e| Failure::trouble("not_written", &io_error(e)))?;
         }
         Ok(())
+    }
+
+    fn site_log(&self) -> Result<(), Failure> {
+        let bytes = files::read(&self.home.site_log(), crate::site_log::MAX_FILE, Item::SiteLog);
+        let bytes = bytes.map_err(|e| Failure::trouble("bad_directory", &e))?;
+        self.put("site/log.jsonl", &bytes).map_err(|e| Failure::trouble("not_written", &io_error(e)))
     }
 
     fn ledgers(&self) -> Result<(), Failure> {

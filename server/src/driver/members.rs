@@ -10,6 +10,7 @@ use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
+use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair};
@@ -309,7 +310,13 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             }
             (Facts::PrekeysPublished { first: said.first, count: said.keys.len() as u64 }, Some(said.task))
         }
-        StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
+        StatementKind::SiteAnchor => {
+            let said = statement.verify::<SiteAnchor>().ok()?;
+            (Facts::SiteAnchored { size: said.size, root: said.root }, None)
+        }
+        StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
+            return None;
+        }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
