@@ -323,13 +323,13 @@ fn a_decryptor_goes_by_its_mirror_for_where_a_certificate_stands() {
         |l: &Letter| matches!(l, Letter::Down { to: 0, frame } if matches!(read_server(frame), ServerMessage::Certified { .. }));
     world.until(|w| w.net.letters().iter().any(please_open)).unwrap();
     let at = world.net.letters().iter().position(please_open).unwrap();
-    let Some(Letter::Down { to, frame }) = world.net.take(at) else { panic!("a letter") };
-    let ServerMessage::Certified { headers, statements, index, .. } = read_server(&frame) else { panic!("a question") };
+    let Some(Letter::Down { to, frame: asked }) = world.net.take(at) else { panic!("a letter") };
+    let ServerMessage::Certified { headers, statements, index, .. } = read_server(&asked) else { panic!("a question") };
     let early = ServerMessage::Certified { headers, statements, index: LeafIndex(0), checkpoint: index.0.to_le_bytes().to_vec().into() };
     world.sites[0].refusals.clear();
     world.hand_over(Letter::Down { to, frame: frame(&early) }).unwrap();
     assert_eq!(world.sites[0].refusals, [Rejection::NotCertified]);
-    world.hand_over(Letter::Down { to, frame }).unwrap();
+    world.hand_over(Letter::Down { to, frame: asked }).unwrap();
     world.until(|w| !w.outcomes.is_empty()).unwrap();
     assert!(is_closed(&world, FIRST));
 }
