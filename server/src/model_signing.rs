@@ -22,7 +22,7 @@ pub(crate) const SIGNATURE: &str = "model.sig";
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SigningError {
+pub(crate) enum SigningError {
     /// A file.
     #[error("a file of the model or the key could not be read or written")]
     Storage(#[from] io::Error),

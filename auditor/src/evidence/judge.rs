@@ -117,7 +117,7 @@ fn prove(pack: &Pack, cosigners: &mut Vec<String>, findings: &mut Findings) -> (
                 opened.is_some()
             }
         };
-        let Ok(head) = head.map_err(|_| ()) else { continue };
+        let Ok(head) = head else { continue };
         let leaf = audit::hash::leaf_hash(&receipt.entry);
         match receipt.proof.inclusion.verify(&head, *index, &leaf) {
             Ok(()) if good => size = size.max(head.size),

@@ -64,16 +64,16 @@ impl<'a> Page<'a> {
     }
 
     pub(super) fn section(&mut self, id: &str, title: &str) {
-        write!(self.out, "<h2 id=\"{id}\">{}</h2>\n", escape(title)).unwrap_or(());
+        writeln!(self.out, "<h2 id=\"{id}\">{}</h2>", escape(title)).unwrap_or(());
     }
     pub(super) fn heading(&mut self, title: &str) {
-        write!(self.out, "<h3>{}</h3>\n", escape(title)).unwrap_or(());
+        writeln!(self.out, "<h3>{}</h3>", escape(title)).unwrap_or(());
     }
     pub(super) fn paragraph(&mut self, text: &str) {
-        write!(self.out, "<p>{}</p>\n", escape(text)).unwrap_or(());
+        writeln!(self.out, "<p>{}</p>", escape(text)).unwrap_or(());
     }
     pub(super) fn note(&mut self, text: &str) {
-        write!(self.out, "<p class=\"note\">{}</p>\n", escape(text)).unwrap_or(());
+        writeln!(self.out, "<p class=\"note\">{}</p>", escape(text)).unwrap_or(());
     }
 
     /// A table; cells are HTML already.

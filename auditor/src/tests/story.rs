@@ -464,11 +464,13 @@ impl Scribe {
         let (first, last) = (RoundId(1), RoundId(2));
         let good =
             Release { task: TASK, plan, snapshot, base: self.plan.base, first, last, key: Sha256([71; 32]), signature, substantial: false };
-        let release = match self.twist {
-            Twist::Released | Twist::ReleaseByAMember => Some(good),
-            Twist::ReleaseOfAnotherModel => Some(Release { snapshot: SnapshotDigest([66; 32]), ..good }),
-            Twist::ReleaseWithoutItsBase => Some(Release { base: rounds[0], ..good }),
-            _other => None,
+        let is = |twists: &[Twist]| twists.contains(&self.twist);
+        let release = if is(&[Twist::Released, Twist::ReleaseByAMember]) {
+            Some(good)
+        } else if is(&[Twist::ReleaseOfAnotherModel]) {
+            Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
+        } else {
+            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: rounds[0], ..good })
         };
         if let Some(said) = release {
             let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
@@ -476,11 +478,8 @@ impl Scribe {
             let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK);
             self.push(draft);
         }
-        let sizes: &[u64] = match self.twist {
-            Twist::Anchored => &[3, 9],
-            Twist::AnchorFalls => &[9, 3],
-            _other => &[],
-        };
+        let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
+        let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
         for &size in sizes {
             let anchor = SiteAnchor { size, root: Sha256([72; 32]) };
             self.says(1, &anchor, Facts::SiteAnchored { size, root: anchor.root });
