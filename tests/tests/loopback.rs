@@ -335,10 +335,11 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
     f.propose(&plan).await;
     f.ended().await;
     let text = |p: PathBuf| p.to_string_lossy().into_owned();
-    let at = |name: &str| text(f.dir.path().join(name));
+    let (root, server_dir) = (f.dir.path().to_owned(), f.server_dir());
+    let at = |name: &str| text(root.join(name));
     assert_eq!(administer(vec!["release-key".into(), "--out".into(), at("release.key")]).await, done);
     let release = |timeout: &str| {
-        let (dir, keys) = (text(f.server_dir()), [at("admin.key"), at("release.key")]);
+        let (dir, keys) = (text(server_dir.clone()), [at("admin.key"), at("release.key")]);
         let keys = ["--admin-key".to_owned(), keys[0].clone(), "--release-key".to_owned(), keys[1].clone()];
         let rest = ["--out".to_owned(), at("released"), "--timeout-s".to_owned(), timeout.to_owned()];
         [vec!["release".to_owned(), "--dir".to_owned(), dir], keys.to_vec(), rest.to_vec()].concat()
