@@ -359,6 +359,15 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
         f.clients.push(run_client(f.dir.path(), index, f.integers.clone(), sender));
     }
     assert_eq!(administer(release("200")).await, done);
+    // Each of them has anchored its site log on coming back; witnesses cover that too.
+    until(async || {
+        let log = std::fs::read_to_string(f.audit().join("checkpoint")).ok()?;
+        let size: usize = log.lines().nth(1)?.parse().ok()?;
+        let status = f.status().await;
+        let anchored = all_entries(&f.audit(), size).matches("\"type\":\"site.anchored\"").count();
+        (anchored == 3 && status.published == status.log_size).then_some(())
+    })
+    .await;
 
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
@@ -370,6 +379,13 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
     let args = std::iter::once("concordat-audit").chain(proof).map(std::ffi::OsString::from);
     assert_eq!(format!("{:?}", auditor::cli::run(args)), done);
     each_institution_has_its_evidence(&f, &verdict).await;
+}
+
+/// The text of all bundles below `size`, for counting.
+fn all_entries(log: &Path, size: usize) -> String {
+    let path = |bundle| audit::tile::TilePath::in_tree(audit::tile::TileKind::Entries, bundle, size as u64);
+    let bundles = (0..(size as u64).div_ceil(256)).filter_map(path).filter_map(|p| std::fs::read(log.join(p.to_string())).ok());
+    bundles.map(|b| String::from_utf8_lossy(&b).into_owned()).collect()
 }
 
 /// Exported by the institution's own command, verified without the rest of the log, and free of records and keys.

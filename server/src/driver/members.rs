@@ -200,7 +200,12 @@ impl Driver {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
         }
+        let anchors = matches!(draft.facts, Facts::SiteAnchored { .. });
         let done = self.append_one(draft)?;
+        // Nothing may follow that would publish it: an institution that only comes back for a look is cosigned too.
+        if anchors {
+            self.publisher.want(done.index.0 + 1);
+        }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }
 
