@@ -125,7 +125,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             Ok(Answer::words("stopped in order"))
         }
         Verb::Status => show_status(&home),
-        Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
     }

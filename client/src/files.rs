@@ -49,6 +49,8 @@ pub enum Item {
     Nonce,
     /// The status file.
     Status,
+    /// A plan, as a prepared task holds it.
+    Plan,
     /// The client's settings.
     Settings,
     /// The site policy.
@@ -81,6 +83,7 @@ impl fmt::Display for Item {
             Self::GroupNonce => "the number of a round's random groups",
             Self::Nonce => "the dataset's nonce",
             Self::Status => "the status file",
+            Self::Plan => "the plan",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
             Self::Program => "the running program",

@@ -11,6 +11,14 @@ fn audited(level: Level, executed: &str, claimed: &str, seed: u64) -> Report {
     audit(level, subject(executed, claimed), RUNS, &mut SeededEntropy::new(seed)).unwrap()
 }
 
+fn audit(level: Level, subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    match level {
+        Level::Statistics => audit_statistics(subject, entropy),
+        Level::Mechanism => audit_mechanism(subject, runs, entropy),
+        Level::OneRun | Level::Membership => panic!("run where models are trained"),
+    }
+}
+
 fn failing(report: &Report) -> Vec<&'static str> {
     report.checks.iter().filter(|c| c.fails()).map(|c| c.name).collect()
 }

@@ -168,3 +168,14 @@ fn the_deviation_is_printed_exactly() {
     }
     assert_eq!(dec("1"), s.sensitivity_ratio());
 }
+
+/// B28: who stops a task early may have looked at private results when doing so, so it is charged as if it had run to its end (D57).
+#[test]
+fn a_task_that_stopped_early_promises_its_whole_schedule() {
+    let (s, k, plan) = statement();
+    assert!(k.ledger.task(plan.task).unwrap().rounds_reserved < plan.rounds);
+    let whole = terms_of(mechanism(&plan).executed(), plan.privacy.epsilon_cap).epsilon(plan.rounds * u64::from(plan.local.steps)).unwrap();
+    assert_eq!(s.promise.epsilon, whole);
+    assert!(s.spent.to_f64() < whole.to_f64());
+    assert!(s.sentences(Language::English).iter().take(4).all(|x| x.text.contains(&whole.to_string())));
+}
