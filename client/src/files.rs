@@ -51,6 +51,8 @@ pub enum Item {
     Status,
     /// A plan, as a prepared task holds it.
     Plan,
+    /// A kept report of an empirical audit.
+    Audit,
     /// The client's settings.
     Settings,
     /// The site policy.
@@ -84,6 +86,7 @@ impl fmt::Display for Item {
             Self::Nonce => "the dataset's nonce",
             Self::Status => "the status file",
             Self::Plan => "the plan",
+            Self::Audit => "the kept audit",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
             Self::Program => "the running program",

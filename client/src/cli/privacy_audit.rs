@@ -1,7 +1,10 @@
 //! `privacy audit`: less privacy than is claimed, looked for at four depths (privacy.md D70). L0 to L2 make their data up; L3 may be shown the
-//! institution's own records, and its figures are for the institution's own eyes. Writes nothing.
+//! institution's own records, and its figures are for the institution's own eyes. Writes nothing but a report that is to be kept.
 
+mod kept;
 mod trained;
+
+pub(super) use kept::kept;
 
 use super::answer::{Answer, Failure};
 use crate::clock::OsEntropy;
@@ -49,6 +52,9 @@ pub(super) struct AuditArgs {
     /// Levels l2 and l3: train on the records that the settings name instead of generated messages
     #[arg(long, requires = "plan")]
     own_data: bool,
+    /// Level l2: keep the report in the directory, for the statements of tasks with this plan
+    #[arg(long, requires = "plan")]
+    keep: bool,
 }
 
 /// Levels as D70 names them.
@@ -96,7 +102,14 @@ fn run_with(
     settings: &dyn Fn() -> Result<Config, Failure>,
     entropy: &mut dyn EntropySource,
 ) -> Result<Answer, Failure> {
+    if args.keep && args.level != Depth::L2 {
+        // The figures of l3 are about records and have no noise: a statement would publish them.
+        return Err(Failure::trouble_text("not_kept", "only level l2 is kept: its figures are about the noise, not about records"));
+    }
     let found = find(home, args, settings, entropy)?;
+    if let (true, Some(plan)) = (args.keep, &found.plan) {
+        kept::keep(home, plan, &data(&found))?;
+    }
     let answer = answer(&found);
     Ok(if violates(&found) { answer.failed() } else { answer })
 }

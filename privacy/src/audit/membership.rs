@@ -149,6 +149,14 @@ pub fn report(claim: &Claim, outcome: &Outcome<'_>) -> Result<Membership, AuditE
     Ok(Membership { report, points: [first?, second?] })
 }
 
+/// Whether so many shadow models can be compared with.
+///
+/// # Errors
+/// [`AuditError::Shadows`].
+pub fn check_shadows(count: usize) -> Result<(), AuditError> {
+    if SHADOWS.contains(&count) && count.is_multiple_of(2) { Ok(()) } else { Err(AuditError::Shadows(count)) }
+}
+
 /// A shadow model in the place of the audited one.
 struct Rehearsal<'a> {
     scores: Vec<f64>,
@@ -157,9 +165,7 @@ struct Rehearsal<'a> {
 
 impl Outcome<'_> {
     fn check(&self) -> Result<(), AuditError> {
-        if !SHADOWS.contains(&self.shadows.len()) || self.shadows.len() % 2 == 1 {
-            return Err(AuditError::Shadows(self.shadows.len()));
-        }
+        check_shadows(self.shadows.len())?;
         let (units, sides) = (self.confidences.len(), self.coins.sides());
         let inside = sides.iter().filter(|side| **side).count();
         let alike = |s: &Shadow| s.inside.len() == units && s.confidences.len() == units;

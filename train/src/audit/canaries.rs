@@ -89,12 +89,12 @@ pub fn one_run(
     entropy: &mut dyn EntropySource,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<CanaryRun, AuditRunError> {
+    let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
+    let places = quiet(start.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
     let (claimed, epsilon) = audited.claim(declared)?;
     let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), declared)?;
-    let start = initial(&plan.model, WEIGHTS)?;
-    let places = quiet(start.table(), audited.data, size(plan.model.width), size(plan.model.max_tokens), canaries)?;
     let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
     let coins = Coins::toss(canaries, &mut Stream::<Canary>::open(entropy, &context).map_err(privacy::audit::AuditError::from)?);
     tell(Stage::Committed(coins.commitment()));

@@ -76,6 +76,8 @@ pub fn membership(
     entropy: &mut dyn EntropySource,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<MembershipRun, AuditRunError> {
+    // Told before hours of training, not after.
+    figures::check_shadows(how.shadows)?;
     let mut units = audited.data.clone();
     let mut made_up = stream(entropy, 0)?;
     units.units.extend((0..how.planted).map(|_| planted(&audited.plan.model, &mut made_up)));

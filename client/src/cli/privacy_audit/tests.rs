@@ -97,6 +97,7 @@ fn a_verdict_is_told_by_the_exit_code() {
         "audit --level l2 --canaries 39",
         "audit --level l3 --shadows 3",
         "audit --level l3 --own-data",
+        "audit --level l2 --keep",
     ] {
         assert!(Line::try_parse_from(unparsed.split(' ')).is_err(), "{unparsed}");
     }
@@ -163,6 +164,15 @@ fn a_plan_is_audited_with_its_own_numbers_and_beside_the_audit_configuration() {
     assert_eq!((beside["trials"].as_u64(), beside["noise_multiplier"].as_str()), (Some(4), Some("2")));
     assert!((beside["epsilon_claimed"].as_f64().unwrap() - 4.377_18).abs() < 2e-5);
     assert_eq!(told["verdict"], "consistent", "{told}");
+    let (dir, kept) = (tempfile::tempdir().unwrap(), parsed(&format!("{line} --keep")));
+    run_with(&Home::new(dir.path()), &kept, &nothing_named, &mut SeededEntropy::new(4)).unwrap();
+    let stands = super::kept(&Home::new(dir.path()), &digest.parse().unwrap()).unwrap().unwrap();
+    assert_eq!(stands.verdict, Verdict::Consistent);
+    let figures = parsed(&format!("audit --level l3 --plan {path} --keep"));
+    assert!(
+        run_with(&Home::new(dir.path()), &figures, &nothing_named, &mut SeededEntropy::new(4)).is_err(),
+        "figures about records are not kept"
+    );
     let half = protocol::decimal::Decimal::ceil(plan.privacy.noise_multiplier.to_f64() / 2.0, 6).unwrap();
     let caught = found(&format!("{line} --noise-multiplier {half}"), 4).unwrap();
     let told = data(&caught);
