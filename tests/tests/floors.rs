@@ -314,7 +314,7 @@ const MAY_BE_LOGGED: &[&str] = &[
     "task",
 ];
 /// Words of what is computed from records without noise.
-const NOT_BEYOND_TRAINING: &[&str] = &["tally", "mean_loss", "non_finite", "loss_sum"];
+const NOT_BEYOND_TRAINING: &[&str] = &["Tally", "mean_loss", "non_finite", "loss_sum"];
 
 /// The arguments of each call of a macro of `tracing`.
 fn logged(code: &str) -> impl Iterator<Item = &str> {

@@ -51,15 +51,6 @@ impl Coins {
     }
 }
 
-#[cfg(test)]
-impl Coins {
-    /// Coins of a seed.
-    pub(super) fn seeded(count: usize, seed: u64) -> Self {
-        let context = crate::noise::StepContext { manifest: protocol::ids::ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
-        Self::toss(count, &mut Stream::open(&mut crate::noise::SeededEntropy::new(seed), &context).unwrap())
-    }
-}
-
 impl Drop for Coins {
     fn drop(&mut self) {
         self.nonce.zeroize();
@@ -81,12 +72,13 @@ pub(super) fn by_rank(scores: &[f64], guesses: usize) -> Vec<Option<bool>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::seeded_coins;
     use super::*;
 
     /// Beyond 5 deviations: false alarm 6e-7 each, with fixed seeds.
     #[test]
     fn coins_are_fair_and_independent() {
-        let (ours, theirs) = (Coins::seeded(10_000, 1), Coins::seeded(10_000, 2));
+        let (ours, theirs) = (seeded_coins(10_000, 1), seeded_coins(10_000, 2));
         let heads = |c: &Coins| c.sides().iter().filter(|s| **s).count();
         let same = ours.sides().iter().zip(theirs.sides()).filter(|(a, b)| a == b).count();
         let changes = ours.sides().windows(2).filter(|w| w[0] != w[1]).count();
@@ -98,7 +90,7 @@ mod tests {
     /// The commitment opens to these coins and to no others.
     #[test]
     fn a_commitment_binds_every_coin() {
-        let c = Coins::seeded(40, 3);
+        let c = seeded_coins(40, 3);
         let (nonce, sides) = c.opening();
         let of = |nonce: [u8; 32], sides: &str| {
             let sides = sides.chars().map(|s| s == '1').collect();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::Verdict;
+use crate::audit::tests::seeded_coins;
 
 /// Splitmix64: made-up confidences need no secrecy.
 struct Dice(u64);
@@ -26,7 +27,7 @@ struct World {
 }
 
 fn world(units: usize, memory: f64, seed: u64) -> World {
-    let (mut dice, coins) = (Dice(seed), Coins::seeded(units, seed));
+    let (mut dice, coins) = (Dice(seed), seeded_coins(units, seed));
     let nature: Vec<f64> = (0..units).map(|_| 3.0 * dice.bell()).collect();
     let sure = |dice: &mut Dice, inside: &[bool]| -> Vec<f64> {
         nature.iter().zip(inside).map(|(n, i)| n + dice.bell() + if *i { memory } else { 0.0 }).collect()

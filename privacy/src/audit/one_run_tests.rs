@@ -1,6 +1,7 @@
 //! The rules of one run on scores whose law is known. Seeds are fixed; false-alarm rates are stated.
 
 use super::*;
+use crate::audit::tests::seeded_coins;
 use crate::noise::{Noise, Sampler, SeededEntropy, StepContext, Stream};
 use protocol::ids::ManifestDigest;
 use protocol::plan::NoiseKind;
@@ -28,7 +29,7 @@ fn failing(report: &Report) -> Vec<&'static str> {
 }
 
 fn one(canaries: usize, noise_multiplier: f64, signal: f64, seed: u64) -> Report {
-    let coins = Coins::seeded(canaries, seed);
+    let coins = seeded_coins(canaries, seed);
     let scores = scores(&coins, noise_multiplier, signal, seed);
     report(&claim(), &Outcome { scores: &scores, coins: &coins }).unwrap()
 }
@@ -42,7 +43,7 @@ fn a_right_program_is_called_a_violation_as_rarely_as_is_said() {
     let guesses = best_guesses(200, mu(&claim.phase), DELTA).unwrap();
     let (mut violations, mut beyond, mut above) = (0, [0; 2], 0);
     for seed in 1..=300 {
-        let coins = Coins::seeded(200, seed);
+        let coins = seeded_coins(200, seed);
         let scores = scores(&coins, 2.0, 1.0, seed);
         let report = judge(&claim, &Outcome { scores: &scores, coins: &coins }, guesses).unwrap();
         assert!((report.false_alarm - 1.128e-3).abs() < 1e-9);
@@ -89,7 +90,7 @@ fn a_bound_that_is_not_kept_and_a_rate_that_is_not_the_plans_are_seen() {
 /// The counting bound stands by itself: noise far too small for the claim is proved without any law of the noise.
 #[test]
 fn guesses_alone_prove_that_there_is_hardly_any_noise() {
-    let coins = Coins::seeded(1000, 1);
+    let coins = seeded_coins(1000, 1);
     let scores = scores(&coins, 0.02, 1.0, 1);
     let phase = Phase { noise_multiplier: 16.0, ..claim().phase };
     let claim = Claim { phase, epsilon: epsilon_of(phase, DELTA).unwrap(), ..claim() };
@@ -116,11 +117,11 @@ fn the_number_of_guesses_follows_from_the_claim_alone() {
 
 #[test]
 fn what_cannot_be_judged_is_told() {
-    let coins = Coins::seeded(100, 1);
+    let coins = seeded_coins(100, 1);
     let told = |scores: &[f64], coins: &Coins| report(&claim(), &Outcome { scores, coins }).unwrap_err();
     assert_eq!(told(&[0.0; 99], &coins), AuditError::Coins { scores: 99, coins: 100, least: 10 });
-    assert!(matches!(told(&[0.0; 8], &Coins::seeded(8, 1)), AuditError::Coins { .. }));
-    assert!(matches!(told(&[], &Coins::seeded(0, 1)), AuditError::Coins { .. } | AuditError::Bounds(_)));
+    assert!(matches!(told(&[0.0; 8], &seeded_coins(8, 1)), AuditError::Coins { .. }));
+    assert!(matches!(told(&[], &seeded_coins(0, 1)), AuditError::Coins { .. } | AuditError::Bounds(_)));
     let report = report(&claim(), &Outcome { scores: &[f64::NAN; 100], coins: &coins }).unwrap();
     assert_eq!(report.verdict, crate::audit::Verdict::Violation, "what is no number is no proof of privacy");
 }

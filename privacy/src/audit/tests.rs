@@ -3,6 +3,12 @@
 use super::*;
 use crate::noise::SeededEntropy;
 
+/// Coins of a seed.
+pub(super) fn seeded_coins(count: usize, seed: u64) -> Coins {
+    let context = crate::noise::StepContext { manifest: protocol::ids::ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
+    Coins::toss(count, &mut crate::noise::Stream::open(&mut SeededEntropy::new(seed), &context).unwrap())
+}
+
 fn subject(noise_multiplier: &str, claimed: &str) -> Subject {
     Subject { noise_multiplier: noise_multiplier.parse().unwrap(), claimed: claimed.parse().unwrap() }
 }
