@@ -14,12 +14,12 @@ fn claim() -> Claim {
     Claim { phase, epsilon: epsilon_of(phase, DELTA).unwrap(), delta: DELTA, reach: 1.0 }
 }
 
-/// What a program does: four steps with this noise, `signal` for whoever is in, from a seed.
-fn scores(coins: &Coins, noise_multiplier: f64, signal: f64, seed: u64) -> Vec<f64> {
+/// What a program does: four steps with this noise, in hundredths of the sensitivity, `signal` for whoever is in, from a seed.
+fn scores(coins: &Coins, noise: u64, signal: f64, seed: u64) -> Vec<f64> {
     let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 1 };
     let mut stream = Stream::<Noise>::open(&mut SeededEntropy::new(seed), &context).unwrap();
     // 2^20 grid steps in one sensitivity, and √4 for the steps, in units of 2^-10.
-    let sampler = Sampler::of(NoiseKind::RoundedGaussian, (noise_multiplier * 2.0 * 2f64.powi(30)) as u64);
+    let sampler = Sampler::of(NoiseKind::RoundedGaussian, (noise << 31) / 100);
     let noise = sampler.draw(&mut stream, coins.sides().len());
     noise.iter().zip(coins.sides()).map(|(n, side)| *n as f64 / 2f64.powi(20) + if *side { 4.0 * signal } else { 0.0 }).collect()
 }
@@ -28,9 +28,9 @@ fn failing(report: &Report) -> Vec<&'static str> {
     report.checks.iter().filter(|c| c.fails()).map(|c| c.name).collect()
 }
 
-fn one(canaries: usize, noise_multiplier: f64, signal: f64, seed: u64) -> Report {
+fn one(canaries: usize, noise: u64, signal: f64, seed: u64) -> Report {
     let coins = seeded_coins(canaries, seed);
-    let scores = scores(&coins, noise_multiplier, signal, seed);
+    let scores = scores(&coins, noise, signal, seed);
     report(&claim(), &Outcome { scores: &scores, coins: &coins }).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn a_right_program_is_called_a_violation_as_rarely_as_is_said() {
     let (mut violations, mut beyond, mut above) = (0, [0; 2], 0);
     for seed in 1..=300 {
         let coins = seeded_coins(200, seed);
-        let scores = scores(&coins, 2.0, 1.0, seed);
+        let scores = scores(&coins, 200, 1.0, seed);
         let report = judge(&claim, &Outcome { scores: &scores, coins: &coins }, guesses).unwrap();
         assert!((report.false_alarm - 1.128e-3).abs() < 1e-9);
         violations += usize::from(report.verdict == crate::audit::Verdict::Violation);
@@ -60,7 +60,7 @@ fn a_right_program_is_called_a_violation_as_rarely_as_is_said() {
 
 #[test]
 fn honest_scores_prove_something_and_less_than_the_claim() {
-    let report = one(1000, 2.0, 1.0, 1);
+    let report = one(1000, 200, 1.0, 1);
     assert_eq!((failing(&report), report.level), (vec![], Level::OneRun), "{report:?}");
     let (lower, estimate) = (report.epsilon_lower_95.unwrap(), report.epsilon_estimate.unwrap());
     assert!((report.epsilon_claimed - 4.377_178).abs() < 1e-5 && lower > 0.2 && lower < report.epsilon_claimed, "{report:?}");
@@ -73,25 +73,25 @@ fn honest_scores_prove_something_and_less_than_the_claim() {
 #[test]
 fn halved_noise_is_a_violation_in_every_run() {
     for (seed, canaries) in [(1, 1000), (2, 1000), (3, 200), (4, 200), (5, 200)] {
-        let report = one(canaries, 1.0, 1.0, seed);
+        let report = one(canaries, 100, 1.0, seed);
         assert!(failing(&report).contains(&"noise in parts of the claim"), "{report:?}");
         assert!(report.epsilon_estimate.unwrap() > 7.5, "{report:?}");
     }
-    assert_eq!(failing(&one(1000, 2.6, 1.0, 1)), ["noise in parts of the claim"], "other noise than is said, on the safe side");
+    assert_eq!(failing(&one(1000, 260, 1.0, 1)), ["noise in parts of the claim"], "other noise than is said, on the safe side");
 }
 
 /// A unit that moves the sum by more than its bound, and one that is in fewer steps than is said.
 #[test]
 fn a_bound_that_is_not_kept_and_a_rate_that_is_not_the_plans_are_seen() {
-    assert_eq!(failing(&one(1000, 2.0, 1.5, 1)), ["signal in parts of the claim"]);
-    assert_eq!(failing(&one(1000, 2.0, 0.5, 1)), ["signal in parts of the claim"]);
+    assert_eq!(failing(&one(1000, 200, 1.5, 1)), ["signal in parts of the claim"]);
+    assert_eq!(failing(&one(1000, 200, 0.5, 1)), ["signal in parts of the claim"]);
 }
 
 /// The counting bound stands by itself: noise far too small for the claim is proved without any law of the noise.
 #[test]
 fn guesses_alone_prove_that_there_is_hardly_any_noise() {
     let coins = seeded_coins(1000, 1);
-    let scores = scores(&coins, 0.02, 1.0, 1);
+    let scores = scores(&coins, 2, 1.0, 1);
     let phase = Phase { noise_multiplier: 16.0, ..claim().phase };
     let claim = Claim { phase, epsilon: epsilon_of(phase, DELTA).unwrap(), ..claim() };
     let report = report(&claim, &Outcome { scores: &scores, coins: &coins }).unwrap();
