@@ -51,7 +51,7 @@ fn halved_noise_in_one_run_is_a_violation() {
         assert!(failing(&report).contains(&"noise in parts of the claim"), "{report:?}");
         assert!(report.epsilon_estimate.unwrap() > 7.5, "{report:?}");
     }
-    let sampled = run_once(&audit_plan("0.8", "0.3", 12), "0.4", "0.8", 600, 1).report;
+    let sampled = run_once(&audit_plan("1", "0.3", 12), "0.5", "1", 600, 1).report;
     assert!(failing(&sampled).contains(&"noise in parts of the claim"), "{sampled:?}");
 }
 
