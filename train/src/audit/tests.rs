@@ -101,13 +101,13 @@ fn by_heart(units: u32) -> Dataset {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) % below
     };
-    let unit = |_| UnitExamples { records: vec![Record { tokens: (0..8).map(|_| 3 + next(157)).collect(), class: next(3) }] };
+    let unit = |_| UnitExamples { records: vec![Record { tokens: (0..8).map(|_| 3 + next(997)).collect(), class: next(3) }] };
     Dataset { units: (0..units).map(unit).collect() }
 }
 
 fn told(executed: &str, claimed: &str, seed: u64) -> MembershipRun {
-    let mut plan = audit_plan(claimed, "0.5", 40);
-    plan.local.learning_rate = decimal("0.05");
+    let mut plan = plan(EncoderConfig { vocab: 1000, ..small_config() }, 40, claimed, "0.5");
+    (plan.privacy.epsilon_cap, plan.local.learning_rate) = (decimal("45"), decimal("0.005"));
     let (data, workers) = (by_heart(120), workers());
     let audited = Audited { plan: &plan, executed: decimal(executed), claimed: decimal(claimed), data: &data, workers: &workers };
     let mut last = None;
@@ -116,6 +116,16 @@ fn told(executed: &str, claimed: &str, seed: u64) -> MembershipRun {
     assert_eq!(last, Some(Stage::Steps { done: 5 * 40, all: 5 * 40 }));
     assert_eq!(run.exposed.len(), 8);
     run
+}
+
+/// D70, L3: less than a hundredth of the noise lets the model learn its units by heart, which a claim does not allow.
+#[test]
+fn a_model_that_learns_by_heart_contradicts_its_claim() {
+    let run = told("0.9", "100", 1);
+    let (report, points) = (&run.membership.report, run.membership.points);
+    assert_eq!(report.verdict, Verdict::Violation, "{report:?} {points:?} {:?}", run.exposed);
+    assert!(report.epsilon_lower_95.unwrap() > report.epsilon_claimed, "{report:?}");
+    assert!(run.exposed.iter().all(|e| (0.0..=10.0).contains(&e.bits)), "{:?}", run.exposed);
 }
 
 /// False alarm 1e-3.
