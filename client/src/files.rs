@@ -53,6 +53,8 @@ pub enum Item {
     Settings,
     /// The site policy.
     SitePolicy,
+    /// What is said about prepared records.
+    DataManifest,
     /// The running program.
     Program,
     /// What a crash left under a temporary name.
@@ -83,6 +85,7 @@ impl fmt::Display for Item {
             Self::Status => "the status file",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
+            Self::DataManifest => "the data manifest",
             Self::Program => "the running program",
             Self::HalfWritten => "a half-written file",
         })
