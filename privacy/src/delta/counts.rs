@@ -110,7 +110,7 @@ impl PrivateDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bound::UnitSum;
+    use crate::bound::{UnitOutcome, UnitSum};
     use crate::ledger::Paid;
     use crate::mechanism::Mechanism;
     use crate::mechanism::tests::plan;
@@ -122,7 +122,7 @@ mod tests {
     fn a_noised_sum_comes_back_from_its_slots_whole() {
         let m = Mechanism::new(&plan("1", "1", 10), 12, 1000).unwrap();
         let mut sum = UnitSum::new(&m);
-        (0..50).for_each(|_| drop(sum.add_counts(&[(0, 1), (5, 3)])));
+        (0..50).for_each(|_| assert_eq!(sum.add_counts(&[(0, 1), (5, 3)]), UnitOutcome::Added));
         let mut paid = Paid::for_test(&m, ManifestDigest([1; 32]), 1, 1);
         let step = paid.next_step().unwrap();
         let mut stream = Stream::open(&mut SeededEntropy::new(1), &step.context()).unwrap();
