@@ -5,6 +5,7 @@ mod bench;
 mod bench_clip;
 mod bench_noise;
 mod budget;
+mod data;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
@@ -72,16 +73,10 @@ enum Verb {
     Privacy(budget::PrivacyVerb),
     /// The institution's records
     #[command(subcommand)]
-    Data(DataVerb),
+    Data(data::DataVerb),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum DataVerb {
-    /// Read the records as training would and say what is wrong
-    Check,
 }
 
 /// Runs one command and gives its exit code. Answers go to stdout, everything else to stderr.
@@ -127,7 +122,9 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb),
         Verb::Bench(verb) => bench::run(verb),
-        Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
+        Verb::Data(data::DataVerb::Make(options)) => data::make(options),
     }
 }
 

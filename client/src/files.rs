@@ -53,6 +53,10 @@ pub enum Item {
     Settings,
     /// The site policy.
     SitePolicy,
+    /// The rule file of a dataset.
+    DataRules,
+    /// A report or the index of prepared records.
+    Prepared,
     /// The running program.
     Program,
     /// What a crash left under a temporary name.
@@ -83,6 +87,8 @@ impl fmt::Display for Item {
             Self::Status => "the status file",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
+            Self::DataRules => "the rule file",
+            Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",
             Self::HalfWritten => "a half-written file",
         })

@@ -14,6 +14,7 @@ pub mod dataset;
 pub mod dedup;
 pub mod labels;
 pub mod metrics;
+pub mod pipeline;
 pub mod prepare;
 pub mod read;
 pub mod record;
