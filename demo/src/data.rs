@@ -58,8 +58,7 @@ fn from_prepared(dir: &Path, options: &Options) -> anyhow::Result<World> {
     let names: BTreeSet<&str> = train.records.iter().chain(&held_out.records).map(|r| r.label.as_str()).collect();
     let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
     let report = corpus::Report { kept: train.report.kept + held_out.report.kept, ..corpus::Report::default() };
-    let institutions =
-        corpus::split::partition(train.records, usize::from(options.cli.institutions), options.cli.seed, CONCENTRATION)?;
+    let institutions = corpus::split::partition(train.records, usize::from(options.cli.institutions), options.cli.seed, CONCENTRATION)?;
     Ok(World { labels, institutions, held_out: held_out.records, report, users: index.unit == prepared::Unit::User })
 }
 

@@ -87,7 +87,8 @@ pub(super) fn make(options: &Make) -> Result<Answer, Failure> {
 pub(super) fn run(options: &Prepare, config: Option<&Path>) -> Result<Answer, Failure> {
     let started = Instant::now();
     let config = config.ok_or_else(|| {
-        Failure::trouble_text("no_rules", "data prepare needs a rule file").hint("--config configs/data-sms.toml is an example to begin from")
+        Failure::trouble_text("no_rules", "data prepare needs a rule file")
+            .hint("--config configs/data-sms.toml is an example to begin from")
     })?;
     let rules = read_rules(config)?;
     let before = options.previous.as_deref().map(read_report).transpose()?;

@@ -63,8 +63,14 @@ pub fn planted(kind: Kind, draw: &mut Draw) -> String {
             with_check(&first, credit_check(first.as_bytes()))
         }
         Kind::IdNumber => {
-            let first =
-                format!("{}{}{:02}{:02}{}", draw.pick(&REGIONS), 1950 + draw.below(60), 1 + draw.below(12), 1 + draw.below(28), draw.digits(3));
+            let first = format!(
+                "{}{}{:02}{:02}{}",
+                draw.pick(&REGIONS),
+                1950 + draw.below(60),
+                1 + draw.below(12),
+                1 + draw.below(28),
+                draw.digits(3)
+            );
             with_check(&first, id_check(first.as_bytes()))
         }
         Kind::BankCard => {

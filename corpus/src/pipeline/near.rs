@@ -36,7 +36,9 @@ const fn mixed(z: u64) -> u64 {
 /// with a chance of 2^-64 each, so that similarities of these sets are those of the texts.
 pub fn shingles(text: &str, k: usize) -> Vec<u64> {
     let chars: Vec<u32> = text.chars().map(u32::from).collect();
-    let hash = |run: &[u32]| mixed(run.iter().fold(0x243f_6a88_85a3_08d3, |h: u64, c| mixed(h ^ u64::from(*c)).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let hash = |run: &[u32]| {
+        mixed(run.iter().fold(0x243f_6a88_85a3_08d3, |h: u64, c| mixed(h ^ u64::from(*c)).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    };
     let mut out: Vec<u64> = if chars.len() <= k { vec![hash(&chars)] } else { chars.windows(k).map(hash).collect() };
     out.sort_unstable();
     out.dedup();

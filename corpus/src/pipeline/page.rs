@@ -57,7 +57,15 @@ impl Page {
 
     /// A table; columns whose name begins with `#` hold numbers. Cells are HTML already.
     fn table(&mut self, columns: &[&str], rows: impl IntoIterator<Item = (bool, Vec<String>)>) {
-        let class = |c: &str| if c.starts_with('#') { " class=\"n\"" } else if c == "-" { " class=\"bar\"" } else { "" };
+        let class = |c: &str| {
+            if c.starts_with('#') {
+                " class=\"n\""
+            } else if c == "-" {
+                " class=\"bar\""
+            } else {
+                ""
+            }
+        };
         self.add("<table><tr>");
         for c in columns {
             let name = c.trim_start_matches('#').trim_matches('-');
@@ -110,7 +118,10 @@ fn verdict(page: &mut Page, quality: &Quality) {
     let failed = quality.verdicts.iter().filter(|v| !v.holds).count();
     page.add(&match failed {
         0 => "<p class=\"verdict good\">Every limit of quality holds: the shards can be trained on.</p>\n".to_owned(),
-        n => format!("<p class=\"verdict bad\">Blocked: {n} of {} limits do not hold. Nothing can be trained on these shards.</p>\n", quality.verdicts.len()),
+        n => format!(
+            "<p class=\"verdict bad\">Blocked: {n} of {} limits do not hold. Nothing can be trained on these shards.</p>\n",
+            quality.verdicts.len()
+        ),
     });
     let row = |v: &super::quality::Verdict| {
         let word = if v.holds { "holds" } else { "does not hold" };
@@ -201,7 +212,10 @@ fn columns(page: &mut Page, quality: &Quality) {
             number(c.counts.changed),
         ])
     };
-    page.table(&["column", "role", "type", "personal", "#missing", "#share", "#filled", "#outliers", "#normalised"], quality.columns.iter().map(column));
+    page.table(
+        &["column", "role", "type", "personal", "#missing", "#share", "#filled", "#outliers", "#normalised"],
+        quality.columns.iter().map(column),
+    );
     if !quality.checks.is_empty() {
         page.head("Cross-field checks", "");
         page.table(&["check", "#rows dropped"], quality.checks.iter().map(|(name, n)| plain(vec![escape(name), number(*n)])));
@@ -226,7 +240,10 @@ fn boundary(page: &mut Page, quality: &Quality) {
     ];
     page.table(&["", "#rows"], rows.map(|(name, n)| plain(vec![name.to_owned(), number(n)])));
     if let Some(drift) = quality.drift {
-        page.head("Against the preparation before", "Population stability index in thousandths: under 100 steady, over 250 another population.");
+        page.head(
+            "Against the preparation before",
+            "Population stability index in thousandths: under 100 steady, over 250 another population.",
+        );
         let rows = [("labels", drift.labels_permille), ("lengths", drift.lengths_permille)];
         page.table(&["of", "#index"], rows.map(|(name, n)| plain(vec![name.to_owned(), number(n)])));
     }

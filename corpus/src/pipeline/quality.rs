@@ -11,9 +11,9 @@ use super::cells::ColumnCount;
 use super::counts::{Dropped, Stage, StageCount};
 use super::prepared::Unit;
 use super::rules::{ColumnType, PiiClass, Role, Thresholds};
+pub use super::run::Leaks;
 use super::scrub::Hits;
 use super::source::Assumed;
-pub use super::run::Leaks;
 
 /// Version of the report's fields; fields are only added within one.
 pub const VERSION: u32 = 1;
@@ -242,7 +242,12 @@ fn share(part: u64, all: u64) -> u64 {
 }
 
 /// Population stability index of two histograms in thousandths, each class smoothed by half a row.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of rows; the sum is never negative")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of rows; the sum is never negative"
+)]
 fn stability(now: &[u64], before: &[u64]) -> u64 {
     let shares = |counts: &[u64]| {
         let all = counts.iter().sum::<u64>() as f64 + 0.5 * counts.len() as f64;

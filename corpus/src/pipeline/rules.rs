@@ -251,4 +251,4 @@ pub(super) fn pattern(key: &'static str, name: &str, text: &str) -> Result<Regex
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,17 +86,22 @@ static URL: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?i)(?:\b(?:https?|ftp)://|\bwww\.)[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*[a-z0-9/=]|\b[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?(?:\.[a-z0-9\-]{1,63}){0,3}\.(?:com|cn|net|org|info|top|xyz|vip|cc|co|uk|tv|me|io|ly|gov|edu|biz|mobi|example)(?:/[a-z0-9\-._~:/?#@!$&'*+,;=%]*[a-z0-9/=])?\b"#,
     )
 });
-static EMAIL: LazyLock<Regex> = LazyLock::new(|| compiled(r"(?i)[a-z0-9._%+\-]{1,64}@[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?(?:\.[a-z0-9\-]+)*\.[a-z]{2,24}"));
+static EMAIL: LazyLock<Regex> =
+    LazyLock::new(|| compiled(r"(?i)[a-z0-9._%+\-]{1,64}@[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?(?:\.[a-z0-9\-]+)*\.[a-z]{2,24}"));
 static IPV4: LazyLock<Regex> = LazyLock::new(|| compiled(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"));
 static IPV6: LazyLock<Regex> = LazyLock::new(|| compiled(r"(?i)(?:[0-9a-f]{1,4}:|::)[0-9a-f:]{2,37}[0-9a-f]"));
 static CREDIT: LazyLock<Regex> = LazyLock::new(|| compiled(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}"));
 static ID: LazyLock<Regex> = LazyLock::new(|| compiled(r"[1-8][0-9]{5}[ -]?[12][0-9]{3}[01][0-9][0-3][0-9][ -]?[0-9]{3}[0-9Xx]"));
 static CARD: LazyLock<Regex> = LazyLock::new(|| compiled(r"[2-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,4}(?:[ -]?[0-9]{1,3})?"));
 static MOBILE: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"(?:(?:\+|00)86[ -]?|86[ -]?)?1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4}|(?:\+44[ -]?|0)7[0-9]{3}[ -]?[0-9]{6}|\+[1-9][0-9]{0,2}(?:[ -]?[0-9]{2,4}){2,4}")
+    compiled(
+        r"(?:(?:\+|00)86[ -]?|86[ -]?)?1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4}|(?:\+44[ -]?|0)7[0-9]{3}[ -]?[0-9]{6}|\+[1-9][0-9]{0,2}(?:[ -]?[0-9]{2,4}){2,4}",
+    )
 });
 static PHONE: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"0[1-9][0-9]{1,2}[ -]?[2-9][0-9]{6,7}|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}|[2-9][0-9]{2}-[0-9]{3}-[0-9]{4}|0[0-9]{10}|0800 ?[0-9]{6,7}|400[ -]?[0-9]{3}[ -]?[0-9]{4}")
+    compiled(
+        r"0[1-9][0-9]{1,2}[ -]?[2-9][0-9]{6,7}|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}|[2-9][0-9]{2}-[0-9]{3}-[0-9]{4}|0[0-9]{10}|0800 ?[0-9]{6,7}|400[ -]?[0-9]{3}[ -]?[0-9]{4}",
+    )
 });
 static PLATE: LazyLock<Regex> = LazyLock::new(|| {
     compiled(

@@ -61,7 +61,9 @@ pub enum SourceError {
     #[error("the input is empty: there is no header")]
     NoHeader,
     /// Behind a quote that does not end nobody knows where the next row begins.
-    #[error("the row at line {line} is longer than {max} bytes (input.max_row_bytes): is a quote never closed? input.quote = \"none\" takes quotes as they are")]
+    #[error(
+        "the row at line {line} is longer than {max} bytes (input.max_row_bytes): is a quote never closed? input.quote = \"none\" takes quotes as they are"
+    )]
     Unbounded {
         /// One-based line on which it begins.
         line: u64,

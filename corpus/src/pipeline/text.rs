@@ -187,7 +187,15 @@ mod tests {
         let rules = rules();
         assert_eq!(rules.apply("國語ＡＢＣ\u{200b}！！！！！！  退订回T"), "国语ABC!!!");
         assert_eq!(rules.apply("soooooo good 1000000"), "sooo good 1000000");
-        let bare = TextRules { nfkc: false, zero_width: false, fold_spaces: false, simplified: false, max_repeat: 0, boilerplate: vec![], ..rules };
+        let bare = TextRules {
+            nfkc: false,
+            zero_width: false,
+            fold_spaces: false,
+            simplified: false,
+            max_repeat: 0,
+            boilerplate: vec![],
+            ..rules
+        };
         assert_eq!(bare.apply("ＡＢ\u{3000}①\u{200b}  x"), "AB ①\u{200b}  x");
         let full = TextRules { half_width: false, ..bare };
         assert_eq!(full.apply("Ａ①"), "Ａ①");

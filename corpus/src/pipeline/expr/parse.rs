@@ -16,14 +16,8 @@ pub(super) fn expect(got: Type, expected: Type) -> Result<(), ExprError> {
     if got == expected { Ok(()) } else { Err(ExprError::Types { got: got.name(), expected: expected.name() }) }
 }
 
-const COMPARISONS: [(&str, Op); 6] = [
-    ("==", Op::Equal),
-    ("!=", Op::Unequal),
-    ("<=", Op::LessEqual),
-    (">=", Op::GreaterEqual),
-    ("<", Op::Less),
-    (">", Op::Greater),
-];
+const COMPARISONS: [(&str, Op); 6] =
+    [("==", Op::Equal), ("!=", Op::Unequal), ("<=", Op::LessEqual), (">=", Op::GreaterEqual), ("<", Op::Less), (">", Op::Greater)];
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str, columns: &'a [Column]) -> Self {

@@ -308,7 +308,9 @@ fn drop_row() -> RawFill {
 
 /// The checked thing.
 pub(super) fn checked(raw: RawRules, digest: [u8; 32]) -> Result<Rules, RulesError> {
-    for (key, value) in [("dataset.name", &raw.dataset.name), ("dataset.licence", &raw.dataset.licence), ("dataset.purpose", &raw.dataset.purpose)] {
+    for (key, value) in
+        [("dataset.name", &raw.dataset.name), ("dataset.licence", &raw.dataset.licence), ("dataset.purpose", &raw.dataset.purpose)]
+    {
         if value.trim().is_empty() {
             return Err(RulesError::Missing { key, why: "the manifest states it" });
         }
@@ -318,7 +320,8 @@ pub(super) fn checked(raw: RawRules, digest: [u8; 32]) -> Result<Rules, RulesErr
     let (text, label, unit) = (at(Role::Text)?, at(Role::Label)?, at(Role::Unit)?);
     let text = text.ok_or(RulesError::Missing { key: "columns", why: "one column must have role = \"text\"" })?;
     let label = label.ok_or(RulesError::Missing { key: "columns", why: "one column must have role = \"label\"" })?;
-    if raw.training.private && !raw.training.fitted_constants_are_not_accounted
+    if raw.training.private
+        && !raw.training.fitted_constants_are_not_accounted
         && let Some(column) = columns.iter().find(|c| c.needs_fit())
     {
         return Err(RulesError::Fitted { name: column.name.clone() });
@@ -466,7 +469,9 @@ fn constant(kind: ColumnType, value: &toml::Value) -> Option<Cell> {
     match kind {
         ColumnType::Text | ColumnType::Date => value.as_str().map(|s| Cell::Text(s.to_owned())),
         ColumnType::Integer => value.as_integer().map(Cell::Integer),
-        ColumnType::Number => value.as_float().or_else(|| value.as_integer().map(super::super::value::as_f64)).filter(|n| n.is_finite()).map(Cell::Number),
+        ColumnType::Number => {
+            value.as_float().or_else(|| value.as_integer().map(super::super::value::as_f64)).filter(|n| n.is_finite()).map(Cell::Number)
+        }
         ColumnType::Boolean => value.as_bool().map(Cell::Boolean),
     }
 }

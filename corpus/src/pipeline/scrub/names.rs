@@ -22,9 +22,7 @@ static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
 static ENGLISH: LazyLock<Regex> =
     LazyLock::new(|| compiled(r"\b(?P<cue>(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam)\.? )(?P<name>[A-Z][a-z'’\-]+(?: [A-Z][a-z'’\-]+)?)"));
 static INTRODUCED: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(
-        r"(?P<cue>\b(?i:dear|my name is|this is|patient|customer|name:|contact:|attn:?) )(?P<name>[A-Z][a-z'’\-]+ [A-Z][a-z'’\-]+)\b",
-    )
+    compiled(r"(?P<cue>\b(?i:dear|my name is|this is|patient|customer|name:|contact:|attn:?) )(?P<name>[A-Z][a-z'’\-]+ [A-Z][a-z'’\-]+)\b")
 });
 
 /// Replaces names; gives how many.

@@ -103,7 +103,11 @@ impl fmt::Display for Assumed {
 /// Assumes an encoding, and reads on in UTF-8.
 pub(super) fn decoded(mut source: Limited, declared: Encoding) -> Result<(Assumed, Decoded), SourceError> {
     let mut sample = Vec::new();
-    source.by_ref().take(u64::try_from(SAMPLE).unwrap_or(0)).read_to_end(&mut sample).map_err(|source| SourceError::Io { line: 0, source })?;
+    source
+        .by_ref()
+        .take(u64::try_from(SAMPLE).unwrap_or(0))
+        .read_to_end(&mut sample)
+        .map_err(|source| SourceError::Io { line: 0, source })?;
     let assumed = match declared {
         Encoding::Auto => assume(&sample, sample.len() < SAMPLE)?,
         Encoding::Utf8 => declare(Known::Utf8),
@@ -125,7 +129,13 @@ fn declare(encoding: Known) -> Assumed {
 fn assume(sample: &[u8], whole: bool) -> Result<Assumed, SourceError> {
     let found = |encoding, because| Ok(Assumed { encoding, because });
     if let Some((encoding, _)) = encoding_rs::Encoding::for_bom(sample) {
-        let known = if encoding == UTF_16LE { Known::Utf16le } else if encoding == UTF_16BE { Known::Utf16be } else { Known::Utf8 };
+        let known = if encoding == UTF_16LE {
+            Known::Utf16le
+        } else if encoding == UTF_16BE {
+            Known::Utf16be
+        } else {
+            Known::Utf8
+        };
         return found(known, Because::Mark);
     }
     if let Some(known) = zeros(sample) {

@@ -95,8 +95,11 @@ fn value(field: &Field) -> Loose {
         Field::Date(days) => text(day(*days)),
         Field::TimestampMillis(ms) => text(jiff::Timestamp::from_millisecond(*ms).ok().map(|t| t.to_string().replace('Z', "+00:00"))),
         Field::TimestampMicros(us) => text(jiff::Timestamp::from_microsecond(*us).ok().map(|t| t.to_string().replace('Z', "+00:00"))),
-        Field::TimeMillis(_) | Field::TimeMicros(_) | Field::Decimal(_) | Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => {
-            Loose::Compound
-        }
+        Field::TimeMillis(_)
+        | Field::TimeMicros(_)
+        | Field::Decimal(_)
+        | Field::Group(_)
+        | Field::ListInternal(_)
+        | Field::MapInternal(_) => Loose::Compound,
     }
 }
