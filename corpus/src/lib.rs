@@ -16,6 +16,7 @@ pub mod label;
 pub mod labels;
 pub mod metrics;
 pub mod pack;
+pub mod pipeline;
 pub mod prepare;
 pub mod read;
 pub mod record;
