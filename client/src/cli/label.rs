@@ -211,10 +211,10 @@ fn label(o: &Rules) -> Result<Answer, Failure> {
 }
 
 fn import_failure(error: &ImportError) -> Failure {
-    match error {
-        ImportError::Item { .. } => Failure::refused("bad_item", error).hint("--bad-items skip leaves such items out and counts them"),
-        _ => Failure::trouble("bad_data", error),
+    if matches!(error, ImportError::Item { .. }) {
+        return Failure::refused("bad_item", error).hint("--bad-items skip leaves such items out and counts them");
     }
+    Failure::trouble("bad_data", error)
 }
 
 fn open(path: &Path) -> Result<File, Failure> {

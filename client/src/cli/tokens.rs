@@ -149,11 +149,13 @@ fn shards(o: &Tokenize, tokenizer: &impl TextTokenizer, records: &[Record], json
 /// One number per person, and one per record without a person.
 fn numbers<'a>(users: impl Iterator<Item = Option<&'a str>>) -> Vec<u32> {
     let (mut known, mut next) = (BTreeMap::new(), 0u32);
-    let mut fresh = || {
-        next += 1;
-        next - 1
+    let number = |user: Option<&'a str>| {
+        let fresh = next;
+        let number = user.map_or(fresh, |u| *known.entry(u).or_insert(fresh));
+        next += u32::from(number == fresh);
+        number
     };
-    users.map(|user| user.map_or_else(&mut fresh, |u| *known.entry(u.to_owned()).or_insert_with(&mut fresh))).collect()
+    users.map(number).collect()
 }
 
 /// Classes in the alphabetical order of the labels.
@@ -169,4 +171,15 @@ fn save(dir: &Path, number: usize, bytes: &[u8]) -> Result<(), Failure> {
 
 fn hex(bytes: &[u8]) -> String {
     protocol::ids::Sha256(bytes.try_into().unwrap_or_default()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_one_person_share_a_number_and_records_of_nobody_have_one_each() {
+        let users = [Some("a"), None, Some("b"), Some("a"), None];
+        assert_eq!(numbers(users.into_iter()), [0, 1, 2, 0, 3]);
+    }
 }

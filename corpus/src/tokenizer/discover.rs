@@ -47,13 +47,30 @@ pub enum DiscoveryError {
     },
 }
 
-/// One open beginning per entry, or none yet.
+/// What coordinates stand for.
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
-    /// Coordinates are code points.
+    /// Code points.
     Characters,
-    /// Coordinates are (beginning, next characters). All beginnings have the same number of characters.
-    Words { alphabet: Vec<char>, open: Vec<String>, extension: u32 },
+    /// Beginnings and what follows them: words of narrow characters first, words of wide ones behind. A word does not mix them, and with
+    /// separate alphabets a few dozen letters do not pay for thousands of signs.
+    Words { narrow: Side, wide: Side },
+}
+
+/// Beginnings of one kind of characters. All have the same number of characters.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Side {
+    alphabet: Vec<char>,
+    open: Vec<String>,
+    /// Characters that this round adds.
+    extension: u32,
+    /// First coordinate.
+    start: u32,
+}
+
+/// Chinese, Japanese, Korean and their full-width signs; everything else is narrow.
+fn is_wide(c: char) -> bool {
+    u32::from(c) >= 0x2e80
 }
 
 /// Where the search stands: the same at every institution and the server.
@@ -64,6 +81,8 @@ pub struct Discovery {
     found: WordCounts,
     /// Beginnings of the last round that were still open, with their counts.
     rest: WordCounts,
+    /// Characters and in how many units they occur: what a vocabulary needs before it needs words.
+    characters: WordCounts,
 }
 
 impl Discovery {
@@ -76,7 +95,7 @@ impl Discovery {
         if !sound {
             return Err(DiscoveryError::Settings);
         }
-        Ok(Self { settings, stage: Stage::Characters, found: WordCounts::new(), rest: WordCounts::new() })
+        Ok(Self { settings, stage: Stage::Characters, found: WordCounts::new(), rest: WordCounts::new(), characters: WordCounts::new() })
     }
 
     /// What one unit adds in this round: coordinates in ascending order, each once, with counts. Not yet bounded: clipping is the privacy
@@ -93,8 +112,9 @@ impl Discovery {
                     let known = word.chars().map(u32::from).filter(|&c| c < self.settings.coordinates);
                     known.for_each(|c| *counts.entry(c).or_default() = 1);
                 }
-                Stage::Words { alphabet, open, extension } => {
-                    if let Some(at) = coordinate(alphabet, open, *extension, word) {
+                Stage::Words { narrow, wide } => {
+                    let side = if word.starts_with(is_wide) { wide } else { narrow };
+                    if let Some(at) = side.coordinate(word) {
                         *counts.entry(at).or_default() += 1;
                     }
                 }
@@ -116,52 +136,56 @@ impl Discovery {
             return Err(DiscoveryError::Length { got: sum.len(), expected });
         }
         let above = sum.iter().zip(0u32..).filter(|(n, _)| **n >= self.settings.threshold);
-        let next = match &self.stage {
+        let above: Vec<(f64, u32)> = above.map(|(n, at)| (*n, at)).collect();
+        let (narrow, wide) = match &self.stage {
             Stage::Characters => {
-                let mut kept: Vec<(f64, char)> = above.filter_map(|(&n, at)| Some((n, char::from_u32(at)?))).collect();
-                // With one end, so many characters that at least one can follow an open beginning.
-                kept.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-                kept.truncate(usize::try_from(expected / 4).unwrap_or(usize::MAX));
-                let mut alphabet: Vec<char> = kept.into_iter().map(|(_, c)| c).collect();
-                alphabet.sort_unstable();
-                let extension = extension_of(expected, 1, alphabet.len());
-                Stage::Words { alphabet, open: vec![String::new()], extension }
+                let known: Vec<(f64, char)> = above.iter().filter_map(|&(n, at)| Some((n, char::from_u32(at)?))).collect();
+                self.characters = known.iter().map(|(n, c)| (c.to_string(), whole(*n))).collect();
+                let alphabet = |wide: bool| {
+                    let mut kept: Vec<(f64, char)> = known.iter().copied().filter(|(_, c)| is_wide(*c) == wide).collect();
+                    kept.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                    kept.truncate(usize::try_from(expected / 4).unwrap_or(usize::MAX));
+                    let mut alphabet: Vec<char> = kept.into_iter().map(|(_, c)| c).collect();
+                    alphabet.sort_unstable();
+                    alphabet
+                };
+                let root = |wide| Side { alphabet: alphabet(wide), open: vec![String::new()], ..Side::default() };
+                (root(false), root(true))
             }
-            Stage::Words { alphabet, open, extension } => {
-                let mut rest: Vec<(f64, String)> = Vec::new();
-                for (&n, at) in above {
-                    let Some((word, ended)) = word_at(alphabet, open, *extension, at) else { continue };
-                    if ended {
-                        self.found.insert(word, whole(n));
-                    } else {
-                        rest.push((n, word));
+            Stage::Words { narrow, wide } => {
+                self.rest.clear();
+                let mut next = |side: &Side| {
+                    let mut rest: Vec<(f64, String)> = Vec::new();
+                    for &(n, at) in &above {
+                        match side.word_at(at) {
+                            Some((word, true)) => drop(self.found.insert(word, whole(n))),
+                            Some((word, false)) => rest.push((n, word)),
+                            None => {}
+                        }
                     }
-                }
-                self.rest = rest.iter().map(|(n, w)| (w.clone(), whole(*n))).collect();
-                rest.retain(|(_, w)| w.chars().count() < MAX_CHARACTERS);
-                rest.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-                let room = usize::try_from(expected).unwrap_or(usize::MAX) / (alphabet.len() + 1);
-                rest.truncate(room);
-                let mut open: Vec<String> = rest.into_iter().map(|(_, w)| w).collect();
-                open.sort_unstable();
-                let extension = extension_of(expected, open.len(), alphabet.len());
-                Stage::Words { alphabet: alphabet.clone(), open, extension }
+                    self.rest.extend(rest.iter().map(|(n, w)| (w.clone(), whole(*n))));
+                    rest.retain(|(_, w)| w.chars().count() < MAX_CHARACTERS);
+                    rest.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+                    Side { alphabet: side.alphabet.clone(), open: rest.into_iter().map(|(_, w)| w).collect(), ..Side::default() }
+                };
+                (next(narrow), next(wide))
             }
         };
-        self.stage = next;
+        self.stage = share_out(expected, narrow, wide);
         Ok(())
     }
 
-    /// Words found so far with their noised counts, and the beginnings that were still open: a long word's beginning teaches its pairs too.
+    /// Words found so far with their noised counts, the beginnings that were still open, for a long word's beginning teaches its pairs too,
+    /// and the characters of round 1, without which bytes of rarer words would stay bytes.
     pub fn counts(&self) -> WordCounts {
         let mut all = self.found.clone();
-        self.rest.iter().for_each(|(w, &n)| *all.entry(w.clone()).or_default() += n);
+        self.rest.iter().chain(&self.characters).for_each(|(w, &n)| *all.entry(w.clone()).or_default() += n);
         all
     }
 
     /// Whether another round can find more.
     pub fn is_over(&self) -> bool {
-        matches!(&self.stage, Stage::Words { open, .. } if open.is_empty())
+        matches!(&self.stage, Stage::Words { narrow, wide } if narrow.open.is_empty() && wide.open.is_empty())
     }
 
     /// SHA-256 over settings and stage: institutions compare it before they count.
@@ -170,12 +194,15 @@ impl Discovery {
         hash.update(b"concordat/corpus/discovery/v1\0");
         hash.update(self.settings.coordinates.to_be_bytes());
         hash.update(self.settings.threshold.to_bits().to_be_bytes());
-        if let Stage::Words { alphabet, open, extension } = &self.stage {
-            hash.update(extension.to_be_bytes());
-            alphabet.iter().for_each(|&c| hash.update(u32::from(c).to_be_bytes()));
-            for word in open {
-                hash.update([0xff]);
-                hash.update(word);
+        if let Stage::Words { narrow, wide } = &self.stage {
+            for side in [narrow, wide] {
+                hash.update(side.extension.to_be_bytes());
+                hash.update(side.start.to_be_bytes());
+                side.alphabet.iter().for_each(|&c| hash.update(u32::from(c).to_be_bytes()));
+                for word in &side.open {
+                    hash.update([0xff]);
+                    hash.update(word);
+                }
             }
         }
         hash.finalize().into()
@@ -188,54 +215,94 @@ fn whole(n: f64) -> u64 {
     n.round().max(1.0) as u64
 }
 
-/// How many characters a round may add: the most for which all coordinates fit.
-fn extension_of(coordinates: u32, open: usize, alphabet: usize) -> u32 {
-    let (symbols, mut size, mut characters) = (alphabet as u64 + 1, open.max(1) as u64, 0);
-    while alphabet > 0 && size.saturating_mul(symbols) <= u64::from(coordinates) && characters < 8 {
-        size *= symbols;
-        characters += 1;
+/// Gives each side its coordinates: one more character for as many beginnings as fit, half of the room for each side at least, then further
+/// characters as long as all fit, the narrow side first.
+fn share_out(coordinates: u32, mut narrow: Side, mut wide: Side) -> Stage {
+    let room = u64::from(coordinates);
+    for side in [&mut narrow, &mut wide] {
+        side.extension = u32::from(!side.alphabet.is_empty() && !side.open.is_empty());
     }
-    characters
-}
-
-/// The coordinate of a word: the open beginning that it has, then its next characters, 0 for the end.
-fn coordinate(alphabet: &[char], open: &[String], extension: u32, word: &str) -> Option<u32> {
-    if extension == 0 {
-        return None;
-    }
-    let symbols = u32::try_from(alphabet.len() + 1).ok()?;
-    let depth = open.first()?.chars().count();
-    // All open beginnings of a round have one length, up to the extension of rounds before; shorter words have ended.
-    let cut = word.char_indices().nth(depth).map_or(word.len(), |(at, _)| at);
-    let (head, mut tail) = (&word[..cut], word[cut..].chars());
-    let mut at = u32::try_from(open.binary_search_by(|o| o.as_str().cmp(head)).ok()?).ok()?;
-    for _ in 0..extension {
-        let symbol = match tail.next() {
-            Some(c) => u32::try_from(alphabet.binary_search(&c).ok()?).ok()? + 1,
-            None => 0,
-        };
-        at = at.checked_mul(symbols)?.checked_add(symbol)?;
-    }
-    Some(at)
-}
-
-/// The word or beginning of a coordinate, and whether it has ended; none where no word can be.
-fn word_at(alphabet: &[char], open: &[String], extension: u32, at: u32) -> Option<(String, bool)> {
-    let symbols = u32::try_from(alphabet.len() + 1).ok()?;
-    let (mut at, mut tail) = (at, Vec::new());
-    for _ in 0..extension {
-        tail.push(at % symbols);
-        at /= symbols;
-    }
-    let mut word = open.get(usize::try_from(at).ok()?)?.clone();
-    let mut ended = false;
-    for symbol in tail.into_iter().rev() {
-        match symbol.checked_sub(1) {
-            // Nothing follows an end.
-            Some(_) if ended => return None,
-            Some(i) => word.push(*alphabet.get(usize::try_from(i).ok()?)?),
-            None => ended = true,
+    let spare = |other: &Side| (room / 2).max(room.saturating_sub(other.size()));
+    let most = spare(&wide);
+    narrow.keep_within(most);
+    let most = room - narrow.size();
+    wide.keep_within(most);
+    for _ in 0..8 {
+        for turn in [0, 1] {
+            let (side, other) = if turn == 0 { (&mut narrow, &wide) } else { (&mut wide, &narrow) };
+            side.extension += u32::from(side.extension > 0);
+            if side.size().saturating_add(other.size()) > room {
+                side.extension -= 1;
+            }
         }
     }
-    (!word.is_empty() && extension > 0).then_some((word, ended))
+    wide.start = u32::try_from(narrow.size()).unwrap_or(u32::MAX);
+    for side in [&mut narrow, &mut wide] {
+        side.open.sort_unstable();
+    }
+    Stage::Words { narrow, wide }
+}
+
+impl Side {
+    fn symbols(&self) -> u64 {
+        self.alphabet.len() as u64 + 1
+    }
+
+    /// Coordinates.
+    fn size(&self) -> u64 {
+        if self.extension == 0 {
+            return 0;
+        }
+        self.symbols().checked_pow(self.extension).and_then(|each| each.checked_mul(self.open.len() as u64)).unwrap_or(u64::MAX)
+    }
+
+    /// Gives up the rarest beginnings, which stand last.
+    fn keep_within(&mut self, most: u64) {
+        self.open.truncate(usize::try_from(most / self.symbols()).unwrap_or(usize::MAX));
+        self.extension = u32::from(self.extension > 0 && !self.open.is_empty());
+    }
+
+    /// The coordinate of a word: the open beginning that it has, then its next characters, 0 for the end.
+    fn coordinate(&self, word: &str) -> Option<u32> {
+        if self.extension == 0 {
+            return None;
+        }
+        let symbols = u32::try_from(self.symbols()).ok()?;
+        let depth = self.open.first()?.chars().count();
+        let cut = word.char_indices().nth(depth).map_or(word.len(), |(at, _)| at);
+        let (head, mut tail) = (&word[..cut], word[cut..].chars());
+        let mut at = u32::try_from(self.open.binary_search_by(|o| o.as_str().cmp(head)).ok()?).ok()?;
+        for _ in 0..self.extension {
+            let symbol = match tail.next() {
+                Some(c) => u32::try_from(self.alphabet.binary_search(&c).ok()?).ok()? + 1,
+                None => 0,
+            };
+            at = at.checked_mul(symbols)?.checked_add(symbol)?;
+        }
+        at.checked_add(self.start)
+    }
+
+    /// The word or beginning of a coordinate, and whether it has ended; none where no word can be.
+    fn word_at(&self, at: u32) -> Option<(String, bool)> {
+        let symbols = u32::try_from(self.symbols()).ok()?;
+        let (mut at, mut tail) = (at.checked_sub(self.start)?, Vec::new());
+        if u64::from(at) >= self.size() {
+            return None;
+        }
+        for _ in 0..self.extension {
+            tail.push(at % symbols);
+            at /= symbols;
+        }
+        let mut word = self.open.get(usize::try_from(at).ok()?)?.clone();
+        let mut ended = false;
+        for symbol in tail.into_iter().rev() {
+            match symbol.checked_sub(1) {
+                // Nothing follows an end.
+                Some(_) if ended => return None,
+                Some(i) => word.push(*self.alphabet.get(usize::try_from(i).ok()?)?),
+                None => ended = true,
+            }
+        }
+        (!word.is_empty()).then_some((word, ended))
+    }
 }
