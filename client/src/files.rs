@@ -57,6 +57,12 @@ pub enum Item {
     Settings,
     /// The site policy.
     SitePolicy,
+    /// What is said about prepared records.
+    DataManifest,
+    /// The rule file of a dataset.
+    DataRules,
+    /// A report or the index of prepared records.
+    Prepared,
     /// The running program.
     Program,
     /// What a crash left under a temporary name.
@@ -89,6 +95,9 @@ impl fmt::Display for Item {
             Self::Audit => "the kept audit",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
+            Self::DataManifest => "the data manifest",
+            Self::DataRules => "the rule file",
+            Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",
             Self::HalfWritten => "a half-written file",
         })

@@ -21,8 +21,8 @@ impl Home {
         own.map(|name| self.0.join(name))
     }
     /// Files of this program that lie beside the institution's own.
-    pub(crate) fn written_beside(&self) -> [PathBuf; 4] {
-        [self.status(), self.identity(), self.settings(), self.site_policy()]
+    pub(crate) fn written_beside(&self) -> [PathBuf; 5] {
+        [self.status(), self.identity(), self.settings(), self.site_policy(), self.data_manifest()]
     }
     pub(crate) fn settings(&self) -> PathBuf {
         self.0.join("client.toml")
@@ -66,6 +66,10 @@ impl Home {
     }
     pub(crate) fn dataset_nonce(&self) -> PathBuf {
         self.0.join("ledger").join("nonce")
+    }
+    /// What is to be said about the records.
+    pub(crate) fn data_manifest(&self) -> PathBuf {
+        self.0.join("data-manifest")
     }
     pub(crate) fn ledger(&self, dataset: &Sha256) -> PathBuf {
         self.0.join("ledger").join(format!("{dataset}.ledger"))

@@ -42,6 +42,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("pulp", &["concordat-crypto"]),
     ("candle", &["concordat-train"]),
     ("opendp", &["concordat-privacy"]),
+    ("tokenizers", &["concordat-corpus"]),
+    ("jieba", &["concordat-corpus"]),
     ("sled", &["concordat-server", "concordat-client"]),
     ("quinn", &["concordat-server", "concordat-client", "concordat-tests"]),
 ];
@@ -50,6 +52,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
 const WRITTEN_ONLY_IN: &[(&str, &[&str])] = &[
     ("tfhe", &["crypto/src/reference.rs", "crypto/src/ring/"]),
     ("opendp", &["privacy/src/noise/giant.rs"]),
+    ("tokenizers", &["corpus/src/tokenizer/subword.rs"]),
+    ("jieba_rs", &["corpus/src/tokenizer/words.rs"]),
     ("candle_core", &["train/"]),
     ("candle_nn", &["train/"]),
     ("sled", &["server/src/", "client/src/"]),
