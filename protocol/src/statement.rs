@@ -60,10 +60,12 @@ statement_kinds! {
     Repair = 15, "ledger-repair";
     /// An entry of an institution's own privacy ledger; never on the wire.
     LedgerEntry = 16, "ledger-entry";
+    /// An institution describes its prepared records.
+    DataManifest = 20, "data-manifest";
     /// Administrators release a model.
-    Release = 20, "release";
+    Release = 30, "release";
     /// An institution anchors its site log.
-    SiteAnchor = 21, "site-anchor";
+    SiteAnchor = 31, "site-anchor";
 }
 
 impl StatementKind {

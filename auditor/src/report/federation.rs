@@ -133,6 +133,11 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
         ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
         ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
+        (
+            "dataset.changed",
+            "an institution describes its prepared records: hashes, and counts to two digits",
+            "机构描述其整理后的数据（哈希与两位有效数字计数）",
+        ),
         ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
         ("authz.denied", "somebody was denied a right", "拒绝一次授权"),
         ("round.declined", "an institution takes no part in a round", "机构不参加该轮"),
