@@ -381,6 +381,22 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
     each_institution_has_its_evidence(&f, &verdict).await;
 }
 
+/// The root that the log has for an institution's site log is the root of its first lines.
+fn site_log_is_anchored(f: &Federation, verdict: &auditor::Verdict, index: usize) {
+    let size = usize::try_from(verdict.tree_size).unwrap();
+    let id = &verdict.members.iter().find(|m| m.name == name(index)).unwrap().id;
+    let text = all_entries(&f.log(), size);
+    let at = text.match_indices("\"type\":\"site.anchored\"").map(|(at, _)| &text[at..]).find(|rest| {
+        let own = format!("\"institution\":\"{id}\"");
+        rest.find(&own).is_some_and(|o| o < rest.find("\"stmt\"").unwrap())
+    });
+    let field = |name: &str| at.unwrap().split(&format!("\"{name}\":")).nth(1).unwrap().split([',', '}']).next().unwrap().replace('"', "");
+    let lines = std::fs::read_to_string(f.dir.path().join(name(index)).join("site/log.jsonl")).unwrap();
+    let mut range = audit::tree::CompactRange::new();
+    lines.lines().take(field("size").parse().unwrap()).for_each(|l| range.push(audit::hash::leaf_hash(l.as_bytes())));
+    assert_eq!(range.root().to_string(), field("root"), "{}", name(index));
+}
+
 /// The text of all bundles below `size`, for counting.
 fn all_entries(log: &Path, size: usize) -> String {
     let path = |bundle| audit::tile::TilePath::in_tree(audit::tile::TileKind::Entries, bundle, size as u64);
@@ -411,8 +427,9 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
         let v = auditor::evidence::verify_evidence(&out, trust).unwrap();
         assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
         assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
-        // Judged once, trained once; anchored when it came back.
-        assert!(v.anchors == 1 && v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
+        // Judged once, trained once; anchored when it came back. Whether its own mirror is under that checkpoint yet is a matter of time.
+        assert!(v.anchors <= 1 && v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
+        site_log_is_anchored(f, verdict, index);
         for file in files(&out) {
             let bytes = std::fs::read(&file).unwrap();
             let clean = !contains(&bytes, CANARY.as_bytes()) && !secrets.iter().any(|s| contains(&bytes, s));
