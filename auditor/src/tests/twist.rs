@@ -41,4 +41,7 @@ pub(super) enum Twist {
     OtherValues,
     OtherRatio,
     SumFails,
+    Hybrid,
+    HybridOverstated,
+    HybridBelowMinimum,
 }
