@@ -307,6 +307,12 @@ impl PrivateDelta {
     ///
     /// # Source
     /// crypto.md C23: the quantiser is the identity, and a value outside C20 refuses the seal.
+    ///
+    /// ```compile_fail,E0308
+    /// use privacy::{bound::NoisedSum, delta::{PrivateDelta, Quantiser}, ledger::NoisedLocally};
+    /// // A sum that was noised without its clamp does not fit.
+    /// fn hurried(sum: &NoisedSum, q: &Quantiser, p: &NoisedLocally) { let _ = PrivateDelta::of_share(sum, q, p); }
+    /// ```
     pub fn of_share(share: &NoisedShare, q: &Quantiser, proof: &NoisedLocally) -> Result<Self, BoundError> {
         if !proof.covers(&share.context) {
             return Err(BoundError::WrongStream);

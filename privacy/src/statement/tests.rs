@@ -162,6 +162,25 @@ fn figures_that_wait_for_a_review_are_no_promises() {
     }
 }
 
+/// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
+#[test]
+fn a_published_bound_makes_a_promise() {
+    let mut k = Kept::new("20");
+    let mut plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    (plan.privacy.noise, plan.privacy.sampling_rate) = (protocol::plan::NoiseKind::DiscreteGaussian, dec("1"));
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    let figures = s.coalition.unwrap();
+    assert_eq!(figures.standing, Standing::Published);
+    let sentences = s.sentences(Language::English);
+    assert!(sentences.iter().all(|x| x.claim == Claim::Promise && x.text.contains("satisfies") && !x.text.contains("ending review")));
+    let of = |name: &str| sentences.iter().filter(|x| x.adversary.name() == name).map(|x| x.epsilon).collect::<Vec<_>>();
+    assert_eq!(of("coalition"), [Figure::Epsilon(s.promise.epsilon), figures.epsilon]);
+    assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
+}
+
 /// D19: the allowance of float sums stands among the assumptions, and the sensitivity that it makes beside the grid.
 #[test]
 fn sums_of_floats_are_stated_with_their_assumption() {
