@@ -119,7 +119,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             let config = settings(&cli.common)?;
             start_log(&cli.common, &config.log);
             // A machine that computes other bytes than everybody else must not seal or open (crypto.md C68).
-            crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
+            crypto::reference::self_check(&mut crate::clock::OsEntropy).map_err(|e| Failure::bug("self_check", &e))?;
             let run = agent::run(&cli.common.dir, config, observer);
             runtime()?.block_on(run).map_err(|e| run_failure(&e))?;
             Ok(Answer::words("stopped in order"))
