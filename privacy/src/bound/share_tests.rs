@@ -79,7 +79,7 @@ fn coordinates_are_clamped_so_that_everything_fits() {
     let plan = plan(50, "2");
     let m = joint(&plan);
     let bound = m.executed().joint.unwrap().bound;
-    let tail = (m.sigma_grid() * 13.3).ceil() as i64;
+    let tail = i64::try_from((u128::from(m.executed().sigma_grid_1024) * 133).div_ceil(10_240)).unwrap();
     assert_eq!(bound + tail, (1 << 23) - 1);
     let units = usize::try_from(bound / 65_536).unwrap() + 20;
     let (noise, proof) = share(&m, 9, UnitSum::new(&m));

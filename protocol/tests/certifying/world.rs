@@ -73,9 +73,8 @@ impl ManifestWorld {
             let accepted = Facts::UpdateAccepted { header: digest, body_root: core.body_root, body_bytes: core.body_bytes };
             facts.push(Draft::said(Actor::Institution, Some(core.institution), more, accepted));
         }
-        let firsts: Vec<_> =
+        let mut firsts: Vec<_> =
             log.history.task(TASK).unwrap().rounds()[&ROUND].groups[&GROUP].accepted.iter().map(|(h, a)| (a.1, *h)).collect();
-        let mut firsts = firsts;
         firsts.sort_unstable();
         facts.extend(firsts[keep..].iter().map(|(_, header)| Draft::server(Facts::UpdateDropped { header: *header })));
         facts.into_iter().for_each(|draft| log.force(draft.in_group(GROUP)));

@@ -1,16 +1,12 @@
 //! The real decryptor under a plan whose noise is calibrated for three institutions: below that nothing is signed, so nothing can be opened
 //! (privacy.md D7, D11; bug class B29).
 
-#[path = "certifying/world.rs"]
-#[expect(dead_code, reason = "the model check uses the rest of this world")]
-mod world;
-
+use crate::world::{BadProposal, GROUP, ROUND, TASK, World};
 use protocol::decryptor::{Action, Decryptor, Event, Record};
 use protocol::manifest::{Certificate, CertificateError};
 use protocol::messages::ClientMessage;
 use protocol::reject::Rejection;
 use protocol::time::Time;
-use world::{BadProposal, GROUP, ROUND, TASK, World};
 
 /// What the first decryptor of the committee answers to a proposal whose shares it all holds.
 fn answer(world: &World, proposal: &BadProposal) -> Result<(), Rejection> {
@@ -27,7 +23,7 @@ fn answer(world: &World, proposal: &BadProposal) -> Result<(), Rejection> {
     match decryptor.poll_action() {
         Some(Action::Persist(_, record)) if matches!(*record, Record::Signed { .. }) => Ok(()),
         Some(Action::Send(ClientMessage::Refused { reason, .. })) => Err(reason),
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 
