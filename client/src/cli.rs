@@ -5,10 +5,14 @@ mod bench;
 mod bench_clip;
 mod bench_noise;
 mod budget;
+mod data;
+mod describe;
+mod label;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
 mod statement;
+mod tokens;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -72,16 +76,10 @@ enum Verb {
     Privacy(budget::PrivacyVerb),
     /// The institution's records
     #[command(subcommand)]
-    Data(DataVerb),
+    Data(data::DataVerb),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum DataVerb {
-    /// Read the records as training would and say what is wrong
-    Check,
 }
 
 /// Runs one command and gives its exit code. Answers go to stdout, everything else to stderr.
@@ -125,9 +123,14 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             Ok(Answer::words("stopped in order"))
         }
         Verb::Status => show_status(&home),
-        Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Bench(verb) => bench::run(verb),
-        Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
+        Verb::Data(data::DataVerb::Make(options)) => data::make(options),
+        Verb::Data(data::DataVerb::Label(verb)) => label::run(verb),
+        Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
     }
 }
 
