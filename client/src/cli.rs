@@ -4,11 +4,13 @@ mod answer;
 mod bench;
 mod bench_clip;
 mod bench_noise;
+mod bench_train;
 mod budget;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
 mod statement;
+mod train;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -73,6 +75,8 @@ enum Verb {
     /// The institution's records
     #[command(subcommand)]
     Data(DataVerb),
+    /// Train in one place, without privacy and without a federation
+    Train(train::TrainArgs),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -126,6 +130,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         }
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
     }

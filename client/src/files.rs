@@ -55,6 +55,10 @@ pub enum Item {
     SitePolicy,
     /// The running program.
     Program,
+    /// A file of records or text, or a plan for training in one place.
+    Records,
+    /// State or snapshot of training in one place.
+    TrainingState,
     /// What a crash left under a temporary name.
     HalfWritten,
 }
@@ -84,6 +88,8 @@ impl fmt::Display for Item {
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
             Self::Program => "the running program",
+            Self::Records => "the file",
+            Self::TrainingState => "the state of training",
             Self::HalfWritten => "a half-written file",
         })
     }

@@ -52,11 +52,11 @@ fn every_verb_explains_itself() {
     {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data"] {
+    for verb in ["join", "run", "status", "privacy", "data", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
-    for pair in privacy.into_iter().chain([["data", "check"], ["bench", "noise"], ["bench", "clip"]]) {
+    for pair in privacy.into_iter().chain([["data", "check"], ["bench", "noise"], ["bench", "clip"], ["bench", "train"]]) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
     for verb in ["show", "verify", "repair"] {
