@@ -109,7 +109,7 @@ fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_dig
 
 /// Cleaned, unique, and split by a hash of the text.
 fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Loaded, MaterialError> {
-    let Task::Classes { model, text_field, label_field } = &plan.task else { return Err(FitError::Model.into()) };
+    let Task::Classes { model, text_field, label_field, balance } = &plan.task else { return Err(FitError::Model.into()) };
     let options = ReadOptions { text_field: text_field.clone(), label_field: label_field.clone(), ..ReadOptions::default() };
     let loaded = read_jsonl(bytes, &options)?;
     let labels = LabelSet::new(&model.classes)?;
@@ -128,6 +128,35 @@ fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Lo
     if sizes.0 == 0 || sizes.1 == 0 {
         return Err(MaterialError::Split { train: sizes.0, held_out: sizes.1, least: 0 });
     }
+    let train = balanced(train, *balance);
     let report = Some(loaded.report.then(report));
     Ok(Loaded { fit, train: Material::Records(train), held_out: Material::Records(held_out), data_digest, report, sizes })
+}
+
+/// Most times that one record is read in a pass.
+const MOST_TIMES: usize = 64;
+
+/// Every record as often as its class is rarer than the most common one, to this power: 0 leaves all as they are, 1 makes all classes
+/// equally common.
+fn balanced(records: Vec<TrainRecord>, power: f64) -> Vec<TrainRecord> {
+    let mut counts = BTreeMap::new();
+    records.iter().for_each(|r| *counts.entry(r.class).or_insert(0u32) += 1);
+    let most = f64::from(counts.values().copied().max().unwrap_or(1));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio of counts, at least 1, cut at the limit")]
+    let times = |r: &TrainRecord| (((most / f64::from(counts[&r.class])).powf(power).round()) as usize).clamp(1, MOST_TIMES);
+    records.iter().flat_map(|r| std::iter::repeat_n(r.clone(), times(r))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_classes_are_read_more_often_as_the_power_says() {
+        let record = |class| TrainRecord { tokens: vec![1], class };
+        let records: Vec<TrainRecord> = (0..16).map(|_| record(0)).chain([record(1)]).collect();
+        let count = |power| balanced(records.clone(), power).iter().filter(|r| r.class == 1).count();
+        assert_eq!((count(0.0), count(0.5), count(1.0)), (1, 4, 16));
+        assert_eq!(balanced(records.clone(), 1.0).len(), 32);
+    }
 }

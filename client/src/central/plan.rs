@@ -77,6 +77,8 @@ struct RawData {
     text_field: String,
     #[serde(default = "label")]
     label_field: String,
+    #[serde(default)]
+    balance: Option<Decimal>,
 }
 
 fn text() -> String {
@@ -145,7 +147,13 @@ pub(crate) enum Task {
     /// A language model over the characters of a text. Its vocabulary is the text's.
     Characters(DecoderConfig),
     /// A classifier of labelled records.
-    Classes { model: EncoderConfig, text_field: String, label_field: String },
+    Classes {
+        model: EncoderConfig,
+        text_field: String,
+        label_field: String,
+        /// Power of how much rarer a class is, by which its records are read more often.
+        balance: f64,
+    },
 }
 
 /// A checked plan. Can only be made by parsing.
@@ -218,7 +226,8 @@ fn task(model: RawModel, data: RawData) -> Result<Task, CentralPlanError> {
                 expected: "rows of the token table, for an encoder",
             })?;
             let model = EncoderConfig { vocab, max_tokens, width, heads, layers, hidden, classes };
-            Ok(Task::Classes { model, text_field: data.text_field, label_field: data.label_field })
+            let balance = within("data.balance", data.balance.map_or(0.0, Decimal::to_f64), 0.0..=1.0, "0 to 1")?;
+            Ok(Task::Classes { model, text_field: data.text_field, label_field: data.label_field, balance })
         }
     }
 }
