@@ -20,6 +20,7 @@ const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
 const CLIENT_UNIT: &str = include_str!("../../configs/systemd/concordat-client.service");
@@ -32,6 +33,7 @@ const SAMPLES: &[&str] = &[
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-long.toml",
     "train-characters.toml",
     "train-sms.toml",
 ];
@@ -113,7 +115,7 @@ fn the_clients_sample_states_every_key_with_its_default() {
 
 #[test]
 fn the_sample_of_central_training_states_every_key() {
-    for sample in [TRAIN_CHARACTERS, TRAIN_SMS] {
+    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
         CentralPlan::parse(sample).unwrap();
     }
     for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {

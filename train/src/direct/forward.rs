@@ -63,7 +63,7 @@ impl Direct {
     fn normed(&self, w: &[f32], at: NormAt, stream: &[f32], (normal, scales, shown): (&mut Vec<f32>, &mut Vec<f32>, &mut Vec<f32>)) {
         let c = self.places.width;
         let normal = copied(normal, stream);
-        norm::standardise(normal, c, room(scales, stream.len() / c), self.places.kind);
+        norm::standardise(normal, c, room(scales, stream.len() / c), (self.places.kind, norm::EPSILON));
         let (gain, shift) = gain_of(w, at, c);
         let shown = room(shown, stream.len());
         norm::scale(normal, gain, shift, shown);

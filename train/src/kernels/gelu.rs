@@ -78,8 +78,8 @@ mod tests {
         let (mut y, mut g) = (vec![0.0; 103], vec![1.0; 103]);
         gelu(&x, &mut y);
         back(&x, &mut g);
-        for i in 0..103 {
-            assert_eq!((y[i].to_bits(), g[i].to_bits()), (value(x[i]).to_bits(), slope(x[i]).to_bits()));
+        for (x, (y, g)) in x.into_iter().zip(y.into_iter().zip(g)) {
+            assert_eq!((y.to_bits(), g.to_bits()), (value(x).to_bits(), slope(x).to_bits()));
         }
     }
 }

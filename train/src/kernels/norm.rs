@@ -4,7 +4,7 @@ use super::sums::{dot, sum};
 use super::{count, wide};
 
 /// Added to the variance, so that a constant row does not divide by zero.
-const EPSILON: f32 = 1e-5;
+pub(crate) const EPSILON: f32 = 1e-5;
 
 /// What is made the same for all tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,23 +26,23 @@ fn mean(row: &[f32], kind: NormKind) -> f32 {
 
 /// Normalises one row in place and returns 1 / deviation.
 #[inline(always)]
-fn standardise_row(row: &mut [f32], kind: NormKind) -> f32 {
+fn standardise_row(row: &mut [f32], kind: NormKind, epsilon: f32) -> f32 {
     let mean = mean(row, kind);
     row.iter_mut().for_each(|v| *v -= mean);
-    let scale = (sum(row, |v| v * v) / count(row) + EPSILON).sqrt().recip();
+    let scale = (sum(row, |v| v * v) / count(row) + epsilon).sqrt().recip();
     row.iter_mut().for_each(|v| *v *= scale);
     scale
 }
 
 #[inline(always)]
-fn standardise_rows((rows, width, scales, kind): (&mut [f32], usize, &mut [f32], NormKind)) {
+fn standardise_rows((rows, width, scales, (kind, epsilon)): (&mut [f32], usize, &mut [f32], (NormKind, f32))) {
     for (row, scale) in rows.chunks_exact_mut(width).zip(scales) {
-        *scale = standardise_row(row, kind);
+        *scale = standardise_row(row, kind, epsilon);
     }
 }
 
-/// Normalises each row of `(N, C)` in place; `scales` `(N)` gets 1 / deviation of each.
-pub(crate) fn standardise(rows: &mut [f32], width: usize, scales: &mut [f32], kind: NormKind) {
+/// Normalises each row of `(N, C)` in place, with this added to the variance; `scales` `(N)` gets 1 / deviation of each.
+pub(crate) fn standardise(rows: &mut [f32], width: usize, scales: &mut [f32], kind: (NormKind, f32)) {
     wide(standardise_rows, (rows, width, scales, kind));
 }
 

@@ -127,7 +127,7 @@ mod tests {
         let mut gradient = row.clone();
         let loss = surprise(&mut gradient, 5, 0.25);
         assert!((f64::from(loss) - (total.ln() - f64::from(row[5]))).abs() < 1e-5);
-        assert!((log_normaliser(&row) - total.ln() as f32).abs() < 1e-5);
+        assert!((f64::from(log_normaliser(&row)) - total.ln()).abs() < 1e-5);
         for (i, g) in gradient.iter().enumerate() {
             let want = 0.25 * (f64::from(row[i]).exp() / total - f64::from(u8::from(i == 5)));
             assert!((f64::from(*g) - want).abs() < 1e-6);

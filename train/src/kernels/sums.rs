@@ -7,9 +7,8 @@ use super::{LANES, wide};
 pub(crate) fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(l, h)| *l += *h);
         half /= 2;
     }
     lanes[0]
@@ -21,9 +20,7 @@ pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
-        for i in 0..LANES {
-            lanes[i] += f(x[i]);
-        }
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane += f(x));
     }
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane += f(x);
@@ -37,9 +34,7 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in xs.iter().zip(ys) {
-        for i in 0..LANES {
-            lanes[i] += x[i] * y[i];
-        }
+        lanes.iter_mut().zip(x.iter().zip(y)).for_each(|(lane, (x, y))| *lane += x * y);
     }
     for (lane, (&x, &y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
         *lane += x * y;
@@ -53,9 +48,7 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for x in whole {
-        for i in 0..LANES {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
-        }
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
     }
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top })
 }
@@ -77,10 +70,7 @@ fn square_sum((values,): (&[f32],)) -> f64 {
     let mut lanes = [0.0f64; LANES];
     let (whole, rest) = values.as_chunks::<LANES>();
     for x in whole {
-        for i in 0..LANES {
-            let x = f64::from(x[i]);
-            lanes[i] += x * x;
-        }
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
     }
     lanes.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
 }

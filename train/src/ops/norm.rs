@@ -3,7 +3,7 @@
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
-use crate::kernels::norm::{Back, back, scale, standardise};
+use crate::kernels::norm::{Back, EPSILON, back, scale, standardise};
 use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -63,7 +63,7 @@ impl CustomOp1 for Norm {
         let mut normal = contiguous(x, layout)?.to_vec();
         let c = self.width()?;
         let mut scales = vec![0.0; normal.len() / c];
-        standardise(&mut normal, c, &mut scales, self.kind);
+        standardise(&mut normal, c, &mut scales, (self.kind, EPSILON));
         let mut y = vec![0.0; normal.len()];
         with_floats(&self.gain.tensor, |gain| match &self.shift {
             Some(shift) => with_floats(&shift.tensor, |shift| {
@@ -84,7 +84,7 @@ impl CustomOp1 for Norm {
         let mut normal = with_floats(x, |x| Ok(x.to_vec()))?;
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         let mut scales = vec![0.0; normal.len() / c];
-        standardise(&mut normal, c, &mut scales, self.kind);
+        standardise(&mut normal, c, &mut scales, (self.kind, EPSILON));
         with_floats(&self.gain.tensor, |gain| {
             back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
