@@ -2,6 +2,7 @@
 //! Each file stands alone, so that `tests/tests/fuzz_bodies.rs` can run it on stable.
 
 pub mod log;
+pub mod records;
 #[cfg(feature = "sealing")]
 pub mod sealing;
 pub mod words;
