@@ -1,5 +1,6 @@
 //! Do the samples tell the truth? Every file under `configs/` is read by the parser that reads it in earnest. Knows no running process.
 
+use client::central::CentralPlan;
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
 use corpus::pipeline::Rules;
@@ -19,6 +20,9 @@ const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
+const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
 const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
 const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
@@ -34,6 +38,9 @@ const SAMPLES: &[&str] = &[
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-long.toml",
+    "train-characters.toml",
+    "train-sms.toml",
 ];
 
 /// Numbers of privacy and sealing that somebody might look for in a configuration (operations.md O9).
@@ -108,6 +115,21 @@ fn the_clients_sample_states_every_key_with_its_default() {
     assert_eq!(data.user_field.as_deref(), Some("subscriber"));
     for text in ["no_such_key = 1", "[data]\npath = 'p'\nname = 'n'\nno_such_key = 1"] {
         assert_states_every_key(CLIENT, &chain(&ClientConfig::parse(text).unwrap_err()));
+    }
+}
+
+#[test]
+fn the_sample_of_central_training_states_every_key() {
+    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
+        CentralPlan::parse(sample).unwrap();
+    }
+    for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {
+        let text = TRAIN_CHARACTERS.replacen(section, &format!("{section}no_such_key = 1\n"), 1);
+        let complaint = chain(&CentralPlan::parse(&text).unwrap_err());
+        for key in keys_named_in(&complaint) {
+            // An encoder's keys stand in its own sample.
+            assert!(states(TRAIN_CHARACTERS, &key) || states(TRAIN_SMS, &key), "no sample states `{key}`");
+        }
     }
 }
 

@@ -127,6 +127,23 @@ impl Workers {
         Ok((sum, tally))
     }
 
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Runs `job` once for each state, each on a worker of its own, and gives the results in the states' order.
+    pub(crate) fn each<S: Send, T: Send>(&self, states: &mut [S], job: impl Fn(usize, &mut S) -> T + Sync) -> Vec<T> {
+        let job = &job;
+        std::thread::scope(|scope| {
+            let start = |(number, (pool, state)): (usize, (&rayon::ThreadPool, &mut S))| pool.install(|| job(number, state));
+            let parts = self.0.iter().zip(states).enumerate();
+            let running: Vec<_> = parts.map(|part| scope.spawn(move || start(part))).collect();
+            // A worker that panics takes the step with it: nothing of a half-computed step may be used.
+            running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+
     /// Runs on the first worker: for whatever needs its stack and its single thread.
     pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         match self.0.first() {
