@@ -9,12 +9,18 @@ const README: &str = include_str!("../../README.md");
 const README_ZH: &str = include_str!("../../README.zh.md");
 const GUIDE: &str = include_str!("../../docs/user-guide.md");
 const STATEMENT: &str = include_str!("../../docs/privacy-statement.md");
+const DATA: &str = include_str!("../../docs/data.md");
 const CI: &str = include_str!("../../.ci/run");
 const JUSTFILE: &str = include_str!("../../justfile");
 
 /// Papers that show commands.
-const WITH_COMMANDS: &[(&str, &str)] =
-    &[("README.md", README), ("README.zh.md", README_ZH), ("docs/user-guide.md", GUIDE), ("docs/privacy-statement.md", STATEMENT)];
+const WITH_COMMANDS: &[(&str, &str)] = &[
+    ("README.md", README),
+    ("README.zh.md", README_ZH),
+    ("docs/user-guide.md", GUIDE),
+    ("docs/privacy-statement.md", STATEMENT),
+    ("docs/data.md", DATA),
+];
 
 /// Papers that cite tests or link to files, from the root.
 const PAPERS: &[&str] = &[
@@ -28,6 +34,7 @@ const PAPERS: &[&str] = &[
     "docs/threat-model.md",
     "docs/hazards.md",
     "docs/privacy-statement.md",
+    "docs/data.md",
 ];
 
 /// The two commands that a newcomer runs.
