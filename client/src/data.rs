@@ -73,6 +73,11 @@ impl DataSource {
         Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed })
     }
 
+    /// Records that nobody has: they have no lineage and are declared nowhere.
+    pub(crate) fn made_up(records: Vec<Record>, unit: Unit) -> Self {
+        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0 }
+    }
+
     /// Opaque id of the lineage.
     pub(crate) fn dataset(&self) -> Sha256 {
         self.dataset
@@ -161,6 +166,11 @@ fn loaded(config: &DataConfig) -> Result<(corpus::Loaded, Unit), DataError> {
         prepared::Unit::Record => Unit::Record,
     };
     Ok((loaded, unit))
+}
+
+/// The records of the settings, for work that stays at the institution.
+pub(crate) fn records(config: &DataConfig) -> Result<Vec<Record>, DataError> {
+    loaded(config).map(|(loaded, _)| loaded.records)
 }
 
 /// The person where the records name one, else the record.

@@ -49,10 +49,16 @@ pub enum Item {
     Nonce,
     /// The status file.
     Status,
+    /// A plan, as a prepared task holds it.
+    Plan,
+    /// A kept report of an empirical audit.
+    Audit,
     /// The client's settings.
     Settings,
     /// The site policy.
     SitePolicy,
+    /// What is said about prepared records.
+    DataManifest,
     /// The rule file of a dataset.
     DataRules,
     /// A report or the index of prepared records.
@@ -85,8 +91,11 @@ impl fmt::Display for Item {
             Self::GroupNonce => "the number of a round's random groups",
             Self::Nonce => "the dataset's nonce",
             Self::Status => "the status file",
+            Self::Plan => "the plan",
+            Self::Audit => "the kept audit",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
+            Self::DataManifest => "the data manifest",
             Self::DataRules => "the rule file",
             Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",

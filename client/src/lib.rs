@@ -6,6 +6,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod data;
+mod data_manifest;
 pub mod edges;
 pub mod endpoint;
 pub mod files;

@@ -1,6 +1,7 @@
 //! Bytes that a peer, a log or an administrator may send to the protocol room.
 
 use protocol::codec;
+use protocol::data_manifest::DataManifest;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
 use protocol::entry::LogEntry;
@@ -36,7 +37,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 /// Statements as they travel, every kind of payload, and a decryptor's own records.
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
-    each!(JoinRequest, Membership, DatasetDeclaration, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
     each!(Prekeys, Endorsement, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();

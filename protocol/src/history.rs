@@ -9,6 +9,7 @@ mod task;
 pub use rules::{Clause, Violation};
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
 
+use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
@@ -44,6 +45,17 @@ pub struct DatasetHistory {
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
 }
 
+/// A data manifest where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its entry.
+    pub index: LeafIndex,
+    /// SHA-256 of its payload.
+    pub hash: Sha256,
+    /// What it says.
+    pub manifest: DataManifest,
+}
+
 /// The log so far.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -55,6 +67,7 @@ pub struct History {
     requests: BTreeMap<Sha256, JoinRequest>,
     members: BTreeMap<ClientId, Member>,
     datasets: BTreeMap<(ClientId, Sha256), DatasetHistory>,
+    manifests: BTreeMap<(ClientId, Sha256), Vec<Described>>,
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     unclean: bool,
@@ -78,6 +91,7 @@ impl History {
             requests: BTreeMap::new(),
             members: BTreeMap::new(),
             datasets: BTreeMap::new(),
+            manifests: BTreeMap::new(),
             tasks: BTreeMap::new(),
             policy: None,
             unclean: false,
@@ -104,6 +118,11 @@ impl History {
     pub fn requests(&self) -> &BTreeMap<Sha256, JoinRequest> {
         &self.requests
     }
+    /// Data manifests of an institution's dataset, oldest first.
+    pub fn data_manifests(&self, who: ClientId, dataset: Sha256) -> &[Described] {
+        self.manifests.get(&(who, dataset)).map_or(&[], Vec::as_slice)
+    }
+
     /// Datasets by institution and opaque id.
     pub fn datasets(&self) -> &BTreeMap<(ClientId, Sha256), DatasetHistory> {
         &self.datasets
@@ -167,6 +186,7 @@ impl History {
                 self.policy = Some((*policy, index));
             }
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
+            (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),
             (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
             (Facts::BudgetRepaired { dataset, ledger_counter }, Some(s)) => {
                 let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
@@ -249,6 +269,18 @@ impl History {
         let new = DatasetHistory { declaration, cap: None, spends: Vec::new(), repairs: Vec::new() };
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
+    }
+
+    /// A manifest is of a declared dataset and its unit, and names the one before it, so that none is left out unnoticed.
+    fn described(&mut self, index: LeafIndex, entry: &LogEntry, fields: (Sha256, Sha256), statement: &Statement, out: &mut rules::Report) {
+        let Some((who, manifest)) = self.member_said::<DataManifest>(entry, statement, out) else { return };
+        let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
+        out.require((manifest.dataset, hash) == fields, Clause::FieldsDiffer);
+        let Some(dataset) = self.datasets.get(&(who, manifest.dataset)) else { return out.add(Clause::DataManifest) };
+        let before = self.manifests.entry((who, manifest.dataset)).or_default();
+        let follows = manifest.previous == before.last().map(|d| d.hash);
+        out.require(manifest.is_sound() && follows && manifest.unit == dataset.declaration.unit, Clause::DataManifest);
+        before.push(Described { index, hash, manifest });
     }
 
     fn cap(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {

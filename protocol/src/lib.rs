@@ -2,6 +2,7 @@
 //! Knows no socket, no file, no clock, no tensor and no cipher beyond signatures.
 
 pub mod codec;
+pub mod data_manifest;
 pub mod dealing;
 pub mod decimal;
 pub mod decryptor;

@@ -218,7 +218,7 @@ fn serve(dir: &Path, config: Option<&Path>) -> Result<(), Failure> {
     let config = config.map_err(Failure::trouble)?;
     output::start_logging();
     // A machine that computes other bytes than everybody else must not open sums (crypto.md C68).
-    crypto::reference::self_check().map_err(|e| Failure::daemon(e.into()))?;
+    crypto::reference::self_check(&mut bench::OsEntropy).map_err(|e| Failure::daemon(e.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::trouble)?;
     runtime.block_on(crate::serve::run(dir, &config)).map_err(Failure::daemon)
 }

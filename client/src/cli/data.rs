@@ -35,6 +35,15 @@ pub(super) enum DataVerb {
     Prepare(Prepare),
     /// Write made-up records with planted personal data and repeats
     Make(Make),
+    /// Labels from annotation tools and from rules
+    #[command(subcommand)]
+    Label(super::label::LabelVerb),
+    /// Cut the records into shards of tokens
+    Tokenize(super::tokens::Tokenize),
+    /// Say what may be said in the log about the prepared records
+    ///
+    /// Hashes, classes of counts and codes; no text, no name, no exact count. Signed and declared by concordat-client run.
+    Describe(super::describe::Describe),
 }
 
 #[derive(Debug, Args)]

@@ -73,6 +73,13 @@ facts! {
         /// Opaque id.
         dataset: Sha256
     }
+    /// An institution describes the records of a dataset as they are now (statement of the institution).
+    DatasetChanged = "dataset.changed" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// SHA-256 of the data manifest's payload.
+        manifest: Sha256
+    }
     /// An institution declared a cap (statement of the institution).
     BudgetDeclared = "budget.declared" {
         /// Opaque id.

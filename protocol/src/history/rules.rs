@@ -59,6 +59,8 @@ clauses! {
     Dealing = "I6: random groups are not dealt from the join list and the numbers that decryptors had committed to", false;
     /// A statement names another manifest.
     OtherManifest = "I6: statement names another manifest", false;
+    /// A data manifest of an undeclared dataset, of another unit, with impossible numbers, or that leaves out the one before it.
+    DataManifest = "A19: data manifest does not fit the declared dataset or the manifest before it", false;
     /// A spend from a dataset or under a cap that was not declared.
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
     /// Figures that do not add up.

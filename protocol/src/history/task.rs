@@ -66,6 +66,8 @@ pub struct GroupHistory {
     pub signed: BTreeMap<ClientId, Statement>,
     /// The certificate.
     pub certificate: Option<Certificate>,
+    /// Where it stands.
+    pub certified_at: Option<LeafIndex>,
     /// Openings.
     pub openings: BTreeMap<Position, OpeningPayload>,
     /// The opened sum.
@@ -110,6 +112,7 @@ pub struct TaskHistory {
     ended: Option<LeafIndex>,
     snapshot: Option<SnapshotDigest>,
     previous_end: Sha256,
+    previous_end_at: LeafIndex,
     prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
     rounds: BTreeMap<RoundId, RoundHistory>,
 }
@@ -123,6 +126,7 @@ impl TaskHistory {
             ended: None,
             snapshot: None,
             previous_end: Sha256([0; 32]),
+            previous_end_at: LeafIndex(0),
             prekeys: BTreeMap::new(),
             rounds: BTreeMap::new(),
         }
@@ -188,7 +192,8 @@ impl TaskHistory {
         match (&entry.facts, statement) {
             (Facts::TaskOpened { plan, snapshot }, None) => {
                 out.require(!self.opened && *plan == self.digest, Clause::State);
-                (self.opened, self.snapshot, self.previous_end) = (true, Some(*snapshot), leaf);
+                (self.opened, self.snapshot) = (true, Some(*snapshot));
+                (self.previous_end, self.previous_end_at) = (leaf, index);
             }
             (Facts::TaskEnded { snapshot, .. }, None) => {
                 out.require(self.is_open() && self.snapshot == Some(*snapshot), Clause::State);
@@ -248,8 +253,11 @@ impl TaskHistory {
         out.require(!ended, Clause::State);
         let spend = round.apply(index, entry, statement, world, out);
         match round.state {
-            RoundState::Closed(snapshot) if !ended => (self.snapshot, self.previous_end) = (Some(snapshot), leaf),
-            RoundState::Abandoned if !ended => self.previous_end = leaf,
+            RoundState::Closed(snapshot) if !ended => {
+                self.snapshot = Some(snapshot);
+                (self.previous_end, self.previous_end_at) = (leaf, index);
+            }
+            RoundState::Abandoned if !ended => (self.previous_end, self.previous_end_at) = (leaf, index),
             RoundState::Closed(_) | RoundState::Abandoned => {}
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => {}
         }
@@ -323,6 +331,8 @@ impl TaskHistory {
             && m.plan == self.digest
             && Some(m.snapshot) == self.snapshot
             && m.previous_end == self.previous_end
+            // The checkpoint that it names covers that end (C35, C38).
+            && self.previous_end_at.0 < m.log_size
             && m.roster == roster_root(&members)
             && committee == committee_of(&members, self.previous_end, m.size)
             && committee.len() == usize::from(m.size.decryptors)
@@ -421,7 +431,7 @@ impl RoundHistory {
             }
             (Facts::SetProposed { set, count, .. }, None) => self.propose(entry, *set, *count, out),
             (Facts::SetSigned { set }, Some(s)) => self.sign(entry, *set, s, out),
-            (Facts::SetCertified { certificate, .. }, None) => self.certify(entry, *certificate, out),
+            (Facts::SetCertified { certificate, .. }, None) => self.certify(index, entry, *certificate, out),
             (Facts::OpeningPosted { .. }, Some(s)) => self.post(entry, s, out),
             (Facts::SumOpened { .. }, Some(s)) => self.sum(entry, s, world, out),
             (Facts::SumFailed {}, None) => {}
@@ -515,12 +525,14 @@ impl RoundHistory {
         group.signed.insert(who, s.clone());
     }
 
-    fn certify(&mut self, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
+    fn certify(&mut self, index: LeafIndex, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         let Some(group) = self.group(entry, out) else { return };
         let statements: Vec<_> = group.signed.values().cloned().collect();
         match Certificate::new(&manifest, digest, &group.members(), &statements) {
-            Ok(c) if c.digest() == certificate && group.certificate.is_none() => group.certificate = Some(c),
+            Ok(c) if c.digest() == certificate && group.certificate.is_none() => {
+                (group.certificate, group.certified_at) = (Some(c), Some(index));
+            }
             Ok(_) | Err(_) => out.add(Clause::Certificate),
         }
         // Other groups of the round may still be certifying; openings wait for all of them.

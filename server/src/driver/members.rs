@@ -5,7 +5,9 @@ use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
+use protocol::data_manifest::DataManifest;
 use protocol::entry::{Actor, AlarmKind, Draft, Facts, Right};
+use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
@@ -293,6 +295,10 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
         StatementKind::Budget => {
             let said = statement.verify::<BudgetDeclaration>().ok()?;
             (Facts::BudgetDeclared { dataset: said.dataset, epsilon_cap: said.epsilon_cap }, None)
+        }
+        StatementKind::DataManifest => {
+            let said = statement.verify::<DataManifest>().ok().filter(DataManifest::is_sound)?;
+            (Facts::DatasetChanged { dataset: said.dataset, manifest: Sha256(sha256(&[&statement.payload])) }, None)
         }
         StatementKind::Repair => {
             let said = statement.verify::<LedgerRepair>().ok()?;
