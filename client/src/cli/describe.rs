@@ -78,7 +78,8 @@ pub(super) fn run(home: &Home, config: &Config, o: &Describe) -> Result<Answer, 
 }
 
 fn digest(path: &Path, rule: WordRule) -> Result<Sha256, Failure> {
-    let bytes = crate::files::read(path, MAX_TOKENIZER_BYTES, crate::files::Item::Prepared).map_err(|e| Failure::trouble("no_tokenizer", &e))?;
+    let bytes =
+        crate::files::read(path, MAX_TOKENIZER_BYTES, crate::files::Item::Prepared).map_err(|e| Failure::trouble("no_tokenizer", &e))?;
     let tokenizer = Subword::load(&bytes, rule).map_err(|e| Failure::trouble("bad_tokenizer", &e))?;
     Ok(Sha256(tokenizer.digest()))
 }

@@ -143,7 +143,8 @@ fn take(o: &Import) -> Result<Answer, Failure> {
     ];
     rows.extend(pairs.values().map(|k| ("Cohen's kappa of two", format!("{} over {} items", shown(k.kappa), k.items))));
     let kappa = |k: &corpus::label::Kappa| json!({ "kappa": k.kappa, "observed": k.observed, "expected": k.expected, "items": k.items });
-    let bad_items: Vec<Value> = got.skipped.iter().filter_map(|s| Some(json!({ "item": s.item, "why": s.error?.to_string() }))).take(100).collect();
+    let bad_items: Vec<Value> =
+        got.skipped.iter().filter_map(|s| Some(json!({ "item": s.item, "why": s.error?.to_string() }))).take(100).collect();
     let data = json!({
         "items": got.items, "annotations": got.annotations.len(), "settled": report,
         "skipped": { "bad": got.count(SkipReason::Bad), "rejected": got.count(SkipReason::Rejected), "unlabelled": got.count(SkipReason::Unlabelled) },
@@ -169,7 +170,9 @@ fn label(o: &Rules) -> Result<Answer, Failure> {
         return Err(Failure::trouble_text("bad_data", "the input is longer than 4 GiB").hint("label it in parts"));
     }
     for (line, number) in input.lines().zip(1u64..).filter(|(l, _)| !l.trim().is_empty()) {
-        let row = serde_json::from_str::<serde_json::Map<String, Value>>(line).ok().filter(|m| m.get(&o.text_field).is_some_and(Value::is_string));
+        let row = serde_json::from_str::<serde_json::Map<String, Value>>(line)
+            .ok()
+            .filter(|m| m.get(&o.text_field).is_some_and(Value::is_string));
         rows.push(row.ok_or_else(|| Failure::refused_text("bad_data", &format!("line {number} is no object with a text in the field"))));
     }
     let rows = rows.into_iter().collect::<Result<Vec<_>, _>>()?;

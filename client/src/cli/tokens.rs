@@ -96,7 +96,8 @@ fn subword(o: &Tokenize, kind: SubwordKind, records: &[Record]) -> Result<Answer
 
 fn shards(o: &Tokenize, tokenizer: &impl TextTokenizer, records: &[Record], json: Option<String>) -> Result<Answer, Failure> {
     let failed = |e: &RowError| Failure::trouble("bad_rows", e);
-    let mut builder = ShardBuilder::new(o.row, tokenizer.vocab(), tokenizer.digest(), o.shard_bytes.min(MAX_SHARD_BYTES)).map_err(|e| failed(&e))?;
+    let mut builder =
+        ShardBuilder::new(o.row, tokenizer.vocab(), tokenizer.digest(), o.shard_bytes.min(MAX_SHARD_BYTES)).map_err(|e| failed(&e))?;
     let (units, labels) = (numbers(records.iter().map(|r| r.user.as_deref())), labels(records));
     let (mut written, mut rows, mut tokens, mut characters) = (0usize, 0usize, 0usize, 0usize);
     let mut put = |row: Row, builder: &mut ShardBuilder| {
@@ -131,7 +132,8 @@ fn shards(o: &Tokenize, tokenizer: &impl TextTokenizer, records: &[Record], json
         written += 1;
     }
     if let Some(json) = json {
-        files::replace_secret(&o.out.join("tokenizer.json"), json.as_bytes(), Item::Prepared).map_err(|e| Failure::trouble("not_written", &e))?;
+        files::replace_secret(&o.out.join("tokenizer.json"), json.as_bytes(), Item::Prepared)
+            .map_err(|e| Failure::trouble("not_written", &e))?;
     }
     let per_character = if characters == 0 { 0.0 } else { tokens as f64 / characters as f64 };
     Ok(Answer::table([
