@@ -8,6 +8,7 @@ mod bench_train;
 mod budget;
 mod data;
 mod describe;
+mod evidence;
 mod label;
 mod ledger;
 mod privacy_audit;
@@ -79,6 +80,9 @@ enum Verb {
     /// The institution's records
     #[command(subcommand)]
     Data(data::DataVerb),
+    /// Evidence for this institution's own regulator
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceVerb),
     /// Train in one place, without privacy and without a federation
     Train(train::TrainArgs),
     /// What this machine does
@@ -130,6 +134,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
+        Verb::Evidence(verb) => evidence::run(&home, verb),
         Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
         Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
         Verb::Data(data::DataVerb::Make(options)) => data::make(options),

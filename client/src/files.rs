@@ -33,6 +33,8 @@ pub enum Item {
     WitnessState,
     /// The privacy ledger.
     Ledger,
+    /// The institution's own log.
+    SiteLog,
     /// A decryptor's records.
     Record,
     /// A share held as a decryptor.
@@ -87,6 +89,7 @@ impl fmt::Display for Item {
             Self::Artefact => "an artefact",
             Self::WitnessState => "the witness state",
             Self::Ledger => "the privacy ledger",
+            Self::SiteLog => "the site log",
             Self::Record => "a decryptor's record",
             Self::Share => "a held share",
             Self::Prekey => "a prekey",

@@ -56,6 +56,10 @@ impl Home {
     pub(crate) fn witness_state(&self) -> PathBuf {
         self.0.join("witness").join("state")
     }
+    /// The institution's own log (A27).
+    pub(crate) fn site_log(&self) -> PathBuf {
+        self.0.join("site").join("log.jsonl")
+    }
     /// Notes that contradict the mirror, kept for ever (A28).
     pub(crate) fn evidence(&self) -> PathBuf {
         self.0.join("evidence")

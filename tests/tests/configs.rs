@@ -264,6 +264,96 @@ fn discrete_gaussian_noise_is_planned_only_where_it_is_accounted() {
     assert!(epsilon <= p.epsilon_cap.to_f64() && epsilon > 0.99 * p.epsilon_cap.to_f64(), "{epsilon}");
 }
 
+/// The example, without its comments, as a plan in which institutions add noise together.
+fn joint(mode: &str) -> String {
+    let plain: String = PLAN.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+    let mut text = plain.replacen("mode = \"local\"", &format!("mode = {mode}"), 1);
+    for (from, to) in [
+        ("bits = 16\n", "bits = 24\n"),
+        ("cohort_min = 3", "cohort_min = 4"),
+        ("steps = 10", "steps = 1"),
+        ("learning_rate = \"0.002\"", "learning_rate = \"0\""),
+        ("warmup_steps = 5", "warmup_steps = 0"),
+        ("weight_decay = \"0.01\"", "weight_decay = \"0\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+/// privacy.md D7: shares follow from the target and the guaranteed institutions; the floor is kept by own noise alone.
+#[test]
+fn shares_of_noise_are_calibrated_from_the_target_and_the_floor() {
+    let spent = |plan: &Plan, sigma: f64| {
+        let p = &plan.privacy;
+        let all = Phase { noise_multiplier: sigma, sampling_rate: p.sampling_rate.to_f64(), steps: plan.total_steps() };
+        epsilon_pld(&[all], p.delta.to_f64()).unwrap()
+    };
+    let prepare = |mode: &str| PlanFile::parse(&joint(mode)).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+    // Four at least, one looks, one helps: two shares are certain. A floor of 20 asks for less than they give.
+    for mode in ["{ distributed = { colluding = 1 } }", "{ hybrid = { colluding = 1, epsilon_floor = \"20\" } }"] {
+        let plan = prepare(mode);
+        let sigma = plan.privacy.noise_multiplier.to_f64();
+        let together = spent(&plan, sigma * 2f64.sqrt());
+        assert!(together <= 3.0 && together > 2.99, "{mode}: {together}");
+        let (own, cap) = (spent(&plan, sigma), plan.privacy.epsilon_cap.to_f64());
+        assert!(own > together && own <= cap, "{mode}: {own} under {cap}");
+        assert!(mode.contains("hybrid") || own > 0.98 * cap, "distributed states what own noise is worth: {own} under {cap}");
+    }
+    // A floor of 3.2 asks for more than two shares of a coalition's 3 need.
+    let plan = prepare("{ hybrid = { colluding = 1, epsilon_floor = \"3.2\" } }");
+    let own = spent(&plan, plan.privacy.noise_multiplier.to_f64());
+    assert!(own <= 3.2 && own > 3.19 && plan.privacy.epsilon_cap.to_string() == "3.2", "{own}");
+}
+
+/// D7, D20, D22, D23: every rule of these modes refuses by its own name.
+#[test]
+fn plans_in_which_institutions_cannot_noise_a_sum_together_are_refused_by_name() {
+    let hybrid = joint("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }");
+    let cases = [
+        ("colluding = 0", "colluding = 3", "no guaranteed share"),
+        ("colluding = 0", "colluding = 65535", "no guaranteed share"),
+        ("steps = 1", "steps = 2", "exactly one noised sum"),
+        ("weighting = \"uniform\"", "weighting = { declared = { max_weight = 5000 } }", "weighting must be"),
+        ("learning_rate = \"0\"", "learning_rate = \"0.1\"", "only the server takes steps"),
+        ("warmup_steps = 0", "warmup_steps = 1", "only the server takes steps"),
+        ("weight_decay = \"0\"", "weight_decay = \"0.1\"", "only the server takes steps"),
+        ("bits = 24\n", "bits = 16\n", "no room"),
+        ("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", "accounted at a sampling rate of 1 only"),
+        ("epsilon_floor = \"8\"", "epsilon_floor = \"0\"", "privacy.epsilon_cap is 0"),
+        ("epsilon = \"3\"", "epsilon = \"0\"", "coalition_epsilon is 0"),
+        ("colluding = 0, ", "", "missing field `colluding`"),
+    ];
+    for (from, to, words) in cases {
+        assert!(hybrid.contains(from), "{from}");
+        let file = PlanFile::parse(&hybrid.replacen(from, to, 1));
+        let refused = file.and_then(|f| f.prepare(TaskId([7; 16])).map(|_| ())).err().unwrap_or_else(|| panic!("{to} is taken"));
+        assert!(chain(&refused).contains(words), "{to}: {}", chain(&refused));
+    }
+    // Shares that are worth so little alone that not even the sampler's distance is small beside it.
+    let lonely = joint("{ distributed = { colluding = 0 } }");
+    let lonely = lonely.replacen("cohort_min = 4", "cohort_min = 8", 1).replacen("epsilon = \"3\"", "epsilon = \"40\"", 1);
+    let refused = PlanFile::parse(&lonely).unwrap().prepare(TaskId([7; 16])).err().unwrap();
+    assert!(chain(&refused).contains("cannot be stated"), "{}", chain(&refused));
+}
+
+/// D18: on the sum path the noise is measured by the sensitivity that sums of floats have.
+#[test]
+fn a_plan_may_ask_for_book_keeping_in_every_mode() {
+    let hybrid = joint("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }");
+    for text in [PLAN, &hybrid] {
+        for path in ["{ book-keeping = {} }", "{ book-keeping = { accumulate = \"f64\", rounding = \"nearest\" } }"] {
+            let text = text.replacen("path = \"exact\"", &format!("path = {path}"), 1);
+            let plan = PlanFile::parse(&text).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+            let m = privacy::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+            assert!(m.delta_grid() > 65_536.0 && m.sigma_grid() >= plan.privacy.noise_multiplier.to_f64() * m.delta_grid());
+        }
+    }
+    let bad = PLAN.replacen("path = \"exact\"", "path = { book-keeping = { accumulate = \"bf16\" } }", 1);
+    assert!(PlanFile::parse(&bad).is_err());
+}
+
 #[test]
 fn the_sample_policy_allows_the_example_plan_and_nothing_weaker() {
     let (policy, prepared) = (SitePolicy::parse(SITE_POLICY).unwrap(), example());

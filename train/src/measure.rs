@@ -18,7 +18,7 @@ use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
 use privacy::noise::{Noise, Stream};
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, Mode, NoiseKind, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, ClipPath, Mode, NoiseKind, PrivacyPlan, Unit};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::num::NonZeroUsize;
@@ -172,7 +172,7 @@ impl Workload {
     fn book_keeping(&self) -> Result<(), MeasureError> {
         let mut sum = ClippedSum::new(&self.mechanism)?;
         let units: Vec<&UnitExamples> = self.units.iter().collect();
-        let outcomes = book_keeping::add(self.work(), &units, &mut sum)?;
+        let outcomes = book_keeping::add(self.work(), &units, &mut sum)?.outcomes;
         if outcomes.iter().all(|&o| o == UnitOutcome::Added) { Ok(()) } else { Err(MeasureError::NonFinite) }
     }
 
@@ -243,6 +243,7 @@ fn privacy() -> PrivacyPlan {
     PrivacyPlan {
         unit: Unit::User,
         mode: Mode::Local,
+        path: ClipPath::Exact,
         noise: NoiseKind::RoundedGaussian,
         clip_function: ClipFunction::AutoS,
         clip: decimal(1, 0),
