@@ -4,15 +4,18 @@ mod answer;
 mod bench;
 mod bench_clip;
 mod bench_noise;
+mod bench_train;
 mod budget;
 mod data;
 mod describe;
+mod evidence;
 mod label;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
 mod statement;
 mod tokens;
+mod train;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -77,6 +80,11 @@ enum Verb {
     /// The institution's records
     #[command(subcommand)]
     Data(data::DataVerb),
+    /// Evidence for this institution's own regulator
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceVerb),
+    /// Train in one place, without privacy and without a federation
+    Train(train::TrainArgs),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -123,8 +131,10 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             Ok(Answer::words("stopped in order"))
         }
         Verb::Status => show_status(&home),
-        Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
+        Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
+        Verb::Evidence(verb) => evidence::run(&home, verb),
         Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
         Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
         Verb::Data(data::DataVerb::Make(options)) => data::make(options),

@@ -2,6 +2,7 @@
 //! certified sums as a decryptor. An edge: it alone here knows sockets, files, clocks and entropy. Knows nothing of the server's rooms.
 
 pub mod agent;
+pub mod central;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod link;
 pub mod mirror;
 pub mod observer;
 pub mod prepare;
+mod site_log;
 pub mod site_policy;
 mod spool;
 pub mod status;

@@ -77,6 +77,7 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
         assert_eq!(round["epsilon"].as_object().unwrap().len(), 3);
         assert_eq!(round["cohort"], serde_json::json!({ "0": 3, "1": 3 }));
     }
+    every_epsilon_is_the_accountants(&report);
     assert_eq!(std::fs::read_to_string(out.join("report.html")).unwrap().matches("<svg").count(), 4);
     assert_eq!(files(&out.join("snapshots")).len(), 3);
 
@@ -95,6 +96,23 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
     bytes[0] ^= 1;
     std::fs::write(&artefact, bytes).unwrap();
     assert_eq!(auditor::verify(&out.join("log"), &auditor::Options::default()).unwrap().exit_code, 1);
+}
+
+/// What the report says about ε is what the accountant says about the noise, rate and steps that were executed: rounded up at the sixth place, and no more
+/// than the sampler's slack and the grid above it. The last round keeps to what was asked for.
+fn every_epsilon_is_the_accountants(report: &serde_json::Value) {
+    let number = |name: &str| report[name].as_str().unwrap().parse::<f64>().unwrap();
+    let rounds = report["rounds"].as_array().unwrap();
+    for (steps, round) in (1u64..).map(|n| n * report["local_steps"].as_u64().unwrap()).zip(rounds) {
+        let phase =
+            privacy::accountant::Phase { noise_multiplier: number("noise_multiplier"), sampling_rate: number("sampling_rate"), steps };
+        let epsilon = privacy::accountant::epsilon_pld(&[phase], number("delta")).unwrap();
+        for stated in round["epsilon"].as_object().unwrap().values() {
+            let stated: f64 = stated.as_str().unwrap().parse().unwrap();
+            assert!(stated > epsilon * (1.0 - 1e-5) && stated < epsilon * (1.0 + 1e-4) + 1e-6, "{steps} steps: {stated} for {epsilon}");
+            assert!(stated <= number("epsilon_target"));
+        }
+    }
 }
 
 /// What the federation opened, the auditor's second implementation opens too, from chunks alone; and not from chunks that were touched.
@@ -125,6 +143,52 @@ fn make_the_sums_again(out: &Path) {
     std::fs::write(&bodies[0], whole).unwrap();
 }
 
+/// The accountant's own command, for what an institution executed.
+fn accountant(dir: &Path, sigma: &str, rate: &str, steps: u64, delta: &str) -> f64 {
+    let side = dir.to_string_lossy();
+    let steps = steps.to_string();
+    let numbers = ["--noise-multiplier", sigma, "--sample-rate", rate, "--steps", &steps, "--delta", delta, "--format", "json"];
+    let run = demo(&[&["__role", "client", &side, "privacy", "epsilon"], &numbers[..]].concat());
+    assert!(run.status.success(), "{}", text(&run));
+    let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    answer["data"]["epsilon_pld"].as_f64().unwrap()
+}
+
+/// Shares of noise, sums of floats, a server that takes the steps: exact sums, and ε as the accountant has it for what was executed. Slack of
+/// samplers and dither is far below the sixth place here.
+#[test]
+fn institutions_that_share_noise_open_exact_sums_and_are_charged_for_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, data) = (dir.path().join("out"), records(dir.path()));
+    let (out_text, data_text) = (out.to_string_lossy(), data.to_string_lossy());
+    let asked = ["--mode", "hybrid", "--clip-path", "book-keeping", "--epsilon", "4", "--epsilon-floor", "7", "--institutions", "3"];
+    let rest = ["--data", &data_text, "--text-field", "message", "--label-field", "kind", "--rounds", "3", "--out", &out_text];
+    let run = demo(&[&asked[..], &rest[..], &["--format", "json"]].concat());
+    assert!(run.status.success(), "{}", text(&run));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["verified"], &report["exact_sum_check"], &report["findings"]), (&true.into(), &true.into(), &0.into()));
+    assert_eq!((&report["mode"], &report["epsilon_cap"], &report["steps"]), (&"hybrid".into(), &"7".into(), &3.into()));
+    let word = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+    let (rate, delta) = (word(&report["sampling_rate"]), word(&report["delta"]));
+    let executed = report["executed_noise_multiplier"].as_object().unwrap();
+    assert_eq!(executed.len(), 3);
+    for (steps, round) in (1..).zip(report["rounds"].as_array().unwrap()) {
+        for (who, sigma) in executed {
+            let (stated, want) =
+                (word(&round["epsilon"][who]).parse::<f64>().unwrap(), accountant(dir.path(), &word(sigma), &rate, steps, &delta));
+            assert!((stated - want).abs() <= 2e-6 && stated >= want, "{who}, round {steps}: {stated} for {want}");
+            assert!(stated <= 7.0);
+        }
+    }
+    // Three institutions, nobody else colluding: two shares besides the looking one's.
+    let coalition = &report["coalition"];
+    assert_eq!((&coalition["shares"], &coalition["standing"]), (&2.into(), &"pending review".into()));
+    let sigma = executed.values().next().map(word).unwrap().parse::<f64>().unwrap();
+    let joint = accountant(dir.path(), &(sigma * 2f64.sqrt()).to_string(), &rate, 3, &delta);
+    let shown = word(&coalition["epsilon"]).parse::<f64>().unwrap();
+    assert!((shown - joint).abs() < 1e-3 * joint && shown <= 4.0, "{shown} for {joint}");
+}
+
 #[test]
 fn bad_input_is_named_and_nothing_is_started() {
     let dir = tempfile::tempdir().unwrap();
@@ -135,7 +199,7 @@ fn bad_input_is_named_and_nothing_is_started() {
     let broken = broken.to_string_lossy();
     let busy = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port().to_string();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--data", "no-such-file.jsonl"], "no-such-file.jsonl"),
         (&["--data", &broken], "line 2"),
         (&["--data", &broken, "--label-field", "kind", "--bad-lines", "fatal"], "label"),
@@ -143,6 +207,8 @@ fn bad_input_is_named_and_nothing_is_started() {
         (&["--epsilon", "-3"], "--epsilon"),
         (&["--epsilon", "NaN"], "--epsilon"),
         (&["--institutions", "3", "--decryptors", "4"], "--decryptors"),
+        (&["--mode", "distributed", "--institutions", "2"], "no guaranteed share"),
+        (&["--mode", "hybrid", "--epsilon-floor", "0"], "--epsilon-floor"),
         (&["--records", "200", "--port", &port], "in use"),
     ];
     for (args, expected) in cases {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod output;
+mod release;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
@@ -12,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
 use protocol::codec;
 use protocol::ids::{Sha256, TaskId};
-use protocol::plan::{Plan, PlanApproval};
+use protocol::plan::{Plan, PlanApproval, guaranteed_shares};
 use protocol::statement::Statement;
 use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
 use std::ffi::OsString;
@@ -102,6 +103,14 @@ enum Verb {
     Status {
         #[command(flatten)]
         dir: Dir,
+    },
+    /// Sign a model and write its release into the log
+    Release(release::ReleaseArgs),
+    /// Make the key that signs models
+    ReleaseKey {
+        /// Where the secret key goes; its public half goes beside it, with the extension `pub`
+        #[arg(long)]
+        out: PathBuf,
     },
     /// What this machine does
     #[command(subcommand)]
@@ -195,6 +204,8 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
+        Verb::Release(args) => release::run(&args, output),
+        Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
         Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),
     }
@@ -228,7 +239,9 @@ fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
     match runtime.block_on(admin::call(dir, request)).map_err(Failure::unreachable)? {
         AdminReply::Refused { reason } => Err(Failure::refused(reason)),
         reply @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => Ok(reply),
-        reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. }) => Ok(reply),
+        reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. } | AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => {
+            Ok(reply)
+        }
     }
 }
 
@@ -306,7 +319,8 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
-        "weighting": plan.weighting, "robustness": plan.robust(),
+        "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
+        "path": plan.privacy.path, "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

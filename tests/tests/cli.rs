@@ -44,7 +44,7 @@ fn help_and_version_are_done_and_unknown_words_are_trouble() {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["init", "serve", "invite", "member", "policy", "plan", "status", "stop"] {
+    for verb in ["init", "serve", "invite", "member", "policy", "plan", "release", "release-key", "status", "stop"] {
         assert_eq!(server(&[verb, "--help"]), code(DONE), "{verb}");
     }
     for pair in
@@ -52,12 +52,12 @@ fn every_verb_explains_itself() {
     {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
-    for pair in privacy.into_iter().chain([["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"]])
-    {
+    let others = [["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"], ["bench", "train"]];
+    for pair in privacy.into_iter().chain(others) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
     for verb in ["show", "verify", "repair"] {

@@ -41,7 +41,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 impl Evaluation {
-    fn empty(classes: usize) -> Self {
+    pub(crate) fn empty(classes: usize) -> Self {
         Self { records: 0, loss_sum: 0.0, confusion: vec![vec![0; classes]; classes] }
     }
 
@@ -80,11 +80,11 @@ impl Evaluation {
         }
     }
 
-    fn count(&mut self, class: usize, scores: &[f32], loss: f32) {
+    pub(crate) fn count(&mut self, class: usize, scores: &[f32], loss: f64) {
         let best = |best: usize, k: usize| if scores[k] > scores[best] { k } else { best };
         let predicted = (0..scores.len()).fold(0, best); // the first of equals, so that ties do not depend on chance
         self.records += 1;
-        self.loss_sum += f64::from(loss);
+        self.loss_sum += loss;
         self.confusion[class][predicted] += 1;
     }
 }
@@ -107,11 +107,44 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
             let logits = encoder.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
-                total.count(size(class), scores, loss);
+                total.count(size(class), scores, f64::from(loss));
             }
         }
         Ok(total)
     })
+}
+
+/// How sure a model is about each unit: the mean of ln(p/(1 − p)) over its records, with p the probability of the true class. 0 for a unit
+/// without a record that says anything.
+///
+/// # Errors
+/// [`EvalError`].
+pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
+    data.check(weights.config())?;
+    let encoder = Encoder::load(weights)?;
+    workers.run(|| {
+        let mut sure = Vec::with_capacity(data.units.len());
+        for unit in &data.units {
+            let records: Vec<&Record> = unit.records.iter().take(max_records).filter(|r| !r.tokens.is_empty()).collect();
+            let mut sum = 0.0;
+            for part in records.chunks(RECORDS_AT_ONCE) {
+                let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
+                let scores = encoder.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
+            }
+            #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]
+            let count = records.len().max(1) as f64;
+            sure.push(sum / count);
+        }
+        Ok(sure)
+    })
+}
+
+/// Score of the class less the logarithm of the sum over the others' exponentials: without cancellation, however sure the model is.
+fn odds(scores: &[f32], class: usize) -> f64 {
+    let others = || scores.iter().enumerate().filter(|(k, _)| *k != class).map(|(_, &s)| f64::from(s));
+    let most = others().fold(f64::NEG_INFINITY, f64::max);
+    f64::from(scores[class]) - most - others().map(|s| (s - most).exp()).sum::<f64>().ln()
 }
 
 /// Probability of each class for one text.
@@ -124,8 +157,9 @@ pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError
     data.check(weights.config())?;
     let config: &EncoderConfig = weights.config();
     let logits = Encoder::load(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
-    let row = logits.flatten_all()?.to_vec1::<f32>()?;
-    Ok(crate::ops::loss::probabilities(&row).0)
+    let mut row = logits.flatten_all()?.to_vec1::<f32>()?;
+    crate::kernels::softmax::probabilities(&mut row);
+    Ok(row)
 }
 
 #[cfg(test)]
@@ -143,6 +177,18 @@ mod tests {
         assert!((e.accuracy() - 0.7).abs() < 1e-12 && (e.loss() - 0.2).abs() < 1e-12);
         assert!((e.f1(0) - 10.0 / 13.0).abs() < 1e-12 && (e.f1(1) - 4.0 / 7.0).abs() < 1e-12);
         assert!((e.macro_f1() - (10.0 / 13.0 + 4.0 / 7.0) / 2.0).abs() < 1e-12);
+    }
+
+    /// ln(p/(1 − p)) of the softmax, also where p rounds to 1.
+    #[test]
+    fn odds_are_those_of_the_probability() {
+        let scores = [1.0f32, -0.5, 2.0];
+        let all: f64 = scores.iter().map(|&s| f64::from(s).exp()).sum();
+        for (class, &s) in scores.iter().enumerate() {
+            let p = f64::from(s).exp() / all;
+            assert!((odds(&scores, class) - (p / (1.0 - p)).ln()).abs() < 1e-12);
+        }
+        assert!((odds(&[90.0, 0.0, 0.0], 0) - (90.0 - 2f64.ln())).abs() < 1e-12);
     }
 
     #[test]

@@ -4,16 +4,21 @@
 //! The way of one round: [`snapshot::from_bytes`] -> [`round::local_round`] -> a `privacy::delta::Delta` at each institution;
 //! [`combine::combine`] -> [`strategy::advance`] -> [`snapshot::to_bytes`] at the server.
 
+pub mod audit;
 pub mod batch;
 pub mod capture;
 mod clip;
 pub mod combine;
+pub mod direct;
 pub mod eval;
+pub mod fit;
+mod kernels;
 pub mod measure;
 pub mod model;
 mod ops;
 pub mod optim;
 pub mod round;
+pub mod schedule;
 pub mod shard;
 pub mod snapshot;
 mod step;

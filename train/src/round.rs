@@ -1,5 +1,6 @@
 //! One round at one institution: paid steps in, a delta out. Knows no socket, no clock and no ledger file.
 
+use crate::audit::Canaries;
 use crate::batch::{DataError, Dataset};
 use crate::model::Weights;
 use crate::optim::{OptimiserMismatch, OptimiserState};
@@ -7,7 +8,7 @@ use crate::shard::{self, ShardError};
 use crate::step::{self, StepInputs};
 use crate::workers::{Tally, WorkError, Workers};
 use privacy::bound::NoiseError;
-use privacy::delta::Delta;
+use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
 use privacy::ledger::{Paid, UnusedSteps};
 use privacy::mechanism::Mechanism;
 use privacy::noise::{EntropyError, EntropySource};
@@ -94,6 +95,12 @@ pub enum TrainError {
     /// The driver has no use for the round any more.
     #[error("training was stopped")]
     Stopped,
+    /// The plan's values fit no slot.
+    #[error("the plan's quantiser cannot be made")]
+    Quantiser(#[from] QuantiserError),
+    /// The noised sum is not what the plan's groups carry.
+    #[error("the noised sum cannot be sealed")]
+    Bound(#[from] BoundError),
     /// Steps were paid for and not taken.
     #[error("not every paid step was taken")]
     Unused(#[from] UnusedSteps),
@@ -126,15 +133,37 @@ impl Round<'_> {
 /// [`TrainError`].
 pub fn local_round(
     round: &Round<'_>,
-    mut paid: Paid,
+    paid: Paid,
     optimiser: &mut OptimiserState,
     workers: &Workers,
     entropy: &mut dyn EntropySource,
     report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Delta, TrainError> {
+    let (weights, paid) = noised_steps(round, paid, optimiser, Means { workers, entropy, canaries: None }, report)?;
+    let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
+    Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))
+}
+
+/// What steps are taken with.
+pub(crate) struct Means<'a> {
+    pub(crate) workers: &'a Workers,
+    pub(crate) entropy: &'a mut dyn EntropySource,
+    /// None but in an audit.
+    pub(crate) canaries: Option<&'a mut Canaries>,
+}
+
+/// All paid steps, one after the other. The weights stay in this room.
+pub(crate) fn noised_steps(
+    round: &Round<'_>,
+    mut paid: Paid,
+    optimiser: &mut OptimiserState,
+    means: Means<'_>,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Weights, Paid), TrainError> {
     round.check()?;
     let (mut weights, steps) = (round.start.clone(), paid.steps());
-    let mut inputs = StepInputs { round, workers, entropy, decays: round.start.table().matrices() };
+    let Means { workers, entropy, canaries } = means;
+    let mut inputs = StepInputs { round, workers, entropy, decays: round.start.table().matrices(), canaries };
     while let Some(payment) = paid.next_step() {
         let step = payment.index();
         let (tally, learning_rate) = step::take(&mut inputs, payment, &mut weights, optimiser)?;
@@ -142,10 +171,42 @@ pub fn local_round(
             return Err(TrainError::Stopped);
         }
     }
-    let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
-    Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))
+    Ok((weights, paid))
+}
+
+/// One noised sum over the snapshot's gradient, as integers that are sealed as they are: a round of modes `distributed` and `hybrid`.
+///
+/// `report` is told about the sum as about a step, and may end the round; what was paid for it stays paid.
+///
+/// # Privacy
+/// unit: the plan's · neighbours: add or remove one unit · one step as in [`local_round`], its coordinates clamped before noise; what leaves
+/// is the noised sum itself (privacy.md D7, D15, D20).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn joint_round(
+    round: &Round<'_>,
+    mut paid: Paid,
+    workers: &Workers,
+    entropy: &mut dyn EntropySource,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<PrivateDelta, TrainError> {
+    round.check()?;
+    let quantiser = Quantiser::of_plan(round.plan)?;
+    let mut inputs = StepInputs { round, workers, entropy, decays: Vec::new(), canaries: None };
+    let payment = paid.next_step().ok_or(UnusedSteps { used: 0, paid: paid.steps() })?;
+    let (share, tally) = step::share(&mut inputs, payment)?;
+    let progress = Progress { step: 0, steps: 1, global_step: round.global_step, learning_rate: 0.0, tally };
+    if report(progress).is_break() {
+        return Err(TrainError::Stopped);
+    }
+    Ok(PrivateDelta::of_share(&share, &quantiser, &paid.finish()?)?)
 }
 
 #[cfg(test)]
 #[path = "round_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "joint_tests.rs"]
+mod joint_tests;

@@ -103,6 +103,21 @@ fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");
 }
 
+/// privacy.md D7, D22: own noise is recomputed as what was charged, the figure against coalitions as what was stated.
+#[test]
+fn modes_in_which_noise_is_shared_are_recomputed_too() {
+    let v = verdict(Twist::Hybrid);
+    assert!(v.verified && v.findings.is_empty(), "{:#?}", v.findings);
+    expect(Twist::HybridOverstated, 3, "I8: what a plan states against coalitions");
+}
+
+/// D11: noise is calibrated for a cohort; a certificate over fewer is found, though they are more than two.
+#[test]
+fn a_certificate_below_the_calibrated_number_is_named() {
+    expect(Twist::HybridBelowMinimum, 3, "I3: set size is outside the limits");
+    expect(Twist::HybridBelowMinimum, 3, "I4: certificate is not a quorum's signatures over one set");
+}
+
 #[test]
 fn a_foreign_header_in_the_set_is_named() {
     expect(Twist::ForeignHeader, 3, "I2");
@@ -151,6 +166,35 @@ fn a_certificate_below_its_quorum_is_named() {
 #[test]
 fn a_task_that_opens_with_other_weights_is_named() {
     expect(Twist::OtherBase, 3, "I6: a task opens with the weights of its plan");
+}
+
+#[test]
+fn a_statement_of_somebody_who_was_not_admitted_is_named() {
+    expect(Twist::StrangerDeclares, 1, "A17: statement is not signed by a key enrolled at this index");
+}
+
+#[test]
+fn a_release_and_anchors_that_keep_the_rules_are_told_and_fail_nothing() {
+    expect_clean(Twist::Released);
+    expect_clean(Twist::Anchored);
+}
+
+#[test]
+fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
+    expect(Twist::ReleaseOfAnotherModel, 3, "I10: a release names a model");
+    expect(Twist::ReleaseWithoutItsBase, 3, "I10: a release names a model");
+    expect(Twist::ReleaseByAMember, 3, "A19: statement is not an administrator's");
+}
+
+#[test]
+fn a_site_log_that_shrinks_is_named() {
+    expect(Twist::AnchorFalls, 3, "I14: a site log grows");
+}
+
+#[track_caller]
+fn expect_clean(twist: Twist) {
+    let v = verdict(twist);
+    assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()), "{twist:?}");
 }
 
 #[test]

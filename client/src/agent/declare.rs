@@ -40,6 +40,17 @@ impl Agent {
         Ok(())
     }
 
+    /// Anchors the site log, once on each connection: what was added since the last anchor can then be proved to this institution's own
+    /// auditor. The federation learns a size and a root (audit.md A27).
+    pub(super) async fn anchor(&mut self, link: &Link) -> Result<(), Trouble> {
+        let member = self.mirror.history().members().contains_key(&self.me);
+        let due = self.site.due(self.mirror.history().anchors(self.me));
+        match due.filter(|_| member) {
+            Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
+            None => Ok(()),
+        }
+    }
+
     /// Dataset first: a cap without its dataset is refused.
     fn due_declarations(&self) -> Vec<Statement> {
         let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Vec::new() };

@@ -104,6 +104,7 @@ impl Agent {
         }
         sync::catch_up(&mut self.mirror, &link.wire(), link.welcome.1).await?;
         self.declare(link).await?;
+        self.anchor(link).await?;
         self.participant.handle(participant::Event::Reconnected);
         let mut tick = tokio::time::interval(SETTLE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

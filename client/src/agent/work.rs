@@ -7,12 +7,14 @@ use crate::ledger::LedgerError;
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_policy::SitePolicy;
 use crate::spool::Spool;
+use privacy::coalition::check_statement;
 use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
 use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
+use protocol::site::SiteFacts;
 use std::sync::{Arc, PoisonError};
 
 impl Agent {
@@ -36,12 +38,15 @@ impl Agent {
             self.tasks.insert(task, Err(Rejection::BudgetExhausted));
             return Ok(());
         };
+        let policy_hash = crate::site_policy::hash_of(&self.home.site_policy()).map_err(fatal)?;
         let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
         let judged = tokio::task::spawn_blocking(move || judge(&policy, &data, &ledger, digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
         }
+        let code = judged.as_ref().err().map_or(0, |reason| reason.code());
+        self.site.append(SiteFacts::PolicyDecided { task, plan: digest, policy: policy_hash, code }).map_err(fatal)?;
         self.tasks.insert(task, judged);
         Ok(())
     }
@@ -141,16 +146,20 @@ fn judge(
     declared_units: u64,
 ) -> Result<Result<Arc<TaskWork>, Rejection>, LedgerError> {
     if let Err(forbidden) = policy.allows(digest, &plan) {
-        tracing::warn!(%forbidden, "the site policy forbids the plan");
+        tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
-    let mechanism = match Mechanism::new(&plan.privacy, plan.dimension(), declared_units) {
+    let mechanism = match Mechanism::of_plan(&plan, declared_units) {
         Ok(mechanism) => mechanism,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the plan's mechanism cannot be executed");
             return Ok(Err(Rejection::BadParameters));
         }
     };
+    if let Err(error) = check_statement(&plan, mechanism.executed()) {
+        tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
+        return Ok(Err(Rejection::BadParameters));
+    }
     let examples = match data.for_plan(&plan) {
         Ok(examples) => examples,
         Err(error) => {

@@ -5,12 +5,14 @@ mod page;
 
 use super::answer::{Answer, Failure};
 use super::ledger::{mirror, read_all};
+use super::privacy_audit::kept;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::mirror::Mirror;
 use clap::{Args, ValueEnum};
+use privacy::coalition::Standing;
 use privacy::ledger::PrivacyLedger;
-use privacy::statement::{Checkpoint, Figure, Language, Multiple, Review, Statement, Surroundings};
+use privacy::statement::{Checkpoint, Claim, Empirical, Figure, Language, Multiple, Review, Sentence, Statement, Surroundings};
 use protocol::ids::{ClientId, Sha256, TaskId};
 use serde_json::{Value, json};
 
@@ -49,7 +51,7 @@ pub(super) fn run(home: &Home, args: &StatementArgs) -> Result<Answer, Failure> 
     let identity = Identity::load(home).map_err(joined)?;
     let mirror = mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log, which holds the plan"))?;
     let ledger = ledger(home, args)?;
-    let statement = make(&mirror, &ledger, args.task, identity.institution)?;
+    let statement = make(home, &mirror, &ledger, args.task, identity.institution)?;
     if statement.institution_id != identity.client {
         return Err(Failure::refused_text("other_institution", "the ledger belongs to another institution"));
     }
@@ -86,7 +88,7 @@ fn ledger(home: &Home, args: &StatementArgs) -> Result<PrivacyLedger, Failure> {
     }
 }
 
-fn make(mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: String) -> Result<Statement, Failure> {
+fn make(home: &Home, mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: String) -> Result<Statement, Failure> {
     let history = mirror.history();
     let known = history.task(task).and_then(|t| Some((t.plan()?, t.plan_digest())));
     let (plan, digest) = known.ok_or_else(|| Failure::trouble_text("unknown_task", "the copy of the log does not hold the task's plan"))?;
@@ -94,7 +96,9 @@ fn make(mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: Stri
     let spends = history.datasets().get(&(me, ledger.terms().dataset)).map(|d| d.spends.as_slice()).unwrap_or_default();
     let root = mirror.root_at(mirror.size()).map_err(|e| Failure::trouble("no_log", &e))?;
     let checkpoint = Checkpoint { size: mirror.size(), root: Sha256(root.0) };
-    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint };
+    let audit =
+        kept(home, &digest).map_err(|e| Failure::trouble("bad_audit", &e).hint("audit the plan again with --keep, or remove the file"))?;
+    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint, audit };
     Statement::of(ledger, plan, digest, spends, around).map_err(|e| Failure::refused("no_statement", &e))
 }
 
@@ -126,6 +130,7 @@ fn data(s: &Statement) -> Value {
         rdp,
         groups,
         institutions,
+        coalition,
         basis,
         executed,
         rounds_registered,
@@ -146,12 +151,7 @@ fn data(s: &Statement) -> Value {
     let review = match lemma_s {
         Review::Pending => "pending review",
     };
-    let sentences: Vec<Value> = s
-        .sentences(Language::English)
-        .into_iter()
-        .zip(s.sentences(Language::Chinese))
-        .map(|(en, zh)| json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": promise.delta, "en": en.text, "zh": zh.text }))
-        .collect();
+    let sentences = sentences(s);
     let words = |key: &str| s.rows(Language::English).into_iter().find(|r| r.key == key).map(|r| r.value).unwrap_or_default();
     json!({
         "sentences": sentences,
@@ -161,11 +161,13 @@ fn data(s: &Statement) -> Value {
             "delta": lifetime.delta, "order": lifetime.order },
         "epsilon_replace_one": figure(*replace_one), "rdp": { "epsilon": figure(rdp.epsilon), "order": rdp.order.to_string() },
         "own_epsilon": promise.epsilon,
-        "coalition": { "epsilon": Value::Null, "shares": Value::Null, "cohort_min": basis.cohort_min, "lemma_s": review },
+        "coalition": { "epsilon": coalition.map(|c| figure(c.epsilon)), "shares": coalition.map(|c| c.shares),
+            "colluding": coalition.map(|c| c.colluding), "standing": coalition.map(|c| standing(c.standing)),
+            "cohort_min": basis.cohort_min, "lemma_s": review },
         "groups": groups.iter().map(multiple).collect::<Vec<_>>(),
         "institutions": institutions.iter().map(multiple).collect::<Vec<_>>(),
         "covers": words("covers"), "does_not_cover": words("does_not_cover"), "assumes": words("assumes"),
-        "mechanism": { "mode": basis.mode, "noise": basis.noise, "path": "exact", "clip": executed.clip,
+        "mechanism": { "mode": basis.mode.name(), "noise": basis.noise, "path": executed.clip_path(), "nu": executed.allowance(), "clip": executed.clip,
             "clip_function": executed.clip_function, "grid_bits": executed.grid_bits, "sensitivity_ratio": s.sensitivity_ratio(),
             "sigma_grid": s.sigma_grid(), "noise_multiplier": executed.noise_multiplier, "sampling_rate": executed.sampling_rate,
             "declared_units": executed.declared_units, "dimension": executed.dimension, "bits": basis.bits,
@@ -174,10 +176,34 @@ fn data(s: &Statement) -> Value {
         "accountant": accountant, "sampling": { "implemented": "poisson", "assumed": "poisson" },
         "rounds": { "registered": rounds_registered, "reserved": rounds.reserved, "lost": rounds.lost, "open": rounds.open,
             "sealed": rounds.sealed, "sent": rounds.sent, "void": rounds.void, "opened": rounds_opened },
-        "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit, "plan": plan,
+        "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit.map(empirical), "plan": plan,
         "ledger": { "counter": ledger_counter, "head": ledger_head },
         "checkpoint": { "size": checkpoint.size, "root": checkpoint.root },
     })
+}
+
+fn sentences(s: &Statement) -> Vec<Value> {
+    let both = s.sentences(Language::English).into_iter().zip(s.sentences(Language::Chinese));
+    let one = |(en, zh): (Sentence, Sentence)| {
+        let claim = match en.claim {
+            Claim::Promise => "promise",
+            Claim::PendingReview => "pending review",
+        };
+        json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": s.promise.delta, "claim": claim,
+            "en": en.text, "zh": zh.text })
+    };
+    both.map(one).collect()
+}
+
+fn standing(s: Standing) -> &'static str {
+    match s {
+        Standing::PendingReview => "pending review",
+        Standing::Published => "published",
+    }
+}
+
+fn empirical(a: Empirical) -> Value {
+    json!({ "audit": a.id, "epsilon_lower_95": a.epsilon_lower, "verdict": a.verdict.name() })
 }
 
 /// ε as text: exact decimals, `inf` where there is no bound.

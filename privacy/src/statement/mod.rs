@@ -6,11 +6,13 @@ mod sentence;
 mod words;
 
 pub use figures::Figure;
-pub use sentence::{Adversary, Sentence};
+pub use sentence::{Adversary, Claim, Sentence};
 pub use words::{Language, Row};
 
 use crate::accountant::task::TaskError;
 use crate::accountant::{AccountantError, Phase, epsilon_rdp};
+use crate::audit::Verdict;
+use crate::coalition::Standing;
 use crate::ledger::{Alarm, Basis, PrivacyLedger, RoundCounts, Schedule, terms_of};
 use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
@@ -59,6 +61,19 @@ pub struct Surroundings {
     pub opened: u64,
     /// The checkpoint up to which the log was compared with the ledger.
     pub checkpoint: Checkpoint,
+    /// The kept empirical audit of the task's plan, if there is one.
+    pub audit: Option<Empirical>,
+}
+
+/// What an empirical audit of the plan found: an attack's lower bound beside the promise, and where to look it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Empirical {
+    /// SHA-256 of the kept report.
+    pub id: Sha256,
+    /// ε that the attack proves at 95 % confidence, six places, rounded down to no less than 0.
+    pub epsilon_lower: Decimal,
+    /// Whether something contradicted the claim.
+    pub verdict: Verdict,
 }
 
 /// Size and root of the log.
@@ -110,6 +125,21 @@ pub struct Multiple {
     pub epsilon: Figure,
 }
 
+/// What the guaranteed shares of noise are worth together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoalitionFigures {
+    /// ε of the whole registered schedule against whoever misses the guaranteed shares.
+    pub epsilon: Figure,
+    /// Whether that is a promise.
+    pub standing: Standing,
+    /// h: guaranteed shares.
+    pub shares: u16,
+    /// c: institutions with which the one that looks may collude.
+    pub colluding: u16,
+    /// A person with data in k institutions of one sum (D56).
+    pub groups: [Multiple; 2],
+}
+
 /// The statement. It has no optional field that a claim rests on: what does not apply is said, not left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -139,6 +169,8 @@ pub struct Statement {
     pub groups: [Multiple; 2],
     /// One person with data in k institutions that run the same schedule: k·T steps (D8).
     pub institutions: [Multiple; 2],
+    /// Figures against a coalition; none in mode `local`, where own noise carries every row.
+    pub coalition: Option<CoalitionFigures>,
     /// Mode, noise, path, neighbours, n_min.
     pub basis: Basis,
     /// The integers of the mechanism.
@@ -159,8 +191,8 @@ pub struct Statement {
     pub accountant: &'static str,
     /// Weights that round 1 started from. What they were pre-trained on is declared outside the plan.
     pub base: SnapshotDigest,
-    /// Empirical audit that bounds ε from below, by its id.
-    pub audit: Option<Sha256>,
+    /// Empirical audit that bounds ε from below.
+    pub audit: Option<Empirical>,
     /// The plan.
     pub plan: PlanDigest,
     /// Counter of the ledger's last entry.
@@ -217,6 +249,7 @@ impl Statement {
             rdp: RdpFigure { epsilon: Figure::up(rdp.epsilon), order: rdp.order },
             groups: [figures::group(noise, phase, 2, delta)?, figures::group(noise, phase, 4, delta)?],
             institutions: [figures::institutions(noise, phase, 2, delta)?, figures::institutions(noise, phase, 4, delta)?],
+            coalition: figures::coalition(&s.executed, s.epsilon_cap, steps)?,
             basis: s.basis.clone(),
             executed: s.executed.clone(),
             rounds_registered: s.rounds,
@@ -227,7 +260,7 @@ impl Statement {
             committee: plan.committee,
             accountant: scheduled.accountant(),
             base: plan.base,
-            audit: None,
+            audit: around.audit,
             plan: digest,
             ledger_counter: ledger.counter().saturating_sub(1),
             ledger_head: ledger.head(),

@@ -7,7 +7,7 @@ use protocol::history::SpendRecord;
 use protocol::ids::{LeafIndex, RoundId};
 
 fn around() -> Surroundings {
-    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) } }
+    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) }, audit: None }
 }
 
 /// A ledger with two rounds paid, one of them void, and what the log shows of the other.
@@ -126,6 +126,79 @@ fn every_row_with_a_claim_has_its_sentence() {
     assert!(!all.contains("pending") && !all.to_lowercase().contains("institution-level"));
 }
 
+/// D8, D22, D69: in the modes where others add noise, promises rest on own noise; what shares are worth is said in other words.
+#[test]
+fn figures_that_wait_for_a_review_are_no_promises() {
+    let mut k = Kept::new("20");
+    let plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    let figures = s.coalition.unwrap();
+    assert_eq!((figures.shares, figures.colluding, figures.standing), (2, 1, Standing::PendingReview));
+    let number = |f: Figure| match f {
+        Figure::Epsilon(e) => e.to_f64(),
+        Figure::Unbounded | Figure::NotReported => f64::INFINITY,
+    };
+    assert!(number(figures.epsilon) < s.promise.epsilon.to_f64(), "more noise, smaller epsilon");
+    for (language, verb, words) in [(Language::English, "satisfies", "Pending review"), (Language::Chinese, "满足", "待审查")] {
+        let sentences = s.sentences(language);
+        let names: Vec<_> = sentences.iter().map(|x| (x.adversary.name(), x.claim)).collect();
+        let (person, yes, no) = ("person-in-institutions", Claim::Promise, Claim::PendingReview);
+        let promised = ["public", "other-institution", "coalition", "institutions", "sealing-broken", person, person].map(|n| (n, yes));
+        let shown = ["public", "other-institution", "coalition"].map(|n| (n, no));
+        assert_eq!(names, [&promised[..], &shown[..]].concat());
+        for x in &sentences {
+            let promise = x.claim == Claim::Promise;
+            assert!(x.text.contains(verb) == promise && x.text.contains(words) != promise, "{}", x.text);
+            assert!(x.text.contains(&format!("({}, {})", x.epsilon, s.promise.delta)), "{}", x.text);
+            assert!(!promise || x.epsilon != figures.epsilon, "a coalition's figure in a promise: {}", x.text);
+        }
+        let rows = s.rows(language);
+        let row = |key: &str| rows.iter().find(|r| r.key == key).unwrap().value.join(" ");
+        assert!(row("coalition").contains(&figures.epsilon.to_string()) && row("coalition").contains("h 2, c 1"), "{}", row("coalition"));
+        assert!(row("mechanism").contains("hybrid") && row("mechanism").contains("R = "), "{}", row("mechanism"));
+    }
+}
+
+/// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
+#[test]
+fn a_published_bound_makes_a_promise() {
+    let mut k = Kept::new("20");
+    let mut plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    (plan.privacy.noise, plan.privacy.sampling_rate) = (protocol::plan::NoiseKind::DiscreteGaussian, dec("1"));
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    let figures = s.coalition.unwrap();
+    assert_eq!(figures.standing, Standing::Published);
+    let sentences = s.sentences(Language::English);
+    assert!(sentences.iter().all(|x| x.claim == Claim::Promise && x.text.contains("satisfies") && !x.text.contains("ending review")));
+    let of = |name: &str| sentences.iter().filter(|x| x.adversary.name() == name).map(|x| x.epsilon).collect::<Vec<_>>();
+    assert_eq!(of("coalition"), [Figure::Epsilon(s.promise.epsilon), figures.epsilon]);
+    assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
+}
+
+/// D19: the allowance of float sums stands among the assumptions, and the sensitivity that it makes beside the grid.
+#[test]
+fn sums_of_floats_are_stated_with_their_assumption() {
+    use protocol::plan::{Accumulate, ClipPath, Rounding};
+    for (accumulate, words) in [(Accumulate::F32, "assumption F"), (Accumulate::F64, "a theorem")] {
+        let mut k = Kept::new("20");
+        let mut plan = crate::ledger::machine_tests::plan(1, "2");
+        plan.privacy.path = ClipPath::BookKeeping { accumulate, rounding: Rounding::Dithered };
+        let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+        let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+        k.keep(pending);
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+        assert!(s.assumptions(Language::English)[0].contains(words) && s.sensitivity_ratio() != dec("1"));
+        let mechanism = s.rows(Language::English).into_iter().find(|r| r.key == "mechanism").unwrap().value.join(" ");
+        assert!(mechanism.contains("Book-Keeping") && mechanism.contains("β = 1e-12"), "{mechanism}");
+    }
+}
+
 #[test]
 fn another_plan_an_unknown_task_or_a_ledger_behind_the_log_gives_no_statement() {
     let (k, plan, log) = story();
@@ -167,4 +240,32 @@ fn the_deviation_is_printed_exactly() {
         assert_eq!(s.sigma_grid(), text);
     }
     assert_eq!(dec("1"), s.sensitivity_ratio());
+}
+
+/// B28: who stops a task early may have looked at private results when doing so, so it is charged as if it had run to its end (D57).
+#[test]
+fn a_task_that_stopped_early_promises_its_whole_schedule() {
+    let (s, k, plan) = statement();
+    assert!(k.ledger.task(plan.task).unwrap().rounds_reserved < plan.rounds);
+    let whole = terms_of(mechanism(&plan).executed(), plan.privacy.epsilon_cap).epsilon(plan.rounds * u64::from(plan.local.steps)).unwrap();
+    assert_eq!(s.promise.epsilon, whole);
+    assert!(s.spent.to_f64() < whole.to_f64());
+    assert!(s.sentences(Language::English).iter().take(4).all(|x| x.text.contains(&whole.to_string())));
+}
+
+/// What an audit found stands beside the promise, also where it contradicts it, and never as a proof.
+#[test]
+fn a_kept_audit_stands_in_the_statement() {
+    let (k, plan, log) = story();
+    let told = |verdict, language| {
+        let audit = Some(Empirical { id: Sha256([7; 32]), epsilon_lower: dec("0.53"), verdict });
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &log, Surroundings { audit, ..around() }).unwrap();
+        s.rows(language).into_iter().find(|r| r.key == "empirical").unwrap().value.concat()
+    };
+    for language in [Language::English, Language::Chinese] {
+        let (good, bad) = (told(crate::audit::Verdict::Consistent, language), told(crate::audit::Verdict::Violation, language));
+        assert!(good.contains("0.53") && good.contains(&Sha256([7; 32]).to_string()) && good != bad, "{good} {bad}");
+        assert!(!good.contains("verified"));
+    }
+    assert!(told(crate::audit::Verdict::Violation, Language::English).contains("CONTRADICTED"));
 }

@@ -67,6 +67,10 @@ clauses! {
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
     BudgetCap = "I8: epsilon is above the signed cap", false;
+    /// A release of something that the log did not give.
+    Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// A site log that was cut or begun anew.
+    SiteAnchor = "I14: a site log grows between its anchors", false;
     /// Ledger counters fall or repeat.
     LedgerCounter = "I8: ledger counter does not rise", false;
 }

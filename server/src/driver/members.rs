@@ -12,6 +12,7 @@ use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
+use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair};
@@ -201,7 +202,12 @@ impl Driver {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
         }
+        let anchors = matches!(draft.facts, Facts::SiteAnchored { .. });
         let done = self.append_one(draft)?;
+        // Nothing may follow that would publish it: an institution that only comes back for a look is cosigned too.
+        if anchors {
+            self.publisher.want(done.index.0 + 1);
+        }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }
 
@@ -315,7 +321,13 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             }
             (Facts::PrekeysPublished { first: said.first, count: said.keys.len() as u64 }, Some(said.task))
         }
-        StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
+        StatementKind::SiteAnchor => {
+            let said = statement.verify::<SiteAnchor>().ok()?;
+            (Facts::SiteAnchored { size: said.size, root: said.root }, None)
+        }
+        StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
+            return None;
+        }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
