@@ -174,7 +174,7 @@ impl Task {
         let private = PrivateDelta::of_counts(&noised, &Quantiser::of_plan(&self.plan).unwrap(), self.limbs, &proof).unwrap();
         let context = SealContext { spend: &spend, ..f.context(i) };
         let mut spool = Spool::default();
-        let update = seal(&context, &private, &HedgeSecret::new(&mut [i as u8; 32]), &mut entropy, &mut spool).unwrap();
+        let update = seal(&context, &private, &HedgeSecret::new(&mut [u8::try_from(i).unwrap(); 32]), &mut entropy, &mut spool).unwrap();
         let digest = Header::digest(&encode(&update.header));
         Ok(Sealed { update, chunks: spool.0, digest })
     }
