@@ -174,7 +174,7 @@ impl Hints {
         match kind {
             Kind::Url => self.dot || self.colon,
             Kind::Email => self.at && self.dot,
-            Kind::Ip => self.digits > 0 && (self.dot || self.colon) || self.colon,
+            Kind::Ip => self.colon || self.digits > 0 && self.dot,
             Kind::CreditCode => self.digits >= 6,
             Kind::IdNumber => self.digits >= 17,
             Kind::BankCard => self.digits >= 13,

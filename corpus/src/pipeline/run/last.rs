@@ -19,11 +19,14 @@ const SHARD_BYTES: u64 = 64 << 20;
 /// Rows between two words on progress.
 const TOLD: u32 = 4096;
 
+/// A shard under way: its file, the digest of what is in it so far, and its entry in the index.
+type Open = (BufWriter<Box<dyn Write + Send>>, Sha256, Shard);
+
 /// Writes the shards of one side.
 struct Shards<'a> {
     depot: &'a dyn Depot,
     side: Side,
-    open: Option<(BufWriter<Box<dyn Write + Send>>, Sha256, Shard)>,
+    open: Option<Open>,
     done: Vec<Shard>,
 }
 
