@@ -34,11 +34,11 @@ fn inner(x: f32) -> f32 {
     tanh(SCALE * (x + CUBIC * x * x * x))
 }
 
-fn value(x: f32) -> f32 {
+pub(super) fn value(x: f32) -> f32 {
     0.5 * x * (1.0 + inner(x))
 }
 
-fn slope(x: f32) -> f32 {
+pub(super) fn slope(x: f32) -> f32 {
     let t = inner(x);
     0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SCALE * (1.0 + 3.0 * CUBIC * x * x)
 }

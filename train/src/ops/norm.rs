@@ -6,8 +6,8 @@ use crate::capture::{Capture, Tape};
 use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-/// Added to the variance, so that a constant row does not divide by zero.
-const EPSILON: f32 = 1e-5;
+/// Added to the variance, so that a constant row does not divide by zero; models from elsewhere bring their own.
+pub(crate) const EPSILON: f32 = 1e-5;
 
 /// What is made the same for all tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum NormKind {
 /// The operation `y = x̂ ∘ gain + shift`. Gain and shift `(C)`; in `(N, C)`, out `(N, C)`.
 pub(crate) struct Norm {
     pub(crate) kind: NormKind,
+    /// Added to the variance.
+    pub(crate) epsilon: f32,
     pub(crate) gain: Loaded,
     pub(crate) shift: Option<Loaded>,
     pub(crate) spans: Spans,
@@ -47,10 +49,10 @@ fn mean(row: &[f32], kind: NormKind) -> f32 {
 }
 
 /// Normalises one row in place and returns 1 / deviation.
-fn standardise(row: &mut [f32], kind: NormKind) -> f32 {
+fn standardise(row: &mut [f32], kind: NormKind, epsilon: f32) -> f32 {
     let mean = mean(row, kind);
     row.iter_mut().for_each(|v| *v -= mean);
-    let scale = (row.iter().map(|v| v * v).sum::<f32>() / width(row) + EPSILON).sqrt().recip();
+    let scale = (row.iter().map(|v| v * v).sum::<f32>() / width(row) + epsilon).sqrt().recip();
     row.iter_mut().for_each(|v| *v *= scale);
     scale
 }
@@ -95,7 +97,7 @@ impl CustomOp1 for Norm {
         let c = self.width()?;
         with_floats(&self.gain.tensor, |gain| {
             for row in y.chunks_exact_mut(c) {
-                standardise(row, self.kind);
+                standardise(row, self.kind, self.epsilon);
                 row.iter_mut().zip(gain).for_each(|(y, g)| *y *= g);
             }
             Ok(())
@@ -117,7 +119,7 @@ impl CustomOp1 for Norm {
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         with_floats(&self.gain.tensor, |gain| {
             for (row, u) in normal.chunks_exact_mut(c).zip(dx.chunks_exact_mut(c)) {
-                let scale = standardise(row, self.kind);
+                let scale = standardise(row, self.kind, self.epsilon);
                 u.iter_mut().zip(gain).for_each(|(u, g)| *u *= g);
                 let mean = mean(u, self.kind);
                 let along = u.iter().zip(&*row).map(|(u, x)| u * x).sum::<f32>() / width(u);
@@ -141,7 +143,10 @@ mod tests {
         for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
             let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
             agrees_with_differences(&wave(&[4, 6], 1.0), |x| {
-                norm(x, Norm { kind, gain: loaded(0.4), shift: shift.clone(), spans: Spans::of([1, 3]), tape: Tape::off() })
+                norm(
+                    x,
+                    Norm { kind, epsilon: EPSILON, gain: loaded(0.4), shift: shift.clone(), spans: Spans::of([1, 3]), tape: Tape::off() },
+                )
             });
         }
     }
