@@ -9,6 +9,7 @@ pub mod capture;
 mod clip;
 pub mod combine;
 pub mod eval;
+pub mod hf;
 pub mod measure;
 pub mod model;
 mod ops;

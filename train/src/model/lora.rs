@@ -34,7 +34,7 @@ pub struct Lora {
 pub struct Adapters {
     /// Rank, scale and the factor that is trained.
     pub lora: Lora,
-    /// Last parts of the names of adapted layers, for example `q_proj`; none stands for every linear layer of the blocks.
+    /// Ends of the names of adapted layers, for example `q_proj`; none stands for every linear layer of the blocks.
     pub targets: Option<Arc<[String]>>,
 }
 
@@ -45,8 +45,8 @@ impl Adapters {
     }
     /// Whether the layer at this path is adapted.
     pub(crate) fn targets(&self, path: &str) -> bool {
-        let last = path.rsplit('.').next().unwrap_or(path);
-        self.targets.as_ref().is_none_or(|targets| targets.iter().any(|t| t == last))
+        let ends = |t: &String| path.strip_suffix(t.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        self.targets.as_ref().is_none_or(|targets| targets.iter().any(ends))
     }
 }
 

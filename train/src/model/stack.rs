@@ -3,7 +3,7 @@
 use super::attention::pair_spans;
 use super::block::{Block, BlockShape, Scene};
 use super::config::{Choices, MaskKind, NormPlace, Positions};
-use super::names::Side;
+use super::names::{Projections, Side};
 use super::norm::Norm;
 use super::parameters::{Access, Listing, Loaded, Part, Start, Values, size};
 use super::{block, norm};
@@ -18,6 +18,8 @@ pub(crate) struct Stack {
     layers: Vec<(Block, bool)>, // with whether anything of it is trained
     norm: Option<(Norm, bool)>,
     distances: Option<Distances>,
+    /// Whether keys or values of what another stack has read are made by trained layers.
+    asks_trained: bool,
 }
 
 /// The table of distances that all blocks of a stack share.
@@ -83,14 +85,24 @@ impl Stack {
             }
             Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => None,
         };
-        Ok(Self { layers: plan.layers.clone().map(load).collect::<Result<_>>()?, norm, distances })
+        let asked = |layer| match plan.choices.block_names(layer).cross.projections {
+            Projections::Fused(all) => values.trains(&format!("{all}.")),
+            Projections::Apart([_, key, value]) => [key, value].iter().any(|name| values.trains(&format!("{name}."))),
+        };
+        let asks_trained = plan.asks && plan.layers.clone().any(asked);
+        Ok(Self { asks_trained, layers: plan.layers.clone().map(load).collect::<Result<_>>()?, norm, distances })
     }
 
     /// # Shape
     /// in and out `(N, C)`.
-    pub(crate) fn forward(&self, x: Tensor, scene: Scene<'_>) -> Result<Tensor> {
+    pub(crate) fn forward<'a>(&self, x: Tensor, scene: Scene<'a>) -> Result<Tensor> {
         let bias = self.distances.as_ref().map(|d| d.read(scene.spans, scene.tape)).transpose()?;
-        let scene = Scene { bias: bias.as_ref(), ..scene };
+        // A frozen encoder has no gradient, but what asks it has: the engine records only what comes from a variable.
+        let begin = |(memory, spans): (&Tensor, &'a Spans)| -> Result<(Tensor, &'a Spans)> {
+            Ok((scene.tape.begin(memory.clone(), self.asks_trained, spans)?, spans))
+        };
+        let memory = scene.memory.map(begin).transpose()?;
+        let scene = Scene { bias: bias.as_ref(), memory: memory.as_ref().map(|(memory, spans)| (memory, *spans)), ..scene };
         let mut x = x;
         for (layer, trained) in &self.layers {
             x = layer.forward(&scene.tape.begin(x, *trained, scene.spans)?, scene)?;
