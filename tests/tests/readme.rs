@@ -28,6 +28,7 @@ const PAPERS: &[&str] = &[
     "docs/threat-model.md",
     "docs/hazards.md",
     "docs/privacy-statement.md",
+    "docs/models.md",
 ];
 
 /// The two commands that a newcomer runs.
