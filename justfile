@@ -19,6 +19,13 @@ demo *ARGS:
 deny:
     cargo deny check
 
+# Sealing on processors that this one is not: AVX2 alone, neither, another architecture; needs qemu-user and, for the last, a cross compiler
+other-machines:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Haswell" cargo test -p concordat-crypto --lib -- vectors instructions product bound
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Nehalem" cargo test -p concordat-crypto --lib -- vectors instructions product bound
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+        cargo test --target aarch64-unknown-linux-gnu -p concordat-crypto --lib -- vectors instructions product bound
+
 # Sealing beside TenSEAL, if a Python environment with tenseal is active; never needed by build or tests.
 bench-compare:
     cargo build --release -p concordat-client

@@ -28,7 +28,7 @@ const LAST_PLACE: f64 = 1e-6;
 
 /// Recomputed ε by everything that it depends on: institutions share schedules, so most answers are had once.
 #[derive(Default)]
-struct Accounts(BTreeMap<(TaskId, String, u64), Option<Decimal>>);
+pub(crate) struct Accounts(BTreeMap<(TaskId, String, u64), Option<Decimal>>);
 
 impl Accounts {
     fn epsilon(&mut self, record: &SpendRecord, terms: &TaskTerms) -> Option<Decimal> {
@@ -42,25 +42,36 @@ impl Accounts {
 pub(crate) fn check(history: &History, findings: &mut Findings) {
     let mut accounts = Accounts::default();
     for ((who, _), dataset) in history.datasets() {
-        let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
-        for record in &dataset.spends {
-            let before = last.insert(record.task, record);
-            // One reservation pays for all groups of a round; its header fields repeat.
-            if before.is_some_and(|b| b.spend.ledger_counter == record.spend.ledger_counter) {
-                continue;
-            }
-            let Some(plan) = history.task(record.task).and_then(|t| t.plan()) else {
-                findings.add(NO_PLAN, Place::Index(record.index.0), "a plan", "none");
-                continue;
-            };
-            let one = Spend { record, before, plan, dataset, who: *who };
-            one.check_parameters(findings);
-            one.check_steps(findings);
-            one.check_epsilon(&mut accounts, findings);
-        }
-        check_chain(dataset, findings);
-        check_tasks(dataset, &last, findings);
+        check_dataset(*who, dataset, &|task| history.task(task)?.plan(), &mut accounts, findings);
     }
+}
+
+/// Recomputes every spend of one dataset.
+pub(crate) fn check_dataset<'a>(
+    who: ClientId,
+    dataset: &DatasetHistory,
+    plan_of: &dyn Fn(TaskId) -> Option<&'a Plan>,
+    accounts: &mut Accounts,
+    findings: &mut Findings,
+) {
+    let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
+    for record in &dataset.spends {
+        let before = last.insert(record.task, record);
+        // One reservation pays for all groups of a round; its header fields repeat.
+        if before.is_some_and(|b| b.spend.ledger_counter == record.spend.ledger_counter) {
+            continue;
+        }
+        let Some(plan) = plan_of(record.task) else {
+            findings.add(NO_PLAN, Place::Index(record.index.0), "a plan", "none");
+            continue;
+        };
+        let one = Spend { record, before, plan, dataset, who };
+        one.check_parameters(findings);
+        one.check_steps(findings);
+        one.check_epsilon(accounts, findings);
+    }
+    check_chain(dataset, findings);
+    check_tasks(dataset, &last, findings);
 }
 
 /// One spend and the one before it of the same task.

@@ -87,6 +87,14 @@ impl<'a> Fold<'a> {
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
+    /// The directory that is folded.
+    pub(crate) fn log(&self) -> &Directory {
+        self.log
+    }
+    /// The policies of the directory.
+    pub(crate) fn policies(&self) -> &Policies {
+        self.policies
+    }
     /// Entries that activated a policy, with its hash.
     pub(crate) fn activated(&self) -> &[(u64, Sha256)] {
         &self.activated
@@ -134,15 +142,14 @@ impl<'a> Fold<'a> {
             self.hole = true;
             return self.add(ORDER, index, format!("entry {}", self.history.size()), format!("entry {index}"), None);
         }
-        let leaf = leaf_hash(bytes);
-        self.remember_root(leaf);
-        let entry = LogEntry::parse(bytes).ok();
+        self.remember_root(bytes);
+        let parsed = LogEntry::parse(bytes);
         if index == 0 {
-            self.check_first(entry.as_ref(), leaf);
+            self.check_first(parsed.as_ref().ok(), leaf_hash(bytes));
         }
         let (tasks, policy) = (self.history.tasks().len(), self.history.policy());
-        for violation in self.history.apply(bytes) {
-            self.violation(violation, entry.as_ref(), leaf);
+        for violation in self.history.apply_parsed(bytes, parsed.as_ref().map_err(|e| *e)) {
+            self.violation(violation, parsed.as_ref().ok(), leaf_hash(bytes));
         }
         if self.history.policy() != policy {
             self.activated.extend(self.history.policy().map(|(hash, at)| (at.0, hash)));
@@ -152,17 +159,17 @@ impl<'a> Fold<'a> {
         if self.history.tasks().len() != tasks {
             self.learn_plans(index);
         }
-        if let Some(entry) = entry {
+        if let Ok(entry) = parsed {
             self.follow(index, &entry);
         }
     }
 
-    fn remember_root(&mut self, leaf: Hash) {
+    fn remember_root(&mut self, bytes: &[u8]) {
         // The tree is hashed a second time only when somebody asks for roots of his own.
         if self.wanted.is_empty() {
             return;
         }
-        self.range.push(leaf);
+        self.range.push(leaf_hash(bytes));
         let root = self.range.root();
         self.wanted.entry(self.range.size()).and_modify(|r| *r = Some(root));
     }

@@ -1,10 +1,19 @@
 //! Verification of a Concordat log without trust, network or clock (audit.md section 7). Knows no lattice library, tensor, socket or store:
 //! what it recomputes, it recomputes in its own plain way, so that it and the federation's programs cannot share a fault.
 
+pub mod bench;
+pub mod cli;
+pub mod diff;
 pub mod dir;
+pub mod entries;
+pub mod evidence;
+pub mod export;
 pub mod finding;
+pub mod fork;
 pub mod recompute;
+pub mod report;
 pub mod ring;
+pub mod select;
 pub mod share;
 pub mod show;
 pub mod table;

@@ -1,6 +1,7 @@
 //! One entry of a log, with its proof (A39). Verifies only what it prints.
 
 use crate::dir::{Directory, ReadError};
+use crate::entries;
 use crate::policies::Policies;
 use crate::trust;
 use audit::hash::leaf_hash;
@@ -9,7 +10,7 @@ use audit::note::MAX_NOTE_BYTES;
 use audit::policy::OpenError;
 use audit::proof::{TlogProof, Unproved};
 use audit::reader::{CHECKPOINT_PATH, LogReader, TileHashes};
-use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
+use audit::tile::{WIDTH, decode_bundle};
 use std::path::Path;
 
 /// One entry as it stands in the log.
@@ -85,12 +86,8 @@ pub fn show(dir: &Path, index: u64, prove: bool) -> Result<Shown, ShowError> {
 }
 
 fn read_entry(log: &Directory, index: u64, size: u64) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some(path) = TilePath::in_tree(TileKind::Entries, index / u64::from(WIDTH), size) else { return Ok(None) };
-    for candidate in [path, path.full()] {
-        let Some(bytes) = log.read(&candidate.to_string(), MAX_BUNDLE_BYTES)? else { continue };
-        let Ok(entries) = decode_bundle(&bytes, candidate.width()) else { return Ok(None) };
-        let at = usize::try_from(index % u64::from(WIDTH)).unwrap_or(usize::MAX);
-        return Ok(entries.get(at).map(|e| e.to_vec()));
-    }
-    Ok(None)
+    let Some((bytes, width)) = entries::bundle(log, index, size)? else { return Ok(None) };
+    let Ok(entries) = decode_bundle(&bytes, width) else { return Ok(None) };
+    let at = usize::try_from(index % u64::from(WIDTH)).unwrap_or(usize::MAX);
+    Ok(entries.get(at).map(|e| e.to_vec()))
 }

@@ -117,3 +117,77 @@ fn recompute_makes_a_round_again_and_says_what_lacks() {
     assert_eq!(code(&none), 4);
     assert!(String::from_utf8(none.stdout).unwrap().contains("chunks missing"));
 }
+
+#[test]
+fn entries_are_exported_and_a_broken_log_only_with_marks() {
+    let dir = fixture::write(&tell(Twist::None).files());
+    let path = dir.path().to_str().unwrap();
+    let out = run(&["export", path, "--format", "csv", "--type", "round.*", "--rounds", "1..1", "--institution", "clinic-1"]);
+    let text = String::from_utf8(out.stdout.clone()).unwrap();
+    assert!(code(&out) == 0 && text.starts_with("index,ts,type,") && text.lines().count() > 1, "{text}");
+    let file = dir.path().join("out.json");
+    let export = ["export", path, "--format", "prov-json", "--out", file.to_str().unwrap()];
+    assert_eq!(code(&run(&export)), 0);
+    assert_eq!(code(&run(&export)), 2, "a file is never written over");
+    assert_eq!(code(&run(&["export", path, "--format", "csv", "--rounds", "2..1"])), 2);
+    let broken = fixture::write(&tell(Twist::CapExceeded).files());
+    let path = broken.path().to_str().unwrap();
+    let refused = run(&["export", path, "--format", "jsonl"]);
+    assert!(code(&refused) == 3 && refused.stdout.is_empty());
+    let marked = run(&["export", path, "--format", "jsonl", "--unverified"]);
+    let lines = String::from_utf8(marked.stdout.clone()).unwrap();
+    assert!(code(&marked) == 3 && lines.lines().all(|l| l.starts_with("{\"entry\":") && l.contains("\"verified\":false")));
+}
+
+#[test]
+fn a_report_has_the_exit_code_of_its_verdict() {
+    for (twist, exit, word) in [(Twist::None, 0, "Everything that was checked holds."), (Twist::TwoSets, 3, "INVARIANT FAILURE")] {
+        let dir = fixture::write(&tell(twist).files());
+        let html = dir.path().parent().unwrap().join(format!("report-{exit}-{}.html", std::process::id()));
+        let out = run(&["report", dir.path().to_str().unwrap(), "--html", html.to_str().unwrap(), "--format", "json"]);
+        assert_eq!((code(&out), &json(&out)["data"]["exit_code"]), (exit, &exit.into()));
+        assert!(std::fs::read_to_string(&html).unwrap().contains(word));
+        std::fs::remove_file(html).unwrap();
+    }
+}
+
+#[test]
+fn proofs_stand_alone_and_a_fork_is_proved_to_anybody() {
+    let draft = tell(Twist::None);
+    let dir = fixture::write(&draft.files());
+    let (path, out) = (dir.path().to_str().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(code(&run(&["prove", path, "7", "250", "--out", out.path().to_str().unwrap()])), 0);
+    let at = |name: &str| out.path().join(name).to_str().unwrap().to_owned();
+    let policy = std::fs::read_dir(dir.path().join("policy")).unwrap().next().unwrap().unwrap().path();
+    let check = |file: &str, more: &[&str]| run(&[&["proof", "check", file, "--format", "json"], more].concat());
+    let with_policy = ["--policy", policy.to_str().unwrap()];
+    let good = check(&at("250.tlog-proof"), &with_policy);
+    assert_eq!((code(&good), &json(&good)["data"]["index"]), (0, &250.into()));
+    assert_eq!(code(&check(&at("7.tlog-proof"), &[])), 2, "nobody has said which log");
+    let other = [&with_policy[..], &["--entry", &at("250.entry")]].concat();
+    assert_eq!(code(&check(&at("7.tlog-proof"), &other)), 1, "another entry");
+    let mut entries = draft.entries.clone();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    let fork = fixture::write(&fixture::Draft { entries, ..draft.clone() }.files());
+    assert_eq!(code(&run(&["diff", path, path])), 0);
+    let diff = run(&["diff", path, fork.path().to_str().unwrap(), "--out", &at("fork.json"), "--format", "json"]);
+    let v = json(&diff);
+    assert_eq!((code(&diff), &v["data"]["relation"], &v["data"]["parting"]["index"]), (1, &"forked".into(), &100.into()));
+    let proved = check(&at("fork.json"), &with_policy);
+    assert_eq!((code(&proved), &json(&proved)["data"]["cosigned_both"][0]), (0, &"w1".into()));
+    let text = std::fs::read_to_string(at("fork.json")).unwrap().replacen("\"size\": ", "\"size\": 1", 1);
+    std::fs::write(at("bad.json"), text).unwrap();
+    assert_eq!(code(&check(&at("bad.json"), &with_policy)), 1);
+}
+
+#[test]
+fn a_small_bench_measures_and_nonsense_is_refused() {
+    let out = run(&["bench", "--entries", "1000", "--notes", "10", "--statements", "50", "--format", "json"]);
+    let v = json(&out);
+    assert_eq!((code(&out), &v["data"]["entries"], &v["data"]["exit_code"]), (0, &1000.into(), &0.into()));
+    for field in ["verify_s", "cpu_s", "peak_memory_bytes", "inclusion_bytes"] {
+        assert!(v["data"][field].is_number(), "{field}");
+    }
+    assert_eq!(code(&run(&["bench", "--entries", "10"])), 2);
+    assert_eq!(code(&run(&["verify-evidence", "/nowhere/at/all"])), 2);
+}

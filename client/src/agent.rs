@@ -20,6 +20,7 @@ use crate::link::{Backoff, Link};
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
+use crate::site_log::SiteLog;
 use crate::site_policy::SitePolicy;
 use crate::spool::{self, Spool};
 use crate::status::Status;
@@ -136,6 +137,7 @@ struct Agent {
     observer: Shared,
     status: Status,
     mirror: Mirror,
+    site: SiteLog,
     witness: Witness,
     vault: Vault,
     participant: Participant,
@@ -227,6 +229,7 @@ impl Agent {
         let identity = Identity::load(&home)?;
         let keys = Arc::new(Keys::load(&home)?);
         let mirror = Mirror::open(&home)?;
+        let site = SiteLog::open(&home)?;
         let witness = Witness::open(&home, &mirror)?;
         let (vault, records) = Vault::open(&home)?;
         let policy = match SitePolicy::load(&home.site_policy()) {
@@ -258,6 +261,7 @@ impl Agent {
             data,
             ledger,
             mirror,
+            site,
             witness,
             vault,
             tasks: BTreeMap::new(),

@@ -5,10 +5,15 @@ mod bench;
 mod bench_clip;
 mod bench_noise;
 mod budget;
+mod data;
+mod describe;
+mod evidence;
+mod label;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
 mod statement;
+mod tokens;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -72,16 +77,13 @@ enum Verb {
     Privacy(budget::PrivacyVerb),
     /// The institution's records
     #[command(subcommand)]
-    Data(DataVerb),
+    Data(data::DataVerb),
+    /// Evidence for this institution's own regulator
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceVerb),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum DataVerb {
-    /// Read the records as training would and say what is wrong
-    Check,
 }
 
 /// Runs one command and gives its exit code. Answers go to stdout, everything else to stderr.
@@ -119,15 +121,21 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             let config = settings(&cli.common)?;
             start_log(&cli.common, &config.log);
             // A machine that computes other bytes than everybody else must not seal or open (crypto.md C68).
-            crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
+            crypto::reference::self_check(&mut crate::clock::OsEntropy).map_err(|e| Failure::bug("self_check", &e))?;
             let run = agent::run(&cli.common.dir, config, observer);
             runtime()?.block_on(run).map_err(|e| run_failure(&e))?;
             Ok(Answer::words("stopped in order"))
         }
         Verb::Status => show_status(&home),
-        Verb::Privacy(verb) => budget::run(&home, verb),
+        Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Bench(verb) => bench::run(verb),
-        Verb::Data(DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Evidence(verb) => evidence::run(&home, verb),
+        Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
+        Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
+        Verb::Data(data::DataVerb::Make(options)) => data::make(options),
+        Verb::Data(data::DataVerb::Label(verb)) => label::run(verb),
+        Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::home::Home;
 use corpus::clean::CleanLimits;
 use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
+use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
 use corpus::tokenize::{Tokenizer, TokenizerError};
 use corpus::{LabelSet, Record, Uniqueness};
@@ -26,6 +27,9 @@ pub enum DataError {
     /// The file of records. Names lines and fields, never values.
     #[error("the records could not be read")]
     Read(#[from] ReadError),
+    /// A prepared directory.
+    #[error("the prepared records could not be read")]
+    Prepared(#[from] LoadError),
     /// The nonce.
     #[error("the dataset's nonce could not be read or written")]
     Store(#[from] StoreError),
@@ -61,13 +65,17 @@ pub(crate) struct DataSource {
 impl DataSource {
     /// Reads the records and names them by nonce and hash.
     pub(crate) fn load(home: &Home, config: &DataConfig) -> Result<Self, DataError> {
-        let records = load_jsonl(&config.path, &read_options(config))?.records;
+        let (corpus::Loaded { records, .. }, unit) = loaded(config)?;
         let nonce = nonce(home)?;
-        let unit = unit_of(config);
         let declared_units = two_digits(count_units(&records)?);
         let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
         let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed })
+    }
+
+    /// Records that nobody has: they have no lineage and are declared nowhere.
+    pub(crate) fn made_up(records: Vec<Record>, unit: Unit) -> Self {
+        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0 }
     }
 
     /// Opaque id of the lineage.
@@ -137,14 +145,32 @@ impl DataReport {
 impl DataSource {
     /// Reads the records as training would; writes nothing.
     pub(crate) fn check(config: &DataConfig) -> Result<DataReport, DataError> {
-        let loaded = load_jsonl(&config.path, &read_options(config))?;
+        let (loaded, unit) = loaded(config)?;
         let mut labels = BTreeMap::new();
         for record in &loaded.records {
             *labels.entry(record.label.clone()).or_insert(0) += 1;
         }
         let units = count_units(&loaded.records)?;
-        Ok(DataReport { units, declared_units: two_digits(units), unit: unit_of(config), read: loaded.report, labels })
+        Ok(DataReport { units, declared_units: two_digits(units), unit, read: loaded.report, labels })
     }
+}
+
+/// The records and the unit of privacy: of a directory that `data prepare` wrote, whose index says whose records they are, or of a file.
+fn loaded(config: &DataConfig) -> Result<(corpus::Loaded, Unit), DataError> {
+    if !prepared::is_prepared(&config.path) {
+        return Ok((load_jsonl(&config.path, &read_options(config))?, unit_of(config)));
+    }
+    let (index, loaded) = prepared::load(&config.path, Side::Train)?;
+    let unit = match index.unit {
+        prepared::Unit::User => Unit::User,
+        prepared::Unit::Record => Unit::Record,
+    };
+    Ok((loaded, unit))
+}
+
+/// The records of the settings, for work that stays at the institution.
+pub(crate) fn records(config: &DataConfig) -> Result<Vec<Record>, DataError> {
+    loaded(config).map(|(loaded, _)| loaded.records)
 }
 
 /// The person where the records name one, else the record.

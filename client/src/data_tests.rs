@@ -61,3 +61,22 @@ fn what_is_wrong_is_named_without_its_contents() {
     by_user.privacy.unit = Unit::User;
     assert!(matches!(one_class.for_plan(&by_user), Err(DataError::OtherUnit)));
 }
+
+/// B15: all records of a person are one unit, whatever their labels and wherever they stand, and no more of them train than the plan allows.
+/// Records with a person are not taken for units of their own.
+#[test]
+fn records_of_one_person_are_one_unit_and_no_more_than_the_cap() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |n: usize, user: &str| format!(r#"{{"text":"message number {n}","label":"{}","user":"{user}"}}"#, ["ham", "spam"][n % 2]);
+    let lines: Vec<String> = (0..7).map(|n| line(n, if n == 3 { "b" } else { "a" })).collect();
+    let mut named = config(dir.path(), &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    named.user_field = Some("user".into());
+    let source = DataSource::load(&Home::new(dir.path()), &named).ok().unwrap();
+    assert_eq!((source.declared_units(), source.unit()), (2, Unit::User));
+    let mut by_user = plan();
+    (by_user.privacy.unit, by_user.privacy.max_records_per_unit) = (Unit::User, 4);
+    let mut records: Vec<usize> = source.for_plan(&by_user).ok().unwrap().units.iter().map(|u| u.records.len()).collect();
+    records.sort_unstable();
+    assert_eq!(records, [1, 4]);
+    assert!(matches!(source.for_plan(&plan()), Err(DataError::OtherUnit)));
+}

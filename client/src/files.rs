@@ -33,6 +33,8 @@ pub enum Item {
     WitnessState,
     /// The privacy ledger.
     Ledger,
+    /// The institution's own log.
+    SiteLog,
     /// A decryptor's records.
     Record,
     /// A share held as a decryptor.
@@ -49,10 +51,20 @@ pub enum Item {
     Nonce,
     /// The status file.
     Status,
+    /// A plan, as a prepared task holds it.
+    Plan,
+    /// A kept report of an empirical audit.
+    Audit,
     /// The client's settings.
     Settings,
     /// The site policy.
     SitePolicy,
+    /// What is said about prepared records.
+    DataManifest,
+    /// The rule file of a dataset.
+    DataRules,
+    /// A report or the index of prepared records.
+    Prepared,
     /// The running program.
     Program,
     /// What a crash left under a temporary name.
@@ -73,6 +85,7 @@ impl fmt::Display for Item {
             Self::Artefact => "an artefact",
             Self::WitnessState => "the witness state",
             Self::Ledger => "the privacy ledger",
+            Self::SiteLog => "the site log",
             Self::Record => "a decryptor's record",
             Self::Share => "a held share",
             Self::Prekey => "a prekey",
@@ -81,8 +94,13 @@ impl fmt::Display for Item {
             Self::GroupNonce => "the number of a round's random groups",
             Self::Nonce => "the dataset's nonce",
             Self::Status => "the status file",
+            Self::Plan => "the plan",
+            Self::Audit => "the kept audit",
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
+            Self::DataManifest => "the data manifest",
+            Self::DataRules => "the rule file",
+            Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",
             Self::HalfWritten => "a half-written file",
         })

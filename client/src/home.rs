@@ -1,6 +1,6 @@
 //! Where things lie in the client's directory (transport-storage.md S2). Knows no content.
 
-use protocol::ids::{GroupId, HeaderDigest, RoundId, Sha256, TaskId};
+use protocol::ids::{GroupId, HeaderDigest, PlanDigest, RoundId, Sha256, TaskId};
 use std::path::{Path, PathBuf};
 
 /// The client's directory.
@@ -16,13 +16,13 @@ impl Home {
         self.0.join("lock")
     }
     /// Directories that this program alone writes in, and that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 9] {
-        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor"];
+    pub(crate) fn written(&self) -> [PathBuf; 10] {
+        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor", "audits"];
         own.map(|name| self.0.join(name))
     }
     /// Files of this program that lie beside the institution's own.
-    pub(crate) fn written_beside(&self) -> [PathBuf; 4] {
-        [self.status(), self.identity(), self.settings(), self.site_policy()]
+    pub(crate) fn written_beside(&self) -> [PathBuf; 5] {
+        [self.status(), self.identity(), self.settings(), self.site_policy(), self.data_manifest()]
     }
     pub(crate) fn settings(&self) -> PathBuf {
         self.0.join("client.toml")
@@ -56,12 +56,24 @@ impl Home {
     pub(crate) fn witness_state(&self) -> PathBuf {
         self.0.join("witness").join("state")
     }
+    /// The institution's own log (A27).
+    pub(crate) fn site_log(&self) -> PathBuf {
+        self.0.join("site").join("log.jsonl")
+    }
     /// Notes that contradict the mirror, kept for ever (A28).
     pub(crate) fn evidence(&self) -> PathBuf {
         self.0.join("evidence")
     }
+    /// The kept report of the empirical audit of a plan.
+    pub(crate) fn audit(&self, plan: &PlanDigest) -> PathBuf {
+        self.0.join("audits").join(format!("{plan}.json"))
+    }
     pub(crate) fn dataset_nonce(&self) -> PathBuf {
         self.0.join("ledger").join("nonce")
+    }
+    /// What is to be said about the records.
+    pub(crate) fn data_manifest(&self) -> PathBuf {
+        self.0.join("data-manifest")
     }
     pub(crate) fn ledger(&self, dataset: &Sha256) -> PathBuf {
         self.0.join("ledger").join(format!("{dataset}.ledger"))

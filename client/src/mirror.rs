@@ -7,9 +7,10 @@ use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use audit::checkpoint::Checkpoint;
 use audit::key::VerifierKey;
-use audit::merkle::{ConsistencyProof, prove_consistency};
+use audit::merkle::{ConsistencyProof, prove_consistency, prove_inclusion};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::Policy;
+use audit::proof::{Receipt, TlogProof};
 use audit::reader::TileHashes;
 use audit::tree::TreeHead;
 use audit::writer::LogWriter;
@@ -336,6 +337,26 @@ impl Mirror {
         let bundle = self.disk.bundle(index.0, self.size())?;
         let at = usize::try_from(index.0 % u64::from(audit::tile::WIDTH)).unwrap_or(usize::MAX);
         Ok(bundle.into_iter().nth(at))
+    }
+
+    /// An entry with the proof that it stands under the newest published checkpoint; nothing where that does not cover it.
+    pub(crate) fn receipt(&self, index: LeafIndex) -> Result<Option<Receipt>, MirrorError> {
+        let Some(bytes) = self.disk.published()?.filter(|_| index.0 < self.published) else { return Ok(None) };
+        let note = self.read_note(&bytes)?;
+        let Some(entry) = self.entry(index)? else { return Ok(None) };
+        let tiles = TileHashes::new(&self.disk, self.size());
+        let inclusion = prove_inclusion(&tiles, index.0, note.head().size).map_err(|_| MirrorError::Edge)?;
+        Ok(Some(Receipt { entry, proof: TlogProof { index: index.0, inclusion, note: note.note } }))
+    }
+
+    /// The text of the policy that judges the newest published checkpoint.
+    pub(crate) fn policy_text(&self) -> Option<&str> {
+        self.policies.iter().rev().find(|(from, _)| *from <= self.published).map(|(_, p)| p.text())
+    }
+
+    /// The exact bytes of a plan.
+    pub(crate) fn plan_bytes(&self, digest: PlanDigest) -> Result<Option<Vec<u8>>, MirrorError> {
+        Ok(self.disk.artefact(Sha256(digest.0), Plan::MAX_BYTES)?)
     }
 
     /// The root of our first `size` entries.

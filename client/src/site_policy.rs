@@ -73,6 +73,12 @@ struct RawPolicy {
     plans: Option<Vec<PlanDigest>>,
 }
 
+/// SHA-256 of the policy's file: what the site log says that a plan was judged by.
+pub(crate) fn hash_of(path: &Path) -> Result<protocol::ids::Sha256, StoreError> {
+    let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
+    Ok(protocol::ids::Sha256(protocol::hash::sha256(&[&bytes])))
+}
+
 /// A rule that a plan breaks; stays inside, the federation hears `policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

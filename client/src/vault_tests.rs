@@ -74,3 +74,52 @@ fn a_prekey_is_made_once_kept_closed_and_forgotten() {
     vault.forget(task, round).unwrap();
     assert!(vault.secret(task, round).unwrap().is_none() && !secret.exists() && !home.nonce(task, round).exists());
 }
+
+/// Files below a directory, however deep.
+fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.map(|e| e.unwrap().path());
+    paths.flat_map(|p| if p.is_dir() { files_below(&p) } else { vec![p] }).collect()
+}
+
+/// A decryptor's round with everything that C57 names: prekey, number, records, a share.
+fn round_with_secrets(home: &Home) -> (TaskId, RoundId) {
+    let (task, round) = (TaskId([1; 16]), RoundId(7));
+    let (mut vault, _) = Vault::open(home).unwrap();
+    vault.prekey(task, round).unwrap();
+    vault.nonce(task, round).unwrap();
+    let records = records();
+    records.iter().for_each(|record| vault.persist(record).unwrap());
+    let Record::Signed { payload } = &records[1] else { panic!("the second record is a set") };
+    let share = Share::from_bytes(Position(1), &[0; SHARE_BYTES]).unwrap();
+    vault.keep(payload.manifest, payload.group, HeaderDigest([4; 32]), &share).unwrap();
+    (task, round)
+}
+
+/// C57 across a crash: whichever file was the last to go, the next start still knows that the round left something, and what is left goes.
+#[test]
+fn forgetting_that_a_crash_cut_short_is_finished_at_the_next_start() {
+    let count = {
+        let dir = tempfile::tempdir().unwrap();
+        round_with_secrets(&Home::new(dir.path()));
+        files_below(dir.path()).len()
+    };
+    assert_eq!(count, 5, "two halves of a prekey, a number, records, a share");
+    for gone in 0u32..1 << count {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let at = round_with_secrets(&home);
+        let mut files = files_below(dir.path());
+        files.sort();
+        for (_, path) in files.iter().enumerate().filter(|(i, _)| gone >> i & 1 == 1) {
+            std::fs::remove_file(path).unwrap();
+        }
+        let (mut vault, _) = Vault::open(&home).unwrap();
+        if gone + 1 < 1 << count {
+            assert_eq!(vault.rounds().unwrap(), [at], "{gone:b}");
+        }
+        vault.forget(at.0, at.1).unwrap();
+        assert!(files_below(dir.path()).is_empty(), "{gone:b}");
+        assert!(vault.rounds().unwrap().is_empty());
+    }
+}

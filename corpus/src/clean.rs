@@ -89,7 +89,7 @@ pub(crate) fn normal_form_up_to(text: &str, max_chars: usize) -> String {
 
 /// Control characters that are not whitespace, and format characters that hide inside words: zero-width spaces and joiners, soft
 /// hyphen, bidirectional controls, byte-order mark, variation selectors, tags.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}')

@@ -3,6 +3,7 @@
 use crate::prekey::{BadPrekey, PrekeySecret, public_key};
 use crate::sampler::EncapsulationCoins;
 use crate::share::{BadShare, Share};
+use crate::stack::scrub;
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
@@ -73,15 +74,15 @@ pub fn open_blob(prekey: &PrekeySecret, core: CoreDigest, position: Position, bl
     let (encapsulated, sealed) = blob.split_at(ENCAPSULATED_BYTES);
     let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| BlobError::Open)?;
     let aad = associated_data(core, position);
-    let plain = single_shot_open::<AesGcm256, HkdfSha256, XWing>(
+    let opened = single_shot_open::<AesGcm256, HkdfSha256, XWing>(
         &OpModeR::Base,
         &prekey.private(),
         &encapsulated,
         Domain::Blob.prefix(),
         sealed,
         &aad,
-    )
-    .map(Zeroizing::new)
-    .map_err(|_| BlobError::Open)?;
-    Ok(Share::from_bytes(position, &plain)?)
+    );
+    let share = opened.map(Zeroizing::new).map_err(|_| BlobError::Open).and_then(|plain| Ok(Share::from_bytes(position, &plain)?));
+    scrub();
+    share
 }

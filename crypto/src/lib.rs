@@ -19,7 +19,9 @@ pub mod ring;
 pub mod sampler;
 pub mod seal;
 pub mod share;
+pub mod stack;
 pub mod sum;
+mod vector;
 
 #[cfg(test)]
 mod attack_tests;

@@ -1,26 +1,30 @@
 //! Work for sizing hardware (crypto.md C80): whole seals, the stock library's encryption, openings, all of made-up integers. Knows no
 //! clock: the caller times. What is sealed here never leaves but as a count of bytes, so this is no door around [`crate::seal::seal`].
 
+use crate::blob::{BlobError, open_blob, seal_blob};
 use crate::mask::MaskKey;
 use crate::open::{OpenError, OpenedSum, Opener};
 use crate::packing::{Layout, OutOfRange, pack, truncate, write_bits};
-use crate::prekey::PrekeySecret;
+use crate::prekey::{BadPrekey, PrekeySecret};
 use crate::reference::stock_encryption;
 use crate::ring::RingKey;
-use crate::sampler::{HedgeSecret, RoundSecret};
+use crate::sampler::{HedgeSecret, RoundSecret, SmallPolynomial};
 use crate::seal::{Bench, ChunkSink, SealContext, SealError, Sealing, seal_integers};
+use crate::share::{OpeningError, Share, add_shares, deal};
 use crate::sum::BlockSum;
 use core::convert::Infallible;
 use privacy::noise::{EntropyError, EntropySource};
 use protocol::codec::encode;
 use protocol::decimal::Decimal;
 use protocol::ids::{
-    Address, ClientId, GroupId, KeySumDigest, ManifestDigest, PlanDigest, RoundId, Sha256, ShardId, SnapshotDigest, TaskId,
+    Address, CertificateDigest, ClientId, CoreDigest, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId,
+    Sha256, ShardId, SnapshotDigest, TaskId,
 };
 use protocol::manifest::{BudgetSpend, CommitteeMember, GroupShard, GroupSpec, Manifest};
 use protocol::params::{BadParameters, CHUNK_POLYNOMIALS, CommitteeSize, PS_A, Packing, RING_DIMENSION};
 use protocol::plan::Unit;
 use protocol::time::Time;
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// Why there is nothing to measure.
@@ -45,6 +49,15 @@ pub enum MeasureError {
     /// The sum did not open.
     #[error("the made-up sum does not open")]
     Open(#[from] OpenError),
+    /// A made-up prekey is none.
+    #[error("a made-up prekey cannot be sealed to")]
+    Prekey(#[from] BadPrekey),
+    /// A made-up blob did not open.
+    #[error("a made-up blob does not open")]
+    Blob(#[from] BlobError),
+    /// The shares were not added.
+    #[error("made-up shares cannot be added")]
+    Opening(#[from] OpeningError),
 }
 
 /// One institution's made-up update and the manifest that it is sealed under.
@@ -216,6 +229,74 @@ impl SealedBlock {
     }
 }
 
+/// Layer 2 of one made-up update: what its client deals, and what one decryptor does with a hundred of them.
+pub struct Sharing {
+    round: RoundSecret,
+    secret: SmallPolynomial,
+    size: CommitteeSize,
+    prekeys: Vec<(PrekeySecret, Vec<u8>)>,
+}
+
+impl Sharing {
+    /// A committee of this size.
+    ///
+    /// # Errors
+    /// [`MeasureError`].
+    pub fn new(size: CommitteeSize, entropy: &mut dyn EntropySource) -> Result<Self, MeasureError> {
+        size.check()?;
+        let zero = Zeroizing::new([0; 32]);
+        let round = RoundSecret::derive(&zero, &HedgeSecret::new(&mut [0; 32]), ManifestDigest([0; 32]), GroupId(0), &zero);
+        let prekeys = (0..size.decryptors).map(|_| PrekeySecret::generate(entropy)).collect::<Result<_, _>>()?;
+        Ok(Self { secret: round.secret(), round, size, prekeys })
+    }
+
+    /// Deals the shares, and gives their number.
+    pub fn deal(&self) -> usize {
+        deal(&self.secret, &self.round, self.size).len()
+    }
+
+    /// Seals one share to each decryptor.
+    ///
+    /// # Errors
+    /// [`MeasureError::Prekey`].
+    pub fn seal(&self) -> Result<Vec<Vec<u8>>, MeasureError> {
+        let shares = deal(&self.secret, &self.round, self.size);
+        let seal = |(share, (_, key)): (&Share, &(PrekeySecret, Vec<u8>))| -> Result<Vec<u8>, MeasureError> {
+            Ok(seal_blob(key, CoreDigest([0; 32]), share, self.round.encapsulation(share.position()))?)
+        };
+        shares.iter().zip(&self.prekeys).map(seal).collect()
+    }
+
+    /// Opens the first decryptor's blob so many times, as if each were another client's.
+    ///
+    /// # Errors
+    /// [`MeasureError::Blob`].
+    pub fn open(&self, blobs: &[Vec<u8>], times: u16) -> Result<Shares, MeasureError> {
+        let (Some((secret, _)), Some(blob)) = (self.prekeys.first(), blobs.first()) else { return Ok(Shares(BTreeMap::new())) };
+        let open = |i: u16| -> Result<(HeaderDigest, Share), MeasureError> {
+            let mut header = HeaderDigest([0; 32]);
+            header.0[..2].copy_from_slice(&i.to_le_bytes());
+            Ok((header, open_blob(secret, CoreDigest([0; 32]), Position(1), blob)?))
+        };
+        (0..times).map(open).collect::<Result<_, _>>().map(Shares)
+    }
+}
+
+/// Shares that one decryptor holds of a made-up set.
+pub struct Shares(BTreeMap<HeaderDigest, Share>);
+
+impl Shares {
+    /// Adds them and makes their check values, as for an opening, and gives its bytes.
+    ///
+    /// # Errors
+    /// [`MeasureError::Opening`].
+    pub fn check(&self) -> Result<usize, MeasureError> {
+        let members: Vec<HeaderDigest> = self.0.keys().copied().collect();
+        let opening = add_shares(CertificateDigest([0; 32]), &members, Position(1), &self.0)?;
+        Ok(opening.shares.len() + opening.checks.len())
+    }
+}
+
 /// Values over the whole range of a slot.
 fn made_up(t: u64, most: i64) -> i32 {
     let spread = t.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
@@ -283,6 +364,10 @@ mod tests {
         sum.add_chunk(block.packed()).unwrap();
         let opened = block.open(&sum).unwrap();
         assert!(opened.values[0].1.iter().zip(&work.values).all(|(&sum, &v)| sum == i64::from(v)));
+        let sharing = Sharing::new(CommitteeSize { decryptors: 7, corrupt: 2 }, &mut SeededEntropy::new(3)).unwrap();
+        let blobs = sharing.seal().unwrap();
+        assert_eq!((sharing.deal(), blobs.iter().map(Vec::len).sum::<usize>()), (7, 7 * 17_536));
+        assert_eq!(sharing.open(&blobs, 100).unwrap().check().unwrap(), 16_400 + 16 * 100);
         assert!(Workload::new(1, 8, 10, &mut SeededEntropy::new(1)).is_err());
         assert!(Workload::new(100, 8, 1 << 40, &mut SeededEntropy::new(1)).is_err());
     }

@@ -8,6 +8,7 @@ use crate::packing::slots::{Take, Taken};
 use crate::ring::{RingKey, Workspace};
 use crate::share::KeySum;
 use crate::sum::{AggregateSum, BlockSum, hash_words, sum_root};
+use crate::vector;
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, GroupId, KeySumDigest, ManifestDigest, ShardId, SumRoot, ValueDigest};
 use protocol::manifest::{Certificate, GroupSpec};
@@ -205,7 +206,7 @@ impl<'a> Opener<'a> {
             *x = extract.centred(acc, *x);
         }
         let mut sums = vec![0i64; span.len];
-        let taken = pulp::Arch::new().dispatch(Take { packing: self.layout.packing(), members: self.members, x, sums: &mut sums });
+        let taken = vector::dispatch(Take { packing: self.layout.packing(), members: self.members, x, sums: &mut sums });
         let ratio = taken.squares as f64 / RING_DIMENSION as f64 / self.layout.packing().residual_variance(self.members);
         if ratio > MAX_RESIDUAL_RATIO {
             return Err(OpenError::Residual { polynomial, ratio });

@@ -1,5 +1,6 @@
 //! A decryptor's X-Wing key pair for one round (crypto.md C4, C34, C57). Knows no share and no manifest.
 
+use crate::stack::scrub;
 use hpke::kem::XWing;
 use hpke::{Deserializable, Kem, Serializable};
 use privacy::noise::{EntropyError, EntropySource};
@@ -19,7 +20,7 @@ pub struct BadPrekey;
 /// ```compile_fail,E0277
 /// fn print(secret: &crypto::prekey::PrekeySecret) { println!("{secret:?}"); }
 /// ```
-pub struct PrekeySecret(Zeroizing<[u8; PREKEY_SECRET_BYTES]>);
+pub struct PrekeySecret(Box<Zeroizing<[u8; PREKEY_SECRET_BYTES]>>);
 
 impl PrekeySecret {
     /// A fresh key pair: secret and the 1,216 public bytes.
@@ -27,23 +28,26 @@ impl PrekeySecret {
     /// # Errors
     /// [`EntropyError`] if the edge has none.
     pub fn generate(entropy: &mut dyn EntropySource) -> Result<(Self, Vec<u8>), EntropyError> {
-        let mut seed = Zeroizing::new([0u8; PREKEY_SECRET_BYTES]);
-        entropy.fill(seed.as_mut())?;
-        let secret = Self(seed);
+        let mut secret = Self(Box::default());
+        entropy.fill(secret.0.as_mut_slice())?;
         let public = <XWing as Kem>::sk_to_pk(&secret.private()).to_bytes().to_vec();
+        scrub();
         Ok((secret, public))
     }
 
     /// The secret from the decryptor's own store; the caller's copy is wiped.
     pub fn from_bytes(bytes: &mut [u8; PREKEY_SECRET_BYTES]) -> Self {
-        let secret = Self(Zeroizing::new(*bytes));
+        let mut secret = Self(Box::default());
+        secret.0.copy_from_slice(bytes);
         bytes.zeroize();
         secret
     }
 
     /// The secret for the decryptor's own store, which deletes it when the round has ended (C57).
-    pub fn to_bytes(&self) -> Zeroizing<[u8; PREKEY_SECRET_BYTES]> {
-        self.0.clone()
+    pub fn to_bytes(&self) -> Box<Zeroizing<[u8; PREKEY_SECRET_BYTES]>> {
+        let mut bytes = Box::<Zeroizing<[u8; PREKEY_SECRET_BYTES]>>::default();
+        bytes.copy_from_slice(self.0.as_slice());
+        bytes
     }
 
     pub(crate) fn private(&self) -> <XWing as Kem>::PrivateKey {

@@ -24,6 +24,17 @@ const PART: usize = 128;
 /// Field elements fetched at a time.
 const WORDS: usize = 256;
 
+/// 32 secret bytes that stay where they are when their owner is moved, so that wiping them wipes all there is.
+type Secret = Box<Zeroizing<[u8; 32]>>;
+
+/// A key stream, likewise.
+type Stream = Box<Ctr128LE<Aes256>>;
+
+/// The stream of a key from `counter` on.
+fn stream(key: &[u8; 32], counter: u128) -> Stream {
+    Box::new(Ctr128LE::<Aes256>::new(key.into(), &counter.to_le_bytes().into()))
+}
+
 /// 4096 small coefficients in -90..=90; zeroised when dropped.
 pub type SmallPolynomial = Box<Zeroizing<[i8; RING_DIMENSION]>>;
 
@@ -32,14 +43,15 @@ pub type SmallPolynomial = Box<Zeroizing<[i8; RING_DIMENSION]>>;
 /// ```compile_fail,E0277
 /// fn print(secret: &crypto::sampler::HedgeSecret) { println!("{secret:?}"); }
 /// ```
-pub struct HedgeSecret(Zeroizing<[u8; 32]>);
+pub struct HedgeSecret(Secret);
 
 impl HedgeSecret {
     /// Takes over the bytes; the caller's copy is wiped.
     pub fn new(bytes: &mut [u8; 32]) -> Self {
-        let secret = Self(Zeroizing::new(*bytes));
+        let mut secret = Secret::default();
+        secret.copy_from_slice(bytes);
         bytes.zeroize();
-        secret
+        Self(secret)
     }
 }
 
@@ -48,7 +60,7 @@ impl HedgeSecret {
 /// ```compile_fail,E0599
 /// fn twice(z: crypto::sampler::RoundSecret) { let _second = z.clone(); }
 /// ```
-pub struct RoundSecret(Zeroizing<[u8; 32]>);
+pub struct RoundSecret(Secret);
 
 impl RoundSecret {
     /// z = X(`round-secret`, 32; fresh ‖ hedge ‖ manifest digest ‖ group ‖ message digest).
@@ -63,22 +75,22 @@ impl RoundSecret {
         group: GroupId,
         message: &Zeroizing<[u8; 32]>,
     ) -> Self {
-        let mut z = Zeroizing::new([0u8; 32]);
+        let mut z = Secret::default();
         let parts: [&[u8]; 5] = [fresh.as_slice(), hedge.0.as_slice(), &manifest.0, &group.0.to_le_bytes(), message.as_slice()];
-        expand(Domain::RoundSecret, &parts, z.as_mut());
+        expand(Domain::RoundSecret, &parts, z.as_mut_slice());
         Self(z)
     }
 
     /// The z of a test vector.
     #[cfg(test)]
     pub(crate) fn for_vector(z: [u8; 32]) -> Self {
-        Self(Zeroizing::new(z))
+        Self(Box::new(Zeroizing::new(z)))
     }
 
-    fn stream(&self, domain: Domain, counter: u128) -> Ctr128LE<Aes256> {
-        let mut key = Zeroizing::new([0u8; 32]);
-        expand(domain, &[self.0.as_slice()], key.as_mut());
-        Ctr128LE::<Aes256>::new((&*key).into(), &counter.to_le_bytes().into())
+    fn stream(&self, domain: Domain) -> Stream {
+        let mut key = Secret::default();
+        expand(domain, &[self.0.as_slice()], key.as_mut_slice());
+        stream(&key, 0)
     }
 
     /// s: the secret key of this update.
@@ -87,27 +99,27 @@ impl RoundSecret {
     /// No branch or index depends on a secret. AES without hardware instructions runs the crate's constant-time software path.
     pub fn secret(&self) -> SmallPolynomial {
         let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
-        cbd(self.stream(Domain::Secret, 0), out.as_mut(), |value, coefficient| *value = coefficient);
+        cbd(&mut self.stream(Domain::Secret), out.as_mut(), |value, coefficient| *value = coefficient);
         out
     }
 
     /// e_j: the noise of polynomial j.
     pub fn noise(&self, j: u64) -> SmallPolynomial {
         let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
-        cbd(self.noise_stream().at(j), out.as_mut(), |value, coefficient| *value = coefficient);
+        cbd(&mut self.noise_stream().at(j), out.as_mut(), |value, coefficient| *value = coefficient);
         out
     }
 
     /// What all e_j are drawn from; any of them can be made alone.
     pub(crate) fn noise_stream(&self) -> NoiseStream {
-        let mut key = Zeroizing::new([0u8; 32]);
-        expand(Domain::Noise, &[self.0.as_slice()], key.as_mut());
+        let mut key = Secret::default();
+        expand(Domain::Noise, &[self.0.as_slice()], key.as_mut_slice());
         NoiseStream(key)
     }
 
     /// Field elements for the share polynomials, in the order of C33.
     pub(crate) fn share_elements(&self) -> FieldStream {
-        FieldStream::over(self.stream(Domain::Shares, 0))
+        FieldStream::over(self.stream(Domain::Shares))
     }
 
     /// Coins of the encapsulation to the decryptor at `position`.
@@ -121,29 +133,27 @@ impl RoundSecret {
 }
 
 /// The noise of one sealed update.
-pub(crate) struct NoiseStream(Zeroizing<[u8; 32]>);
+pub(crate) struct NoiseStream(Secret);
 
 impl NoiseStream {
     /// Adds e_j to `onto`, modulo 2^64 by intent (C29).
     pub(crate) fn add_to(&self, j: u64, onto: &mut Polynomial) {
-        cbd(self.at(j), onto, |word, coefficient| *word = word.wrapping_add(i64::from(coefficient).cast_unsigned()));
+        cbd(&mut self.at(j), onto, |word, coefficient| *word = word.wrapping_add(i64::from(coefficient).cast_unsigned()));
     }
 
-    fn at(&self, j: u64) -> Ctr128LE<Aes256> {
-        let counter = u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS);
-        Ctr128LE::<Aes256>::new((&*self.0).into(), &counter.to_le_bytes().into())
+    fn at(&self, j: u64) -> Stream {
+        stream(&self.0, u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS))
     }
 }
 
 /// Gives each place one centred sum of 180 fair coins, in order: variance 45, support -90..=90.
-fn cbd<T>(mut stream: Ctr128LE<Aes256>, places: &mut [T; RING_DIMENSION], give: impl Fn(&mut T, i8) + Copy) {
-    let arch = pulp::Arch::new();
+fn cbd<T>(stream: &mut Ctr128LE<Aes256>, places: &mut [T; RING_DIMENSION], give: impl Fn(&mut T, i8) + Copy) {
     // In parts that stay in the innermost cache.
     let mut coins = Zeroizing::new([[0u8; COEFFICIENT_BYTES]; PART]);
     for part in places.chunks_exact_mut(PART) {
         coins.as_flattened_mut().fill(0);
         stream.apply_keystream(coins.as_flattened_mut());
-        arch.dispatch(Count { part, coins: &coins, give });
+        crate::vector::dispatch(Count { part, coins: &coins, give });
     }
 }
 
@@ -178,19 +188,19 @@ fn coefficient(coins: &[u8; COEFFICIENT_BYTES]) -> i8 {
 
 /// Uniform elements of F_p: `u32` LE AND 7fffffff, the value p skipped (C33).
 pub(crate) struct FieldStream {
-    stream: Ctr128LE<Aes256>,
-    words: Zeroizing<[u8; 4 * WORDS]>,
+    stream: Stream,
+    words: Box<Zeroizing<[u8; 4 * WORDS]>>,
     at: usize,
 }
 
 impl FieldStream {
-    fn over(stream: Ctr128LE<Aes256>) -> Self {
-        Self { stream, words: Zeroizing::new([0; 4 * WORDS]), at: WORDS }
+    fn over(stream: Stream) -> Self {
+        Self { stream, words: Box::new(Zeroizing::new([0; 4 * WORDS])), at: WORDS }
     }
 
     /// The elements that a public or secret 32-byte key stands for.
     pub(crate) fn keyed(key: &[u8; 32]) -> Self {
-        Self::over(Ctr128LE::<Aes256>::new(key.into(), &[0u8; 16].into()))
+        Self::over(stream(key, 0))
     }
 
     /// The next element. The skip looks only at a fresh uniform word, never at anything kept (C71).
@@ -198,7 +208,7 @@ impl FieldStream {
         loop {
             if self.at == WORDS {
                 self.words.fill(0);
-                self.stream.apply_keystream(self.words.as_mut());
+                self.stream.apply_keystream(self.words.as_mut_slice());
                 self.at = 0;
             }
             let word = u32::from_le_bytes(self.words.as_chunks::<4>().0[self.at]) & SHARE_PRIME;
@@ -212,7 +222,7 @@ impl FieldStream {
 
 /// SHAKE256 of D(`encapsulation`) ‖ z ‖ position as a generator for the key encapsulation (C19). Never used for anything else.
 ///
-/// The sponge's state is not wiped by its crate; it is dropped right after the encapsulation.
+/// The sponge's state is not wiped by its crate; [`crate::stack::scrub`] does, at the end of a seal.
 pub(crate) struct EncapsulationCoins(Shake256Reader);
 
 impl rand_core::TryRng for EncapsulationCoins {

@@ -80,7 +80,7 @@ fn every_input_enters_the_round_secret() {
             GroupId(g),
             &Zeroizing::new([d; 32]),
         );
-        *z.0
+        **z.0
     };
     let all = [
         derive(0, 0, 0, 0, 0),

@@ -7,6 +7,7 @@ use crate::mask::MaskKey;
 use crate::packing::{Layout, OutOfRange, add_packed, pack, truncate, write_bits};
 use crate::ring::{RingKey, Workspace};
 use crate::sampler::{HedgeSecret, NoiseStream, RoundSecret, SmallPolynomial};
+use crate::stack::scrub;
 use privacy::delta::PrivateDelta;
 use privacy::noise::{EntropyError, EntropySource};
 use protocol::hash::{Domain, tagged};
@@ -162,6 +163,21 @@ pub(crate) fn seal_integers<S: ChunkSink>(
     entropy: &mut dyn EntropySource,
     sink: &mut S,
 ) -> Result<SealedUpdate, SealError<S::Error>> {
+    let sealed = seal_below(context, layout, shards, hedge, entropy, sink);
+    scrub();
+    sealed
+}
+
+/// The work of [`seal_integers`], in a frame of its own below the one that wipes.
+#[inline(never)]
+fn seal_below<S: ChunkSink>(
+    context: &SealContext<'_>,
+    layout: &Layout,
+    shards: Vec<&[i32]>,
+    hedge: &HedgeSecret,
+    entropy: &mut dyn EntropySource,
+    sink: &mut S,
+) -> Result<SealedUpdate, SealError<S::Error>> {
     let group = context.manifest.group(context.group).ok_or(SealError::UnknownGroup(context.group))?;
     let tally = tally_limbs(context, group)?;
     let shards: Vec<&[i32]> = shards.into_iter().chain(tally.as_deref()).collect();
@@ -276,6 +292,13 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         Self { body: Box::new(Zeroizing::new([0; RING_DIMENSION])), room: Workspace::new() }
+    }
+}
+
+/// A worker's stack is its own: what sealing left on it goes when the worker is done.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        scrub();
     }
 }
 

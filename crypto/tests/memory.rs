@@ -133,6 +133,7 @@ fn manifest() -> Manifest {
 }
 
 /// One client seals, one decryptor opens its blob; everything secret is dropped on return.
+#[inline(never)]
 fn seal_and_open() -> SealedUpdate {
     let manifest = manifest();
     let digest = Manifest::digest(&encode(&manifest));
@@ -299,16 +300,6 @@ fn search(needles: &[Needle]) -> Vec<String> {
     needles.iter().zip(found).filter(|(_, n)| *n > 0).map(|((name, _), n)| format!("{name}: {n}")).collect()
 }
 
-/// A known limit: a secret of a few bytes that is moved (returned by value, wrapped) leaves its former place on the stack unwiped, which
-/// `zeroize` on drop cannot reach. Later calls write over it, as the seal's own do; the control below makes none. What is on the heap has
-/// no such copies and is held to nothing left, always.
-const ON_THE_STACK: [&str; 5] = ["fresh entropy", "hedge secret", "prekey secret", "z at", "key of the"];
-
-/// What was found and is no named exception.
-fn unexpected(found: Vec<String>, exceptions: &[&str]) -> Vec<String> {
-    found.into_iter().filter(|line| !exceptions.iter().any(|name| line.starts_with(name))).collect()
-}
-
 /// Whether some needle of this secret was found.
 fn has(found: &[String], name: &str) -> bool {
     found.iter().any(|line| line.starts_with(name))
@@ -319,16 +310,19 @@ fn nothing_secret_is_left_after_a_seal() {
     let needles = needles_from_another_process();
     assert!(needles.len() > 70, "{} needles", needles.len());
     let update = seal_and_open();
-    let left = unexpected(search(&needles), &[]);
+    let left = search(&needles);
     assert_eq!(update.blobs.len(), 3);
     assert!(left.is_empty(), "left in memory: {left:#?}");
     secrets_are_found_while_they_live(&needles);
-    let left = unexpected(search(&needles), &ON_THE_STACK);
+    // What this test itself has moved about lies on the stack below here.
+    crypto::stack::scrub();
+    let left = search(&needles);
     assert!(left.is_empty(), "left in memory after the control: {left:#?}");
     unwiped_copies_are_found();
 }
 
 /// The needles are the right ones: what is held is found, in the form in which it is held.
+#[inline(never)]
 fn secrets_are_found_while_they_live(needles: &[Needle]) {
     let manifest = manifest();
     let (packed, message) = packed_message(&manifest);

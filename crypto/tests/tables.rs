@@ -20,7 +20,10 @@ fn every_row_of_the_packing_table_follows_from_the_rule() {
         let got = [p.slot_bits, p.slots, p.noise_bits, p.dropped_bits, p.body_bits].map(u64::from);
         assert_eq!(got, [n("w"), n("l"), n("f"), n("r"), n("k")], "{row}");
         assert!((p.bits_per_parameter() - row["bits_per_parameter"].as_f64().unwrap()).abs() < 0.005, "{row}");
+        // C80: at most a quarter more than any exact sum needs.
+        assert!(p.bits_per_parameter() <= 1.25 * f64::from(p.slot_bits), "{row}");
     }
+    assert!(Packing::derive(100, 16).unwrap().bits_per_parameter() < 32.0);
 }
 
 /// Over all of C16: a packing exists and its slots never carry (C28).

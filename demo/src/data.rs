@@ -1,6 +1,7 @@
 //! The demo's records: generated or the user's, split into institutions and a held-out part that no institution sees.
 
 use crate::options::{BadLines, Options};
+use corpus::pipeline::prepared::{self, Side};
 use corpus::{Confusion, Dataset, LabelSet, NaiveBayes, Record, Tokenizer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +25,7 @@ pub(crate) struct World {
 /// Makes the world that the options ask for.
 pub(crate) fn make(options: &Options) -> anyhow::Result<World> {
     match &options.cli.data {
+        Some(path) if prepared::is_prepared(path) => from_prepared(path, options),
         Some(path) => from_file(path, options),
         None => generated(options),
     }
@@ -47,6 +49,17 @@ fn generated(options: &Options) -> anyhow::Result<World> {
         }
     }
     Ok(World { labels, institutions: institutions.into_values().collect(), held_out: split.held_out, report, users: true })
+}
+
+/// Records that `concordat-client data prepare` has cleaned and split: its validation rows are held out.
+fn from_prepared(dir: &Path, options: &Options) -> anyhow::Result<World> {
+    let (index, train) = prepared::load(dir, Side::Train)?;
+    let (_, held_out) = prepared::load(dir, Side::Validation)?;
+    let names: BTreeSet<&str> = train.records.iter().chain(&held_out.records).map(|r| r.label.as_str()).collect();
+    let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
+    let report = corpus::Report { kept: train.report.kept + held_out.report.kept, ..corpus::Report::default() };
+    let institutions = corpus::split::partition(train.records, usize::from(options.cli.institutions), options.cli.seed, CONCENTRATION)?;
+    Ok(World { labels, institutions, held_out: held_out.records, report, users: index.unit == prepared::Unit::User })
 }
 
 fn from_file(path: &Path, options: &Options) -> anyhow::Result<World> {

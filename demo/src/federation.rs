@@ -169,6 +169,8 @@ impl Federation {
             | AdminReply::Token { .. }
             | AdminReply::Pending { .. }
             | AdminReply::Policy { .. }
+            | AdminReply::Releasable { .. }
+            | AdminReply::Logged { .. }
             | AdminReply::Refused { .. } => {
                 anyhow::bail!("the server gives no status")
             }

@@ -77,6 +77,7 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
         assert_eq!(round["epsilon"].as_object().unwrap().len(), 3);
         assert_eq!(round["cohort"], serde_json::json!({ "0": 3, "1": 3 }));
     }
+    every_epsilon_is_the_accountants(&report);
     assert_eq!(std::fs::read_to_string(out.join("report.html")).unwrap().matches("<svg").count(), 4);
     assert_eq!(files(&out.join("snapshots")).len(), 3);
 
@@ -95,6 +96,23 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
     bytes[0] ^= 1;
     std::fs::write(&artefact, bytes).unwrap();
     assert_eq!(auditor::verify(&out.join("log"), &auditor::Options::default()).unwrap().exit_code, 1);
+}
+
+/// What the report says about ε is what the accountant says about the noise, rate and steps that were executed: rounded up at the sixth place, and no more
+/// than the sampler's slack and the grid above it. The last round keeps to what was asked for.
+fn every_epsilon_is_the_accountants(report: &serde_json::Value) {
+    let number = |name: &str| report[name].as_str().unwrap().parse::<f64>().unwrap();
+    let rounds = report["rounds"].as_array().unwrap();
+    for (steps, round) in (1u64..).map(|n| n * report["local_steps"].as_u64().unwrap()).zip(rounds) {
+        let phase =
+            privacy::accountant::Phase { noise_multiplier: number("noise_multiplier"), sampling_rate: number("sampling_rate"), steps };
+        let epsilon = privacy::accountant::epsilon_pld(&[phase], number("delta")).unwrap();
+        for stated in round["epsilon"].as_object().unwrap().values() {
+            let stated: f64 = stated.as_str().unwrap().parse().unwrap();
+            assert!(stated > epsilon * (1.0 - 1e-5) && stated < epsilon * (1.0 + 1e-4) + 1e-6, "{steps} steps: {stated} for {epsilon}");
+            assert!(stated <= number("epsilon_target"));
+        }
+    }
 }
 
 /// What the federation opened, the auditor's second implementation opens too, from chunks alone; and not from chunks that were touched.

@@ -4,6 +4,7 @@
 #[cfg(feature = "training")]
 pub mod checkpoints;
 pub mod log;
+pub mod records;
 #[cfg(feature = "sealing")]
 pub mod sealing;
 pub mod words;

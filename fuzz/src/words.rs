@@ -1,6 +1,7 @@
 //! Bytes that a peer, a log or an administrator may send to the protocol room.
 
 use protocol::codec;
+use protocol::data_manifest::DataManifest;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
 use protocol::entry::LogEntry;
@@ -9,6 +10,7 @@ use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskI
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{Plan, PlanApproval};
+use protocol::release::{Release, SiteAnchor};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, Token, TrustDocument};
 
@@ -36,7 +38,8 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 /// Statements as they travel, every kind of payload, and a decryptor's own records.
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
-    each!(JoinRequest, Membership, DatasetDeclaration, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(Release, SiteAnchor);
     each!(Prekeys, Endorsement, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();

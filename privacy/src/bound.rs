@@ -2,6 +2,7 @@
 //! The sum path, where only the clipped sum exists, is in [`ClippedSum`] and ends in the same integers (D18).
 //! Knows no tensor and no ledger file; from the grid on there is no float until after the noise.
 
+mod counts;
 mod sum_path;
 
 pub use sum_path::ClippedSum;

@@ -1,5 +1,9 @@
 //! Delta, BoundedDelta, PrivateDelta: the three steps an update takes before it is sealed, and nothing else. Knows no cipher.
 
+mod counts;
+
+pub use counts::{BadLimbs, Limbs, MAX_LIMBS};
+
 use crate::ledger::NoisedLocally;
 use crate::noise::{Quantiser as QuantiserPurpose, Stream};
 use protocol::ids::ShardId;
@@ -69,6 +73,9 @@ pub enum BoundError {
         /// In the shard table.
         shards: u64,
     },
+    /// A shard whose slots have another width than the limbs are for.
+    #[error("shard {0} has slots of another width than the limbs")]
+    Limbs(ShardId),
     /// The rounding stream belongs to another reservation.
     #[error("the quantiser's stream belongs to another reservation")]
     WrongStream,

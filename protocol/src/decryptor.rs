@@ -59,7 +59,12 @@ pub enum Event {
     /// The server asks to reveal the number for the random groups of a round.
     Reveal(TaskId, RoundId),
     /// The server asks to endorse.
-    Endorse(Statement),
+    Endorse {
+        /// Signed manifest.
+        manifest: Statement,
+        /// Entries of this institution's mirror that are under a quorum's checkpoint.
+        covered: u64,
+    },
     /// An accepted update has a blob for this decryptor.
     BlobReady(Statement),
     /// The driver holds the share durably, or could not get it.
@@ -80,12 +85,15 @@ pub enum Event {
         /// Its members.
         headers: Vec<HeaderDigest>,
     },
-    /// The server asks to open. The driver has checked that a quorum checkpoint covers the certificate's entry (A33c).
+    /// The server asks to open.
     Certified {
         /// Members.
         headers: Vec<HeaderDigest>,
         /// Signed sets.
         statements: Vec<Statement>,
+        /// Entries of this institution's mirror that are under a quorum's checkpoint. Where the certificate stands among them is the
+        /// mirror's to say, never the server's (A33c).
+        covered: u64,
     },
     /// The driver made the opening that [`Action::Compute`] asked for.
     Computed(Statement),
@@ -185,11 +193,11 @@ impl Decryptor {
             // Only after our own mirror has the join list: a number that is known earlier lets the server choose who joins (C37).
             Event::Reveal(task, round) if mirror.may_reveal(self.me, task, round) => self.actions.push_back(Action::Reveal(task, round)),
             Event::Reveal(..) => {}
-            Event::Endorse(manifest) => self.endorse(now, mirror, &manifest),
+            Event::Endorse { manifest, covered } => self.endorse(now, mirror, &manifest, covered),
             Event::BlobReady(header) => self.blob_ready(mirror, &header),
             Event::Share { manifest, group, header, trouble } => self.share(manifest, group, header, trouble),
             Event::SignSet { payload, headers } => self.sign_set(now, mirror, &payload, &headers),
-            Event::Certified { headers, statements } => self.certified(now, mirror, &headers, &statements),
+            Event::Certified { headers, statements, covered } => self.certified(now, mirror, &headers, &statements, covered),
             Event::Computed(opening) => self.computed(opening),
             Event::Persisted(ticket) => self.persisted(ticket),
             Event::Ended(task, round) => self.ended(task, round),
@@ -243,7 +251,7 @@ impl Decryptor {
     }
 
     /// C38: at most one manifest per (task, round), and only the one that log and plan give.
-    fn endorse(&mut self, now: Time, mirror: &History, statement: &Statement) {
+    fn endorse(&mut self, now: Time, mirror: &History, statement: &Statement, covered: u64) {
         let digest = Manifest::digest(&statement.payload);
         let manifest = match statement.verify_by::<Manifest>(&mirror.trust().server) {
             Ok(m) => m,
@@ -261,7 +269,10 @@ impl Decryptor {
             None => {}
         }
         let in_time = now < manifest.reporting_until && manifest.reporting_until < manifest.certifying_until;
-        if manifest.position(self.me).is_none() || !mirror.agrees_with(&manifest) || !in_time {
+        // The history knows that the checkpoint which the manifest names covers the end of the round before; that a quorum has cosigned it, so
+        // that nobody was shown another end and thus another committee, only this institution's own mirror.
+        let cosigned = manifest.log_size <= covered;
+        if manifest.position(self.me).is_none() || !mirror.agrees_with(&manifest) || !in_time || !cosigned {
             return self.refuse(digest, None, Rejection::WrongManifest);
         }
         // Claimed before it is durable, so that a second manifest in flight is refused and no blob finds nobody at home.
@@ -330,7 +341,7 @@ impl Decryptor {
         self.persist(Record::Signed { payload });
     }
 
-    fn certified(&mut self, now: Time, mirror: &History, headers: &[HeaderDigest], statements: &[Statement]) {
+    fn certified(&mut self, now: Time, mirror: &History, headers: &[HeaderDigest], statements: &[Statement], covered: u64) {
         let Some(said) = statements.first().and_then(|s| s.verify::<SetPayload>().ok()) else { return };
         let Some(duty) = self.duties.get_mut(&said.manifest) else {
             return self.refuse(said.manifest, Some(said.group), Rejection::WrongManifest);
@@ -339,7 +350,7 @@ impl Decryptor {
             // The same bytes again, whatever is asked (C54).
             return self.actions.push_back(Action::Send(ClientMessage::Opened { statement: opening.clone() }));
         }
-        match duty.check_certificate(now, mirror, &said, headers, statements) {
+        match duty.check_certificate(now, mirror, &said, headers, statements).and_then(|c| duty.check_covered(mirror, covered, c)) {
             Ok(certificate) => {
                 if let Entry::Vacant(free) = duty.computing.entry(said.group) {
                     free.insert(certificate.digest());
@@ -453,5 +464,12 @@ impl Duty {
             return Err(Rejection::AlreadySigned);
         }
         if self.holds_all(said.group, headers) { Ok(certificate) } else { Err(Rejection::BadShares) }
+    }
+
+    /// C53: the certificate's entry is under a quorum's checkpoint, on this institution's own mirror (A33c).
+    fn check_covered(&self, mirror: &History, covered: u64, certificate: Certificate) -> Result<Certificate, Rejection> {
+        let group = self.round(mirror).and_then(|r| r.groups.get(&certificate.payload().group));
+        let at = group.and_then(|g| g.certified_at);
+        if at.is_some_and(|at| at.0 < covered) { Ok(certificate) } else { Err(Rejection::NotCertified) }
     }
 }

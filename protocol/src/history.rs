@@ -3,16 +3,20 @@
 //! One fold for everybody: clients judge manifests and sets by their mirror's history, the server restarts from its own, the
 //! auditor reports what contradicts it (audit.md A35 check 5, A36).
 
+mod releases;
 mod rules;
 mod task;
 
+pub use releases::Lineage;
 pub use rules::{Clause, Violation};
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
 
+use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
-use crate::statement::{Payload, Statement, StatementKind};
+use crate::release::{Release, SiteAnchor};
+use crate::statement::{Checked, Payload, StatementKind};
 use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 use std::collections::BTreeMap;
 
@@ -44,6 +48,17 @@ pub struct DatasetHistory {
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
 }
 
+/// A data manifest where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its entry.
+    pub index: LeafIndex,
+    /// SHA-256 of its payload.
+    pub hash: Sha256,
+    /// What it says.
+    pub manifest: DataManifest,
+}
+
 /// The log so far.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -55,8 +70,11 @@ pub struct History {
     requests: BTreeMap<Sha256, JoinRequest>,
     members: BTreeMap<ClientId, Member>,
     datasets: BTreeMap<(ClientId, Sha256), DatasetHistory>,
+    manifests: BTreeMap<(ClientId, Sha256), Vec<Described>>,
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
+    releases: Vec<(LeafIndex, Release)>,
+    anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
     unclean: bool,
 }
 
@@ -78,8 +96,11 @@ impl History {
             requests: BTreeMap::new(),
             members: BTreeMap::new(),
             datasets: BTreeMap::new(),
+            manifests: BTreeMap::new(),
             tasks: BTreeMap::new(),
             policy: None,
+            releases: Vec::new(),
+            anchors: BTreeMap::new(),
             unclean: false,
         }
     }
@@ -104,6 +125,11 @@ impl History {
     pub fn requests(&self) -> &BTreeMap<Sha256, JoinRequest> {
         &self.requests
     }
+    /// Data manifests of an institution's dataset, oldest first.
+    pub fn data_manifests(&self, who: ClientId, dataset: Sha256) -> &[Described] {
+        self.manifests.get(&(who, dataset)).map_or(&[], Vec::as_slice)
+    }
+
     /// Datasets by institution and opaque id.
     pub fn datasets(&self) -> &BTreeMap<(ClientId, Sha256), DatasetHistory> {
         &self.datasets
@@ -128,11 +154,16 @@ impl History {
     /// Folds one entry. What contradicts the rules is returned; the rest of the entry still counts, so that one fault does not
     /// hide the next. An entry of an unknown type is skipped ("integrity holds, meaning unknown", A38).
     pub fn apply(&mut self, bytes: &[u8]) -> Vec<Violation> {
+        self.apply_parsed(bytes, LogEntry::parse(bytes).as_ref().map_err(|e| *e))
+    }
+
+    /// As [`Self::apply`] for an entry that the caller has parsed already: `parsed` is what [`LogEntry::parse`] says of `bytes`.
+    pub fn apply_parsed(&mut self, bytes: &[u8], parsed: Result<&LogEntry, EntryError>) -> Vec<Violation> {
         let index = LeafIndex(self.size);
         self.size += 1;
         let mut out = rules::Report::at(index);
-        match LogEntry::parse(bytes) {
-            Ok(entry) => self.apply_entry(index, bytes, &entry, &mut out),
+        match parsed {
+            Ok(entry) => self.apply_entry(index, bytes, entry, &mut out),
             Err(EntryError::Unknown) => out.add(Clause::UnknownEntry),
             Err(_) => out.add(Clause::Schema),
         }
@@ -147,11 +178,11 @@ impl History {
         let statement = match &entry.stmt {
             None => None,
             Some(stmt) => match self.keys.get(&stmt.keyid).or(self.new_key(entry).as_ref()).map(|k| stmt.with_key(*k)) {
-                Some(Ok(s)) if s.check_signature().is_ok() => Some(s),
-                Some(_) | None => {
-                    out.add(Clause::Signature);
-                    return;
-                }
+                Some(Ok(s)) => match s.checked() {
+                    Ok(s) => Some(s),
+                    Err(_) => return out.add(Clause::Signature),
+                },
+                Some(Err(_)) | None => return out.add(Clause::Signature),
             },
         };
         match (&entry.facts, statement) {
@@ -166,7 +197,10 @@ impl History {
                 out.require(said.is_some_and(|p| p.policy == *policy), Clause::FieldsDiffer);
                 self.policy = Some((*policy, index));
             }
+            (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
+            (Facts::SiteAnchored { .. }, Some(s)) => self.anchored(index, entry, &s, out),
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
+            (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),
             (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
             (Facts::BudgetRepaired { dataset, ledger_counter }, Some(s)) => {
                 let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
@@ -183,10 +217,10 @@ impl History {
         }
     }
 
-    fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Statement>, out: &mut rules::Report) {
+    fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Checked>, out: &mut rules::Report) {
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
         let world = task::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
-        let spend = task.apply(index, leaf_hash(bytes), entry, statement, &world, out);
+        let spend = task.apply(index, bytes, entry, statement, &world, out);
         let Some((client, spend)) = spend else { return };
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {
             return out.add(Clause::BudgetUndeclared);
@@ -203,14 +237,14 @@ impl History {
         (stmt.media_type == StatementKind::JoinRequest.media_type()).then_some(request.institution_key)
     }
 
-    fn join_requested(&mut self, entry: &LogEntry, request: Sha256, statement: &Statement, out: &mut rules::Report) {
-        let Ok(said) = statement.verify::<JoinRequest>() else { return out.add(Clause::Signature) };
+    fn join_requested(&mut self, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut rules::Report) {
+        let Ok(said) = statement.read::<JoinRequest>() else { return out.add(Clause::Signature) };
         let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
         out.require(hash == request && entry.institution == Some(statement.signer()), Clause::FieldsDiffer);
         self.requests.insert(hash, said);
     }
 
-    fn joined(&mut self, index: LeafIndex, request: Sha256, statement: &Statement, out: &mut rules::Report) {
+    fn joined(&mut self, index: LeafIndex, request: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some(said) = self.administrator::<Membership>(statement, out) else { return };
         let asked = self.requests.get(&request).map(Membership::of);
         if asked.as_ref() != Some(&said) {
@@ -222,28 +256,28 @@ impl History {
         self.members.insert(said.institution, member);
     }
 
-    fn administrator<P: Payload>(&self, statement: &Statement, out: &mut rules::Report) -> Option<P> {
+    fn administrator<P: Payload>(&self, statement: &Checked, out: &mut rules::Report) -> Option<P> {
         if !self.trust.administrators.contains(&statement.key) {
             out.add(Clause::NotAdministrator);
             return None;
         }
-        let said = statement.verify::<P>();
+        let said = statement.read::<P>();
         out.require(said.is_ok(), Clause::Signature);
         said.ok()
     }
 
-    fn member_said<P: Payload>(&self, entry: &LogEntry, statement: &Statement, out: &mut rules::Report) -> Option<(ClientId, P)> {
+    fn member_said<P: Payload>(&self, entry: &LogEntry, statement: &Checked, out: &mut rules::Report) -> Option<(ClientId, P)> {
         let who = statement.signer();
         if entry.institution != Some(who) || !self.members.contains_key(&who) {
             out.add(Clause::NotMember);
             return None;
         }
-        let said = statement.verify::<P>();
+        let said = statement.read::<P>();
         out.require(said.is_ok(), Clause::Signature);
         said.ok().map(|p| (who, p))
     }
 
-    fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {
+    fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
         out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
         let new = DatasetHistory { declaration, cap: None, spends: Vec::new(), repairs: Vec::new() };
@@ -251,7 +285,19 @@ impl History {
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
     }
 
-    fn cap(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Statement, out: &mut rules::Report) {
+    /// A manifest is of a declared dataset and its unit, and names the one before it, so that none is left out unnoticed.
+    fn described(&mut self, index: LeafIndex, entry: &LogEntry, fields: (Sha256, Sha256), statement: &Checked, out: &mut rules::Report) {
+        let Some((who, manifest)) = self.member_said::<DataManifest>(entry, statement, out) else { return };
+        let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
+        out.require((manifest.dataset, hash) == fields, Clause::FieldsDiffer);
+        let Some(dataset) = self.datasets.get(&(who, manifest.dataset)) else { return out.add(Clause::DataManifest) };
+        let before = self.manifests.entry((who, manifest.dataset)).or_default();
+        let follows = manifest.previous == before.last().map(|d| d.hash);
+        out.require(manifest.is_sound() && follows && manifest.unit == dataset.declaration.unit, Clause::DataManifest);
+        before.push(Described { index, hash, manifest });
+    }
+
+    fn cap(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some((who, cap)) = self.member_said::<BudgetDeclaration>(entry, statement, out) else { return };
         let same = matches!(&entry.facts, Facts::BudgetDeclared { epsilon_cap, .. } if *epsilon_cap == cap.epsilon_cap);
         out.require(same && cap.dataset == dataset, Clause::FieldsDiffer);

@@ -2,6 +2,7 @@
 //! Knows no socket, no file, no clock, no tensor and no cipher beyond signatures.
 
 pub mod codec;
+pub mod data_manifest;
 pub mod dealing;
 pub mod decimal;
 pub mod decryptor;
@@ -15,7 +16,9 @@ pub mod params;
 pub mod participant;
 pub mod plan;
 pub mod reject;
+pub mod release;
 pub mod round;
+pub mod site;
 pub mod statement;
 pub mod time;
 pub mod trust;

@@ -110,10 +110,13 @@ impl GroupSpec {
     /// Polynomials of one update, its tally included.
     ///
     /// # Errors
-    /// As [`Packing::polynomials`].
+    /// As [`Packing::polynomials`], and for a tally that is not the one of its bound and bits.
     pub fn polynomials(&self) -> Result<u64, crate::params::BadParameters> {
+        // First what a message may say wrongly: nothing is divided by a number that nobody has checked.
+        let shards = self.packing.polynomials(&self.shard_lengths())?;
+        self.tally.map_or(Ok(()), |t| t.check(self.packing.bits))?;
         let tally = self.tally.map_or(0, |t| self.packing.shard_polynomials(t.limbs()));
-        let total = self.packing.polynomials(&self.shard_lengths())?.saturating_add(tally);
+        let total = shards.saturating_add(tally);
         if total > MAX_POLYNOMIALS { Err(crate::params::BadParameters::Size(total)) } else { Ok(total) }
     }
 }
@@ -577,3 +580,26 @@ impl Payload for Decline {
 }
 
 const _: () = assert!(MAX_PAYLOAD >= 16 * (PREKEY_BYTES + 64) + 4096);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::BadParameters;
+
+    /// A group table comes out of somebody's message: no number in it may bring down who reads it.
+    #[test]
+    fn a_group_with_numbers_that_nobody_derives_has_no_size() {
+        let packing = Packing::derive(4, 8).unwrap();
+        let shards = vec![GroupShard { id: ShardId(0), length: 100, step_exponent: 0 }];
+        let good = GroupSpec { id: GroupId(0), shards, packing, cohort_min: 2, eligible: Vec::new(), tally: None };
+        assert_eq!(good.polynomials(), Ok(1));
+        for (max_weight, bits) in [(5, 0), (5, 1), (5, 3), (5, 9), (5, 255), (0, 8), (u64::MAX, 8)] {
+            let group = GroupSpec { tally: Some(Tally { max_weight, bits }), ..good.clone() };
+            assert!(matches!(group.polynomials(), Err(BadParameters::Weight(w)) if w == max_weight), "{max_weight} {bits}");
+        }
+        let none = GroupSpec { packing: Packing { slots: 0, ..packing }, ..good.clone() };
+        assert!(matches!(none.polynomials(), Err(BadParameters::Packing { .. })));
+        let long = GroupSpec { shards: vec![GroupShard { length: u64::MAX, ..good.shards[0] }; 64], ..good };
+        assert!(matches!(long.polynomials(), Err(BadParameters::Size(_))));
+    }
+}

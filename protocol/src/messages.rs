@@ -308,6 +308,9 @@ pub enum ServerMessage {
         /// Entries that must be mirrored to judge it.
         #[n(1)]
         log_size: u64,
+        /// The checkpoint that the manifest names: it covers the end of the round before.
+        #[n(2)]
+        checkpoint: ByteVec,
     },
     /// To eligible clients: train, seal, send.
     #[n(4)]

@@ -124,8 +124,12 @@ impl Packing {
     /// Polynomials of a group with these shards.
     ///
     /// # Errors
-    /// [`BadParameters::Size`] outside C16: no or more than 64 shards, an empty shard, more than 2^20 polynomials.
+    /// [`BadParameters::Size`] outside C16: no or more than 64 shards, an empty shard, more than 2^20 polynomials;
+    /// [`BadParameters::Packing`] for one without a slot, which no rule gives.
     pub fn polynomials(&self, shards: &[(ShardId, u64)]) -> Result<u64, BadParameters> {
+        if self.slots == 0 {
+            return Err(BadParameters::Packing { n_max: self.n_max, bits: self.bits });
+        }
         if shards.is_empty() || shards.len() > 64 || shards.iter().any(|&(_, len)| len == 0) {
             return Err(BadParameters::Size(shards.len() as u64));
         }
@@ -185,7 +189,15 @@ impl Tally {
         if possible { Ok(Self { max_weight, bits }) } else { Err(BadParameters::Weight(max_weight)) }
     }
 
-    /// Limbs, and so slots, that a weight takes.
+    /// Whether this is the tally of its bound in a group of `bits`-bit values; one that was read from a message may be anything.
+    ///
+    /// # Errors
+    /// [`BadParameters::Weight`].
+    pub fn check(&self, bits: u8) -> Result<(), BadParameters> {
+        if Self::derive(self.max_weight, bits)? == *self { Ok(()) } else { Err(BadParameters::Weight(self.max_weight)) }
+    }
+
+    /// Limbs, and so slots, that a weight takes. Only of a tally that was derived or checked.
     pub fn limbs(&self) -> u64 {
         u64::from((64 - self.max_weight.leading_zeros()).div_ceil(u32::from(self.bits) - 1))
     }

@@ -60,6 +60,12 @@ statement_kinds! {
     Repair = 15, "ledger-repair";
     /// An entry of an institution's own privacy ledger; never on the wire.
     LedgerEntry = 16, "ledger-entry";
+    /// An institution describes its prepared records.
+    DataManifest = 20, "data-manifest";
+    /// Administrators release a model.
+    Release = 30, "release";
+    /// An institution anchors its site log.
+    SiteAnchor = 31, "site-anchor";
 }
 
 impl StatementKind {
@@ -171,6 +177,14 @@ impl Statement {
         codec::decode(&self.payload, P::LIMIT).map_err(StatementError::BadPayload)
     }
 
+    /// The statement with the knowledge that its signature holds, so that it is not checked again (audit.md A40).
+    ///
+    /// # Errors
+    /// As [`Self::check_signature`].
+    pub fn checked(self) -> Result<Checked, StatementError> {
+        self.check_signature().map(|()| Checked(self))
+    }
+
     /// As [`Statement::verify`], and signed by `expected`.
     ///
     /// # Errors
@@ -180,5 +194,40 @@ impl Statement {
             return Err(StatementError::WrongKey { got: self.key, expected: *expected });
         }
         self.verify()
+    }
+}
+/// A statement whose signature holds: only [`Statement::checked`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked(Statement);
+
+impl std::ops::Deref for Checked {
+    type Target = Statement;
+
+    fn deref(&self) -> &Statement {
+        &self.0
+    }
+}
+
+impl Checked {
+    /// Compares the kind, then decodes.
+    ///
+    /// # Errors
+    /// [`StatementError`], the first rule broken.
+    pub fn read<P: Payload>(&self) -> Result<P, StatementError> {
+        if self.kind != P::KIND {
+            return Err(StatementError::WrongKind { got: self.kind, expected: P::KIND });
+        }
+        codec::decode(&self.payload, P::LIMIT).map_err(StatementError::BadPayload)
+    }
+
+    /// As [`Self::read`], and signed by `expected`.
+    ///
+    /// # Errors
+    /// [`StatementError`], the first rule broken.
+    pub fn read_by<P: Payload>(&self, expected: &PublicKey) -> Result<P, StatementError> {
+        if self.key != *expected {
+            return Err(StatementError::WrongKey { got: self.key, expected: *expected });
+        }
+        self.read()
     }
 }

@@ -6,7 +6,7 @@ use crate::durable;
 use crate::layout::Layout;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::ids::{PlanDigest, RoundId, Sha256, TaskId};
+use protocol::ids::{LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::messages::{MAX_FRAME, frame, unframe};
 use protocol::statement::Statement;
 use std::io;
@@ -70,6 +70,46 @@ pub enum AdminRequest {
     /// End in order.
     #[n(7)]
     Stop {},
+    /// What may be released?
+    #[n(20)]
+    Releasable {
+        /// The task; the newest one unless given.
+        #[n(0)]
+        task: Option<TaskId>,
+        /// The round that closed with it; the last one unless given.
+        #[n(1)]
+        round: Option<RoundId>,
+    },
+    /// Release a model.
+    #[n(21)]
+    Release {
+        /// A signed [`protocol::release::Release`].
+        #[n(0)]
+        statement: Statement,
+    },
+}
+
+/// A model that may be released, with what its release must name.
+#[derive(Clone, Copy, Debug, Encode, Decode, CborLen)]
+pub struct Releasable {
+    /// Its task.
+    #[n(0)]
+    pub task: TaskId,
+    /// The plan.
+    #[n(1)]
+    pub plan: PlanDigest,
+    /// The weights.
+    #[n(2)]
+    pub snapshot: SnapshotDigest,
+    /// The weights before the first round.
+    #[n(3)]
+    pub base: SnapshotDigest,
+    /// First closed round.
+    #[n(4)]
+    pub first: RoundId,
+    /// Round that closed with them.
+    #[n(5)]
+    pub last: RoundId,
 }
 
 /// Somebody who asks to join, as an administrator must see it.
@@ -158,6 +198,20 @@ pub enum AdminReply {
         #[n(0)]
         status: Status,
     },
+    /// A model that may be released.
+    #[n(20)]
+    Releasable {
+        /// It.
+        #[n(0)]
+        model: Releasable,
+    },
+    /// Recorded.
+    #[n(21)]
+    Logged {
+        /// Where.
+        #[n(0)]
+        index: LeafIndex,
+    },
     /// No, and why.
     #[n(5)]
     Refused {
@@ -211,6 +265,10 @@ pub enum Refusal {
     #[n(9)]
     #[error("the plan's committee or cohort needs more institutions than are enrolled")]
     TooFewForPlan,
+    /// No such model.
+    #[n(20)]
+    #[error("no closed round of the log gave such a model")]
+    NothingToRelease,
 }
 
 /// Why the socket does not answer.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod output;
+mod release;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
@@ -103,6 +104,14 @@ enum Verb {
         #[command(flatten)]
         dir: Dir,
     },
+    /// Sign a model and write its release into the log
+    Release(release::ReleaseArgs),
+    /// Make the key that signs models
+    ReleaseKey {
+        /// Where the secret key goes; its public half goes beside it, with the extension `pub`
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -195,6 +204,8 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
+        Verb::Release(args) => release::run(&args, output),
+        Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
         Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),
     }
@@ -218,7 +229,7 @@ fn serve(dir: &Path, config: Option<&Path>) -> Result<(), Failure> {
     let config = config.map_err(Failure::trouble)?;
     output::start_logging();
     // A machine that computes other bytes than everybody else must not open sums (crypto.md C68).
-    crypto::reference::self_check().map_err(|e| Failure::daemon(e.into()))?;
+    crypto::reference::self_check(&mut bench::OsEntropy).map_err(|e| Failure::daemon(e.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::trouble)?;
     runtime.block_on(crate::serve::run(dir, &config)).map_err(Failure::daemon)
 }
@@ -228,7 +239,9 @@ fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
     match runtime.block_on(admin::call(dir, request)).map_err(Failure::unreachable)? {
         AdminReply::Refused { reason } => Err(Failure::refused(reason)),
         reply @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => Ok(reply),
-        reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. }) => Ok(reply),
+        reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. } | AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => {
+            Ok(reply)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod members;
+mod release;
 mod rounds;
 
 use crate::admin::{AdminReply, AdminRequest};

@@ -140,8 +140,14 @@ impl TaskRun {
         }
     }
 
-    /// What the next round starts from, if it may begin now.
-    pub(crate) fn next_round(&mut self, now: Time, history: &History, published: u64, connected: Vec<ClientId>) -> Option<Setup> {
+    /// What the next round starts from, if it may begin now. `published` is the size of the latest checkpoint with a quorum, and it.
+    pub(crate) fn next_round(
+        &mut self,
+        now: Time,
+        history: &History,
+        (published, checkpoint): (u64, &[u8]),
+        connected: Vec<ClientId>,
+    ) -> Option<Setup> {
         let task = history.task(self.id)?;
         let round = task.last_round().map_or(Some(RoundId::FIRST), RoundId::next)?;
         let waits = self.active.is_some() || self.stage != Stage::Open || published < self.cover || round.0 > self.plan.rounds;
@@ -169,6 +175,7 @@ impl TaskRun {
             snapshot: task.snapshot()?,
             previous_end: task.previous_end(),
             log_size: published,
+            checkpoint: checkpoint.to_vec(),
             members,
             connected,
             prekeys,

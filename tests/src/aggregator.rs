@@ -322,6 +322,7 @@ fn setup(fixture: &Fixture, log: &PretendLog, round: RoundId, snapshot: Snapshot
         snapshot,
         previous_end: task.previous_end(),
         log_size: log.size(),
+        checkpoint: log.size().to_le_bytes().to_vec(),
         members: history.members().iter().map(|(id, m)| (*id, m.key)).collect(),
         connected,
         prekeys: fixture.sites.iter().filter_map(|s| task.prekeys(s.id, round).map(|p| (s.id, p.clone()))).collect(),

@@ -193,11 +193,11 @@ impl Site {
                 self.participant.handle(P::RoundOpened { task, round, plan, snapshot, willing });
             }
             ServerMessage::Reveal { task, round, .. } => self.decryptor.handle(now, &self.mirror, D::Reveal(task, round)),
-            ServerMessage::Endorse { manifest, .. } => {
+            ServerMessage::Endorse { manifest, checkpoint, .. } => {
                 if let Ok(m) = manifest.verify::<Manifest>() {
                     self.rounds.insert(Manifest::digest(&manifest.payload), (m.task, m.round));
                 }
-                self.decryptor.handle(now, &self.mirror, D::Endorse(manifest));
+                self.decryptor.handle(now, &self.mirror, D::Endorse { manifest, covered: covered(&checkpoint) });
             }
             ServerMessage::Report { manifest, endorsements, .. } => {
                 let accepted = Accepted::check(&self.mirror, self.id(), &manifest, &endorsements).map(Box::new);
@@ -207,12 +207,8 @@ impl Site {
             ServerMessage::SignSet { payload, headers, .. } => {
                 self.decryptor.handle(now, &self.mirror, D::SignSet { payload: payload.to_vec(), headers });
             }
-            ServerMessage::Certified { headers, statements, index, checkpoint } => {
-                // The one check that is the driver's: a quorum checkpoint covers the certificate (A33).
-                let covered = <[u8; 8]>::try_from(checkpoint.as_slice()).is_ok_and(|c| u64::from_le_bytes(c) > index.0);
-                if covered {
-                    self.decryptor.handle(now, &self.mirror, D::Certified { headers, statements });
-                }
+            ServerMessage::Certified { headers, statements, checkpoint, .. } => {
+                self.decryptor.handle(now, &self.mirror, D::Certified { headers, statements, covered: covered(&checkpoint) });
             }
             ServerMessage::RoundEnded { task, round, .. } => {
                 let over = self.mirror.task(task).and_then(|t| t.rounds().get(&round)).is_some_and(|r| r.is_over());
@@ -434,4 +430,9 @@ impl Site {
         };
         Some(self.sign(&Header { core, blobs }))
     }
+}
+
+/// What a driver knows of the log: how much of it a quorum has cosigned (A33). Here a checkpoint is nothing but its size.
+fn covered(checkpoint: &[u8]) -> u64 {
+    <[u8; 8]>::try_from(checkpoint).map_or(0, u64::from_le_bytes)
 }

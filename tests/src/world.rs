@@ -218,7 +218,9 @@ impl World {
         let Some(Ok(mut manifest)) = self.server.manifest().map(Statement::verify::<Manifest>) else { return };
         manifest.reporting_until = manifest.reporting_until.plus_ms(1);
         let statement = Statement::sign(&manifest, &self.fixture.server);
-        self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: self.server.log.size() });
+        let size = self.server.log.size();
+        let checkpoint = size.to_le_bytes().to_vec().into();
+        self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: size, checkpoint });
     }
 
     /// The server shows a decryptor a manifest in which two institutions have changed their random groups.
@@ -239,7 +241,9 @@ impl World {
             group.eligible.sort_unstable();
         }
         let statement = Statement::sign(&manifest, &self.fixture.server);
-        self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: self.server.log.size() });
+        let size = self.server.log.size();
+        let checkpoint = size.to_le_bytes().to_vec().into();
+        self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: size, checkpoint });
     }
 
     /// The federation's keys and plan.

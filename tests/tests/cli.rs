@@ -44,7 +44,7 @@ fn help_and_version_are_done_and_unknown_words_are_trouble() {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["init", "serve", "invite", "member", "policy", "plan", "status", "stop"] {
+    for verb in ["init", "serve", "invite", "member", "policy", "plan", "release", "release-key", "status", "stop"] {
         assert_eq!(server(&[verb, "--help"]), code(DONE), "{verb}");
     }
     for pair in
@@ -52,11 +52,12 @@ fn every_verb_explains_itself() {
     {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
-    for pair in privacy.into_iter().chain([["data", "check"], ["bench", "noise"], ["bench", "clip"]]) {
+    for pair in privacy.into_iter().chain([["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"]])
+    {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
     for verb in ["show", "verify", "repair"] {
@@ -163,4 +164,60 @@ fn noise_is_measured_for_deviations_that_have_a_sampler_and_for_no_others() {
         assert_eq!(with(&bad), code(TROUBLE), "{bad:?}");
     }
     assert_eq!(client(&["bench", "noise", "--values", "0"]), code(TROUBLE));
+}
+
+/// From made-up raw records to a directory that training reads: done, blocked, or trouble.
+#[test]
+fn raw_records_are_prepared_for_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, raw, out) = (dir.path().join("home"), dir.path().join("raw.jsonl"), dir.path().join("out"));
+    assert_eq!(client(&["data", "make", "--out", text(&raw), "--bytes", "300000", "--seed", "4"]), code(DONE));
+    let rules = include_str!("../../configs/data-sms.toml")
+        .replace("name = \"category\"", "name = \"label\"")
+        .replace("values = [\"advertisement\", \"fraud\", \"illegal\", \"other\"]", "")
+        .replace(
+            "name = \"subcategory\"\nrole = \"feature\"\nnullable = true\nmissing = \"keep\"",
+            "name = \"subscriber\"\nrole = \"unit\"",
+        )
+        .replace(
+            "require = \"missing(subcategory) or category != 'advertisement' or len(subcategory) >= 2\"",
+            "require = \"len(text) > 3\"",
+        )
+        .replace("private = false", "private = true")
+        .replace("min_train_rows = 1000", "min_train_rows = 500");
+    let file = dir.path().join("rules.toml");
+    std::fs::write(&file, &rules).unwrap();
+    let prepare = |rules: &Path, out: &Path, more: &[&str]| {
+        let args = ["data", "prepare", "--config", text(rules), "--input", text(&raw), "--out", text(out)];
+        client(&[&args[..], more].concat())
+    };
+    assert_eq!(prepare(&file, &out, &["--format", "json"]), code(DONE));
+    for name in ["prepared.json", "manifest.json", "croissant.jsonld", "quality.json", "quality.html", "nonce", "train-00000.jsonl"] {
+        assert!(out.join(name).exists(), "{name}");
+    }
+    assert!(!std::fs::read_dir(&out).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with("work-")));
+    let shard = std::fs::read(out.join("train-00000.jsonl")).unwrap();
+    let manifest = std::fs::read(out.join("manifest.json")).unwrap();
+    assert_eq!(prepare(&file, &out, &["--threads", "1"]), code(DONE), "again, into the same directory");
+    assert_eq!(std::fs::read(out.join("train-00000.jsonl")).unwrap(), shard);
+    assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), manifest, "the nonce stays");
+
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("client.toml"), "[data]\npath = \"../out\"\nname = \"messages\"\n").unwrap();
+    assert_eq!(client(&["--dir", text(&home), "data", "check"]), code(DONE), "training reads it");
+    std::fs::write(out.join("train-00000.jsonl"), &shard[..shard.len() / 2]).unwrap();
+    assert_eq!(client(&["--dir", text(&home), "data", "check"]), code(CHECKED_AND_FALSE), "a shard was changed");
+
+    let strict = dir.path().join("strict.toml");
+    std::fs::write(&strict, rules.replace("min_train_rows = 500", "min_train_rows = 500000")).unwrap();
+    let blocked = dir.path().join("blocked");
+    assert_eq!(prepare(&strict, &blocked, &["--previous", text(&out)]), code(CHECKED_AND_FALSE));
+    assert!(
+        blocked.join("quality.html").exists() && !blocked.join("prepared.json").exists() && !blocked.join("train-00000.jsonl").exists()
+    );
+
+    assert_eq!(client(&["data", "prepare", "--input", text(&raw), "--out", text(&out)]), code(TROUBLE), "no rules");
+    assert_eq!(prepare(&home.join("client.toml"), &out, &[]), code(TROUBLE), "other rules");
+    assert_eq!(prepare(&file, dir.path(), &[]), code(TROUBLE), "a directory of somebody else");
+    assert!(raw.exists() && file.exists());
 }

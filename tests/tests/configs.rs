@@ -2,6 +2,7 @@
 
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
+use corpus::pipeline::Rules;
 use privacy::accountant::{Phase, epsilon_pld, epsilon_rdp};
 use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
@@ -18,12 +19,16 @@ const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
+const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
 const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
 const CLIENT_UNIT: &str = include_str!("../../configs/systemd/concordat-client.service");
 
 /// All samples by their path below `configs/`.
 const SAMPLES: &[&str] = &[
     "client.toml",
+    "data-sms-spam.toml",
+    "data-sms.toml",
     "plan-example.toml",
     "server.toml",
     "site-policy.toml",
@@ -122,6 +127,30 @@ fn the_site_policys_sample_has_the_values_that_join_writes() {
     let written = include_str!("../../client/src/site_policy.rs").replace("\\\"", "\"");
     for line in SITE_POLICY.lines().filter(|l| !l.is_empty() && !l.starts_with("# ") || l.starts_with("# plans = ")) {
         assert!(written.lines().any(|l| l == line), "{line}");
+    }
+}
+
+#[test]
+fn the_samples_for_records_parse_and_state_every_key() {
+    let (sms, spam) = (Rules::parse(DATA_SMS).unwrap(), Rules::parse(DATA_SMS_SPAM).unwrap());
+    assert_eq!((sms.names(), spam.names()), (vec!["text", "category", "subcategory"], vec!["label", "text"]));
+    assert_eq!(sms.scrub.len(), corpus::pipeline::scrub::Kind::ALL.len(), "the sample names every kind");
+    let unknown = |section: &str| {
+        let text = match section {
+            "" => format!("no_such_key = 1\n{DATA_SMS}"),
+            // Into the first section of that name.
+            _ => DATA_SMS.replacen(&format!("\n{section}\n"), &format!("\n{section}\nno_such_key = 1\n"), 1),
+        };
+        chain(&Rules::parse(&text).err().unwrap())
+    };
+    for section in
+        ["", "[dataset]", "[input]", "[[columns]]", "[text]", "[[checks]]", "[scrub]", "[dedup]", "[split]", "[training]", "[thresholds]"]
+    {
+        for key in keys_named_in(&unknown(section)) {
+            // Sections of lists have double brackets; keys for columns of other types stand in a comment.
+            let stated = states(DATA_SMS, &key) || DATA_SMS.contains(&format!("[[{key}]]")) || DATA_SMS.contains(&format!("{key} = "));
+            assert!(stated || key == "constant" && DATA_SMS.contains("`constant = VALUE`"), "{section}: the sample does not state `{key}`");
+        }
     }
 }
 

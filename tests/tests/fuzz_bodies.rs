@@ -5,6 +5,9 @@
 #[path = "../../fuzz/src/log.rs"]
 mod log;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/records.rs"]
+mod records;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/sealing.rs"]
 mod sealing;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
@@ -167,6 +170,31 @@ fn chunks() -> Seeds {
     [8, 16, 32].map(|bits| vec![0xff; of(bits)]).into()
 }
 
+/// Small files of every format; the first byte picks the format and whether training is private.
+fn raw_records() -> Seeds {
+    let lines: String = corpus::pipeline::made::Lines::new(9).take(12).map(|l| l + "\n").collect();
+    let csv = "text,label\n\"good, \"\"morning\"\"\",a\nCall 13812345678 now,b\n\"two\nlines\",a\nCall 13812345678 now!,b\n";
+    let wide: Vec<u8> = csv.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let with = |pick: u8, bytes: &[u8]| [&[pick], bytes].concat();
+    let gb = [0xc4, 0xe3, 0xba, 0xc3, b'\n', 0xb9, 0xfa, 0xbc, 0xd2, b'\n'];
+    vec![
+        with(0, lines.as_bytes()),
+        with(0x80, lines.as_bytes()),
+        with(1, csv.as_bytes()),
+        with(2, b"ham\tgood \"morning\r\nspam\tyou have won, reply stop\n"),
+        with(3, &gb),
+        with(4, &wide),
+        with(5, &gb),
+    ]
+}
+
+fn papers() -> Seeds {
+    let index = r#"{"version":1,"rules":"00","unit":"user","shards":[{"name":"train-00000.jsonl","side":"train","rows":1,"bytes":2,"sha256":"00"}]}"#;
+    let text = "联系人:王伟,电话13812345678,卡4111111111111111,https://a.example.com/x 验证码:123456 a@b.example 10.0.0.1";
+    let rules = records::rules("format = \"jsonl\"", true);
+    [include_str!("../../configs/data-sms.toml"), &rules, index, text].map(|t| t.as_bytes().to_vec()).into()
+}
+
 /// Every target: name, body, seeds, and how many damaged inputs it gets.
 #[expect(clippy::type_complexity, reason = "a table")]
 fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
@@ -179,6 +207,8 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("notes", log::notes, notes(), 4000),
         ("requests", log::requests, requests(), 4000),
         ("tiles", log::tiles, tiles(), 4000),
+        ("records", records::records, raw_records(), 600),
+        ("papers", records::papers, papers(), 2000),
         ("blobs", sealing::blobs, blobs(), 300),
         ("shares", sealing::shares, shares(), 1000),
         ("chunks", sealing::chunks, chunks(), 100),

@@ -152,6 +152,7 @@ impl Federation {
             AdminReply::Status { status } => status,
             other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
             other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
+            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -317,6 +318,124 @@ fn every_flipped_byte_is_found(f: &Federation, log: &Path) {
         std::fs::write(&file, &whole).unwrap();
     }
     assert_eq!(f.verify(log).exit_code, 0);
+}
+
+/// What the command line of the server answers, run beside the server as an administrator would.
+async fn administer(args: Vec<String>) -> String {
+    let all = std::iter::once("concordat-server".to_owned()).chain(args).map(std::ffi::OsString::from).collect::<Vec<_>>();
+    let ran = tokio::task::spawn_blocking(move || server::cli::run(all));
+    format!("{:?}", tokio::time::timeout(PATIENCE, ran).await.unwrap().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_evidence() {
+    let done = format!("{:?}", std::process::ExitCode::SUCCESS);
+    let mut f = Federation::start(3).await;
+    let plan = plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3");
+    f.propose(&plan).await;
+    f.ended().await;
+    let text = |p: PathBuf| p.to_string_lossy().into_owned();
+    let (root, server_dir) = (f.dir.path().to_owned(), f.server_dir());
+    let at = |name: &str| text(root.join(name));
+    assert_eq!(administer(vec!["release-key".into(), "--out".into(), at("release.key")]).await, done);
+    let release = |timeout: &str| {
+        let (dir, keys) = (text(server_dir.clone()), [at("admin.key"), at("release.key")]);
+        let keys = ["--admin-key".to_owned(), keys[0].clone(), "--release-key".to_owned(), keys[1].clone()];
+        let rest = ["--out".to_owned(), at("released"), "--timeout-s".to_owned(), timeout.to_owned()];
+        [vec!["release".to_owned(), "--dir".to_owned(), dir], keys.to_vec(), rest.to_vec()].concat()
+    };
+    // The institutions' programs have ended with the task: nobody cosigns, so nothing leaves.
+    for client in std::mem::take(&mut f.clients) {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(administer(release("0")).await, format!("{:?}", std::process::ExitCode::from(3)));
+    assert!(!f.dir.path().join("released").exists());
+    // They come back as witnesses; the same command goes on where it stopped.
+    for index in 0..3 {
+        let settings = f.dir.path().join(name(index)).join("client.toml");
+        let config = std::fs::read_to_string(&settings).unwrap().replace("exit_when_task_ends = true", "exit_when_task_ends = false");
+        std::fs::write(&settings, config).unwrap();
+        let (sender, _) = tokio::sync::mpsc::unbounded_channel();
+        f.clients.push(run_client(f.dir.path(), index, f.integers.clone(), sender));
+    }
+    assert_eq!(administer(release("200")).await, done);
+    // Each of them has anchored its site log on coming back; witnesses cover that too.
+    until(async || {
+        let log = std::fs::read_to_string(f.audit().join("checkpoint")).ok()?;
+        let size: usize = log.lines().nth(1)?.parse().ok()?;
+        let status = f.status().await;
+        let anchored = all_entries(&f.audit(), size).matches("\"type\":\"site.anchored\"").count();
+        (anchored == 3 && status.published == status.log_size).then_some(())
+    })
+    .await;
+
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let log = std::fs::read_to_string(f.dir.path().join("released/evidence/release.entry")).unwrap();
+    let signature = std::fs::read(f.dir.path().join("released/model/model.sig")).unwrap();
+    let hash = protocol::ids::Sha256(protocol::hash::sha256(&[&signature])).to_hex();
+    assert!(log.contains("\"type\":\"model.released\"") && log.contains(&hash), "{log}");
+    let proof = ["proof", "check", &at("released/evidence/release.tlog-proof"), "--policy", &at("released/evidence/policy.txt")];
+    let args = std::iter::once("concordat-audit").chain(proof).map(std::ffi::OsString::from);
+    assert_eq!(format!("{:?}", auditor::cli::run(args)), done);
+    each_institution_has_its_evidence(&f, &verdict).await;
+}
+
+/// The root that the log has for an institution's site log is the root of its first lines.
+fn site_log_is_anchored(f: &Federation, verdict: &auditor::Verdict, index: usize) {
+    let size = usize::try_from(verdict.tree_size).unwrap();
+    let id = &verdict.members.iter().find(|m| m.name == name(index)).unwrap().id;
+    let text = all_entries(&f.log(), size);
+    let at = text.match_indices("\"type\":\"site.anchored\"").map(|(at, _)| &text[at..]).find(|rest| {
+        let own = format!("\"institution\":\"{id}\"");
+        rest.find(&own).is_some_and(|o| o < rest.find("\"stmt\"").unwrap())
+    });
+    let field = |name: &str| at.unwrap().split(&format!("\"{name}\":")).nth(1).unwrap().split([',', '}']).next().unwrap().replace('"', "");
+    let lines = std::fs::read_to_string(f.dir.path().join(name(index)).join("site/log.jsonl")).unwrap();
+    let mut range = audit::tree::CompactRange::new();
+    lines.lines().take(field("size").parse().unwrap()).for_each(|l| range.push(audit::hash::leaf_hash(l.as_bytes())));
+    assert_eq!(range.root().to_string(), field("root"), "{}", name(index));
+}
+
+/// The text of all bundles below `size`, for counting.
+fn all_entries(log: &Path, size: usize) -> String {
+    let path = |bundle| audit::tile::TilePath::in_tree(audit::tile::TileKind::Entries, bundle, size as u64);
+    let bundles = (0..(size as u64).div_ceil(256)).filter_map(path).filter_map(|p| std::fs::read(log.join(p.to_string())).ok());
+    bundles.map(|b| String::from_utf8_lossy(&b).into_owned()).collect()
+}
+
+/// Exported by the institution's own command, verified without the rest of the log, and free of records and keys.
+async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Verdict) {
+    let trust = verdict.trust_hash.as_deref().unwrap().parse().ok();
+    let secrets = secrets(f.dir.path(), 3);
+    for index in 0..3 {
+        let (home, out) = (f.dir.path().join(name(index)), f.dir.path().join(format!("pack-{index}")));
+        let args = [
+            "concordat-client",
+            "--dir",
+            home.to_str().unwrap(),
+            "evidence",
+            "export",
+            "--with-ledger",
+            "--with-site-log",
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
+        let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
+        let v = auditor::evidence::verify_evidence(&out, trust).unwrap();
+        assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
+        assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
+        // Judged once, trained once; anchored when it came back. Whether its own mirror is under that checkpoint yet is a matter of time.
+        assert!(v.anchors <= 1 && v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
+        site_log_is_anchored(f, verdict, index);
+        for file in files(&out) {
+            let bytes = std::fs::read(&file).unwrap();
+            let clean = !contains(&bytes, CANARY.as_bytes()) && !secrets.iter().any(|s| contains(&bytes, s));
+            assert!(clean, "a record or a key is in {}", file.display());
+        }
+    }
 }
 
 /// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.

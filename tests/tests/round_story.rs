@@ -3,9 +3,9 @@
 use protocol::dealing::{self, NonceReveal};
 use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry};
 use protocol::history::Clause;
-use protocol::ids::{GroupId, HeaderDigest, Position, RoundId, Sha256, SnapshotDigest};
+use protocol::ids::{GroupId, HeaderDigest, LeafIndex, Position, RoundId, Sha256, SnapshotDigest};
 use protocol::manifest::Manifest;
-use protocol::messages::{ClientMessage, ServerMessage};
+use protocol::messages::{ClientMessage, ServerMessage, frame};
 use protocol::reject::Rejection;
 use protocol::round::{Blamed, Event, Outcome, Phase, Verdict};
 use protocol::statement::Statement;
@@ -315,6 +315,25 @@ fn a_checkpoint_that_is_too_small_opens_nothing() {
     assert!(is_closed(&world, FIRST));
 }
 
+/// The server says that the certificate stands where a checkpoint covers it; the decryptor's own mirror says that it does not (A33c).
+#[test]
+fn a_decryptor_goes_by_its_mirror_for_where_a_certificate_stands() {
+    let mut world = world(3);
+    let please_open =
+        |l: &Letter| matches!(l, Letter::Down { to: 0, frame } if matches!(read_server(frame), ServerMessage::Certified { .. }));
+    world.until(|w| w.net.letters().iter().any(please_open)).unwrap();
+    let at = world.net.letters().iter().position(please_open).unwrap();
+    let Some(Letter::Down { to, frame: asked }) = world.net.take(at) else { panic!("a letter") };
+    let ServerMessage::Certified { headers, statements, index, .. } = read_server(&asked) else { panic!("a question") };
+    let early = ServerMessage::Certified { headers, statements, index: LeafIndex(0), checkpoint: index.0.to_le_bytes().to_vec().into() };
+    world.sites[0].refusals.clear();
+    world.hand_over(Letter::Down { to, frame: frame(&early) }).unwrap();
+    assert_eq!(world.sites[0].refusals, [Rejection::NotCertified]);
+    world.hand_over(Letter::Down { to, frame: asked }).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST));
+}
+
 #[test]
 fn a_disk_that_is_slower_than_the_round_ends_it_and_does_not_hang_it() {
     let mut world = world(3);
@@ -488,4 +507,23 @@ fn the_books_know_a_bad_trace() {
     assert_eq!(books.take(Fact::AtRest), Err(Broken::Unanswered(0)));
     let receipt = Ok(Verdict::Accepted(protocol::ids::LeafIndex(3)));
     assert_eq!(books.take(Fact::Answered { ticket: 0, header, verdict: receipt }), Err(Broken::ReceiptBeforeDurable(header)));
+}
+
+/// C38: the checkpoint that a manifest names must be under a quorum's cosignatures in the decryptor's own mirror, and cover the end of the
+/// round before. What the server says about it does not count.
+#[test]
+fn a_decryptor_endorses_only_under_a_checkpoint_that_a_quorum_has_cosigned() {
+    let mut world = world(3);
+    let please = |l: &Letter| matches!(l, Letter::Down { to: 0, frame } if matches!(read_server(frame), ServerMessage::Endorse { .. }));
+    world.until(|w| w.net.letters().iter().any(please)).unwrap();
+    let at = world.net.letters().iter().position(please).unwrap();
+    let Some(Letter::Down { to, frame: asked }) = world.net.take(at) else { panic!("a letter") };
+    let ServerMessage::Endorse { manifest, log_size, .. } = read_server(&asked) else { panic!("a question") };
+    let small = manifest.verify::<Manifest>().unwrap().log_size - 1;
+    let early = ServerMessage::Endorse { manifest, log_size, checkpoint: small.to_le_bytes().to_vec().into() };
+    world.hand_over(Letter::Down { to, frame: frame(&early) }).unwrap();
+    assert_eq!((world.sites[0].refusals.as_slice(), world.sites[0].endorsements()), ([Rejection::WrongManifest].as_slice(), 0));
+    world.hand_over(Letter::Down { to, frame: asked }).unwrap();
+    world.until(|w| !w.outcomes.is_empty()).unwrap();
+    assert!(is_closed(&world, FIRST) && world.sites[0].endorsements() == 1);
 }

@@ -114,6 +114,39 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
     })
 }
 
+/// How sure a model is about each unit: the mean of ln(p/(1 − p)) over its records, with p the probability of the true class. 0 for a unit
+/// without a record that says anything.
+///
+/// # Errors
+/// [`EvalError`].
+pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
+    data.check(weights.config())?;
+    let encoder = Encoder::load(weights)?;
+    workers.run(|| {
+        let mut sure = Vec::with_capacity(data.units.len());
+        for unit in &data.units {
+            let records: Vec<&Record> = unit.records.iter().take(max_records).filter(|r| !r.tokens.is_empty()).collect();
+            let mut sum = 0.0;
+            for part in records.chunks(RECORDS_AT_ONCE) {
+                let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
+                let scores = encoder.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
+            }
+            #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]
+            let count = records.len().max(1) as f64;
+            sure.push(sum / count);
+        }
+        Ok(sure)
+    })
+}
+
+/// Score of the class less the logarithm of the sum over the others' exponentials: without cancellation, however sure the model is.
+fn odds(scores: &[f32], class: usize) -> f64 {
+    let others = || scores.iter().enumerate().filter(|(k, _)| *k != class).map(|(_, &s)| f64::from(s));
+    let most = others().fold(f64::NEG_INFINITY, f64::max);
+    f64::from(scores[class]) - most - others().map(|s| (s - most).exp()).sum::<f64>().ln()
+}
+
 /// Probability of each class for one text.
 ///
 /// # Errors
@@ -143,6 +176,18 @@ mod tests {
         assert!((e.accuracy() - 0.7).abs() < 1e-12 && (e.loss() - 0.2).abs() < 1e-12);
         assert!((e.f1(0) - 10.0 / 13.0).abs() < 1e-12 && (e.f1(1) - 4.0 / 7.0).abs() < 1e-12);
         assert!((e.macro_f1() - (10.0 / 13.0 + 4.0 / 7.0) / 2.0).abs() < 1e-12);
+    }
+
+    /// ln(p/(1 − p)) of the softmax, also where p rounds to 1.
+    #[test]
+    fn odds_are_those_of_the_probability() {
+        let scores = [1.0f32, -0.5, 2.0];
+        let all: f64 = scores.iter().map(|&s| f64::from(s).exp()).sum();
+        for (class, &s) in scores.iter().enumerate() {
+            let p = f64::from(s).exp() / all;
+            assert!((odds(&scores, class) - (p / (1.0 - p)).ln()).abs() < 1e-12);
+        }
+        assert!((odds(&[90.0, 0.0, 0.0], 0) - (90.0 - 2f64.ln())).abs() < 1e-12);
     }
 
     #[test]

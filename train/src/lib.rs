@@ -4,6 +4,7 @@
 //! The way of one round: [`snapshot::from_bytes`] -> [`round::local_round`] -> a `privacy::delta::Delta` at each institution;
 //! [`combine::combine`] -> [`strategy::advance`] -> [`snapshot::to_bytes`] at the server.
 
+pub mod audit;
 pub mod batch;
 pub mod capture;
 mod clip;

@@ -1,5 +1,6 @@
 //! One round at one institution: paid steps in, a delta out. Knows no socket, no clock and no ledger file.
 
+use crate::audit::Canaries;
 use crate::batch::{DataError, Dataset};
 use crate::model::Weights;
 use crate::optim::{OptimiserMismatch, OptimiserState};
@@ -126,15 +127,37 @@ impl Round<'_> {
 /// [`TrainError`].
 pub fn local_round(
     round: &Round<'_>,
-    mut paid: Paid,
+    paid: Paid,
     optimiser: &mut OptimiserState,
     workers: &Workers,
     entropy: &mut dyn EntropySource,
     report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Delta, TrainError> {
+    let (weights, paid) = noised_steps(round, paid, optimiser, Means { workers, entropy, canaries: None }, report)?;
+    let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
+    Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))
+}
+
+/// What steps are taken with.
+pub(crate) struct Means<'a> {
+    pub(crate) workers: &'a Workers,
+    pub(crate) entropy: &'a mut dyn EntropySource,
+    /// None but in an audit.
+    pub(crate) canaries: Option<&'a mut Canaries>,
+}
+
+/// All paid steps, one after the other. The weights stay in this room.
+pub(crate) fn noised_steps(
+    round: &Round<'_>,
+    mut paid: Paid,
+    optimiser: &mut OptimiserState,
+    means: Means<'_>,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Weights, Paid), TrainError> {
     round.check()?;
     let (mut weights, steps) = (round.start.clone(), paid.steps());
-    let mut inputs = StepInputs { round, workers, entropy, decays: round.start.table().matrices() };
+    let Means { workers, entropy, canaries } = means;
+    let mut inputs = StepInputs { round, workers, entropy, decays: round.start.table().matrices(), canaries };
     while let Some(payment) = paid.next_step() {
         let step = payment.index();
         let (tally, learning_rate) = step::take(&mut inputs, payment, &mut weights, optimiser)?;
@@ -142,8 +165,7 @@ pub fn local_round(
             return Err(TrainError::Stopped);
         }
     }
-    let change: Vec<f32> = weights.flat().iter().zip(round.start.flat()).map(|(local, start)| local - start).collect();
-    Ok(Delta::new(shard::split(&round.plan.shards, &change)?, paid.finish()?))
+    Ok((weights, paid))
 }
 
 #[cfg(test)]

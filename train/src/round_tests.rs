@@ -156,3 +156,17 @@ fn the_size_of_a_micro_batch_changes_neither_noise_nor_data() {
         assert!(apart.len() * 100 < whole.len(), "micro-batches of {micro_batch}: {} of {} differ", apart.len(), whole.len());
     }
 }
+
+/// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit
+/// by bit the same.
+#[test]
+fn one_unit_more_changes_nothing_but_its_own_gradient() {
+    let [(few, told), (more, told_more)] = [30, 31].map(|units| {
+        let mut world = institution(3, "1", "0.000000001", 30);
+        world.data = data(units);
+        train(&world, 1, 3).unwrap()
+    });
+    assert_eq!(few, more);
+    let rates = |told: &[Progress]| told.iter().map(|p| (p.step, p.steps, p.learning_rate)).collect::<Vec<_>>();
+    assert_eq!(rates(&told), rates(&told_more));
+}

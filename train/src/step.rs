@@ -1,5 +1,6 @@
 //! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
 
+use crate::audit::Canaries;
 use crate::model::{Encoder, Weights};
 use crate::optim::{OptimiserState, StepSize, learning_rate};
 use crate::round::{Round, TrainError};
@@ -15,6 +16,8 @@ pub(crate) struct StepInputs<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) entropy: &'a mut dyn EntropySource,
     pub(crate) decays: Vec<Range<usize>>,
+    /// Units of an empirical audit beside those with records; none when an institution trains (privacy.md D70).
+    pub(crate) canaries: Option<&'a mut Canaries>,
 }
 
 /// Samples, clips, sums, noises and moves the weights. An empty sample is a valid step: pure noise (privacy.md D30).
@@ -27,7 +30,10 @@ pub(crate) fn take(
     let (round, context) = (inputs.round, payment.context());
     let (plan, mechanism) = (round.plan, round.mechanism);
     let mut draws = Stream::<Sample>::open(inputs.entropy, &context)?;
-    let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), round.data.units.len());
+    let (with_records, guests) = (round.data.units.len(), inputs.canaries.as_ref().map_or(0, |c| c.inside()));
+    // One draw for all, so that a canary comes in as everybody does. Indices rise: those with records stand first.
+    let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
+    let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
     let work = Work {
         objective: &Encoder::load(weights)?,
         table: weights.table(),
@@ -36,9 +42,16 @@ pub(crate) fn take(
         micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
     };
-    let (sum, tally) = inputs.workers.sum(work, round.data, &sample)?;
+    let (mut sum, tally) = inputs.workers.sum(work, round.data, sample)?;
+    if let Some(canaries) = &inputs.canaries {
+        canaries.add_to(&mut sum, sampled_guests.iter().map(|unit| unit - with_records), mechanism)?;
+    }
     let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
-    let gradient = sum.noised(payment, mechanism, &mut noise)?.mean_gradient(mechanism); // private from here on
+    let noised = sum.noised(payment, mechanism, &mut noise)?; // private from here on
+    if let Some(canaries) = &mut inputs.canaries {
+        canaries.see(noised.values());
+    }
+    let gradient = noised.mean_gradient(mechanism);
     let at = round.global_step + context.step;
     let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
     let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };

@@ -13,29 +13,29 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Files by path.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Who signs notes.
-pub(super) struct Signers {
-    pub(super) log: SignerKey,
-    pub(super) witnesses: Vec<SignerKey>,
+pub(crate) struct Signers {
+    pub(crate) log: SignerKey,
+    pub(crate) witnesses: Vec<SignerKey>,
 }
 
 impl Signers {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let log = SignerKey::new("demo/log", KeyType::Note, &[3; 32]).unwrap();
         let witness = |n: u8| SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[20 + n; 32]).unwrap();
         Self { log, witnesses: (1..=3).map(witness).collect() }
     }
 
     /// Two of three.
-    pub(super) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         let witness = |k: &SignerKey| Witness { name: k.verifier().name().to_owned(), key: k.verifier().clone() };
         Policy::compose(self.log.verifier(), &self.witnesses.iter().map(witness).collect::<Vec<_>>(), Some(2)).unwrap()
     }
 
     /// A note over this head with the first `cosigners` witnesses.
-    pub(super) fn note(&self, head: TreeHead, cosigners: usize) -> Vec<u8> {
+    pub(crate) fn note(&self, head: TreeHead, cosigners: usize) -> Vec<u8> {
         let checkpoint = Checkpoint { origin: "demo/log".to_owned(), head };
         let mut note = checkpoint.sign(&self.log).unwrap();
         let lines: Vec<_> =
@@ -46,7 +46,7 @@ impl Signers {
 }
 
 /// The head of the tree over these entries.
-pub(super) fn head_of(entries: &[Vec<u8>]) -> TreeHead {
+pub(crate) fn head_of(entries: &[Vec<u8>]) -> TreeHead {
     let mut range = CompactRange::new();
     entries.iter().for_each(|e| range.push(audit::hash::leaf_hash(e)));
     range.head()
@@ -54,21 +54,21 @@ pub(super) fn head_of(entries: &[Vec<u8>]) -> TreeHead {
 
 /// A log before it is written out.
 #[derive(Clone)]
-pub(super) struct Draft {
-    pub(super) trust: Vec<u8>,
-    pub(super) plan: Vec<u8>,
-    pub(super) entries: Vec<Vec<u8>>,
+pub(crate) struct Draft {
+    pub(crate) trust: Vec<u8>,
+    pub(crate) plan: Vec<u8>,
+    pub(crate) entries: Vec<Vec<u8>>,
     /// Sealed chunks by address, and the list of each update.
-    pub(super) chunks: Files,
+    pub(crate) chunks: Files,
     /// The entry that activates the policy.
-    pub(super) activation: Option<u64>,
+    pub(crate) activation: Option<u64>,
     /// Sizes at which a note is published, ascending; the last is the checkpoint's.
-    pub(super) published: Vec<u64>,
+    pub(crate) published: Vec<u64>,
 }
 
 impl Draft {
     /// Tiles and bundles as a server that published at these sizes leaves them, older partial ones included.
-    pub(super) fn tiles(&self) -> Files {
+    pub(crate) fn tiles(&self) -> Files {
         let (mut writer, mut files, mut done) = (LogWriter::new(), Files::new(), 0);
         for &size in &self.published {
             let size = usize::try_from(size).unwrap();
@@ -80,7 +80,7 @@ impl Draft {
     }
 
     /// Notes, each with the quorum of its size.
-    pub(super) fn notes(&self, signers: &Signers) -> Files {
+    pub(crate) fn notes(&self, signers: &Signers) -> Files {
         let mut files = Files::new();
         for &size in &self.published {
             let cosigners = if self.activation.is_some_and(|a| size > a) { 2 } else { 0 };
@@ -92,7 +92,7 @@ impl Draft {
     }
 
     /// The whole directory.
-    pub(super) fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let signers = Signers::new();
         let mut files = self.tiles();
         files.extend(self.notes(&signers));
@@ -107,14 +107,14 @@ impl Draft {
 }
 
 /// Writes one file below `root`.
-pub(super) fn put(root: &Path, path: &str, bytes: &[u8]) {
+pub(crate) fn put(root: &Path, path: &str, bytes: &[u8]) {
     let full = root.join(path);
     std::fs::create_dir_all(full.parent().unwrap()).unwrap();
     std::fs::write(full, bytes).unwrap();
 }
 
 /// Writes a directory.
-pub(super) fn write(files: &Files) -> TempDir {
+pub(crate) fn write(files: &Files) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     files.iter().for_each(|(path, bytes)| put(dir.path(), path, bytes));
     dir

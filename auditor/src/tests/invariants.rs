@@ -154,6 +154,35 @@ fn a_task_that_opens_with_other_weights_is_named() {
 }
 
 #[test]
+fn a_statement_of_somebody_who_was_not_admitted_is_named() {
+    expect(Twist::StrangerDeclares, 1, "A17: statement is not signed by a key enrolled at this index");
+}
+
+#[test]
+fn a_release_and_anchors_that_keep_the_rules_are_told_and_fail_nothing() {
+    expect_clean(Twist::Released);
+    expect_clean(Twist::Anchored);
+}
+
+#[test]
+fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
+    expect(Twist::ReleaseOfAnotherModel, 3, "I10: a release names a model");
+    expect(Twist::ReleaseWithoutItsBase, 3, "I10: a release names a model");
+    expect(Twist::ReleaseByAMember, 3, "A19: statement is not an administrator's");
+}
+
+#[test]
+fn a_site_log_that_shrinks_is_named() {
+    expect(Twist::AnchorFalls, 3, "I14: a site log grows");
+}
+
+#[track_caller]
+fn expect_clean(twist: Twist) {
+    let v = verdict(twist);
+    assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()), "{twist:?}");
+}
+
+#[test]
 fn a_forged_statement_is_an_integrity_failure() {
     expect(Twist::ForgedStatement, 1, "A17");
 }

@@ -1,12 +1,14 @@
 //! A small but real log, and what becomes of the verdict when it is altered or breaks a rule. Knows no server: every byte is made here.
 
-mod fixture;
+pub(crate) mod fixture;
+mod forks;
 mod invariants;
+mod matrix;
 mod recompute;
 mod sealing;
 mod secrets;
 mod sharing;
-mod story;
+pub(crate) mod story;
 mod tamper;
-mod twist;
+pub(crate) mod twist;
 mod vectors;

@@ -22,6 +22,7 @@ use protocol::manifest::{
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
+use protocol::release::{Release, SiteAnchor};
 use protocol::statement::{Payload, Statement};
 use protocol::time::Time;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
@@ -79,6 +80,8 @@ struct Scribe {
     previous_end: Sha256,
     snapshot: SnapshotDigest,
     chunks: fixture::Files,
+    /// What `clinic-1` sent in round 1.
+    first_header: Option<Header>,
 }
 
 /// One update as its institution and the server know it.
@@ -339,6 +342,24 @@ impl Scribe {
         self.chunks.insert(format!("{digest}.list"), list.into_bytes());
         self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
+        let second = round.0 == 2 && who == 1;
+        if self.twist == Twist::OthersStatement && second {
+            // Signed by the one, entered for the other.
+            let statement = Statement::sign(&header, &self.people[who]);
+            let draft = Draft::said(Actor::Institution, Some(self.ids()[2]), statement, facts).in_round(TASK, round).in_group(GROUP);
+            self.push(draft);
+            return update;
+        }
+        if self.twist == Twist::StatementReplayed && second {
+            let old = self.first_header.clone().unwrap();
+            let (body_root, body_bytes) = (old.core.body_root, old.core.body_bytes);
+            let facts = Facts::UpdateAccepted { header: Header::digest(&codec::encode(&old)), body_root, body_bytes };
+            self.in_round(round, who, &old, facts);
+            return update;
+        }
+        if who == 1 {
+            self.first_header.get_or_insert_with(|| header.clone());
+        }
         if self.twist == Twist::ForgedStatement && who == 1 {
             let statement = Statement { signature: [1; 64], ..Statement::sign(&header, &self.people[who]) };
             let draft = Draft::said(Actor::Institution, Some(self.ids()[who]), statement, facts).in_round(TASK, round).in_group(GROUP);
@@ -435,8 +456,50 @@ impl Scribe {
     }
 }
 
+impl Scribe {
+    /// What may follow a task: a release, anchors of a site log.
+    fn afterwards(&mut self, plan: PlanDigest) {
+        let rounds = [SnapshotDigest([51; 32]), SnapshotDigest([52; 32])];
+        let (snapshot, signature) = (rounds[1], Sha256([70; 32]));
+        let (first, last) = (RoundId(1), RoundId(2));
+        let good =
+            Release { task: TASK, plan, snapshot, base: self.plan.base, first, last, key: Sha256([71; 32]), signature, substantial: false };
+        let is = |twists: &[Twist]| twists.contains(&self.twist);
+        let release = if is(&[Twist::Released, Twist::ReleaseByAMember]) {
+            Some(good)
+        } else if is(&[Twist::ReleaseOfAnotherModel]) {
+            Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
+        } else {
+            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: rounds[0], ..good })
+        };
+        if let Some(said) = release {
+            let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
+            let who = if self.twist == Twist::ReleaseByAMember { self.people[0].clone() } else { admin() };
+            let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK);
+            self.push(draft);
+        }
+        let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
+        let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
+        for &size in sizes {
+            let anchor = SiteAnchor { size, root: Sha256([72; 32]) };
+            self.says(1, &anchor, Facts::SiteAnchored { size, root: anchor.root });
+        }
+        if self.twist == Twist::StrangerDeclares {
+            let (key, dataset) = (key(90), Sha256([91; 32]));
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10 };
+            let draft = Draft::said(
+                Actor::Institution,
+                Some(ClientId::of(&public(&key))),
+                Statement::sign(&declaration, &key),
+                Facts::DatasetDeclared { dataset },
+            );
+            self.push(draft);
+        }
+    }
+}
+
 /// The log of this story.
-pub(super) fn tell(twist: Twist) -> fixture::Draft {
+pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let trust = TrustDocument {
         v: 1,
         federation: "demo".into(),
@@ -452,7 +515,9 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
     let (entries, chunks) = (Vec::new(), fixture::Files::new());
-    let mut scribe = Scribe { twist, plan, mechanism, chunks, entries, people, trust: shown, activation: None, previous_end, snapshot };
+    let first_header = None;
+    let mut scribe =
+        Scribe { twist, plan, mechanism, chunks, entries, people, trust: shown, activation: None, previous_end, snapshot, first_header };
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];
@@ -465,6 +530,7 @@ pub(super) fn tell(twist: Twist) -> fixture::Draft {
     }
     let closed = if twist == Twist::SumFails { 1 } else { 2 };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned: 2 - closed }).in_task(TASK));
+    scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
     fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }
 }

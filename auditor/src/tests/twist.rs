@@ -2,7 +2,7 @@
 
 /// The one thing that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Twist {
+pub(crate) enum Twist {
     None,
     TwoSets,
     CapExceeded,
@@ -41,4 +41,13 @@ pub(super) enum Twist {
     OtherValues,
     OtherRatio,
     SumFails,
+    OthersStatement,
+    StatementReplayed,
+    StrangerDeclares,
+    Released,
+    ReleaseOfAnotherModel,
+    ReleaseWithoutItsBase,
+    ReleaseByAMember,
+    Anchored,
+    AnchorFalls,
 }

@@ -2,12 +2,13 @@
 
 use super::Agent;
 use super::session::{Trouble, fatal};
+use crate::data_manifest;
 use crate::link::Link;
 use crate::wire::WireError;
 use minicbor::bytes::ByteVec;
 use privacy::ledger::Repaired;
 use protocol::dealing::commitment;
-use protocol::ids::{RoundId, TaskId};
+use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
 use protocol::statement::Statement;
@@ -39,6 +40,17 @@ impl Agent {
         Ok(())
     }
 
+    /// Anchors the site log, once on each connection: what was added since the last anchor can then be proved to this institution's own
+    /// auditor. The federation learns a size and a root (audit.md A27).
+    pub(super) async fn anchor(&mut self, link: &Link) -> Result<(), Trouble> {
+        let member = self.mirror.history().members().contains_key(&self.me);
+        let due = self.site.due(self.mirror.history().anchors(self.me));
+        match due.filter(|_| member) {
+            Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
+            None => Ok(()),
+        }
+    }
+
     /// Dataset first: a cap without its dataset is refused.
     fn due_declarations(&self) -> Vec<Statement> {
         let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Vec::new() };
@@ -48,6 +60,7 @@ impl Agent {
             let declaration = DatasetDeclaration { dataset: data.dataset(), unit: data.unit(), declared_units: data.declared_units() };
             due.push(self.keys.sign(&declaration));
         }
+        due.extend(self.due_manifest(data.dataset()));
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = ledger.ledger().terms();
         let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
@@ -66,6 +79,18 @@ impl Agent {
             }));
         }
         due
+    }
+
+    /// What was said about the records with `data describe` and does not stand in the log.
+    fn due_manifest(&self, dataset: Sha256) -> Option<Statement> {
+        let said = self.mirror.history().data_manifests(self.me, dataset);
+        match data_manifest::kept(&self.home) {
+            Ok(draft) => draft.and_then(|draft| data_manifest::next(draft, dataset, said)).map(|next| self.keys.sign(&next)),
+            Err(error) => {
+                tracing::warn!(error = %super::chain(&error), "the data manifest cannot be declared");
+                None
+            }
+        }
     }
 
     /// Prekeys for the rounds to come, stored before they are published (C44).

@@ -5,6 +5,7 @@ use super::{Agent, AgentError, Done, chain};
 use crate::link::Link;
 use crate::observer::Phase;
 use crate::prepare::{Preparation, PrepareError};
+use crate::site_log::acceptance;
 use crate::spool::Spool;
 use crate::upload::{Uploaded, upload};
 use crate::wire::WireError;
@@ -236,6 +237,9 @@ impl Agent {
                 self.ensure(link, index.0.saturating_add(1)).await?;
                 self.check_receipt(index, &entry)?;
                 self.check_acceptance(at, group, &entry)?;
+                if let Some(facts) = acceptance(index, &entry) {
+                    self.site.append(facts).map_err(fatal)?;
+                }
                 self.observer.tell(|o| o.phase(at.1, Phase::Upload, seconds));
                 self.status.last_receipt = Some(index.0);
                 if here {

@@ -8,7 +8,6 @@ use crate::mirror::MirrorError;
 use crate::sync::{self, SyncError};
 use crate::wire::WireError;
 use protocol::decryptor;
-use protocol::ids::LeafIndex;
 use protocol::manifest::{Manifest, SetPayload};
 use protocol::messages::{ClientMessage, ServerMessage};
 use protocol::participant;
@@ -105,6 +104,7 @@ impl Agent {
         }
         sync::catch_up(&mut self.mirror, &link.wire(), link.welcome.1).await?;
         self.declare(link).await?;
+        self.anchor(link).await?;
         self.participant.handle(participant::Event::Reconnected);
         let mut tick = tokio::time::interval(SETTLE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -176,9 +176,9 @@ impl Agent {
                 self.duty(decryptor::Event::Reveal(task, round));
                 Ok(())
             }
-            ServerMessage::Endorse { manifest, log_size } => {
+            ServerMessage::Endorse { manifest, log_size, checkpoint } => {
                 self.ensure(link, log_size).await?;
-                self.endorse(link, manifest).await
+                self.endorse(link, manifest, &checkpoint).await
             }
             ServerMessage::BlobReady { header, index } => {
                 self.ensure(link, index.0.saturating_add(1)).await?;
@@ -191,7 +191,8 @@ impl Agent {
                 Ok(())
             }
             ServerMessage::Certified { headers, statements, index, checkpoint } => {
-                self.certified(link, headers, statements, index, &checkpoint).await
+                self.ensure(link, index.0.saturating_add(1)).await?;
+                self.certified(link, headers, statements, &checkpoint).await
             }
             ServerMessage::RoundEnded { task, round, log_size, .. } => {
                 self.ensure(link, log_size).await?;
@@ -221,29 +222,32 @@ impl Agent {
         }
     }
 
-    async fn endorse(&mut self, link: &mut Link, manifest: Statement) -> Result<(), Trouble> {
+    /// C38: the manifest's checkpoint must meet the policy in force, on our own mirror.
+    async fn endorse(&mut self, link: &mut Link, manifest: Statement, checkpoint: &[u8]) -> Result<(), Trouble> {
+        let note = self.mirror.read_note(checkpoint)?;
+        sync::follow(&mut self.mirror, &link.wire(), &note).await?;
+        self.mirror.observe(checkpoint)?;
         if !self.mirror.violations().is_empty() {
             let manifest = Manifest::digest(&manifest.payload);
             return Ok(link.say(&ClientMessage::Refused { manifest, group: None, reason: Rejection::Policy }).await?);
         }
-        self.duty(decryptor::Event::Endorse(manifest));
+        self.duty(decryptor::Event::Endorse { manifest, covered: self.mirror.published() });
         Ok(())
     }
 
-    /// A33c: opens only when the certificate's entry is under a checkpoint that meets the policy in force, on our own mirror.
+    /// A33c: opens only when the certificate's entry is under a checkpoint that meets the policy in force, on our own mirror; which entry
+    /// that is, the machine looks up there.
     async fn certified(
         &mut self,
         link: &mut Link,
         headers: Vec<protocol::ids::HeaderDigest>,
         statements: Vec<Statement>,
-        index: LeafIndex,
         checkpoint: &[u8],
     ) -> Result<(), Trouble> {
         let note = self.mirror.read_note(checkpoint)?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
-        let covered = self.mirror.observe(checkpoint)?.is_some_and(|size| size > index.0);
-        if covered {
-            self.duty(decryptor::Event::Certified { headers, statements });
+        if let Some(covered) = self.mirror.observe(checkpoint)? {
+            self.duty(decryptor::Event::Certified { headers, statements, covered });
             return Ok(());
         }
         let said = statements.first().and_then(|s| s.verify::<SetPayload>().ok());

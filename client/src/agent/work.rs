@@ -13,6 +13,7 @@ use protocol::history::RoundState;
 use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
+use protocol::site::SiteFacts;
 use std::sync::{Arc, PoisonError};
 
 impl Agent {
@@ -36,12 +37,15 @@ impl Agent {
             self.tasks.insert(task, Err(Rejection::BudgetExhausted));
             return Ok(());
         };
+        let policy_hash = crate::site_policy::hash_of(&self.home.site_policy()).map_err(fatal)?;
         let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
         let judged = tokio::task::spawn_blocking(move || judge(&policy, &data, &ledger, digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
         }
+        let code = judged.as_ref().err().map_or(0, |reason| reason.code());
+        self.site.append(SiteFacts::PolicyDecided { task, plan: digest, policy: policy_hash, code }).map_err(fatal)?;
         self.tasks.insert(task, judged);
         Ok(())
     }

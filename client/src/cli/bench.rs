@@ -45,7 +45,7 @@ pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
     match verb {
         BenchVerb::Seal(args) => {
             // Figures of a machine that computes other bytes would mean nothing.
-            crypto::reference::self_check().map_err(|e| Failure::bug("self_check", &e))?;
+            crypto::reference::self_check(&mut OsEntropy).map_err(|e| Failure::bug("self_check", &e))?;
             seal(*args).map_err(|e| Failure::trouble("not_measured", &e))
         }
         BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),

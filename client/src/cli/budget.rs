@@ -5,6 +5,7 @@ use super::ledger::{self, LedgerArgs};
 use super::privacy_audit::{self, AuditArgs};
 use super::privacy_figures::{self, CalibrateArgs, EpsilonArgs};
 use super::statement::{self, StatementArgs};
+use crate::config::Config;
 use crate::home::Home;
 use clap::Subcommand;
 
@@ -18,16 +19,17 @@ pub(super) enum PrivacyVerb {
     Ledger(LedgerArgs),
     /// What this institution promises about its records in one task
     Statement(StatementArgs),
-    /// Look for less privacy than is claimed: statistics of the noise, and an attack on the mechanism
+    /// Look for less privacy than is claimed: statistics of the noise, attacks on the mechanism, on a run and on a trained model
     Audit(AuditArgs),
 }
 
-pub(super) fn run(home: &Home, verb: &PrivacyVerb) -> Result<Answer, Failure> {
+/// `settings` are read only where a verb needs the institution's records.
+pub(super) fn run(home: &Home, verb: &PrivacyVerb, settings: &dyn Fn() -> Result<Config, Failure>) -> Result<Answer, Failure> {
     match verb {
         PrivacyVerb::Epsilon(args) => privacy_figures::epsilon(args),
         PrivacyVerb::Calibrate(args) => privacy_figures::calibrate(*args),
         PrivacyVerb::Ledger(args) => ledger::run(home, args),
         PrivacyVerb::Statement(args) => statement::run(home, args),
-        PrivacyVerb::Audit(args) => privacy_audit::run(*args),
+        PrivacyVerb::Audit(args) => privacy_audit::run(home, args, settings),
     }
 }

@@ -5,12 +5,13 @@ mod page;
 
 use super::answer::{Answer, Failure};
 use super::ledger::{mirror, read_all};
+use super::privacy_audit::kept;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::mirror::Mirror;
 use clap::{Args, ValueEnum};
 use privacy::ledger::PrivacyLedger;
-use privacy::statement::{Checkpoint, Figure, Language, Multiple, Review, Statement, Surroundings};
+use privacy::statement::{Checkpoint, Empirical, Figure, Language, Multiple, Review, Statement, Surroundings};
 use protocol::ids::{ClientId, Sha256, TaskId};
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(super) fn run(home: &Home, args: &StatementArgs) -> Result<Answer, Failure> 
     let identity = Identity::load(home).map_err(joined)?;
     let mirror = mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log, which holds the plan"))?;
     let ledger = ledger(home, args)?;
-    let statement = make(&mirror, &ledger, args.task, identity.institution)?;
+    let statement = make(home, &mirror, &ledger, args.task, identity.institution)?;
     if statement.institution_id != identity.client {
         return Err(Failure::refused_text("other_institution", "the ledger belongs to another institution"));
     }
@@ -86,7 +87,7 @@ fn ledger(home: &Home, args: &StatementArgs) -> Result<PrivacyLedger, Failure> {
     }
 }
 
-fn make(mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: String) -> Result<Statement, Failure> {
+fn make(home: &Home, mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: String) -> Result<Statement, Failure> {
     let history = mirror.history();
     let known = history.task(task).and_then(|t| Some((t.plan()?, t.plan_digest())));
     let (plan, digest) = known.ok_or_else(|| Failure::trouble_text("unknown_task", "the copy of the log does not hold the task's plan"))?;
@@ -94,7 +95,9 @@ fn make(mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, institution: Stri
     let spends = history.datasets().get(&(me, ledger.terms().dataset)).map(|d| d.spends.as_slice()).unwrap_or_default();
     let root = mirror.root_at(mirror.size()).map_err(|e| Failure::trouble("no_log", &e))?;
     let checkpoint = Checkpoint { size: mirror.size(), root: Sha256(root.0) };
-    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint };
+    let audit =
+        kept(home, &digest).map_err(|e| Failure::trouble("bad_audit", &e).hint("audit the plan again with --keep, or remove the file"))?;
+    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint, audit };
     Statement::of(ledger, plan, digest, spends, around).map_err(|e| Failure::refused("no_statement", &e))
 }
 
@@ -174,10 +177,14 @@ fn data(s: &Statement) -> Value {
         "accountant": accountant, "sampling": { "implemented": "poisson", "assumed": "poisson" },
         "rounds": { "registered": rounds_registered, "reserved": rounds.reserved, "lost": rounds.lost, "open": rounds.open,
             "sealed": rounds.sealed, "sent": rounds.sent, "void": rounds.void, "opened": rounds_opened },
-        "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit, "plan": plan,
+        "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit.map(empirical), "plan": plan,
         "ledger": { "counter": ledger_counter, "head": ledger_head },
         "checkpoint": { "size": checkpoint.size, "root": checkpoint.root },
     })
+}
+
+fn empirical(a: Empirical) -> Value {
+    json!({ "audit": a.id, "epsilon_lower_95": a.epsilon_lower, "verdict": a.verdict.name() })
 }
 
 /// ε as text: exact decimals, `inf` where there is no bound.

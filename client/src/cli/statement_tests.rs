@@ -72,7 +72,7 @@ fn code(number: u8) -> String {
 
 fn statement(site: &Site) -> Statement {
     let args = StatementArgs { task: plan().task, dataset: None, language: Tongue::En };
-    make(&site.mirror, &ledger(&site.home, &args).unwrap(), plan().task, "hospital-a".to_owned()).unwrap()
+    make(&site.home, &site.mirror, &ledger(&site.home, &args).unwrap(), plan().task, "hospital-a".to_owned()).unwrap()
 }
 
 #[test]
@@ -146,5 +146,27 @@ fn what_is_not_here_is_said() {
     assert_eq!(client(&site, &["privacy", "ledger", "show", "--format", "html"]), code(2), "only a statement is a page");
     for verb in ["show", "verify", "repair"] {
         assert_eq!(client(&site, &["privacy", "ledger", verb, "--format", "json"]), code(0), "{verb}");
+    }
+}
+
+/// A kept audit of the plan is named by its hash and its bound; of another plan it is not, and a damaged one gives no statement.
+#[test]
+fn a_kept_audit_of_the_plan_is_named() {
+    let site = site();
+    assert_eq!(data(&statement(&site))["empirical"], Value::Null);
+    let digest = Plan::digest(&protocol::codec::encode(&plan()));
+    let report = |plan: String| {
+        let beside = json!({ "epsilon_lower_95": 0.7654321999 });
+        json!({ "plan_digest": plan, "verdict": "consistent", "epsilon_lower_95": 0.25, "audit_configuration": beside }).to_string()
+    };
+    let path = site.home.audit(&digest);
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, report(digest.to_string())).unwrap();
+    let empirical = data(&statement(&site))["empirical"].clone();
+    let id = Sha256(protocol::hash::sha256(&[report(digest.to_string()).as_bytes()]));
+    assert_eq!(empirical, json!({ "audit": id, "epsilon_lower_95": "0.765432", "verdict": "consistent" }));
+    for wrong in [report("another".to_owned()), "{".to_owned(), report(digest.to_string()).replace("consistent", "verified")] {
+        std::fs::write(&path, wrong).unwrap();
+        assert_eq!(client(&site, &["privacy", "statement", "--task", &plan().task.to_hex()]), code(2));
     }
 }

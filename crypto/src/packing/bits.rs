@@ -45,7 +45,7 @@ pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
 /// # Shape
 /// `sum` has a multiple of 8 values; `packed` has as many values of k bits; k is 1 to 64.
 pub fn add_bits(packed: &[u8], k: u8, sum: &mut [u64]) {
-    pulp::Arch::new().dispatch(AddBits { packed, k, sum });
+    crate::vector::dispatch(AddBits { packed, k, sum });
 }
 
 struct AddBits<'a> {

@@ -7,7 +7,7 @@ pub(crate) mod slots;
 use crate::Polynomial;
 pub use bits::{add_bits, write_bits};
 use protocol::manifest::GroupSpec;
-use protocol::params::{BadParameters, Packing, RING_DIMENSION, Tally};
+use protocol::params::{BadParameters, Packing, RING_DIMENSION};
 use zeroize::Zeroizing;
 
 /// A value that a slot cannot carry. The seal is refused, nothing is saturated (C23).
@@ -64,9 +64,6 @@ impl Layout {
             next += packing.shard_polynomials(shard.length);
         }
         if let Some(tally) = &group.tally {
-            if Tally::derive(tally.max_weight, packing.bits)? != *tally {
-                return Err(BadParameters::Weight(tally.max_weight));
-            }
             shards.push((next, usize::try_from(tally.limbs()).map_err(|_| BadParameters::Weight(tally.max_weight))?));
         }
         Ok(Self { packing, shards, polynomials })
@@ -118,7 +115,7 @@ pub fn pack(packing: &Packing, values: &[i32]) -> Result<Box<Zeroizing<Polynomia
 
 /// Adds the polynomial of [`pack`] to `onto`, modulo 2^64. On an error `onto` is of no use any more.
 pub(crate) fn add_packed(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> Result<(), OutOfRange> {
-    if pulp::Arch::new().dispatch(slots::Add { packing, values, onto }) { Ok(()) } else { Err(OutOfRange) }
+    if crate::vector::dispatch(slots::Add { packing, values, onto }) { Ok(()) } else { Err(OutOfRange) }
 }
 
 /// Rounds away the low r bits, half up, modulo 2^k (C30). Public post-processing.

@@ -135,13 +135,17 @@ pub(super) fn split_mask(mask: &[u64; RING_DIMENSION], out: &mut Residues) {
     }
 }
 
-/// Scaled residues of a small key, ready for their transforms. `small` is in two's complement with absolute values below 2^31.
+/// Scaled residues of a small key, ready for their transforms. `small` is in two's complement with absolute values below every prime, as
+/// [`MAX_L1_NORM`] makes them.
+///
+/// # Security
+/// No division: how long one takes may depend on the key.
 pub(super) fn split_key(small: &[u64; RING_DIMENSION], out: &mut Residues) {
-    for ((row, p), scale) in out.iter_mut().zip(P).zip(SCALES) {
+    for ((row, p), scale) in out.iter_mut().zip(PRIMES).zip(SCALES) {
+        let scale = Factor::new(scale, u64::from(p));
         for (r, &s) in row.iter_mut().zip(small) {
-            // 4p is a multiple of p above every |s|.
-            let residue = s.wrapping_add(4 * p) % p;
-            *r = word(residue * scale % p);
+            // s + p lies between 0 and 2p.
+            *r = scale.times(below(word(s).wrapping_add(p), p));
         }
     }
 }

@@ -6,6 +6,7 @@
 mod crt;
 
 use crate::Polynomial;
+use crate::vector;
 pub use crt::MAX_L1_NORM;
 use crt::{PRIMES, Residues};
 use protocol::params::RING_DIMENSION;
@@ -88,14 +89,13 @@ impl RingKey {
 }
 
 fn fast(mask: &mut Polynomial, key: &Residues, plans: &[Plan; 3], room: &mut Residues) {
-    let arch = pulp::Arch::new();
-    arch.dispatch(Split(mask, room));
+    vector::dispatch(Split(mask, room));
     for ((row, plan), key) in room.iter_mut().zip(plans).zip(key) {
         plan.fwd(row);
         plan.mul_assign_normalize(row, key);
         plan.inv(row);
     }
-    arch.dispatch(Join(room, mask));
+    vector::dispatch(Join(room, mask));
 }
 
 /// [`crt::split_mask`] with the machine's best vector instructions.

@@ -6,6 +6,7 @@ mod field;
 mod opening;
 
 pub use decode::{Blame, DecodeKeySumError, DecodedKeySum, Dispute, Fault, KeySum, decode_key_sum};
+pub(crate) use opening::add_shares;
 pub use opening::{OpeningError, post_opening};
 
 use crate::sampler::{RoundSecret, SmallPolynomial};

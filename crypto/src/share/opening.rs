@@ -73,10 +73,20 @@ pub fn post_opening(
     position: Position,
     shares: &BTreeMap<HeaderDigest, Share>,
 ) -> Result<OpeningPayload, OpeningError> {
-    let matrix = CheckMatrix::of(certificate.digest());
+    add_shares(certificate.digest(), certificate.headers(), position, shares)
+}
+
+/// [`post_opening`] of a certificate's members.
+pub(crate) fn add_shares(
+    certificate: CertificateDigest,
+    members: &[HeaderDigest],
+    position: Position,
+    shares: &BTreeMap<HeaderDigest, Share>,
+) -> Result<OpeningPayload, OpeningError> {
+    let matrix = CheckMatrix::of(certificate);
     let mut sum = Zeroizing::new(vec![0u32; SHARE_LEN]);
-    let mut checks = Vec::with_capacity(4 * CHECKS * certificate.headers().len());
-    for &header in certificate.headers() {
+    let mut checks = Vec::with_capacity(4 * CHECKS * members.len());
+    for &header in members {
         let share = shares.get(&header).ok_or(OpeningError::Missing(header))?;
         if share.position() != position {
             return Err(OpeningError::WrongPosition { header, got: share.position(), expected: position });
@@ -87,5 +97,5 @@ pub fn post_opening(
         checks.extend(matrix.apply(share.values()).into_iter().flat_map(u32::to_le_bytes));
     }
     let shares = sum.iter().flat_map(|v| v.to_le_bytes()).collect();
-    Ok(OpeningPayload { certificate: certificate.digest(), position, shares, checks })
+    Ok(OpeningPayload { certificate, position, shares, checks })
 }

@@ -237,3 +237,29 @@ fn four_consistent_lies_among_sixteen_are_corrected() {
     assert_eq!(decoded.candidates, good.candidates);
     assert_eq!(decoded.blame.disputed.iter().map(|d| d.position.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
+
+/// C59 where openings are decoded: shares that fit together, of keys that no honest client has, give no candidate. One more than 90 per
+/// member is enough, at either end; 90 per member is not.
+#[test]
+fn a_key_sum_beyond_what_so_many_members_can_have_is_no_candidate() {
+    let (f, sealed) = three_sealed();
+    let certificate = f.certify(&sealed);
+    let decoded = |largest: [i8; 3]| {
+        let opening = |position: u8| {
+            let shares = sealed.iter().zip(largest).map(|(s, value)| {
+                let round = RoundSecret::for_vector([0x51; 32]);
+                let mut secret = round.secret();
+                secret[100] = value;
+                (s.digest, deal(&secret, &round, SEVEN).remove(usize::from(position) - 1))
+            });
+            post_opening(&certificate, Position(position), &shares.collect()).unwrap()
+        };
+        decode_key_sum(SEVEN, &certificate, &(1..=7).map(opening).collect::<Vec<_>>())
+    };
+    for sign in [1, -1] {
+        let found = decoded([sign * 90; 3]).unwrap();
+        assert_eq!((found.candidates.len(), found.candidates[0].coefficients()[100]), (1, i32::from(sign) * 270));
+        let Err(DecodeKeySumError::OutOfRange { blame }) = decoded([sign * 90, sign * 90, sign * 91]) else { panic!("decoded") };
+        assert_eq!(blame, Blame::default(), "the shares lie on polynomials: nobody's statements contradict");
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::bounds::{Mistakes, MuEstimate, epsilon_lower};
 use super::payment::{Payments, mechanism};
-use super::{AuditError, Check, Level, MOST_RUNS, Report, Subject, claim, verdict};
+use super::{AuditError, BEYOND, Check, Level, MOST_RUNS, Report, Subject, claim, verdict, whole};
 use crate::bound::{Block, UnitSum};
 use crate::noise::{EntropySource, Noise, Sample, Stream};
 use crate::sample::poisson_sample;
@@ -17,8 +17,6 @@ const LOUD: f32 = 1000.0;
 const BYSTANDERS: usize = 3;
 /// Standard errors by which μ̂ may miss 1/σ.
 const STANDARD_ERRORS: f64 = 4.0;
-/// Chance that a normal value lies beyond them, on both sides together.
-const BEYOND: f64 = 6.4e-5;
 /// Thresholds that the attacker tries on the first half of the runs.
 const THRESHOLDS: usize = 64;
 /// Fewest runs on each side: below, a half holds too few for any bound.
@@ -55,7 +53,9 @@ fn report(scores: &Scores, epsilon_claimed: f64, mu_claimed: f64, delta: f64) ->
         epsilon_lower_95: Some(epsilon_lower(&mistakes, delta, 0.05)?),
         epsilon_estimate: Some(estimate.epsilon(delta)?),
         method: METHOD,
-        trials: u64::try_from(scores.with.len() + scores.without.len()).unwrap_or(u64::MAX),
+        trials: whole(scores.with.len() + scores.without.len()),
+        guessed: None,
+        seed_commitment: None,
         false_alarm: 2.0 * BEYOND,
         verdict: verdict(&checks),
         checks,
@@ -100,7 +100,6 @@ impl Scores {
 /// The attacker says "there" from the threshold on.
 fn mistakes(with: &[f64], without: &[f64], threshold: f64) -> Mistakes {
     let count = |scores: &[f64], there: bool| scores.iter().filter(|&&x| (x >= threshold) == there).count();
-    let whole = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Mistakes {
         false_positives: whole(count(without, true)),
         without: whole(without.len()),

@@ -1,10 +1,16 @@
 //! Empirical audit: what attacks and statistics show about the noise, beside what the accountant claims (privacy.md D70). Knows no clock, no
-//! file and no records: all data here is made up, and what is drawn leaves as figures about the noise only.
+//! file and no records: L0 and L1 make their data up, and what is drawn leaves as figures about the noise only; L2 and L3 are run where models
+//! are trained and hand in scores ([`one_run`], [`membership`]).
 
 pub mod bounds;
+mod coins;
 mod mechanism;
+pub mod membership;
+pub mod one_run;
 mod payment;
 mod statistics;
+
+pub use coins::Coins;
 
 use crate::accountant::{AccountantError, Phase, epsilon_exact};
 use crate::bound::NoiseError;
@@ -13,6 +19,7 @@ use crate::mechanism::{Mechanism, MechanismError};
 use crate::noise::{EntropyError, EntropySource};
 use bounds::BoundsError;
 use protocol::decimal::{BadDecimal, Decimal};
+use protocol::ids::Sha256;
 
 /// Runs with the unit, and as many without it, unless another number is asked for (D70).
 pub const RUNS: u32 = 2000;
@@ -44,6 +51,19 @@ pub enum AuditError {
     /// The path refused to noise.
     #[error("a paid step was not noised")]
     Noise(#[from] NoiseError),
+    /// A score for some canaries or units and none for others, or too few of them on a side.
+    #[error("{scores} scores for {coins} coins with at least {least} on each side expected")]
+    Coins {
+        /// Scores handed in.
+        scores: usize,
+        /// Coins tossed.
+        coins: usize,
+        /// Fewest on each side.
+        least: usize,
+    },
+    /// Too few models, or too many, to compare the audited one with.
+    #[error("{0} shadow models, expected an even number from 4 to 64")]
+    Shadows(usize),
     /// The ledger was not made.
     #[error("the ledger in memory was not made")]
     Create(#[from] CreateError),
@@ -64,13 +84,17 @@ pub enum AuditError {
     Decimal(#[from] BadDecimal),
 }
 
-/// How deep an audit looks. Levels that this version cannot run are not in the type.
+/// How deep an audit looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// L0: statistics of noise and sampling.
     Statistics,
     /// L1: the mechanism attacked, with and without one unit.
     Mechanism,
+    /// L2: one training run with many canaries, each in it by a secret coin.
+    OneRun,
+    /// L3: whose records were in a trained model.
+    Membership,
 }
 
 impl Level {
@@ -79,6 +103,8 @@ impl Level {
         match self {
             Self::Statistics => "l0",
             Self::Mechanism => "l1",
+            Self::OneRun => "l2",
+            Self::Membership => "l3",
         }
     }
 }
@@ -131,12 +157,23 @@ pub struct Subject {
     pub claimed: Decimal,
 }
 
+/// What an attacker who guesses coins said, and how often rightly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guessed {
+    /// Coins.
+    pub canaries: u64,
+    /// Of which the attacker guessed; it abstained on the others.
+    pub guesses: u64,
+    /// Of which it was right.
+    pub correct: u64,
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// How deep it looked.
     pub level: Level,
-    /// ε that the accountant claims for one step without sampling.
+    /// ε that the accountant claims: at L0 and L1 for one step without sampling, at L2 and L3 for all steps of the run.
     pub epsilon_claimed: f64,
     /// δ of both figures.
     pub delta: f64,
@@ -148,6 +185,10 @@ pub struct Report {
     pub method: &'static str,
     /// Noised or sampled steps that were looked at.
     pub trials: u64,
+    /// What was guessed; none where nothing was guessed in one run.
+    pub guessed: Option<Guessed>,
+    /// SHA-256 that the coins were committed to with before anything was trained; none without coins.
+    pub seed_commitment: Option<Sha256>,
     /// Every figure that the verdict rests on.
     pub checks: Vec<Check>,
     /// Chance that a right program is called a violation.
@@ -156,7 +197,7 @@ pub struct Report {
     pub verdict: Verdict,
 }
 
-/// Looks at the executed noise beside the claim. `runs` counts on each side, with and without the unit; level L0 has its own numbers.
+/// L0: statistics of the executed noise and of sampling, beside the claim.
 ///
 /// # Privacy
 /// Reads no record. Steps are paid for by a ledger in memory whose data is made up; only figures about the noise leave.
@@ -165,18 +206,51 @@ pub struct Report {
 /// [`AuditError`]: there is no verdict then.
 ///
 /// # Source
-/// privacy.md D70. The seed is not committed to: streams are keyed by fresh entropy of the system, which is neither kept nor told (D27).
-pub fn audit(level: Level, subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
-    match level {
-        Level::Statistics => statistics::run(subject, entropy),
-        Level::Mechanism => mechanism::run(subject, runs, entropy),
-    }
+/// privacy.md D70. Streams are keyed by fresh entropy of the system, which is neither kept, told nor committed to (D27).
+pub fn audit_statistics(subject: Subject, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    statistics::run(subject, entropy)
+}
+
+/// L1: the mechanism attacked, `runs` times with the unit and as often without it.
+///
+/// # Privacy
+/// As [`audit_statistics`].
+///
+/// # Errors
+/// [`AuditError`]: there is no verdict then.
+///
+/// # Source
+/// privacy.md D70.
+pub fn audit_mechanism(subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    mechanism::run(subject, runs, entropy)
 }
 
 /// ε that the accountant claims for one step of a mechanism without sampling.
 fn claim(m: &Mechanism) -> Result<f64, AuditError> {
     let phase = Phase { noise_multiplier: m.noise_multiplier_accounted().to_f64(), sampling_rate: 1.0, steps: 1 };
     Ok(epsilon_exact(&[phase], m.delta().to_f64())?.unwrap_or(f64::INFINITY))
+}
+
+/// Chance that a normal value lies beyond four deviations, on both sides together: what a check may alarm falsely with.
+const BEYOND: f64 = 6.4e-5;
+
+/// Chance that a bound from the guesses of one run may alarm falsely with. Not as rare as [`BEYOND`]: with δ above 0 and a thousand canaries the bound
+/// says nothing at all there. It is a bound for the worst mechanism; Gaussian noise meets it far more rarely.
+const ONE_RUN_ALARM: f64 = 1e-3;
+
+fn whole(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of values, units and steps are far below 2^53")]
+fn real(n: usize) -> f64 {
+    n as f64
+}
+
+/// Where a sum of squares of `freedom` normal values lies as rarely as a normal value beyond `z` deviations: the approximation of Wilson
+/// and Hilferty 1931, Proceedings of the National Academy of Sciences 17(12).
+fn chi_square_at(z: f64, freedom: f64) -> f64 {
+    (1.0 - 2.0 / (9.0 * freedom) + z * (2.0 / (9.0 * freedom)).sqrt()).max(0.0).powi(3) * freedom
 }
 
 fn verdict(checks: &[Check]) -> Verdict {

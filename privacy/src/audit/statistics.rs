@@ -1,7 +1,7 @@
 //! L0: does the noise follow its law, everywhere and independently, and are units drawn as claimed (privacy.md D70, D21, D29)? Knows no attack.
 
 use super::payment::{Payments, mechanism};
-use super::{AuditError, Check, Level, Report, Subject, claim, verdict};
+use super::{AuditError, Check, Level, Report, Subject, chi_square_at, claim, real, verdict, whole};
 use crate::bound::{Block, UnitSum};
 use crate::mechanism::Mechanism;
 use crate::noise::{EntropySource, Noise, Sample, StepContext, Stream};
@@ -56,22 +56,18 @@ pub(super) fn run(subject: Subject, entropy: &mut dyn EntropySource) -> Result<R
         epsilon_lower_95: None,
         epsilon_estimate: None,
         method: METHOD,
-        trials: u64::try_from(2 * SILENT + 2 * PAIRS + SAMPLED.0).unwrap_or(u64::MAX),
+        trials: whole(2 * SILENT + 2 * PAIRS + SAMPLED.0),
+        guessed: None,
+        seed_commitment: None,
         false_alarm: real(checks.len()) * BEYOND,
         verdict: verdict(&checks),
         checks,
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers of values and cells are far below 2^53")]
-fn real(n: usize) -> f64 {
-    n as f64
-}
-
-/// A sum of squares of `freedom` normal values, by the Wilson–Hilferty approximation.
+/// A sum of squares of `freedom` normal values.
 fn chi_square(name: &'static str, value: f64, freedom: f64) -> Check {
-    let at = |z: f64| (1.0 - 2.0 / (9.0 * freedom) + z * (2.0 / (9.0 * freedom)).sqrt()).max(0.0).powi(3) * freedom;
-    Check { name, value, least: at(-DEVIATIONS), most: at(DEVIATIONS) }
+    Check { name, value, least: chi_square_at(-DEVIATIONS, freedom), most: chi_square_at(DEVIATIONS, freedom) }
 }
 
 fn normal(name: &'static str, value: f64) -> Check {

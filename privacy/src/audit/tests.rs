@@ -3,12 +3,26 @@
 use super::*;
 use crate::noise::SeededEntropy;
 
+/// Coins of a seed.
+pub(super) fn seeded_coins(count: usize, seed: u64) -> Coins {
+    let context = crate::noise::StepContext { manifest: protocol::ids::ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
+    Coins::toss(count, &mut crate::noise::Stream::open(&mut SeededEntropy::new(seed), &context).unwrap())
+}
+
 fn subject(noise_multiplier: &str, claimed: &str) -> Subject {
     Subject { noise_multiplier: noise_multiplier.parse().unwrap(), claimed: claimed.parse().unwrap() }
 }
 
 fn audited(level: Level, executed: &str, claimed: &str, seed: u64) -> Report {
     audit(level, subject(executed, claimed), RUNS, &mut SeededEntropy::new(seed)).unwrap()
+}
+
+fn audit(level: Level, subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    match level {
+        Level::Statistics => audit_statistics(subject, entropy),
+        Level::Mechanism => audit_mechanism(subject, runs, entropy),
+        Level::OneRun | Level::Membership => panic!("run where models are trained"),
+    }
 }
 
 fn failing(report: &Report) -> Vec<&'static str> {

@@ -214,6 +214,22 @@ fn records_that_are_left_out_doubled_or_swapped_are_noticed() {
     assert!(matches!(PrivacyLedger::load(&[other, part(1)].concat()), Err(LoadError::Chain { counter: 1 })));
 }
 
+/// A payment comes from the entry that this ledger proposed, and from no other's, however alike they are.
+#[test]
+fn an_entry_of_another_ledger_pays_nothing() {
+    let (mut ours, mut theirs, p) = (Kept::new("8"), Kept::new("8"), plan(1, "2"));
+    ours.register(&p).unwrap();
+    theirs.register(&p).unwrap();
+    let foreign = propose(&mut theirs.ledger, &p, 1).unwrap();
+    assert_eq!(ours.ledger.recorded(foreign).err(), Some(NotNext), "nothing was proposed here");
+    let mut ahead = Kept::new("8");
+    ahead.register(&p).unwrap();
+    ahead.reserve(&p, 1).unwrap();
+    let (foreign, own) = (propose(&mut ahead.ledger, &p, 2).unwrap(), propose(&mut ours.ledger, &p, 1).unwrap());
+    assert_eq!(ours.ledger.recorded(foreign).err(), Some(NotNext), "it follows another entry");
+    assert!(ours.ledger.recorded(own).is_ok(), "and what was proposed here is still to be paid");
+}
+
 #[test]
 fn nothing_follows_an_entry_that_is_not_recorded() {
     let (mut k, p) = (Kept::new("8"), plan(1, "2"));

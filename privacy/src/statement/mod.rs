@@ -11,6 +11,7 @@ pub use words::{Language, Row};
 
 use crate::accountant::task::TaskError;
 use crate::accountant::{AccountantError, Phase, epsilon_rdp};
+use crate::audit::Verdict;
 use crate::ledger::{Alarm, Basis, PrivacyLedger, RoundCounts, Schedule, terms_of};
 use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
@@ -59,6 +60,19 @@ pub struct Surroundings {
     pub opened: u64,
     /// The checkpoint up to which the log was compared with the ledger.
     pub checkpoint: Checkpoint,
+    /// The kept empirical audit of the task's plan, if there is one.
+    pub audit: Option<Empirical>,
+}
+
+/// What an empirical audit of the plan found: an attack's lower bound beside the promise, and where to look it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Empirical {
+    /// SHA-256 of the kept report.
+    pub id: Sha256,
+    /// ε that the attack proves at 95 % confidence, six places, rounded down to no less than 0.
+    pub epsilon_lower: Decimal,
+    /// Whether something contradicted the claim.
+    pub verdict: Verdict,
 }
 
 /// Size and root of the log.
@@ -159,8 +173,8 @@ pub struct Statement {
     pub accountant: &'static str,
     /// Weights that round 1 started from. What they were pre-trained on is declared outside the plan.
     pub base: SnapshotDigest,
-    /// Empirical audit that bounds ε from below, by its id.
-    pub audit: Option<Sha256>,
+    /// Empirical audit that bounds ε from below.
+    pub audit: Option<Empirical>,
     /// The plan.
     pub plan: PlanDigest,
     /// Counter of the ledger's last entry.
@@ -227,7 +241,7 @@ impl Statement {
             committee: plan.committee,
             accountant: scheduled.accountant(),
             base: plan.base,
-            audit: None,
+            audit: around.audit,
             plan: digest,
             ledger_counter: ledger.counter().saturating_sub(1),
             ledger_head: ledger.head(),

@@ -7,7 +7,7 @@ use protocol::history::SpendRecord;
 use protocol::ids::{LeafIndex, RoundId};
 
 fn around() -> Surroundings {
-    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) } }
+    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) }, audit: None }
 }
 
 /// A ledger with two rounds paid, one of them void, and what the log shows of the other.
@@ -167,4 +167,32 @@ fn the_deviation_is_printed_exactly() {
         assert_eq!(s.sigma_grid(), text);
     }
     assert_eq!(dec("1"), s.sensitivity_ratio());
+}
+
+/// B28: who stops a task early may have looked at private results when doing so, so it is charged as if it had run to its end (D57).
+#[test]
+fn a_task_that_stopped_early_promises_its_whole_schedule() {
+    let (s, k, plan) = statement();
+    assert!(k.ledger.task(plan.task).unwrap().rounds_reserved < plan.rounds);
+    let whole = terms_of(mechanism(&plan).executed(), plan.privacy.epsilon_cap).epsilon(plan.rounds * u64::from(plan.local.steps)).unwrap();
+    assert_eq!(s.promise.epsilon, whole);
+    assert!(s.spent.to_f64() < whole.to_f64());
+    assert!(s.sentences(Language::English).iter().take(4).all(|x| x.text.contains(&whole.to_string())));
+}
+
+/// What an audit found stands beside the promise, also where it contradicts it, and never as a proof.
+#[test]
+fn a_kept_audit_stands_in_the_statement() {
+    let (k, plan, log) = story();
+    let told = |verdict, language| {
+        let audit = Some(Empirical { id: Sha256([7; 32]), epsilon_lower: dec("0.53"), verdict });
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &log, Surroundings { audit, ..around() }).unwrap();
+        s.rows(language).into_iter().find(|r| r.key == "empirical").unwrap().value.concat()
+    };
+    for language in [Language::English, Language::Chinese] {
+        let (good, bad) = (told(crate::audit::Verdict::Consistent, language), told(crate::audit::Verdict::Violation, language));
+        assert!(good.contains("0.53") && good.contains(&Sha256([7; 32]).to_string()) && good != bad, "{good} {bad}");
+        assert!(!good.contains("verified"));
+    }
+    assert!(told(crate::audit::Verdict::Violation, Language::English).contains("CONTRADICTED"));
 }

@@ -1,7 +1,8 @@
 //! The statement for people, in two languages: labels, values, and what is and is not covered (privacy.md D5, D68). Knows no format.
 
 use super::sentence::unit;
-use super::{Figure, Multiple, Review, Statement};
+use super::{Empirical, Figure, Multiple, Review, Statement};
+use crate::audit::Verdict;
 use crate::ledger::{Neighbours, SumPath};
 use protocol::decimal::Decimal;
 use protocol::params::PS_A;
@@ -146,7 +147,7 @@ impl Statement {
             row(
                 "empirical",
                 l.pick("Empirical lower bound (audit id)", "经验下界（审计编号）"),
-                self.audit.map_or_else(|| none.to_owned(), |id| id.to_string()),
+                self.audit.map_or_else(|| none.to_owned(), |a| empirical(a, l)),
             ),
             row("plan", l.pick("Plan digest", "计划摘要"), self.plan),
             row("ledger", l.pick("Ledger head", "账本链首"), format!("{} (#{})", self.ledger_head, self.ledger_counter)),
@@ -229,6 +230,15 @@ impl Statement {
         let text = format!("{whole}.{:010}", part * 9_765_625);
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
+}
+
+/// An audit never says "verified" (D70).
+fn empirical(a: Empirical, l: Language) -> String {
+    let found = match a.verdict {
+        Verdict::Consistent => l.pick("nothing contradicts the claim", "未发现与声明矛盾"),
+        Verdict::Violation => l.pick("THE CLAIM IS CONTRADICTED", "与声明矛盾"),
+    };
+    format!("ε ≥ {} (95 %); {found} ({})", a.epsilon_lower, a.id)
 }
 
 /// Name of the sealing parameters that this version has.

@@ -73,6 +73,13 @@ facts! {
         /// Opaque id.
         dataset: Sha256
     }
+    /// An institution describes the records of a dataset as they are now (statement of the institution).
+    DatasetChanged = "dataset.changed" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// SHA-256 of the data manifest's payload.
+        manifest: Sha256
+    }
     /// An institution declared a cap (statement of the institution).
     BudgetDeclared = "budget.declared" {
         /// Opaque id.
@@ -208,6 +215,22 @@ facts! {
     }
     /// The round is over without a sum.
     RoundAbandoned = "round.abandoned" {}
+    /// A model may leave the federation (statement of an administrator).
+    ModelReleased = "model.released" {
+        /// The weights.
+        snapshot: SnapshotDigest,
+        /// SHA-256 of the model signature.
+        signature: Sha256,
+        /// Whether it is a substantial modification of a model released before.
+        substantial: bool
+    }
+    /// An institution anchors its own site log (statement of the institution).
+    SiteAnchored = "site.anchored" {
+        /// Entries of the site log.
+        size: u64,
+        /// Its root.
+        root: Sha256
+    }
     /// A right was denied.
     AuthzDenied = "authz.denied" {
         /// Which right.

@@ -59,12 +59,18 @@ clauses! {
     Dealing = "I6: random groups are not dealt from the join list and the numbers that decryptors had committed to", false;
     /// A statement names another manifest.
     OtherManifest = "I6: statement names another manifest", false;
+    /// A data manifest of an undeclared dataset, of another unit, with impossible numbers, or that leaves out the one before it.
+    DataManifest = "A19: data manifest does not fit the declared dataset or the manifest before it", false;
     /// A spend from a dataset or under a cap that was not declared.
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
     /// Figures that do not add up.
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
     BudgetCap = "I8: epsilon is above the signed cap", false;
+    /// A release of something that the log did not give.
+    Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// A site log that was cut or begun anew.
+    SiteAnchor = "I14: a site log grows between its anchors", false;
     /// Ledger counters fall or repeat.
     LedgerCounter = "I8: ledger counter does not rise", false;
 }

@@ -1,7 +1,7 @@
 //! One task's rounds as the log tells them: states, sets, certificates, openings (audit.md A20, I1 to I7).
 
 use super::rules::{Clause, Report};
-use super::{DatasetHistory, Member};
+use super::{DatasetHistory, Member, leaf_hash};
 use crate::dealing::{self, Nonce, NonceReveal};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{
@@ -13,7 +13,7 @@ use crate::manifest::{
     set_digest,
 };
 use crate::plan::Plan;
-use crate::statement::Statement;
+use crate::statement::{Checked, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a round's entries are checked against.
@@ -66,6 +66,8 @@ pub struct GroupHistory {
     pub signed: BTreeMap<ClientId, Statement>,
     /// The certificate.
     pub certificate: Option<Certificate>,
+    /// Where it stands.
+    pub certified_at: Option<LeafIndex>,
     /// Openings.
     pub openings: BTreeMap<Position, OpeningPayload>,
     /// The opened sum.
@@ -110,6 +112,7 @@ pub struct TaskHistory {
     ended: Option<LeafIndex>,
     snapshot: Option<SnapshotDigest>,
     previous_end: Sha256,
+    previous_end_at: LeafIndex,
     prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
     rounds: BTreeMap<RoundId, RoundHistory>,
 }
@@ -123,6 +126,7 @@ impl TaskHistory {
             ended: None,
             snapshot: None,
             previous_end: Sha256([0; 32]),
+            previous_end_at: LeafIndex(0),
             prekeys: BTreeMap::new(),
             rounds: BTreeMap::new(),
         }
@@ -179,16 +183,17 @@ impl TaskHistory {
     pub(super) fn apply(
         &mut self,
         index: LeafIndex,
-        leaf: Sha256,
+        bytes: &[u8],
         entry: &LogEntry,
-        statement: Option<&Statement>,
+        statement: Option<&Checked>,
         world: &World<'_>,
         out: &mut Report,
     ) -> Option<(ClientId, SpendRecord)> {
         match (&entry.facts, statement) {
             (Facts::TaskOpened { plan, snapshot }, None) => {
                 out.require(!self.opened && *plan == self.digest, Clause::State);
-                (self.opened, self.snapshot, self.previous_end) = (true, Some(*snapshot), leaf);
+                (self.opened, self.snapshot) = (true, Some(*snapshot));
+                (self.previous_end, self.previous_end_at) = (leaf_hash(bytes), index);
             }
             (Facts::TaskEnded { snapshot, .. }, None) => {
                 out.require(self.is_open() && self.snapshot == Some(*snapshot), Clause::State);
@@ -203,13 +208,13 @@ impl TaskHistory {
                     self.rounds.insert(round, RoundHistory::opened());
                 }
             }
-            _in_round => return self.in_round(index, leaf, entry, statement, world, out),
+            _in_round => return self.in_round(index, bytes, entry, statement, world, out),
         }
         None
     }
 
-    fn prekeys_published(&mut self, entry: &LogEntry, first: RoundId, count: u64, s: &Statement, world: &World<'_>, out: &mut Report) {
-        let Ok(keys) = s.verify::<Prekeys>() else { return out.add(Clause::Signature) };
+    fn prekeys_published(&mut self, entry: &LogEntry, first: RoundId, count: u64, s: &Checked, world: &World<'_>, out: &mut Report) {
+        let Ok(keys) = s.read::<Prekeys>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(entry.institution == Some(who) && world.members.contains_key(&who), Clause::NotMember);
         out.require(keys.first == first && keys.keys.len() as u64 == count && entry.task == Some(keys.task), Clause::FieldsDiffer);
@@ -219,9 +224,9 @@ impl TaskHistory {
     fn in_round(
         &mut self,
         index: LeafIndex,
-        leaf: Sha256,
+        bytes: &[u8],
         entry: &LogEntry,
-        statement: Option<&Statement>,
+        statement: Option<&Checked>,
         world: &World<'_>,
         out: &mut Report,
     ) -> Option<(ClientId, SpendRecord)> {
@@ -248,8 +253,11 @@ impl TaskHistory {
         out.require(!ended, Clause::State);
         let spend = round.apply(index, entry, statement, world, out);
         match round.state {
-            RoundState::Closed(snapshot) if !ended => (self.snapshot, self.previous_end) = (Some(snapshot), leaf),
-            RoundState::Abandoned if !ended => self.previous_end = leaf,
+            RoundState::Closed(snapshot) if !ended => {
+                self.snapshot = Some(snapshot);
+                (self.previous_end, self.previous_end_at) = (leaf_hash(bytes), index);
+            }
+            RoundState::Abandoned if !ended => (self.previous_end, self.previous_end_at) = (leaf_hash(bytes), index),
             RoundState::Closed(_) | RoundState::Abandoned => {}
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening => {}
         }
@@ -264,8 +272,8 @@ impl TaskHistory {
     }
 
     /// C37: after the join list, once, and what the decryptor had committed to.
-    fn nonce_revealed(&mut self, id: RoundId, entry: &LogEntry, s: &Statement, out: &mut Report) {
-        let Ok(said) = s.verify::<NonceReveal>() else { return out.add(Clause::Signature) };
+    fn nonce_revealed(&mut self, id: RoundId, entry: &LogEntry, s: &Checked, out: &mut Report) {
+        let Ok(said) = s.read::<NonceReveal>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(entry.institution == Some(who) && (Some(said.task), said.round) == (entry.task, id), Clause::FieldsDiffer);
         let committed = self.prekeys(who, id).and_then(|p| p.commitment(id));
@@ -300,8 +308,8 @@ impl TaskHistory {
     }
 
     /// I6: the manifest is the server's word, and everything in it that the log knows is as the log knows it.
-    fn manifest_published(&mut self, id: RoundId, entry: &LogEntry, s: &Statement, world: &World<'_>, out: &mut Report) {
-        let Ok(manifest) = s.verify_by::<Manifest>(&world.server) else { return out.add(Clause::Signature) };
+    fn manifest_published(&mut self, id: RoundId, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
+        let Ok(manifest) = s.read_by::<Manifest>(&world.server) else { return out.add(Clause::Signature) };
         let digest = Manifest::digest(&s.payload);
         out.require(matches!(entry.facts, Facts::ManifestPublished { manifest } if manifest == digest), Clause::FieldsDiffer);
         out.require(self.manifest_agrees(&manifest, id, entry.task, world), Clause::Manifest);
@@ -323,6 +331,8 @@ impl TaskHistory {
             && m.plan == self.digest
             && Some(m.snapshot) == self.snapshot
             && m.previous_end == self.previous_end
+            // The checkpoint that it names covers that end (C35, C38).
+            && self.previous_end_at.0 < m.log_size
             && m.roster == roster_root(&members)
             && committee == committee_of(&members, self.previous_end, m.size)
             && committee.len() == usize::from(m.size.decryptors)
@@ -399,7 +409,7 @@ impl RoundHistory {
         &mut self,
         index: LeafIndex,
         entry: &LogEntry,
-        statement: Option<&Statement>,
+        statement: Option<&Checked>,
         world: &World<'_>,
         out: &mut Report,
     ) -> Option<(ClientId, BudgetSpend)> {
@@ -421,7 +431,7 @@ impl RoundHistory {
             }
             (Facts::SetProposed { set, count, .. }, None) => self.propose(entry, *set, *count, out),
             (Facts::SetSigned { set }, Some(s)) => self.sign(entry, *set, s, out),
-            (Facts::SetCertified { certificate, .. }, None) => self.certify(entry, *certificate, out),
+            (Facts::SetCertified { certificate, .. }, None) => self.certify(index, entry, *certificate, out),
             (Facts::OpeningPosted { .. }, Some(s)) => self.post(entry, s, out),
             (Facts::SumOpened { .. }, Some(s)) => self.sum(entry, s, world, out),
             (Facts::SumFailed {}, None) => {}
@@ -441,8 +451,8 @@ impl RoundHistory {
         group
     }
 
-    fn endorse(&mut self, s: &Statement, _world: &World<'_>, out: &mut Report) {
-        let (Ok(said), Some((manifest, digest))) = (s.verify::<Endorsement>(), &self.manifest) else {
+    fn endorse(&mut self, s: &Checked, _world: &World<'_>, out: &mut Report) {
+        let (Ok(said), Some((manifest, digest))) = (s.read::<Endorsement>(), &self.manifest) else {
             return out.add(Clause::Signature);
         };
         out.require(said.manifest == *digest, Clause::OtherManifest);
@@ -459,11 +469,11 @@ impl RoundHistory {
         index: LeafIndex,
         entry: &LogEntry,
         digest: HeaderDigest,
-        s: &Statement,
+        s: &Checked,
         world: &World<'_>,
         out: &mut Report,
     ) -> Option<(ClientId, BudgetSpend)> {
-        let (Ok(header), Some((manifest, manifest_digest))) = (s.verify::<Header>(), self.manifest.clone()) else {
+        let (Ok(header), Some((manifest, manifest_digest))) = (s.read::<Header>(), self.manifest.clone()) else {
             out.add(Clause::Signature);
             return None;
         };
@@ -502,9 +512,9 @@ impl RoundHistory {
         self.state = state.max(RoundState::Certifying);
     }
 
-    fn sign(&mut self, entry: &LogEntry, set: SetDigest, s: &Statement, out: &mut Report) {
+    fn sign(&mut self, entry: &LogEntry, set: SetDigest, s: &Checked, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
-        let Ok(said) = s.verify::<SetPayload>() else { return out.add(Clause::Signature) };
+        let Ok(said) = s.read::<SetPayload>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(said.manifest == digest, Clause::OtherManifest);
         out.require(manifest.position(who).is_some(), Clause::Certificate);
@@ -512,24 +522,26 @@ impl RoundHistory {
         out.require(group.proposed == Some(set) && said.set == set && entry.group == Some(said.group), Clause::Set);
         let other = group.signed.get(&who).is_some_and(|old| old.payload != s.payload);
         out.require(!other, Clause::TwoSets);
-        group.signed.insert(who, s.clone());
+        group.signed.insert(who, Statement::clone(s));
     }
 
-    fn certify(&mut self, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
+    fn certify(&mut self, index: LeafIndex, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         let Some(group) = self.group(entry, out) else { return };
         let statements: Vec<_> = group.signed.values().cloned().collect();
         match Certificate::new(&manifest, digest, &group.members(), &statements) {
-            Ok(c) if c.digest() == certificate && group.certificate.is_none() => group.certificate = Some(c),
+            Ok(c) if c.digest() == certificate && group.certificate.is_none() => {
+                (group.certificate, group.certified_at) = (Some(c), Some(index));
+            }
             Ok(_) | Err(_) => out.add(Clause::Certificate),
         }
         // Other groups of the round may still be certifying; openings wait for all of them.
         self.state = RoundState::Opening;
     }
 
-    fn post(&mut self, entry: &LogEntry, s: &Statement, out: &mut Report) {
+    fn post(&mut self, entry: &LogEntry, s: &Checked, out: &mut Report) {
         let Some((manifest, _)) = self.manifest.clone() else { return out.add(Clause::State) };
-        let Ok(said) = s.verify::<OpeningPayload>() else { return out.add(Clause::Signature) };
+        let Ok(said) = s.read::<OpeningPayload>() else { return out.add(Clause::Signature) };
         let repeats = matches!(entry.facts, Facts::OpeningPosted { certificate, position } if certificate == said.certificate && position == said.position);
         out.require(repeats, Clause::FieldsDiffer);
         let Some(group) = self.group(entry, out) else { return };
@@ -539,8 +551,8 @@ impl RoundHistory {
         out.require(first, Clause::Opening);
     }
 
-    fn sum(&mut self, entry: &LogEntry, s: &Statement, world: &World<'_>, out: &mut Report) {
-        let Ok(said) = s.verify_by::<SumResult>(&world.server) else { return out.add(Clause::Signature) };
+    fn sum(&mut self, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
+        let Ok(said) = s.read_by::<SumResult>(&world.server) else { return out.add(Clause::Signature) };
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         out.require(said.manifest == digest && entry.group == Some(said.group), Clause::OtherManifest);
         let Some(group) = self.group(entry, out) else { return };

@@ -27,6 +27,8 @@ pub struct Setup {
     pub previous_end: Sha256,
     /// Size of a quorum checkpoint that covers that entry.
     pub log_size: u64,
+    /// That checkpoint.
+    pub checkpoint: Vec<u8>,
     /// Enrolled institutions with their statement keys.
     pub members: BTreeMap<ClientId, PublicKey>,
     /// Those with a connection now; others are not waited for.

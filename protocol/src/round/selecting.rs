@@ -104,6 +104,11 @@ impl Selecting {
         desk.send(Recipients::All, desk.round_opened());
     }
 
+    fn please_endorse(&self, manifest: &Statement, desk: &Desk) -> ServerMessage {
+        let checkpoint = desk.setup.checkpoint.clone().into();
+        ServerMessage::Endorse { manifest: manifest.clone(), log_size: self.log_size, checkpoint }
+    }
+
     /// What a client that is back may have missed.
     fn ask_again(&self, from: ClientId, desk: &mut Desk) {
         let only = Recipients::Only(vec![from]);
@@ -111,7 +116,7 @@ impl Selecting {
             Step::Gathering if self.announced => desk.send(only, desk.round_opened()),
             Step::Dealing(dealing) => dealing.ask(from, desk),
             Step::Endorsing(p) if p.endorsed.manifest.position(from).is_some() && !p.endorsements.contains_key(&from) => {
-                desk.send(only, ServerMessage::Endorse { manifest: p.statement.clone(), log_size: self.log_size });
+                desk.send(only, self.please_endorse(&p.statement, desk));
             }
             Step::Gathering | Step::Signing | Step::Endorsing(_) | Step::Recording { .. } => {}
         }
@@ -161,7 +166,7 @@ impl Selecting {
         let (Step::Signing, Ok(manifest)) = (&self.step, statement.verify::<Manifest>()) else { return };
         let digest = Manifest::digest(&statement.payload);
         let committee = manifest.committee.iter().map(|m| m.institution).collect();
-        let message = ServerMessage::Endorse { manifest: statement.clone(), log_size: self.log_size };
+        let message = self.please_endorse(&statement, desk);
         desk.send(Recipients::Only(committee), message);
         // Decryptors answer within the time that members had to get ready.
         self.deadline = now.plus_ms(desk.setup.plan.deadlines.selecting_ms);

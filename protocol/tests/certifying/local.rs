@@ -196,15 +196,18 @@ impl<'w> Live<'w> {
     }
 
     fn ask_endorse(&self, m: usize) -> Event {
-        Event::Endorse(self.world.manifests[m].statement.clone())
+        Event::Endorse { manifest: self.world.manifests[m].statement.clone(), covered: self.world.manifests[m].manifest.log_size }
     }
     pub(crate) fn ask_sign(&self, m: usize, s: usize) -> Event {
         let set = self.world.set((m, s));
         Event::SignSet { payload: codec::encode(&set.payload), headers: set.headers.clone() }
     }
     pub(crate) fn show_certificate(&self, m: usize, s: usize) -> Event {
+        self.show_certificate_under(m, s, self.world.set((m, s)).certified.size())
+    }
+    pub(crate) fn show_certificate_under(&self, m: usize, s: usize, covered: u64) -> Event {
         let set = self.world.set((m, s));
-        Event::Certified { headers: set.headers.clone(), statements: set.certificate.statements().to_vec() }
+        Event::Certified { headers: set.headers.clone(), statements: set.certificate.statements().to_vec(), covered }
     }
 
     fn feed_shares(&mut self, m: usize) {

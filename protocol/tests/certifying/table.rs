@@ -19,6 +19,15 @@ pub(crate) fn check_refusals(world: &World, table: &Table) {
                 "{state:?}"
             );
             assert_eq!(live.state.computing, state.computing, "{state:?}");
+            if live.state != *state {
+                live = Live::in_state(world, Fault::None, state);
+            }
+            // The log ends with the certificate, and a quorum has cosigned all of it but that (C53).
+            live.event(&set.certified, live.show_certificate_under(m, s, set.certified.size() - 1));
+            assert_eq!(live.state.computing, state.computing, "{state:?}");
+            if live.state != *state {
+                live = Live::in_state(world, Fault::None, state);
+            }
             let views = (0..2).flat_map(|m| [(m, 0), (m, 1)]).flat_map(|o| [&world.set(o).proposed, &world.set(o).certified]);
             for view in views.chain([&world.open, &world.over]) {
                 for (step, question) in [(Step::Sign(m, s), live.ask_sign(m, s)), (Step::Certified(m, s), live.show_certificate(m, s))] {
@@ -40,7 +49,7 @@ fn thin_certificate(world: &World, m: usize, s: usize) -> Event {
     let mut statements = set.signatures[..world.size.quorum() - 1].to_vec();
     statements.extend(statements.first().cloned());
     statements.extend(other.signatures.iter().cloned());
-    Event::Certified { headers: set.headers.clone(), statements }
+    Event::Certified { headers: set.headers.clone(), statements, covered: u64::MAX }
 }
 
 /// What may happen next.

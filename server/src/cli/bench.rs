@@ -34,7 +34,8 @@ pub(crate) struct BenchArgs {
 /// Chunks that are added in one run: together larger than caches, as uploads are.
 const CHUNKS: usize = 16;
 
-struct OsEntropy;
+/// The operating system's.
+pub(super) struct OsEntropy;
 
 impl EntropySource for OsEntropy {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {

@@ -28,6 +28,10 @@ impl Failure {
     pub(crate) fn input(error: anyhow::Error) -> Self {
         Self { code: 2, name: "input", error }
     }
+    /// Not finished in the time given; nothing is lost, the same command goes on.
+    pub(crate) fn unfinished(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 3, name: "unfinished", error: error.into() }
+    }
     /// No server answers.
     pub(crate) fn unreachable(error: AdminError) -> Self {
         Self { code: 4, name: "unreachable", error: error.into() }

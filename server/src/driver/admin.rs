@@ -32,6 +32,8 @@ impl Driver {
             AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
             AdminRequest::Propose { plan, statement, snapshot_path } => self.propose(&plan, statement, Path::new(&snapshot_path))?,
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
+            AdminRequest::Releasable { task, round } => self.releasable(task, round),
+            AdminRequest::Release { statement } => self.release(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
@@ -72,7 +74,7 @@ impl Driver {
         self.log.history().trust().administrators.contains(&statement.key)
     }
 
-    fn said<P: Payload>(&self, statement: &Statement) -> Option<P> {
+    pub(super) fn said<P: Payload>(&self, statement: &Statement) -> Option<P> {
         if self.is_administrator(statement) { statement.verify().ok() } else { None }
     }
 

@@ -5,11 +5,14 @@ use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
+use protocol::data_manifest::DataManifest;
 use protocol::entry::{Actor, AlarmKind, Draft, Facts, Right};
+use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
+use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair};
@@ -199,7 +202,12 @@ impl Driver {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
         }
+        let anchors = matches!(draft.facts, Facts::SiteAnchored { .. });
         let done = self.append_one(draft)?;
+        // Nothing may follow that would publish it: an institution that only comes back for a look is cosigned too.
+        if anchors {
+            self.publisher.want(done.index.0 + 1);
+        }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }
 
@@ -294,6 +302,10 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             let said = statement.verify::<BudgetDeclaration>().ok()?;
             (Facts::BudgetDeclared { dataset: said.dataset, epsilon_cap: said.epsilon_cap }, None)
         }
+        StatementKind::DataManifest => {
+            let said = statement.verify::<DataManifest>().ok().filter(DataManifest::is_sound)?;
+            (Facts::DatasetChanged { dataset: said.dataset, manifest: Sha256(sha256(&[&statement.payload])) }, None)
+        }
         StatementKind::Repair => {
             let said = statement.verify::<LedgerRepair>().ok()?;
             (Facts::BudgetRepaired { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
@@ -309,7 +321,13 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             }
             (Facts::PrekeysPublished { first: said.first, count: said.keys.len() as u64 }, Some(said.task))
         }
-        StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => return None,
+        StatementKind::SiteAnchor => {
+            let said = statement.verify::<SiteAnchor>().ok()?;
+            (Facts::SiteAnchored { size: said.size, root: said.root }, None)
+        }
+        StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
+            return None;
+        }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;

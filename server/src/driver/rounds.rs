@@ -301,7 +301,7 @@ impl Driver {
     /// Begins the next round if everything it needs is there.
     fn begin_round(&mut self) -> Result<bool, DriverError> {
         let connected: Vec<_> = self.links.keys().copied().collect();
-        let (history, published) = (self.log.history(), self.publisher.published());
+        let (history, published) = (self.log.history(), (self.publisher.published(), self.publisher.latest()));
         let Some(task) = &mut self.task else { return Ok(false) };
         let Some(setup) = task.next_round(now(), history, published, connected) else { return Ok(false) };
         tracing::info!(round = setup.round.0, "round begins");

@@ -1,0 +1,307 @@
+//! What the receipts prove, taken together. Knows no file.
+
+use super::DatasetSummary;
+use super::pack::Pack;
+use crate::budget::{self, Accounts};
+use crate::finding::{Check, Findings, Place, Rule, Severity};
+use audit::checkpoint::Checkpoint;
+use audit::tree::CompactRange;
+use privacy::ledger::PrivacyLedger;
+use protocol::entry::{Facts, LogEntry};
+use protocol::hash::sha256;
+use protocol::history::{DatasetHistory, SpendRecord};
+use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
+use protocol::manifest::Header;
+use protocol::release::SiteAnchor;
+use protocol::site::SiteEntry;
+use protocol::statement::{Checked, Payload};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use std::collections::BTreeMap;
+
+const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
+const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
+const POLICY: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: the policy is one that an administrator activated in the log");
+const PROVED: Rule = Rule::new(Check::Notes, Severity::Integrity, "A13: a receipt's entry is in the tree of a checkpoint with its quorum");
+const QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A13: a receipt's checkpoint has its quorum");
+const ENTRY: Rule = Rule::new(Check::Entries, Severity::Integrity, "A15: an entry is of the schema in its one spelling");
+const SIGNED: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: a statement is signed by the key that was admitted");
+const FIELDS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed");
+const MEMBER: Rule = Rule::new(Check::Invariants, Severity::Incomplete, "I9: the pack proves that the institution was admitted");
+const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spend from a dataset that was not declared");
+const CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is above the signed cap");
+const SITE: Rule = Rule::new(Check::Artefacts, Severity::Integrity, "A27: the site log gives the roots that were anchored");
+const SHRINKS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I14: a site log grows between its anchors");
+const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
+
+/// What came of it.
+pub(super) struct Judged {
+    pub(super) name: String,
+    pub(super) tree_size: u64,
+    pub(super) cosigners: Vec<String>,
+    pub(super) receipts: usize,
+    pub(super) statements: usize,
+    pub(super) datasets: Vec<DatasetSummary>,
+    pub(super) anchors: usize,
+    pub(super) site_entries: Option<u64>,
+}
+
+/// Entries that are proved, in order.
+type Proved = BTreeMap<u64, LogEntry>;
+
+/// Judges a pack.
+pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings) -> Judged {
+    let hash = TrustDocument::hash(&pack.trust_bytes);
+    let place = || Place::Path("trust.json".to_owned());
+    if let Some(pinned) = pinned.filter(|p| *p != hash) {
+        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
+    }
+    let about = (pack.about.trust, pack.about.federation.as_str());
+    if about != (hash, pack.trust.federation.as_str()) || pack.policy.log().to_string() != pack.trust.log_vkey {
+        findings.add(STATED, place(), format!("{hash}, {}", pack.trust.federation), format!("{}, {}", about.0, about.1));
+    }
+    let mut cosigners = Vec::new();
+    let (proved, tree_size) = prove(pack, &mut cosigners, findings);
+    if tree_size != pack.about.size {
+        findings.add(QUORUM, Place::Path("evidence.json".to_owned()), pack.about.size.to_string(), tree_size.to_string());
+    }
+    check_policy(pack, &proved, findings);
+    let first = proved.get(&0).map(|e| &e.facts);
+    if !matches!(first, Some(Facts::FederationCreated { trust }) if *trust == hash) {
+        findings.add(STATED, Place::Index(0), hash.to_hex(), "no federation.created with this trust document");
+    }
+    let member = member(pack, &proved, findings);
+    let mut folded = Own::default();
+    if let Some(member) = &member {
+        let who = Speaker { id: pack.about.institution, key: member.institution_key };
+        for (index, entry) in &proved {
+            folded.entry(*index, entry, &who, findings);
+        }
+    }
+    let datasets = folded.budgets(pack, &proved, findings);
+    let site_entries = folded.site_log(pack, findings);
+    Judged {
+        name: member.map_or_else(|| pack.about.name.clone(), |m| m.name),
+        tree_size,
+        cosigners,
+        receipts: proved.len(),
+        statements: folded.statements,
+        datasets,
+        anchors: folded.anchors.len(),
+        site_entries,
+    }
+}
+
+/// Checks every receipt; the smallest tree that covers them all is the one to report.
+fn prove(pack: &Pack, cosigners: &mut Vec<String>, findings: &mut Findings) -> (Proved, u64) {
+    let (mut proved, mut size) = (Proved::new(), 0);
+    // All receipts of a pack carry one note: its signatures are checked once.
+    let mut known: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
+    for (index, receipt) in &pack.receipts {
+        let note = receipt.proof.note.encode();
+        let head = receipt.proof.note.text().parse::<Checkpoint>().map(|c| c.head);
+        let good = match known.get(&note) {
+            Some(good) => *good,
+            None => {
+                let opened = pack.policy.open(&note).ok();
+                let quorum = opened.as_ref().is_some_and(audit::policy::Opened::has_quorum);
+                if let Some(opened) = &opened {
+                    let signed = |w: &&audit::policy::Witness| opened.cosigners().contains_key(&w.key.public());
+                    *cosigners = pack.policy.witnesses().iter().filter(signed).map(|w| w.name.clone()).collect();
+                    if !quorum {
+                        findings.add(QUORUM, Place::Index(*index), "a quorum", format!("{} cosigners", cosigners.len()));
+                    }
+                } else {
+                    findings.add(PROVED, Place::Index(*index), "a checkpoint that this log signed", "another note");
+                }
+                known.insert(note, opened.is_some());
+                opened.is_some()
+            }
+        };
+        let Ok(head) = head else { continue };
+        let leaf = audit::hash::leaf_hash(&receipt.entry);
+        match receipt.proof.inclusion.verify(&head, *index, &leaf) {
+            Ok(()) if good => size = size.max(head.size),
+            Ok(()) => continue,
+            Err(e) => {
+                findings.add(PROVED, Place::Index(*index), "an entry of the tree", e.to_string());
+                continue;
+            }
+        }
+        match LogEntry::parse(&receipt.entry) {
+            Ok(entry) if entry.stamp.seq == *index && entry.stamp.federation == pack.trust.federation => drop(proved.insert(*index, entry)),
+            Ok(entry) => findings.add(ENTRY, Place::Index(*index), index.to_string(), entry.stamp.seq.to_string()),
+            Err(e) => findings.add(ENTRY, Place::Index(*index), "an entry", e.to_string()),
+        }
+    }
+    (proved, size)
+}
+
+/// What an administrator says in an entry.
+fn administrator<P: Payload>(pack: &Pack, entry: &LogEntry) -> Option<P> {
+    let stmt = entry.stmt.as_ref()?;
+    let key = pack.trust.administrators.iter().find(|k| ClientId::of(k).0 == stmt.keyid.0)?;
+    stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
+}
+
+fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
+    let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
+    let activates = |e: &LogEntry| matches!(e.facts, Facts::PolicyActivated { policy } if policy == hash);
+    let said = |e: &LogEntry| administrator::<PolicyApproval>(pack, e).is_some_and(|p| p.policy == hash);
+    if !proved.values().any(|e| activates(e) && said(e)) {
+        findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
+    }
+}
+
+fn member(pack: &Pack, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
+    let own = |m: &Membership| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution;
+    let joined = proved.values().filter(|e| matches!(e.facts, Facts::MemberJoined { .. }));
+    let said = joined.filter_map(|e| administrator::<Membership>(pack, e)).find(own);
+    if said.is_none() {
+        findings.add(MEMBER, Place::Path("entries".to_owned()), "member.joined by an administrator", "none");
+    }
+    said
+}
+
+/// The institution whose pack it is.
+struct Speaker {
+    id: ClientId,
+    key: PublicKey,
+}
+
+/// What the institution said, folded.
+#[derive(Default)]
+struct Own {
+    statements: usize,
+    datasets: BTreeMap<Sha256, DatasetHistory>,
+    /// Anchors of the site log, with where they stand.
+    anchors: Vec<(u64, SiteAnchor)>,
+}
+
+impl Own {
+    fn entry(&mut self, index: u64, entry: &LogEntry, who: &Speaker, findings: &mut Findings) {
+        // What administrators and the server say about it is theirs to sign.
+        let own = entry.institution == Some(who.id) && entry.stmt.as_ref().is_some_and(|s| s.keyid.0 == who.id.0);
+        if !own {
+            return;
+        }
+        let checked = entry.stmt.as_ref().and_then(|s| s.with_key(who.key).ok()).and_then(|s| s.checked().ok());
+        let Some(statement) = checked else {
+            return findings.add(SIGNED, Place::Index(index), "a signature that holds", entry.kind().name());
+        };
+        self.statements += 1;
+        if !self.take(index, entry, &statement, findings) {
+            findings.add(FIELDS, Place::Index(index), "the signed fields", entry.kind().name());
+        }
+    }
+
+    /// Folds a statement; false where the entry says something else than was signed.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other types have no figures; their signature was checked")]
+    fn take(&mut self, index: u64, entry: &LogEntry, s: &Checked, findings: &mut Findings) -> bool {
+        match &entry.facts {
+            Facts::DatasetDeclared { dataset } => s.read::<DatasetDeclaration>().is_ok_and(|d| {
+                let new = DatasetHistory { declaration: d, cap: None, spends: Vec::new(), repairs: Vec::new() };
+                self.datasets.entry(d.dataset).and_modify(|h| h.declaration = d).or_insert(new);
+                d.dataset == *dataset
+            }),
+            Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
+                self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
+                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+            }),
+            Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
+                self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
+                (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
+            }),
+            Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
+                if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
+                    findings.add(SHRINKS, Place::Index(index), "a larger site log", a.size.to_string());
+                }
+                self.anchors.push((index, a));
+                (a.size, a.root) == (*size, *root)
+            }),
+            Facts::UpdateAccepted { header, .. } => {
+                let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
+                let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
+                match self.datasets.get_mut(&record.spend.dataset) {
+                    Some(d) => d.spends.push(record),
+                    None => findings.add(UNDECLARED, Place::Index(index), "a declared dataset", record.spend.dataset.to_hex()),
+                }
+                Header::digest(&s.payload) == *header && entry.group == Some(said.core.group)
+            }
+            _other => true,
+        }
+    }
+
+    /// The site log against its anchors, where the pack has it; answers its whole entries.
+    fn site_log(&self, pack: &Pack, findings: &mut Findings) -> Option<u64> {
+        let bytes = pack.site_log.as_ref()?;
+        let place = || Place::Path("site/log.jsonl".to_owned());
+        let mut range = CompactRange::new();
+        let mut roots: BTreeMap<u64, String> = BTreeMap::new();
+        for line in bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            if !SiteEntry::parse(line).is_ok_and(|e| e.seq == range.size()) {
+                findings.add(SITE, place(), format!("entry {} in its one spelling", range.size()), "another line");
+                return Some(range.size());
+            }
+            range.push(audit::hash::leaf_hash(line));
+            if self.anchors.iter().any(|(_, a)| a.size == range.size()) {
+                roots.insert(range.size(), range.root().to_string());
+            }
+        }
+        for (index, anchor) in &self.anchors {
+            let got = roots.get(&anchor.size).cloned().unwrap_or_else(|| format!("{} entries", range.size()));
+            if got != anchor.root.to_hex() {
+                findings.add(SITE, Place::Index(*index), format!("root {} at size {}", anchor.root, anchor.size), got);
+            }
+        }
+        Some(range.size())
+    }
+
+    fn budgets(&self, pack: &Pack, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
+        let plans: BTreeMap<TaskId, PlanDigest> = proved.values().filter_map(|e| approved(pack, e)).collect();
+        let plan_of = |task: TaskId| plans.get(&task).and_then(|d| pack.plans.get(d)).filter(|p| p.task == task);
+        let mut accounts = Accounts::default();
+        let mut out = Vec::new();
+        for (id, d) in &self.datasets {
+            budget::check_dataset(pack.about.institution, d, &plan_of, &mut accounts, findings);
+            for r in &d.spends {
+                let cap = d.cap.map(|c| c.epsilon_cap);
+                if cap.is_none_or(|c| r.spend.epsilon_after.to_f64() > c.to_f64()) {
+                    let cap = cap.map_or_else(|| "a cap".to_owned(), |c| c.to_string());
+                    findings.add(CAP, Place::Index(r.index.0), cap, r.spend.epsilon_after.to_string());
+                }
+            }
+            out.push(DatasetSummary {
+                dataset: id.to_hex(),
+                declared_units: d.declaration.declared_units,
+                epsilon_cap: d.cap.map(|c| c.epsilon_cap.to_string()),
+                epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
+                delta: d.spends.last().map(|r| r.spend.delta.to_string()),
+                spends: d.spends.len(),
+                ledger_agrees: pack.ledgers.get(id).map(|bytes| ledger(*id, bytes, d, findings)),
+            });
+        }
+        out
+    }
+}
+
+fn approved(pack: &Pack, e: &LogEntry) -> Option<(TaskId, PlanDigest)> {
+    let Facts::TaskApproved { plan } = e.facts else { return None };
+    let said = administrator::<protocol::plan::PlanApproval>(pack, e)?;
+    (said.plan == plan && Some(said.task) == e.task).then_some((said.task, plan))
+}
+
+/// Whether a ledger holds by itself and has every spend that the log shows.
+fn ledger(id: Sha256, bytes: &[u8], shown: &DatasetHistory, findings: &mut Findings) -> bool {
+    let place = || Place::Path(format!("ledger/{id}.ledger"));
+    match PrivacyLedger::load(bytes) {
+        Err(e) => findings.add(LEDGER, place(), "a ledger that holds", e.to_string()),
+        Ok(loaded) if loaded.ledger.terms().dataset != id => {
+            findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
+        }
+        Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
+            Ok(_) => return true,
+            Err(e) => findings.add(LEDGER, place(), "every spend of the log", e.to_string()),
+        },
+    }
+    false
+}

@@ -1,0 +1,56 @@
+//! A pack's verdict for people. Adds nothing to it and hides nothing of it.
+
+use super::EvidenceVerdict;
+use crate::finding::Finding;
+use crate::table::table;
+
+/// The verdict as text.
+pub fn render(v: &EvidenceVerdict) -> String {
+    let sentence = match v.exit_code {
+        0 => "Everything that was checked holds.",
+        1 => "INTEGRITY FAILURE: the evidence contradicts what was signed. Do not believe it.",
+        3 => "INVARIANT FAILURE: the evidence is intact, and it records something that the rules forbid.",
+        _ => "INCOMPLETE: nothing contradicts anything, but something is missing or below its quorum.",
+    };
+    let pinned = if v.trust_pinned { "compared with the hash given" } else { "COMPARE with the one you were told" };
+    let mut about = table(&["what", "value"]);
+    about.add_row(["federation", &v.federation]);
+    about.add_row(["trust document", &format!("{} ({pinned})", v.trust_fingerprint)]);
+    about.add_row(["institution", &format!("{} ({})", v.name, v.institution)]);
+    about.add_row(["receipts", &format!("{} entries under a checkpoint of size {}", v.receipts, v.tree_size)]);
+    about.add_row(["witnesses", &v.cosigners.join(", ")]);
+    about.add_row(["signed statements", &v.statements.to_string()]);
+    let site = v.site_entries.map_or_else(|| "not in the pack".to_owned(), |n| format!("{n} entries"));
+    about.add_row(["site log", &format!("{site}; {} anchors", v.anchors)]);
+    let mut spent = table(&["data set", "declared units", "epsilon", "cap", "delta", "updates", "ledger"]);
+    for d in &v.datasets {
+        let text = |o: &Option<String>| o.clone().unwrap_or_else(|| "-".to_owned());
+        let ledger = match d.ledger_agrees {
+            Some(true) => "agrees",
+            Some(false) => "DISAGREES",
+            None => "not in the pack",
+        };
+        let short: String = d.dataset.chars().take(12).collect();
+        spent.add_row([
+            short,
+            d.declared_units.to_string(),
+            text(&d.epsilon),
+            text(&d.epsilon_cap),
+            text(&d.delta),
+            d.spends.to_string(),
+            ledger.to_owned(),
+        ]);
+    }
+    let mut out = format!("{sentence}\n\n{about}\n{spent}\n");
+    if !v.findings.is_empty() {
+        let mut t = table(&["severity", "where", "rule", "expected", "got"]);
+        let row = |f: &Finding| [f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()];
+        v.findings.iter().take(100).for_each(|f| {
+            t.add_row(row(f));
+        });
+        out.push_str(&format!("Findings: {}\n{t}\n", v.findings.len()));
+    }
+    out.push_str("Not verified:\n");
+    v.not_verified.iter().for_each(|n| out.push_str(&format!("  - {n}\n")));
+    out
+}

@@ -1,0 +1,125 @@
+//! A pack made from the small honest log, and what becomes of the verdict when it is altered or tells of a broken rule.
+
+use super::{BadPack, EvidenceVerdict, verify_evidence};
+use crate::finding::Severity;
+use crate::show::show;
+use crate::tests::fixture::{Files, Signers, write};
+use crate::tests::story::tell;
+use crate::tests::twist::Twist;
+use audit::proof::Receipt;
+use protocol::entry::{Facts, LogEntry};
+use protocol::ids::{ClientId, Sha256};
+use protocol::plan::Plan;
+use protocol::trust::TrustDocument;
+
+/// The pack of the institution named `clinic-1`, as its client exports it.
+fn pack(twist: Twist) -> (Files, Sha256) {
+    let draft = tell(twist);
+    let dir = write(&draft.files());
+    let entries: Vec<LogEntry> = draft.entries.iter().map(|e| LogEntry::parse(e).unwrap()).collect();
+    let joined: Vec<ClientId> =
+        entries.iter().filter(|e| matches!(e.facts, Facts::MemberJoinRequested { .. })).filter_map(|e| e.institution).collect();
+    let me = joined[1];
+    let concerns = |e: &LogEntry| {
+        e.institution == Some(me)
+            || matches!(e.facts, Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. })
+            // The story's administrator admits without naming whom in the entry.
+            || matches!(e.facts, Facts::MemberJoined { .. })
+    };
+    let mut files = Files::new();
+    for (index, _) in (0u64..).zip(&entries).filter(|(_, e)| concerns(e)) {
+        let shown = show(dir.path(), index, true).unwrap();
+        let receipt = Receipt { entry: shown.entry, proof: shown.proof.unwrap() };
+        files.insert(format!("entries/{index:020}.receipt"), receipt.encode().unwrap());
+    }
+    let trust = TrustDocument::hash(&draft.trust);
+    let about = serde_json::json!({"format": "concordat-evidence/v1", "federation": "demo", "institution": me, "name": "clinic-1",
+        "trust": trust, "size": entries.len()});
+    files.insert("evidence.json".to_owned(), about.to_string().into_bytes());
+    files.insert("trust.json".to_owned(), draft.trust.clone());
+    files.insert("policy.txt".to_owned(), Signers::new().policy().text().as_bytes().to_vec());
+    files.insert(format!("plans/{}.cbor", Plan::digest(&draft.plan)), draft.plan.clone());
+    (files, trust)
+}
+
+fn check(files: &Files, trust: Option<Sha256>) -> EvidenceVerdict {
+    verify_evidence(write(files).path(), trust).unwrap()
+}
+
+#[test]
+fn an_honest_pack_verifies_and_says_what_was_spent() {
+    let (files, trust) = pack(Twist::None);
+    let v = check(&files, Some(trust));
+    assert_eq!((v.exit_code, v.findings.as_slice(), v.trust_pinned), (0, [].as_slice(), true));
+    assert_eq!((v.name.as_str(), v.cosigners.as_slice()), ("clinic-1", ["w1".to_owned(), "w2".to_owned()].as_slice()));
+    assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 2, None));
+    assert!(v.datasets[0].epsilon.is_some() && v.statements >= 5);
+    let text = super::render(&v);
+    assert!(text.contains("Everything that was checked holds.") && text.contains("no entry about the institution was left out"));
+    assert_eq!(check(&files, Some(Sha256([0; 32]))).exit_code, 1);
+}
+
+#[test]
+fn a_site_log_is_compared_with_its_anchors() {
+    use protocol::ids::{PlanDigest, TaskId};
+    use protocol::site::{SiteEntry, SiteFacts};
+    let entry = |seq: u64| {
+        let facts = SiteFacts::PolicyDecided { task: TaskId([1; 16]), plan: PlanDigest([2; 32]), policy: Sha256([3; 32]), code: 0 };
+        SiteEntry { v: 1, seq, ts: "2026-01-02T03:04:05.006Z".into(), facts }.to_bytes()
+    };
+    let lines: Vec<u8> = (0..9).flat_map(|seq| [entry(seq), vec![b'\n']].concat()).collect();
+    // The story anchors roots that no log gives.
+    let (mut files, _) = pack(Twist::Anchored);
+    files.insert("site/log.jsonl".to_owned(), lines);
+    let v = check(&files, None);
+    assert_eq!((v.exit_code, v.anchors, v.site_entries), (1, 2, Some(9)));
+    assert!(v.findings.iter().all(|f| f.clause.starts_with("A27")) && v.findings.len() == 2, "{:?}", v.findings);
+    files.insert("site/log.jsonl".to_owned(), b"{}\n".to_vec());
+    assert_eq!(check(&files, None).exit_code, 1);
+    assert_eq!(check(&pack(Twist::AnchorFalls).0, None).exit_code, 3);
+}
+
+#[test]
+fn a_spend_that_breaks_a_rule_is_named_in_a_pack_too() {
+    for (twist, clause) in [(Twist::CapExceeded, "I8: epsilon is above the signed cap"), (Twist::EpsilonUnderstated, "recomputation")] {
+        let v = check(&pack(twist).0, None);
+        assert!(v.exit_code == 3 && v.findings.iter().any(|f| f.clause.contains(clause)), "{:?}", v.findings);
+    }
+}
+
+#[test]
+fn a_forged_statement_and_every_flipped_byte_of_a_receipt_are_found() {
+    assert_eq!(check(&pack(Twist::ForgedStatement).0, None).exit_code, 1);
+    let (files, _) = pack(Twist::None);
+    let (path, bytes) = files.iter().find(|(p, _)| p.starts_with("entries/") && !p.contains("00000000000000000000.")).unwrap();
+    for at in (0..bytes.len()).step_by(97) {
+        let mut altered = files.clone();
+        altered.get_mut(path).unwrap()[at] ^= 1;
+        assert_ne!(check(&altered, None).exit_code, 0, "byte {at} of {path}");
+    }
+}
+
+#[test]
+fn a_policy_that_nobody_activated_and_a_missing_admission_are_found() {
+    let (files, _) = pack(Twist::None);
+    let mut other = files.clone();
+    let policy = String::from_utf8(files["policy.txt"].clone()).unwrap();
+    other.insert("policy.txt".to_owned(), format!("{policy}\n").into_bytes());
+    assert_ne!(verify_evidence(write(&other).path(), None).map_or(1, |v| v.exit_code), 0);
+    let mut alone = files.clone();
+    for (path, bytes) in &files {
+        if path.starts_with("entries/") && bytes.windows(13).any(|w| w == b"member.joined") {
+            alone.remove(path);
+        }
+    }
+    let v = check(&alone, None);
+    assert!(v.exit_code == 4 && v.findings.iter().any(|f| f.severity == Severity::Incomplete && f.clause.starts_with("I9")));
+}
+
+#[test]
+fn what_is_no_pack_is_an_error_and_no_verdict() {
+    let (mut files, _) = pack(Twist::None);
+    files.remove("policy.txt");
+    assert!(matches!(verify_evidence(write(&files).path(), None), Err(BadPack::File("policy.txt"))));
+    assert!(verify_evidence(&write(&Files::new()).path().join("nowhere"), None).is_err());
+}

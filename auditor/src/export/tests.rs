@@ -1,0 +1,104 @@
+//! What leaves in each form, from the small honest log and from a broken one.
+
+use super::{Doubt, ExportError, Exported, Form, export};
+use crate::Options;
+use crate::select::{Selection, rounds};
+use crate::tests::fixture::{Files, write};
+use crate::tests::story::tell;
+use crate::tests::twist::Twist;
+use serde_json::Value;
+
+fn run(files: &Files, form: Form, selection: &Selection, doubt: Doubt) -> (Result<Exported, ExportError>, String) {
+    let mut out = Vec::new();
+    let result = export(write(files).path(), &Options::default(), form, selection, doubt, &mut out);
+    (result, String::from_utf8(out).unwrap())
+}
+
+fn all(form: Form) -> String {
+    let (result, text) = run(&tell(Twist::None).files(), form, &Selection::default(), Doubt::Refuse);
+    assert!(result.unwrap().verdict.verified);
+    text
+}
+
+#[test]
+fn json_lines_are_the_leaves_byte_for_byte() {
+    let expected: String = tell(Twist::None).entries.iter().map(|e| String::from_utf8(e.clone()).unwrap() + "\n").collect();
+    assert_eq!(all(Form::JsonLines), expected);
+}
+
+#[test]
+fn csv_has_one_row_for_each_entry_and_the_spends_of_updates() {
+    let text = all(Form::Csv);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), tell(Twist::None).entries.len() + 1);
+    let columns = lines[0].split(',').count();
+    let accepted: Vec<&&str> = lines.iter().filter(|l| l.contains(",round.update.accepted,")).collect();
+    assert_eq!(accepted.len(), 6);
+    assert!(accepted.iter().all(|l| l.contains("pld-1") && l.contains(",record,") && l.ends_with(",true")));
+    // Facts are the only quoted column, and hold commas only inside quotes.
+    assert!(lines[1..].iter().all(|l| l.split('"').step_by(2).map(|part| part.matches(',').count()).sum::<usize>() + 1 == columns));
+}
+
+#[test]
+fn ocsf_events_follow_the_mapping() {
+    let text = all(Form::Ocsf);
+    let events: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(events.len(), tell(Twist::None).entries.len());
+    for e in &events {
+        let uid = |f: &str| e[f].as_u64().unwrap();
+        assert_eq!(uid("type_uid"), uid("class_uid") * 100 + uid("activity_id"));
+        assert_eq!(uid("class_uid") / 1000, uid("category_uid"));
+        assert!(e["metadata"]["version"] == "1.8.0" && e["unmapped"]["leaf"]["seq"] == e["metadata"]["sequence"] && uid("time") > 0);
+        let required: &[&str] = if uid("class_uid") == 6003 { &["api", "src_endpoint", "actor"] } else { &["user", "actor"] };
+        assert!(required.iter().all(|f| e[f].is_object()), "{e}");
+    }
+    let class_of = |kind: &str| events.iter().find(|e| e["metadata"]["event_code"] == kind).unwrap()["class_uid"].clone();
+    assert_eq!([class_of("authz.denied"), class_of("member.joined"), class_of("round.closed")], [3003, 3001, 6003]);
+}
+
+#[test]
+fn a_provenance_document_leads_from_datasets_to_the_last_snapshot() {
+    let document: Value = serde_json::from_str(&all(Form::ProvJson)).unwrap();
+    let things = |kind: &str| document[kind].as_object().unwrap().clone();
+    let entities = things("entity");
+    let count = |prefix: &str| entities.keys().filter(|k| k.starts_with(prefix)).count();
+    assert_eq!((count("concordat:snapshot-"), count("concordat:dataset-"), count("concordat:header-")), (3, 4, 6));
+    assert_eq!(count("concordat:sum-"), 2);
+    // Every end of every relation is a thing of the document: an institution asks for lineage without a break.
+    let known = |name: &str| ["entity", "activity", "agent"].iter().any(|k| document[k].get(name).is_some());
+    for relation in ["used", "wasGeneratedBy", "wasAssociatedWith", "wasDerivedFrom", "wasAttributedTo", "wasInformedBy"] {
+        for ends in things(relation).values() {
+            assert!(ends.as_object().unwrap().values().all(|e| known(e.as_str().unwrap())), "{relation}: {ends}");
+        }
+    }
+    assert_eq!(things("wasDerivedFrom").len(), 2);
+}
+
+#[test]
+fn rounds_types_and_institutions_are_chosen() {
+    let files = tell(Twist::None).files();
+    let choose = |selection: Selection| {
+        let (result, text) = run(&files, Form::JsonLines, &selection, Doubt::Refuse);
+        (result.unwrap().rows, text)
+    };
+    let (rows, text) =
+        choose(Selection { rounds: Some(rounds("2").unwrap()), kind: Some("round.update.*".parse().unwrap()), institution: None });
+    assert!(rows == 3 && text.lines().all(|l| l.contains("\"round\":2") && l.contains("round.update.accepted")), "{rows}");
+    let by_name = choose(Selection { institution: Some("clinic-1".to_owned()), ..Selection::default() });
+    assert!(by_name.0 > 3);
+    let (result, _) = run(&files, Form::Csv, &Selection { institution: Some("nobody".to_owned()), ..Selection::default() }, Doubt::Refuse);
+    assert!(matches!(result, Err(ExportError::Selection(_))));
+}
+
+#[test]
+fn a_log_that_does_not_verify_is_refused_or_every_row_is_marked() {
+    let files = tell(Twist::CapExceeded).files();
+    for form in [Form::JsonLines, Form::Csv, Form::Ocsf, Form::ProvJson] {
+        let (result, text) = run(&files, form, &Selection::default(), Doubt::Refuse);
+        assert!(matches!(result, Err(ExportError::Unverified(v)) if v.exit_code == 3) && text.is_empty());
+        let (result, text) = run(&files, form, &Selection::default(), Doubt::Mark);
+        let rows = result.unwrap().rows;
+        let marks = text.matches("verified\":false").count() + text.matches(",false\n").count();
+        assert_eq!(marks as u64, rows, "{form:?}");
+    }
+}

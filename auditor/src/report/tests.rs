@@ -1,0 +1,60 @@
+//! What a report shows, in both languages, of an honest log and of a broken one; and that a hostile name stays text.
+
+use super::{Language, report};
+use crate::Options;
+use crate::tests::fixture::write;
+use crate::tests::story::tell;
+use crate::tests::twist::Twist;
+
+fn page(twist: Twist, language: Language) -> String {
+    report(write(&tell(twist).files()).path(), &Options::default(), language).unwrap().0
+}
+
+#[test]
+fn a_page_needs_nothing_else_and_runs_nothing() {
+    for language in [Language::English, Language::Chinese] {
+        let html = page(Twist::None, language);
+        assert!(html.contains("default-src 'none'; style-src 'unsafe-inline'; img-src data:"));
+        for bad in ["<script", "javascript:", "http://", "https://", "url(", "@import", "onload", "<img", "<iframe", "<link"] {
+            assert!(!html.to_lowercase().contains(bad), "{bad}");
+        }
+    }
+}
+
+#[test]
+fn every_section_and_every_figure_leads_to_its_entries() {
+    let html = page(Twist::None, Language::English);
+    for (id, title, _) in super::page::CONTENTS {
+        assert!(html.contains(&format!("<h2 id=\"{id}\">")) && html.contains(&format!("href=\"#{id}\"")), "{title}");
+    }
+    // Every link to an entry has its row in the appendix.
+    for index in html.split("href=\"#e").skip(1).filter_map(|rest| rest.split('"').next()).filter(|i| i.parse::<u64>().is_ok()) {
+        assert!(html.contains(&format!("id=\"e{index}\"")), "entry {index}");
+    }
+    assert!(html.contains("Everything that was checked holds.") && html.matches("Deployment card").count() == 4);
+    assert!(html.contains("clinic-0") && html.matches("<svg").count() == 3 && html.contains("recomputed"));
+}
+
+#[test]
+fn a_report_of_a_broken_log_says_so_first() {
+    let html = page(Twist::CapExceeded, Language::English);
+    let (verdict, rest) = (html.find("INVARIANT FAILURE").unwrap(), html.find("<nav").unwrap());
+    assert!(verdict < rest && html.contains("I8: epsilon is above the signed cap"));
+    assert!(page(Twist::CapExceeded, Language::Chinese).contains("不变量失败"));
+    let empty = report(tempfile::tempdir().unwrap().path(), &Options::default(), Language::English).unwrap();
+    assert!(empty.0.contains("INCOMPLETE") && empty.1.exit_code == 4);
+}
+
+#[test]
+fn chinese_pages_have_chinese_headings_only() {
+    let html = page(Twist::None, Language::Chinese);
+    for heading in html.split("<h2").skip(1).filter_map(|h| h.split("</h2>").next()) {
+        assert!(heading.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)), "{heading}");
+    }
+}
+
+#[test]
+fn text_of_the_log_stays_text() {
+    let escaped = super::page::escape("<script>alert('x')</script>&\"");
+    assert_eq!(escaped, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;");
+}

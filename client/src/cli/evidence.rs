@@ -1,0 +1,161 @@
+//! `evidence export`: what this institution hands to its own regulator (audit.md A27, A28): its declarations, spends and duties, each with a
+//! proof that it stands in the log, the plans behind them, and on request its ledgers. `concordat-audit verify-evidence` checks the pack
+//! without the rest of the log. No record, path or name of data is in it.
+
+use super::answer::{Answer, Failure};
+use super::ledger::mirror;
+use crate::files::{self, Item};
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::ledger::MAX_FILE;
+use crate::mirror::Mirror;
+use clap::{Args, Subcommand};
+use protocol::entry::{Facts, LogEntry};
+use protocol::ids::{ClientId, LeafIndex, RoundId, TaskId};
+use protocol::trust::TrustDocument;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EvidenceVerb {
+    /// Write this institution's evidence for its regulator
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Add the privacy ledgers themselves, whose heads the log states
+    #[arg(long)]
+    with_ledger: bool,
+    /// Add the site log, whose roots are anchored in the federation's log
+    #[arg(long)]
+    with_site_log: bool,
+}
+
+pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
+    let EvidenceVerb::Export(args) = verb;
+    let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+    let mirror =
+        mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log yet; run concordat-client run"))?;
+    let pack = Pack { home, mirror: &mirror, me: identity.client, out: &args.out };
+    let entries = pack.write(&identity)?;
+    if args.with_ledger {
+        pack.ledgers()?;
+    }
+    if args.with_site_log {
+        pack.site_log()?;
+    }
+    Ok(Answer::table([
+        ("directory", args.out.display().to_string()),
+        ("entries", entries.to_string()),
+        ("checkpoint", mirror.published().to_string()),
+        ("check with", format!("concordat-audit verify-evidence {}", args.out.display())),
+    ])
+    .with_data(&json!({ "out": args.out, "entries": entries, "size": mirror.published() })))
+}
+
+/// A pack while it is written.
+struct Pack<'a> {
+    home: &'a Home,
+    mirror: &'a Mirror,
+    me: ClientId,
+    out: &'a Path,
+}
+
+/// Rounds in which this institution had an accepted update.
+type Rounds = BTreeSet<(TaskId, RoundId)>;
+
+impl Pack<'_> {
+    fn write(&self, identity: &Identity) -> Result<u64, Failure> {
+        let broken = |e| Failure::trouble("not_written", &io_error(e));
+        let damaged = |e| Failure::trouble("bad_mirror", &e);
+        std::fs::create_dir(self.out).map_err(broken)?;
+        let rounds = self.rounds();
+        let mut written = 0;
+        for index in (0..self.mirror.published()).map(LeafIndex) {
+            let Some(bytes) = self.mirror.entry(index).map_err(damaged)? else { continue };
+            if LogEntry::parse(&bytes).is_ok_and(|e| self.concerns(&e, &rounds)) {
+                let Some(receipt) = self.mirror.receipt(index).map_err(damaged)? else { continue };
+                let bytes = receipt.encode().map_err(|e| Failure::trouble("bad_mirror", &e))?;
+                self.put(&format!("entries/{:020}.receipt", index.0), &bytes).map_err(broken)?;
+                written += 1;
+            }
+        }
+        let trust = files::read(&self.home.mirror().join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument)
+            .map_err(|e| Failure::trouble("bad_mirror", &e))?;
+        self.put("trust.json", &trust).map_err(broken)?;
+        let policy = self.mirror.policy_text().ok_or_else(|| Failure::trouble_text("no_policy", "no witness policy is in force yet"))?;
+        self.put("policy.txt", policy.as_bytes()).map_err(broken)?;
+        self.plans(&rounds)?;
+        let about = json!({ "format": "concordat-evidence/v1", "federation": identity.federation, "institution": self.me,
+            "name": identity.institution, "trust": TrustDocument::hash(&trust), "size": self.mirror.published() });
+        self.put("evidence.json", format!("{about:#}\n").as_bytes()).map_err(broken)?;
+        Ok(written)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.out.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, bytes)
+    }
+
+    fn rounds(&self) -> Rounds {
+        let own = self.mirror.history().datasets().iter().filter(|((who, _), _)| *who == self.me);
+        own.flat_map(|(_, d)| d.spends.iter().map(|r| (r.task, r.round))).collect()
+    }
+
+    /// Everything that names this institution; what everybody's standing rests on; and how the rounds ended that it paid for.
+    fn concerns(&self, e: &LogEntry, rounds: &Rounds) -> bool {
+        let own_round = e.task.zip(e.round).is_some_and(|at| rounds.contains(&at));
+        let of_round = matches!(
+            e.facts,
+            Facts::SetCertified { .. } | Facts::SumOpened { .. } | Facts::RoundClosed { .. } | Facts::RoundAbandoned { .. }
+        );
+        let of_all = matches!(
+            e.facts,
+            Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. } | Facts::TaskOpened { .. }
+        );
+        e.institution == Some(self.me) || (own_round && of_round) || of_all
+    }
+
+    fn plans(&self, rounds: &Rounds) -> Result<(), Failure> {
+        let tasks: BTreeSet<TaskId> = rounds.iter().map(|(task, _)| *task).collect();
+        for task in tasks.iter().filter_map(|t| self.mirror.history().task(*t)) {
+            let digest = task.plan_digest();
+            let Some(bytes) = self.mirror.plan_bytes(digest).map_err(|e| Failure::trouble("bad_mirror", &e))? else { continue };
+            self.put(&format!("plans/{digest}.cbor"), &bytes).map_err(|e| Failure::trouble("not_written", &io_error(e)))?;
+        }
+        Ok(())
+    }
+
+    fn site_log(&self) -> Result<(), Failure> {
+        let bytes = files::read(&self.home.site_log(), crate::site_log::MAX_FILE, Item::SiteLog);
+        let bytes = bytes.map_err(|e| Failure::trouble("bad_directory", &e))?;
+        self.put("site/log.jsonl", &bytes).map_err(|e| Failure::trouble("not_written", &io_error(e)))
+    }
+
+    fn ledgers(&self) -> Result<(), Failure> {
+        let trouble = |e| Failure::trouble("bad_directory", &e);
+        for name in files::names(&self.home.ledger_dir(), Item::Ledger).map_err(trouble)?.iter().filter(|n| n.ends_with(".ledger")) {
+            let bytes = files::read(&self.home.ledger_dir().join(name), MAX_FILE, Item::Ledger).map_err(trouble)?;
+            self.put(&format!("ledger/{name}"), &bytes).map_err(|e| Failure::trouble("not_written", &io_error(e)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the pack could not be written: the user named the directory, so its state may be told.
+#[derive(Debug, thiserror::Error)]
+#[error("the evidence cannot be written there; name a directory that does not exist yet")]
+struct NotWritten(#[source] io::Error);
+
+fn io_error(e: io::Error) -> NotWritten {
+    NotWritten(e)
+}

@@ -1,0 +1,226 @@
+//! `release`: the model's files, its signature, the administrators' word, and the proof that it stands in the log. Nothing reaches the
+//! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
+
+use super::output::{Failure, Output};
+use super::{Admin, call, unexpected};
+use crate::admin::{AdminReply, AdminRequest, Releasable};
+use crate::layout::Layout;
+use crate::log::Directory;
+use crate::model_signing::{ReleaseKey, SIGNATURE, sign};
+use crate::{durable, init};
+use audit::merkle::prove_inclusion;
+use audit::note::MAX_NOTE_BYTES;
+use audit::policy::{MAX_POLICY_BYTES, Policy};
+use audit::proof::TlogProof;
+use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, policy_path};
+use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
+use clap::Args;
+use protocol::ids::{LeafIndex, RoundId, Sha256, TaskId};
+use protocol::release::Release;
+use protocol::statement::Statement;
+use protocol::trust::TrustDocument;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often the published checkpoint is looked at.
+const POLL: Duration = Duration::from_millis(200);
+const WEIGHTS: &str = "model.safetensors";
+const LINEAGE: &str = "lineage.json";
+
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    #[command(flatten)]
+    admin: Admin,
+    /// File with the release key, made by `release-key`
+    #[arg(long)]
+    release_key: PathBuf,
+    /// Directory to make: `model` is given out, `evidence` proves its history
+    #[arg(long)]
+    out: PathBuf,
+    /// The task; the newest one unless given
+    #[arg(long)]
+    task: Option<TaskId>,
+    /// The round whose model it is; the last closed one unless given
+    #[arg(long)]
+    round: Option<u64>,
+    /// Say that it is a substantial modification of a model that was released before
+    #[arg(long)]
+    substantial_modification: bool,
+    /// Seconds to wait for the witnesses
+    #[arg(long, default_value_t = 900)]
+    timeout_s: u64,
+}
+
+/// Why a release is not complete.
+#[derive(Debug, thiserror::Error)]
+enum ReleaseError {
+    #[error("the log's files do not prove the release entry")]
+    Unproved,
+    #[error("{0} already exists; a release is never written over")]
+    Exists(PathBuf),
+    #[error("entry {0} awaits its witnesses; run the same command again to go on")]
+    Awaiting(u64),
+    #[error("the model that was signed is not the one that the log names")]
+    OtherModel,
+}
+
+pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
+    let key = ReleaseKey::make(out).map_err(Failure::trouble)?;
+    let hint = key.hint();
+    let text = format!(
+        "the release key is made; keep it apart from every other key\ngive out its public half, {}\n{hint}",
+        out.with_extension("pub").display()
+    );
+    output.value(&json!({ "key": hint, "public": key.public_pem() }), &text);
+    Ok(())
+}
+
+pub(super) fn run(args: &ReleaseArgs, output: &Output) -> Result<(), Failure> {
+    if args.out.exists() {
+        return Err(Failure::trouble(ReleaseError::Exists(args.out.clone())));
+    }
+    let stage = Stage::of(&args.out);
+    // A first call may have waited in vain: the entry is in the log, and its files lie ready.
+    let index = match stage.recorded().map_err(Failure::trouble)? {
+        Some(index) => index,
+        None => record(args, &stage)?,
+    };
+    wait(args, index)?;
+    let layout = Layout::new(&args.admin.dir.dir);
+    prove(&layout, index, &stage.evidence()).map_err(Failure::trouble)?;
+    std::fs::remove_file(stage.index_file()).map_err(Failure::trouble)?;
+    std::fs::rename(&stage.0, &args.out).map_err(Failure::trouble)?;
+    durable::sync_dir(args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))).map_err(Failure::trouble)?;
+    let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}", args.out.display());
+    output.value(&json!({ "index": index, "out": args.out }), &text);
+    Ok(())
+}
+
+/// The directory in which a release is made ready, beside the one that it becomes.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn of(out: &Path) -> Self {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".partial");
+        Self(name.into())
+    }
+    fn model(&self) -> PathBuf {
+        self.0.join("model")
+    }
+    fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
+    fn index_file(&self) -> PathBuf {
+        self.evidence().join("index")
+    }
+    fn recorded(&self) -> Result<Option<LeafIndex>, std::io::Error> {
+        match durable::read_limited(&self.index_file(), 32) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().parse().ok().map(LeafIndex)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Makes files and signature ready, then the entry.
+fn record(args: &ReleaseArgs, stage: &Stage) -> Result<LeafIndex, Failure> {
+    let admin_key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
+    let key = ReleaseKey::read(&args.release_key).map_err(Failure::trouble)?;
+    let asked = AdminRequest::Releasable { task: args.task, round: args.round.map(RoundId) };
+    let AdminReply::Releasable { model } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
+    let layout = Layout::new(&args.admin.dir.dir);
+    let signature = write_model(&layout, &model, &stage.model(), &key).map_err(Failure::input)?;
+    let release = Release {
+        task: model.task,
+        plan: model.plan,
+        snapshot: model.snapshot,
+        base: model.base,
+        first: model.first,
+        last: model.last,
+        key: key.hint(),
+        signature,
+        substantial: args.substantial_modification,
+    };
+    durable::replace(&stage.evidence().join("release-key.pub"), key.public_pem().as_bytes()).map_err(Failure::trouble)?;
+    let statement = Statement::sign(&release, &admin_key);
+    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
+    durable::replace(&stage.index_file(), index.to_string().as_bytes()).map_err(Failure::trouble)?;
+    Ok(index)
+}
+
+/// Weights, lineage and signature; returns the hash of the signature.
+fn write_model(layout: &Layout, model: &Releasable, dir: &Path, key: &ReleaseKey) -> anyhow::Result<Sha256> {
+    let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
+    let weights = std::fs::read(layout.snapshot(&model.snapshot))?;
+    // What is signed is what the log names, whatever lies on the disk.
+    anyhow::ensure!(train::snapshot::digest(&weights) == model.snapshot, ReleaseError::OtherModel);
+    durable::replace(&dir.join(WEIGHTS), &weights)?;
+    let federation = TrustDocument::parse(&trust)?.federation;
+    let lineage = json!({
+        "federation": federation, "trust": TrustDocument::hash(&trust), "task": model.task, "plan": model.plan, "base": model.base,
+        "first_round": model.first, "last_round": model.last, "snapshot": model.snapshot,
+    });
+    durable::replace(&dir.join(LINEAGE), format!("{lineage:#}\n").as_bytes())?;
+    let name = format!("{federation}-{}-round-{}", &model.task.to_hex()[..8], model.last);
+    let signature = sign(dir, &name, &[WEIGHTS, LINEAGE], key)?;
+    durable::replace(&dir.join(SIGNATURE), &signature)?;
+    Ok(Sha256(protocol::hash::sha256(&[&signature])))
+}
+
+/// Until the entry is under a published checkpoint; that one has its quorum.
+fn wait(args: &ReleaseArgs, index: LeafIndex) -> Result<(), Failure> {
+    let until = Instant::now() + Duration::from_secs(args.timeout_s);
+    loop {
+        let AdminReply::Status { status } = call(&args.admin.dir.dir, &AdminRequest::Status {})? else { return Err(unexpected()) };
+        if status.published > index.0 {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(Failure::unfinished(ReleaseError::Awaiting(index.0)));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Writes what a buyer checks the history with: the entry, its proof, the policy that judges it, the trust document.
+fn prove(layout: &Layout, index: LeafIndex, out: &Path) -> anyhow::Result<()> {
+    let log = Directory(layout.audit());
+    let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?;
+    let policy = policy_in_force(&log)?;
+    let opened = policy.open(&note)?;
+    let size = opened.checkpoint().head.size;
+    let entry = entry(&log, index.0, size)?.ok_or(ReleaseError::Unproved)?;
+    let inclusion = prove_inclusion(&TileHashes::new(&log, size), index.0, size).map_err(|_| ReleaseError::Unproved)?;
+    let proof = TlogProof { index: index.0, inclusion, note: opened.note().clone() };
+    proof.verify(&policy, &entry)?;
+    let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
+    let files =
+        [("release.tlog-proof", proof.encode()), ("release.entry", entry), ("policy.txt", policy.text().into()), ("trust.json", trust)];
+    for (name, bytes) in files {
+        durable::replace(&out.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The newest policy of the log's directory.
+fn policy_in_force(log: &Directory) -> anyhow::Result<Policy> {
+    let size = |e: DirEntry| match e {
+        DirEntry::File(name) => name.strip_suffix(".txt").and_then(|n| n.parse::<u64>().ok()),
+        DirEntry::Directory(_) => None,
+    };
+    let newest = log.list("policy")?.into_iter().filter_map(size).max().ok_or(ReleaseError::Unproved)?;
+    let text = log.read(&policy_path(newest), MAX_POLICY_BYTES)?.ok_or(ReleaseError::Unproved)?;
+    Ok(Policy::parse(std::str::from_utf8(&text)?)?)
+}
+
+fn entry(log: &Directory, index: u64, size: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = TilePath::in_tree(TileKind::Entries, index / u64::from(WIDTH), size) else { return Ok(None) };
+    for candidate in [path, path.full()] {
+        let Some(bytes) = log.read(&candidate.to_string(), MAX_BUNDLE_BYTES)? else { continue };
+        let at = usize::try_from(index % u64::from(WIDTH))?;
+        return Ok(decode_bundle(&bytes, candidate.width())?.get(at).map(|e| e.to_vec()));
+    }
+    Ok(None)
+}

@@ -1,0 +1,38 @@
+//! Release of a model: what may be released now, and the administrators' word for it in the log (audit.md A33 d, A44).
+
+use super::{Driver, DriverError};
+use crate::admin::{AdminReply, Refusal, Releasable};
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::ids::{RoundId, TaskId};
+use protocol::release::Release;
+use protocol::statement::Statement;
+
+impl Driver {
+    /// The model that a round closed with, or the newest one, with everything that a release must name.
+    pub(super) fn releasable(&self, task: Option<TaskId>, round: Option<RoundId>) -> Result<AdminReply, Refusal> {
+        let history = self.log.history();
+        let newest =
+            history.tasks().iter().filter(|(_, t)| t.lineage(round).is_some()).max_by_key(|(_, t)| t.ended().map_or(u64::MAX, |i| i.0));
+        let id = task.or(newest.map(|(id, _)| *id)).ok_or(Refusal::NothingToRelease)?;
+        let found = history.task(id).and_then(|t| Some((t.plan_digest(), t.lineage(round)?)));
+        let (plan, l) = found.ok_or(Refusal::NothingToRelease)?;
+        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last };
+        Ok(AdminReply::Releasable { model })
+    }
+
+    /// Records a release. The model leaves only when a quorum of witnesses has seen the entry; whoever asked waits for that.
+    pub(super) fn release(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Some(said) = self.said::<Release>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        if !self.publisher.has_policy() {
+            return Ok(Err(Refusal::NoPolicy));
+        }
+        let facts = Facts::ModelReleased { snapshot: said.snapshot, signature: said.signature, substantial: said.substantial };
+        let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::NothingToRelease));
+        }
+        let done = self.append_one(draft)?;
+        self.publisher.want(done.index.0 + 1);
+        Ok(Ok(AdminReply::Logged { index: done.index }))
+    }
+}

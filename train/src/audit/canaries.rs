@@ -1,0 +1,148 @@
+//! L2: one training run with many canaries, each in it by a secret coin (privacy.md D70; Steinke, Nasr, Jagielski 2023, arXiv 2305.08846).
+
+use super::payment::pay;
+use super::{AuditRunError, Audited, Stage};
+use crate::batch::Dataset;
+use crate::model::embedding::TOKENS;
+use crate::model::parameters::size;
+use crate::model::{ParameterTable, initial};
+use crate::optim::OptimiserState;
+use crate::round::{Means, Round, noised_steps};
+use crate::workers::WorkError;
+use privacy::accountant::Phase;
+use privacy::audit::one_run::{Claim, Outcome, report};
+use privacy::audit::{Coins, Report};
+use privacy::bound::{Block, UnitOutcome, UnitSum};
+use privacy::mechanism::{Mechanism, declared_size};
+use privacy::noise::{Canary, EntropySource, StepContext, Stream};
+use protocol::ids::ManifestDigest;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// Length of a canary's gradient in clip bounds: it must be clipped to count as C·u, so that clipping is audited too.
+const LOUD: f64 = 1000.0;
+/// Seed of the first weights: public, and without influence on what canaries show.
+const WEIGHTS: u64 = 1;
+
+/// Canaries of one run: a unit of gradient 1000·C along one coordinate each. In a step they come and go like units with records; what their
+/// coordinates show after the noise is added up.
+pub(crate) struct Canaries {
+    /// The coordinate of each canary, whether it is in or not.
+    places: Vec<usize>,
+    /// Those that are in, by position in `places`.
+    inside: Vec<usize>,
+    /// Sum over steps of the noised integers at each place.
+    scores: Vec<i64>,
+}
+
+impl Canaries {
+    fn new(places: Vec<usize>, sides: &[bool]) -> Self {
+        let inside = sides.iter().enumerate().filter(|(_, side)| **side).map(|(at, _)| at).collect();
+        Self { scores: vec![0; places.len()], places, inside }
+    }
+
+    /// How many are in.
+    pub(crate) fn inside(&self) -> usize {
+        self.inside.len()
+    }
+
+    /// Adds the sampled ones as `workers` add units: through clipping and grid.
+    pub(crate) fn add_to(&self, sum: &mut UnitSum, sampled: impl Iterator<Item = usize>, m: &Mechanism) -> Result<(), WorkError> {
+        #[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats")]
+        let loud = [(m.clip() * LOUD) as f32];
+        for at in sampled {
+            let block = Block { offset: self.places[self.inside[at]], values: &loud };
+            if sum.add_unit(&[block]) != UnitOutcome::Added {
+                return Err(WorkError::Misplaced);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the noised sum of one step shows.
+    pub(crate) fn see(&mut self, noised: &[i64]) {
+        self.scores.iter_mut().zip(&self.places).for_each(|(score, &place)| *score += noised[place]);
+    }
+}
+
+/// An audited run and what opens its commitment.
+pub struct CanaryRun {
+    /// The report.
+    pub report: Report,
+    /// The coins; of canaries, so they say nothing about anybody.
+    pub coins: Coins,
+}
+
+/// Trains the task once with `canaries` made-up units beside the data and judges what their directions show.
+///
+/// # Privacy
+/// unit: the plan's · the canaries count as units of the run · the trained weights are dropped; figures about the noise leave.
+///
+/// # Errors
+/// [`AuditRunError`]: there is no verdict then.
+///
+/// # Source
+/// privacy.md D70, L2.
+pub fn one_run(
+    audited: &Audited<'_>,
+    canaries: usize,
+    entropy: &mut dyn EntropySource,
+    tell: &mut dyn FnMut(Stage),
+) -> Result<CanaryRun, AuditRunError> {
+    let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
+    let places = quiet(start.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
+    let (plan, declared) =
+        (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
+    let (claimed, epsilon) = audited.claim(declared)?;
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), declared)?;
+    let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
+    let coins = Coins::toss(canaries, &mut Stream::<Canary>::open(entropy, &context).map_err(privacy::audit::AuditError::from)?);
+    tell(Stage::Committed(coins.commitment()));
+    let mut seen = Canaries::new(places, coins.sides());
+    let round = Round { plan: &plan, start: &start, data: audited.data, mechanism: &mechanism, global_step: 0 };
+    let mut optimiser = OptimiserState::adam_w(start.flat().len());
+    let paid = pay(&plan, &mechanism, 0)?;
+    let means = Means { workers: audited.workers, entropy, canaries: Some(&mut seen) };
+    noised_steps(&round, paid, &mut optimiser, means, &mut |p| {
+        tell(Stage::Steps { done: p.step + 1, all: p.steps });
+        ControlFlow::Continue(())
+    })?;
+    let phase = Phase {
+        noise_multiplier: claimed.noise_multiplier_executed(),
+        sampling_rate: claimed.sampling_rate_decimal().to_f64(),
+        steps: u64::from(plan.local.steps),
+    };
+    let claim = Claim { phase, epsilon, delta: claimed.delta().to_f64(), reach: reach(&claimed) };
+    let scores = in_sensitivities(&seen.scores, &mechanism);
+    Ok(CanaryRun { report: report(&claim, &Outcome { scores: &scores, coins: &coins })?, coins })
+}
+
+/// (2^g − √d/2) / 2^g: what a unit that is clipped has left (privacy.md D17).
+#[expect(clippy::cast_precision_loss, reason = "a dimension is at most 2^32")]
+fn reach(m: &Mechanism) -> f64 {
+    1.0 - (m.dimension() as f64).sqrt() / 2.0 / m.delta_grid()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sums of steps below 2^44 grid steps stay below 2^53 for 500 steps and lose less than noise beyond"
+)]
+fn in_sensitivities(scores: &[i64], m: &Mechanism) -> Vec<f64> {
+    scores.iter().map(|&score| score as f64 / m.delta_grid()).collect()
+}
+
+/// So many coordinates that no record moves: rows of the token table whose tokens do not occur, evenly spread. What others add to a canary's
+/// direction would blur its score and hide what is looked for.
+fn quiet(table: &ParameterTable, data: &Dataset, width: usize, max_tokens: usize, wanted: usize) -> Result<Vec<usize>, AuditRunError> {
+    let occurring: BTreeSet<usize> = data.records().flat_map(|r| r.tokens.iter().take(max_tokens)).map(|&t| size(t)).collect();
+    let rows = table.find(TOKENS).map(|p| p.range()).unwrap_or_default();
+    let there: Vec<usize> = rows.clone().filter(|at| !occurring.contains(&((at - rows.start) / width))).collect();
+    if there.len() < wanted || wanted == 0 {
+        return Err(AuditRunError::Directions { wanted, there: there.len() });
+    }
+    Ok((0..wanted).map(|i| there[i * there.len() / wanted]).collect())
+}
+
+#[cfg(test)]
+#[path = "canaries_tests.rs"]
+mod tests;
