@@ -4,18 +4,24 @@
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use privacy::accountant::task::TaskTerms;
 use privacy::accountant::{Phase, epsilon_rdp};
+use privacy::coalition::check_statement;
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
 use protocol::history::{DatasetHistory, History, SpendRecord};
 use protocol::ids::{ClientId, RoundId, Sha256, TaskId};
 use protocol::plan::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NO_PLAN: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend is recomputed from its plan");
 const ACCOUNT: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend names an accountant known to this version");
 const PLAN: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: a spend states the mechanism of the plan");
 const EPSILON: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is not below its recomputation");
 const PLAN_CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon stays under the cap of the plan");
+const COALITION: Rule = Rule::new(
+    Check::Budgets,
+    Severity::Invariant,
+    "I8: what a plan states against coalitions is not below its recomputation (privacy.md D22)",
+);
 const STEPS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: steps add up");
 const TASKS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks of a dataset together stay under the signed cap");
 const SKIPPED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: steps that were paid and have no accepted update count as spent");
@@ -26,15 +32,20 @@ const GAP: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a gap between
 /// Slack of the comparison: one unit of the sixth place, in which figures are rounded up.
 const LAST_PLACE: f64 = 1e-6;
 
-/// Recomputed ε by everything that it depends on: institutions share schedules, so most answers are had once.
+/// What is computed once, however many institutions share it.
 #[derive(Default)]
-pub(crate) struct Accounts(BTreeMap<(TaskId, String, u64), Option<Decimal>>);
+pub(crate) struct Accounts {
+    /// Recomputed ε by everything that it depends on: institutions share schedules.
+    epsilon: BTreeMap<(TaskId, String, u64), Option<Decimal>>,
+    /// Tasks whose figures against coalitions were compared.
+    judged: BTreeSet<TaskId>,
+}
 
 impl Accounts {
     fn epsilon(&mut self, record: &SpendRecord, terms: &TaskTerms) -> Option<Decimal> {
         let s = &record.spend;
         let numbers = format!("{} {} {}", s.noise_multiplier, s.sampling_rate, s.delta);
-        *self.0.entry((record.task, numbers, s.steps_total)).or_insert_with(|| terms.epsilon(s.steps_total).ok())
+        *self.epsilon.entry((record.task, numbers, s.steps_total)).or_insert_with(|| terms.epsilon(s.steps_total).ok())
     }
 }
 
@@ -67,6 +78,9 @@ pub(crate) fn check_dataset<'a>(
         };
         let one = Spend { record, before, plan, dataset, who };
         one.check_parameters(findings);
+        if accounts.judged.insert(record.task) {
+            one.check_coalition(findings);
+        }
         one.check_steps(findings);
         one.check_epsilon(accounts, findings);
     }
@@ -90,7 +104,7 @@ impl Spend<'_> {
 
     fn check_parameters(&self, findings: &mut Findings) {
         let (s, privacy, declared) = (&self.record.spend, &self.plan.privacy, &self.dataset.declaration);
-        let mechanism = Mechanism::new(privacy, self.plan.dimension(), declared.declared_units);
+        let mechanism = Mechanism::of_plan(self.plan, declared.declared_units);
         let expected = match &mechanism {
             Ok(m) => format!("noise {}, q {}, delta {}", m.noise_multiplier_accounted(), m.sampling_rate_decimal(), m.delta()),
             Err(e) => format!("a mechanism, but {e}"),
@@ -104,6 +118,15 @@ impl Spend<'_> {
         }
         if s.epsilon_after.to_f64() > privacy.epsilon_cap.to_f64() {
             findings.add(PLAN_CAP, self.place(), format!("at most {}", privacy.epsilon_cap), s.epsilon_after.to_string());
+        }
+    }
+
+    /// Modes `distributed` and `hybrid`: the figure that waits for its review is computed again too. What is charged is the own one.
+    fn check_coalition(&self, findings: &mut Findings) {
+        let mechanism = Mechanism::of_plan(self.plan, self.dataset.declaration.declared_units);
+        let Ok(mechanism) = mechanism else { return }; // named by the parameters already
+        if let (Err(e), Some(joint)) = (check_statement(self.plan, mechanism.executed()), self.plan.privacy.mode.joint()) {
+            findings.add(COALITION, self.place(), e.to_string(), joint.coalition_epsilon.to_string());
         }
     }
 
@@ -134,6 +157,7 @@ impl Spend<'_> {
             dimension: plan.dimension(),
             epsilon_cap: plan.privacy.epsilon_cap,
             noise: plan.privacy.noise,
+            path: plan.privacy.path,
         }
     }
 

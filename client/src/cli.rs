@@ -4,6 +4,7 @@ mod answer;
 mod bench;
 mod bench_clip;
 mod bench_noise;
+mod bench_train;
 mod budget;
 mod data;
 mod describe;
@@ -14,6 +15,7 @@ mod privacy_audit;
 mod privacy_figures;
 mod statement;
 mod tokens;
+mod train;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -81,6 +83,8 @@ enum Verb {
     /// Evidence for this institution's own regulator
     #[command(subcommand)]
     Evidence(evidence::EvidenceVerb),
+    /// Train in one place, without privacy and without a federation
+    Train(train::TrainArgs),
     /// What this machine does
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -128,6 +132,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         }
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
+        Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Evidence(verb) => evidence::run(&home, verb),
         Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),

@@ -67,6 +67,10 @@ pub enum Item {
     Prepared,
     /// The running program.
     Program,
+    /// A file of records or text, or a plan for training in one place.
+    Records,
+    /// State or snapshot of training in one place.
+    TrainingState,
     /// What a crash left under a temporary name.
     HalfWritten,
 }
@@ -102,6 +106,8 @@ impl fmt::Display for Item {
             Self::DataRules => "the rule file",
             Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",
+            Self::Records => "the file",
+            Self::TrainingState => "the state of training",
             Self::HalfWritten => "a half-written file",
         })
     }

@@ -2,6 +2,7 @@
 //! certified sums as a decryptor. An edge: it alone here knows sockets, files, clocks and entropy. Knows nothing of the server's rooms.
 
 pub mod agent;
+pub mod central;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -17,7 +17,7 @@ use privacy::noise::{EntropyError, Quantiser as Rounding, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, PlanDigest, Sha256, ShardId};
 use protocol::manifest::{BudgetSpend, GroupSpec};
 use protocol::participant::Accepted;
-use protocol::plan::{Plan, Weighting};
+use protocol::plan::{Mode, Plan, Weighting};
 use protocol::reject::Rejection;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -26,7 +26,7 @@ use std::time::Instant;
 use train::batch::Dataset;
 use train::model::Weights;
 use train::optim::OptimiserState;
-use train::round::{Round, TrainError, local_round};
+use train::round::{Round, TrainError, joint_round, local_round};
 use train::snapshot::SnapshotError;
 use train::workers::Workers;
 
@@ -139,14 +139,21 @@ impl PrepareError {
     }
 }
 
+/// How the plan's mode trains.
+enum Way {
+    /// Noised local steps, then a quantised delta (privacy.md D6).
+    Local { quantiser: Quantiser, optimiser: OptimiserState },
+    /// One noised sum, sealed as it is (D7).
+    Joint,
+}
+
 impl Preparation {
     /// Pays, trains, seals and spools. Everything that can fail without paying is done before paying.
     pub(crate) fn run(self) -> Result<(), PrepareError> {
         let manifest = self.accepted.manifest();
         let start = train::snapshot::from_bytes(&self.work.plan.model, &self.snapshot)?;
         let workers = Workers::start(self.threads)?;
-        let quantiser = self.quantiser()?;
-        let mut optimiser = self.optimiser(start.flat().len())?;
+        let mut way = self.way(start.flat().len())?;
         if self.cancel.is_cancelled() {
             return Err(PrepareError::Cancelled);
         }
@@ -154,11 +161,14 @@ impl Preparation {
         let (counter, spend) = (paid.ledger_counter(), paid.spend());
         tracing::info!(round = manifest.round.0, steps = paid.steps(), "paid; training begins");
         self.observer.tell(|o| o.epsilon(manifest.round, &spend.epsilon_after));
-        let spooled = self.train(&start, &workers, &mut optimiser, paid).and_then(|delta| self.seal(delta, &quantiser, counter, &spend));
-        match spooled {
+        let private = self.private(&start, &workers, &mut way, paid);
+        match private.and_then(|private| self.seal(&private, counter, &spend)) {
             Ok(update) => {
                 self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed(counter, update)?;
-                self.store_optimiser(&optimiser)
+                match way {
+                    Way::Local { optimiser, .. } => self.store_optimiser(&optimiser),
+                    Way::Joint => Ok(()),
+                }
             }
             // A disk that failed is not asked again; the next start voids what it finds unsealed.
             Err(e) if e.is_fatal() => Err(e),
@@ -167,6 +177,14 @@ impl Preparation {
                 crate::spool::clear(&self.home, manifest.task, manifest.round)?;
                 Err(e)
             }
+        }
+    }
+
+    /// What the plan's mode needs besides the payment.
+    fn way(&self, dimension: usize) -> Result<Way, PrepareError> {
+        match self.work.plan.privacy.mode {
+            Mode::Local => Ok(Way::Local { quantiser: self.quantiser()?, optimiser: self.optimiser(dimension)? }),
+            Mode::Distributed(_) | Mode::Hybrid(_) => Ok(Way::Joint),
         }
     }
 
@@ -194,8 +212,9 @@ impl Preparation {
         Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
     }
 
-    fn train(&self, start: &Weights, workers: &Workers, optimiser: &mut OptimiserState, paid: Paid) -> Result<Delta, PrepareError> {
-        let (plan, round_id) = (&self.work.plan, self.accepted.manifest().round);
+    /// Trains on what was paid for. What comes back is all that may leave.
+    fn private(&self, start: &Weights, workers: &Workers, way: &mut Way, paid: Paid) -> Result<PrivateDelta, PrepareError> {
+        let (plan, round_id, counter, steps) = (&self.work.plan, self.accepted.manifest().round, paid.ledger_counter(), paid.steps());
         let global_step = round_id.0.saturating_sub(1).saturating_mul(u64::from(plan.local.steps));
         let round = Round { plan, start, data: &self.work.data, mechanism: &self.work.mechanism, global_step };
         let clock = Instant::now();
@@ -204,24 +223,33 @@ impl Preparation {
             tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
             if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let delta = match local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report) {
-            Err(TrainError::Stopped) => return Err(PrepareError::Cancelled),
+        let trained = match way {
+            Way::Local { quantiser, optimiser } => local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report)
+                .map_err(PrepareError::from)
+                .and_then(|delta| self.bound(delta, quantiser, counter, steps)),
+            Way::Joint => joint_round(&round, paid, workers, &mut OsEntropy, &mut report).map_err(PrepareError::from),
+        };
+        let private = match trained {
+            Err(PrepareError::Train(TrainError::Stopped)) => return Err(PrepareError::Cancelled),
             other => other?,
         };
         self.observer.tell(|o| o.phase(round_id, Phase::Train, clock.elapsed().as_secs_f64()));
-        Ok(delta)
+        Ok(private)
     }
 
-    /// Bounds, seals and spools; answers what the ledger names the update by. Integers are wiped when this returns.
-    fn seal(&self, delta: Delta, quantiser: &Quantiser, counter: u64, spend: &BudgetSpend) -> Result<Sha256, PrepareError> {
-        let (manifest, clock) = (self.accepted.manifest(), Instant::now());
-        let context = StepContext { manifest: self.accepted.digest(), ledger_counter: counter, step: spend.steps };
+    fn bound(&self, delta: Delta, quantiser: &Quantiser, ledger_counter: u64, steps: u64) -> Result<PrivateDelta, PrepareError> {
+        let context = StepContext { manifest: self.accepted.digest(), ledger_counter, step: steps };
         let mut rounding = Stream::<Rounding>::open(&mut OsEntropy, &context)?;
-        let private = delta.bound(quantiser, &mut rounding)?.privatize_local();
+        Ok(delta.bound(quantiser, &mut rounding)?.privatize_local())
+    }
+
+    /// Seals and spools; answers what the ledger names the update by.
+    fn seal(&self, private: &PrivateDelta, counter: u64, spend: &BudgetSpend) -> Result<Sha256, PrepareError> {
+        let (manifest, clock) = (self.accepted.manifest(), Instant::now());
         let mut writer = SpoolWriter::begin(&self.home, manifest.task, manifest.round)?;
         let mut groups = Vec::new();
         for id in self.accepted.groups_of(self.me) {
-            self.show_integers(&private, id);
+            self.show_integers(private, id);
             let context = SealContext {
                 manifest,
                 digest: self.accepted.digest(),
@@ -231,11 +259,10 @@ impl Preparation {
                 spend,
                 weight: self.weight,
             };
-            let update = seal(&context, &private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
+            let update = seal(&context, private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
             let header = self.keys.sign(&update.header);
             groups.push(writer.add(id, update, header)?);
         }
-        drop(private);
         let spool = writer.complete(SpoolIndex { manifest: self.accepted.digest(), reservation: counter, groups })?;
         self.observer.tell(|o| o.phase(manifest.round, Phase::Seal, clock.elapsed().as_secs_f64()));
         Ok(spool.index().digest())

@@ -2,9 +2,9 @@
 //! Missing or unreadable means: decline everything.
 
 use crate::files::{self, Item, StoreError};
-use protocol::decimal::Decimal;
+use protocol::decimal::{BadDecimal, Decimal};
 use protocol::ids::PlanDigest;
-use protocol::plan::{Plan, Unit};
+use protocol::plan::{Mode, Plan, PrivacyPlan, Unit};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -23,6 +23,9 @@ min_noise_multiplier = \"0.6\"
 cohort_min = 3
 # Whether a plan may protect single records instead of persons.
 allow_record_unit = false
+# What own noise alone must be worth at most where institutions noise a sum together (mode hybrid); \"none\" also allows mode distributed,
+# where own noise is only a share. Left out: distributed is declined.
+# own_epsilon_cap = \"8\"
 # Plans that are allowed, by digest; leave out to allow every plan within the limits above.
 # plans = []
 ";
@@ -58,8 +61,28 @@ pub struct SitePolicy {
     pub cohort_min: u16,
     /// Whether records may be the unit.
     pub allow_record_unit: bool,
+    /// What own noise alone must keep where institutions noise a sum together; nothing stated means that no such plan is taken whose own
+    /// noise is only a share (privacy.md D10).
+    pub own_epsilon_cap: Option<OwnEpsilonCap>,
     /// Allowed plans; none means any within the limits.
     pub plans: Option<Vec<PlanDigest>>,
+}
+
+/// A bound on what own noise alone is worth, or the word that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum OwnEpsilonCap {
+    /// `"none"`: this institution relies on the others' noise, in so many words.
+    None,
+    /// At most this ε.
+    AtMost(Decimal),
+}
+
+impl TryFrom<String> for OwnEpsilonCap {
+    type Error = BadDecimal;
+    fn try_from(text: String) -> Result<Self, BadDecimal> {
+        if text == "none" { Ok(Self::None) } else { text.parse().map(Self::AtMost) }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +93,7 @@ struct RawPolicy {
     min_noise_multiplier: Decimal,
     cohort_min: u16,
     allow_record_unit: bool,
+    own_epsilon_cap: Option<OwnEpsilonCap>,
     plans: Option<Vec<PlanDigest>>,
 }
 
@@ -121,6 +145,35 @@ pub enum Forbidden {
     /// Unit.
     #[error("the plan protects records, not persons")]
     RecordUnit,
+    /// What own noise alone is worth in a mode where others add noise too.
+    #[error("the plan lets this institution's own noise be worth epsilon {plan}, allowed is {allowed}")]
+    OwnEpsilon {
+        /// The plan's.
+        plan: Decimal,
+        /// Ours.
+        allowed: Decimal,
+    },
+    /// A share of noise that was not chosen for what it is worth alone.
+    #[error("the plan is of mode distributed, which needs `own_epsilon_cap = \"none\"`: own noise alone is worth epsilon {plan}")]
+    Distributed {
+        /// The plan's.
+        plan: Decimal,
+    },
+}
+
+impl Forbidden {
+    /// A stable name for the institution's own log.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Plan => "plan_not_listed",
+            Self::Epsilon { .. } => "max_eps_total",
+            Self::Delta { .. } => "max_delta",
+            Self::Noise { .. } => "min_noise_multiplier",
+            Self::Cohort { .. } => "cohort_min",
+            Self::RecordUnit => "allow_record_unit",
+            Self::OwnEpsilon { .. } | Self::Distributed { .. } => "own_epsilon_cap",
+        }
+    }
 }
 
 impl SitePolicy {
@@ -152,8 +205,11 @@ impl SitePolicy {
         if raw.cohort_min < 2 {
             return Err(SitePolicyError::OutOfRange("cohort_min"));
         }
-        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, plans } = raw;
-        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, plans })
+        if matches!(raw.own_epsilon_cap, Some(OwnEpsilonCap::AtMost(cap)) if !positive(cap)) {
+            return Err(SitePolicyError::OutOfRange("own_epsilon_cap"));
+        }
+        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans } = raw;
+        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans })
     }
 
     /// Whether a plan keeps all limits.
@@ -180,13 +236,26 @@ impl SitePolicy {
         if p.unit == Unit::Record && !self.allow_record_unit {
             return Err(Forbidden::RecordUnit);
         }
-        Ok(())
+        self.allows_own(p)
+    }
+
+    /// What this institution's noise alone may be worth where others add noise too (privacy.md D10).
+    fn allows_own(&self, p: &PrivacyPlan) -> Result<(), Forbidden> {
+        match (p.mode, self.own_epsilon_cap) {
+            (Mode::Local, _) | (Mode::Distributed(_) | Mode::Hybrid(_), Some(OwnEpsilonCap::None)) | (Mode::Hybrid(_), None) => Ok(()),
+            (Mode::Distributed(_), None | Some(OwnEpsilonCap::AtMost(_))) => Err(Forbidden::Distributed { plan: p.epsilon_cap }),
+            (Mode::Hybrid(_), Some(OwnEpsilonCap::AtMost(allowed))) if p.epsilon_cap.to_f64() > allowed.to_f64() => {
+                Err(Forbidden::OwnEpsilon { plan: p.epsilon_cap, allowed })
+            }
+            (Mode::Hybrid(_), Some(OwnEpsilonCap::AtMost(_))) => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::plan::Joint;
 
     #[test]
     fn the_strict_policy_parses_and_every_limit_must_be_stated() {
@@ -218,6 +287,25 @@ mod tests {
         assert!(matches!(SitePolicy::load(&dir.path().join("none")), Err(SitePolicyError::Store(_))));
     }
 
+    /// D10: a share that was not chosen for what it is worth alone needs the word "none"; a floor is held against the cap.
+    fn held_to_own_noise(wide: &str, plan: &Plan) {
+        let joint = Joint { colluding: 0, coalition_epsilon: "3".parse().unwrap() };
+        let judged = |mode, cap: &str| {
+            let mut plan = plan.clone();
+            plan.privacy.mode = mode;
+            let verdict = SitePolicy::parse(&format!("{wide}{cap}")).unwrap().allows(PlanDigest([1; 32]), &plan);
+            verdict.map_err(|e| e.code())
+        };
+        let (none, tight, exact) = ("own_epsilon_cap = \"none\"\n", "own_epsilon_cap = \"7.9\"\n", "own_epsilon_cap = \"8\"\n");
+        let refused = Err("own_epsilon_cap");
+        assert_eq!(["", tight, exact, none].map(|c| judged(Mode::Distributed(joint), c)), [refused, refused, refused, Ok(())]);
+        assert_eq!(["", tight, exact, none].map(|c| judged(Mode::Hybrid(joint), c)), [Ok(()), refused, Ok(()), Ok(())]);
+        assert_eq!(["", tight, exact, none].map(|c| judged(Mode::Local, c)), [Ok(()); 4]);
+        for bad in ["\"0\"", "\"None\"", "8", "\"-1\""] {
+            assert!(SitePolicy::parse(&format!("{wide}own_epsilon_cap = {bad}\n")).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn a_plan_is_held_to_every_limit() {
         let (plan, digest) = (crate::testing::plan(), PlanDigest([1; 32]));
@@ -236,6 +324,7 @@ mod tests {
             let policy = SitePolicy::parse(&wide.replacen(from, to, 1)).unwrap();
             assert!(policy.allows(digest, &plan).is_err(), "{to}");
         }
+        held_to_own_noise(wide, &plan);
         let listed = SitePolicy::parse(&format!("{wide}plans = [\"{}\"]\n", digest.to_hex())).unwrap();
         assert_eq!(listed.allows(digest, &plan), Ok(()));
     }

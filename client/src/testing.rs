@@ -10,8 +10,8 @@ use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
 use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan, ShardSpec,
-    Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
@@ -45,6 +45,7 @@ pub(crate) fn plan() -> Plan {
         privacy: PrivacyPlan {
             unit: Unit::Record,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::AutoS,
             clip: decimal("1"),
             grid_bits: 16,

@@ -1,6 +1,6 @@
 //! `report.html`: one self-contained file with plots; no script, nothing from elsewhere.
 
-use crate::report::{Report, RoundRow};
+use crate::report::{Coalition, Report, RoundRow};
 use plotters::prelude::*;
 use std::fmt::Write as _;
 
@@ -176,6 +176,13 @@ fn rounds(r: &Report) -> anyhow::Result<String> {
     Ok(out)
 }
 
+fn shares(c: &Coalition) -> String {
+    format!(
+        "{} besides those of the institution that looks and {} that may help it; computed to be worth epsilon {}; {}",
+        c.shares, c.colluding, c.epsilon, c.standing
+    )
+}
+
 fn about(r: &Report) -> anyhow::Result<String> {
     let mut out = String::from("<h2>What was run</h2><dl>");
     let rows = [
@@ -189,10 +196,11 @@ fn about(r: &Report) -> anyhow::Result<String> {
         (
             "Privacy",
             format!(
-                "epsilon {} at delta {} per institution, noise multiplier {}, sampling rate {}, {} noised steps a round",
-                r.epsilon_target, r.delta, r.noise_multiplier, r.sampling_rate, r.local_steps
+                "mode {}: epsilon {} at delta {} from each institution's own noise, noise multiplier {}, sampling rate {}, {} noised steps a round",
+                r.mode, r.epsilon_cap, r.delta, r.noise_multiplier, r.sampling_rate, r.local_steps
             ),
         ),
+        ("Shares of noise", r.coalition.as_ref().map_or_else(|| "none: mode local".to_owned(), shares)),
         ("Committee", format!("{} decryptors, {} may be corrupt, quorum {}", r.committee[0], r.committee[1], r.committee[2])),
         ("Sealed size", format!("{:.2} bits per parameter", r.wire_bits_per_parameter)),
         ("Log", format!("{} entries, {} findings", r.log_entries, r.findings)),
@@ -243,6 +251,11 @@ mod tests {
             parameters: 9,
             shards: 1,
             epsilon_target: "8".into(),
+            mode: "local".into(),
+            epsilon_cap: "8".into(),
+            coalition: None,
+            steps: 4,
+            executed_noise_multiplier: BTreeMap::new(),
             delta: "0.00001".into(),
             noise_multiplier: "1".into(),
             sampling_rate: "0.1".into(),

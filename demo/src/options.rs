@@ -1,6 +1,7 @@
 //! What the user asked for, checked once.
 
 use clap::{Parser, ValueEnum};
+use protocol::decimal::Decimal;
 use std::path::PathBuf;
 
 /// Run a whole federation on this machine and verify its log
@@ -13,9 +14,21 @@ pub(crate) struct Cli {
     /// Decryptors of the committee; 4 or all, unless given
     #[arg(long, value_name = "C")]
     pub(crate) decryptors: Option<u8>,
-    /// Rounds of the task
-    #[arg(long, default_value_t = 6, value_name = "N")]
-    pub(crate) rounds: u64,
+    /// Rounds of the task; 6 of ten steps in mode local, 40 of one sum in the others, unless given
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u64>,
+    /// Where noise is added: inside each institution, or as shares of the noise of one sum
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) mode: ModeName,
+    /// Institutions that may help the one that looks, in modes distributed and hybrid
+    #[arg(long, default_value_t = 0, value_name = "C")]
+    pub(crate) colluding: u16,
+    /// Epsilon that each institution's own noise keeps in mode hybrid; twice --epsilon unless given
+    #[arg(long, value_name = "EPSILON", allow_hyphen_values = true)]
+    pub(crate) epsilon_floor: Option<String>,
+    /// From gradients to integers: one by one, or a whole micro-batch at once
+    #[arg(long, value_enum, default_value = "exact")]
+    pub(crate) clip_path: PathName,
     /// Privacy budget of each institution's data over the whole task
     #[arg(long, default_value = "8", value_name = "EPSILON", allow_hyphen_values = true)]
     pub(crate) epsilon: String,
@@ -63,6 +76,26 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Where noise is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// Inside each institution, at every local step.
+    Local,
+    /// As shares that are worth little alone.
+    Distributed,
+    /// As shares that alone keep a floor.
+    Hybrid,
+}
+
+/// From gradients to integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PathName {
+    /// Every unit's gradient by itself.
+    Exact,
+    /// Sums of a whole micro-batch.
+    BookKeeping,
+}
+
 /// What a line that is no record does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BadLines {
@@ -99,6 +132,23 @@ pub(crate) enum OptionsError {
     /// Shards.
     #[error("--shards is {0}, expected 1 to 16")]
     Shards(u32),
+    /// ε of own noise.
+    #[error("--epsilon-floor is {0}, expected a number above 0 such as 8 or 2.5")]
+    EpsilonFloor(String),
+    /// Nobody's share is certain.
+    #[error(
+        "--mode {mode} with {institutions} institutions and --colluding {colluding} leaves no guaranteed share of noise: at least {least} institutions are needed"
+    )]
+    Shares {
+        /// The mode.
+        mode: &'static str,
+        /// Present.
+        institutions: u16,
+        /// c.
+        colluding: u16,
+        /// Needed.
+        least: u32,
+    },
     /// Records.
     #[error("--records is {0}, expected 200 to 100000 for each institution")]
     Records(usize),
@@ -108,16 +158,39 @@ pub(crate) enum OptionsError {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) cli: Cli,
-    pub(crate) epsilon: protocol::decimal::Decimal,
+    pub(crate) epsilon: Decimal,
+    pub(crate) epsilon_floor: Decimal,
+    pub(crate) rounds: u64,
     pub(crate) committee: protocol::params::CommitteeSize,
+}
+
+impl Cli {
+    /// privacy.md D7: everybody's update is in each opened sum of the demo, so h = institutions − 1 − c.
+    fn check_shares(&self) -> Result<(), OptionsError> {
+        let mode = match self.mode {
+            ModeName::Local => return Ok(()),
+            ModeName::Distributed => "distributed",
+            ModeName::Hybrid => "hybrid",
+        };
+        let (institutions, colluding) = (self.institutions, self.colluding);
+        // With two, whoever looks subtracts its own update and sees the other's.
+        match protocol::plan::guaranteed_shares(institutions, colluding) {
+            Some(_) if institutions > 2 => Ok(()),
+            Some(_) | None => Err(OptionsError::Shares { mode, institutions, colluding, least: (u32::from(colluding) + 2).max(3) }),
+        }
+    }
 }
 
 impl TryFrom<Cli> for Options {
     type Error = OptionsError;
 
     fn try_from(cli: Cli) -> Result<Self, OptionsError> {
-        let epsilon = cli.epsilon.parse::<protocol::decimal::Decimal>().ok().filter(|e| e.to_f64() > 0.0);
-        let epsilon = epsilon.ok_or_else(|| OptionsError::Epsilon(cli.epsilon.clone()))?;
+        let positive = |text: &str| text.parse::<Decimal>().ok().filter(|e| e.to_f64() > 0.0);
+        let epsilon = positive(&cli.epsilon).ok_or_else(|| OptionsError::Epsilon(cli.epsilon.clone()))?;
+        let epsilon_floor = match &cli.epsilon_floor {
+            None => Decimal::ceil(2.0 * epsilon.to_f64(), 6).unwrap_or(epsilon),
+            Some(text) => positive(text).ok_or_else(|| OptionsError::EpsilonFloor(text.clone()))?,
+        };
         if !(2..=16).contains(&cli.institutions) {
             return Err(OptionsError::Institutions(cli.institutions));
         }
@@ -126,8 +199,13 @@ impl TryFrom<Cli> for Options {
         if decryptors < 2 || decryptors > present {
             return Err(OptionsError::Decryptors { asked: decryptors, present: cli.institutions });
         }
-        if !(1..=1000).contains(&cli.rounds) {
-            return Err(OptionsError::Rounds(cli.rounds));
+        cli.check_shares()?;
+        let rounds = cli.rounds.unwrap_or(match cli.mode {
+            ModeName::Local => 6,
+            ModeName::Distributed | ModeName::Hybrid => 40,
+        });
+        if !(1..=1000).contains(&rounds) {
+            return Err(OptionsError::Rounds(rounds));
         }
         if !(1..=16).contains(&cli.shards) {
             return Err(OptionsError::Shards(cli.shards));
@@ -137,7 +215,7 @@ impl TryFrom<Cli> for Options {
         }
         // crypto.md C47: d = 1 for small committees, 2 from seven on.
         let corrupt = if decryptors >= 7 { 2 } else { 1 };
-        Ok(Self { cli, epsilon, committee: protocol::params::CommitteeSize { decryptors, corrupt } })
+        Ok(Self { cli, epsilon, epsilon_floor, rounds, committee: protocol::params::CommitteeSize { decryptors, corrupt } })
     }
 }
 
@@ -159,7 +237,16 @@ mod tests {
         assert_eq!(parse(&["--decryptors", "5"]).unwrap_err(), OptionsError::Decryptors { asked: 5, present: 4 });
         assert_eq!(parse(&["--rounds", "0"]).unwrap_err(), OptionsError::Rounds(0));
         assert_eq!(parse(&["--shards", "0"]).unwrap_err(), OptionsError::Shards(0));
+        assert_eq!(parse(&["--epsilon-floor", "0"]).unwrap_err(), OptionsError::EpsilonFloor("0".into()));
+        for mode in ["distributed", "hybrid"] {
+            let of =
+                |institutions: &str, colluding: &str| parse(&["--mode", mode, "--institutions", institutions, "--colluding", colluding]);
+            assert!(matches!(of("2", "0"), Err(OptionsError::Shares { least: 3, .. })));
+            assert!(matches!(of("4", "3"), Err(OptionsError::Shares { least: 5, .. })));
+            assert_eq!((of("3", "0").unwrap().rounds, of("5", "3").unwrap().epsilon_floor.to_string()), (40, "16".to_owned()));
+        }
         let defaults = parse(&[]).unwrap();
+        assert_eq!(defaults.rounds, 6);
         assert_eq!((defaults.committee.decryptors, defaults.committee.quorum()), (4, 3));
     }
 }

@@ -1,7 +1,8 @@
 //! The plan of the demo's task, as an administrator would write it.
 
 use crate::data::World;
-use crate::options::Options;
+use crate::options::{ModeName, Options, PathName};
+use protocol::decimal::Decimal;
 
 /// Probability with which each unit enters each step. From about here on, larger samples no longer buy less noise per step.
 const SAMPLING_RATE: &str = "0.3";
@@ -20,28 +21,82 @@ pub(crate) fn institution(index: usize) -> String {
     format!("operator-{}", index + 1)
 }
 
+/// What a mode asks of the rest of the plan.
+struct Shape {
+    mode: String,
+    bits: u8,
+    grid_bits: u8,
+    cohort_min: u16,
+    local: String,
+    strategy: &'static str,
+}
+
+impl Shape {
+    fn of(options: &Options) -> Self {
+        let colluding = options.cli.colluding;
+        let joint = |mode| Self {
+            mode,
+            // Room for 512 clip bounds in a coordinate beside the noise (privacy.md D20).
+            bits: 24,
+            grid_bits: 14,
+            // Noise is calibrated for everybody: with an institution fewer a round does not open.
+            cohort_min: options.cli.institutions,
+            local: "steps = 1\nmicro_batch = 8\nlearning_rate = \"0\"\nwarmup_steps = 0\nweight_decay = \"0\"\n".to_owned(),
+            strategy: "[strategy.fed-adam]\nrate = \"0.02\"\nmomentum = \"0.9\"\ndecay = \"0.99\"\nfloor = \"0.0001\"\n",
+        };
+        match options.cli.mode {
+            ModeName::Local => Self {
+                mode: "\"local\"".to_owned(),
+                bits: 16,
+                grid_bits: 16,
+                cohort_min: 2,
+                local: format!(
+                    "steps = {LOCAL_STEPS}\nmicro_batch = 8\nlearning_rate = \"0.03\"\nwarmup_steps = 5\nweight_decay = \"0\"\n"
+                ),
+                strategy: "[strategy.fed-avg]\nrate = \"1\"\n",
+            },
+            ModeName::Distributed => joint(format!("{{ distributed = {{ colluding = {colluding} }} }}")),
+            ModeName::Hybrid => {
+                let floor = options.epsilon_floor;
+                joint(format!("{{ hybrid = {{ colluding = {colluding}, epsilon_floor = \"{floor}\" }} }}"))
+            }
+        }
+    }
+}
+
 /// The plan file's text.
 pub(crate) fn toml(options: &Options, world: &World) -> String {
     let classes: Vec<String> = world.labels.names().iter().map(|n| format!("{n:?}")).collect();
     let unit = if world.users { "user" } else { "record" };
-    let cli = &options.cli;
+    let (cli, shape) = (&options.cli, Shape::of(options));
+    let path = match cli.clip_path {
+        PathName::Exact => "\"exact\"",
+        PathName::BookKeeping => "{ book-keeping = {} }",
+    };
     format!(
         "# The demo's task. `concordat-server plan check` explains it.\n\
-         federation = \"{FEDERATION}\"\nrounds = {}\nshards = {}\nbits = 16\ncohort_min = 2\nn_max = {}\ninitial_seed = {}\n\n\
+         federation = \"{FEDERATION}\"\nrounds = {}\nshards = {}\nbits = {}\ncohort_min = {}\nn_max = {}\ninitial_seed = {}\n\n\
          [committee]\ndecryptors = {}\ncorrupt = {}\n\n\
          [model]\nvocab = {VOCABULARY}\nmax_tokens = {MAX_TOKENS}\nwidth = 32\nheads = 4\nlayers = 1\nhidden = 64\nclasses = [{}]\n\n\
-         [privacy]\nunit = \"{unit}\"\nepsilon = \"{}\"\ndelta = \"0.00001\"\nsampling_rate = \"{SAMPLING_RATE}\"\n\n\
-         [local]\nsteps = {LOCAL_STEPS}\nmicro_batch = 8\nlearning_rate = \"0.03\"\nwarmup_steps = 5\nweight_decay = \"0\"\n\n\
-         [strategy.fed-avg]\nrate = \"1\"\n\n\
+         [privacy]\nunit = \"{unit}\"\nmode = {}\nepsilon = \"{}\"\ndelta = \"0.00001\"\nsampling_rate = \"{SAMPLING_RATE}\"\n\
+         grid_bits = {}\npath = {path}\n\n\
+         [local]\n{}\n\
+         {}\n\
          [deadlines]\nselecting_ms = 10000\nreporting_ms = 180000\ncertifying_ms = 30000\nopening_ms = 30000\n",
-        cli.rounds,
+        options.rounds,
         cli.shards,
+        shape.bits,
+        shape.cohort_min,
         cli.institutions,
         cli.seed,
         options.committee.decryptors,
         options.committee.corrupt,
         classes.join(", "),
+        shape.mode,
         options.epsilon,
+        shape.grid_bits,
+        shape.local,
+        shape.strategy,
     )
 }
 
@@ -54,11 +109,17 @@ pub(crate) fn client_settings(world: &World) -> String {
 }
 
 /// The institution's own limits. The lifetime cap is charged by the filter over all tasks, whose bound is looser than the figure of
-/// one task, so it lies above the task's budget.
+/// one task, so it lies above the task's budget. In mode distributed own noise is only a share, so what it is worth alone has no cap that
+/// could be named beforehand (privacy.md D10).
 pub(crate) fn site_policy(options: &Options, world: &World) -> String {
-    let lifetime = protocol::decimal::Decimal::ceil(options.epsilon.to_f64() * 1.5, 6).unwrap_or(options.epsilon);
+    let most = |epsilon: Decimal| Decimal::ceil(epsilon.to_f64() * 1.5, 6).unwrap_or(epsilon).to_string();
+    let (lifetime, own) = match options.cli.mode {
+        ModeName::Local => (most(options.epsilon), String::new()),
+        ModeName::Hybrid => (most(options.epsilon_floor), format!("own_epsilon_cap = \"{}\"\n", options.epsilon_floor)),
+        ModeName::Distributed => ("1000".to_owned(), "own_epsilon_cap = \"none\"\n".to_owned()),
+    };
     format!(
-        "max_eps_total = \"{}\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = {}\n",
-        lifetime, !world.users
+        "max_eps_total = \"{lifetime}\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = {}\n{own}",
+        !world.users
     )
 }

@@ -33,6 +33,19 @@ pub struct Score {
     pub macro_f1: f64,
 }
 
+/// What the guaranteed shares of noise are worth together.
+#[derive(Clone, Debug, Serialize)]
+pub struct Coalition {
+    /// Institutions that may help the one that looks.
+    pub colluding: u16,
+    /// Guaranteed shares.
+    pub shares: u16,
+    /// Their epsilon over the whole task.
+    pub epsilon: String,
+    /// `pending review` or `published`.
+    pub standing: String,
+}
+
 /// One round.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoundRow {
@@ -86,8 +99,18 @@ pub struct Report {
     pub parameters: u64,
     /// Shards.
     pub shards: usize,
-    /// Budget asked for.
+    /// Budget asked for: in mode local of each institution, in the others of what the guaranteed shares are calibrated for.
     pub epsilon_target: String,
+    /// Where noise was added.
+    pub mode: String,
+    /// Epsilon that each institution's own noise keeps over the whole task: what is charged and promised.
+    pub epsilon_cap: String,
+    /// What other institutions' shares of noise add; nothing in mode local.
+    pub coalition: Option<Coalition>,
+    /// Noised steps of the whole task.
+    pub steps: u64,
+    /// Noise deviation over sensitivity as each institution executed it.
+    pub executed_noise_multiplier: BTreeMap<String, String>,
     /// δ.
     pub delta: String,
     /// Noise deviation over sensitivity.

@@ -5,11 +5,12 @@ use crate::data::{self, World};
 use crate::federation::Federation;
 use crate::html;
 use crate::options::{Format, Options};
-use crate::report::{Report, RoundRow, Score, Seconds};
+use crate::report::{Coalition, Report, RoundRow, Score, Seconds};
 use crate::score::{self, Scorer};
 use crate::watch::{self, Seen};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::decimal::Decimal;
 use protocol::history::History;
 use protocol::plan::Plan;
 use serde::Deserialize;
@@ -198,6 +199,11 @@ fn conclude(federation: &Federation, g: &Gathered<'_>, started: Instant) -> anyh
         parameters: g.plan.dimension(),
         shards: g.plan.shards.len(),
         epsilon_target: g.options.epsilon.to_string(),
+        mode: g.plan.privacy.mode.name().to_owned(),
+        epsilon_cap: g.plan.privacy.epsilon_cap.to_string(),
+        coalition: coalition(g.plan)?,
+        steps: g.plan.total_steps(),
+        executed_noise_multiplier: executed(&history, g.plan),
         delta: g.plan.privacy.delta.to_string(),
         noise_multiplier: g.plan.privacy.noise_multiplier.to_string(),
         sampling_rate: g.plan.privacy.sampling_rate.to_string(),
@@ -238,6 +244,32 @@ fn rows(federation: &Federation, g: &Gathered<'_>, history: &History, exact: &BT
         });
     }
     Ok(out)
+}
+
+/// What the guaranteed shares are worth together, where institutions add noise together. Not a promise while its lemma waits for review.
+fn coalition(plan: &Plan) -> anyhow::Result<Option<Coalition>> {
+    let Some(joint) = plan.privacy.mode.joint() else { return Ok(None) };
+    let mechanism = privacy::mechanism::Mechanism::of_plan(plan, 1)?;
+    let shares = privacy::coalition::Coalition::of(mechanism.executed()).context("a mode with shares has a coalition")?;
+    let epsilon = shares.epsilon(plan.privacy.epsilon_cap.to_f64(), plan.total_steps())?;
+    let review = match shares.standing() {
+        privacy::coalition::Standing::PendingReview => "pending review",
+        privacy::coalition::Standing::Published => "published",
+    };
+    let epsilon = Decimal::ceil(epsilon, 6)?.to_string();
+    Ok(Some(Coalition { colluding: joint.colluding, shares: shares.shares().get(), epsilon, standing: review.to_owned() }))
+}
+
+/// The noise multipliers that headers state, as they were executed, by institution.
+fn executed(history: &History, plan: &Plan) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    for ((client, _), dataset) in history.datasets() {
+        let spent = dataset.spends.iter().rfind(|s| s.task == plan.task);
+        if let (Some(member), Some(spend)) = (history.members().get(client), spent) {
+            out.insert(member.name.clone(), spend.spend.noise_multiplier.to_string());
+        }
+    }
+    out
 }
 
 /// ε that each institution's headers state up to a round.
@@ -343,10 +375,20 @@ fn table(report: &Report) -> comfy_table::Table {
 
 fn closing(r: &Report, out: &Path) -> String {
     let last = r.rounds.iter().rev().find(|x| x.closed).map_or(r.before, |x| x.score);
+    let shares = r.coalition.as_ref().map_or_else(String::new, |c| {
+        format!(
+            "Against up to {} institutions that work together the other {} shares of noise are computed to be worth epsilon {}: {}.\n",
+            c.colluding + 1,
+            c.shares,
+            c.epsilon,
+            if c.standing == "published" { "published bound" } else { "pending review, no promise" }
+        )
+    });
+    let spent = &r.epsilon_cap;
     format!(
         "Naive Bayes over all records together, without privacy: accuracy {:.3}, macro-F1 {:.3}. Most frequent class: {:.3}, {:.3}.\n\
-         The federation: accuracy {:.3}, macro-F1 {:.3}, at epsilon {} and delta {} per {} institutions' data.\n\
-         {} entries in the log, {} findings. {}\n\
+         The federation: accuracy {:.3}, macro-F1 {:.3}, at epsilon {} and delta {} per {} institutions' data, from each institution's own noise.\n\
+         {shares}{} entries in the log, {} findings. {}\n\
          {}\nLog, snapshots and report are in {}; open report.html in a browser. Verify again: concordat-audit verify {}",
         r.naive_bayes_accuracy,
         r.naive_bayes_macro_f1,
@@ -354,7 +396,7 @@ fn closing(r: &Report, out: &Path) -> String {
         r.majority_macro_f1,
         last.accuracy,
         last.macro_f1,
-        r.epsilon_target,
+        spent,
         r.delta,
         r.institutions,
         r.log_entries,

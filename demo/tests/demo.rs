@@ -143,6 +143,52 @@ fn make_the_sums_again(out: &Path) {
     std::fs::write(&bodies[0], whole).unwrap();
 }
 
+/// The accountant's own command, for what an institution executed.
+fn accountant(dir: &Path, sigma: &str, rate: &str, steps: u64, delta: &str) -> f64 {
+    let side = dir.to_string_lossy();
+    let steps = steps.to_string();
+    let numbers = ["--noise-multiplier", sigma, "--sample-rate", rate, "--steps", &steps, "--delta", delta, "--format", "json"];
+    let run = demo(&[&["__role", "client", &side, "privacy", "epsilon"], &numbers[..]].concat());
+    assert!(run.status.success(), "{}", text(&run));
+    let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    answer["data"]["epsilon_pld"].as_f64().unwrap()
+}
+
+/// Shares of noise, sums of floats, a server that takes the steps: exact sums, and ε as the accountant has it for what was executed. Slack of
+/// samplers and dither is far below the sixth place here.
+#[test]
+fn institutions_that_share_noise_open_exact_sums_and_are_charged_for_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, data) = (dir.path().join("out"), records(dir.path()));
+    let (out_text, data_text) = (out.to_string_lossy(), data.to_string_lossy());
+    let asked = ["--mode", "hybrid", "--clip-path", "book-keeping", "--epsilon", "4", "--epsilon-floor", "7", "--institutions", "3"];
+    let rest = ["--data", &data_text, "--text-field", "message", "--label-field", "kind", "--rounds", "3", "--out", &out_text];
+    let run = demo(&[&asked[..], &rest[..], &["--format", "json"]].concat());
+    assert!(run.status.success(), "{}", text(&run));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["verified"], &report["exact_sum_check"], &report["findings"]), (&true.into(), &true.into(), &0.into()));
+    assert_eq!((&report["mode"], &report["epsilon_cap"], &report["steps"]), (&"hybrid".into(), &"7".into(), &3.into()));
+    let word = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+    let (rate, delta) = (word(&report["sampling_rate"]), word(&report["delta"]));
+    let executed = report["executed_noise_multiplier"].as_object().unwrap();
+    assert_eq!(executed.len(), 3);
+    for (steps, round) in (1..).zip(report["rounds"].as_array().unwrap()) {
+        for (who, sigma) in executed {
+            let (stated, want) =
+                (word(&round["epsilon"][who]).parse::<f64>().unwrap(), accountant(dir.path(), &word(sigma), &rate, steps, &delta));
+            assert!((stated - want).abs() <= 2e-6 && stated >= want, "{who}, round {steps}: {stated} for {want}");
+            assert!(stated <= 7.0);
+        }
+    }
+    // Three institutions, nobody else colluding: two shares besides the looking one's.
+    let coalition = &report["coalition"];
+    assert_eq!((&coalition["shares"], &coalition["standing"]), (&2.into(), &"pending review".into()));
+    let sigma = executed.values().next().map(word).unwrap().parse::<f64>().unwrap();
+    let joint = accountant(dir.path(), &(sigma * 2f64.sqrt()).to_string(), &rate, 3, &delta);
+    let shown = word(&coalition["epsilon"]).parse::<f64>().unwrap();
+    assert!((shown - joint).abs() < 1e-3 * joint && shown <= 4.0, "{shown} for {joint}");
+}
+
 #[test]
 fn bad_input_is_named_and_nothing_is_started() {
     let dir = tempfile::tempdir().unwrap();
@@ -153,7 +199,7 @@ fn bad_input_is_named_and_nothing_is_started() {
     let broken = broken.to_string_lossy();
     let busy = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port().to_string();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--data", "no-such-file.jsonl"], "no-such-file.jsonl"),
         (&["--data", &broken], "line 2"),
         (&["--data", &broken, "--label-field", "kind", "--bad-lines", "fatal"], "label"),
@@ -161,6 +207,8 @@ fn bad_input_is_named_and_nothing_is_started() {
         (&["--epsilon", "-3"], "--epsilon"),
         (&["--epsilon", "NaN"], "--epsilon"),
         (&["--institutions", "3", "--decryptors", "4"], "--decryptors"),
+        (&["--mode", "distributed", "--institutions", "2"], "no guaranteed share"),
+        (&["--mode", "hybrid", "--epsilon-floor", "0"], "--epsilon-floor"),
         (&["--records", "200", "--port", &port], "in use"),
     ];
     for (args, expected) in cases {

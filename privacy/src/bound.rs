@@ -3,8 +3,10 @@
 //! Knows no tensor and no ledger file; from the grid on there is no float until after the noise.
 
 mod counts;
+mod share;
 mod sum_path;
 
+pub use share::{ClampedSum, NoisedShare};
 pub use sum_path::ClippedSum;
 
 use crate::ledger::PaidStep;
@@ -60,6 +62,12 @@ pub enum NoiseError {
     /// A float sum for a mechanism whose sensitivity was counted for the exact path.
     #[error("the mechanism is of the exact path")]
     ExactPath,
+    /// The sum of a mechanism whose noise others add too: its coordinates must be clamped first, and it goes to no local optimiser (D20).
+    #[error("the mechanism's noise is added together with others': the sum must be clamped")]
+    Unclamped,
+    /// A mechanism of mode `local`, which clamps nothing.
+    #[error("the mechanism adds all its noise alone")]
+    Alone,
     /// A coordinate of a float sum is not finite or beyond 62 bits of grid steps: its units were not clipped.
     #[error("a coordinate of the sum is not a number that clipped units can add up to")]
     OutOfRange,
@@ -155,6 +163,15 @@ impl UnitSum {
     /// # Source
     /// privacy.md D21, D24, D26.
     pub fn noised(mut self, paid: PaidStep, m: &Mechanism, noise: &mut Stream<Noise>) -> Result<NoisedSum, NoiseError> {
+        if self.executed.joint.is_some() {
+            return Err(NoiseError::Unclamped);
+        }
+        self.add_noise(paid, m, noise, None)?;
+        Ok(NoisedSum { values: std::mem::take(&mut self.sum) })
+    }
+
+    /// Draws first, then clamps if asked and adds: the draw knows nothing of the sum (D26).
+    fn add_noise(&mut self, paid: PaidStep, m: &Mechanism, noise: &mut Stream<Noise>, clamp: Option<i64>) -> Result<(), NoiseError> {
         if self.executed != *m.executed() || !paid.pays_for(m) {
             return Err(NoiseError::MechanismDiffers);
         }
@@ -162,10 +179,11 @@ impl UnitSum {
             return Err(NoiseError::WrongStream { stream: *noise.context(), paid: paid.context() });
         }
         let mut drawn = m.sampler().draw(noise, self.sum.len());
-        self.sum.iter_mut().zip(&drawn).for_each(|(sum, noise)| *sum += noise);
+        let bound = clamp.unwrap_or(i64::MAX);
+        self.sum.iter_mut().zip(&drawn).for_each(|(sum, noise)| *sum = (*sum).clamp(-bound, bound) + noise);
         drawn.zeroize();
         paid.use_up();
-        Ok(NoisedSum { values: std::mem::take(&mut self.sum) })
+        Ok(())
     }
 }
 

@@ -1,7 +1,14 @@
 //! Noise that institutions add together: who is guaranteed to have added a share, what each adds, and how far the sum of rounded shares
 //! may be from rounded Gaussian noise (privacy.md D7, D20, D22). Pure numbers: knows no plan, no data and no sampler.
 
+mod figure;
+
+pub use figure::{Coalition, Standing, Target, calibrate_share, check_statement};
+
+use crate::accountant::task::TaskError;
 use libm::{exp, expm1, log1p, sqrt};
+use protocol::decimal::Decimal;
+use protocol::plan::guaranteed_shares;
 use std::f64::consts::PI;
 use std::num::NonZeroU16;
 
@@ -38,6 +45,17 @@ pub enum CoalitionError {
         /// Deviation of one share, in grid steps.
         sigma_grid: f64,
     },
+    /// The guaranteed shares are worth less than the plan says.
+    #[error("against a coalition the plan states epsilon {stated}, its noise gives {computed}")]
+    Overstated {
+        /// By the plan.
+        stated: Decimal,
+        /// Recomputed.
+        computed: f64,
+    },
+    /// No figure against a coalition.
+    #[error("there is no figure against a coalition")]
+    Figure(#[from] TaskError),
 }
 
 /// Shares of noise that are in every opened sum whatever a coalition does: the victim's own is one of them.
@@ -53,8 +71,7 @@ impl GuaranteedShares {
     /// # Source
     /// privacy.md D7.
     pub fn new(cohort_min: u16, colluding: u16) -> Result<Self, CoalitionError> {
-        let left = cohort_min.checked_sub(1).and_then(|n| n.checked_sub(colluding)).and_then(NonZeroU16::new);
-        left.map(Self).ok_or(CoalitionError::NobodyLeft { cohort_min, colluding })
+        guaranteed_shares(cohort_min, colluding).map(Self).ok_or(CoalitionError::NobodyLeft { cohort_min, colluding })
     }
 
     /// h.

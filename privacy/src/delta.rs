@@ -4,6 +4,7 @@ mod counts;
 
 pub use counts::{BadLimbs, Limbs, MAX_LIMBS};
 
+use crate::bound::NoisedShare;
 use crate::ledger::NoisedLocally;
 use crate::noise::{Quantiser as QuantiserPurpose, Stream};
 use protocol::ids::ShardId;
@@ -76,9 +77,15 @@ pub enum BoundError {
     /// A shard whose slots have another width than the limbs are for.
     #[error("shard {0} has slots of another width than the limbs")]
     Limbs(ShardId),
-    /// The rounding stream belongs to another reservation.
-    #[error("the quantiser's stream belongs to another reservation")]
+    /// The rounding stream or the share belongs to another reservation.
+    #[error("the quantiser's stream or the share belongs to another reservation")]
     WrongStream,
+    /// A round of more noised sums than the one that is to be sealed (privacy.md D7).
+    #[error("{0} steps were noised, a share is one")]
+    Steps(u64),
+    /// A noised value that no slot carries: the clamp was made for another packing. Never saturated.
+    #[error("shard {0} holds a value that its slots do not carry")]
+    TooWide(ShardId),
 }
 
 /// How one shard is quantised.
@@ -163,6 +170,11 @@ impl Quantiser {
         grids.collect::<Result<_, _>>().map(|grids| Self { grids, weight: Ratio::ONE })
     }
 
+    /// Coordinates of all shards.
+    fn dimension(&self) -> u64 {
+        self.grids.iter().fold(0u64, |sum, g| sum.saturating_add(g.len))
+    }
+
     /// The same quantiser for an institution of this weight: every coordinate is multiplied by `weight ÷ most` before it is clamped.
     ///
     /// # Errors
@@ -182,6 +194,12 @@ fn checked(g: ShardGrid) -> Result<ShardGrid, QuantiserError> {
 }
 
 impl ShardGrid {
+    /// The value, if a slot carries it (crypto.md C20).
+    fn carries(self, value: i64) -> Option<i32> {
+        let most = (1i64 << (self.bits - 1)) - 1;
+        i32::try_from(value).ok().filter(|_| (-most..=most).contains(&value))
+    }
+
     /// Clamp, then stochastic rounding: v = ⌊y⌋ + [R < ⌊frac(y)·2^32⌋] with R uniform. Unbiased up to 2^-32 inside the range.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "y is clamped to 32 bits and the fraction lies in [0, 1)")]
     fn round(self, x: f32, weight: f64, draw: u32) -> i32 {
@@ -238,7 +256,7 @@ impl Delta {
                 return Err(BoundError::NonFinite { shard: *id });
             }
         }
-        let shards = q.grids.iter().fold(0u64, |sum, g| sum.saturating_add(g.len));
+        let shards = q.dimension();
         let noised = self.proof.dimension();
         if shards == noised { Ok(()) } else { Err(BoundError::Dimension { noised, shards }) }
     }
@@ -286,6 +304,44 @@ pub struct PrivateDelta {
 }
 
 impl PrivateDelta {
+    /// The private delta of modes `distributed` and `hybrid`: one noised sum, cut at the shards' borders, every integer as it is.
+    ///
+    /// # Privacy
+    /// Nothing is rounded and nothing saturates: what is sealed is what the accountant knows (privacy.md D20).
+    ///
+    /// # Errors
+    /// [`BoundError`], the first rule broken.
+    ///
+    /// # Source
+    /// crypto.md C23: the quantiser is the identity, and a value outside C20 refuses the seal.
+    ///
+    /// ```compile_fail,E0308
+    /// use privacy::{bound::NoisedSum, delta::{PrivateDelta, Quantiser}, ledger::NoisedLocally};
+    /// // A sum that was noised without its clamp does not fit.
+    /// fn hurried(sum: &NoisedSum, q: &Quantiser, p: &NoisedLocally) { let _ = PrivateDelta::of_share(sum, q, p); }
+    /// ```
+    pub fn of_share(share: &NoisedShare, q: &Quantiser, proof: &NoisedLocally) -> Result<Self, BoundError> {
+        if !proof.covers(&share.context) {
+            return Err(BoundError::WrongStream);
+        }
+        if proof.steps() != 1 {
+            return Err(BoundError::Steps(proof.steps()));
+        }
+        let (shards, noised) = (q.dimension(), proof.dimension());
+        if shards != noised || usize::try_from(noised) != Ok(share.values.len()) {
+            return Err(BoundError::Dimension { noised, shards });
+        }
+        let mut values = Values(Vec::with_capacity(q.grids.len()));
+        let mut rest = share.values.as_slice();
+        for grid in &q.grids {
+            let (head, tail) = rest.split_at(usize::try_from(grid.len).unwrap_or(usize::MAX).min(rest.len()));
+            rest = tail;
+            let narrow: Option<Vec<i32>> = head.iter().map(|&v| grid.carries(v)).collect();
+            values.0.push((grid.id, narrow.ok_or(BoundError::TooWide(grid.id))?));
+        }
+        Ok(Self { values })
+    }
+
     /// Shards in the order of the plan's table.
     pub fn shards(&self) -> impl Iterator<Item = (ShardId, &[i32])> {
         self.values.0.iter().map(|(id, v)| (*id, v.as_slice()))

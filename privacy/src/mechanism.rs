@@ -1,15 +1,19 @@
 //! The mechanism in integers, made from the plan and nothing else (privacy.md D15 to D19). One source for sensitivity, noise and rate.
 //! Knows no data and no ledger.
 
+mod joint;
 mod sum_path;
 
-pub use sum_path::{Accumulate, FloatSums, Rounding, SumPath};
+pub use joint::JointNoise;
+pub use protocol::plan::{Accumulate, Rounding};
+pub use sum_path::{FloatSums, SumPath, slack_per_step};
 
+use crate::coalition::CoalitionError;
 use crate::noise::{Noise, Sampler, Stream};
 use minicbor::{CborLen, Decode, Encode};
 use num_bigint::BigUint;
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, NoiseKind, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, ClipPath, NoiseKind, Plan, PrivacyPlan, Unit};
 use std::sync::OnceLock;
 use zeroize::Zeroize;
 
@@ -21,7 +25,7 @@ const SIGMA_PLACES: u32 = 12;
 const MAX_DIMENSION: u64 = 1 << 32;
 
 /// Why a plan gives no mechanism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MechanismError {
     /// g outside 8..=24.
@@ -69,6 +73,12 @@ pub enum MechanismError {
         /// N̂.
         declared_units: u64,
     },
+    /// Noise that institutions add together, from the privacy section alone: who else adds noise stands elsewhere in the plan.
+    #[error("mode {0} needs the whole plan")]
+    NeedsPlan(&'static str),
+    /// Institutions cannot noise a sum together with these numbers (D7, D20, D22).
+    #[error("the institutions cannot noise a sum together")]
+    Joint(#[from] CoalitionError),
     /// δ is above min(1e-5, N̂^-1.1) (D4).
     #[error("delta {delta} is too large for {declared_units} declared units")]
     Delta {
@@ -118,9 +128,32 @@ pub struct Executed {
     /// None: the exact path, Δ_grid = 2^g. Otherwise how sums of floats reach the grid, and the Δ_grid that this has.
     #[n(11)]
     pub path: Option<SumPath>,
+    /// None: mode `local`. Otherwise who else's noise is in the sum, and the clamp.
+    #[n(12)]
+    pub joint: Option<JointNoise>,
 }
 
 impl Executed {
+    /// The plan's path that these integers are of.
+    pub fn clip_path(&self) -> ClipPath {
+        self.path.map_or(ClipPath::Exact, |p| ClipPath::BookKeeping { accumulate: p.accumulate, rounding: p.rounding })
+    }
+
+    /// ν: by how much of C one unit may move the float sum more than C. 0 on the exact path (D17, D19).
+    pub fn allowance(&self) -> f64 {
+        self.path.map_or(0.0, |p| p.allowance(self))
+    }
+
+    /// Noise deviation in grid steps; a multiple of 2^-10, exact in f64.
+    pub fn sigma_grid(&self) -> f64 {
+        exact_f64(self.sigma_grid_1024) / 1024.0
+    }
+
+    /// Sensitivity Δ_grid in grid steps; a multiple of 2^-10, exact in f64.
+    pub fn delta_grid(&self) -> f64 {
+        exact_f64(self.delta_grid_1024()) / 1024.0
+    }
+
     /// Δ_grid in units of 2^-10 grid steps: the only place it is taken from.
     pub fn delta_grid_1024(&self) -> u64 {
         self.path.map_or(1 << (self.grid_bits + SIGMA_FRACTION_BITS), |p| p.delta_grid_1024)
@@ -174,7 +207,28 @@ impl std::fmt::Debug for Mechanism {
 }
 
 impl Mechanism {
-    /// The mechanism that a plan's privacy section fixes for `dimension` trained coordinates and `declared_units` = N̂.
+    /// The mechanism that a plan fixes for an institution of `declared_units` = N̂: in its mode, on its path. The only one that a ledger pays.
+    ///
+    /// # Privacy
+    /// As [`Self::new`]; on the sum path as [`Self::of_float_sums`]. In modes `distributed` and `hybrid` that is what this institution's own
+    /// noise is worth, whoever looks (D22); clamping coordinates before noise is a contraction (D20).
+    ///
+    /// # Errors
+    /// [`MechanismError`], the first rule broken.
+    pub fn of_plan(plan: &Plan, declared_units: u64) -> Result<Self, MechanismError> {
+        let (micro_batch, max_rows) = (plan.local.micro_batch, plan.max_rows());
+        let sums = match plan.privacy.path {
+            ClipPath::Exact => None,
+            ClipPath::BookKeeping { accumulate, rounding } => Some(FloatSums { accumulate, rounding, micro_batch, max_rows }),
+        };
+        let mut this = Self::build(&plan.privacy, plan.dimension(), declared_units, sums)?;
+        let joint = plan.privacy.mode.joint().map(|j| JointNoise::new(plan, j.colluding, &this.executed));
+        this.executed.joint = joint.transpose()?;
+        Ok(this)
+    }
+
+    /// The mechanism of mode `local` that a plan's privacy section fixes for `dimension` trained coordinates and `declared_units` = N̂, on the
+    /// exact path.
     ///
     /// # Privacy
     /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: 2^g grid steps in L2 (D17) · measure: for the rounded
@@ -185,22 +239,27 @@ impl Mechanism {
     /// # Errors
     /// [`MechanismError`], the first rule broken.
     pub fn new(plan: &PrivacyPlan, dimension: u64, declared_units: u64) -> Result<Self, MechanismError> {
-        Self::build(plan, dimension, declared_units, None)
+        Self::alone(plan, dimension, declared_units, None)
     }
 
     /// The same for sums of floats that are brought to the grid once per step.
     ///
-    /// No plan asks for this yet, and no ledger pays for it: plan and header would have to carry the path for an auditor to recompute it.
-    ///
     /// # Privacy
     /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: Δ_grid of D18 for clipped sums that are off by at most ν
-    /// of the clip bound (D19), but for probability [`Self::slack_per_step`] · measure: that of the Gaussian mechanism with noise
+    /// of the clip bound (D19), but for probability [`slack_per_step`] · measure: that of the Gaussian mechanism with noise
     /// multiplier sigma_grid / Δ_grid.
     ///
     /// # Errors
     /// [`MechanismError`], the first rule broken.
     pub fn of_float_sums(plan: &PrivacyPlan, dimension: u64, declared_units: u64, sums: FloatSums) -> Result<Self, MechanismError> {
-        Self::build(plan, dimension, declared_units, Some(sums))
+        Self::alone(plan, dimension, declared_units, Some(sums))
+    }
+
+    fn alone(plan: &PrivacyPlan, dimension: u64, declared_units: u64, sums: Option<FloatSums>) -> Result<Self, MechanismError> {
+        match plan.mode.joint() {
+            None => Self::build(plan, dimension, declared_units, sums),
+            Some(_) => Err(MechanismError::NeedsPlan(plan.mode.name())),
+        }
     }
 
     fn build(plan: &PrivacyPlan, dimension: u64, declared_units: u64, sums: Option<FloatSums>) -> Result<Self, MechanismError> {
@@ -240,6 +299,7 @@ impl Mechanism {
             unit: plan.unit,
             noise: plan.noise,
             path: None,
+            joint: None,
         };
         executed.path = sums.map(|sums| SumPath::new(&executed, sums)).transpose()?;
         (executed.sigma_grid_1024, executed.noise_multiplier) =
@@ -253,15 +313,11 @@ impl Mechanism {
     }
     /// Sensitivity Δ_grid in grid steps; a multiple of 2^-10, exact in f64. 2^g on the exact path.
     pub fn delta_grid(&self) -> f64 {
-        exact_f64(self.executed.delta_grid_1024()) / 1024.0
-    }
-    /// Probability, per step, with which the sensitivity is above Δ_grid: times the steps it is charged to δ (D18, D44). 0 on the exact path.
-    pub fn slack_per_step(&self) -> f64 {
-        self.executed.path.map_or(0.0, |p| p.slack())
+        self.executed.delta_grid()
     }
     /// Noise deviation in grid steps; a multiple of 2^-10, exact in f64.
     pub fn sigma_grid(&self) -> f64 {
-        exact_f64(self.executed.sigma_grid_1024) / 1024.0
+        self.executed.sigma_grid()
     }
     /// sigma_grid / Δ_grid; never below the plan's noise multiplier.
     pub fn noise_multiplier_executed(&self) -> f64 {
@@ -402,6 +458,7 @@ pub(crate) mod tests {
         PrivacyPlan {
             unit: Unit::User,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::AutoS,
             clip: "1".parse().unwrap(),
             grid_bits,

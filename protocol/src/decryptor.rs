@@ -13,7 +13,7 @@ use crate::statement::Statement;
 use crate::time::Time;
 use minicbor::{CborLen, Decode, Encode};
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a decryptor must never forget while its round is open (C44). Persisted before the statement that it allows is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
@@ -438,6 +438,12 @@ impl Duty {
         let same = group.members() == headers && group.proposed == Some(payload.set);
         if !same || set_digest(payload.manifest, payload.group, headers) != payload.set {
             return Err(Rejection::NotCertified);
+        }
+        // Noise is calibrated by institutions, not by headers (privacy.md D11): with one twice, the limits above would count too many.
+        let institutions: BTreeSet<ClientId> = headers.iter().filter_map(|h| group.accepted.get(h)).map(|(who, ..)| *who).collect();
+        let enrolled = institutions.iter().filter(|who| mirror.members().contains_key(who)).count();
+        if enrolled != headers.len() {
+            return Err(Rejection::Cohort);
         }
         if self.holds_all(payload.group, headers) { Ok(()) } else { Err(Rejection::BadShares) }
     }

@@ -2,8 +2,10 @@
 //! Privacy and cipher numbers live here and nowhere else (house.md invariant 8).
 
 mod averaging;
+mod mode;
 
 pub use averaging::{Combine, Robustness, Weighting};
+pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
 
 use crate::decimal::Decimal;
 use crate::hash::sha256;
@@ -126,16 +128,6 @@ pub enum Unit {
     User,
 }
 
-/// Where noise is added (privacy.md D6, D7). Modes that this version cannot run are not in the type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
-#[cbor(index_only)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// DP-SGD inside each institution, full noise at every local step.
-    #[n(0)]
-    Local,
-}
-
 /// How a unit's gradient is shortened (privacy.md D38).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[cbor(index_only)]
@@ -201,7 +193,7 @@ pub struct PrivacyPlan {
     /// δ of the promise.
     #[n(7)]
     pub delta: Decimal,
-    /// ε that the plan promises not to exceed per institution and dataset.
+    /// ε that an institution's own noise keeps per dataset, whoever looks: what is charged and promised. In `hybrid` the floor (D7).
     #[n(8)]
     pub epsilon_cap: Decimal,
     /// Most records that one unit may contribute (privacy.md D31).
@@ -211,6 +203,10 @@ pub struct PrivacyPlan {
     #[n(10)]
     #[serde(default)]
     pub noise: NoiseKind,
+    /// From gradients to integers.
+    #[n(11)]
+    #[serde(default)]
+    pub path: ClipPath,
 }
 
 /// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).
@@ -234,7 +230,9 @@ pub struct LocalTraining {
     pub weight_decay: Decimal,
 }
 
-/// What the server does with an opened mean (training.md M17).
+/// What the server does with an opened mean (training.md M17). In mode `local` the mean is that of the institutions' changes; in
+/// `distributed` and `hybrid` it is minus the mean clipped gradient at the snapshot, so that `fed-avg` is SGD with the rate as its learning
+/// rate, `fed-avg-m` the same with momentum, and `fed-adam` Adam.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Strategy {
@@ -254,6 +252,23 @@ pub enum Strategy {
         /// Share of the last round's step that is kept.
         #[n(1)]
         momentum: Decimal,
+    },
+    /// Adam over rounds, without bias correction (Reddi et al. 2021, arXiv 2003.00295): m = momentum * m + (1 - momentum) * mean;
+    /// v = decay * v + (1 - decay) * mean²; snapshot + rate * m / (sqrt(v) + floor).
+    #[n(2)]
+    FedAdam {
+        /// Server learning rate.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the first moment that is kept.
+        #[n(1)]
+        momentum: Decimal,
+        /// Share of the second moment that is kept.
+        #[n(2)]
+        decay: Decimal,
+        /// τ: what keeps small second moments from making large steps; above 0.
+        #[n(3)]
+        floor: Decimal,
     },
 }
 
@@ -371,6 +386,35 @@ pub enum PlanError {
     /// Committee numbers of crypto.md C46.
     #[error("committee numbers are not possible")]
     Committee(#[source] params::BadParameters),
+    /// Nobody's share of the noise is certain (privacy.md D7).
+    #[error(
+        "cohort_min = {cohort_min} with colluding = {colluding} leaves no guaranteed share of noise: cohort_min - 1 - colluding must be at least 1"
+    )]
+    NoGuaranteedShare {
+        /// n_min.
+        cohort_min: u16,
+        /// c.
+        colluding: u16,
+    },
+    /// Local steps beside noise that is added together (privacy.md D7).
+    #[error("local.steps is {0}: modes distributed and hybrid give exactly one noised sum per round")]
+    JointSteps(u32),
+    /// A weight would scale one institution's sensitivity against the others' noise (privacy.md D7).
+    #[error("weighting must be \"uniform\": modes distributed and hybrid divide by what the institutions are expected to sample")]
+    JointWeights,
+    /// Numbers of an optimiser that does not run.
+    #[error("local.learning_rate, warmup_steps and weight_decay must be 0: in modes distributed and hybrid only the server takes steps")]
+    JointOptimiser,
+    /// Integers that are worth something else than a grid step.
+    #[error("step_exponent of shard {shard} is {got}, expected {expected}: integers of modes distributed and hybrid are grid steps")]
+    JointStep {
+        /// Which.
+        shard: ShardId,
+        /// Its exponent.
+        got: i8,
+        /// −g.
+        expected: i16,
+    },
 }
 
 impl Plan {
@@ -446,6 +490,11 @@ impl Plan {
         self.shards.iter().map(ShardSpec::len).sum()
     }
 
+    /// Most rows of one unit: its records' tokens together.
+    pub fn max_rows(&self) -> u32 {
+        self.model.max_tokens.saturating_mul(self.privacy.max_records_per_unit)
+    }
+
     /// Noised steps of the whole task: rounds times local steps.
     pub fn total_steps(&self) -> u64 {
         self.rounds.saturating_mul(u64::from(self.local.steps))
@@ -473,9 +522,15 @@ impl Plan {
         if let Weighting::Declared { max_weight } = self.weighting {
             range((1..=MAX_WEIGHT).contains(&max_weight), "weighting.declared.max_weight", max_weight.to_string(), "1 to 2^40")?;
         }
+        if let Strategy::FedAdam { momentum, decay, floor, .. } = &self.strategy {
+            range(momentum.to_f64() < 1.0, "strategy.fed-adam.momentum", momentum.to_string(), "below 1")?;
+            range(decay.to_f64() < 1.0, "strategy.fed-adam.decay", decay.to_string(), "below 1")?;
+            range(floor.to_f64() > 0.0, "strategy.fed-adam.floor", floor.to_string(), "above 0")?;
+        }
         self.privacy.check()?;
         self.committee.check().map_err(PlanError::Committee)?;
         self.robust().check(self)?;
+        mode::check(self)?;
         self.check_groups()
     }
 

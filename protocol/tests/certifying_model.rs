@@ -3,6 +3,8 @@
 //! ever holds certificates or openings for two sets of one round and group.
 #![expect(clippy::unwrap_used, reason = "a pretend world may panic")]
 
+#[path = "certifying/cohort.rs"]
+mod cohort;
 #[path = "certifying/global.rs"]
 mod global;
 #[path = "certifying/local.rs"]

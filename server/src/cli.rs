@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
 use protocol::codec;
 use protocol::ids::{Sha256, TaskId};
-use protocol::plan::{Plan, PlanApproval};
+use protocol::plan::{Plan, PlanApproval, guaranteed_shares};
 use protocol::statement::Statement;
 use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
 use std::ffi::OsString;
@@ -319,7 +319,8 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
-        "weighting": plan.weighting, "robustness": plan.robust(),
+        "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
+        "path": plan.privacy.path, "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

@@ -1,11 +1,14 @@
 //! `plan.toml`: what an administrator writes, and how it becomes the one signed [`Plan`]. Everything that is not chosen is derived.
 
+use privacy::accountant::task::{TaskError, TaskTerms};
+use privacy::coalition::{GuaranteedShares, Target};
+use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanError, PrivacyPlan, Robustness, Strategy,
-    TokenizerKind, Unit, Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError, PrivacyPlan,
+    Robustness, Strategy, TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
 
@@ -65,7 +68,11 @@ fn sixteen() -> u8 {
 pub struct PrivacyFile {
     /// Whose data one unit is.
     pub unit: Unit,
-    /// ε that no institution's data may exceed over the whole task.
+    /// Where noise is added.
+    #[serde(default)]
+    pub mode: ModeFile,
+    /// ε over the whole task: in `local` what no institution's data may exceed, in the other modes what the guaranteed shares of noise are
+    /// calibrated for.
     pub epsilon: Decimal,
     /// δ.
     pub delta: Decimal,
@@ -86,6 +93,39 @@ pub struct PrivacyFile {
     /// Law of the noise.
     #[serde(default)]
     pub noise: NoiseKind,
+    /// From gradients to integers.
+    #[serde(default)]
+    pub path: ClipPath,
+}
+
+/// The mode as an administrator asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModeFile {
+    /// Full noise at every local step of every institution.
+    #[default]
+    Local,
+    /// Shares of noise that are worth little alone.
+    Distributed {
+        /// c: institutions with which the one that looks may collude.
+        colluding: u16,
+    },
+    /// Shares of noise that alone keep a floor.
+    Hybrid {
+        /// c: institutions with which the one that looks may collude.
+        colluding: u16,
+        /// ε that each institution's own noise keeps, whoever looks.
+        epsilon_floor: Decimal,
+    },
+}
+
+impl ModeFile {
+    fn colluding(self) -> Option<u16> {
+        match self {
+            Self::Local => None,
+            Self::Distributed { colluding } | Self::Hybrid { colluding, .. } => Some(colluding),
+        }
+    }
 }
 
 fn unit_clip() -> Decimal {
@@ -113,9 +153,12 @@ pub enum PlanFileError {
         /// δ.
         delta: Decimal,
     },
-    /// Noise that nobody can account for at this rate.
-    #[error("the noise cannot be accounted for")]
-    Noise(#[from] privacy::mechanism::MechanismError),
+    /// Noise that nobody can account for, or that the institutions cannot add together.
+    #[error("the mechanism cannot be executed")]
+    Mechanism(#[from] MechanismError),
+    /// Own noise that is worth nothing that could be stated.
+    #[error("what own noise alone is worth cannot be stated: use mode hybrid, or fewer guaranteed shares")]
+    OwnEpsilon(#[from] TaskError),
     /// The model or its shards are not possible.
     #[error("the model cannot be made")]
     Model(#[from] train::model::ModelError),
@@ -156,9 +199,9 @@ impl PlanFile {
     pub fn prepare(&self, task: TaskId) -> Result<Prepared, PlanFileError> {
         let weights = train::model::initial::initial(&self.model, self.initial_seed)?;
         let base = train::snapshot::to_bytes(&weights)?;
-        let shards = train::shard::shard_table(&self.model, self.shards, train::shard::STEP_EXPONENT)?;
+        let shards = train::shard::shard_table(&self.model, self.shards, self.step_exponent()?)?;
         let groups = (0u32..).zip(&shards).map(|(i, s)| GroupPlan { id: GroupId(i), shards: vec![s.id], bits: self.bits }).collect();
-        let plan = Plan {
+        let mut plan = Plan {
             federation: self.federation.clone(),
             task,
             model: self.model.clone(),
@@ -170,53 +213,142 @@ impl PlanFile {
             cohort_min: self.cohort_min,
             n_max: self.n_max,
             committee: self.committee,
-            privacy: self.privacy_plan()?,
+            privacy: self.uncalibrated(),
             local: self.local.clone(),
             weighting: self.weighting,
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
             robustness: self.robustness,
         };
+        // Whatever needs no noise first: a plan that cannot run is refused by its own rule, not by a calibration that fails.
+        plan.check()?;
+        self.calibrate(&mut plan)?;
         plan.check()?;
         let bytes = protocol::codec::encode(&plan);
         Ok(Prepared { plan, bytes, base })
     }
 
-    /// The smallest noise multiplier whose ε over all steps is not above the target, rounded up at the sixth place.
-    fn privacy_plan(&self) -> Result<PrivacyPlan, PlanFileError> {
+    /// In `local` a step that fits a round of an optimiser; in the other modes the grid's own.
+    fn step_exponent(&self) -> Result<i8, PlanFileError> {
+        let grid_bits = self.privacy.grid_bits;
+        match self.privacy.mode {
+            ModeFile::Local => Ok(train::shard::STEP_EXPONENT),
+            ModeFile::Distributed { .. } | ModeFile::Hybrid { .. } => {
+                i8::try_from(grid_bits).map(|g| -g).map_err(|_| MechanismError::GridBits(grid_bits).into())
+            }
+        }
+    }
+
+    /// The privacy section with a noise multiplier that stands for one until it is calibrated.
+    fn uncalibrated(&self) -> PrivacyPlan {
         let p = &self.privacy;
-        let none = || PlanFileError::Calibration { epsilon: p.epsilon, delta: p.delta };
-        let steps = self.rounds.saturating_mul(u64::from(self.local.steps));
-        privacy::mechanism::accounted(p.noise, p.sampling_rate)?;
-        let noise_multiplier = calibrated(p, steps).ok_or_else(none)?;
-        Ok(PrivacyPlan {
+        let joint = |colluding| Joint { colluding, coalition_epsilon: p.epsilon };
+        let (mode, epsilon_cap) = match p.mode {
+            ModeFile::Local => (Mode::Local, p.epsilon),
+            ModeFile::Distributed { colluding } => (Mode::Distributed(joint(colluding)), p.epsilon),
+            ModeFile::Hybrid { colluding, epsilon_floor } => (Mode::Hybrid(joint(colluding)), epsilon_floor),
+        };
+        PrivacyPlan {
             unit: p.unit,
-            mode: Mode::Local,
+            mode,
+            path: p.path,
             clip_function: p.clip_function,
             clip: p.clip,
             grid_bits: p.grid_bits,
-            noise_multiplier,
+            noise_multiplier: Decimal::ONE,
             sampling_rate: p.sampling_rate,
             delta: p.delta,
-            epsilon_cap: p.epsilon,
+            epsilon_cap,
             max_records_per_unit: p.max_records_per_unit,
             noise: p.noise,
-        })
+        }
     }
+
+    /// The smallest noise that keeps the plan's figures over all steps, rounded up at the sixth place; and the mechanism that it makes, for an
+    /// institution of any size.
+    fn calibrate(&self, plan: &mut Plan) -> Result<(), PlanFileError> {
+        let p = &self.privacy;
+        privacy::mechanism::accounted(p.noise, p.sampling_rate)?;
+        let multiplier = match p.mode.colluding() {
+            None => alone(p, plan.total_steps()),
+            Some(colluding) => self.share(plan, colluding)?,
+        };
+        plan.privacy.noise_multiplier = multiplier.ok_or(PlanFileError::Calibration { epsilon: p.epsilon, delta: p.delta })?;
+        let mechanism = Mechanism::of_plan(plan, SMALLEST)?;
+        if let ModeFile::Distributed { .. } = p.mode {
+            plan.privacy.epsilon_cap = own_epsilon(plan, &mechanism)?;
+        }
+        privacy::coalition::check_statement(plan, mechanism.executed()).map_err(MechanismError::from)?;
+        Ok(())
+    }
+
+    /// Noise multiplier of one share (privacy.md D7).
+    fn share(&self, plan: &Plan, colluding: u16) -> Result<Option<Decimal>, PlanFileError> {
+        let p = &self.privacy;
+        let shares = GuaranteedShares::new(plan.cohort_min, colluding).map_err(MechanismError::from)?;
+        // The sensitivity does not depend on the noise, nor on who else adds some.
+        let mut local = plan.clone();
+        local.privacy.mode = Mode::Local;
+        let floor = match p.mode {
+            ModeFile::Local | ModeFile::Distributed { .. } => None,
+            ModeFile::Hybrid { epsilon_floor, .. } => Some(epsilon_floor.to_f64() * BELOW),
+        };
+        let target = Target {
+            coalition: p.epsilon.to_f64() * BELOW,
+            floor,
+            sampling_rate: p.sampling_rate.to_f64(),
+            steps: plan.total_steps(),
+            delta: inner_delta(p, plan.total_steps()),
+            delta_grid: Mechanism::of_plan(&local, SMALLEST)?.delta_grid(),
+            dimension: plan.dimension(),
+        };
+        let share = privacy::coalition::calibrate_share(p.noise, shares, target).ok();
+        Ok(share.and_then(|sigma| Decimal::ceil(sigma, 6).ok()))
+    }
+}
+
+/// A ten-thousandth below the target: the figure that is signed is rounded up and carries the sampler's slack.
+const BELOW: f64 = 0.9999;
+/// N̂ of the smallest institution: rules that depend on it are checked again by each institution for its own.
+const SMALLEST: u64 = 1;
+
+/// δ less what dithered sums are charged (privacy.md D18).
+fn inner_delta(p: &PrivacyFile, steps: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "schedules are far below 2^53 steps")]
+    let steps = steps as f64;
+    p.delta.to_f64() - privacy::mechanism::slack_per_step(p.path) * steps
+}
+
+/// What own noise alone is worth over the whole task, with a hundredth to spare for slack and for institutions of other sizes.
+fn own_epsilon(plan: &Plan, mechanism: &Mechanism) -> Result<Decimal, PlanFileError> {
+    let e = mechanism.executed();
+    let terms = |epsilon_cap| TaskTerms {
+        noise_multiplier: e.noise_multiplier,
+        sampling_rate: e.sampling_rate,
+        delta: e.delta,
+        dimension: e.dimension,
+        epsilon_cap,
+        noise: e.noise,
+        path: e.clip_path(),
+    };
+    let steps = plan.total_steps();
+    let epsilon = terms(Decimal::ZERO).epsilon(steps)?;
+    let cap = Decimal::ceil(epsilon.to_f64() * 1.01, 2).map_err(|_| TaskError::Unbounded)?;
+    // At a very large ε not even the sampler's distance is small any more; then there is nothing to state.
+    terms(cap).epsilon(steps)?;
+    Ok(cap)
 }
 
 fn base_digest(bytes: &[u8]) -> SnapshotDigest {
     train::snapshot::digest(bytes)
 }
 
-/// Calibration by the accountant that the ledger charges with.
-fn calibrated(p: &PrivacyFile, steps: u64) -> Option<Decimal> {
-    // A ten-thousandth below the target: the figure that is signed is rounded up and carries the sampler's slack.
-    let target = p.epsilon.to_f64() * 0.9999;
+/// Calibration of mode `local` by the accountant that the ledger charges with.
+fn alone(p: &PrivacyFile, steps: u64) -> Option<Decimal> {
     let calibrate = match p.noise {
         NoiseKind::RoundedGaussian => privacy::accountant::calibrate,
         NoiseKind::DiscreteGaussian => privacy::accountant::calibrate_rdp,
     };
-    let sigma = calibrate(target, p.sampling_rate.to_f64(), steps, p.delta.to_f64()).ok()?;
+    let sigma = calibrate(p.epsilon.to_f64() * BELOW, p.sampling_rate.to_f64(), steps, inner_delta(p, steps)).ok()?;
     Decimal::ceil(sigma, 6).ok()
 }

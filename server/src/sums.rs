@@ -38,6 +38,8 @@ pub(crate) struct Opening {
     pub(crate) openings: Vec<OpeningPayload>,
     /// Σ W of the certified members as the log has it; nothing where the group carries no weights.
     pub(crate) weight: Option<u64>,
+    /// Σ N̂ of the certified members as they had declared it before the manifest.
+    pub(crate) units: Option<u64>,
 }
 
 /// What [`Job::Advance`] needs.
@@ -107,7 +109,7 @@ pub(crate) struct Worker {
     uploads: Uploads,
     round: Option<(Manifest, ManifestDigest)>,
     sums: BTreeMap<GroupId, RunningSum>,
-    opened: BTreeMap<GroupId, (OpenedSum, u16)>,
+    opened: BTreeMap<GroupId, (OpenedSum, Mass)>,
 }
 
 impl Worker {
@@ -216,7 +218,8 @@ impl Worker {
             tracing::warn!(group = id.0, "the opened weights are not those that the log declares");
             return Err(Rejection::BadWeight);
         }
-        within_norm(&job.plan, &opened, certificate.members())
+        let mass = mass(&job.plan, &opened, certificate.members(), job.units).ok_or(Rejection::BadWeight)?;
+        within_norm(&job.plan, &opened, mass)
             .inspect_err(|_| tracing::warn!(group = id.0, "the mean of the group is longer than the plan allows"))?;
         let result = SumResult {
             manifest: digest,
@@ -228,7 +231,7 @@ impl Worker {
             residual_ratio: Decimal::ceil(opened.residual_ratio, 6).map_err(|_| Rejection::BadSum)?,
         };
         group.seconds.open += started.elapsed().as_secs_f64();
-        self.opened.insert(id, (opened, certificate.members()));
+        self.opened.insert(id, (opened, mass));
         Ok(result)
     }
 
@@ -268,13 +271,15 @@ impl Worker {
     fn mean(&self, step: &Step) -> Result<Vec<(ShardId, Vec<f32>)>, WorkError> {
         let mut sums: BTreeMap<GroupId, Vec<GroupSum<'_>>> = BTreeMap::new();
         for id in &step.groups {
-            if let (Some((opened, members)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
-                sums.entry(planned.id).or_default().push(group_sum(&step.plan, opened, *members));
+            if let (Some((opened, mass)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
+                sums.entry(planned.id).or_default().push(GroupSum { shards: &opened.values, mass: *mass });
             }
         }
         let how = step.plan.robust().combine;
         let means = sums.values().map(|groups| combine::combine(&step.plan.shards, how, groups));
-        Ok(means.collect::<Result<Vec<_>, _>>()?.concat())
+        let mean = means.collect::<Result<Vec<_>, _>>()?.concat();
+        // In `local` institutions send changes, in the other modes gradients.
+        Ok(if step.plan.privacy.mode.joint().is_some() { combine::descent(mean) } else { mean })
     }
 
     /// Momentum of the snapshot that this round started from; none before the first step.
@@ -284,19 +289,22 @@ impl Worker {
     }
 }
 
-/// A group's integers with what they are divided by (crypto.md C24).
-fn group_sum<'a>(plan: &Plan, opened: &'a OpenedSum, members: u16) -> GroupSum<'a> {
-    let mass = match (plan.weighting, opened.weight) {
+/// What a group's integers are divided by (crypto.md C24, privacy.md D15). Nothing where it would be a size that nobody declared.
+fn mass(plan: &Plan, opened: &OpenedSum, members: u16, units: Option<u64>) -> Option<Mass> {
+    if plan.privacy.mode.joint().is_some() {
+        return units.map(|units| Mass::Gradient { units, rate: plan.privacy.sampling_rate, clip: plan.privacy.clip });
+    }
+    Some(match (plan.weighting, opened.weight) {
         (Weighting::Declared { max_weight }, Some(sum)) => Mass::Weights { sum, most: max_weight },
         (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Mass::Members(u32::from(members)),
-    };
-    GroupSum { shards: &opened.values, mass }
+    })
 }
 
 /// Whether a group's mean is as short as the plan wants it (training.md M18).
-fn within_norm(plan: &Plan, opened: &OpenedSum, members: u16) -> Result<(), Rejection> {
+fn within_norm(plan: &Plan, opened: &OpenedSum, mass: Mass) -> Result<(), Rejection> {
     let Some(most) = plan.robust().max_group_norm else { return Ok(()) };
-    let norm = combine::norm(&plan.shards, &group_sum(plan, opened, members)).map_err(|_| Rejection::BadSum)?;
+    let sum = GroupSum { shards: &opened.values, mass };
+    let norm = combine::norm(&plan.shards, &sum).map_err(|_| Rejection::BadSum)?;
     if norm <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }
 

@@ -70,7 +70,8 @@ impl World {
         certificate: Certificate,
         openings: Vec<OpeningPayload>,
     ) -> (Result<SumResult, Rejection>, Blamed) {
-        let job = Opening { plan: self.plan.clone(), group: self.federation.group().id, certificate, openings, weight };
+        let (plan, group) = (self.plan.clone(), self.federation.group().id);
+        let job = Opening { plan, group, certificate, openings, weight, units: None };
         match self.worker.work(Job::Open(Box::new(job))) {
             Some(Done::Opened(opened)) => (opened.result, opened.blame),
             Some(Done::Advanced(_)) | None => panic!("an answer about the sum"),

@@ -11,7 +11,7 @@ use protocol::ids::{ClientId, GroupId, PlanDigest, PublicKey, RoundId, Sha256, S
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
+    ClipFunction, ClipPath, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
     Robustness, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
@@ -192,6 +192,7 @@ fn plan(shape: Shape) -> Plan {
         privacy: PrivacyPlan {
             unit: Unit::Record,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::Flat,
             clip: decimal("1"),
             grid_bits: 12,

@@ -52,12 +52,12 @@ fn every_verb_explains_itself() {
     {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data", "evidence"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
-    for pair in privacy.into_iter().chain([["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"]])
-    {
+    let others = [["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"], ["bench", "train"]];
+    for pair in privacy.into_iter().chain(others) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
     for verb in ["show", "verify", "repair"] {

@@ -1,5 +1,6 @@
 //! Do the samples tell the truth? Every file under `configs/` is read by the parser that reads it in earnest. Knows no running process.
 
+use client::central::CentralPlan;
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
 use corpus::pipeline::Rules;
@@ -19,6 +20,9 @@ const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
+const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
 const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
 const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
@@ -34,6 +38,9 @@ const SAMPLES: &[&str] = &[
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-long.toml",
+    "train-characters.toml",
+    "train-sms.toml",
 ];
 
 /// Numbers of privacy and sealing that somebody might look for in a configuration (operations.md O9).
@@ -108,6 +115,21 @@ fn the_clients_sample_states_every_key_with_its_default() {
     assert_eq!(data.user_field.as_deref(), Some("subscriber"));
     for text in ["no_such_key = 1", "[data]\npath = 'p'\nname = 'n'\nno_such_key = 1"] {
         assert_states_every_key(CLIENT, &chain(&ClientConfig::parse(text).unwrap_err()));
+    }
+}
+
+#[test]
+fn the_sample_of_central_training_states_every_key() {
+    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
+        CentralPlan::parse(sample).unwrap();
+    }
+    for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {
+        let text = TRAIN_CHARACTERS.replacen(section, &format!("{section}no_such_key = 1\n"), 1);
+        let complaint = chain(&CentralPlan::parse(&text).unwrap_err());
+        for key in keys_named_in(&complaint) {
+            // An encoder's keys stand in its own sample.
+            assert!(states(TRAIN_CHARACTERS, &key) || states(TRAIN_SMS, &key), "no sample states `{key}`");
+        }
     }
 }
 
@@ -240,6 +262,96 @@ fn discrete_gaussian_noise_is_planned_only_where_it_is_accounted() {
     let all = Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: 1.0, steps: plan.total_steps() };
     let epsilon = epsilon_rdp(&[all], p.delta.to_f64()).unwrap().epsilon;
     assert!(epsilon <= p.epsilon_cap.to_f64() && epsilon > 0.99 * p.epsilon_cap.to_f64(), "{epsilon}");
+}
+
+/// The example, without its comments, as a plan in which institutions add noise together.
+fn joint(mode: &str) -> String {
+    let plain: String = PLAN.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+    let mut text = plain.replacen("mode = \"local\"", &format!("mode = {mode}"), 1);
+    for (from, to) in [
+        ("bits = 16\n", "bits = 24\n"),
+        ("cohort_min = 3", "cohort_min = 4"),
+        ("steps = 10", "steps = 1"),
+        ("learning_rate = \"0.002\"", "learning_rate = \"0\""),
+        ("warmup_steps = 5", "warmup_steps = 0"),
+        ("weight_decay = \"0.01\"", "weight_decay = \"0\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+/// privacy.md D7: shares follow from the target and the guaranteed institutions; the floor is kept by own noise alone.
+#[test]
+fn shares_of_noise_are_calibrated_from_the_target_and_the_floor() {
+    let spent = |plan: &Plan, sigma: f64| {
+        let p = &plan.privacy;
+        let all = Phase { noise_multiplier: sigma, sampling_rate: p.sampling_rate.to_f64(), steps: plan.total_steps() };
+        epsilon_pld(&[all], p.delta.to_f64()).unwrap()
+    };
+    let prepare = |mode: &str| PlanFile::parse(&joint(mode)).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+    // Four at least, one looks, one helps: two shares are certain. A floor of 20 asks for less than they give.
+    for mode in ["{ distributed = { colluding = 1 } }", "{ hybrid = { colluding = 1, epsilon_floor = \"20\" } }"] {
+        let plan = prepare(mode);
+        let sigma = plan.privacy.noise_multiplier.to_f64();
+        let together = spent(&plan, sigma * 2f64.sqrt());
+        assert!(together <= 3.0 && together > 2.99, "{mode}: {together}");
+        let (own, cap) = (spent(&plan, sigma), plan.privacy.epsilon_cap.to_f64());
+        assert!(own > together && own <= cap, "{mode}: {own} under {cap}");
+        assert!(mode.contains("hybrid") || own > 0.98 * cap, "distributed states what own noise is worth: {own} under {cap}");
+    }
+    // A floor of 3.2 asks for more than two shares of a coalition's 3 need.
+    let plan = prepare("{ hybrid = { colluding = 1, epsilon_floor = \"3.2\" } }");
+    let own = spent(&plan, plan.privacy.noise_multiplier.to_f64());
+    assert!(own <= 3.2 && own > 3.19 && plan.privacy.epsilon_cap.to_string() == "3.2", "{own}");
+}
+
+/// D7, D20, D22, D23: every rule of these modes refuses by its own name.
+#[test]
+fn plans_in_which_institutions_cannot_noise_a_sum_together_are_refused_by_name() {
+    let hybrid = joint("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }");
+    let cases = [
+        ("colluding = 0", "colluding = 3", "no guaranteed share"),
+        ("colluding = 0", "colluding = 65535", "no guaranteed share"),
+        ("steps = 1", "steps = 2", "exactly one noised sum"),
+        ("weighting = \"uniform\"", "weighting = { declared = { max_weight = 5000 } }", "weighting must be"),
+        ("learning_rate = \"0\"", "learning_rate = \"0.1\"", "only the server takes steps"),
+        ("warmup_steps = 0", "warmup_steps = 1", "only the server takes steps"),
+        ("weight_decay = \"0\"", "weight_decay = \"0.1\"", "only the server takes steps"),
+        ("bits = 24\n", "bits = 16\n", "no room"),
+        ("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", "accounted at a sampling rate of 1 only"),
+        ("epsilon_floor = \"8\"", "epsilon_floor = \"0\"", "privacy.epsilon_cap is 0"),
+        ("epsilon = \"3\"", "epsilon = \"0\"", "coalition_epsilon is 0"),
+        ("colluding = 0, ", "", "missing field `colluding`"),
+    ];
+    for (from, to, words) in cases {
+        assert!(hybrid.contains(from), "{from}");
+        let file = PlanFile::parse(&hybrid.replacen(from, to, 1));
+        let refused = file.and_then(|f| f.prepare(TaskId([7; 16])).map(|_| ())).err().unwrap_or_else(|| panic!("{to} is taken"));
+        assert!(chain(&refused).contains(words), "{to}: {}", chain(&refused));
+    }
+    // Shares that are worth so little alone that not even the sampler's distance is small beside it.
+    let lonely = joint("{ distributed = { colluding = 0 } }");
+    let lonely = lonely.replacen("cohort_min = 4", "cohort_min = 8", 1).replacen("epsilon = \"3\"", "epsilon = \"40\"", 1);
+    let refused = PlanFile::parse(&lonely).unwrap().prepare(TaskId([7; 16])).err().unwrap();
+    assert!(chain(&refused).contains("cannot be stated"), "{}", chain(&refused));
+}
+
+/// D18: on the sum path the noise is measured by the sensitivity that sums of floats have.
+#[test]
+fn a_plan_may_ask_for_book_keeping_in_every_mode() {
+    let hybrid = joint("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }");
+    for text in [PLAN, &hybrid] {
+        for path in ["{ book-keeping = {} }", "{ book-keeping = { accumulate = \"f64\", rounding = \"nearest\" } }"] {
+            let text = text.replacen("path = \"exact\"", &format!("path = {path}"), 1);
+            let plan = PlanFile::parse(&text).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+            let m = privacy::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+            assert!(m.delta_grid() > 65_536.0 && m.sigma_grid() >= plan.privacy.noise_multiplier.to_f64() * m.delta_grid());
+        }
+    }
+    let bad = PLAN.replacen("path = \"exact\"", "path = { book-keeping = { accumulate = \"bf16\" } }", 1);
+    assert!(PlanFile::parse(&bad).is_err());
 }
 
 #[test]

@@ -24,7 +24,7 @@ use privacy::audit::AuditError;
 use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::{BadDecimal, Decimal};
 use protocol::ids::Sha256;
-use protocol::plan::Plan;
+use protocol::plan::{Mode, Plan};
 
 /// Largest ε that is paid in an audit.
 const PAYABLE: f64 = 40.0;
@@ -108,7 +108,8 @@ impl Audited<'_> {
         let (steps, mut plan) = (self.plan.total_steps(), self.plan.clone());
         plan.local.steps = u32::try_from(steps).ok().filter(|s| *s > 0).ok_or(AuditRunError::Steps(steps))?;
         plan.rounds = 1;
-        plan.privacy.noise_multiplier = self.executed;
+        // Own noise is audited, whoever else adds some.
+        (plan.privacy.noise_multiplier, plan.privacy.mode) = (self.executed, Mode::Local);
         let needed = self.payable(self.executed)?;
         plan.privacy.epsilon_cap = Decimal::ceil(needed.max(plan.privacy.epsilon_cap.to_f64()) + 1.0, 0)?;
         Ok(plan)
@@ -124,17 +125,18 @@ impl Audited<'_> {
 
     /// The mechanism that the account is made for, and ε of all steps as a header would state it.
     fn claim(&self, declared_units: u64) -> Result<(Mechanism, f64), AuditRunError> {
-        let mut privacy = self.plan.privacy.clone();
+        let mut plan = self.plan.clone();
         self.payable(self.claimed)?;
-        privacy.noise_multiplier = self.claimed;
-        let m = Mechanism::new(&privacy, self.plan.dimension(), declared_units)?;
+        (plan.privacy.noise_multiplier, plan.privacy.mode) = (self.claimed, Mode::Local);
+        let m = Mechanism::of_plan(&plan, declared_units)?;
         let terms = TaskTerms {
             noise_multiplier: m.noise_multiplier_accounted(),
             sampling_rate: m.sampling_rate_decimal(),
             delta: m.delta(),
             dimension: m.dimension(),
-            epsilon_cap: privacy.epsilon_cap,
+            epsilon_cap: plan.privacy.epsilon_cap,
             noise: m.noise(),
+            path: m.executed().clip_path(),
         };
         let epsilon = terms.epsilon(self.plan.total_steps())?.to_f64();
         Ok((m, epsilon))

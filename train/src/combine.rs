@@ -1,6 +1,7 @@
 //! From opened sums to the mean that a strategy takes: weighted means of groups (crypto.md C24, training.md M18). Knows no cipher, no
 //! log and no round.
 
+use protocol::decimal::Decimal;
 use protocol::ids::ShardId;
 use protocol::plan::{Combine, ShardSpec};
 
@@ -25,15 +26,26 @@ pub enum Mass {
         /// W_max.
         most: u64,
     },
+    /// Institutions whose integers are sums of clipped gradients, in grid steps of C·2^e: the sum is divided by what they were expected to
+    /// sample, q·Σ N̂ (privacy.md D15).
+    Gradient {
+        /// Σ N̂ over the set, as declared.
+        units: u64,
+        /// q.
+        rate: Decimal,
+        /// C.
+        clip: Decimal,
+    },
 }
 
 impl Mass {
-    /// |set|, or Σ W ÷ W_max.
-    #[expect(clippy::cast_precision_loss, reason = "1000 weights of at most 2^40 stay below 2^53")]
+    /// |set|, or Σ W ÷ W_max, or q·Σ N̂ ÷ C.
+    #[expect(clippy::cast_precision_loss, reason = "1000 weights or sizes of at most 2^40 stay below 2^53")]
     pub fn divisor(self) -> f64 {
         match self {
             Self::Members(members) => f64::from(members),
             Self::Weights { sum, most } => sum as f64 / most as f64,
+            Self::Gradient { units, rate, clip } => units as f64 * rate.to_f64() / clip.to_f64(),
         }
     }
 }
@@ -98,7 +110,13 @@ fn total(groups: &[GroupSum<'_>]) -> Result<Mass, CombineError> {
         (Mass::Weights { sum, most }, Mass::Weights { sum: more, most: same }) if most == same => {
             sum.checked_add(more).map(|sum| Mass::Weights { sum, most })
         }
-        (Mass::Members(_) | Mass::Weights { .. }, Mass::Members(_) | Mass::Weights { .. }) => None,
+        (Mass::Gradient { units, rate, clip }, Mass::Gradient { units: more, rate: r, clip: c }) if (rate, clip) == (r, c) => {
+            units.checked_add(more).map(|units| Mass::Gradient { units, rate, clip })
+        }
+        (
+            Mass::Members(_) | Mass::Weights { .. } | Mass::Gradient { .. },
+            Mass::Members(_) | Mass::Weights { .. } | Mass::Gradient { .. },
+        ) => None,
     };
     let masses = groups.iter().map(|g| Some(g.mass)).reduce(|a, b| add(a?, b?));
     masses.flatten().ok_or(CombineError::Unlike)
@@ -128,6 +146,12 @@ fn robust(parts: &[&[i64]], scales: &[f64], trim: usize) -> Vec<f32> {
         (kept.iter().sum::<f64>() / kept.len() as f64) as f32
     };
     (0..length).map(&mut coordinate).collect()
+}
+
+/// A mean gradient as the change that it asks for: strategies add what they are given, so it goes in with its sign turned.
+pub fn descent(mut gradient: Vec<(ShardId, Vec<f32>)>) -> Vec<(ShardId, Vec<f32>)> {
+    gradient.iter_mut().flat_map(|(_, values)| values).for_each(|x| *x = -*x);
+    gradient
 }
 
 /// L2 norm of one group's mean over all its shards: what the plan's bound is held against.

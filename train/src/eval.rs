@@ -41,7 +41,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 impl Evaluation {
-    fn empty(classes: usize) -> Self {
+    pub(crate) fn empty(classes: usize) -> Self {
         Self { records: 0, loss_sum: 0.0, confusion: vec![vec![0; classes]; classes] }
     }
 
@@ -80,11 +80,11 @@ impl Evaluation {
         }
     }
 
-    fn count(&mut self, class: usize, scores: &[f32], loss: f32) {
+    pub(crate) fn count(&mut self, class: usize, scores: &[f32], loss: f64) {
         let best = |best: usize, k: usize| if scores[k] > scores[best] { k } else { best };
         let predicted = (0..scores.len()).fold(0, best); // the first of equals, so that ties do not depend on chance
         self.records += 1;
-        self.loss_sum += f64::from(loss);
+        self.loss_sum += loss;
         self.confusion[class][predicted] += 1;
     }
 }
@@ -107,7 +107,7 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
             let logits = encoder.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
-                total.count(size(class), scores, loss);
+                total.count(size(class), scores, f64::from(loss));
             }
         }
         Ok(total)
@@ -157,8 +157,9 @@ pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError
     data.check(weights.config())?;
     let config: &EncoderConfig = weights.config();
     let logits = Encoder::load(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
-    let row = logits.flatten_all()?.to_vec1::<f32>()?;
-    Ok(crate::ops::loss::probabilities(&row).0)
+    let mut row = logits.flatten_all()?.to_vec1::<f32>()?;
+    crate::kernels::softmax::probabilities(&mut row);
+    Ok(row)
 }
 
 #[cfg(test)]

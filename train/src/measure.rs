@@ -5,16 +5,20 @@ use crate::batch::{Batch, Record, UnitExamples};
 use crate::capture::{CaptureError, Tape};
 use crate::clip::book_keeping;
 use crate::clip::guard::square_sum;
+use crate::direct::{Keep, Precision};
+use crate::fit::{Fit, FitError, Material, OptimiserKind, Recipe};
 use crate::model::decoder::Head;
 use crate::model::lora::Lora;
 use crate::model::norm::NormKind;
 use crate::model::{Decoder, DecoderConfig, DecoderWeights, ModelError, Objective};
+use crate::optim::USUAL_BETAS;
+use crate::schedule::{Rates, Schedule};
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
 use privacy::noise::{Noise, Stream};
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, Mode, NoiseKind, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, ClipPath, Mode, NoiseKind, PrivacyPlan, Unit};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::num::NonZeroUsize;
@@ -75,6 +79,9 @@ pub enum MeasureError {
     /// The system gave no thread.
     #[error("the system gave no thread")]
     Thread(#[from] rayon::ThreadPoolBuildError),
+    /// A model that is not trained without privacy.
+    #[error("the model cannot be trained directly")]
+    Untrainable(#[from] FitError),
     /// A unit's gradient was not finite: what was measured is not what is meant.
     #[error("a made-up unit had no finite gradient")]
     NonFinite,
@@ -165,7 +172,7 @@ impl Workload {
     fn book_keeping(&self) -> Result<(), MeasureError> {
         let mut sum = ClippedSum::new(&self.mechanism)?;
         let units: Vec<&UnitExamples> = self.units.iter().collect();
-        let outcomes = book_keeping::add(self.work(), &units, &mut sum)?;
+        let outcomes = book_keeping::add(self.work(), &units, &mut sum)?.outcomes;
         if outcomes.iter().all(|&o| o == UnitOutcome::Added) { Ok(()) } else { Err(MeasureError::NonFinite) }
     }
 
@@ -194,6 +201,30 @@ impl Workload {
     }
 }
 
+/// A decoder and made-up text for measuring training without privacy: AdamW, whole model, `units` pieces of `tokens` tokens a step.
+///
+/// # Errors
+/// [`MeasureError`]; [`MeasureError::Untrainable`] with an adapter.
+pub fn training(size: Size, steps: u64, precision: Precision, keep: Keep) -> Result<(Fit, Material), MeasureError> {
+    let weights = DecoderWeights::initial(&config(size), SEED)?;
+    let rates = Rates { peak: 1e-3, warmup_steps: 0, total_steps: steps, schedule: Schedule::Constant };
+    let recipe = Recipe {
+        batch: crate::model::parameters::size(size.units),
+        micro_batch: None,
+        rates,
+        weight_decay: 0.1,
+        max_gradient_norm: None,
+        optimiser: OptimiserKind::AdamW { betas: USUAL_BETAS },
+        seed: SEED,
+        precision,
+        keep,
+        bucket: 1,
+    };
+    let mut rng = ChaCha20Rng::seed_from_u64(SEED);
+    let text = (0..1 << 16).map(|_| rng.next_u32() % size.vocab).collect();
+    Ok((Fit::decoder(&weights, recipe)?, Material::Text(text)))
+}
+
 fn config(size: Size) -> DecoderConfig {
     let Size { tokens, width, layers, vocab, adapter, .. } = size;
     let (heads, hidden) = ((width / 64).max(1), width.saturating_mul(4));
@@ -211,6 +242,7 @@ fn privacy() -> PrivacyPlan {
     PrivacyPlan {
         unit: Unit::User,
         mode: Mode::Local,
+        path: ClipPath::Exact,
         noise: NoiseKind::RoundedGaussian,
         clip_function: ClipFunction::AutoS,
         clip: decimal(1, 0),

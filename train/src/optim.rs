@@ -1,6 +1,10 @@
-//! Optimisers on flat vectors. They see noised gradients only, so whatever they do is post-processing (privacy.md D6). Know no model.
+//! Optimisers on flat vectors. In a private task they see noised gradients only, so whatever they do is post-processing (privacy.md D6).
+//! Know no model.
 
+use crate::kernels::wide;
 use std::ops::Range;
+
+pub use crate::schedule::learning_rate;
 
 /// What one step needs besides the gradient.
 pub struct StepSize<'a> {
@@ -24,6 +28,9 @@ pub enum OptimiserState {
         square: Vec<f32>,
         /// Steps taken.
         steps: u64,
+        /// How much of each running mean a step keeps.
+        #[serde(default = "usual_betas")]
+        betas: [f32; 2],
     },
     /// Stochastic gradient descent with momentum.
     Sgd {
@@ -31,10 +38,24 @@ pub enum OptimiserState {
         velocity: Vec<f32>,
         /// Share of the velocity that is kept.
         momentum: f32,
+        /// Which way a step goes.
+        #[serde(default)]
+        look: Look,
     },
 }
 
-/// Vectors of different lengths, or a learning rate that is not finite. Nothing was changed.
+/// Which way a step with momentum goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Look {
+    /// Along the velocity (Polyak).
+    #[default]
+    Here,
+    /// Along the velocity as the next step will have it (Nesterov, in the form of Sutskever et al. 2013).
+    Ahead,
+}
+
+/// Vectors of different lengths. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{state} optimiser states for {weights} weights and {gradient} gradients")]
 pub struct OptimiserMismatch {
@@ -46,21 +67,69 @@ pub struct OptimiserMismatch {
     pub gradient: usize,
 }
 
-const BETA_MEAN: f32 = 0.9;
-const BETA_SQUARE: f32 = 0.999;
+/// What nearly everybody uses.
+pub const USUAL_BETAS: [f32; 2] = [0.9, 0.999];
 const EPSILON: f32 = 1e-8;
+
+fn usual_betas() -> [f32; 2] {
+    USUAL_BETAS
+}
+
+/// One step's numbers of AdamW.
+#[derive(Clone, Copy)]
+struct Adam {
+    rate: f32,
+    betas: [f32; 2],
+    /// What makes up for running means that began at zero.
+    fixes: [f32; 2],
+}
+
+#[inline(always)]
+fn adam((adam, weights, gradient, mean, square): (Adam, &mut [f32], &[f32], &mut [f32], &mut [f32])) {
+    let Adam { rate, betas: [keep_mean, keep_square], fixes: [fix_mean, fix_square] } = adam;
+    for (((w, &g), m), s) in weights.iter_mut().zip(gradient).zip(mean).zip(square) {
+        *m = keep_mean * *m + (1.0 - keep_mean) * g;
+        *s = keep_square * *s + (1.0 - keep_square) * g * g;
+        *w -= rate * (*m * fix_mean) / ((*s * fix_square).sqrt() + EPSILON);
+    }
+}
+
+#[inline(always)]
+fn descend((rate, momentum, look, weights, gradient, velocity): (f32, f32, Look, &mut [f32], &[f32], &mut [f32])) {
+    for ((w, &g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
+        *v = momentum * *v + g;
+        *w -= match look {
+            Look::Here => rate * *v,
+            Look::Ahead => rate * (momentum * *v + g),
+        };
+    }
+}
+
+#[inline(always)]
+fn shrink((weights, by): (&mut [f32], f32)) {
+    weights.iter_mut().for_each(|w| *w *= by);
+}
 
 impl OptimiserState {
     /// AdamW at rest, for `dimension` coordinates.
     pub fn adam_w(dimension: usize) -> Self {
-        Self::AdamW { mean: vec![0.0; dimension], square: vec![0.0; dimension], steps: 0 }
+        Self::adam_w_with(dimension, USUAL_BETAS)
+    }
+    /// AdamW at rest that keeps this much of its running means.
+    pub fn adam_w_with(dimension: usize, betas: [f32; 2]) -> Self {
+        Self::AdamW { mean: vec![0.0; dimension], square: vec![0.0; dimension], steps: 0, betas }
     }
     /// Momentum at rest, for `dimension` coordinates.
     pub fn sgd(dimension: usize, momentum: f32) -> Self {
-        Self::Sgd { velocity: vec![0.0; dimension], momentum }
+        Self::sgd_looking(dimension, momentum, Look::Here)
+    }
+    /// Momentum at rest, one way or the other.
+    pub fn sgd_looking(dimension: usize, momentum: f32, look: Look) -> Self {
+        Self::Sgd { velocity: vec![0.0; dimension], momentum, look }
     }
 
-    fn dimension(&self) -> usize {
+    /// Coordinates that it remembers something of.
+    pub fn dimension(&self) -> usize {
         match self {
             Self::AdamW { mean, square, .. } => mean.len().min(square.len()),
             Self::Sgd { velocity, .. } => velocity.len(),
@@ -76,26 +145,19 @@ impl OptimiserState {
         if state != weights.len() || state != gradient.len() {
             return Err(OptimiserMismatch { state, weights: weights.len(), gradient: gradient.len() });
         }
-        let (rate, shrink) = (narrow(size.rate), narrow(1.0 - size.rate * size.decay));
+        let (rate, by) = (narrow(size.rate), narrow(1.0 - size.rate * size.decay));
         for range in size.decays {
-            weights[range.clone()].iter_mut().for_each(|w| *w *= shrink);
+            wide(shrink, (&mut weights[range.clone()], by));
         }
         match self {
-            Self::AdamW { mean, square, steps } => {
+            Self::AdamW { mean, square, steps, betas } => {
                 *steps += 1;
                 let t = i32::try_from(*steps).unwrap_or(i32::MAX);
-                let (fix_mean, fix_square) = ((1.0 - BETA_MEAN.powi(t)).recip(), (1.0 - BETA_SQUARE.powi(t)).recip());
-                for (((w, &g), m), s) in weights.iter_mut().zip(gradient).zip(mean).zip(square) {
-                    *m = BETA_MEAN * *m + (1.0 - BETA_MEAN) * g;
-                    *s = BETA_SQUARE * *s + (1.0 - BETA_SQUARE) * g * g;
-                    *w -= rate * (*m * fix_mean) / ((*s * fix_square).sqrt() + EPSILON);
-                }
+                let fixes = betas.map(|keep| (1.0 - keep.powi(t)).recip());
+                wide(adam, (Adam { rate, betas: *betas, fixes }, weights, gradient, mean.as_mut_slice(), square.as_mut_slice()));
             }
-            Self::Sgd { velocity, momentum } => {
-                for ((w, &g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
-                    *v = *momentum * *v + g;
-                    *w -= rate * *v;
-                }
+            Self::Sgd { velocity, momentum, look } => {
+                wide(descend, (rate, *momentum, *look, weights, gradient, velocity.as_mut_slice()));
             }
         }
         Ok(())
@@ -105,19 +167,6 @@ impl OptimiserState {
 #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
 fn narrow(x: f64) -> f32 {
     x as f32
-}
-
-/// Learning rate of a global step: linear warm-up, then half a cosine down to a tenth of the peak at the last step.
-///
-/// A function of the step's number in the whole task, so that a restart or a skipped round does not bend it (training.md M8).
-pub fn learning_rate(peak: f64, warmup_steps: u64, total_steps: u64, step: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-    let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
-    if step < warmup_steps {
-        return peak * share(step + 1, warmup_steps);
-    }
-    let done = share(step - warmup_steps, total_steps.saturating_sub(warmup_steps)).min(1.0);
-    peak * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * done).cos()))
 }
 
 #[cfg(test)]
@@ -138,9 +187,23 @@ mod tests {
     }
 
     #[test]
-    fn both_optimisers_find_the_bottom() {
+    fn every_optimiser_finds_the_bottom() {
         assert!((minimise(OptimiserState::adam_w(1), 0.05) - 3.0).abs() < 1e-2);
         assert!((minimise(OptimiserState::sgd(1, 0.9), 0.01) - 3.0).abs() < 1e-2);
+        assert!((minimise(OptimiserState::sgd_looking(1, 0.9, Look::Ahead), 0.01) - 3.0).abs() < 1e-2);
+    }
+
+    /// Two steps of gradients 1 and 2 with momentum 1/2 and rate 1, by hand: v = 1, then 2.5; looking ahead adds half the velocity again.
+    #[test]
+    fn momentum_is_that_of_the_definition() {
+        let run = |look| {
+            let (mut w, mut state) = ([0.0f32], OptimiserState::sgd_looking(1, 0.5, look));
+            for g in [1.0, 2.0] {
+                state.step(&mut w, &[g], &StepSize { rate: 1.0, decay: 0.0, decays: &[] }).unwrap();
+            }
+            w[0]
+        };
+        assert_eq!((run(Look::Here), run(Look::Ahead)), (-3.5, -1.5 - 3.25));
     }
 
     #[test]
@@ -166,17 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_survives_being_written_down() {
+    fn a_state_survives_being_written_down_and_one_of_before_is_read() {
         let mut state = OptimiserState::adam_w(3);
         state.step(&mut [0.0; 3], &[0.1, 0.2, 0.3], &StepSize { rate: 0.1, decay: 0.0, decays: &[] }).unwrap();
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<OptimiserState>(&text).unwrap(), state);
-    }
-
-    #[test]
-    fn the_rate_rises_then_falls_to_a_tenth() {
-        let at = |step| learning_rate(1.0, 10, 110, step);
-        assert!((at(0) - 0.1).abs() < 1e-12 && (at(9) - 1.0).abs() < 1e-12 && (at(10) - 1.0).abs() < 1e-12);
-        assert!((10..110).all(|s| at(s + 1) <= at(s)) && (at(110) - 0.1).abs() < 1e-12 && (at(5000) - 0.1).abs() < 1e-12);
+        let before = r#"{"adam-w":{"mean":[0.0],"square":[0.0],"steps":0}}"#;
+        assert_eq!(serde_json::from_str::<OptimiserState>(before).unwrap(), OptimiserState::adam_w(1));
     }
 }

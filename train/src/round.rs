@@ -8,7 +8,7 @@ use crate::shard::{self, ShardError};
 use crate::step::{self, StepInputs};
 use crate::workers::{Tally, WorkError, Workers};
 use privacy::bound::NoiseError;
-use privacy::delta::Delta;
+use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
 use privacy::ledger::{Paid, UnusedSteps};
 use privacy::mechanism::Mechanism;
 use privacy::noise::{EntropyError, EntropySource};
@@ -95,6 +95,12 @@ pub enum TrainError {
     /// The driver has no use for the round any more.
     #[error("training was stopped")]
     Stopped,
+    /// The plan's values fit no slot.
+    #[error("the plan's quantiser cannot be made")]
+    Quantiser(#[from] QuantiserError),
+    /// The noised sum is not what the plan's groups carry.
+    #[error("the noised sum cannot be sealed")]
+    Bound(#[from] BoundError),
     /// Steps were paid for and not taken.
     #[error("not every paid step was taken")]
     Unused(#[from] UnusedSteps),
@@ -168,6 +174,39 @@ pub(crate) fn noised_steps(
     Ok((weights, paid))
 }
 
+/// One noised sum over the snapshot's gradient, as integers that are sealed as they are: a round of modes `distributed` and `hybrid`.
+///
+/// `report` is told about the sum as about a step, and may end the round; what was paid for it stays paid.
+///
+/// # Privacy
+/// unit: the plan's · neighbours: add or remove one unit · one step as in [`local_round`], its coordinates clamped before noise; what leaves
+/// is the noised sum itself (privacy.md D7, D15, D20).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn joint_round(
+    round: &Round<'_>,
+    mut paid: Paid,
+    workers: &Workers,
+    entropy: &mut dyn EntropySource,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<PrivateDelta, TrainError> {
+    round.check()?;
+    let quantiser = Quantiser::of_plan(round.plan)?;
+    let mut inputs = StepInputs { round, workers, entropy, decays: Vec::new(), canaries: None };
+    let payment = paid.next_step().ok_or(UnusedSteps { used: 0, paid: paid.steps() })?;
+    let (share, tally) = step::share(&mut inputs, payment)?;
+    let progress = Progress { step: 0, steps: 1, global_step: round.global_step, learning_rate: 0.0, tally };
+    if report(progress).is_break() {
+        return Err(TrainError::Stopped);
+    }
+    Ok(PrivateDelta::of_share(&share, &quantiser, &paid.finish()?)?)
+}
+
 #[cfg(test)]
 #[path = "round_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "joint_tests.rs"]
+mod joint_tests;

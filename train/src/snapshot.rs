@@ -54,12 +54,21 @@ pub fn digest(bytes: &[u8]) -> SnapshotDigest {
 /// # Errors
 /// [`SnapshotError::Format`] if the format refuses, which it does for no model that exists.
 pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, SnapshotError> {
-    let raw: Vec<u8> = weights.flat().iter().flat_map(|w| w.to_le_bytes()).collect();
+    tensors_to_bytes(weights.table(), weights.flat())
+}
+
+/// The one spelling of a flat vector under this table.
+///
+/// # Errors
+/// As [`to_bytes`]; [`SnapshotError::Model`] for a vector of another length or a number that is not finite.
+pub fn tensors_to_bytes(table: &ParameterTable, flat: &[f32]) -> Result<Vec<u8>, SnapshotError> {
+    table.check(flat)?;
+    let raw: Vec<u8> = flat.iter().flat_map(|w| w.to_le_bytes()).collect();
     let view = |p: &crate::model::parameters::Parameter| {
         let range = p.range();
         TensorView::new(Dtype::F32, p.shape.clone(), &raw[4 * range.start..4 * range.end]).map(|v| (p.name.clone(), v))
     };
-    let tensors = weights.table().iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    let tensors = table.iter().map(view).collect::<Result<Vec<_>, _>>()?;
     // Written by most tools of the trade, and asked for by some readers.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     Ok(safetensors::serialize(tensors, Some(metadata))?)

@@ -5,9 +5,11 @@ use crate::model::{Encoder, Weights};
 use crate::optim::{OptimiserState, StepSize, learning_rate};
 use crate::round::{Round, TrainError};
 use crate::workers::{Tally, Work, Workers};
+use privacy::bound::{NoisedShare, UnitSum};
 use privacy::ledger::PaidStep;
-use privacy::noise::{EntropySource, Noise, Sample, Stream};
+use privacy::noise::{Dither, EntropySource, Noise, Sample, Stream};
 use privacy::sample::poisson_sample;
+use protocol::plan::ClipPath;
 use std::ops::Range;
 
 /// What all steps of a round share.
@@ -29,6 +31,32 @@ pub(crate) fn take(
 ) -> Result<(Tally, f64), TrainError> {
     let (round, context) = (inputs.round, payment.context());
     let (plan, mechanism) = (round.plan, round.mechanism);
+    let (sum, tally) = clipped(inputs, &payment, weights)?;
+    let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
+    let noised = sum.noised(payment, mechanism, &mut noise)?; // private from here on
+    if let Some(canaries) = &mut inputs.canaries {
+        canaries.see(noised.values());
+    }
+    let gradient = noised.mean_gradient(mechanism);
+    let at = round.global_step + context.step;
+    let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
+    let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
+    optimiser.step(weights.flat_mut(), &gradient, &size)?;
+    Ok((tally, rate))
+}
+
+/// Samples, clips, sums, clamps and noises: this institution's share of a sum that others noise too (privacy.md D7).
+pub(crate) fn share(inputs: &mut StepInputs<'_>, payment: PaidStep) -> Result<(NoisedShare, Tally), TrainError> {
+    let (round, context) = (inputs.round, payment.context());
+    let (sum, tally) = clipped(inputs, &payment, round.start)?;
+    let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
+    Ok((sum.clamped()?.noised(payment, round.mechanism, &mut noise)?, tally))
+}
+
+/// The integer sum of the sampled units' clipped gradients, on the path that the mechanism was made for.
+fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Weights) -> Result<(UnitSum, Tally), TrainError> {
+    let (round, context) = (inputs.round, payment.context());
+    let (plan, mechanism) = (round.plan, round.mechanism);
     let mut draws = Stream::<Sample>::open(inputs.entropy, &context)?;
     let (with_records, guests) = (round.data.units.len(), inputs.canaries.as_ref().map_or(0, |c| c.inside()));
     // One draw for all, so that a canary comes in as everybody does. Indices rise: those with records stand first.
@@ -42,19 +70,16 @@ pub(crate) fn take(
         micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
     };
-    let (mut sum, tally) = inputs.workers.sum(work, round.data, sample)?;
+    let (mut sum, tally) = match mechanism.executed().clip_path() {
+        ClipPath::Exact => inputs.workers.sum(work, round.data, sample)?,
+        ClipPath::BookKeeping { .. } => {
+            let (sum, tally) = inputs.workers.clipped_sum(work, round.data, sample)?;
+            let mut dither = Stream::<Dither>::open(inputs.entropy, &context)?;
+            (sum.rounded(payment, &mut dither)?, tally)
+        }
+    };
     if let Some(canaries) = &inputs.canaries {
         canaries.add_to(&mut sum, sampled_guests.iter().map(|unit| unit - with_records), mechanism)?;
     }
-    let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
-    let noised = sum.noised(payment, mechanism, &mut noise)?; // private from here on
-    if let Some(canaries) = &mut inputs.canaries {
-        canaries.see(noised.values());
-    }
-    let gradient = noised.mean_gradient(mechanism);
-    let at = round.global_step + context.step;
-    let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
-    let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
-    optimiser.step(weights.flat_mut(), &gradient, &size)?;
-    Ok((tally, rate))
+    Ok((sum, tally))
 }

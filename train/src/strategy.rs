@@ -11,6 +11,9 @@ use protocol::plan::{ShardSpec, Strategy};
 pub struct StrategyState {
     /// Momentum per coordinate; empty until a strategy needs it.
     pub momentum: Vec<f32>,
+    /// Second moment per coordinate; empty until a strategy needs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub square: Vec<f32>,
 }
 
 /// A mean that does not fit the model. Nothing was changed.
@@ -38,7 +41,10 @@ pub enum StrategyError {
 /// `mean` is the mean over the certified institutions of local minus start, so it is added. A shard that was not opened this round is
 /// left out of `mean` and keeps its weights and its momentum.
 ///
-/// Only additions and multiplications of 32-bit floats: every machine gets the same bits.
+/// In modes `distributed` and `hybrid` it is minus the mean gradient at the snapshot ([`crate::combine::descent`]).
+///
+/// Only additions, multiplications, divisions and square roots of 32-bit floats, each of which IEEE 754 rounds in one way: every machine gets
+/// the same bits.
 ///
 /// # Errors
 /// [`StrategyError`]; the inputs are never changed.
@@ -61,12 +67,7 @@ pub fn advance(
         }
         Strategy::FedAvgM { rate, momentum } => {
             let (rate, kept) = (narrow(rate.to_f64()), narrow(momentum.to_f64()));
-            if state.momentum.is_empty() {
-                state.momentum = vec![0.0; flat.len()];
-            }
-            if state.momentum.len() != flat.len() {
-                return Err(StrategyError::Momentum { got: state.momentum.len(), expected: flat.len() });
-            }
+            prepare(&mut state.momentum, flat.len())?;
             for (range, part) in places {
                 for ((w, v), m) in flat[range.clone()].iter_mut().zip(&mut state.momentum[range]).zip(&mean[part].1) {
                     *v = kept * *v + m;
@@ -74,8 +75,30 @@ pub fn advance(
                 }
             }
         }
+        Strategy::FedAdam { rate, momentum, decay, floor } => {
+            let [rate, kept, decay, floor] = [rate, momentum, decay, floor].map(|x| narrow(x.to_f64()));
+            prepare(&mut state.momentum, flat.len())?;
+            prepare(&mut state.square, flat.len())?;
+            for (range, part) in places {
+                let moments = state.momentum[range.clone()].iter_mut().zip(&mut state.square[range.clone()]);
+                for ((w, (m, v)), &x) in flat[range].iter_mut().zip(moments).zip(&mean[part].1) {
+                    *m = kept * *m + (1.0 - kept) * x;
+                    *v = decay * *v + (1.0 - decay) * (x * x);
+                    *w += rate * *m / (v.sqrt() + floor);
+                }
+            }
+        }
     }
     Ok((state, Weights::new(weights.config(), flat)?))
+}
+
+/// Zeros before the first step; afterwards as many numbers as the model has.
+fn prepare(memory: &mut Vec<f32>, expected: usize) -> Result<(), StrategyError> {
+    if memory.is_empty() {
+        *memory = vec![0.0; expected];
+    }
+    let got = memory.len();
+    if got == expected { Ok(()) } else { Err(StrategyError::Momentum { got, expected }) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
@@ -126,6 +149,23 @@ mod tests {
         let (state, once) = advance(&half, &w.shards, &StrategyState::default(), &w.start, &w.mean).unwrap();
         let (_, twice) = advance(&half, &w.shards, &state, &once, &w.mean).unwrap();
         assert!(twice.flat().iter().zip(once.flat()).all(|(t, o)| *t == o + 0.375));
+    }
+
+    /// By hand: the first two steps of one coordinate whose mean is 0.25, then 0.5.
+    #[test]
+    fn adam_over_rounds_is_the_papers() {
+        let mut w = world();
+        let adam = Strategy::FedAdam { rate: decimal("0.1"), momentum: decimal("0.9"), decay: decimal("0.99"), floor: decimal("0.001") };
+        let (state, once) = advance(&adam, &w.shards, &StrategyState::default(), &w.start, &w.mean).unwrap();
+        let step = |before: &Weights, after: &Weights| f64::from(after.flat()[0]) - f64::from(before.flat()[0]);
+        let first = 0.1 * 0.025 / (0.000_625f64.sqrt() + 0.001);
+        assert!((step(&w.start, &once) - first).abs() < 1e-6, "{}", step(&w.start, &once));
+        w.mean.iter_mut().flat_map(|(_, v)| v).for_each(|x| *x = 0.5);
+        let (m, v) = (0.9 * 0.025 + 0.1 * 0.5, 0.99 * 0.000_625 + 0.01 * 0.25f64);
+        let (_, twice) = advance(&adam, &w.shards, &state, &once, &w.mean).unwrap();
+        assert!((step(&once, &twice) - 0.1 * m / (v.sqrt() + 0.001)).abs() < 1e-6, "{}", step(&once, &twice));
+        let short = StrategyState { square: vec![0.0; 3], ..state };
+        assert!(matches!(advance(&adam, &w.shards, &short, &once, &w.mean), Err(StrategyError::Momentum { got: 3, .. })));
     }
 
     #[test]

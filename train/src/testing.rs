@@ -12,8 +12,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy, TokenizerKind, Unit,
-    Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
+    TokenizerKind, Unit, Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
@@ -43,6 +43,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
         privacy: PrivacyPlan {
             unit: Unit::User,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::AutoS,
             clip: decimal("1"),
             grid_bits: 16,

@@ -4,9 +4,9 @@
 
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::{CaptureError, Captures, Tape};
-use crate::clip::UnitGradient;
+use crate::clip::{UnitGradient, book_keeping};
 use crate::model::{Objective, ParameterTable};
-use privacy::bound::{Block, NoiseError, UnitOutcome, UnitSum};
+use privacy::bound::{Block, ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,6 +102,48 @@ impl Workers {
         merge(work.mechanism, results, jobs.len())
     }
 
+    /// The same where only the clipped sum exists, in floats (privacy.md D36).
+    ///
+    /// Which worker adds which micro-batch is fixed, so that the same sample gives the same sum; another number of workers adds in another
+    /// order, and what floats lose by that is within the mechanism's allowance ν (D19).
+    pub(crate) fn clipped_sum(&self, work: Work<'_>, data: &Dataset, sample: &[usize]) -> Result<(ClippedSum, Tally), WorkError> {
+        let units: Vec<&UnitExamples> = sample.iter().map(|&i| &data.units[i]).collect();
+        let jobs: Vec<&[&UnitExamples]> = units.chunks(work.micro_batch).collect();
+        let (jobs, step) = (&jobs[..], self.0.len().max(1));
+        let results = std::thread::scope(|scope| {
+            let start = |pool: &'_ rayon::ThreadPool, first: usize| pool.install(|| book_keep(work, jobs, first, step));
+            let running: Vec<_> = self.0.iter().enumerate().map(|(first, pool)| scope.spawn(move || start(pool, first))).collect();
+            // As above: nothing of a half-summed step may be used.
+            running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+        });
+        let (mut sum, mut tally, mut finite) = (ClippedSum::new(work.mechanism)?, Tally::default(), vec![Vec::new(); jobs.len()]);
+        for part in results {
+            let (part_sum, part_tally, outcomes) = part?;
+            sum.merge(&part_sum)?;
+            tally.add(part_tally);
+            outcomes.into_iter().for_each(|(job, outcome)| finite[job] = outcome);
+        }
+        not_diverged(&finite.concat())?;
+        Ok((sum, tally))
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Runs `job` once for each state, each on a worker of its own, and gives the results in the states' order.
+    pub(crate) fn each<S: Send, T: Send>(&self, states: &mut [S], job: impl Fn(usize, &mut S) -> T + Sync) -> Vec<T> {
+        let job = &job;
+        std::thread::scope(|scope| {
+            let start = |(number, (pool, state)): (usize, (&rayon::ThreadPool, &mut S))| pool.install(|| job(number, state));
+            let parts = self.0.iter().zip(states).enumerate();
+            let running: Vec<_> = parts.map(|part| scope.spawn(move || start(part))).collect();
+            // A worker that panics takes the step with it: nothing of a half-computed step may be used.
+            running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+
     /// Runs on the first worker: for whatever needs its stack and its single thread.
     pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         match self.0.first() {
@@ -123,11 +165,30 @@ fn merge(mechanism: &Mechanism, parts: Vec<Result<Part, WorkError>>, jobs: usize
         tally.add(part_tally);
         outcomes.into_iter().for_each(|(job, outcome)| finite[job] = outcome);
     }
-    let finite: Vec<bool> = finite.concat(); // in the order of the sample, whoever computed what
-    if finite.windows(NON_FINITE_LIMIT).any(|w| w.iter().all(|&ok| !ok)) {
-        return Err(WorkError::Diverged);
-    }
+    not_diverged(&finite.concat())?; // in the order of the sample, whoever computed what
     Ok((sum, tally))
+}
+
+fn not_diverged(finite: &[bool]) -> Result<(), WorkError> {
+    if finite.windows(NON_FINITE_LIMIT).any(|w| w.iter().all(|&ok| !ok)) { Err(WorkError::Diverged) } else { Ok(()) }
+}
+
+/// One worker's float sum, tally, and the outcomes of its jobs by number.
+type ClippedPart = (ClippedSum, Tally, Vec<(usize, Vec<bool>)>);
+
+/// Every `step`-th micro-batch from the first on.
+fn book_keep(work: Work<'_>, jobs: &[&[&UnitExamples]], first: usize, step: usize) -> Result<ClippedPart, WorkError> {
+    let (mut sum, mut tally, mut outcomes) = (ClippedSum::new(work.mechanism)?, Tally::default(), Vec::new());
+    for (number, units) in jobs.iter().enumerate().skip(first).step_by(step) {
+        let taken = book_keeping::add(work, units, &mut sum)?;
+        let finite: Vec<bool> = taken.outcomes.iter().map(|o| *o == UnitOutcome::Added).collect();
+        tally.tokens += taken.tokens;
+        tally.units += finite.len();
+        tally.non_finite += finite.iter().filter(|ok| !**ok).count();
+        tally.loss_sum += taken.losses.iter().zip(&finite).filter(|(_, ok)| **ok).map(|(loss, _)| loss).sum::<f64>();
+        outcomes.push((number, finite));
+    }
+    Ok((sum, tally, outcomes))
 }
 
 fn drain(work: Work<'_>, jobs: &[&[&UnitExamples]], next: &AtomicUsize) -> Result<Part, WorkError> {

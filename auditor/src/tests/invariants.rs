@@ -103,6 +103,21 @@ fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");
 }
 
+/// privacy.md D7, D22: own noise is recomputed as what was charged, the figure against coalitions as what was stated.
+#[test]
+fn modes_in_which_noise_is_shared_are_recomputed_too() {
+    let v = verdict(Twist::Hybrid);
+    assert!(v.verified && v.findings.is_empty(), "{:#?}", v.findings);
+    expect(Twist::HybridOverstated, 3, "I8: what a plan states against coalitions");
+}
+
+/// D11: noise is calibrated for a cohort; a certificate over fewer is found, though they are more than two.
+#[test]
+fn a_certificate_below_the_calibrated_number_is_named() {
+    expect(Twist::HybridBelowMinimum, 3, "I3: set size is outside the limits");
+    expect(Twist::HybridBelowMinimum, 3, "I4: certificate is not a quorum's signatures over one set");
+}
+
 #[test]
 fn a_foreign_header_in_the_set_is_named() {
     expect(Twist::ForeignHeader, 3, "I2");

@@ -49,8 +49,8 @@ fn server() -> SigningKey {
     key(2)
 }
 
-fn plan() -> Plan {
-    let json = serde_json::json!({
+fn plan(twist: Twist) -> Plan {
+    let mut json = serde_json::json!({
         "federation": "demo", "task": TASK,
         "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
         "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
@@ -63,6 +63,14 @@ fn plan() -> Plan {
         "weighting": "uniform", "strategy": {"fed-avg": {"rate": "1"}},
         "deadlines": {"selecting_ms": 1000, "reporting_ms": 1000, "certifying_ms": 1000, "opening_ms": 1000}
     });
+    if [Twist::Hybrid, Twist::HybridOverstated, Twist::HybridBelowMinimum].contains(&twist) {
+        let epsilon = if twist == Twist::HybridOverstated { "0.01" } else { "3" };
+        json["privacy"]["mode"] = serde_json::json!({ "hybrid": { "colluding": 0, "coalition_epsilon": epsilon } });
+        json["local"] = serde_json::json!({
+            "steps": 1, "micro_batch": 4, "learning_rate": "0", "warmup_steps": 0, "weight_decay": "0"
+        });
+        (json["cohort_min"], json["groups"][0]["bits"], json["shards"][0]["step_exponent"]) = (3.into(), 24.into(), (-16).into());
+    }
     let plan: Plan = serde_json::from_value(json).unwrap();
     plan.check().unwrap();
     plan
@@ -254,22 +262,23 @@ impl Scribe {
             dimension: self.plan.dimension(),
             epsilon_cap: self.plan.privacy.epsilon_cap,
             noise: self.plan.privacy.noise,
+            path: self.plan.privacy.path,
         };
         if steps == 0 { decimal("0") } else { terms.epsilon(steps).unwrap() }
     }
 
     fn spend(&self, who: usize, round: RoundId) -> BudgetSpend {
-        let m = &self.mechanism;
+        let (m, each) = (&self.mechanism, u64::from(self.plan.local.steps));
         let mut spend = BudgetSpend {
             dataset: Self::dataset(who),
             unit: Unit::Record,
             noise_multiplier: m.noise_multiplier_accounted(),
             sampling_rate: m.sampling_rate_decimal(),
-            steps: 3,
-            steps_total: 3 * round.0,
+            steps: each,
+            steps_total: each * round.0,
             delta: m.delta(),
-            epsilon_before: self.epsilon(3 * (round.0 - 1)),
-            epsilon_after: self.epsilon(3 * round.0),
+            epsilon_before: self.epsilon(each * (round.0 - 1)),
+            epsilon_after: self.epsilon(each * round.0),
             epsilon_cap: decimal(CAP),
             ledger_counter: 10 * round.0,
             ledger_head: Sha256([u8::try_from(round.0).unwrap(); 32]),
@@ -373,7 +382,13 @@ impl Scribe {
     fn round(&mut self, round: RoundId, plan: PlanDigest) {
         let (manifest, digest, committee) = self.open_round(round, plan);
         let manifest = (&manifest, digest);
-        let members = if self.twist == Twist::OneMember { 1 } else { 3 };
+        let members = if self.twist == Twist::OneMember {
+            1
+        } else if self.twist == Twist::HybridBelowMinimum {
+            2
+        } else {
+            3
+        };
         let mut updates: Vec<Update> = (0..members).map(|who| self.update(round, who, manifest)).collect();
         if self.twist == Twist::AcceptedTwice {
             self.update(round, 0, manifest);
@@ -509,9 +524,9 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         threshold: 1,
         server: public(&server()),
     };
-    let (trust, plan) = (trust.to_bytes(), plan());
+    let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);
-    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 12_000).unwrap();
+    let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
     let (entries, chunks) = (Vec::new(), fixture::Files::new());

@@ -50,4 +50,7 @@ pub(crate) enum Twist {
     ReleaseByAMember,
     Anchored,
     AnchorFalls,
+    Hybrid,
+    HybridOverstated,
+    HybridBelowMinimum,
 }

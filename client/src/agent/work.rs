@@ -7,6 +7,7 @@ use crate::ledger::LedgerError;
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_policy::SitePolicy;
 use crate::spool::Spool;
+use privacy::coalition::check_statement;
 use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
@@ -145,16 +146,20 @@ fn judge(
     declared_units: u64,
 ) -> Result<Result<Arc<TaskWork>, Rejection>, LedgerError> {
     if let Err(forbidden) = policy.allows(digest, &plan) {
-        tracing::warn!(%forbidden, "the site policy forbids the plan");
+        tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
-    let mechanism = match Mechanism::new(&plan.privacy, plan.dimension(), declared_units) {
+    let mechanism = match Mechanism::of_plan(&plan, declared_units) {
         Ok(mechanism) => mechanism,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the plan's mechanism cannot be executed");
             return Ok(Err(Rejection::BadParameters));
         }
     };
+    if let Err(error) = check_statement(&plan, mechanism.executed()) {
+        tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
+        return Ok(Err(Rejection::BadParameters));
+    }
     let examples = match data.for_plan(&plan) {
         Ok(examples) => examples,
         Err(error) => {

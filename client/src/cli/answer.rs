@@ -15,6 +15,8 @@ pub(super) enum Format {
     Table,
     /// One JSON object
     Json,
+    /// As json; `train` also prints one object a line as it goes on
+    Jsonl,
     /// A page that prints; `privacy statement` only
     Html,
 }
@@ -69,7 +71,7 @@ impl Answer {
     /// Prints it.
     pub(super) fn print(&self, format: Format) -> ExitCode {
         let text = match format {
-            Format::Json => json!({ "schema_version": 1, "status": "ok", "data": self.data }).to_string(),
+            Format::Json | Format::Jsonl => json!({ "schema_version": 1, "status": "ok", "data": self.data }).to_string(),
             Format::Html => match &self.page {
                 Some(page) => page.clone(),
                 None => return Failure::trouble_text("no_page", "this answer has no page").print(Format::Table),
@@ -145,7 +147,7 @@ impl Failure {
     /// Prints it: JSON to stdout, words to stderr.
     pub(super) fn print(&self, format: Format) -> ExitCode {
         match format {
-            Format::Json => {
+            Format::Json | Format::Jsonl => {
                 let error = json!({ "code": self.code, "message": self.message, "hint": self.hint, "clause": Value::Null });
                 print(stdout(), &json!({ "schema_version": 1, "status": "error", "error": error }).to_string());
             }
@@ -170,6 +172,11 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 /// A line for people on stderr.
 pub(super) fn say(text: &str) {
     print(stderr(), text);
+}
+
+/// One line of a long command, on stdout, before its answer.
+pub(super) fn line(data: &Value) {
+    print(stdout(), &data.to_string());
 }
 
 /// A reader that went away is no failure of the command.

@@ -3,6 +3,7 @@
 use super::answer::{Answer, Failure, say};
 use super::bench_clip::{self, ClipArgs};
 use super::bench_noise::{self, NoiseArgs};
+use super::bench_train::{self, TrainArgs};
 use crate::clock::OsEntropy;
 use clap::{Args, Subcommand};
 use crypto::measure::{MeasureError, Workload};
@@ -17,6 +18,8 @@ pub(super) enum BenchVerb {
     Noise(NoiseArgs),
     /// Clip a made-up micro-batch unit by unit, beside the same step without privacy and beside a loop over units
     Clip(ClipArgs),
+    /// Train a made-up decoder without privacy
+    Train(TrainArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -50,6 +53,7 @@ pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
         }
         BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),
         BenchVerb::Clip(args) => bench_clip::run(args),
+        BenchVerb::Train(args) => bench_train::run(*args),
     }
 }
 
@@ -120,6 +124,15 @@ fn answer(args: SealArgs, work: &Workload, ours: Rate, stock: Rate, input: Optio
         "input_peak_bytes": input,
         "peak_bytes": peak_memory(),
     }))
+}
+
+/// Processor time of this process so far, user and system, in ticks of a hundredth of a second as the kernel shows them.
+pub(super) fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th field behind it.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u32>().ok();
+    Some(f64::from(ticks(11)?.checked_add(ticks(12)?)?) / 100.0)
 }
 
 /// Most memory that this process has held so far, where the system tells.

@@ -4,7 +4,7 @@
 //! how much it ever held: what one step leaves to the allocator would else be counted for the next.
 
 use super::answer::{Answer, Failure, say};
-use super::bench::peak_memory;
+use super::bench::{peak_memory, processor_seconds};
 use crate::clock::OsEntropy;
 use clap::{Args, ValueEnum};
 use privacy::mechanism::Accumulate;
@@ -164,15 +164,6 @@ impl Taken {
         self.processor.extend(before.zip(processor_seconds()).map(|(before, after)| after - before));
         Ok(())
     }
-}
-
-/// Processor time of this process so far, user and system, in ticks of a hundredth of a second as the kernel shows them.
-fn processor_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in parentheses may hold spaces; user and system time are the 12th and 13th field behind it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<u32>().ok();
-    Some(f64::from(ticks(11)?.checked_add(ticks(12)?)?) / 100.0)
 }
 
 fn measure(args: &ClipArgs, work: &Workload) -> Result<Answer, Failure> {

@@ -231,5 +231,8 @@ fn write(path: &Path, lines: impl Iterator<Item = Value>) -> Result<(), Failure>
         bytes.extend_from_slice(line.to_string().as_bytes());
         bytes.push(b'\n');
     }
-    files::replace_secret(path, &bytes, Item::Prepared).map_err(|e| Failure::trouble("not_written", &e))
+    // A bare name lies in the working directory.
+    let here = path.parent().is_none_or(|p| p.as_os_str().is_empty());
+    let path = if here { Path::new(".").join(path) } else { path.to_owned() };
+    files::replace_secret(&path, &bytes, Item::Prepared).map_err(|e| Failure::trouble("not_written", &e))
 }

@@ -243,7 +243,8 @@ fn event(event: &Event) -> Value {
         Event::CapDeclared { epsilon_cap } => json!({ "epsilon_cap": epsilon_cap }),
         Event::Registered(s) => json!({
             "task": s.task, "plan": s.plan, "rounds": s.rounds, "steps_per_round": s.steps_per_round, "epsilon_cap": s.epsilon_cap,
-            "rdp_per_round": s.cost_per_round.decimal(), "basis": s.basis.hash(), "mode": s.basis.mode, "cohort_min": s.basis.cohort_min,
+            "rdp_per_round": s.cost_per_round.decimal(), "basis": s.basis.hash(), "mode": s.basis.mode, "path": s.executed.clip_path(), "cohort_min": s.basis.cohort_min,
+            "colluding": s.basis.joint.as_ref().map(|j| j.colluding), "shares": s.basis.joint.as_ref().map(|j| j.shares),
             "bits": s.basis.bits, "dimension": s.executed.dimension, "grid_bits": s.executed.grid_bits,
             "sigma_grid_1024": s.executed.sigma_grid_1024, "clip": s.executed.clip, "sampling_rate": s.executed.sampling_rate,
             "noise_multiplier": s.executed.noise_multiplier, "delta": s.executed.delta, "unit": s.executed.unit,

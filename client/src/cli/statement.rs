@@ -10,8 +10,9 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::mirror::Mirror;
 use clap::{Args, ValueEnum};
+use privacy::coalition::Standing;
 use privacy::ledger::PrivacyLedger;
-use privacy::statement::{Checkpoint, Empirical, Figure, Language, Multiple, Review, Statement, Surroundings};
+use privacy::statement::{Checkpoint, Claim, Empirical, Figure, Language, Multiple, Review, Sentence, Statement, Surroundings};
 use protocol::ids::{ClientId, Sha256, TaskId};
 use serde_json::{Value, json};
 
@@ -129,6 +130,7 @@ fn data(s: &Statement) -> Value {
         rdp,
         groups,
         institutions,
+        coalition,
         basis,
         executed,
         rounds_registered,
@@ -149,12 +151,7 @@ fn data(s: &Statement) -> Value {
     let review = match lemma_s {
         Review::Pending => "pending review",
     };
-    let sentences: Vec<Value> = s
-        .sentences(Language::English)
-        .into_iter()
-        .zip(s.sentences(Language::Chinese))
-        .map(|(en, zh)| json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": promise.delta, "en": en.text, "zh": zh.text }))
-        .collect();
+    let sentences = sentences(s);
     let words = |key: &str| s.rows(Language::English).into_iter().find(|r| r.key == key).map(|r| r.value).unwrap_or_default();
     json!({
         "sentences": sentences,
@@ -164,11 +161,13 @@ fn data(s: &Statement) -> Value {
             "delta": lifetime.delta, "order": lifetime.order },
         "epsilon_replace_one": figure(*replace_one), "rdp": { "epsilon": figure(rdp.epsilon), "order": rdp.order.to_string() },
         "own_epsilon": promise.epsilon,
-        "coalition": { "epsilon": Value::Null, "shares": Value::Null, "cohort_min": basis.cohort_min, "lemma_s": review },
+        "coalition": { "epsilon": coalition.map(|c| figure(c.epsilon)), "shares": coalition.map(|c| c.shares),
+            "colluding": coalition.map(|c| c.colluding), "standing": coalition.map(|c| standing(c.standing)),
+            "cohort_min": basis.cohort_min, "lemma_s": review },
         "groups": groups.iter().map(multiple).collect::<Vec<_>>(),
         "institutions": institutions.iter().map(multiple).collect::<Vec<_>>(),
         "covers": words("covers"), "does_not_cover": words("does_not_cover"), "assumes": words("assumes"),
-        "mechanism": { "mode": basis.mode, "noise": basis.noise, "path": "exact", "clip": executed.clip,
+        "mechanism": { "mode": basis.mode.name(), "noise": basis.noise, "path": executed.clip_path(), "nu": executed.allowance(), "clip": executed.clip,
             "clip_function": executed.clip_function, "grid_bits": executed.grid_bits, "sensitivity_ratio": s.sensitivity_ratio(),
             "sigma_grid": s.sigma_grid(), "noise_multiplier": executed.noise_multiplier, "sampling_rate": executed.sampling_rate,
             "declared_units": executed.declared_units, "dimension": executed.dimension, "bits": basis.bits,
@@ -181,6 +180,26 @@ fn data(s: &Statement) -> Value {
         "ledger": { "counter": ledger_counter, "head": ledger_head },
         "checkpoint": { "size": checkpoint.size, "root": checkpoint.root },
     })
+}
+
+fn sentences(s: &Statement) -> Vec<Value> {
+    let both = s.sentences(Language::English).into_iter().zip(s.sentences(Language::Chinese));
+    let one = |(en, zh): (Sentence, Sentence)| {
+        let claim = match en.claim {
+            Claim::Promise => "promise",
+            Claim::PendingReview => "pending review",
+        };
+        json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": s.promise.delta, "claim": claim,
+            "en": en.text, "zh": zh.text })
+    };
+    both.map(one).collect()
+}
+
+fn standing(s: Standing) -> &'static str {
+    match s {
+        Standing::PendingReview => "pending review",
+        Standing::Published => "published",
+    }
 }
 
 fn empirical(a: Empirical) -> Value {

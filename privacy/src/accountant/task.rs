@@ -1,8 +1,9 @@
 //! ε of a task after some of its steps, exactly as headers state it and auditors recompute it. Knows no ledger.
 
 use super::{AccountantError, Phase, count, epsilon_pld, epsilon_rdp};
+use crate::mechanism::slack_per_step;
 use protocol::decimal::Decimal;
-use protocol::plan::NoiseKind;
+use protocol::plan::{ClipPath, NoiseKind};
 
 /// Name and version of the accountant behind [`TaskTerms::epsilon`] for rounded Gaussian noise, as headers carry it.
 pub const ACCOUNTANT: &str = "pld-1";
@@ -26,6 +27,8 @@ pub struct TaskTerms {
     pub epsilon_cap: Decimal,
     /// Law of the noise.
     pub noise: NoiseKind,
+    /// From gradients to integers: what may fail there is charged to δ.
+    pub path: ClipPath,
 }
 
 /// Why there is no figure.
@@ -58,15 +61,17 @@ impl TaskTerms {
         }
     }
 
-    /// δ charged for the distance of drawn noise from its law: (1 + e^ε)·2^-110·d·T at the plan's cap (D24).
+    /// δ charged for what is not as accounted: the distance of drawn noise from its law, (1 + e^ε)·2^-110·d·T at the plan's cap (D24), and
+    /// T·β for dithered sums whose difference is longer than their sensitivity says (D18).
     pub fn slack(&self, steps: u64) -> f64 {
-        (1.0 + libm::exp(self.epsilon_cap.to_f64())) * 2f64.powi(-DISTANCE_BITS) * count(self.dimension) * count(steps)
+        let sampler = (1.0 + libm::exp(self.epsilon_cap.to_f64())) * 2f64.powi(-DISTANCE_BITS) * count(self.dimension);
+        (sampler + slack_per_step(self.path)) * count(steps)
     }
 
     /// Upper bound on ε after `steps` steps, six places, rounded up.
     ///
     /// # Privacy
-    /// unit: the plan's · neighbours: add or remove one unit · measure: (ε, δ) with the sampler's slack inside δ.
+    /// unit: the plan's · neighbours: add or remove one unit · measure: (ε, δ) with the slack inside δ.
     ///
     /// # Errors
     /// [`TaskError`].
@@ -76,19 +81,7 @@ impl TaskTerms {
     /// D23: each step is 1/2σ²-zCDP (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 4), the RDP curve α/2σ² of the Gaussian
     /// without sampling; its PLD would be too small.
     pub fn epsilon(&self, steps: u64) -> Result<Decimal, TaskError> {
-        self.epsilon_beside(steps, 0.0)
-    }
-
-    /// The same where each step fails with this probability besides: a dithered sum whose difference is longer than its sensitivity says
-    /// ([`crate::mechanism::Mechanism::slack_per_step`]).
-    ///
-    /// # Errors
-    /// [`TaskError`].
-    ///
-    /// # Source
-    /// privacy.md D18, D44: T·β is charged to δ.
-    pub fn epsilon_beside(&self, steps: u64, slack_per_step: f64) -> Result<Decimal, TaskError> {
-        let (delta, slack) = (self.delta.to_f64(), self.slack(steps) + slack_per_step * count(steps));
+        let (delta, slack) = (self.delta.to_f64(), self.slack(steps));
         if slack > delta / 100.0 {
             return Err(TaskError::Slack { slack });
         }
@@ -106,11 +99,12 @@ impl TaskTerms {
 mod tests {
     use super::*;
     use crate::accountant::epsilon_exact;
+    use protocol::plan::{Accumulate, Rounding};
 
     fn terms(noise: NoiseKind, sigma: &str, rate: &str) -> TaskTerms {
         let dec = |text: &str| text.parse().unwrap();
         let (noise_multiplier, sampling_rate, delta) = (dec(sigma), dec(rate), dec("0.00001"));
-        TaskTerms { noise_multiplier, sampling_rate, delta, dimension: 1, epsilon_cap: dec("50"), noise }
+        TaskTerms { noise_multiplier, sampling_rate, delta, dimension: 1, epsilon_cap: dec("50"), noise, path: ClipPath::Exact }
     }
 
     /// δ(ε) of one discrete Gaussian value of deviation s <= 16 against a shift of `shift` grid steps, summed over all integers that matter.
@@ -151,11 +145,14 @@ mod tests {
     #[test]
     fn what_each_step_may_fail_by_is_charged_to_delta() {
         let decimal = |text: &str| text.parse::<Decimal>().unwrap();
-        let terms = TaskTerms { dimension: 1000, epsilon_cap: decimal("8"), ..terms(NoiseKind::RoundedGaussian, "1", "0.01") };
-        let smaller = TaskTerms { delta: decimal("0.00000992"), ..terms };
-        assert_eq!(terms.epsilon_beside(1000, 0.0), terms.epsilon(1000));
-        assert_eq!(terms.epsilon_beside(1000, 8e-11), smaller.epsilon(1000));
-        assert!(terms.epsilon_beside(1000, 8e-11).unwrap().to_f64() > terms.epsilon(1000).unwrap().to_f64());
-        assert!(matches!(terms.epsilon_beside(1000, 1.1e-10), Err(TaskError::Slack { .. })));
+        let path = |rounding| ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding };
+        let exact = TaskTerms { dimension: 1000, epsilon_cap: decimal("8"), ..terms(NoiseKind::RoundedGaussian, "1", "0.001") };
+        let (nearest, dithered) =
+            (TaskTerms { path: path(Rounding::Nearest), ..exact }, TaskTerms { path: path(Rounding::Dithered), ..exact });
+        let smaller = TaskTerms { delta: decimal("0.00000992"), ..exact };
+        assert_eq!(nearest.epsilon(80_000), exact.epsilon(80_000));
+        assert_eq!(dithered.epsilon(80_000), smaller.epsilon(80_000));
+        assert!(dithered.epsilon(80_000).unwrap().to_f64() > exact.epsilon(80_000).unwrap().to_f64());
+        assert!(matches!(dithered.epsilon(110_000), Err(TaskError::Slack { .. })));
     }
 }

@@ -8,8 +8,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, GroupId, ManifestDigest, PlanDigest, RoundId, Sha256, ShardId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy, TensorSpec,
-    TokenizerKind, Unit, Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy,
+    TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::time::Time;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ fn privacy_plan(noise_multiplier: Decimal, sampling_rate: Decimal) -> Result<Pri
     Ok(PrivacyPlan {
         unit: Unit::Record,
         mode: Mode::Local,
+        path: ClipPath::Exact,
         clip_function: ClipFunction::AutoS,
         clip: Decimal::new(1, 0)?,
         grid_bits: 16,

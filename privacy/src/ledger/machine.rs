@@ -265,8 +265,8 @@ impl PrivacyLedger {
         if plan.rounds == 0 || steps_per_round == 0 {
             return Err(RegisterError::NoSteps);
         }
-        if executed.path.is_some() {
-            return Err(RegisterError::FloatSums);
+        if Mechanism::of_plan(plan, executed.declared_units).map(|m| m.executed().clone()) != Ok(executed.clone()) {
+            return Err(RegisterError::OtherMechanism);
         }
         let cap = plan.privacy.epsilon_cap;
         let needed = terms_of(&executed, cap).epsilon(plan.rounds.saturating_mul(steps_per_round))?;
@@ -366,7 +366,7 @@ fn slack(terms: &TaskTerms, steps: u64) -> Decimal {
 
 pub(crate) fn terms_of(e: &Executed, epsilon_cap: Decimal) -> TaskTerms {
     let (noise_multiplier, sampling_rate, delta) = (e.noise_multiplier, e.sampling_rate, e.delta);
-    TaskTerms { noise_multiplier, sampling_rate, delta, dimension: e.dimension, epsilon_cap, noise: e.noise }
+    TaskTerms { noise_multiplier, sampling_rate, delta, dimension: e.dimension, epsilon_cap, noise: e.noise, path: e.clip_path() }
 }
 
 /// The budget fields of the round's header (audit.md A19, A21).

@@ -11,7 +11,7 @@ mod refusal;
 mod repair;
 mod state;
 
-pub use basis::{Basis, Neighbours, SumPath};
+pub use basis::{Basis, JointBasis, Neighbours, SumPath};
 pub use entry::{Entry, Event, LostTask, Repair, Reservation, Schedule, Terms};
 pub use filter::{Nats, default_order};
 pub(crate) use machine::terms_of;

@@ -77,7 +77,7 @@ impl Paid {
         if used != self.steps {
             return Err(UnusedSteps { used, paid: self.steps });
         }
-        Ok(NoisedLocally { dimension: self.executed.dimension, manifest: self.manifest, counter: self.counter })
+        Ok(NoisedLocally { dimension: self.executed.dimension, steps: self.steps, manifest: self.manifest, counter: self.counter })
     }
 
     /// A payment without a ledger. Tests only.
@@ -140,9 +140,10 @@ impl PaidStep {
     }
 }
 
-/// Proof that every paid step of one reservation was noised. Mode `local` asks for nothing else.
+/// Proof that every paid step of one reservation was noised by this institution.
 pub struct NoisedLocally {
     dimension: u64,
+    steps: u64,
     manifest: ManifestDigest,
     counter: u64,
 }
@@ -150,6 +151,10 @@ pub struct NoisedLocally {
 impl NoisedLocally {
     pub(crate) fn dimension(&self) -> u64 {
         self.dimension
+    }
+    /// Steps that were noised.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
     }
     /// Whether a stream belongs to this reservation.
     pub(crate) fn covers(&self, c: &StepContext) -> bool {
@@ -159,6 +164,6 @@ impl NoisedLocally {
     /// A proof of nothing. Tests only.
     #[cfg(any(test, feature = "test-doors"))]
     pub fn for_test(m: &Mechanism, manifest: ManifestDigest, ledger_counter: u64) -> Self {
-        Self { dimension: m.dimension(), manifest, counter: ledger_counter }
+        Self { dimension: m.dimension(), steps: 1, manifest, counter: ledger_counter }
     }
 }

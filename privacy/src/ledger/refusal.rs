@@ -51,9 +51,9 @@ pub enum RegisterError {
     /// No round or no step.
     #[error("the schedule has no round or no step")]
     NoSteps,
-    /// A mechanism on sums of floats: neither plan nor header says so, and an auditor would recompute another figure (privacy.md D18, D59).
-    #[error("sums of floats cannot be paid for")]
-    FloatSums,
+    /// A mechanism that is not the plan's: an auditor would recompute another figure (D59).
+    #[error("the mechanism is not the one that the plan fixes")]
+    OtherMechanism,
     /// The whole schedule does not fit (D62).
     #[error("the {account:?} budget cannot pay: {needed} needed, {remaining} remaining")]
     BudgetExhausted {

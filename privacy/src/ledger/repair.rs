@@ -153,6 +153,7 @@ impl PrivacyLedger {
                 dimension: known.plan.dimension(),
                 epsilon_cap: privacy.epsilon_cap,
                 noise: privacy.noise,
+                path: privacy.path,
             },
         }
     }

@@ -366,13 +366,60 @@ fn discrete_gaussian_noise_is_paid_by_its_own_accountant() {
     assert_eq!(k.reserve(&other, 2).err(), Some(ReserveError::ScheduleDiffers));
 }
 
-/// B25: a path that neither plan nor header names is not paid for.
+/// B25: a mechanism that the plan does not fix is not paid for, whichever of its numbers is another.
 #[test]
-fn sums_of_floats_are_not_taken_on() {
+fn a_mechanism_that_is_not_the_plans_is_not_taken_on() {
     use crate::mechanism::{Accumulate, FloatSums, Rounding};
+    use protocol::plan::ClipPath;
     let (mut k, p) = (Kept::new("8"), plan(1, "2"));
     let sums = FloatSums { accumulate: Accumulate::F32, rounding: Rounding::Dithered, micro_batch: 8, max_rows: 8 };
-    let mechanism = Mechanism::of_float_sums(&p.privacy, p.dimension(), 1000, sums).unwrap();
-    assert_eq!(k.ledger.register(&p, digest(&p), &mechanism, NOW).err(), Some(RegisterError::FloatSums));
-    k.register(&p).unwrap();
+    let summed = Mechanism::of_float_sums(&p.privacy, p.dimension(), 1000, sums).unwrap();
+    assert_eq!(k.ledger.register(&p, digest(&p), &summed, NOW).err(), Some(RegisterError::OtherMechanism));
+    let mut asked = p.clone();
+    asked.privacy.path = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered };
+    assert_eq!(k.ledger.register(&asked, digest(&asked), &mechanism(&p), NOW).err(), Some(RegisterError::OtherMechanism));
+    let noisier = mechanism(&plan(1, "3"));
+    assert_eq!(k.ledger.register(&p, digest(&p), &noisier, NOW).err(), Some(RegisterError::OtherMechanism));
+    let pending = k.ledger.register(&asked, digest(&asked), &Mechanism::of_plan(&asked, 1000).unwrap(), NOW).unwrap();
+    k.keep(pending);
+    let basis = &k.ledger.task(asked.task).unwrap().schedule.basis;
+    assert_eq!((basis.path, &basis.joint), (crate::ledger::SumPath::Sum, &None));
+}
+
+/// A plan of mode hybrid: four institutions at least, one of them a possible accomplice.
+pub(crate) fn joint_plan(task: u8, sigma: &str) -> Plan {
+    let mut p = plan(task, sigma);
+    p.cohort_min = 4;
+    p.privacy.mode = protocol::plan::Mode::Hybrid(protocol::plan::Joint { colluding: 1, coalition_epsilon: dec("3") });
+    (p.local.steps, p.local.learning_rate) = (1, dec("0"));
+    p.groups[0].bits = 24;
+    p.shards[0].step_exponent = -16;
+    p
+}
+
+/// D59, D61: own cost is charged; what the guaranteed shares are worth stands beside it.
+#[test]
+fn in_joint_modes_own_noise_is_charged_and_both_costs_are_written_down() {
+    let (mut k, p) = (Kept::new("20"), joint_plan(1, "2"));
+    p.check().unwrap();
+    let m = Mechanism::of_plan(&p, 1000).unwrap();
+    let pending = k.ledger.register(&p, digest(&p), &m, NOW).unwrap();
+    k.keep(pending);
+    let compared = k.ledger.compare(&[]).unwrap();
+    let (task, plan, round, manifest) = (p.task, digest(&p), RoundId(1), ManifestDigest([1; 32]));
+    let pending = k.ledger.reserve(&ReserveRequest { task, plan, round, manifest, mechanism: &m, steps: 1, compared }, NOW).unwrap();
+    let spend = k.keep(pending).spend();
+    let phase = |sigma: f64| crate::accountant::Phase { noise_multiplier: sigma, sampling_rate: 0.1, steps: 1 };
+    let own = crate::accountant::epsilon_pld(&[phase(2.0)], 1e-5).unwrap();
+    assert!((spend.epsilon_after.to_f64() - own).abs() < 2e-6);
+    let loaded = k.reload().ledger;
+    let basis = &loaded.task(p.task).unwrap().schedule.basis;
+    let joint = basis.joint.as_ref().unwrap();
+    assert_eq!((basis.mode, basis.cohort_min, joint.colluding, joint.shares), (p.privacy.mode, 4, 1, 2));
+    let both = || basis.own.iter().zip(&joint.coalition).filter(|(own, _)| own.0 < u64::MAX);
+    assert!(both().count() > 100 && joint.coalition.len() == basis.own.len());
+    assert!(both().all(|(own, shared)| shared.0 <= own.0) && both().any(|(own, shared)| shared.0 < own.0));
+    let at_two = crate::accountant::rdp::orders().position(|o| (o - 2.0).abs() < 1e-9).unwrap();
+    let want = crate::accountant::rdp::step_rdp(2.0 * 2f64.sqrt(), 0.1, 2.0).unwrap() * 1e9;
+    assert!((joint.coalition[at_two].0 as f64 - want).abs() < 2.0 + 1e-6 * want);
 }

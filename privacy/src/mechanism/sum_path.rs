@@ -2,35 +2,12 @@
 
 use super::{Executed, MechanismError, SIGMA_FRACTION_BITS, exact_f64, half_root};
 use minicbor::{CborLen, Decode, Encode};
+use protocol::plan::{Accumulate, ClipPath, Rounding};
 
 /// Probability, per step, with which a dithered difference is longer than Δ_grid says.
 const BETA: f64 = 1e-12;
 /// Largest b² · T · (micro-batches) for which the error of 64-bit sums is a theorem.
 const MOST_ROWS: u128 = 1 << 29;
-
-/// In which floats weighted products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
-#[cbor(index_only)]
-pub enum Accumulate {
-    /// 32 bits. That the error stays below ν = max(2^-9, B̄·b·2^-23) is an assumption, tested and to be stated.
-    #[n(0)]
-    F32,
-    /// 64 bits, about half as fast. That the error stays below ν/2 with ν = 2^-12 is a theorem about the captured values.
-    #[n(1)]
-    F64,
-}
-
-/// How the sum reaches the grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
-#[cbor(index_only)]
-pub enum Rounding {
-    /// To the nearest grid point.
-    #[n(0)]
-    Nearest,
-    /// Up or down by chance, so that it is right on average: a shorter difference, but for probability 1e-12 per step.
-    #[n(1)]
-    Dithered,
-}
 
 /// How sums of floats are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +62,17 @@ impl SumPath {
         Ok(Self { delta_grid_1024, accumulate, rounding, micro_batch })
     }
 
-    /// What the plan's step must charge to δ.
-    pub(super) fn slack(self) -> f64 {
-        match self.rounding {
-            Rounding::Nearest => 0.0,
-            Rounding::Dithered => BETA,
-        }
+    /// ν of D19.
+    pub(super) fn allowance(self, e: &Executed) -> f64 {
+        allowance(e, self.accumulate, self.micro_batch)
+    }
+}
+
+/// Probability, per step, with which the sensitivity is above Δ_grid: times the steps it is charged to δ (D18, D44). 0 on the exact path.
+pub fn slack_per_step(path: ClipPath) -> f64 {
+    match path {
+        ClipPath::BookKeeping { rounding: Rounding::Dithered, .. } => BETA,
+        ClipPath::BookKeeping { rounding: Rounding::Nearest, .. } | ClipPath::Exact => 0.0,
     }
 }
 
@@ -144,7 +126,9 @@ mod tests {
         assert!(m.sigma_grid() >= 1.5 * m.delta_grid() && m.sigma_grid() < 1.5 * m.delta_grid() + 2f64.powi(-10));
         assert!(m.noise_multiplier_accounted().to_f64() <= m.noise_multiplier_executed());
         assert!((m.grid_step() - exact.grid_step()).abs() < 1e-18);
-        assert!(exact.slack_per_step() == 0.0 && m.slack_per_step() == 1e-12);
+        let slack = |m: &Mechanism| slack_per_step(m.executed().clip_path());
+        assert!(slack(&exact) == 0.0 && slack(&m) == 1e-12);
+        assert!(exact.executed().allowance() == 0.0 && m.executed().allowance() == 2f64.powi(-9));
         assert_ne!(exact.executed(), m.executed());
     }
 

@@ -1,7 +1,9 @@
 //! Figures beside the promise: replacing a unit, groups of units, several institutions (privacy.md D46, D56, D8). Knows no ledger.
 
-use super::Multiple;
+use super::{CoalitionFigures, Multiple, StatementError};
 use crate::accountant::{AccountantError, Adjacency, Phase, epsilon_group, epsilon_pld};
+use crate::coalition::Coalition;
+use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
 use protocol::plan::NoiseKind;
 use std::fmt;
@@ -65,4 +67,16 @@ pub(super) fn group(noise: NoiseKind, phase: Phase, k: u32, delta: f64) -> Resul
 pub(super) fn institutions(noise: NoiseKind, phase: Phase, k: u32, delta: f64) -> Result<Multiple, AccountantError> {
     let steps = phase.steps.saturating_mul(u64::from(k));
     Ok(Multiple { k, epsilon: reported(noise, || epsilon_pld(&[Phase { steps, ..phase }], delta))? })
+}
+
+/// What the guaranteed shares are worth together (D22, D23); of a person in k institutions the group figure at their joint noise (D56).
+pub(super) fn coalition(executed: &Executed, cap: Decimal, steps: u64) -> Result<Option<CoalitionFigures>, StatementError> {
+    let (Some(joint), Some(coalition)) = (executed.joint, Coalition::of(executed)) else { return Ok(None) };
+    let epsilon = Figure::up(coalition.epsilon(cap.to_f64(), steps)?);
+    let phase = Phase { noise_multiplier: coalition.noise_multiplier(), sampling_rate: executed.sampling_rate.to_f64(), steps };
+    // Lemma S and the samplers are far below what a figure of six places shows.
+    let delta = executed.delta.to_f64() * 0.99;
+    let of = |k| group(executed.noise, phase, k, delta);
+    let (standing, shares, colluding) = (coalition.standing(), coalition.shares().get(), joint.colluding);
+    Ok(Some(CoalitionFigures { epsilon, standing, shares, colluding, groups: [of(2)?, of(4)?] }))
 }

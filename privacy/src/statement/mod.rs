@@ -6,12 +6,13 @@ mod sentence;
 mod words;
 
 pub use figures::Figure;
-pub use sentence::{Adversary, Sentence};
+pub use sentence::{Adversary, Claim, Sentence};
 pub use words::{Language, Row};
 
 use crate::accountant::task::TaskError;
 use crate::accountant::{AccountantError, Phase, epsilon_rdp};
 use crate::audit::Verdict;
+use crate::coalition::Standing;
 use crate::ledger::{Alarm, Basis, PrivacyLedger, RoundCounts, Schedule, terms_of};
 use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
@@ -124,6 +125,21 @@ pub struct Multiple {
     pub epsilon: Figure,
 }
 
+/// What the guaranteed shares of noise are worth together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoalitionFigures {
+    /// ε of the whole registered schedule against whoever misses the guaranteed shares.
+    pub epsilon: Figure,
+    /// Whether that is a promise.
+    pub standing: Standing,
+    /// h: guaranteed shares.
+    pub shares: u16,
+    /// c: institutions with which the one that looks may collude.
+    pub colluding: u16,
+    /// A person with data in k institutions of one sum (D56).
+    pub groups: [Multiple; 2],
+}
+
 /// The statement. It has no optional field that a claim rests on: what does not apply is said, not left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -153,6 +169,8 @@ pub struct Statement {
     pub groups: [Multiple; 2],
     /// One person with data in k institutions that run the same schedule: k·T steps (D8).
     pub institutions: [Multiple; 2],
+    /// Figures against a coalition; none in mode `local`, where own noise carries every row.
+    pub coalition: Option<CoalitionFigures>,
     /// Mode, noise, path, neighbours, n_min.
     pub basis: Basis,
     /// The integers of the mechanism.
@@ -231,6 +249,7 @@ impl Statement {
             rdp: RdpFigure { epsilon: Figure::up(rdp.epsilon), order: rdp.order },
             groups: [figures::group(noise, phase, 2, delta)?, figures::group(noise, phase, 4, delta)?],
             institutions: [figures::institutions(noise, phase, 2, delta)?, figures::institutions(noise, phase, 4, delta)?],
+            coalition: figures::coalition(&s.executed, s.epsilon_cap, steps)?,
             basis: s.basis.clone(),
             executed: s.executed.clone(),
             rounds_registered: s.rounds,

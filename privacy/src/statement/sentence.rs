@@ -1,6 +1,7 @@
 //! Promises in sentences: one for each row of D8 that has a claim (privacy.md D69). Knows no number that is not in the statement.
 
-use super::{Figure, Language, Multiple, Statement};
+use super::{CoalitionFigures, Figure, Language, Multiple, Statement};
+use crate::coalition::Standing;
 use protocol::plan::{Mode, Unit};
 
 /// Who looks, and at what: the rows of D8.
@@ -10,21 +11,34 @@ pub enum Adversary {
     Public,
     /// One other institution.
     OtherInstitution,
-    /// Institutions that work together.
+    /// Institutions that work together, all but this one.
     Institutions,
+    /// Up to this many institutions that work together, in modes where others add noise too.
+    Coalition(u32),
     /// Single private deltas.
     SealingBroken,
     /// Anybody, against a person whose data k institutions hold.
     PersonIn(Multiple),
 }
 
-/// One promise.
+/// Whether a sentence promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It does.
+    Promise,
+    /// It shows a figure that rests on Lemma S, which waits for its review: no promise (D22).
+    PendingReview,
+}
+
+/// One promise, or one figure that waits to become one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sentence {
     /// Against whom.
     pub adversary: Adversary,
     /// ε that it states.
     pub epsilon: Figure,
+    /// Whether it is a promise, or a figure whose proof is pending review (D22).
+    pub claim: Claim,
     /// The words.
     pub text: String,
 }
@@ -36,6 +50,7 @@ impl Adversary {
             Self::Public => "public",
             Self::OtherInstitution => "other-institution",
             Self::Institutions => "institutions",
+            Self::Coalition(_) => "coalition",
             Self::SealingBroken => "sealing-broken",
             Self::PersonIn(_) => "person-in-institutions",
         }
@@ -56,6 +71,10 @@ impl Adversary {
             (Self::OtherInstitution, Language::Chinese) => "任何一个其他机构；它还知道自己加的噪声".to_owned(),
             (Self::Institutions, Language::English) => "all other institutions together, which subtract their own updates".to_owned(),
             (Self::Institutions, Language::Chinese) => "所有其他机构合谋；它们可以减去自己的更新".to_owned(),
+            (Self::Coalition(most), Language::English) => {
+                format!("up to {most} institutions together, which subtract their own updates from opened sums")
+            }
+            (Self::Coalition(most), Language::Chinese) => format!("至多 {most} 个机构合谋；它们可以从打开的和中减去自己的更新"),
             (Self::SealingBroken, Language::English) => {
                 format!(
                     "anybody who sees this institution's single updates, because more than {corrupt} decryptors work together or the sealing is broken"
@@ -71,15 +90,56 @@ impl Adversary {
 }
 
 impl Statement {
-    /// One sentence per row of D8 that has a claim. The institution's own staff and machines are promised nothing.
+    /// One sentence per row of D8 that has a claim, promises first. The institution's own staff and machines are promised nothing.
+    ///
+    /// Own noise alone carries every promise. What the guaranteed shares of other institutions add is a sentence of its own for each row that
+    /// it is about: a promise where its theorem is published, else with the words "pending review" and no promise (D22, D69).
     pub fn sentences(&self, language: Language) -> Vec<Sentence> {
         let own = Figure::Epsilon(self.promise.epsilon);
-        let rows = match self.basis.mode {
-            // Own noise alone carries every row.
-            Mode::Local => [Adversary::Public, Adversary::OtherInstitution, Adversary::Institutions, Adversary::SealingBroken],
+        let (rows, joint) = match (self.basis.mode, self.coalition) {
+            (Mode::Local, _) | (_, None) => {
+                (vec![Adversary::Public, Adversary::OtherInstitution, Adversary::Institutions, Adversary::SealingBroken], None)
+            }
+            (Mode::Distributed(_) | Mode::Hybrid(_), Some(figures)) => {
+                let coalition = Adversary::Coalition(u32::from(figures.colluding) + 1);
+                let few = [Adversary::Public, Adversary::OtherInstitution, coalition];
+                (few.into_iter().chain([Adversary::Institutions, Adversary::SealingBroken]).collect(), Some((few, figures)))
+            }
         };
-        let rows = rows.into_iter().map(|a| (a, own)).chain(self.institutions.map(|m| (Adversary::PersonIn(m), m.epsilon)));
-        rows.map(|(adversary, epsilon)| Sentence { adversary, epsilon, text: self.sentence(adversary, epsilon, language) }).collect()
+        let promises = rows.into_iter().map(|a| (a, own)).chain(self.institutions.map(|m| (Adversary::PersonIn(m), m.epsilon)));
+        let promises = promises.map(|(a, epsilon)| self.promised(a, epsilon, language));
+        let shared = joint.into_iter().flat_map(|(rows, figures)| rows.map(|a| self.shared(a, &figures, language)));
+        promises.chain(shared).collect()
+    }
+
+    fn promised(&self, adversary: Adversary, epsilon: Figure, language: Language) -> Sentence {
+        Sentence { adversary, epsilon, claim: Claim::Promise, text: self.sentence(adversary, epsilon, language) }
+    }
+
+    /// A row as the guaranteed shares have it.
+    fn shared(&self, adversary: Adversary, figures: &CoalitionFigures, language: Language) -> Sentence {
+        match figures.standing {
+            Standing::Published => self.promised(adversary, figures.epsilon, language),
+            Standing::PendingReview => Sentence {
+                adversary,
+                epsilon: figures.epsilon,
+                claim: Claim::PendingReview,
+                text: self.pending(adversary, figures, language),
+            },
+        }
+    }
+
+    fn pending(&self, adversary: Adversary, figures: &CoalitionFigures, language: Language) -> String {
+        let (task, delta, against, shares) = (self.task, self.promise.delta, adversary.words(self, language), figures.shares);
+        let epsilon = figures.epsilon;
+        match language {
+            Language::English => format!(
+                "Pending review, no promise: in sums opened for task {task}, the noise of {shares} guaranteed shares is computed by Lemma S to be worth ({epsilon}, {delta}) against {against}."
+            ),
+            Language::Chinese => format!(
+                "待审查（pending review），不是承诺：在为任务 {task} 打开的和中，按引理 S 计算，{shares} 份有保证的噪声相当于 ({epsilon}, {delta})，对手为：{against}。"
+            ),
+        }
     }
 
     fn sentence(&self, adversary: Adversary, epsilon: Figure, language: Language) -> String {

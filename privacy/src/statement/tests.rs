@@ -126,6 +126,79 @@ fn every_row_with_a_claim_has_its_sentence() {
     assert!(!all.contains("pending") && !all.to_lowercase().contains("institution-level"));
 }
 
+/// D8, D22, D69: in the modes where others add noise, promises rest on own noise; what shares are worth is said in other words.
+#[test]
+fn figures_that_wait_for_a_review_are_no_promises() {
+    let mut k = Kept::new("20");
+    let plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    let figures = s.coalition.unwrap();
+    assert_eq!((figures.shares, figures.colluding, figures.standing), (2, 1, Standing::PendingReview));
+    let number = |f: Figure| match f {
+        Figure::Epsilon(e) => e.to_f64(),
+        Figure::Unbounded | Figure::NotReported => f64::INFINITY,
+    };
+    assert!(number(figures.epsilon) < s.promise.epsilon.to_f64(), "more noise, smaller epsilon");
+    for (language, verb, words) in [(Language::English, "satisfies", "Pending review"), (Language::Chinese, "满足", "待审查")] {
+        let sentences = s.sentences(language);
+        let names: Vec<_> = sentences.iter().map(|x| (x.adversary.name(), x.claim)).collect();
+        let (person, yes, no) = ("person-in-institutions", Claim::Promise, Claim::PendingReview);
+        let promised = ["public", "other-institution", "coalition", "institutions", "sealing-broken", person, person].map(|n| (n, yes));
+        let shown = ["public", "other-institution", "coalition"].map(|n| (n, no));
+        assert_eq!(names, [&promised[..], &shown[..]].concat());
+        for x in &sentences {
+            let promise = x.claim == Claim::Promise;
+            assert!(x.text.contains(verb) == promise && x.text.contains(words) != promise, "{}", x.text);
+            assert!(x.text.contains(&format!("({}, {})", x.epsilon, s.promise.delta)), "{}", x.text);
+            assert!(!promise || x.epsilon != figures.epsilon, "a coalition's figure in a promise: {}", x.text);
+        }
+        let rows = s.rows(language);
+        let row = |key: &str| rows.iter().find(|r| r.key == key).unwrap().value.join(" ");
+        assert!(row("coalition").contains(&figures.epsilon.to_string()) && row("coalition").contains("h 2, c 1"), "{}", row("coalition"));
+        assert!(row("mechanism").contains("hybrid") && row("mechanism").contains("R = "), "{}", row("mechanism"));
+    }
+}
+
+/// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
+#[test]
+fn a_published_bound_makes_a_promise() {
+    let mut k = Kept::new("20");
+    let mut plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    (plan.privacy.noise, plan.privacy.sampling_rate) = (protocol::plan::NoiseKind::DiscreteGaussian, dec("1"));
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    let figures = s.coalition.unwrap();
+    assert_eq!(figures.standing, Standing::Published);
+    let sentences = s.sentences(Language::English);
+    assert!(sentences.iter().all(|x| x.claim == Claim::Promise && x.text.contains("satisfies") && !x.text.contains("ending review")));
+    let of = |name: &str| sentences.iter().filter(|x| x.adversary.name() == name).map(|x| x.epsilon).collect::<Vec<_>>();
+    assert_eq!(of("coalition"), [Figure::Epsilon(s.promise.epsilon), figures.epsilon]);
+    assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
+}
+
+/// D19: the allowance of float sums stands among the assumptions, and the sensitivity that it makes beside the grid.
+#[test]
+fn sums_of_floats_are_stated_with_their_assumption() {
+    use protocol::plan::{Accumulate, ClipPath, Rounding};
+    for (accumulate, words) in [(Accumulate::F32, "assumption F"), (Accumulate::F64, "a theorem")] {
+        let mut k = Kept::new("20");
+        let mut plan = crate::ledger::machine_tests::plan(1, "2");
+        plan.privacy.path = ClipPath::BookKeeping { accumulate, rounding: Rounding::Dithered };
+        let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+        let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+        k.keep(pending);
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+        assert!(s.assumptions(Language::English)[0].contains(words) && s.sensitivity_ratio() != dec("1"));
+        let mechanism = s.rows(Language::English).into_iter().find(|r| r.key == "mechanism").unwrap().value.join(" ");
+        assert!(mechanism.contains("Book-Keeping") && mechanism.contains("β = 1e-12"), "{mechanism}");
+    }
+}
+
 #[test]
 fn another_plan_an_unknown_task_or_a_ledger_behind_the_log_gives_no_statement() {
     let (k, plan, log) = story();

@@ -3,10 +3,12 @@
 use super::sentence::unit;
 use super::{Empirical, Figure, Multiple, Review, Statement};
 use crate::audit::Verdict;
+use crate::coalition::Standing;
 use crate::ledger::{Neighbours, SumPath};
+use crate::mechanism::slack_per_step;
 use protocol::decimal::Decimal;
 use protocol::params::PS_A;
-use protocol::plan::{ClipFunction, Mode, NoiseKind};
+use protocol::plan::{Accumulate, ClipFunction, ClipPath, NoiseKind};
 
 /// What the words are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +71,9 @@ impl Statement {
     }
 
     fn figures(&self, l: Language) -> Vec<Row> {
-        let (life, mode) = (&self.lifetime, self.basis.mode);
+        let life = &self.lifetime;
         let spent = life.epsilon.map_or_else(|| Figure::Unbounded.to_string(), |e| e.to_string());
-        let coalition = match (mode, self.lemma_s) {
-            (Mode::Local, Review::Pending) => l.pick(
-                "none: mode local claims the institution's own noise only; Lemma S: pending review",
-                "无：local 模式只依据机构自己的噪声；引理 S：待审查",
-            ),
-        };
+        let coalition = self.coalition_words(l);
         vec![
             row("epsilon", l.pick("ε of the registered schedule (PLD)", "已登记计划的 ε（PLD）"), self.promise.epsilon),
             row("delta", "δ", self.promise.delta),
@@ -93,6 +90,28 @@ impl Statement {
             row("groups", l.pick("ε for a group of k units", "k 个单位的群组 ε"), multiples(self.groups)),
             row("institutions", l.pick("ε for a person in k institutions", "同一人在 k 个机构时的 ε"), multiples(self.institutions)),
         ]
+    }
+
+    /// What the shares of others are worth, and whether that may be relied on.
+    fn coalition_words(&self, l: Language) -> String {
+        let Some(c) = self.coalition else {
+            let local = match self.lemma_s {
+                Review::Pending => l.pick(
+                    "none: mode local claims the institution's own noise only; Lemma S: pending review",
+                    "无：local 模式只依据机构自己的噪声；引理 S：待审查",
+                ),
+            };
+            return local.to_owned();
+        };
+        let standing = match c.standing {
+            Standing::PendingReview => {
+                l.pick("Lemma S: pending review; shown, neither promised nor charged", "引理 S：待审查；仅展示，不承诺也不计费")
+            }
+            Standing::Published => {
+                l.pick("by the published bound of sums of discrete Gaussians; not charged", "依据离散高斯和的已发表上界；不计费")
+            }
+        };
+        format!("{} (h {}, c {}; {}); {standing}", c.epsilon, c.shares, c.colluding, multiples(c.groups))
     }
 
     fn grounds(&self, l: Language) -> Vec<Row> {
@@ -155,50 +174,73 @@ impl Statement {
         ]
     }
 
-    /// What the promise rests on. Mode `local` rests on no part of the sealing; its parameters are named all the same.
+    /// What the promise rests on. Own noise rests on no part of the sealing; its parameters are named all the same.
     pub fn assumptions(&self, l: Language) -> Vec<String> {
         let path = match self.basis.path {
             SumPath::Exact => l.pick(
                 "sensitivity is exact in integers (ν = 0): assumption F is not needed, but one unit's gradient must not depend on the others in its batch",
                 "灵敏度以整数精确保证（ν = 0）：不需要假设 F，但一个单位的梯度不得依赖同批的其他单位",
-            ),
+            )
+            .to_owned(),
+            SumPath::Sum => self.float_words(l),
         };
         let sealing = match l {
             Language::English => format!(
-                "sealing: parameter set {}, {} decryptors of whom up to {} may be corrupt; this promise does not rest on it",
+                "sealing: parameter set {}, {} decryptors of whom up to {} may be corrupt; promises from own noise do not rest on it",
                 set(),
                 self.committee.decryptors,
                 self.committee.corrupt
             ),
             Language::Chinese => format!(
-                "密封：参数集 {}，{} 个解密者中至多 {} 个可被腐化；本承诺不依赖它",
+                "密封：参数集 {}，{} 个解密者中至多 {} 个可被腐化；仅凭自身噪声的承诺不依赖它",
                 set(),
                 self.committee.decryptors,
                 self.committee.corrupt
             ),
         };
         let lemma = match self.lemma_s {
-            Review::Pending => l.pick("Lemma S: pending review; nothing here uses it", "引理 S：待审查；此处未使用"),
+            Review::Pending => l.pick("Lemma S: pending review; no promise here uses it", "引理 S：待审查；此处的承诺均未使用"),
         };
         let rest = l.pick(
             "the operating system's entropy is good, and nobody reads the memory of the institution's machine",
             "操作系统的熵可靠，且无人读取机构机器的内存",
         );
         let column = l.pick("the dataset's unit column says truthfully whose data is whose", "数据集的单位列如实说明数据属于谁");
-        vec![path.to_owned(), sealing, lemma.to_owned(), rest.to_owned(), column.to_owned()]
+        vec![path, sealing, lemma.to_owned(), rest.to_owned(), column.to_owned()]
+    }
+
+    /// Assumption F with its ν, or the theorem in its place (D19).
+    fn float_words(&self, l: Language) -> String {
+        let nu = self.executed.allowance();
+        match (self.executed.clip_path(), l) {
+            (ClipPath::BookKeeping { accumulate: Accumulate::F64, .. }, Language::English) => format!(
+                "sums of gradients are 64-bit floats: a unit moves one by at most C(1 + ν), ν = {nu:e}, a theorem about the captured values"
+            ),
+            (ClipPath::BookKeeping { accumulate: Accumulate::F64, .. }, Language::Chinese) => {
+                format!("梯度之和为 64 位浮点：一个单位至多移动 C(1 + ν)，ν = {nu:e}，这是关于捕获值的定理")
+            }
+            (ClipPath::Exact | ClipPath::BookKeeping { .. }, Language::English) => format!(
+                "assumption F: sums of gradients in 32-bit floats are moved by one unit by at most C(1 + ν), ν = {nu:e}; tested, not proven"
+            ),
+            (ClipPath::Exact | ClipPath::BookKeeping { .. }, Language::Chinese) => {
+                format!("假设 F：32 位浮点的梯度之和，一个单位至多移动 C(1 + ν)，ν = {nu:e}；经测试，未证明")
+            }
+        }
     }
 
     fn mechanism(&self, l: Language) -> Vec<String> {
         let (e, b) = (&self.executed, &self.basis);
-        let mode = match b.mode {
-            Mode::Local => "local",
-        };
+        let mode = b.mode.name();
         let noise = match b.noise {
             NoiseKind::RoundedGaussian => l.pick("rounded Gaussian", "取整高斯"),
             NoiseKind::DiscreteGaussian => l.pick("discrete Gaussian", "离散高斯"),
         };
         let path = match b.path {
-            SumPath::Exact => l.pick("exact path", "精确路径"),
+            SumPath::Exact => l.pick("exact path", "精确路径").to_owned(),
+            SumPath::Sum => {
+                let beta = slack_per_step(e.clip_path());
+                format!("{}, ν = {:e}, β = {beta:e}", l.pick("Book-Keeping (sum path)", "Book-Keeping（求和路径）"), e.allowance())
+            }
         };
         let clip = match e.clip_function {
             ClipFunction::AutoS => "AUTO-S",
@@ -207,7 +249,10 @@ impl Statement {
         vec![
             format!("{}: {mode}; {}: {noise}; {path}", l.pick("mode", "模式"), l.pick("noise", "噪声")),
             format!("C = {} ({clip}), g = {}, Δ_grid / 2^g = {}", e.clip, e.grid_bits, self.sensitivity_ratio()),
-            format!("sigma_grid = {}, σ = {}", self.sigma_grid(), e.noise_multiplier),
+            match e.joint {
+                None => format!("sigma_grid = {}, σ = {}", self.sigma_grid(), e.noise_multiplier),
+                Some(j) => format!("sigma_grid = {}, σ = {}, R = {}", self.sigma_grid(), e.noise_multiplier, j.bound),
+            },
             format!("q = {}, N̂ = {}, d = {}", e.sampling_rate, e.declared_units, e.dimension),
             match l {
                 Language::English => format!("{} rounds of {} noised steps", self.rounds_registered, self.steps_per_round),
@@ -220,6 +265,10 @@ impl Statement {
     pub fn sensitivity_ratio(&self) -> Decimal {
         match self.basis.path {
             SumPath::Exact => Decimal::ONE,
+            SumPath::Sum => {
+                let ratio = self.executed.delta_grid() / 2f64.powi(i32::from(self.executed.grid_bits));
+                Decimal::ceil(ratio, 9).unwrap_or(Decimal::ONE)
+            }
         }
     }
 

@@ -252,6 +252,10 @@ impl TaskHistory {
         let ended = round.is_over();
         out.require(!ended, Clause::State);
         let spend = round.apply(index, entry, statement, world, out);
+        // A sum of gradients is divided by what its members declared: who declared nothing before the manifest is in no such sum.
+        let divided = self.plan.as_ref().is_some_and(|p| p.privacy.mode.joint().is_some());
+        let declared = |(who, s): &(ClientId, BudgetSpend)| round.declared.contains_key(&(*who, s.dataset));
+        out.require(!divided || spend.as_ref().is_none_or(declared), Clause::BudgetUndeclared);
         match round.state {
             RoundState::Closed(snapshot) if !ended => {
                 self.snapshot = Some(snapshot);
@@ -403,6 +407,17 @@ impl RoundHistory {
             self.weight(group, *who, header.core.spend.dataset)
         };
         members.certificate.as_ref()?.headers().iter().map(weight).collect()
+    }
+
+    /// Units that the members of a certified set had declared when the manifest was published, in the order of its headers: what a sum of
+    /// gradients is divided by (privacy.md D15). Nothing before there is a certificate, or where a member had declared nothing.
+    pub fn units(&self, group: GroupId) -> Option<Vec<u64>> {
+        let members = self.groups.get(&group)?;
+        let units = |header| {
+            let (who, _, header) = members.accepted.get(header)?;
+            self.declared.get(&(*who, header.core.spend.dataset)).copied()
+        };
+        members.certificate.as_ref()?.headers().iter().map(units).collect()
     }
 
     fn apply(

@@ -15,8 +15,8 @@ use protocol::manifest::{
 };
 use protocol::params::{CommitteeSize, PS_A, Packing};
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan, ShardSpec,
-    Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -49,6 +49,40 @@ pub(crate) struct ManifestWorld {
     pub(crate) manifest: Manifest,
     pub(crate) digest: ManifestDigest,
     pub(crate) sets: [SetWorld; 2],
+    /// The log when all updates are in, and who sends one more.
+    reported: Log,
+    first: SigningKey,
+}
+
+/// A proposal that a server may only make by breaking a rule, and the log that shows it.
+pub(crate) struct BadProposal {
+    pub(crate) log: History,
+    pub(crate) payload: SetPayload,
+    pub(crate) headers: Vec<HeaderDigest>,
+}
+
+impl ManifestWorld {
+    /// The first `keep` updates, proposed; with `twice`, the first institution's second one besides.
+    pub(crate) fn propose(&self, keep: usize, twice: bool) -> BadProposal {
+        let mut log = self.reported.clone();
+        let mut facts = Vec::new();
+        if twice {
+            let more = update(&self.manifest, self.digest, &self.first, Sha256([10; 32]));
+            let header: Header = more.verify().unwrap();
+            let (digest, core) = (Header::digest(&more.payload), header.core);
+            let accepted = Facts::UpdateAccepted { header: digest, body_root: core.body_root, body_bytes: core.body_bytes };
+            facts.push(Draft::said(Actor::Institution, Some(core.institution), more, accepted));
+        }
+        let mut firsts: Vec<_> =
+            log.history.task(TASK).unwrap().rounds()[&ROUND].groups[&GROUP].accepted.iter().map(|(h, a)| (a.1, *h)).collect();
+        firsts.sort_unstable();
+        facts.extend(firsts[keep..].iter().map(|(_, header)| Draft::server(Facts::UpdateDropped { header: *header })));
+        facts.into_iter().for_each(|draft| log.force(draft.in_group(GROUP)));
+        let headers = log.history.task(TASK).unwrap().rounds()[&ROUND].groups[&GROUP].members();
+        let (set, count, log_size) = (set_digest(self.digest, GROUP, &headers), u32::try_from(headers.len()).unwrap(), log.seq);
+        log.force(Draft::server(Facts::SetProposed { set, count, log_size }).in_group(GROUP));
+        BadProposal { log: log.history, payload: SetPayload { manifest: self.digest, group: GROUP, set, count, log_size }, headers }
+    }
 }
 
 /// Everything that can be said in one round by a committee of this size.
@@ -72,7 +106,16 @@ struct Log {
 }
 
 impl Log {
+    /// Writes what breaks a rule too.
+    fn force(&mut self, draft: Draft) {
+        self.put(&draft.in_round(TASK, ROUND));
+    }
+
     fn write(&mut self, draft: Draft) {
+        assert_eq!(self.put(&draft), vec![], "{:?}", draft.facts.kind());
+    }
+
+    fn put(&mut self, draft: &Draft) -> Vec<protocol::history::Violation> {
         let stamp = Stamp {
             seq: self.seq,
             id: format!("018f0000-0000-7000-8000-{:012x}", self.seq),
@@ -81,9 +124,9 @@ impl Log {
             origin: Origin { name: "model".into(), version: "0.1.0".into() },
         };
         self.seq += 1;
-        let bytes = LogEntry::new(stamp, &draft).to_bytes();
-        assert_eq!(self.history.apply(&bytes), vec![], "{:?}", draft.facts.kind());
+        let bytes = LogEntry::new(stamp, draft).to_bytes();
         self.last = protocol::history::leaf_hash(&bytes);
+        self.history.apply(&bytes)
     }
 
     fn write_in_round(&mut self, draft: Draft) {
@@ -110,10 +153,25 @@ fn dataset(of: ClientId) -> Sha256 {
 impl World {
     /// One institution more than decryptors, so that one institution has no say; at least three have updates.
     pub(crate) fn new(decryptors: u8, corrupt: u8) -> Self {
+        Self::of(CommitteeSize { decryptors, corrupt }, plan(CommitteeSize { decryptors, corrupt }))
+    }
+
+    /// The same under a plan of mode hybrid whose noise is calibrated for three institutions: there is no second set.
+    pub(crate) fn calibrated_for_three(decryptors: u8, corrupt: u8) -> Self {
         let size = CommitteeSize { decryptors, corrupt };
+        let mut plan = plan(size);
+        plan.cohort_min = 3;
+        plan.privacy.mode = Mode::Hybrid(Joint { colluding: 0, coalition_epsilon: decimal("3") });
+        plan.local.learning_rate = decimal("0");
+        plan.shards[0].step_exponent = -12;
+        plan.check().unwrap();
+        Self::of(size, plan)
+    }
+
+    fn of(size: CommitteeSize, plan: Plan) -> Self {
+        let decryptors = size.decryptors;
         let (server, admin) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
         let sites: Vec<_> = (0..=decryptors).map(|i| SigningKey::from_bytes(&[i + 10; 32])).collect();
-        let plan = plan(size);
         let (log, previous_end) = open_round(&plan, &server, &admin, &sites);
         let members = log.history.member_ids();
         let ids = committee_of(&members, previous_end, size);
@@ -164,16 +222,16 @@ fn manifest_world(manifest: Manifest, log: &Log, server: &SigningKey, committee:
         let said = Statement::sign(&Endorsement { manifest: digest }, key);
         log.write_in_round(Draft::said(Actor::Decryptor, Some(id(key)), said, Facts::ManifestEndorsed { manifest: digest }));
     }
-    let updates: Vec<_> = sites[..3].iter().map(|s| update(&manifest, digest, s)).collect();
+    let updates: Vec<_> = sites[..3].iter().map(|s| update(&manifest, digest, s, Sha256([9; 32]))).collect();
     for u in &updates {
         let header: Header = u.verify().unwrap();
         let (header, core) = (Header::digest(&u.payload), header.core);
         let facts = Facts::UpdateAccepted { header, body_root: core.body_root, body_bytes: core.body_bytes };
         log.write_in_round(Draft::said(Actor::Institution, Some(core.institution), u.clone(), facts).in_group(GROUP));
     }
-    let dropped = Header::digest(&updates[2].payload);
-    let sets = [None, Some(dropped)].map(|dropped| set_world(&manifest, digest, dropped, log.clone(), committee));
-    ManifestWorld { statement, manifest, digest, sets }
+    let dropped = Some(Header::digest(&updates[2].payload)).filter(|_| manifest.groups[0].cohort_min < 3);
+    let sets = [None, dropped].map(|dropped| set_world(&manifest, digest, dropped, log.clone(), committee));
+    ManifestWorld { statement, manifest, digest, sets, reported: log, first: sites[0].clone() }
 }
 
 fn set_world(m: &Manifest, digest: ManifestDigest, dropped: Option<HeaderDigest>, mut log: Log, committee: &[SigningKey]) -> SetWorld {
@@ -200,7 +258,7 @@ fn set_world(m: &Manifest, digest: ManifestDigest, dropped: Option<HeaderDigest>
     SetWorld { headers, payload, signatures, certificate, openings, proposed, certified: log.history }
 }
 
-fn update(manifest: &Manifest, digest: ManifestDigest, site: &SigningKey) -> Statement {
+fn update(manifest: &Manifest, digest: ManifestDigest, site: &SigningKey, build: Sha256) -> Statement {
     let (who, spec) = (id(site), manifest.group(GROUP).unwrap());
     let polynomials = spec.polynomials().unwrap();
     let core = HeaderCore {
@@ -211,7 +269,7 @@ fn update(manifest: &Manifest, digest: ManifestDigest, site: &SigningKey) -> Sta
         chunks: Packing::chunks(polynomials),
         body_bytes: polynomials * spec.packing.polynomial_bytes(),
         body_root: BodyRoot(who.0),
-        build: Sha256([9; 32]),
+        build,
         spend: BudgetSpend {
             dataset: dataset(who),
             unit: Unit::Record,
@@ -312,6 +370,7 @@ fn plan(committee: CommitteeSize) -> Plan {
         privacy: PrivacyPlan {
             unit: Unit::Record,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::Flat,
             clip: decimal("1"),
             grid_bits: 12,

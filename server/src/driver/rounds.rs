@@ -124,8 +124,8 @@ impl Driver {
                     active.meter.members.insert(group, certificate.members());
                 }
                 let Some(plan) = self.task.as_ref().map(|t| t.plan.clone()) else { return Ok(()) };
-                let weight = self.declared_weight(group);
-                self.job(Job::Open(Box::new(Opening { plan, group, certificate: *certificate, openings, weight })))?;
+                let (weight, units) = (self.declared_weight(group), self.declared_units(group));
+                self.job(Job::Open(Box::new(Opening { plan, group, certificate: *certificate, openings, weight, units })))?;
             }
             Action::Advance(groups) => self.advance(groups)?,
             Action::Finish(outcome) => self.finish(outcome)?,
@@ -138,6 +138,13 @@ impl Driver {
         let task = self.task.as_ref()?;
         let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
         round.weights(group).map(|weights| weights.iter().sum())
+    }
+
+    /// Σ N̂ of a certified group's members, as declared before the manifest.
+    fn declared_units(&self, group: GroupId) -> Option<u64> {
+        let task = self.task.as_ref()?;
+        let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
+        round.units(group).map(|units| units.iter().sum())
     }
 
     fn job(&self, job: Job) -> Result<(), DriverError> {

@@ -94,7 +94,7 @@ pub fn one_run(
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
     let (claimed, epsilon) = audited.claim(declared)?;
-    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), declared)?;
+    let mechanism = Mechanism::of_plan(&plan, declared)?;
     let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
     let coins = Coins::toss(canaries, &mut Stream::<Canary>::open(entropy, &context).map_err(privacy::audit::AuditError::from)?);
     tell(Stage::Committed(coins.commitment()));

@@ -129,7 +129,7 @@ impl<'a> Lesson<'a> {
         let plan = audited.executed_plan()?;
         let start = initial(&plan.model, WEIGHTS)?;
         let half = u64::try_from(units.units.len() / 2).unwrap_or(u64::MAX);
-        let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), declared_size(half))?;
+        let mechanism = Mechanism::of_plan(&plan, declared_size(half))?;
         let models = u64::try_from(how.shadows).unwrap_or(u64::MAX).saturating_add(1);
         Ok(Self { audited, plan, mechanism, start, units, models })
     }

@@ -86,7 +86,7 @@ fn norms_and_clipped_sums_of_every_family_agree_with_the_loop() {
                 let factor = sum.factor(square.upper());
                 theirs.iter_mut().zip(naive).for_each(|(sum, g)| *sum += factor * g);
             }
-            let outcomes = book_keeping::add(world.work(), &world.refs(), &mut sum).unwrap();
+            let outcomes = book_keeping::add(world.work(), &world.refs(), &mut sum).unwrap().outcomes;
             agree(world.weights.table(), |i| sum.for_test()[i], &theirs);
             assert!(outcomes.iter().all(|&o| o == UnitOutcome::Added));
         }

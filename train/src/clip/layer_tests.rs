@@ -78,7 +78,7 @@ impl World {
     }
     pub(super) fn sum(&self, units: &[&UnitExamples]) -> (Vec<f64>, Vec<UnitOutcome>) {
         let mut sum = ClippedSum::new(&self.mechanism).unwrap();
-        let outcomes = book_keeping::add(self.work(), units, &mut sum).unwrap();
+        let outcomes = book_keeping::add(self.work(), units, &mut sum).unwrap().outcomes;
         (sum.for_test().to_vec(), outcomes)
     }
 }

@@ -1,6 +1,7 @@
 //! Functions of one number: what lets a Transformer do more than one linear layer could.
 
-use super::{contiguous, gelu, like, with_floats};
+use super::{contiguous, like, with_floats};
+use crate::kernels::gelu;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// Which function.
@@ -25,7 +26,7 @@ struct Apply(Activation);
 /// Applies it; recorded only if `x` is tracked.
 pub(crate) fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     match kind {
-        Activation::GeluTanh => gelu::gelu(x),
+        Activation::GeluTanh => super::gelu::gelu(x),
         Activation::Gelu | Activation::Silu | Activation::Relu | Activation::Tanh => x.contiguous()?.apply_op1(Apply(kind)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{View, contiguous, like, product, release, with_floats};
 use crate::batch::{Spans, expect_rows};
+use crate::kernels::softmax::{Heard, listen, listen_back};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// Whom a token may listen to.
@@ -14,12 +15,13 @@ pub(crate) enum Mask {
 }
 
 impl Mask {
-    /// How many of a record's `n` tokens the token at `place` hears.
-    fn hears(self, place: usize, n: usize) -> usize {
-        match self {
-            Self::Full => n,
-            Self::Causal => place + 1,
-        }
+    /// What rows of a record's square of scores hear.
+    fn heard(self, n: usize) -> Heard {
+        let first = match self {
+            Self::Full => None,
+            Self::Causal => Some(0),
+        };
+        Heard { columns: n, first }
     }
 }
 
@@ -69,13 +71,7 @@ impl Attend {
     /// Row-wise softmax of scaled scores `(H, n, n)`: how much each token listens to each other one.
     fn listen(&self, qkv: &[f32], h: &Heads) -> Result<Vec<f32>> {
         let mut scores = product(qkv, h.q, qkv, h.k.t())?; // (H, n, d) · (H, d, n) -> (H, n, n)
-        let scale = self.scale();
-        let n = h.q.rows;
-        for (i, row) in scores.chunks_exact_mut(n).enumerate() {
-            let (heard, unheard) = row.split_at_mut(self.mask.hears(i % n, n));
-            softmax(heard, scale);
-            unheard.fill(0.0);
-        }
+        listen(&mut scores, self.mask.heard(h.q.rows), self.scale());
         Ok(scores)
     }
 
@@ -86,10 +82,7 @@ impl Attend {
         let g = View { start: first, row_stride: self.width, ..h.q };
         let p = self.listen(qkv, h)?;
         let mut ds = product(grad, g, qkv, h.v.t())?; // (H, n, d) · (H, d, n) -> (H, n, n)
-        for (ds, p) in ds.chunks_exact_mut(n).zip(p.chunks_exact(n)) {
-            let mean: f32 = ds.iter().zip(p).map(|(g, p)| g * p).sum();
-            ds.iter_mut().zip(p).for_each(|(g, p)| *g = p * (*g - mean) * self.scale());
-        }
+        listen_back(&p, &mut ds, self.mask.heard(n), self.scale());
         let dq = product(&ds, square, qkv, h.k)?; // (H, n, n) · (H, n, d) -> (H, n, d)
         let dk = product(&ds, square.t(), qkv, h.q)?;
         let dv = product(&p, square.t(), grad, g)?;
@@ -98,14 +91,6 @@ impl Attend {
         }
         Ok(())
     }
-}
-
-/// Softmax of `scale * row` in place; the largest score is taken off first, so that no exponential overflows.
-fn softmax(row: &mut [f32], scale: f32) {
-    let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));
-    row.iter_mut().for_each(|s| *s = ((*s - top) * scale).exp());
-    let total = row.iter().sum::<f32>().recip();
-    row.iter_mut().for_each(|s| *s *= total);
 }
 
 /// `(H, n, d)` into rows of `stride` numbers, head beside head.

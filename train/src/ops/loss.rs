@@ -1,6 +1,7 @@
 //! Cross-entropy of each record: minus the log-probability, in nats, that the model gives to the true class.
 
 use super::{contiguous, like, with_floats};
+use crate::kernels::softmax::{log_normaliser, surprise};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 /// In `(B, K)`, out `(B)`.
@@ -16,21 +17,6 @@ pub(crate) fn cross_entropy(logits: &Tensor, classes: &[u32]) -> Result<Tensor> 
     logits.contiguous()?.apply_op1(CrossEntropy(classes))
 }
 
-/// ln Σ exp of one row, with the largest number taken off first.
-pub(crate) fn log_normaliser(row: &[f32]) -> f32 {
-    let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));
-    top + row.iter().map(|s| (s - top).exp()).sum::<f32>().ln()
-}
-
-/// Softmax of one row and the logarithm of its normaliser, with the largest logit taken off first.
-pub(crate) fn probabilities(row: &[f32]) -> (Vec<f32>, f32) {
-    let top = row.iter().fold(f32::NEG_INFINITY, |top, &s| top.max(s));
-    let mut p: Vec<f32> = row.iter().map(|s| (s - top).exp()).collect();
-    let total: f32 = p.iter().sum();
-    p.iter_mut().for_each(|p| *p /= total);
-    (p, top + total.ln())
-}
-
 impl CustomOp1 for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross-entropy"
@@ -39,23 +25,19 @@ impl CustomOp1 for CrossEntropy {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let k = layout.shape().dims2()?.1;
         let rows = contiguous(x, layout)?.chunks_exact(k);
-        let losses: Vec<f32> = rows.zip(&self.0).map(|(row, &class)| probabilities(row).1 - row[class]).collect();
+        let losses: Vec<f32> = rows.zip(&self.0).map(|(row, &class)| log_normaliser(row) - row[class]).collect();
         let records = losses.len();
         Ok((CpuStorage::F32(losses), records.into()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let k = x.dims2()?.1;
-        let mut dx = Vec::with_capacity(x.elem_count());
+        let mut dx = with_floats(x, |x| Ok(x.to_vec()))?;
         with_floats(&grad.contiguous()?, |g| {
-            with_floats(x, |x| {
-                for ((row, &class), &g) in x.chunks_exact(k).zip(&self.0).zip(g) {
-                    let mut p = probabilities(row).0;
-                    p[class] -= 1.0;
-                    dx.extend(p.iter().map(|p| p * g));
-                }
-                Ok(())
-            })
+            for ((row, &class), &g) in dx.chunks_exact_mut(k).zip(&self.0).zip(g) {
+                surprise(row, class, g);
+            }
+            Ok(())
         })?;
         like(dx, x).map(Some)
     }

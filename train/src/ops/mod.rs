@@ -15,98 +15,15 @@ pub(crate) mod neighbours;
 pub(crate) mod next_token;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod product;
 pub(crate) mod relative;
 pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod token_loss;
 
+pub(crate) use product::{Old, Real, View, product, product_into};
+
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
-
-/// A strided batch of matrices inside a flat buffer.
-#[derive(Clone, Copy)]
-pub(crate) struct View {
-    pub(crate) batch: usize,
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-    pub(crate) start: usize,
-    pub(crate) batch_stride: usize,
-    pub(crate) row_stride: usize,
-    pub(crate) col_stride: usize,
-}
-
-impl View {
-    /// One row-major matrix.
-    pub(crate) fn matrix(start: usize, rows: usize, cols: usize) -> Self {
-        Self { batch: 1, rows, cols, start, batch_stride: rows * cols, row_stride: cols, col_stride: 1 }
-    }
-    /// `count` row-major matrices one after the other.
-    pub(crate) fn stack(count: usize, rows: usize, cols: usize) -> Self {
-        Self { batch: count, ..Self::matrix(0, rows, cols) }
-    }
-    /// The transpose: the same numbers, read the other way.
-    pub(crate) fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-    /// One past the last number that the view reads.
-    fn end(self) -> usize {
-        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
-        self.start + last(self.batch, self.batch_stride) + last(self.rows, self.row_stride) + last(self.cols, self.col_stride) + 1
-    }
-}
-
-/// The two kinds of floats that matrices are made of.
-pub(crate) trait Real: Copy + Send + Sync + 'static {
-    const ZERO: Self;
-    const ONE: Self;
-}
-
-impl Real for f32 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-}
-
-impl Real for f64 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-}
-
-/// Matrix products `a · b`, one per batch entry, row-major.
-///
-/// Runs on the calling thread. The engine's own product would ask the system for the number of processors each time, which takes
-/// longer than a small product, and would wake threads that have work of their own.
-pub(crate) fn product<T: Real>(a: &[T], av: View, b: &[T], bv: View) -> Result<Vec<T>> {
-    if av.cols != bv.rows || av.batch != bv.batch {
-        bail!("cannot multiply {}x{} by {}x{}", av.rows, av.cols, bv.rows, bv.cols)
-    }
-    let size = av.rows * bv.cols;
-    let mut out = vec![T::ZERO; av.batch * size];
-    if out.is_empty() || av.cols == 0 {
-        return Ok(out);
-    }
-    if av.end() > a.len() || bv.end() > b.len() {
-        bail!("matrix view outside its buffer")
-    }
-    for (batch, out) in out.chunks_exact_mut(size).enumerate() {
-        multiply(out, &a[av.start + batch * av.batch_stride..], av, &b[bv.start + batch * bv.batch_stride..], bv);
-    }
-    Ok(out)
-}
-
-/// One product. `a` and `b` begin at the first number of their matrix; [`product`] has checked that they hold the last one too.
-#[expect(unsafe_code, reason = "the kernel takes pointers and strides")]
-fn multiply<T: Real>(out: &mut [T], a: &[T], av: View, b: &[T], bv: View) {
-    let (rows, cols, inner) = (av.rows, bv.cols, av.cols);
-    let [a_col, a_row, b_col, b_row] = [av.col_stride, av.row_stride, bv.col_stride, bv.row_stride].map(usize::cast_signed);
-    // SAFETY: `out` holds rows * cols numbers and is written row-major, column stride 1. `product` checked with `View::end` that every
-    // index start + batch + row + column of both views lies inside its buffer, and all strides are non-negative. The slices do not
-    // overlap `out`, which is borrowed mutably.
-    unsafe {
-        // out = 0 · out + 1 · a · b, the old content of `out` unread, nothing conjugated, on this thread.
-        let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-        let (none, row) = (gemm::Parallelism::None, cols.cast_signed());
-        gemm::gemm(rows, cols, inner, out, 1, row, false, a, a_col, a_row, b, b_col, b_row, T::ZERO, T::ONE, false, false, false, none);
-    }
-}
 
 /// The numbers of a contiguous tensor.
 pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -146,35 +63,6 @@ pub(crate) fn with_floats<T>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>)
 /// A tensor of these numbers with the shape of another.
 pub(crate) fn like(values: Vec<f32>, shape: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, shape.shape(), &Device::Cpu)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn products_of_any_size_agree_with_the_definition() {
-        for (batch, m, k, n) in [(1, 3, 4, 5), (2, 90, 110, 70), (1, 5, 900, 700), (3, 0, 2, 2), (1, 2, 0, 3)] {
-            let numbers = |count: usize, step: usize| (0..count).map(|i| ((i * step) % 7) as f32 - 3.0).collect::<Vec<_>>();
-            let (a, b) = (numbers(batch * m * k, 3), numbers(batch * k * n, 5));
-            let mut expected = Vec::new();
-            for (z, i, j) in (0..batch).flat_map(|z| (0..m).flat_map(move |i| (0..n).map(move |j| (z, i, j)))) {
-                expected.push((0..k).map(|l| a[(z * m + i) * k + l] * b[(z * n + j) * k + l]).sum::<f32>());
-            }
-            // Small integers: exact in any order. The second factor is read transposed.
-            assert_eq!(product(&a, View::stack(batch, m, k), &b, View::stack(batch, n, k).t()).unwrap(), expected);
-            let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-            let product = product(&wide(&a), View::stack(batch, m, k), &wide(&b), View::stack(batch, n, k).t()).unwrap();
-            assert_eq!(product, wide(&expected));
-        }
-    }
-
-    #[test]
-    fn a_view_outside_its_buffer_is_an_error() {
-        let a = [1.0; 6];
-        assert!(product(&a, View::matrix(1, 2, 3), &a, View::matrix(0, 3, 2)).is_err());
-        assert!(product(&a, View::matrix(0, 2, 3), &a, View::matrix(0, 2, 3)).is_err());
-    }
 }
 
 #[cfg(test)]

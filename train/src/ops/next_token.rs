@@ -1,8 +1,8 @@
 //! How surprised a causal model is by a record: minus the log-probability, in nats, that it gives to each token after the first, on average.
 
-use super::loss::{log_normaliser, probabilities};
 use super::{contiguous, like, release, with_floats};
 use crate::batch::{Spans, expect_rows};
+use crate::kernels::softmax::{log_normaliser, surprise};
 use crate::model::parameters::size;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
@@ -47,20 +47,16 @@ impl CustomOp1 for NextToken {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let v = x.dims2()?.1;
-        let mut dx = Vec::with_capacity(x.elem_count());
+        let mut dx = with_floats(x, |x| Ok(x.to_vec()))?;
         with_floats(&grad.contiguous()?, |g| {
-            with_floats(x, |x| {
-                for (rows, g) in self.spans.iter().zip(g) {
-                    let share = g * share(rows.len());
-                    for t in rows.start..rows.end.saturating_sub(1) {
-                        let mut p = probabilities(&x[t * v..(t + 1) * v]).0;
-                        p[self.tokens[t + 1]] -= 1.0;
-                        dx.extend(p.iter().map(|p| p * share));
-                    }
-                    dx.resize(rows.end * v, 0.0); // the last token of a record predicts nothing
+            for (rows, g) in self.spans.iter().zip(g).filter(|(rows, _)| !rows.is_empty()) {
+                let (share, last) = (g * share(rows.len()), rows.end - 1);
+                for t in rows.start..last {
+                    surprise(&mut dx[t * v..(t + 1) * v], self.tokens[t + 1], share);
                 }
-                Ok(())
-            })
+                dx[last * v..rows.end * v].fill(0.0); // the last token of a record predicts nothing
+            }
+            Ok(())
         })?;
         release(x)?;
         like(dx, x).map(Some)

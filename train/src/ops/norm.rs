@@ -3,20 +3,12 @@
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
+use crate::kernels::norm::{Back, back, scale, standardise};
 use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-/// Added to the variance, so that a constant row does not divide by zero; models from elsewhere bring their own.
-pub(crate) const EPSILON: f32 = 1e-5;
-
-/// What is made the same for all tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormKind {
-    /// LayerNorm: mean 0 and variance 1, then gain and shift.
-    Layer,
-    /// RMSNorm: mean square 1, then gain.
-    RootMeanSquare,
-}
+pub(crate) use crate::kernels::norm::EPSILON;
+pub use crate::kernels::norm::NormKind;
 
 /// The operation `y = x̂ ∘ gain + shift`. Gain and shift `(C)`; in `(N, C)`, out `(N, C)`.
 pub(crate) struct Norm {
@@ -33,28 +25,6 @@ pub(crate) struct Norm {
 pub(crate) fn norm(x: &Tensor, op: Norm) -> Result<Tensor> {
     expect_rows(x, &op.spans)?;
     x.contiguous()?.apply_op1(op)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-fn width(row: &[f32]) -> f32 {
-    row.len() as f32
-}
-
-/// Mean of a row under a normalisation that takes it off, else 0.
-fn mean(row: &[f32], kind: NormKind) -> f32 {
-    match kind {
-        NormKind::Layer => row.iter().sum::<f32>() / width(row),
-        NormKind::RootMeanSquare => 0.0,
-    }
-}
-
-/// Normalises one row in place and returns 1 / deviation.
-fn standardise(row: &mut [f32], kind: NormKind, epsilon: f32) -> f32 {
-    let mean = mean(row, kind);
-    row.iter_mut().for_each(|v| *v -= mean);
-    let scale = (row.iter().map(|v| v * v).sum::<f32>() / width(row) + epsilon).sqrt().recip();
-    row.iter_mut().for_each(|v| *v *= scale);
-    scale
 }
 
 impl Norm {
@@ -93,38 +63,33 @@ impl CustomOp1 for Norm {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = contiguous(x, layout)?.to_vec();
+        let mut normal = contiguous(x, layout)?.to_vec();
         let c = self.width()?;
-        with_floats(&self.gain.tensor, |gain| {
-            for row in y.chunks_exact_mut(c) {
-                standardise(row, self.kind, self.epsilon);
-                row.iter_mut().zip(gain).for_each(|(y, g)| *y *= g);
-            }
-            Ok(())
-        })?;
-        if let Some(shift) = &self.shift {
-            with_floats(&shift.tensor, |shift| {
-                y.chunks_exact_mut(c).for_each(|row| row.iter_mut().zip(shift).for_each(|(y, s)| *y += s));
+        let mut scales = vec![0.0; normal.len() / c];
+        standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
+        let mut y = vec![0.0; normal.len()];
+        with_floats(&self.gain.tensor, |gain| match &self.shift {
+            Some(shift) => with_floats(&shift.tensor, |shift| {
+                scale(&normal, gain, Some(shift), &mut y);
                 Ok(())
-            })?;
-        }
+            }),
+            None => {
+                scale(&normal, gain, None, &mut y);
+                Ok(())
+            }
+        })?;
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
-    /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let c = self.width()?;
         let grad = grad.contiguous()?.detach();
         let mut normal = with_floats(x, |x| Ok(x.to_vec()))?;
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
+        let mut scales = vec![0.0; normal.len() / c];
+        standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         with_floats(&self.gain.tensor, |gain| {
-            for (row, u) in normal.chunks_exact_mut(c).zip(dx.chunks_exact_mut(c)) {
-                let scale = standardise(row, self.kind, self.epsilon);
-                u.iter_mut().zip(gain).for_each(|(u, g)| *u *= g);
-                let mean = mean(u, self.kind);
-                let along = u.iter().zip(&*row).map(|(u, x)| u * x).sum::<f32>() / width(u);
-                u.iter_mut().zip(&*row).for_each(|(u, x)| *u = (*u - mean - x * along) * scale);
-            }
+            back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
         })?;
         with_floats(&grad, |g| self.record(&normal, g))?;

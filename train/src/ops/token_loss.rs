@@ -1,8 +1,8 @@
 //! How surprised a model is by the answers that it was asked for: minus the log-probability, in nats, averaged over a record's answers.
 
-use super::loss::{log_normaliser, probabilities};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
+use crate::kernels::softmax::{log_normaliser, probabilities};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::ops::Range;
 
@@ -52,7 +52,8 @@ impl CustomOp1 for TokenLoss {
                 for (rows, g) in self.spans.iter().zip(g) {
                     let share = g * self.share(rows.clone());
                     for (row, answer) in rows.filter_map(|row| self.answers[row].map(|a| (row, a))) {
-                        let mut p = probabilities(&x[row * k..][..k]).0;
+                        let mut p = x[row * k..][..k].to_vec();
+                        probabilities(&mut p);
                         p[answer] -= 1.0;
                         dx[row * k..][..k].iter_mut().zip(p).for_each(|(d, p)| *d = p * share);
                     }

@@ -14,8 +14,8 @@ use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, PlanDigest, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy, TokenizerKind, Unit,
-    Weighting,
+    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
+    TokenizerKind, Unit, Weighting,
 };
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -206,6 +206,7 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
         privacy: PrivacyPlan {
             unit: Unit::Record,
             mode: Mode::Local,
+            path: ClipPath::Exact,
             clip_function: ClipFunction::AutoS,
             clip: Decimal::ONE,
             grid_bits: 16,

@@ -1,0 +1,154 @@
+//! `train`: training in one place (training.md M8 to M16). What it prints is computed from records without noise: it is for the people of
+//! the institution that runs it.
+
+use super::answer::{Answer, Failure, Format, line, say};
+use super::bench::{peak_memory, processor_seconds};
+use crate::central::{self, CentralPlan, Event, Loaded, Outcome, RunError};
+use crate::files::{self, Item};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use train::fit::Judgement;
+
+/// Longest plan.
+const MAX_PLAN: usize = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// What is trained and how; configs/train-characters.toml explains every key
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// A text, or records as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Directory that keeps the state and the best snapshot; a run that stands there is gone on with
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Threads; all processors unless given
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
+    let bytes = files::read(&args.plan, MAX_PLAN, Item::Records).map_err(|e| Failure::trouble("bad_plan", &e))?;
+    let text = String::from_utf8(bytes).map_err(|e| Failure::trouble("bad_plan", &e))?;
+    let plan =
+        CentralPlan::parse(&text).map_err(|e| Failure::trouble("bad_plan", &e).hint("configs/train-characters.toml explains every key"))?;
+    let loaded = Loaded::read(&plan, &args.data).map_err(|e| Failure::trouble("bad_data", &e))?;
+    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    if let Some(report) = &loaded.report {
+        say(&format!("records: {report}"));
+    }
+    say(&format!("{} to learn from, {} to judge by", loaded.sizes.0, loaded.sizes.1));
+    let (sizes, digest) = (loaded.sizes, loaded.data_digest);
+    let mut show = Show::new(format, plan.total_steps());
+    let outcome = central::run(&plan, &text, loaded, (threads, args.state.as_deref()), &mut |event| show.event(&event));
+    show.bar.finish_and_clear();
+    let outcome = outcome.map_err(|e| failure(&e))?;
+    Ok(answer(&outcome, threads, sizes, &digest))
+}
+
+fn failure(error: &RunError) -> Failure {
+    match error {
+        RunError::Store(_) => Failure::storage("storage_failed", error),
+        RunError::State(_) => Failure::trouble("bad_state", error).hint("name another directory, or remove the state"),
+        RunError::Fit(_) | RunError::Snapshot(_) | RunError::Thread(_) => Failure::trouble("not_trained", error),
+    }
+}
+
+/// Tells people on a terminal by a bar, programs by lines.
+struct Show {
+    format: Format,
+    bar: ProgressBar,
+}
+
+impl Show {
+    fn new(format: Format, steps: u64) -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self { format, bar: ProgressBar::new(steps).with_style(style) }
+    }
+
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Resumed { step } => {
+                self.line(|| json!({ "event": "resumed", "step": step }));
+                self.bar.set_position(*step);
+            }
+            Event::Step { step, tokens_per_s, left_s } => {
+                self.bar.set_position(step.step + 1);
+                let loss = step.loss.map_or_else(|| "-".to_owned(), |l| format!("{l:.4}"));
+                self.bar.set_message(format!("loss {loss}, {tokens_per_s:.0} tokens/s, {left_s:.0} s left"));
+                self.line(|| {
+                    json!({
+                        "event": "step", "step": step.step + 1, "loss": step.loss, "learning_rate": step.rate, "tokens": step.tokens,
+                        "gradient_norm": step.gradient_norm, "non_finite": step.non_finite, "tokens_per_s": tokens_per_s, "left_s": left_s,
+                    })
+                });
+            }
+            Event::Judged { steps, judgement, best } => {
+                let mut data = judged(judgement);
+                data["event"] = "evaluation".into();
+                data["step"] = (*steps).into();
+                data["best"] = (*best).into();
+                self.line(|| data);
+                let f1 = judgement.evaluation.as_ref().map_or_else(String::new, |e| format!(", macro-F1 {:.4}", e.macro_f1()));
+                self.bar.suspend(|| {
+                    say(&format!("step {steps}: validation loss {:.4}{f1}{}", judgement.loss, if *best { ", best" } else { "" }))
+                });
+            }
+        }
+    }
+
+    fn line(&self, data: impl FnOnce() -> Value) {
+        match self.format {
+            Format::Jsonl => line(&data()),
+            Format::Json | Format::Table | Format::Html => {}
+        }
+    }
+}
+
+fn judged(judgement: &Judgement) -> Value {
+    let mut data = json!({ "validation_loss": judgement.loss, "foretold": judgement.foretold });
+    if let Some(e) = &judgement.evaluation {
+        data["accuracy"] = e.accuracy().into();
+        data["macro_f1"] = e.macro_f1().into();
+        data["confusion"] = json!(e.confusion);
+    }
+    data
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn answer(outcome: &Outcome, threads: NonZeroUsize, sizes: (usize, usize), digest: &[u8; 32]) -> Answer {
+    let best = outcome.best.as_ref().unwrap_or(&outcome.last);
+    let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
+    let mut rows = vec![
+        ("steps", outcome.steps.to_string()),
+        ("validation loss", format!("{:.4} nats", outcome.last.loss)),
+        ("best validation loss", format!("{:.4} nats", best.loss)),
+        ("tokens per second", format!("{rate:.0}")),
+        ("parameters", outcome.parameters.to_string()),
+        ("records dropped", outcome.non_finite.to_string()),
+    ];
+    if let Some(e) = &best.evaluation {
+        rows.push(("macro-F1 of the best", format!("{:.4}", e.macro_f1())));
+        rows.push(("accuracy of the best", format!("{:.4}", e.accuracy())));
+    }
+    Answer::table(rows).with_data(&json!({
+        "steps": outcome.steps,
+        "last": judged(&outcome.last),
+        "best": outcome.best.as_ref().map(judged),
+        "learnt_from": sizes.0,
+        "judged_by": sizes.1,
+        "data_sha256": digest.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+        "parameters": outcome.parameters,
+        "non_finite": outcome.non_finite,
+        "threads": threads,
+        "tokens": outcome.tokens,
+        "tokens_per_s": rate,
+        "wall_s": outcome.seconds,
+        "processor_s": processor_seconds(),
+        "peak_bytes": peak_memory(),
+    }))
+}

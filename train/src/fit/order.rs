@@ -1,0 +1,105 @@
+//! Which records a step reads: a function of the seed and the step's number, so that a restart changes nothing (training.md M13). Not for
+//! private training, whose samples nobody may foresee (privacy.md D30).
+
+use super::{FitError, Recipe};
+use crate::batch::{Batch, Record};
+use crate::direct::Reading;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// What is learnt from. Has no `Debug`: nothing prints a record by accident.
+pub enum Material {
+    /// One long text, of which each step reads pieces from random places.
+    Text(Vec<u32>),
+    /// Labelled records, each read once per pass over the data.
+    Records(Vec<Record>),
+}
+
+/// One record of a batch.
+#[derive(Clone, Copy)]
+pub(super) enum Item<'a> {
+    /// A piece of text, one token longer than it is read.
+    Piece(&'a [u32]),
+    Record(&'a Record),
+}
+
+impl Item<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Piece(piece) => piece.len(),
+            Self::Record(record) => record.tokens.len(),
+        }
+    }
+}
+
+/// Several records as one pass reads them. All items of a batch are of one kind.
+pub(super) fn reading(items: &[Item<'_>], max_tokens: usize) -> Reading {
+    let pieces = items.iter().filter_map(|item| match item {
+        Item::Piece(piece) => Some(*piece),
+        Item::Record(_) => None,
+    });
+    let records = items.iter().filter_map(|item| match item {
+        Item::Record(record) => Some(*record),
+        Item::Piece(_) => None,
+    });
+    match items.first() {
+        Some(Item::Record(_)) => Reading::of_batch(&Batch::pack(records, max_tokens)),
+        Some(Item::Piece(_)) | None => Reading::of_pieces(pieces),
+    }
+}
+
+/// Sets the order of the data apart from the initial weights, which may come from the same seed.
+const ORDER: u64 = 0x6f72_6465_7200_0000;
+
+/// Numbers for one purpose at one point of the run.
+fn numbers(seed: u64, stream: u64) -> ChaCha20Rng {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed ^ ORDER);
+    rng.set_stream(stream);
+    rng
+}
+
+/// A number below `limit`. The bias of the remainder is below 2^-32 for any data that fits a machine.
+fn below(rng: &mut ChaCha20Rng, limit: usize) -> usize {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
+    usize::try_from(rng.next_u64() % limit).unwrap_or(0)
+}
+
+fn shuffle<T>(rng: &mut ChaCha20Rng, values: &mut [T]) {
+    for i in (1..values.len()).rev() {
+        values.swap(i, below(rng, i + 1));
+    }
+}
+
+/// The records of one step.
+pub(super) fn batch<'a>(material: &'a Material, recipe: &Recipe, step: u64, max_tokens: usize) -> Result<Vec<Item<'a>>, FitError> {
+    match material {
+        Material::Text(tokens) => {
+            let places = tokens.len().checked_sub(max_tokens).filter(|&p| p > 0).ok_or(FitError::Nothing)?;
+            let mut rng = numbers(recipe.seed, step);
+            let mut piece = || Item::Piece(&tokens[below(&mut rng, places)..][..=max_tokens]);
+            Ok((0..recipe.batch).map(|_| piece()).collect())
+        }
+        Material::Records(records) => of_records(records, recipe, step),
+    }
+}
+
+fn of_records<'a>(records: &'a [Record], recipe: &Recipe, step: u64) -> Result<Vec<Item<'a>>, FitError> {
+    if records.is_empty() {
+        return Err(FitError::Nothing);
+    }
+    let per_pass = u64::try_from(records.len().div_ceil(recipe.batch)).unwrap_or(u64::MAX);
+    let (pass, at) = (step / per_pass, usize::try_from(step % per_pass).unwrap_or(0));
+    let mut rng = numbers(recipe.seed, pass);
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    shuffle(&mut rng, &mut order);
+    if recipe.bucket > 1 {
+        // Records of like length come together, within some batches only, so that a batch still is a random one.
+        order.chunks_mut(recipe.batch * recipe.bucket).for_each(|pool| pool.sort_by_key(|&i| records[i].tokens.len()));
+    }
+    let mut batches: Vec<&[usize]> = order.chunks(recipe.batch).collect();
+    shuffle(&mut rng, &mut batches);
+    let mut items: Vec<Item<'_>> = batches[at].iter().map(|&i| Item::Record(&records[i])).collect();
+    // The longest and the shortest go to different workers.
+    items.sort_by_key(Item::len);
+    Ok(items)
+}
