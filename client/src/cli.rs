@@ -126,6 +126,9 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             start_log(&cli.common, &config.log);
             // A machine that computes other bytes than everybody else must not seal or open (crypto.md C68).
             crypto::reference::self_check(&mut crate::clock::OsEntropy).map_err(|e| Failure::bug("self_check", &e))?;
+            if !crypto::reference::stock_generator_runs() {
+                tracing::warn!("no AES instructions: sealing takes the slower software path, and the stock library's masks are not compared");
+            }
             let run = agent::run(&cli.common.dir, config, observer);
             runtime()?.block_on(run).map_err(|e| run_failure(&e))?;
             Ok(Answer::words("stopped in order"))

@@ -230,6 +230,9 @@ fn serve(dir: &Path, config: Option<&Path>) -> Result<(), Failure> {
     output::start_logging();
     // A machine that computes other bytes than everybody else must not open sums (crypto.md C68).
     crypto::reference::self_check(&mut bench::OsEntropy).map_err(|e| Failure::daemon(e.into()))?;
+    if !crypto::reference::stock_generator_runs() {
+        tracing::warn!("no AES instructions: opening takes the slower software path, and the stock library's masks are not compared");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::trouble)?;
     runtime.block_on(crate::serve::run(dir, &config)).map_err(Failure::daemon)
 }

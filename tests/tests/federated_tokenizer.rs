@@ -145,7 +145,7 @@ fn run(e: &Experiment) -> Outcome {
         "bits_per_character_pooled": pooled, "bits_per_character_federated": federated, "bits_per_character_one_institution": alone,
         "bits_per_character_bytes": score(&ByteTokenizer, e), "perplexity_ratio": ratio,
     });
-    println!("{line}");
+    eprintln!("{line}");
     Outcome { words: counts.len(), epsilon, pooled, federated, ratio }
 }
 

@@ -10,6 +10,7 @@ const README_ZH: &str = include_str!("../../README.zh.md");
 const GUIDE: &str = include_str!("../../docs/user-guide.md");
 const STATEMENT: &str = include_str!("../../docs/privacy-statement.md");
 const COMPLIANCE: &str = include_str!("../../docs/compliance.md");
+const DATA: &str = include_str!("../../docs/data.md");
 const CI: &str = include_str!("../../.ci/run");
 const JUSTFILE: &str = include_str!("../../justfile");
 
@@ -20,6 +21,7 @@ const WITH_COMMANDS: &[(&str, &str)] = &[
     ("docs/user-guide.md", GUIDE),
     ("docs/privacy-statement.md", STATEMENT),
     ("docs/compliance.md", COMPLIANCE),
+    ("docs/data.md", DATA),
 ];
 
 /// Papers that cite tests or link to files, from the root.
@@ -36,6 +38,7 @@ const PAPERS: &[&str] = &[
     "docs/privacy-statement.md",
     "docs/models.md",
     "docs/compliance.md",
+    "docs/data.md",
     "docs/privacy-tests.md",
 ];
 

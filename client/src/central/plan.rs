@@ -97,6 +97,8 @@ struct RawLocal {
     micro_batch: Option<u32>,
     #[serde(default = "one")]
     bucket: u32,
+    #[serde(default)]
+    drop_tokens: Option<Decimal>,
     learning_rate: Decimal,
     warmup_steps: u64,
     #[serde(default)]
@@ -249,6 +251,7 @@ fn recipe(local: &RawLocal, seed: u64) -> Result<Recipe, CentralPlanError> {
         precision: local.precision,
         keep: local.keep,
         bucket: size("local.bucket", local.bucket)?,
+        drop_tokens: within("local.drop_tokens", local.drop_tokens.map_or(0.0, Decimal::to_f64), 0.0..=0.9, "0 to 0.9")?,
     })
 }
 

@@ -162,7 +162,9 @@ impl Iterator for Lines {
         let draw = &mut self.draw;
         match (draw.below(100), &self.before) {
             (0..2, Some(before)) => record.text.clone_from(&before.text),
+            (14..16, Some(before)) => record.clone_from(before),
             (2..4, Some(before)) => record.text = format!("{}{}", before.text, draw.digits(1)),
+            (16..18, Some(before)) => record = Record { text: format!("{}{}", before.text, draw.digits(1)), ..before.clone() },
             (4..14, _) => {
                 let kind = Kind::ALL[draw.below(Kind::ALL.len())];
                 let item = planted(kind, draw);
@@ -186,7 +188,6 @@ impl Iterator for Lines {
             "amount": amount,
             "sent": sent,
         });
-        // Repeats are of the same subscriber now and then, so that both kinds of duplicates occur.
         if draw.below(2) == 0 {
             self.before = Some(record);
         }

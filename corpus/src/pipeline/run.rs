@@ -305,8 +305,7 @@ fn first_pass(
                 clean_rows.extend(chunk.rows);
             }
             // The writer ended early: its error is told when it is joined.
-            send.send(clean_rows).unwrap_or(());
-            Ok(())
+            send.send(clean_rows).map_err(|_| PrepareError::Damaged)
         });
         drop(send);
         let written = writing.join().map_err(|_| PrepareError::Damaged)?;

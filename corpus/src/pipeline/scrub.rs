@@ -16,16 +16,16 @@ mod names;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Web addresses.
-    Url,
     /// E-mail addresses.
     Email,
+    /// Web addresses.
+    Url,
     /// IPv4 and IPv6 addresses.
     Ip,
-    /// Unified social credit codes (GB 32100-2015), check digit verified.
-    CreditCode,
     /// Resident identity numbers (GB 11643-1999), check digit and date verified.
     IdNumber,
+    /// Unified social credit codes (GB 32100-2015), check digit verified.
+    CreditCode,
     /// Payment cards (ISO/IEC 7812-1), Luhn digit verified.
     BankCard,
     /// Mobile numbers, Chinese and British, and numbers with a country code.
@@ -41,13 +41,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All, in the order in which they are looked for: what contains others comes first.
+    /// All, in the order in which they are looked for: what contains others comes first, and what has the stricter form before what could
+    /// be taken for it (one identity number in 31 would pass as a credit code, one in ten as a card).
     pub const ALL: [Self; 11] = [
-        Self::Url,
         Self::Email,
+        Self::Url,
         Self::Ip,
-        Self::CreditCode,
         Self::IdNumber,
+        Self::CreditCode,
         Self::BankCard,
         Self::Mobile,
         Self::Phone,
@@ -83,7 +84,7 @@ fn compiled(pattern: &str) -> Regex {
 
 static URL: LazyLock<Regex> = LazyLock::new(|| {
     compiled(
-        r#"(?i)(?:\b(?:https?|ftp)://|\bwww\.)[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*[a-z0-9/=]|\b[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?(?:\.[a-z0-9\-]{1,63}){0,3}\.(?:com|cn|net|org|info|top|xyz|vip|cc|co|uk|tv|me|io|ly|gov|edu|biz|mobi|example)(?:/[a-z0-9\-._~:/?#@!$&'*+,;=%]*[a-z0-9/=])?\b"#,
+        r#"(?i)(?:(?:https?|ftp)://|(?-u:\b)www\.)[a-z0-9\-._~:/?#@!$&'()*+,;=%]*[a-z0-9/=]|(?-u:\b)[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?(?:\.[a-z0-9\-]{1,63}){0,3}\.(?:com|cn|net|org|info|top|xyz|vip|cc|co|uk|tv|me|io|ly|gov|edu|biz|mobi|example)(?:/[a-z0-9\-._~:/?#@!$&'*+,;=%]*[a-z0-9/=])?(?-u:\b)"#,
     )
 });
 static EMAIL: LazyLock<Regex> =
@@ -105,17 +106,31 @@ static PHONE: LazyLock<Regex> = LazyLock::new(|| {
 });
 static PLATE: LazyLock<Regex> = LazyLock::new(|| {
     compiled(
-        r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·. ]?(?:[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳]|[DF][A-HJ-NP-Z0-9][0-9]{4}|[0-9]{5}[DF])",
+        r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·. ]?(?:[DF][A-HJ-NP-Z0-9][0-9]{4}|[0-9]{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳])",
     )
 });
 static CODE: LazyLock<Regex> = LazyLock::new(|| {
     compiled(
-        r"(?i)(?P<before>(?:验证码|校验码|动态码|动态密码|确认码|激活码|取件码|提货码|verification code|security code|one-time code|passcode|\botp\b|\bpin\b|\bcode\b)(?:是|为|为是|is|:|：| |\(|（|【|\[|-|,|，){0,6})(?P<code>[0-9]{4,8})|(?P<first>[0-9]{4,8})(?P<after>(?:\)|）|】|\]| |,|，){0,3}(?:is your|为您的|是您的|\(?(?:动态)?验证码))",
+        r"(?i)(?P<before>(?:验证码|校验码|动态码|动态密码|确认码|激活码|取件码|提货码|verification code|security code|one-time code|passcode|(?-u:\b)(?:otp|pin|code)(?-u:\b))(?:是|为|为是|is|:|：| |\(|（|【|\[|-|,|，){0,6})(?P<code>[0-9]{4,8})|(?P<first>[0-9]{4,8})(?P<after>(?:\)|）|】|\]| |,|，){0,3}(?:is your|为您的|是您的|\(?(?:动态)?验证码))",
     )
 });
 
-/// Replaces every wanted kind in `text`; `None` when nothing was found.
+/// Most rounds: what is replaced can free what stood beside it.
+const MAX_ROUNDS: usize = 4;
+
+/// Replaces every wanted kind in `text`, until nothing more is found; `None` when nothing was.
 pub fn scrub(text: &str, kinds: &std::collections::BTreeSet<Kind>, hits: &mut Hits) -> Option<String> {
+    let mut now: Option<String> = None;
+    for _ in 0..MAX_ROUNDS {
+        match round(now.as_deref().unwrap_or(text), kinds, hits) {
+            Some(next) => now = Some(next),
+            None => break,
+        }
+    }
+    now
+}
+
+fn round(text: &str, kinds: &std::collections::BTreeSet<Kind>, hits: &mut Hits) -> Option<String> {
     let hints = Hints::of(text);
     let mut now: Option<String> = None;
     for kind in Kind::ALL.into_iter().filter(|k| kinds.contains(k) && hints.may_have(*k)) {
@@ -173,29 +188,25 @@ impl Hints {
 }
 
 fn one(kind: Kind, text: &str) -> (String, u64) {
-    let any = |_: &str| true;
+    let any = |found: &str| Some(found.len());
+    let whole = |holds: fn(&str) -> bool| move |found: &str| holds(found).then_some(found.len());
     match kind {
-        Kind::Url => replaced(&URL, text, kind, not_an_address, Edge::Free),
+        Kind::Url => replaced(&URL, text, kind, any, Edge::Free),
         Kind::Email => replaced(&EMAIL, text, kind, any, Edge::Free),
         Kind::Ip => {
-            let (first, four) = replaced(&IPV4, text, kind, |s| s.parse::<std::net::Ipv4Addr>().is_ok(), Edge::Number);
-            let (both, six) = replaced(&IPV6, &first, kind, |s| s.parse::<std::net::Ipv6Addr>().is_ok(), Edge::Word);
+            let (first, four) = replaced(&IPV4, text, kind, whole(|s| s.parse::<std::net::Ipv4Addr>().is_ok()), Edge::Number);
+            let (both, six) = replaced(&IPV6, &first, kind, whole(|s| s.parse::<std::net::Ipv6Addr>().is_ok()), Edge::Word);
             (both, four + six)
         }
-        Kind::CreditCode => replaced(&CREDIT, text, kind, digits::is_credit_code, Edge::Word),
-        Kind::IdNumber => replaced(&ID, text, kind, digits::is_id_number, Edge::Word),
-        Kind::BankCard => replaced(&CARD, text, kind, digits::is_card, Edge::Number),
-        Kind::Mobile => replaced(&MOBILE, text, kind, digits::is_telephone, Edge::Number),
+        Kind::CreditCode => replaced(&CREDIT, text, kind, whole(digits::is_credit_code), Edge::Word),
+        Kind::IdNumber => replaced(&ID, text, kind, whole(digits::is_id_number), Edge::Word),
+        Kind::BankCard => replaced(&CARD, text, kind, digits::card_length, Edge::Number),
+        Kind::Mobile => replaced(&MOBILE, text, kind, whole(digits::is_telephone), Edge::Number),
         Kind::Phone => replaced(&PHONE, text, kind, any, Edge::Number),
-        Kind::Plate => replaced(&PLATE, text, kind, digits::is_plate, Edge::Word),
+        Kind::Plate => replaced(&PLATE, text, kind, whole(digits::is_plate), Edge::Word),
         Kind::Code => codes(text),
         Kind::Name => names::replace(text),
     }
-}
-
-/// An address of mail is no web address, so that the second half of one is left to [`Kind::Email`].
-fn not_an_address(found: &str) -> bool {
-    found.contains("://") || !found.contains('@')
 }
 
 /// What must not stand directly beside a find.
@@ -222,19 +233,17 @@ impl Edge {
     }
 }
 
-/// Replaces what matches, passes `right`, and stands free. A find that does not pass is looked into again from its next character.
-fn replaced(pattern: &Regex, text: &str, kind: Kind, right: impl Fn(&str) -> bool, edge: Edge) -> (String, u64) {
+/// Replaces what matches, of which `right` takes so many bytes, and what stands free. A find that does not pass is looked into again from its next character.
+fn replaced(pattern: &Regex, text: &str, kind: Kind, right: impl Fn(&str) -> Option<usize>, edge: Edge) -> (String, u64) {
     let mut out = String::new();
     let (mut kept, mut from, mut found) = (0, 0, 0);
     while let Some(hit) = pattern.find_at(text, from) {
-        // An address of mail begins before the host that looks like a web address.
-        let mail = matches!(kind, Kind::Url) && text[..hit.start()].ends_with('@');
-        if !mail && edge.holds(text, hit.start(), hit.end()) && right(hit.as_str()) {
+        let taken = right(hit.as_str()).map(|length| hit.start() + length).filter(|end| edge.holds(text, hit.start(), *end));
+        if let Some(end) = taken {
             out.push_str(&text[kept..hit.start()]);
             out.push_str(kind.placeholder());
-            (kept, from, found) = (hit.end(), hit.end(), found + 1);
+            (kept, from, found) = (end, end, found + 1);
         } else {
-            // Past a whole run that was refused at its edge, else one character on.
             from = hit.start() + text[hit.start()..].chars().next().map_or(1, char::len_utf8);
         }
     }

@@ -23,35 +23,35 @@ use protocol::time::Time;
 use tests::fixture::{Shape, federation};
 
 /// Institutions.
-pub const SITES: u8 = 4;
+pub(crate) const SITES: u8 = 4;
 const NOW: Time = Time(1_700_000_000_000);
 const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
 
 /// What is summed, and how private it is.
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Values of the vector.
-    pub values: u32,
+    pub(crate) values: u32,
     /// Bits of a slot.
-    pub bits: u8,
+    pub(crate) bits: u8,
     /// Limbs of a value.
-    pub limbs: u8,
+    pub(crate) limbs: u8,
     /// Rounds.
-    pub rounds: u64,
+    pub(crate) rounds: u64,
     /// Bound on a unit's L2 norm, in its integers.
-    pub bound: u64,
+    pub(crate) bound: u64,
     /// g.
-    pub grid_bits: u8,
+    pub(crate) grid_bits: u8,
     /// Noise deviation ÷ bound, at each institution.
-    pub noise_multiplier: &'static str,
+    pub(crate) noise_multiplier: &'static str,
     /// The task's cap.
-    pub epsilon_cap: &'static str,
+    pub(crate) epsilon_cap: &'static str,
     /// N̂ of each institution.
-    pub declared_units: u64,
+    pub(crate) declared_units: u64,
     /// Fixes all entropy of the pretend world.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
-pub fn dec(text: &str) -> Decimal {
+pub(crate) fn dec(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
@@ -86,7 +86,7 @@ impl Site {
 }
 
 /// The task at all institutions.
-pub struct Task {
+pub(crate) struct Task {
     plan: Plan,
     digest: PlanDigest,
     mechanism: Mechanism,
@@ -97,11 +97,11 @@ pub struct Task {
 }
 
 /// One unit's integers: coordinates ascending.
-pub type Contribution = Vec<(u32, i64)>;
+pub(crate) type Contribution = Vec<(u32, i64)>;
 
 impl Task {
     /// Registers the whole schedule in every ledger.
-    pub fn begin(w: &Wanted) -> Result<Self, RegisterError> {
+    pub(crate) fn begin(w: &Wanted) -> Result<Self, RegisterError> {
         let mut plan = federation(Shape { sites: 4, groups: 1, parts: 1 }).plan.clone();
         let dimension = w.values * u32::from(w.limbs);
         plan.task = TaskId([9; 16]);
@@ -132,12 +132,12 @@ impl Task {
     }
 
     /// Deviation of one institution's noise, in the units' integers.
-    pub fn deviation(&self) -> f64 {
+    pub(crate) fn deviation(&self) -> f64 {
         self.mechanism.sigma_grid() * self.mechanism.grid_step()
     }
 
     /// One round: `units[site]` are that institution's units. The opened sum, in the units' integers.
-    pub fn round(&mut self, round: RoundId, units: &[Vec<Contribution>]) -> Result<Vec<f64>, ReserveError> {
+    pub(crate) fn round(&mut self, round: RoundId, units: &[Vec<Contribution>]) -> Result<Vec<f64>, ReserveError> {
         let slots = self.plan.dimension();
         let mut f = Federation::new(SITES, 4, COMMITTEE, self.plan.groups[0].bits, &[slots]);
         f.manifest.round = round;
@@ -174,13 +174,13 @@ impl Task {
         let private = PrivateDelta::of_counts(&noised, &Quantiser::of_plan(&self.plan).unwrap(), self.limbs, &proof).unwrap();
         let context = SealContext { spend: &spend, ..f.context(i) };
         let mut spool = Spool::default();
-        let update = seal(&context, &private, &HedgeSecret::new(&mut [i as u8; 32]), &mut entropy, &mut spool).unwrap();
+        let update = seal(&context, &private, &HedgeSecret::new(&mut [u8::try_from(i).unwrap(); 32]), &mut entropy, &mut spool).unwrap();
         let digest = Header::digest(&encode(&update.header));
         Ok(Sealed { update, chunks: spool.0, digest })
     }
 
     /// ε that each institution's ledger says was spent on the task, read back from its bytes: signed, chained, whole.
-    pub fn spent(&self) -> Vec<Decimal> {
+    pub(crate) fn spent(&self) -> Vec<Decimal> {
         let spent = |s: &Site| {
             let loaded = PrivacyLedger::load(&s.file).unwrap();
             assert!(!loaded.torn && loaded.entries.iter().filter(|e| matches!(e.event, Event::Registered(_))).count() == 1);

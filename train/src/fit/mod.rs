@@ -64,6 +64,9 @@ pub struct Recipe {
     pub keep: Keep,
     /// Batches whose records are sorted by length together, so that workers have equal parts; 1 for none.
     pub bucket: usize,
+    /// Share of a labelled record's tokens that a step does not read, 0 to 1: another part each time. The first token, which stands for
+    /// the record, is always read.
+    pub drop_tokens: f64,
 }
 
 /// Why training cannot go on.
@@ -188,6 +191,8 @@ impl Fit {
     pub fn step(&mut self, material: &Material, workers: &Workers) -> Result<Step, FitError> {
         let recipe = &self.recipe;
         let items = order::batch(material, recipe, self.step, self.max_tokens)?;
+        let thinned = order::thinned(&items, recipe, self.step);
+        let items = if thinned.is_empty() { items } else { thinned.iter().map(order::Item::Record).collect() };
         self.lanes.resize_with(workers.count(), Lane::new);
         let shown = self.direct.shown(&self.weights, &mut self.shown);
         let job = gradient::Job { direct: &self.direct, weights: shown, items: &items, max_tokens: self.max_tokens };

@@ -50,6 +50,8 @@ pub(super) fn reading(items: &[Item<'_>], max_tokens: usize) -> Reading {
 
 /// Sets the order of the data apart from the initial weights, which may come from the same seed.
 const ORDER: u64 = 0x6f72_6465_7200_0000;
+/// Sets what is dropped apart from the order.
+const THINNING: u64 = 0x7468_696e_0000_0000;
 
 /// Numbers for one purpose at one point of the run.
 fn numbers(seed: u64, stream: u64) -> ChaCha20Rng {
@@ -81,6 +83,27 @@ pub(super) fn batch<'a>(material: &'a Material, recipe: &Recipe, step: u64, max_
         }
         Material::Records(records) => of_records(records, recipe, step),
     }
+}
+
+/// Copies of the labelled records of a batch without some of their tokens; none if nothing is dropped.
+///
+/// A small set is soon known by heart; a record that never looks the same twice is not.
+pub(super) fn thinned(items: &[Item<'_>], recipe: &Recipe, step: u64) -> Vec<Record> {
+    if recipe.drop_tokens <= 0.0 {
+        return Vec::new();
+    }
+    let mut rng = numbers(recipe.seed ^ THINNING, step);
+    let mut thin = |record: &Record| {
+        let mut first = true;
+        let mut tokens = record.tokens.clone();
+        tokens.retain(|_| std::mem::take(&mut first) || f64::from(rng.next_u32()) >= recipe.drop_tokens * 4_294_967_296.0);
+        Record { tokens, ..record.clone() }
+    };
+    let records = items.iter().filter_map(|item| match item {
+        Item::Record(record) => Some(thin(record)),
+        Item::Piece(_) => None,
+    });
+    records.collect()
 }
 
 fn of_records<'a>(records: &'a [Record], recipe: &Recipe, step: u64) -> Result<Vec<Item<'a>>, FitError> {

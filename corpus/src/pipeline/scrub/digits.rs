@@ -59,6 +59,12 @@ pub fn is_card(text: &str) -> bool {
     (13..=19).contains(&card.len()) && varied && luhn_check(first) == Some(*last)
 }
 
+/// Bytes of the card at the beginning of a run of groups: all of it, or all but its last groups, which may belong to what follows.
+pub(super) fn card_length(text: &str) -> Option<usize> {
+    let shorter = text.rmatch_indices([' ', '-']).map(|(at, _)| at);
+    std::iter::once(text.len()).chain(shorter).find(|end| text.get(..*end).is_some_and(is_card))
+}
+
 /// Check character of the first 17 places of a unified social credit code.
 ///
 /// # Source

@@ -20,9 +20,11 @@ static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
     compiled(&format!("(?P<cue>(?:{CUES})(?:为|是|[:： ]){{0,3}})(?P<name>(?:{SURNAMES})\\p{{Han}}{{1,2}})(?P<end>[^\\p{{Han}}]|$)"))
 });
 static ENGLISH: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"\b(?P<cue>(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam)\.? )(?P<name>[A-Z][a-z'’\-]+(?: [A-Z][a-z'’\-]+)?)"));
+    LazyLock::new(|| compiled(r"(?-u:\b)(?P<cue>(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam)\.? )(?P<name>[A-Z][a-z'’\-]+(?: [A-Z][a-z'’\-]+)?)"));
 static INTRODUCED: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"(?P<cue>\b(?i:dear|my name is|this is|patient|customer|name:|contact:|attn:?) )(?P<name>[A-Z][a-z'’\-]+ [A-Z][a-z'’\-]+)\b")
+    compiled(
+        r"(?P<cue>(?-u:\b)(?i:dear|my name is|this is|patient|customer|name:|contact:|attn:?) )(?P<name>[A-Z][a-z'’\-]+ [A-Z][a-z'’\-]+)\b",
+    )
 });
 
 /// Replaces names; gives how many.

@@ -28,6 +28,7 @@ fn every_kind_becomes_its_placeholder() {
         ("证件 11010519491231002x 已登记", "证件 [ID-NUMBER] 已登记"),
         // The published test number of card schemes.
         ("卡号4111 1111 1111 1111已激活", "卡号[BANK-CARD]已激活"),
+        ("卡4111 1111 1111 1111 20元", "卡[BANK-CARD] 20元"),
         ("税号91350100M000100Y43", "税号[CREDIT-CODE]"),
         ("请致电13812345678联系", "请致电[MOBILE]联系"),
         ("+86 138-1234-5678", "[MOBILE]"),
@@ -110,7 +111,7 @@ fn messages_without_papers_have_none_found() {
         scrub(&crate::clean::normal_form(&record.text), &all(), &mut hits);
     }
     println!("in 5000 messages: {hits:?}");
-    for kind in [Kind::IdNumber, Kind::CreditCode, Kind::BankCard, Kind::Ip, Kind::Email] {
+    for kind in [Kind::IdNumber, Kind::CreditCode, Kind::BankCard] {
         assert_eq!(hits.get(&kind), None, "{kind:?}");
     }
 }

@@ -119,9 +119,11 @@ impl Table<'_> {
             }
             // A carriage return before the line's end is not counted.
             if out.len() - start > self.input.max_row_bytes + 1 {
-                let begun = self.reader.line().saturating_sub(inside + u64::from(by_newline));
                 if is_quoting(self.input) {
-                    return Err(SourceError::Unbounded { line: begun, max: self.input.max_row_bytes });
+                    // The last newline may end the row, or lie inside it and be counted already.
+                    let ended = u64::from(by_newline && result == ReadRecordResult::Record);
+                    let line = self.reader.line().saturating_sub(inside + ended);
+                    return Err(SourceError::Unbounded { line, max: self.input.max_row_bytes });
                 }
                 too_long = true;
                 out.truncate(start);
