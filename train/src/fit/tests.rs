@@ -107,7 +107,7 @@ fn every_record_is_read_once_in_a_pass() {
 #[test]
 fn a_thinned_record_keeps_its_head_and_the_order_of_the_rest() {
     let recipe = Recipe { drop_tokens: 0.3, ..recipe(1) };
-    let record = Record { tokens: (0..4001).collect(), class: 2 };
+    let record = Record { tokens: (0..4001).collect(), class: 2, labels: Vec::new() };
     let items = [order::Item::Record(&record)];
     let thinned = order::thinned(&items, &recipe, 7);
     let tokens = &thinned[0].tokens;
