@@ -189,7 +189,8 @@ fn read_options(config: &DataConfig) -> ReadOptions {
 }
 
 fn by_unit(examples: &corpus::Dataset) -> Dataset {
-    let record = |at: usize| TrainRecord { tokens: examples.examples[at].tokens.clone(), class: examples.examples[at].class };
+    let record =
+        |at: usize| TrainRecord { tokens: examples.examples[at].tokens.clone(), class: examples.examples[at].class, labels: Vec::new() };
     let units = examples.by_unit().into_iter().map(|u| UnitExamples { records: u.into_iter().map(record).collect() });
     Dataset { units: units.collect() }
 }

@@ -99,7 +99,9 @@ impl World {
         let units = dataset
             .examples
             .into_iter()
-            .map(|e| train::batch::UnitExamples { records: vec![train::batch::Record { tokens: e.tokens, class: e.class }] })
+            .map(|e| train::batch::UnitExamples {
+                records: vec![train::batch::Record { tokens: e.tokens, class: e.class, labels: Vec::new() }],
+            })
             .collect();
         train::batch::Dataset { units }
     }

@@ -1,6 +1,8 @@
 //! What each fuzz target does with its bytes: decode, and where bytes have one spelling, encode again and compare.
 //! Each file stands alone, so that `tests/tests/fuzz_bodies.rs` can run it on stable.
 
+#[cfg(feature = "training")]
+pub mod checkpoints;
 pub mod log;
 pub mod records;
 #[cfg(feature = "sealing")]

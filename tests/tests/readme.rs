@@ -36,6 +36,7 @@ const PAPERS: &[&str] = &[
     "docs/threat-model.md",
     "docs/hazards.md",
     "docs/privacy-statement.md",
+    "docs/models.md",
     "docs/compliance.md",
     "docs/data.md",
     "docs/privacy-tests.md",

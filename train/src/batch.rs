@@ -16,7 +16,13 @@ pub struct Record {
     pub tokens: Vec<u32>,
     /// Number of the class in the plan's list.
     pub class: u32,
+    /// What a model that answers token by token shall say: one label per token (or [`UNASKED`]) for tagging and masked tokens, the
+    /// answer's own tokens for a decoder or an encoder-decoder; empty where the class or the text itself says all.
+    pub labels: Vec<u32>,
 }
+
+/// The label of a token that nobody is asked about.
+pub const UNASKED: u32 = u32::MAX;
 
 /// All records of one privacy unit.
 #[derive(Clone, PartialEq, Eq)]
@@ -128,19 +134,26 @@ pub struct Batch {
     pub spans: Spans,
     /// Class of each record, B of them.
     pub classes: Vec<u32>,
+    /// Labels of all records end to end.
+    pub labels: Vec<u32>,
+    /// Where each record's labels lie.
+    pub label_spans: Spans,
 }
 
 impl Batch {
-    /// Packs records, each shortened to `max_tokens`.
+    /// Packs records, tokens and labels of each shortened to `max_tokens`.
     pub fn pack<'a>(records: impl IntoIterator<Item = &'a Record>, max_tokens: usize) -> Self {
         let (mut tokens, mut lengths, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut labels, mut label_lengths) = (Vec::new(), Vec::new());
         for record in records {
-            let kept = &record.tokens[..record.tokens.len().min(max_tokens)];
+            let [kept, said] = [&record.tokens, &record.labels].map(|all| &all[..all.len().min(max_tokens)]);
             tokens.extend_from_slice(kept);
             lengths.push(kept.len());
             classes.push(record.class);
+            labels.extend_from_slice(said);
+            label_lengths.push(said.len());
         }
-        Self { tokens, spans: Spans::of(lengths), classes }
+        Self { tokens, spans: Spans::of(lengths), classes, labels, label_spans: Spans::of(label_lengths) }
     }
 }
 

@@ -3,11 +3,13 @@
 //! The tape is written by the operations' backward passes. A parameter that no operation reports would be trained on noise alone, or
 //! left out of the clip norm; finishing a tape therefore counts the uses of every parameter and refuses if one is missing (privacy.md D35).
 
-use crate::batch::Spans;
+use crate::batch::{Batch, Spans};
 use crate::clip::total;
 use crate::model::parameters::{Access, Parameter, ParameterTable};
+use crate::ops::dropout::{self, Keys};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
+use protocol::hash::sha256;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows that tokens look up in a table.
@@ -86,17 +88,47 @@ struct Source {
 
 struct Recorder {
     keep: Mutex<Keep>,
-    source: Mutex<Option<Source>>,
+    /// One in a plain model; an encoder-decoder whose lower layers are frozen has one on each side, a table of distances one of its own.
+    sources: Mutex<Vec<Source>>,
 }
 
 /// Handed through the forward pass; off during evaluation.
 #[derive(Clone, Default)]
-pub struct Tape(Option<Arc<Recorder>>);
+pub struct Tape {
+    recorder: Option<Arc<Recorder>>,
+    /// What dropout is drawn from; none in evaluation.
+    dropout_seed: Option<u64>,
+    /// The same for each record of the batch under way.
+    dropout_keys: Option<Keys>,
+}
 
 impl Tape {
     /// Records nothing, so that no graph is kept.
     pub fn off() -> Self {
-        Self(None)
+        Self::default()
+    }
+    /// The same, with dropout drawn from this seed. Models without a dropout rate take no notice.
+    #[must_use]
+    pub fn dropping(self, seed: u64) -> Self {
+        Self { dropout_seed: Some(seed), ..self }
+    }
+    /// The tape of one batch: what is dropped of a record depends on the seed and on the record alone (privacy.md D19).
+    pub(crate) fn of_batch(&self, batch: &Batch) -> Self {
+        let le = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        let key = |seed: u64, (tokens, labels): (std::ops::Range<usize>, std::ops::Range<usize>)| {
+            let (tokens, labels) = (le(&batch.tokens[tokens]), le(&batch.labels[labels]));
+            let length = (tokens.len() as u64).to_le_bytes();
+            sha256(&[&seed.to_le_bytes(), &length, &tokens, &labels])
+        };
+        let records = || batch.spans.iter().zip(batch.label_spans.iter());
+        Self { dropout_keys: self.dropout_seed.map(|seed| records().map(|r| key(seed, r)).collect()), ..self.clone() }
+    }
+    /// Leaves numbers of `(N, C)` out in training; `site` numbers the place in the model.
+    pub(crate) fn drop_out(&self, x: &Tensor, rate: f32, site: u64, spans: &Spans) -> candle_core::Result<Tensor> {
+        match &self.dropout_keys {
+            Some(keys) if rate > 0.0 => dropout::dropout(x, rate, site, keys, spans),
+            Some(_) | None => Ok(x.clone()),
+        }
     }
     /// Records one forward and backward pass.
     pub(crate) fn on() -> Self {
@@ -107,11 +139,12 @@ impl Tape {
         Self::keeping(Keep::Total { flat: vec![0.0; dimension], uses: Vec::new() })
     }
     fn keeping(keep: Keep) -> Self {
-        Self(Some(Arc::new(Recorder { keep: Mutex::new(keep), source: Mutex::new(None) })))
+        let recorder = Recorder { keep: Mutex::new(keep), sources: Mutex::new(Vec::new()) };
+        Self { recorder: Some(Arc::new(recorder)), ..Self::default() }
     }
 
     pub(crate) fn push(&self, capture: Capture) -> candle_core::Result<()> {
-        let Some(recorder) = &self.0 else { return Ok(()) };
+        let Some(recorder) = &self.recorder else { return Ok(()) };
         match &mut *recorder.keep.lock().unwrap_or_else(PoisonError::into_inner) {
             Keep::Captures(layers) => layers.push(capture),
             Keep::Total { flat, uses } => {
@@ -124,20 +157,32 @@ impl Tape {
 
     /// Marks where gradients shall end. Without a variable upstream the engine would record nothing, and say nothing.
     pub(crate) fn source(&self, x: Tensor, spans: &Spans, lookups: Vec<Lookup>) -> candle_core::Result<Tensor> {
-        let Some(recorder) = &self.0 else { return Ok(x) };
+        let Some(recorder) = &self.recorder else { return Ok(x) };
         let var = Var::from_tensor(&x)?;
         let tracked = var.as_tensor().clone();
-        *recorder.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Source { var, spans: spans.clone(), lookups });
+        let source = Source { var, spans: spans.clone(), lookups };
+        recorder.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
         Ok(tracked)
+    }
+
+    /// Makes `x` a place where gradients end, if what comes next is trained and nothing before it was: below it there is no backward pass,
+    /// and what was computed there is not kept.
+    pub(crate) fn begin(&self, x: Tensor, trained: bool, spans: &Spans) -> candle_core::Result<Tensor> {
+        if trained && !x.track_op() { self.source(x, spans, Vec::new()) } else { Ok(x) }
     }
 
     /// Brings the looked-up rows in, and takes what was kept.
     fn take(&self, grads: &GradStore) -> Result<Keep, CaptureError> {
-        let recorder = self.0.as_ref().ok_or(CaptureError::NoSource)?;
-        let source = recorder.source.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(CaptureError::NoSource)?;
-        let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.contiguous()?;
-        for lookup in source.lookups {
-            self.push(Capture::Rows { lookup, spans: source.spans.clone(), grad: grad.clone() })?;
+        let recorder = self.recorder.as_ref().ok_or(CaptureError::NoSource)?;
+        let sources = std::mem::take(&mut *recorder.sources.lock().unwrap_or_else(PoisonError::into_inner));
+        if sources.is_empty() {
+            return Err(CaptureError::NoSource);
+        }
+        for source in sources {
+            let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.contiguous()?;
+            for lookup in source.lookups {
+                self.push(Capture::Rows { lookup, spans: source.spans.clone(), grad: grad.clone() })?;
+            }
         }
         let mut keep = recorder.keep.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::replace(&mut *keep, Keep::Captures(Vec::new())))

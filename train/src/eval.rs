@@ -152,7 +152,7 @@ fn odds(scores: &[f32], class: usize) -> f64 {
 /// # Errors
 /// [`EvalError`] for a token outside the vocabulary.
 pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError> {
-    let record = Record { tokens: tokens.to_vec(), class: 0 };
+    let record = Record { tokens: tokens.to_vec(), class: 0, labels: Vec::new() };
     let data = Dataset { units: vec![crate::batch::UnitExamples { records: vec![record.clone()] }] };
     data.check(weights.config())?;
     let config: &EncoderConfig = weights.config();

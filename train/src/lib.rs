@@ -12,6 +12,7 @@ pub mod combine;
 pub mod direct;
 pub mod eval;
 pub mod fit;
+pub mod hf;
 mod kernels;
 pub mod measure;
 pub mod model;

@@ -234,7 +234,7 @@ fn config(size: Size) -> DecoderConfig {
 
 fn units(size: Size) -> Vec<UnitExamples> {
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
-    let mut record = || Record { tokens: (0..size.tokens).map(|_| rng.next_u32() % size.vocab).collect(), class: 0 };
+    let mut record = || Record { tokens: (0..size.tokens).map(|_| rng.next_u32() % size.vocab).collect(), class: 0, labels: Vec::new() };
     (0..size.units).map(|_| UnitExamples { records: vec![record()] }).collect()
 }
 

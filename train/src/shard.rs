@@ -1,5 +1,7 @@
 //! The model's flat vector in shards: contiguous runs of whole tensors (training.md M4). Knows no sealing.
 
+pub mod kind;
+
 use crate::model::{ModelError, ParameterTable};
 use protocol::ids::ShardId;
 use protocol::plan::{EncoderConfig, ShardSpec, TensorSpec};

@@ -1,6 +1,12 @@
 //! A small world for this room's tests.
 
-use crate::batch::{Dataset, Record, UnitExamples};
+use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
+use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window};
+use crate::model::decoder::Head;
+use crate::model::lora::{Adapters, Factor, Lora};
+use crate::model::names::Spelling;
+use crate::model::norm::NormKind;
+use crate::model::{Choices, Config, Trained, TransformerWeights};
 use crate::shard::{STEP_EXPONENT, shard_table};
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
@@ -61,8 +67,128 @@ pub(crate) fn data(units: usize) -> Dataset {
     let record = |n: usize| {
         let class = u32::try_from(n % 3).unwrap();
         let tokens = (0..n % 7 + 1).map(|i| u32::try_from((n * 5 + i * i) % 7).unwrap() + 8 * class).collect();
-        Record { tokens, class }
+        Record { tokens, class, labels: Vec::new() }
     };
     let unit = |u: usize| UnitExamples { records: (0..u % 4).map(|r| record(3 * u + r)).collect() };
     Dataset { units: (1..=units).map(unit).collect() }
+}
+
+/// Small choices that every family can start from.
+pub(crate) fn choices(family: Family) -> Choices {
+    Choices {
+        family,
+        vocab: 20,
+        max_tokens: 12,
+        width: 8,
+        heads: 2,
+        groups: 2,
+        head_width: 4,
+        hidden: 12,
+        layers: 2,
+        positions: Positions::Learned,
+        segments: 0,
+        stem: None,
+        norm: NormKind::Layer,
+        epsilon: 1e-5,
+        place: NormPlace::Before,
+        feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
+        shifts: Shifts::All,
+        scores: Scores::Scaled,
+        mask: if family == Family::Decoder { MaskKind::Causal } else { MaskKind::Full },
+        window: None,
+        dropout: 0.0,
+        head: Head::Own,
+        outputs: Outputs::Plain,
+        spelling: Spelling::Own,
+        adapter: None,
+        trained: Trained::All,
+    }
+}
+
+const TRANSLATE: Family = Family::EncoderDecoder { decoder_layers: 2, start: 0, end: 1 };
+
+/// One model for each kind of part that there is.
+pub(crate) fn families() -> Vec<(&'static str, Config)> {
+    let classify = choices(Family::Encoder(Task::Classify { classes: 3 }));
+    let tag = choices(Family::Encoder(Task::Tag { labels: 4 }));
+    let masked = choices(Family::Encoder(Task::MaskedTokens));
+    let (decoder, translate) = (choices(Family::Decoder), choices(TRANSLATE));
+    let swiglu = FeedForwardKind::Gated(Activation::Silu);
+    let bert = |from: &Choices| Choices {
+        spelling: Spelling::Bert,
+        place: NormPlace::After,
+        segments: 2,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
+        head: Head::Tied,
+        ..from.clone()
+    };
+    let llama = Choices {
+        heads: 4,
+        groups: 2,
+        head_width: 2,
+        positions: Positions::Rotary { theta: 100.0 },
+        norm: NormKind::RootMeanSquare,
+        feed_forward: swiglu,
+        shifts: Shifts::Queries,
+        spelling: Spelling::Llama,
+        ..decoder.clone()
+    };
+    let t5 = Choices {
+        positions: Positions::Distances { buckets: 8, farthest: 10 },
+        norm: NormKind::RootMeanSquare,
+        shifts: Shifts::None,
+        scores: Scores::Plain,
+        head: Head::Tied,
+        outputs: Outputs::Shrunk,
+        spelling: Spelling::T5,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
+        ..translate.clone()
+    };
+    let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
+    let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
+    let window = Some(Window { reach: 2, global: 1 });
+    let all = [
+        ("classifier", classify.clone()),
+        ("tagger with a window and a stem", Choices { window, stem: Some(5), positions: Positions::Sinusoidal, ..tag }),
+        ("masked tokens, tied", Choices { head: Head::Tied, feed_forward: swiglu, ..masked.clone() }),
+        ("bert classifier", bert(&classify)),
+        ("bert masked", bert(&masked)),
+        ("gpt2", Choices { spelling: Spelling::Gpt2, head: Head::Tied, ..decoder.clone() }),
+        ("prefix decoder", Choices { mask: MaskKind::Prefix, groups: 1, stem: Some(3), window, ..decoder.clone() }),
+        ("llama", llama.clone()),
+        ("translator", Choices { place: NormPlace::After, ..translate.clone() }),
+        ("t5", t5.clone()),
+        ("t5 gated", Choices { feed_forward: FeedForwardKind::Gated(Activation::GeluTanh), head: Head::Own, ..t5.clone() }),
+        ("llama lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..llama.clone() }),
+        ("llama lora-a", Choices { adapter: adapter(Factor::A), trained: Trained::Nothing, ..llama.clone() }),
+        ("llama top", Choices { trained: Trained::Layers(1..2), ..llama }),
+        ("t5 top of both", Choices { trained: Trained::Layers(1..4), ..t5.clone() }),
+        ("t5 top", Choices { trained: Trained::Layers(3..4), head: Head::Own, ..t5.clone() }),
+        ("t5 middle", Choices { trained: Trained::Layers(1..2), ..t5 }),
+        ("bert heads and biases", Choices { trained: Trained::HeadsAndBiases, ..bert(&classify) }),
+        ("classifier head", Choices { trained: Trained::Head, ..classify }),
+    ];
+    all.map(|(name, choices)| (name, Config::new(choices).unwrap())).to_vec()
+}
+
+/// Weights with every number away from its first value, so that no term of a gradient is zero by chance.
+pub(crate) fn moved(config: &Config) -> TransformerWeights {
+    let start = TransformerWeights::initial(config, 11).unwrap();
+    let moved = |flat: &[f32]| flat.iter().enumerate().map(|(i, w)| w + 0.1 * (i as f32 * 0.37).sin()).collect::<Vec<_>>();
+    TransformerWeights::new(config, moved(start.flat()), moved(start.frozen())).unwrap()
+}
+
+/// A record of `n` tokens that every family can be asked about.
+pub(crate) fn record(config: &Config, n: usize) -> Record {
+    let number = |i: usize, most: u32| u32::try_from((n * 3 + i * i) % 9).unwrap() % most;
+    let tokens: Vec<u32> = (0..n).map(|i| number(i, config.vocab)).collect();
+    let labels = match config.family {
+        Family::Encoder(Task::Classify { .. }) => Vec::new(),
+        Family::Encoder(Task::Tag { .. } | Task::MaskedTokens) => {
+            (0..n).map(|i| if i % 3 == 1 { UNASKED } else { number(i + 1, config.answers()) }).collect()
+        }
+        Family::Decoder if config.mask == MaskKind::Causal => Vec::new(),
+        Family::Decoder | Family::EncoderDecoder { .. } => (0..n % 5 + 1).map(|i| number(i + 2, config.vocab)).collect(),
+    };
+    Record { tokens, class: u32::try_from(n % 3).unwrap(), labels }
 }

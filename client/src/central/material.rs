@@ -121,7 +121,7 @@ fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Lo
     let tokens = |records: &[Record]| -> Vec<TrainRecord> {
         let cap = UnitCap { max_records: usize::MAX, seed: 0 };
         let examples = corpus::Dataset::from_records(records, &labels, &tokenizer, &cap).0.examples;
-        examples.into_iter().map(|e| TrainRecord { tokens: e.tokens, class: e.class }).collect()
+        examples.into_iter().map(|e| TrainRecord { tokens: e.tokens, class: e.class, labels: Vec::new() }).collect()
     };
     let (train, held_out) = (tokens(&split.train), tokens(&split.held_out));
     let sizes = (train.len(), held_out.len());
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn rare_classes_are_read_more_often_as_the_power_says() {
-        let record = |class| TrainRecord { tokens: vec![1], class };
+        let record = |class| TrainRecord { tokens: vec![1], class, labels: Vec::new() };
         let records: Vec<TrainRecord> = (0..16).map(|_| record(0)).chain([record(1)]).collect();
         let count = |power| balanced(records.clone(), power).iter().filter(|r| r.class == 1).count();
         assert_eq!((count(0.0), count(0.5), count(1.0)), (1, 4, 16));

@@ -121,7 +121,7 @@ fn string(vocab: u32, length: usize, stream: &mut Stream<Canary>) -> Vec<u32> {
 fn planted(model: &protocol::plan::EncoderConfig, stream: &mut Stream<Canary>) -> UnitExamples {
     let tokens = string(model.vocab, STRING.min(size(model.max_tokens)), stream);
     let class = below(stream, u32::try_from(model.classes.len()).unwrap_or(1));
-    UnitExamples { records: vec![Record { tokens, class }] }
+    UnitExamples { records: vec![Record { tokens, class, labels: Vec::new() }] }
 }
 
 impl<'a> Lesson<'a> {
@@ -177,7 +177,7 @@ impl<'a> Lesson<'a> {
         for (unit, &inside) in self.units.units.iter().zip(inside).skip(first) {
             let like = |record: &Record, stream: &mut Stream<Canary>| {
                 let tokens = string(self.plan.model.vocab, record.tokens.len(), stream);
-                UnitExamples { records: vec![Record { tokens, class: record.class }] }
+                UnitExamples { records: vec![Record { tokens, class: record.class, labels: Vec::new() }] }
             };
             let mut units = vec![unit.clone()];
             units.extend(unit.records.iter().flat_map(|r| std::iter::repeat_n(r, CANDIDATES)).map(|r| like(r, made_up)));

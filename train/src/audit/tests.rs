@@ -101,7 +101,8 @@ fn by_heart(units: u32) -> Dataset {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) % below
     };
-    let unit = |_| UnitExamples { records: vec![Record { tokens: (0..8).map(|_| 3 + next(997)).collect(), class: next(3) }] };
+    let unit =
+        |_| UnitExamples { records: vec![Record { tokens: (0..8).map(|_| 3 + next(997)).collect(), class: next(3), labels: Vec::new() }] };
     Dataset { units: (0..units).map(unit).collect() }
 }
 

@@ -105,7 +105,7 @@ fn a_unit_that_is_not_finite_contributes_nothing_and_the_others_stay() {
     flat_own[table.offset + 15 * 8] = f32::MAX;
     flat_own[table.offset + 15 * 8 + 1] = f32::MAX; // their sum, and with it the first normalisation's mean, overflows
     let world = World::new(DecoderWeights::new(own.config(), flat_own, Vec::new()).unwrap(), Accumulate::F32);
-    let bad = UnitExamples { records: vec![Record { tokens: vec![15, 2, 3], class: 0 }] };
+    let bad = UnitExamples { records: vec![Record { tokens: vec![15, 2, 3], class: 0, labels: Vec::new() }] };
     let good = units();
     let mixed: Vec<&UnitExamples> = good[..2].iter().chain([&bad]).chain(&good[2..]).collect();
     let (with, outcomes) = world.sum(&mixed);

@@ -42,7 +42,8 @@ pub(super) fn weights(config: &DecoderConfig) -> DecoderWeights {
 
 /// Units with one, several and no records of one to eleven tokens; the same tokens occur again and again.
 pub(super) fn units() -> Vec<UnitExamples> {
-    let record = |n: usize| Record { tokens: (0..n).map(|i| u32::try_from((n * 3 + i * i) % 9).unwrap()).collect(), class: 0 };
+    let record =
+        |n: usize| Record { tokens: (0..n).map(|i| u32::try_from((n * 3 + i * i) % 9).unwrap()).collect(), class: 0, labels: Vec::new() };
     let unit = |lengths: &[usize]| UnitExamples { records: lengths.iter().map(|&n| record(n)).collect() };
     vec![unit(&[11]), unit(&[3, 8, 5]), unit(&[]), unit(&[1]), unit(&[2, 1, 11, 7]), unit(&[6])]
 }

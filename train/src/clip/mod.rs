@@ -98,6 +98,8 @@ pub(crate) fn numbers(rows: &Range<usize>, width: usize) -> Range<usize> {
 }
 
 #[cfg(test)]
+mod family_tests;
+#[cfg(test)]
 mod layer_tests;
 #[cfg(test)]
 mod naive;

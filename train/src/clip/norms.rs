@@ -15,7 +15,8 @@ struct Matrix<'a> {
     spans: &'a Spans,
     input: &'a Tensor,
     grad: &'a Tensor,
-    tied: Option<(&'a Lookup, &'a Tensor)>,
+    /// Of rows of their own: in a model of two stacks both parts of a record are looked up and only one is scored.
+    tied: Option<(&'a Spans, &'a Lookup, &'a Tensor)>,
 }
 
 /// A batch's captures by kind, each coordinate in exactly one place.
@@ -40,7 +41,7 @@ impl<'a> Layers<'a> {
                 Capture::Product { .. } => {}
                 Capture::Vector { width, values, .. } => out.vectors.push((*width, values)),
                 Capture::Rows { lookup, spans, grad } => match at.iter().position(|&place| place == lookup.at) {
-                    Some(head) => out.matrices[head].tied = Some((lookup, grad)),
+                    Some(head) => out.matrices[head].tied = Some((spans, lookup, grad)),
                     None => out.tables.push((spans, lookup, grad)),
                 },
             }
@@ -60,7 +61,7 @@ impl Matrix<'_> {
     fn square(&self, records: &Range<usize>, by: impl Fn(Pair<'_, f32>, Option<&Touched>) -> Result<Guarded>) -> Result<Guarded> {
         let rows = self.spans.of_records(records);
         let (d, p) = (self.input.dims2()?.1, self.grad.dims2()?.1);
-        let tied = self.tied.map(|(lookup, grad)| touched(lookup, grad, rows.clone())).transpose()?;
+        let tied = self.tied.map(|(spans, lookup, grad)| touched(lookup, grad, spans.of_records(records))).transpose()?;
         with_floats(self.input, |a| {
             with_floats(self.grad, |g| by(Pair { a: &a[numbers(&rows, d)], d, g: &g[numbers(&rows, p)], p }, tied.as_ref()))
         })

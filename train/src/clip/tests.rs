@@ -91,7 +91,7 @@ fn a_units_vector_is_bitwise_the_same_whatever_else_is_in_the_batch() {
 #[test]
 fn no_token_sees_another_record_or_what_lies_beyond_the_longest_length() {
     let (weights, config) = (weights(), small_config());
-    let record = |tokens: Vec<u32>| Record { tokens, class: 1 };
+    let record = |tokens: Vec<u32>| Record { tokens, class: 1, labels: Vec::new() };
     let long = record((0..config.max_tokens).map(|i| i % 7).collect());
     let mut longer = long.clone();
     longer.tokens.extend([9, 9, 9]);
@@ -108,7 +108,7 @@ fn a_record_that_is_not_finite_spoils_only_its_own_unit() {
     flat[5 * width] = f32::MAX; // token 5: its square overflows inside the first normalisation
     flat[5 * width + 1] = -f32::MAX;
     let weights = Weights::new(&small_config(), flat).unwrap();
-    let unit = |tokens: Vec<u32>| UnitExamples { records: vec![Record { tokens, class: 0 }] };
+    let unit = |tokens: Vec<u32>| UnitExamples { records: vec![Record { tokens, class: 0, labels: Vec::new() }] };
     let (good, bad) = (unit(vec![1, 2]), unit(vec![5, 2]));
     let mixed = ours(&weights, &[&good, &bad, &good], 3);
     let alone = ours(&weights, &[&good], 3);

@@ -58,7 +58,7 @@ fn gradient(direct: &Direct, weights: &[f32], reading: &Reading, share: f32) -> 
 fn a_decoder_has_the_same_losses_and_gradients_as_its_graph() {
     for (head, norm) in [(Head::Tied, NormKind::Layer), (Head::Own, NormKind::RootMeanSquare)] {
         let (weights, pieces) = (decoder(head, norm), pieces());
-        let records: Vec<Record> = pieces.iter().map(|p| Record { tokens: p.clone(), class: 0 }).collect();
+        let records: Vec<Record> = pieces.iter().map(|p| Record { tokens: p.clone(), class: 0, labels: Vec::new() }).collect();
         let graph = Decoder::load(&weights).unwrap();
         // The graph's mean is over all rows but the last, as ours is over all that are read.
         let (losses, expected) = by_graph(&graph, &Batch::pack(&records, 80), weights.table(), 0.2);
@@ -121,7 +121,7 @@ fn what_does_not_fit_the_model_is_a_typed_error() {
     assert!(matches!(losses(&Reading::of_pieces([[19u32, 0].as_slice()])), Err(DirectError::Token { vocab: 19 })));
     assert!(matches!(losses(&Reading::of_pieces([[0u32, 19].as_slice()])), Err(DirectError::Aims { known: 19 })));
     assert!(matches!(losses(&Reading::of_pieces([[0u32; 82].as_slice()])), Err(DirectError::Long { got: 81, most: 80 })));
-    let classes = Reading::of_batch(&Batch::pack([&Record { tokens: vec![1], class: 0 }], 10));
+    let classes = Reading::of_batch(&Batch::pack([&Record { tokens: vec![1], class: 0, labels: Vec::new() }], 10));
     assert!(matches!(losses(&classes), Err(DirectError::OtherFamily)));
     let short = &weights.flat()[1..];
     let piece = Reading::of_pieces([[0u32, 1].as_slice()]);

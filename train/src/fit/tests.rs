@@ -85,7 +85,7 @@ fn a_classifier_learns_its_classes_with_every_optimiser() {
 
 #[test]
 fn every_record_is_read_once_in_a_pass() {
-    let all: Vec<Record> = (0..23).map(|i| Record { tokens: vec![i % 7; 1 + i as usize % 5], class: i }).collect();
+    let all: Vec<Record> = (0..23).map(|i| Record { tokens: vec![i % 7; 1 + i as usize % 5], class: i, labels: Vec::new() }).collect();
     for bucket in [1, 2, 100] {
         let recipe = Recipe { batch: 5, bucket, ..recipe(1) };
         let material = Material::Records(all.clone());
@@ -107,7 +107,7 @@ fn every_record_is_read_once_in_a_pass() {
 #[test]
 fn a_thinned_record_keeps_its_head_and_the_order_of_the_rest() {
     let recipe = Recipe { drop_tokens: 0.3, ..recipe(1) };
-    let record = Record { tokens: (0..4001).collect(), class: 2 };
+    let record = Record { tokens: (0..4001).collect(), class: 2, labels: Vec::new() };
     let items = [order::Item::Record(&record)];
     let thinned = order::thinned(&items, &recipe, 7);
     let tokens = &thinned[0].tokens;
@@ -193,7 +193,7 @@ fn records_without_a_finite_gradient_are_dropped_counted_and_stop_a_run() {
     config.vocab = 25;
     let weights = initial(&config, 1).unwrap();
     let workers = workers(2);
-    let record = |token: u32| Record { tokens: vec![token, 2, 3], class: 1 };
+    let record = |token: u32| Record { tokens: vec![token, 2, 3], class: 1, labels: Vec::new() };
     let mut all: Vec<Record> = (0..5).map(record).collect();
     all.push(record(24));
     let mut fit = Fit::encoder(&weights, recipe(100)).unwrap();

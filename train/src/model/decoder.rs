@@ -5,16 +5,17 @@
 //! ```
 
 use super::Objective;
-use super::block::{self, Block, BlockShape};
+use super::block::{self, Block, BlockShape, Scene};
+use super::config::MaskKind;
 use super::embedding::{self, Embedding, TOKENS};
 use super::initial;
 use super::linear::{Linear, spread};
-use super::lora::Lora;
+use super::lora::{Adapters, Lora};
+use super::names::{BlockNames, Side, Spelling};
 use super::norm::{self, Norm, NormKind};
-use super::parameters::{Access, Listing, ModelError, ParameterTable, Role, Sizes, Values, size};
+use super::parameters::{Access, Listing, ModelError, ParameterTable, Part, Sizes, Trained, Values, size};
 use crate::batch::Batch;
 use crate::capture::Tape;
-use crate::ops::attend::Mask;
 use crate::ops::next_token::next_token_loss;
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
@@ -29,6 +30,11 @@ pub enum Head {
     Tied,
     /// A matrix of its own.
     Own,
+}
+
+/// Names of one block.
+fn names(layer: usize) -> BlockNames {
+    Spelling::Own.block(Side::Decoder, layer, false)
 }
 
 /// Sizes and parts of a decoder.
@@ -57,7 +63,8 @@ pub struct DecoderConfig {
 impl DecoderConfig {
     fn shape(&self) -> BlockShape {
         let [width, heads, hidden, layers] = [self.width, self.heads, self.hidden, self.layers].map(size);
-        BlockShape { width, heads, hidden, layers, mask: Mask::Causal, norm: self.norm, adapter: self.adapter }
+        let adapter = self.adapter.map(Adapters::everywhere);
+        BlockShape { mask: MaskKind::Causal, norm: self.norm, adapter, ..BlockShape::plain(width, heads, hidden, layers) }
     }
 
     fn check(&self) -> std::result::Result<(), ModelError> {
@@ -77,15 +84,18 @@ impl DecoderConfig {
     fn list(&self) -> std::result::Result<Listing, ModelError> {
         self.check()?;
         let (shape, v) = (self.shape(), size(self.vocab));
-        let mut listing = Listing::new(if self.adapter.is_some() { Role::Frozen } else { Role::Trained });
+        let base = if self.adapter.is_some() { Trained::Nothing } else { Trained::All };
+        let mut listing = Listing::new(base, shape.layers);
         let tokens = match self.head {
             Head::Tied => Access::RowsAndWhole,
             Head::Own => Access::Rows,
         };
         embedding::declare((v, size(self.max_tokens), shape.width), tokens, &mut listing);
         for i in 0..shape.layers {
-            block::declare(&format!("decoder.layers.{i}"), &shape, &mut listing);
+            listing.enter(Part::Layer(i));
+            block::declare(&names(i), &shape, &mut listing);
         }
+        listing.enter(Part::Top);
         norm::declare("decoder.norm", self.norm, shape.width, &mut listing);
         match self.head {
             Head::Tied => {}
@@ -175,7 +185,7 @@ impl Decoder {
     /// The tensor engine's.
     pub fn load(weights: &DecoderWeights) -> Result<Self> {
         let (shape, values) = (weights.config.shape(), weights.values());
-        let layers = (0..shape.layers).map(|i| Block::load(&format!("decoder.layers.{i}"), &shape, values));
+        let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values));
         let head = match weights.config.head {
             Head::Tied => TOKENS,
             Head::Own => HEAD,
@@ -183,7 +193,7 @@ impl Decoder {
         Ok(Self {
             embedding: Embedding::load(values)?,
             layers: layers.collect::<Result<_>>()?,
-            norm: Norm::load("decoder.norm", shape.norm, values)?,
+            norm: Norm::load("decoder.norm", &shape, values)?,
             head: Linear::bare(head, values)?,
         })
     }
@@ -197,9 +207,10 @@ impl Decoder {
     /// The tensor engine's, for tokens outside the tables.
     pub fn forward(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
         let spans = &batch.spans;
-        let mut x = self.embedding.forward(batch, tape)?; // (N) -> (N, C)
+        let x = self.embedding.forward(batch, tape)?; // (N) -> (N, C)
+        let mut x = tape.begin(x, true, spans)?; // under an adapter the tables are frozen
         for layer in &self.layers {
-            x = layer.forward(&x, spans, tape)?;
+            x = layer.forward(&x, Scene::of(spans, tape))?;
         }
         let x = self.norm.forward(&x, spans, tape)?;
         self.head.forward(&x, spans, tape) // (N, C) -> (N, V)

@@ -11,7 +11,7 @@ fn config(adapter: Option<Lora>) -> DecoderConfig {
 }
 
 fn batch(records: &[Vec<u32>]) -> Batch {
-    let records: Vec<Record> = records.iter().map(|tokens| Record { tokens: tokens.clone(), class: 0 }).collect();
+    let records: Vec<Record> = records.iter().map(|tokens| Record { tokens: tokens.clone(), class: 0, labels: Vec::new() }).collect();
     Batch::pack(&records, 16)
 }
 

@@ -5,11 +5,12 @@
 //! ```
 
 use super::Objective;
-use super::block::{self, Block, BlockShape};
+use super::block::{self, Block, BlockShape, Scene};
 use super::embedding::{self, Embedding};
-use super::linear::{self, Linear};
+use super::linear::{self, Linear, LinearParts};
+use super::names::{BlockNames, Side, Spelling};
 use super::norm::{self, Norm, NormKind};
-use super::parameters::{Access, Listing, Weights, size};
+use super::parameters::{Access, Listing, Part, Weights, size};
 use crate::batch::{Batch, Spans};
 use crate::capture::Tape;
 use crate::ops::loss::cross_entropy;
@@ -25,16 +26,23 @@ pub struct Encoder {
     classifier: Linear,
 }
 
+/// Names of one block.
+fn names(layer: usize) -> BlockNames {
+    Spelling::Own.block(Side::Encoder, layer, false)
+}
+
 /// Lists all parameters, in the order of the flat vector. The embedding tables come first: a unit touches few of their rows, and
 /// everything after them is one contiguous block.
 pub(crate) fn declare(config: &EncoderConfig, listing: &mut Listing) {
     let (shape, c) = (BlockShape::from(config), size(config.width));
     embedding::declare((size(config.vocab), size(config.max_tokens), c), Access::Rows, listing);
-    for i in 0..config.layers {
-        block::declare(&format!("encoder.layers.{i}"), &shape, listing);
+    for i in 0..shape.layers {
+        listing.enter(Part::Layer(i));
+        block::declare(&names(i), &shape, listing);
     }
+    listing.enter(Part::Top);
     norm::declare("encoder.norm", NormKind::Layer, c, listing);
-    linear::declare("classifier", c, config.classes.len(), 1.0, listing);
+    linear::declare("classifier", (c, config.classes.len()), LinearParts::default(), listing);
 }
 
 impl Encoder {
@@ -44,12 +52,12 @@ impl Encoder {
     /// The tensor engine's.
     pub fn load(weights: &Weights) -> Result<Self> {
         let (shape, values) = (BlockShape::from(weights.config()), weights.values());
-        let layers = (0..shape.layers).map(|i| Block::load(&format!("encoder.layers.{i}"), &shape, values));
+        let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values));
         Ok(Self {
             embedding: Embedding::load(values)?,
             layers: layers.collect::<Result<_>>()?,
-            norm: Norm::load("encoder.norm", NormKind::Layer, values)?,
-            classifier: Linear::load("classifier", values)?,
+            norm: Norm::load("encoder.norm", &shape, values)?,
+            classifier: Linear::load("classifier", None, values)?,
         })
     }
 
@@ -64,7 +72,7 @@ impl Encoder {
         let spans = &batch.spans;
         let mut x = self.embedding.forward(batch, tape)?; // (N) -> (N, C)
         for layer in &self.layers {
-            x = layer.forward(&x, spans, tape)?;
+            x = layer.forward(&x, Scene::of(spans, tape))?;
         }
         let x = self.norm.forward(&x, spans, tape)?;
         let pooled = mean_pool(&x, spans)?; // (N, C) -> (B, C)

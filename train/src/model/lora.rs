@@ -7,6 +7,7 @@ use super::parameters::{Listing, Role, Start, Values, size};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
 /// Which factor is trained; the other is frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,37 @@ pub struct Lora {
     pub trains: Factor,
 }
 
+/// An adapter and the layers that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapters {
+    /// Rank, scale and the factor that is trained.
+    pub lora: Lora,
+    /// Ends of the names of adapted layers, for example `q_proj`; none stands for every linear layer of the blocks.
+    pub targets: Option<Arc<[String]>>,
+}
+
+impl Adapters {
+    /// On every linear layer of the blocks.
+    pub fn everywhere(lora: Lora) -> Self {
+        Self { lora, targets: None }
+    }
+    /// Whether the layer at this path is adapted.
+    pub(crate) fn targets(&self, path: &str) -> bool {
+        let ends = |t: &String| path.strip_suffix(t.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        self.targets.as_ref().is_none_or(|targets| targets.iter().any(ends))
+    }
+}
+
+/// Name of the factor A of the layer at this path.
+pub(crate) fn factor_a(path: &str) -> String {
+    format!("{path}.lora_A.weight")
+}
+
+/// Name of the factor B of the layer at this path.
+pub(crate) fn factor_b(path: &str) -> String {
+    format!("{path}.lora_B.weight")
+}
+
 /// The two factors of one layer.
 pub struct Adapter {
     a: Linear, // (r, in)
@@ -42,15 +74,15 @@ pub(crate) fn declare(path: &str, (inputs, outputs): (usize, usize), adapter: Lo
         Factor::A => (Role::Trained, Role::Frozen),
         Factor::B => (Role::Frozen, Role::Trained),
     };
-    listing.add_factor(a, format!("{path}.lora_A.weight"), &[rank, inputs], Start::Orthonormal);
-    listing.add_factor(b, format!("{path}.lora_B.weight"), &[outputs, rank], Start::Zero);
+    listing.add_factor(a, factor_a(path), &[rank, inputs], Start::Orthonormal);
+    listing.add_factor(b, factor_b(path), &[outputs, rank], Start::Zero);
 }
 
 impl Adapter {
     pub(crate) fn load(path: &str, adapter: Lora, values: Values<'_>) -> Result<Self> {
         Ok(Self {
-            a: Linear::bare(&format!("{path}.lora_A.weight"), values)?,
-            b: Linear::bare(&format!("{path}.lora_B.weight"), values)?,
+            a: Linear::bare(&factor_a(path), values)?,
+            b: Linear::bare(&factor_b(path), values)?,
             scale: f64::from(adapter.alpha) / f64::from(adapter.rank),
         })
     }

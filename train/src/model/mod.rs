@@ -10,24 +10,31 @@
 
 pub mod attention;
 pub mod block;
+pub mod config;
 pub mod decoder;
 pub mod embedding;
 pub mod encoder;
 pub mod feed_forward;
+mod heads;
 pub mod initial;
 pub mod linear;
 pub mod lora;
+pub mod names;
 pub mod norm;
 pub mod parameters;
+mod stack;
+pub mod transformer;
 
 use crate::batch::Batch;
 use crate::capture::Tape;
 use candle_core::{Result, Tensor};
 
+pub use config::{Choices, Config};
 pub use decoder::{Decoder, DecoderConfig, DecoderWeights};
 pub use encoder::Encoder;
 pub use initial::initial;
-pub use parameters::{ModelError, ParameterTable, Weights};
+pub use parameters::{ModelError, ParameterTable, Trained, Weights};
+pub use transformer::{Transformer, TransformerWeights};
 
 /// A model with something to get better at.
 pub trait Objective: Sync {

@@ -1,5 +1,6 @@
 //! Normalisation: each token's vector is scaled to a fixed size, so that depth does not blow numbers up.
 
+use super::block::BlockShape;
 use super::parameters::{Listing, Loaded, Start, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
@@ -11,6 +12,7 @@ pub use crate::ops::norm::NormKind;
 /// Normalises, then gives each coordinate its own learned gain and, with [`NormKind::Layer`], shift.
 pub struct Norm {
     kind: NormKind,
+    epsilon: f32,
     gain: Loaded,          // (C)
     shift: Option<Loaded>, // (C)
 }
@@ -24,12 +26,12 @@ pub(crate) fn declare(path: &str, kind: NormKind, width: usize, listing: &mut Li
 }
 
 impl Norm {
-    pub(crate) fn load(path: &str, kind: NormKind, values: Values<'_>) -> Result<Self> {
-        let shift = match kind {
+    pub(crate) fn load(path: &str, shape: &BlockShape, values: Values<'_>) -> Result<Self> {
+        let shift = match shape.norm {
             NormKind::Layer => Some(values.load(&format!("{path}.bias"))?),
             NormKind::RootMeanSquare => None,
         };
-        Ok(Self { kind, gain: values.load(&format!("{path}.weight"))?, shift })
+        Ok(Self { kind: shape.norm, epsilon: shape.epsilon, gain: values.load(&format!("{path}.weight"))?, shift })
     }
 
     /// # Shape
@@ -40,6 +42,7 @@ impl Norm {
     pub fn forward(&self, x: &Tensor, spans: &Spans, tape: &Tape) -> Result<Tensor> {
         let op = ops::norm::Norm {
             kind: self.kind,
+            epsilon: self.epsilon,
             gain: self.gain.clone(),
             shift: self.shift.clone(),
             spans: spans.clone(),

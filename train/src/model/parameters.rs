@@ -97,6 +97,16 @@ pub enum ModelError {
     /// A weight that is NaN or infinite.
     #[error("weight {0} is not a finite number")]
     NonFinite(usize),
+    /// A part of the model that does not exist like this.
+    #[error("{part}: got {got}, expected {expected}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// As given.
+        got: String,
+        /// What would do.
+        expected: &'static str,
+    },
 }
 
 /// A size of the configuration as an index.
@@ -118,17 +128,63 @@ pub(crate) enum Role {
     Frozen,
 }
 
+/// Which part of a model a tensor is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Tables of tokens and places, and what is done to their rows.
+    Tables,
+    /// A block, counted from below; those of a decoder after those of its encoder.
+    Layer(usize),
+    /// The last normalisation and the head.
+    Top,
+}
+
+/// Which tensors of the model itself are trained; adapters say for themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trained {
+    /// All.
+    #[default]
+    All,
+    /// None.
+    Nothing,
+    /// The head alone, as with an adapter under a new classifier.
+    Head,
+    /// The head, all shifts, and gains and shifts of normalisations.
+    HeadsAndBiases,
+    /// These blocks, counted from below. A range that reaches the last block takes the last normalisation and the head with it.
+    Layers(Range<u32>),
+}
+
+impl Trained {
+    fn role(&self, part: Part, dimensions: usize, layers: usize) -> Role {
+        let trained = match (self, part) {
+            (Self::All, _) | (Self::Head | Self::HeadsAndBiases, Part::Top) => true,
+            (Self::Nothing, _) | (Self::Head, Part::Tables | Part::Layer(_)) | (Self::Layers(_), Part::Tables) => false,
+            (Self::HeadsAndBiases, Part::Tables | Part::Layer(_)) => dimensions == 1,
+            (Self::Layers(range), Part::Layer(layer)) => (size(range.start)..size(range.end)).contains(&layer),
+            (Self::Layers(range), Part::Top) => !range.is_empty() && size(range.end) == layers,
+        };
+        if trained { Role::Trained } else { Role::Frozen }
+    }
+}
+
 /// A model's tensors while its layers list them.
 pub(crate) struct Listing {
     pub(crate) trained: ParameterTable,
     pub(crate) frozen: ParameterTable,
-    base: Role,
+    base: Trained,
+    layers: usize,
+    part: Part,
 }
 
 impl Listing {
-    /// Nothing yet; what is not part of an adapter will be `base`.
-    pub(crate) fn new(base: Role) -> Self {
-        Self { trained: ParameterTable::default(), frozen: ParameterTable::default(), base }
+    /// Nothing yet, of a model with so many blocks; `base` says what is trained that is not part of an adapter.
+    pub(crate) fn new(base: Trained, layers: usize) -> Self {
+        Self { trained: ParameterTable::default(), frozen: ParameterTable::default(), base, layers, part: Part::Tables }
+    }
+    /// What is listed from here on is in this part.
+    pub(crate) fn enter(&mut self, part: Part) {
+        self.part = part;
     }
     /// Adds a tensor of the model itself.
     pub(crate) fn add(&mut self, name: String, shape: &[usize], start: Start) {
@@ -136,8 +192,8 @@ impl Listing {
     }
     /// Adds a tensor of the model itself that is not just read as a whole.
     pub(crate) fn add_read(&mut self, name: String, shape: &[usize], start: Start, access: Access) {
-        let base = self.base;
-        self.add_to(base, name, shape, start, access);
+        let role = self.base.role(self.part, shape.len(), self.layers);
+        self.add_to(role, name, shape, start, access);
     }
     /// Adds a tensor of an adapter.
     pub(crate) fn add_factor(&mut self, role: Role, name: String, shape: &[usize], start: Start) {
@@ -193,7 +249,7 @@ impl ParameterTable {
         }
         let classifier = c.classes.len() as u128 * (u128::from(width) + 1);
         Sizes { vocab, max_tokens, width, heads, layers, hidden }.check(0, classifier)?;
-        let mut listing = Listing::new(Role::Trained);
+        let mut listing = Listing::new(Trained::All, size(layers));
         super::encoder::declare(config, &mut listing);
         Ok(listing.trained)
     }
@@ -246,6 +302,14 @@ pub(crate) struct Loaded {
 }
 
 impl Values<'_> {
+    /// Whether the model has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.trained.0.find(name).is_some() || self.frozen.is_some_and(|(table, _)| table.find(name).is_some())
+    }
+    /// Whether anything is trained whose name begins like this.
+    pub(crate) fn trains(&self, path: &str) -> bool {
+        self.trained.0.iter().any(|p| p.name.starts_with(path))
+    }
     /// A copy of one tensor.
     pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
         let trained = self.trained.0.find(name).map(|p| (p, self.trained.1, Some(p.offset)));

@@ -4,14 +4,22 @@
 //! checked against finite differences. Letters: N tokens of the batch, B records, n tokens of one record, C width, H heads, K classes,
 //! V vocabulary.
 
+pub(crate) mod activation;
 pub(crate) mod attend;
+pub(crate) mod attention;
+pub(crate) mod dropout;
 pub(crate) mod gelu;
 pub(crate) mod linear;
 pub(crate) mod loss;
+pub(crate) mod neighbours;
 pub(crate) mod next_token;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod relative;
+pub(crate) mod rotary;
+pub(crate) mod rows;
+pub(crate) mod token_loss;
 
 pub(crate) use product::{Old, Real, View, product, product_into};
 

@@ -3,15 +3,18 @@
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
-use crate::kernels::norm::{Back, EPSILON, back, scale, standardise};
+use crate::kernels::norm::{Back, back, scale, standardise};
 use crate::model::parameters::Loaded;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+pub(crate) use crate::kernels::norm::EPSILON;
 pub use crate::kernels::norm::NormKind;
 
 /// The operation `y = x̂ ∘ gain + shift`. Gain and shift `(C)`; in `(N, C)`, out `(N, C)`.
 pub(crate) struct Norm {
     pub(crate) kind: NormKind,
+    /// Added to the variance.
+    pub(crate) epsilon: f32,
     pub(crate) gain: Loaded,
     pub(crate) shift: Option<Loaded>,
     pub(crate) spans: Spans,
@@ -63,7 +66,7 @@ impl CustomOp1 for Norm {
         let mut normal = contiguous(x, layout)?.to_vec();
         let c = self.width()?;
         let mut scales = vec![0.0; normal.len() / c];
-        standardise(&mut normal, c, &mut scales, (self.kind, EPSILON));
+        standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         let mut y = vec![0.0; normal.len()];
         with_floats(&self.gain.tensor, |gain| match &self.shift {
             Some(shift) => with_floats(&shift.tensor, |shift| {
@@ -84,7 +87,7 @@ impl CustomOp1 for Norm {
         let mut normal = with_floats(x, |x| Ok(x.to_vec()))?;
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         let mut scales = vec![0.0; normal.len() / c];
-        standardise(&mut normal, c, &mut scales, (self.kind, EPSILON));
+        standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         with_floats(&self.gain.tensor, |gain| {
             back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
@@ -105,7 +108,10 @@ mod tests {
         for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
             let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
             agrees_with_differences(&wave(&[4, 6], 1.0), |x| {
-                norm(x, Norm { kind, gain: loaded(0.4), shift: shift.clone(), spans: Spans::of([1, 3]), tape: Tape::off() })
+                norm(
+                    x,
+                    Norm { kind, epsilon: EPSILON, gain: loaded(0.4), shift: shift.clone(), spans: Spans::of([1, 3]), tape: Tape::off() },
+                )
             });
         }
     }

@@ -1,0 +1,221 @@
+//! Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`, whose keys are `base_model.model.`, the layer's path,
+//! and `.lora_A.weight` (r, in) or `.lora_B.weight` (out, r). An export of LoRA-B writes the frozen A too, so that others can use it.
+
+use super::file::{self, FileError, Mapped, Tensors, Written};
+use super::{HfError, MAX_CONFIG_BYTES, layout, read, write};
+use crate::model::config::{Family, Task};
+use crate::model::lora::{Adapters, Factor, Lora, factor_a, factor_b};
+use crate::model::names::Spelling;
+use crate::model::parameters::Parameter;
+use crate::model::{Config, ParameterTable, Trained, TransformerWeights};
+use crate::ops::{View, product};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+const PREFIX: &str = "base_model.model.";
+
+/// An adapter that is not one of this model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdapterError {
+    /// Not the JSON of an adapter.
+    #[error("adapter_config.json is not an adapter's")]
+    Json(#[from] serde_json::Error),
+    /// A field whose value would make another computation.
+    #[error("field {field} is {found}, expected {expected}")]
+    Unsupported {
+        /// Which.
+        field: &'static str,
+        /// As in the file.
+        found: String,
+        /// What is supported.
+        expected: &'static str,
+    },
+    /// No layer of the model has one of these names.
+    #[error("none of the target modules {0:?} is a layer of the model")]
+    NoTarget(Vec<String>),
+    /// A tensor of the file that belongs to no adapted layer.
+    #[error("tensor {0} belongs to no adapted layer of the model")]
+    Unknown(String),
+    /// The model has no adapter.
+    #[error("the model has no adapter")]
+    None,
+    /// A product of factors failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+}
+
+/// Whether a tensor is a factor of an adapter.
+pub(crate) fn is_factor(name: &str) -> bool {
+    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
+}
+
+/// The fields that decide what is computed.
+#[derive(Deserialize)]
+struct Raw {
+    peft_type: String,
+    r: u32,
+    lora_alpha: u32,
+    target_modules: Value,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    lora_bias: bool,
+    #[serde(default)]
+    bias: Option<String>,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
+    #[serde(default)]
+    rank_pattern: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    alpha_pattern: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    layers_to_transform: Option<Value>,
+}
+
+fn need(fits: bool, field: &'static str, found: impl std::fmt::Display, expected: &'static str) -> Result<(), AdapterError> {
+    if fits { Ok(()) } else { Err(AdapterError::Unsupported { field, found: found.to_string().chars().take(80).collect(), expected }) }
+}
+
+impl Raw {
+    fn check(&self) -> Result<Vec<String>, AdapterError> {
+        need(self.peft_type == "LORA", "peft_type", &self.peft_type, "LORA")?;
+        need(!self.use_rslora, "use_rslora", "true", "false")?;
+        need(!self.use_dora, "use_dora", "true", "false")?;
+        need(!self.lora_bias, "lora_bias", "true", "false")?;
+        let bias = self.bias.as_deref().unwrap_or("none");
+        need(bias == "none", "bias", bias, "none")?;
+        let empty = |map: &Option<serde_json::Map<String, Value>>| map.as_ref().is_none_or(serde_json::Map::is_empty);
+        need(empty(&self.rank_pattern) && empty(&self.alpha_pattern), "rank_pattern", "set", "the same rank everywhere")?;
+        need(self.layers_to_transform.is_none(), "layers_to_transform", "set", "all layers")?;
+        let list = self.target_modules.as_array().and_then(|all| all.iter().map(|t| t.as_str().map(str::to_owned)).collect());
+        list.ok_or_else(|| AdapterError::Unsupported { field: "target_modules", found: "no list".into(), expected: "a list of names" })
+    }
+}
+
+/// An adapter of a model, from a directory. `trains` says which factor will be trained; a classifier that the adapter brings along
+/// will be trained too.
+///
+/// # Errors
+/// [`HfError`]: a missing or misshaped factor by name, a tensor without a layer, an option that would compute something else.
+pub fn load(directory: &Path, base: &TransformerWeights, trains: Factor) -> Result<TransformerWeights, HfError> {
+    let path = directory.join(WEIGHTS);
+    let mapped = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
+    from_bytes(&read(&directory.join(CONFIG), MAX_CONFIG_BYTES)?, mapped.bytes(), base, trains)
+}
+
+/// The same from the bytes of both files.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_bytes(config: &[u8], weights: &[u8], base: &TransformerWeights, trains: Factor) -> Result<TransformerWeights, HfError> {
+    let raw: Raw = serde_json::from_slice(config).map_err(AdapterError::Json)?;
+    let targets = raw.check()?;
+    let lora = Lora { rank: raw.r, alpha: raw.lora_alpha, trains };
+    let adapters = Adapters { lora, targets: Some(targets.clone().into()) };
+    let trained = if raw.modules_to_save.is_some() { Trained::Head } else { Trained::Nothing };
+    let config = base.config().training(Some(adapters), trained)?;
+    let tensors = Tensors::parse(weights)?;
+    let (trained, frozen) = TransformerWeights::tables(&config);
+    if !trained.iter().chain(frozen.iter()).any(|p| is_factor(&p.name)) {
+        return Err(AdapterError::NoTarget(targets).into());
+    }
+    // Before any number is copied: all that is needed is there, and all that is there is needed.
+    let brought: Vec<&Parameter> = brought(&trained, &frozen).collect();
+    for p in &brought {
+        tensors.expect(&format!("{PREFIX}{}", p.name), &p.shape)?;
+    }
+    if let Some(name) = tensors.names().find(|name| !brought.iter().any(|p| name.strip_prefix(PREFIX) == Some(&p.name))) {
+        return Err(AdapterError::Unknown(name.into()).into());
+    }
+    let model = base.retraining(&config, 0)?;
+    let (mut flat, mut rest) = (model.flat().to_vec(), model.frozen().to_vec());
+    for (table, flat) in [(&trained, &mut flat), (&frozen, &mut rest)] {
+        for p in table.iter().filter(|p| brought.iter().any(|b| b.name == p.name)) {
+            file::copy(&tensors.expect(&format!("{PREFIX}{}", p.name), &p.shape)?, &mut flat[p.range()]);
+        }
+    }
+    Ok(TransformerWeights::new(&config, flat, rest)?)
+}
+
+/// What an adapter's file holds: both factors, and whatever of the model itself is trained beside them.
+fn brought<'a>(trained: &'a ParameterTable, frozen: &'a ParameterTable) -> impl Iterator<Item = &'a Parameter> {
+    trained.iter().chain(frozen.iter().filter(|p| is_factor(&p.name)))
+}
+
+/// The bytes of `adapter_config.json` and `adapter_model.safetensors`. `base` is the name of the model that the adapter is for.
+///
+/// # Errors
+/// [`AdapterError::None`] without an adapter; [`FileError`] if the format refuses.
+pub fn to_bytes(weights: &TransformerWeights, base: &str) -> Result<(Vec<u8>, Vec<u8>), HfError> {
+    let config = weights.config();
+    let lora = config.adapter.as_ref().ok_or(AdapterError::None)?.lora;
+    let mut tensors = Vec::new();
+    for p in brought(weights.table(), weights.frozen_table()) {
+        let values = weights.tensor(&p.name).ok_or_else(|| FileError::Missing(p.name.clone()))?;
+        let written = if is_factor(&p.name) {
+            Written::new(p.name.clone(), p.shape.clone(), values.iter().copied())
+        } else {
+            layout::lay(config.spelling, p, values)
+        };
+        tensors.push(Written { name: format!("{PREFIX}{}", written.name), ..written });
+    }
+    let text = serde_json::to_string_pretty(&render(config, lora, base, weights)).map_err(AdapterError::Json)? + "\n";
+    Ok((text.into_bytes(), file::serialize(tensors)?))
+}
+
+fn render(config: &Config, lora: Lora, base: &str, weights: &TransformerWeights) -> Value {
+    let adapted = weights.table().iter().chain(weights.frozen_table().iter()).filter_map(|p| p.name.strip_suffix(".lora_A.weight"));
+    let all: BTreeSet<&str> = adapted.filter_map(|path| path.rsplit('.').next()).collect();
+    let named = config.adapter.as_ref().and_then(|a| a.targets.as_ref());
+    let targets: BTreeSet<&str> = named.map_or(all, |targets| targets.iter().map(String::as_str).collect());
+    let task = match config.family {
+        Family::Encoder(Task::Classify { .. }) => Some("SEQ_CLS"),
+        Family::Encoder(Task::Tag { .. }) => Some("TOKEN_CLS"),
+        Family::Encoder(Task::MaskedTokens) => None,
+        Family::Decoder => Some("CAUSAL_LM"),
+        Family::EncoderDecoder { .. } => Some("SEQ_2_SEQ_LM"),
+    };
+    let saved = (config.trained == Trained::Head).then(|| json!(["classifier", "score"]));
+    json!({
+        "peft_type": "LORA", "task_type": task, "base_model_name_or_path": base, "r": lora.rank, "lora_alpha": lora.alpha,
+        "target_modules": targets, "fan_in_fan_out": config.spelling == Spelling::Gpt2, "lora_dropout": 0.0, "bias": "none",
+        "inference_mode": true, "modules_to_save": saved,
+    })
+}
+
+/// Writes an adapter directory, which must exist.
+///
+/// # Errors
+/// As [`to_bytes`]; [`HfError::File`].
+pub fn save(weights: &TransformerWeights, base: &str, directory: &Path) -> Result<(), HfError> {
+    let (config, tensors) = to_bytes(weights, base)?;
+    write(&directory.join(WEIGHTS), &tensors)?;
+    write(&directory.join(CONFIG), &config)
+}
+
+/// The model with its adapter worked in, `W + (alpha / r) B A`, and without it; everything is trained.
+///
+/// # Errors
+/// [`AdapterError::None`] without an adapter.
+pub fn merge(weights: &TransformerWeights) -> Result<TransformerWeights, HfError> {
+    let lora = weights.config().adapter.as_ref().ok_or(AdapterError::None)?.lora;
+    let plain = weights.retraining(&super::whole(weights.config())?, 0)?;
+    let mut flat = plain.flat().to_vec();
+    for p in plain.table().iter() {
+        let path = p.name.strip_suffix(".weight").unwrap_or(&p.name);
+        let (Some(a), Some(b)) = (weights.tensor(&factor_a(path)), weights.tensor(&factor_b(path))) else { continue };
+        let (rank, &[outputs, inputs]) = (crate::model::parameters::size(lora.rank), &p.shape[..]) else { continue };
+        let added = product(b, View::matrix(0, outputs, rank), a, View::matrix(0, rank, inputs)).map_err(AdapterError::Engine)?;
+        #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
+        let scale = (f64::from(lora.alpha) / f64::from(lora.rank)) as f32;
+        flat[p.range()].iter_mut().zip(added).for_each(|(w, x)| *w += scale * x);
+    }
+    Ok(TransformerWeights::new(plain.config(), flat, Vec::new())?)
+}

@@ -1,0 +1,458 @@
+//! `config.json` of published models, both ways. What this program would compute differently is refused, not ignored.
+
+use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
+use crate::model::decoder::Head;
+use crate::model::names::Spelling;
+use crate::model::norm::NormKind;
+use crate::model::{Choices, Config, ModelError, Trained};
+use serde_json::{Map, Value, json};
+
+/// A configuration that is not one of the models here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not a JSON object.
+    #[error("not a JSON object")]
+    Json(#[from] serde_json::Error),
+    /// Another architecture.
+    #[error("unknown architecture {found}, expected bert, gpt2, llama, qwen2 or t5")]
+    Architecture {
+        /// As in the file.
+        found: String,
+    },
+    /// A field that is missing or of another kind.
+    #[error("field {field} is missing or not {expected}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A field whose value is not supported.
+    #[error("field {field} is {found}, expected {expected}")]
+    Unsupported {
+        /// Which.
+        field: &'static str,
+        /// As in the file.
+        found: String,
+        /// What is supported.
+        expected: &'static str,
+    },
+    /// The fields together are no model.
+    #[error("the fields together are no model")]
+    Model(#[from] ModelError),
+    /// The model has parts that no published architecture has.
+    #[error("no published architecture has {part}")]
+    Unpublished {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+/// The fields of a file.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self(serde_json::from_slice(bytes)?))
+    }
+    /// None where it is missing or null.
+    fn find(&self, field: &str) -> Option<&Value> {
+        self.0.get(field).filter(|v| !v.is_null())
+    }
+    fn size(&self, field: &'static str) -> Result<u32, ConfigError> {
+        self.size_or(field, None)
+    }
+    fn size_or(&self, field: &'static str, default: Option<u32>) -> Result<u32, ConfigError> {
+        let wrong = ConfigError::Field { field, expected: "a whole number below 2^32" };
+        match self.find(field) {
+            None => default.ok_or(wrong),
+            Some(value) => value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or(wrong),
+        }
+    }
+    fn number_or(&self, field: &'static str, default: f64) -> Result<f64, ConfigError> {
+        match self.find(field) {
+            None => Ok(default),
+            Some(value) => value.as_f64().ok_or(ConfigError::Field { field, expected: "a number" }),
+        }
+    }
+    fn flag_or(&self, field: &'static str, default: bool) -> Result<bool, ConfigError> {
+        match self.find(field) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or(ConfigError::Field { field, expected: "true or false" }),
+        }
+    }
+    fn text_or<'a>(&'a self, field: &'static str, default: &'a str) -> Result<&'a str, ConfigError> {
+        match self.find(field) {
+            None => Ok(default),
+            Some(value) => value.as_str().ok_or(ConfigError::Field { field, expected: "a text" }),
+        }
+    }
+    /// Refuses a switch that would change what the model computes.
+    fn off(&self, field: &'static str) -> Result<(), ConfigError> {
+        if self.flag_or(field, false)? { Err(unsupported(field, "true", "false")) } else { Ok(()) }
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the model computes in 32 bits")]
+    fn epsilon(&self, field: &'static str, default: f64) -> Result<f32, ConfigError> {
+        Ok(self.number_or(field, default)? as f32)
+    }
+    /// The first of `architectures`.
+    fn architecture(&self) -> Option<&str> {
+        self.find("architectures")?.as_array()?.first()?.as_str()
+    }
+    fn labels(&self) -> Result<u32, ConfigError> {
+        let named = self.find("id2label").and_then(Value::as_object).map(Map::len);
+        match named.and_then(|n| u32::try_from(n).ok()) {
+            Some(n) => Ok(n),
+            None => self.size_or("num_labels", Some(2)),
+        }
+    }
+    fn activation(&self, field: &'static str, default: &str) -> Result<Activation, ConfigError> {
+        curve(field, self.text_or(field, default)?)
+    }
+    /// The base of rotary positions: newer files have a group of fields.
+    fn theta(&self) -> Result<f64, ConfigError> {
+        if self.find("rope_scaling").is_some() {
+            return Err(unsupported("rope_scaling", "set", "null"));
+        }
+        let Some(group) = self.find("rope_parameters") else { return self.number_or("rope_theta", 10_000.0) };
+        let kind = group.get("rope_type").and_then(Value::as_str).unwrap_or("default");
+        if kind != "default" {
+            return Err(unsupported("rope_parameters.rope_type", kind, "default"));
+        }
+        let wrong = ConfigError::Field { field: "rope_parameters.rope_theta", expected: "a number" };
+        group.get("rope_theta").map_or(Ok(10_000.0), |theta| theta.as_f64().ok_or(wrong))
+    }
+}
+
+fn unsupported(field: &'static str, found: &str, expected: &'static str) -> ConfigError {
+    ConfigError::Unsupported { field, found: found.chars().take(80).collect(), expected }
+}
+
+fn curve(field: &'static str, name: &str) -> Result<Activation, ConfigError> {
+    match name {
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "silu" | "swish" => Ok(Activation::Silu),
+        "relu" => Ok(Activation::Relu),
+        other => Err(unsupported(field, other, "gelu, gelu_new, gelu_pytorch_tanh, silu or relu")),
+    }
+}
+
+fn curve_name(curve: Activation) -> &'static str {
+    match curve {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_new",
+        Activation::Silu => "silu",
+        Activation::Relu => "relu",
+        Activation::Tanh => "tanh",
+    }
+}
+
+/// Width of one head where the file does not say.
+fn per_head(width: u32, heads: u32) -> Result<u32, ConfigError> {
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return Err(ModelError::Sizes { width, heads }.into());
+    }
+    Ok(width / heads)
+}
+
+/// Dropout is this program's own choice at training, so a file's rates are taken over; attention weights are never dropped.
+#[expect(clippy::cast_possible_truncation, reason = "a chance keeps its first digits")]
+fn rate(fields: &Fields, field: &'static str) -> Result<f32, ConfigError> {
+    Ok(fields.number_or(field, 0.0)? as f32)
+}
+
+fn head(fields: &Fields, default: bool) -> Result<Head, ConfigError> {
+    Ok(if fields.flag_or("tie_word_embeddings", default)? { Head::Tied } else { Head::Own })
+}
+
+/// Reads a `config.json`. Everything is trained.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
+    let fields = Fields::parse(bytes)?;
+    let choices = match fields.text_or("model_type", "none")? {
+        "bert" => bert(&fields)?,
+        "gpt2" => gpt2(&fields)?,
+        "llama" => llama(&fields, Shifts::None)?,
+        "qwen2" => llama(&fields, Shifts::Queries)?,
+        "t5" => t5(&fields)?,
+        other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
+    };
+    Ok(Config::new(choices)?)
+}
+
+fn bert(f: &Fields) -> Result<Choices, ConfigError> {
+    f.off("is_decoder")?;
+    let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
+    let position = f.text_or("position_embedding_type", "absolute")?;
+    if position != "absolute" {
+        return Err(unsupported("position_embedding_type", position, "absolute"));
+    }
+    let task = match f.architecture().unwrap_or("BertForMaskedLM") {
+        "BertForSequenceClassification" => Task::Classify { classes: f.labels()? },
+        "BertForTokenClassification" => Task::Tag { labels: f.labels()? },
+        "BertForMaskedLM" => Task::MaskedTokens,
+        other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
+    };
+    Ok(Choices {
+        family: Family::Encoder(task),
+        vocab: f.size("vocab_size")?,
+        max_tokens: f.size("max_position_embeddings")?,
+        width,
+        heads,
+        groups: heads,
+        head_width: per_head(width, heads)?,
+        hidden: f.size("intermediate_size")?,
+        layers: f.size("num_hidden_layers")?,
+        positions: Positions::Learned,
+        segments: f.size_or("type_vocab_size", Some(2))?,
+        stem: None,
+        norm: NormKind::Layer,
+        epsilon: f.epsilon("layer_norm_eps", 1e-12)?,
+        place: NormPlace::After,
+        feed_forward: FeedForwardKind::Plain(f.activation("hidden_act", "gelu")?),
+        shifts: Shifts::All,
+        scores: Scores::Scaled,
+        mask: MaskKind::Full,
+        window: None,
+        dropout: rate(f, "hidden_dropout_prob")?,
+        head: head(f, true)?,
+        outputs: Outputs::Plain,
+        spelling: Spelling::Bert,
+        adapter: None,
+        trained: Trained::All,
+    })
+}
+
+fn gpt2(f: &Fields) -> Result<Choices, ConfigError> {
+    f.off("scale_attn_by_inverse_layer_idx")?;
+    f.off("add_cross_attention")?;
+    let (width, heads) = (f.size("n_embd")?, f.size("n_head")?);
+    Ok(Choices {
+        family: Family::Decoder,
+        max_tokens: f.size("n_positions")?,
+        width,
+        heads,
+        groups: heads,
+        head_width: per_head(width, heads)?,
+        hidden: f.size_or("n_inner", Some(width.saturating_mul(4)))?,
+        layers: f.size("n_layer")?,
+        segments: 0,
+        epsilon: f.epsilon("layer_norm_epsilon", 1e-5)?,
+        place: NormPlace::Before,
+        feed_forward: FeedForwardKind::Plain(f.activation("activation_function", "gelu_new")?),
+        scores: if f.flag_or("scale_attn_weights", true)? { Scores::Scaled } else { Scores::Plain },
+        mask: MaskKind::Causal,
+        dropout: rate(f, "resid_pdrop")?,
+        spelling: Spelling::Gpt2,
+        ..bert_like(f)?
+    })
+}
+
+/// What GPT-2 shares with BERT.
+fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
+    Ok(Choices {
+        family: Family::Decoder,
+        vocab: f.size("vocab_size")?,
+        max_tokens: 1,
+        width: 1,
+        heads: 1,
+        groups: 1,
+        head_width: 1,
+        hidden: 1,
+        layers: 1,
+        positions: Positions::Learned,
+        segments: 0,
+        stem: None,
+        norm: NormKind::Layer,
+        epsilon: 1e-5,
+        place: NormPlace::Before,
+        feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
+        shifts: Shifts::All,
+        scores: Scores::Scaled,
+        mask: MaskKind::Causal,
+        window: None,
+        dropout: 0.0,
+        head: head(f, true)?,
+        outputs: Outputs::Plain,
+        spelling: Spelling::Own,
+        adapter: None,
+        trained: Trained::All,
+    })
+}
+
+fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
+    f.off("attention_bias")?;
+    f.off("mlp_bias")?;
+    f.off("use_sliding_window")?;
+    let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
+    let head_width = match f.find("head_dim") {
+        Some(_) => f.size("head_dim")?,
+        None => per_head(width, heads)?,
+    };
+    Ok(Choices {
+        family: Family::Decoder,
+        max_tokens: f.size("max_position_embeddings")?,
+        width,
+        heads,
+        groups: f.size_or("num_key_value_heads", Some(heads))?,
+        head_width,
+        hidden: f.size("intermediate_size")?,
+        layers: f.size("num_hidden_layers")?,
+        positions: Positions::Rotary { theta: f.theta()? },
+        norm: NormKind::RootMeanSquare,
+        epsilon: f.epsilon("rms_norm_eps", 1e-6)?,
+        feed_forward: FeedForwardKind::Gated(f.activation("hidden_act", "silu")?),
+        shifts,
+        head: head(f, false)?,
+        spelling: Spelling::Llama,
+        ..bert_like(f)?
+    })
+}
+
+/// Reads as long a text as one likes; this program wants a limit, and takes what T5 was trained on where the file has none.
+const T5_TOKENS: u32 = 512;
+
+fn t5(f: &Fields) -> Result<Choices, ConfigError> {
+    let heads = f.size("num_heads")?;
+    let (gated, curve_name) = match f.text_or("feed_forward_proj", "relu")?.split_once('-') {
+        Some(("gated", "gelu")) => (true, "gelu_new"), // the published models mean the tanh form
+        Some(("gated", curve)) => (true, curve),
+        Some(_) | None => (false, f.text_or("feed_forward_proj", "relu")?),
+    };
+    let curve = curve("feed_forward_proj", curve_name)?;
+    let layers = f.size("num_layers")?;
+    let (start, end) =
+        (f.size_or("decoder_start_token_id", Some(f.size_or("pad_token_id", Some(0))?))?, f.size_or("eos_token_id", Some(1))?);
+    let head = head(f, true)?;
+    let shrunk = f.flag_or("scale_decoder_outputs", head == Head::Tied)?;
+    Ok(Choices {
+        family: Family::EncoderDecoder { decoder_layers: f.size_or("num_decoder_layers", Some(layers))?, start, end },
+        max_tokens: f.size_or("n_positions", Some(T5_TOKENS))?,
+        width: f.size("d_model")?,
+        heads,
+        groups: heads,
+        head_width: f.size("d_kv")?,
+        hidden: f.size("d_ff")?,
+        layers,
+        positions: Positions::Distances {
+            buckets: f.size_or("relative_attention_num_buckets", Some(32))?,
+            farthest: f.size_or("relative_attention_max_distance", Some(128))?,
+        },
+        norm: NormKind::RootMeanSquare,
+        epsilon: f.epsilon("layer_norm_epsilon", 1e-6)?,
+        feed_forward: if gated { FeedForwardKind::Gated(curve) } else { FeedForwardKind::Plain(curve) },
+        shifts: Shifts::None,
+        scores: Scores::Plain,
+        mask: MaskKind::Full,
+        dropout: rate(f, "dropout_rate")?,
+        head,
+        outputs: if shrunk { Outputs::Shrunk } else { Outputs::Plain },
+        spelling: Spelling::T5,
+        ..bert_like(f)?
+    })
+}
+
+/// Writes a `config.json` that [`parse`] and other programs read as this model.
+///
+/// # Errors
+/// [`ConfigError::Unpublished`] for a model that no published architecture describes.
+pub fn render(config: &Config) -> Result<String, ConfigError> {
+    let published = super::whole(config)?;
+    let c = published.choices();
+    let mut fields = match c.spelling {
+        Spelling::Own => return Err(ConfigError::Unpublished { part: "Concordat's own names" }),
+        Spelling::Bert => render_bert(c),
+        Spelling::Gpt2 => render_gpt2(c),
+        Spelling::Llama => render_llama(c),
+        Spelling::T5 => render_t5(c),
+    };
+    fields["dtype"] = json!("float32");
+    fields["vocab_size"] = json!(c.vocab);
+    fields["tie_word_embeddings"] = json!(c.head == Head::Tied);
+    let text = serde_json::to_string_pretty(&fields)? + "\n";
+    // Whatever the architecture has no field for would be lost in silence.
+    if parse(text.as_bytes())? == published { Ok(text) } else { Err(ConfigError::Unpublished { part: "all of these parts" }) }
+}
+
+/// A 32-bit float with as many digits as it has, and no more.
+fn short(x: f32) -> Value {
+    x.to_string().parse::<f64>().map_or(Value::Null, |x| json!(x))
+}
+
+fn names(prefix: &str, count: u32) -> Value {
+    (0..count).map(|i| (i.to_string(), json!(format!("{prefix}_{i}")))).collect::<Map<_, _>>().into()
+}
+
+fn render_bert(c: &Choices) -> Value {
+    let (architecture, labels) = match c.family {
+        Family::Encoder(Task::Classify { classes }) => ("BertForSequenceClassification", Some(classes)),
+        Family::Encoder(Task::Tag { labels }) => ("BertForTokenClassification", Some(labels)),
+        Family::Encoder(Task::MaskedTokens) | Family::Decoder | Family::EncoderDecoder { .. } => ("BertForMaskedLM", None),
+    };
+    let mut fields = json!({
+        "architectures": [architecture], "model_type": "bert", "hidden_size": c.width, "num_attention_heads": c.heads,
+        "intermediate_size": c.hidden, "num_hidden_layers": c.layers, "max_position_embeddings": c.max_tokens,
+        "type_vocab_size": c.segments, "layer_norm_eps": short(c.epsilon), "hidden_act": curve_name(c.feed_forward.activation()),
+        "hidden_dropout_prob": short(c.dropout), "attention_probs_dropout_prob": 0.0,
+    });
+    if let Some(labels) = labels {
+        fields["id2label"] = names("LABEL", labels);
+        fields["label2id"] = (0..labels).map(|i| (format!("LABEL_{i}"), json!(i))).collect::<Map<_, _>>().into();
+    }
+    fields
+}
+
+fn render_gpt2(c: &Choices) -> Value {
+    json!({
+        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": c.width, "n_head": c.heads, "n_inner": c.hidden,
+        "n_layer": c.layers, "n_positions": c.max_tokens, "layer_norm_epsilon": short(c.epsilon),
+        "activation_function": curve_name(c.feed_forward.activation()), "scale_attn_weights": c.scores == Scores::Scaled,
+        "resid_pdrop": short(c.dropout), "embd_pdrop": short(c.dropout), "attn_pdrop": 0.0,
+    })
+}
+
+fn render_llama(c: &Choices) -> Value {
+    let (architecture, kind) = match c.shifts {
+        Shifts::Queries => ("Qwen2ForCausalLM", "qwen2"),
+        Shifts::All | Shifts::None => ("LlamaForCausalLM", "llama"),
+    };
+    let theta = match c.positions {
+        Positions::Rotary { theta } => theta,
+        Positions::Learned | Positions::Sinusoidal | Positions::Distances { .. } => 10_000.0,
+    };
+    json!({
+        "architectures": [architecture], "model_type": kind, "hidden_size": c.width, "num_attention_heads": c.heads,
+        "num_key_value_heads": c.groups, "head_dim": c.head_width, "intermediate_size": c.hidden, "num_hidden_layers": c.layers,
+        "max_position_embeddings": c.max_tokens, "rms_norm_eps": short(c.epsilon),
+        "hidden_act": curve_name(c.feed_forward.activation()), "rope_theta": theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta}, "attention_dropout": 0.0,
+    })
+}
+
+fn render_t5(c: &Choices) -> Value {
+    let (decoder_layers, start, end) = match c.family {
+        Family::EncoderDecoder { decoder_layers, start, end } => (decoder_layers, start, end),
+        Family::Encoder(_) | Family::Decoder => (0, 0, 0),
+    };
+    let (buckets, farthest) = match c.positions {
+        Positions::Distances { buckets, farthest } => (buckets, farthest),
+        Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => (0, 0),
+    };
+    let curve = match c.feed_forward {
+        FeedForwardKind::Gated(Activation::GeluTanh) => "gated-gelu".to_owned(),
+        FeedForwardKind::Gated(curve) => format!("gated-{}", curve_name(curve)),
+        FeedForwardKind::Plain(curve) => curve_name(curve).to_owned(),
+    };
+    json!({
+        "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "d_model": c.width, "d_kv": c.head_width, "d_ff": c.hidden,
+        "num_layers": c.layers, "num_decoder_layers": decoder_layers, "num_heads": c.heads, "n_positions": c.max_tokens,
+        "relative_attention_num_buckets": buckets, "relative_attention_max_distance": farthest,
+        "layer_norm_epsilon": short(c.epsilon), "feed_forward_proj": curve, "dropout_rate": short(c.dropout),
+        "decoder_start_token_id": start, "eos_token_id": end, "pad_token_id": 0, "is_encoder_decoder": true,
+        "scale_decoder_outputs": c.outputs == Outputs::Shrunk,
+    })
+}

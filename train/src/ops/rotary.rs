@@ -1,0 +1,85 @@
+//! Rotary positions (Su et al. 2021, arXiv 2104.09864): queries and keys are turned by an angle that grows with their place, so that
+//! their product depends on how far apart they are. Coordinate i of a head is paired with i + D/2.
+
+use super::{contiguous, like, with_floats};
+use crate::batch::{Spans, expect_rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+/// In and out `(N, H·D)`, D even.
+struct Rotary {
+    width: usize,
+    theta: f64,
+    spans: Spans,
+}
+
+/// Turns every head of `width` coordinates by place / theta^(2i/D).
+pub(crate) fn rotary(x: &Tensor, width: usize, theta: f64, spans: &Spans) -> Result<Tensor> {
+    expect_rows(x, spans)?;
+    if width == 0 || !width.is_multiple_of(2) || !x.dims2()?.1.is_multiple_of(width) {
+        bail!("heads of {width} coordinates cannot be turned in {:?}", x.shape())
+    }
+    x.contiguous()?.apply_op1(Rotary { width, theta, spans: spans.clone() })
+}
+
+impl Rotary {
+    /// Cosine and sine of each pair at one place.
+    fn angles(&self, place: usize) -> Vec<(f32, f32)> {
+        let half = self.width / 2;
+        #[expect(clippy::cast_precision_loss, reason = "places and widths are far below 2^53")]
+        let angle = |i: usize| place as f64 / self.theta.powf(2.0 * i as f64 / self.width as f64);
+        #[expect(clippy::cast_possible_truncation, reason = "rounded once to the precision of the model")]
+        (0..half).map(|i| (angle(i).cos() as f32, angle(i).sin() as f32)).collect()
+    }
+
+    /// `turn` is 1 forward and -1 backward: the transpose of a rotation is the rotation back.
+    fn turned(&self, x: &[f32], turn: f32) -> Vec<f32> {
+        let (mut out, half) = (x.to_vec(), self.width / 2);
+        let row = if self.spans.rows() == 0 { 1 } else { x.len() / self.spans.rows() };
+        for rows in self.spans.iter() {
+            for (place, row) in out[rows.start * row..rows.end * row].chunks_exact_mut(row).enumerate() {
+                let angles = self.angles(place);
+                for head in row.chunks_exact_mut(self.width) {
+                    let (first, second) = head.split_at_mut(half);
+                    for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(&angles) {
+                        (*a, *b) = (*a * cos - turn * *b * sin, *b * cos + turn * *a * sin);
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(self.turned(contiguous(x, layout)?, 1.0)), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        like(with_floats(&grad.contiguous()?, |g| Ok(self.turned(g, -1.0)))?, x).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{agrees_with_differences, wave};
+    use super::*;
+
+    #[test]
+    fn rotary_agrees_with_finite_differences() {
+        agrees_with_differences(&wave(&[6, 8], 0.3), |x| rotary(x, 4, 100.0, &Spans::of([2, 0, 4])));
+    }
+
+    #[test]
+    fn products_depend_on_the_distance_alone() {
+        let row = wave(&[1, 4], 0.7);
+        let rows = Tensor::cat(&[&row; 6], 0).unwrap();
+        let turned = rotary(&rows, 4, 50.0, &Spans::of([6])).unwrap().to_vec2::<f32>().unwrap();
+        let dot = |i: usize, j: usize| turned[i].iter().zip(&turned[j]).map(|(a, b)| a * b).sum::<f32>();
+        assert!((dot(0, 2) - dot(3, 5)).abs() < 1e-5 && (dot(0, 2) - dot(0, 3)).abs() > 1e-3);
+    }
+}
