@@ -164,7 +164,8 @@ fn proofs_stand_alone_and_a_fork_is_proved_to_anybody() {
     let good = check(&at("250.tlog-proof"), &with_policy);
     assert_eq!((code(&good), &json(&good)["data"]["index"]), (0, &250.into()));
     assert_eq!(code(&check(&at("7.tlog-proof"), &[])), 2, "nobody has said which log");
-    let other = [&with_policy[..], &["--entry", &at("250.entry")]].concat();
+    let entry = at("250.entry");
+    let other = [&with_policy[..], &["--entry", &entry]].concat();
     assert_eq!(code(&check(&at("7.tlog-proof"), &other)), 1, "another entry");
     let mut entries = draft.entries.clone();
     entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();

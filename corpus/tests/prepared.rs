@@ -1,4 +1,5 @@
 //! The pipeline of raw records on real and on large files. Runs only where the data is: the build never depends on it.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of a test panic with it; its figures are for who runs it")]
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};

@@ -1,4 +1,5 @@
 //! What the fuzz target for checkpoints does, on stable: whole files of every kind and thousands of damaged ones, always the same.
+#![expect(clippy::unwrap_used, reason = "helpers of a test panic with it")]
 
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/checkpoints.rs"]

@@ -1,4 +1,5 @@
 //! How much memory a task takes, counted by an allocator: a binary of its own, so that nothing else is counted.
+#![expect(clippy::unwrap_used, reason = "helpers of a test panic with it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

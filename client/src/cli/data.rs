@@ -145,6 +145,12 @@ fn failure(error: &PrepareError) -> Failure {
         PrepareError::BadRow { .. } => Failure::refused("bad_row", error).hint("mend the row, or set input.bad_rows = \"skip\""),
         PrepareError::Imbalance(_) | PrepareError::Damaged => Failure::bug("counters", error),
         PrepareError::Depot(_) => Failure::trouble("not_written", error),
+        PrepareError::Open { .. }
+        | PrepareError::Source { .. }
+        | PrepareError::Fit(_)
+        | PrepareError::TooManyRows
+        | PrepareError::TooManyLabels => Failure::trouble("bad_data", error),
+        // A reason that this version of the pipeline does not know yet is the input's too.
         _ => Failure::trouble("bad_data", error),
     }
 }

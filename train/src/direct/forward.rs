@@ -10,7 +10,7 @@ use crate::model::parameters::size;
 use crate::ops::{Old, View, product_into};
 
 /// One norm's tensors.
-pub(super) fn gain_of<'w>(w: &'w [f32], at: NormAt, c: usize) -> (&'w [f32], Option<&'w [f32]>) {
+pub(super) fn gain_of(w: &[f32], at: NormAt, c: usize) -> (&[f32], Option<&[f32]>) {
     (&w[at.gain..][..c], at.shift.map(|shift| &w[shift..][..c]))
 }
 

@@ -108,14 +108,13 @@ impl<'a> Tensors<'a> {
         if tensor.shape() != shape {
             return Err(FileError::Shape { name: name.into(), expected: shape.to_vec(), found: tensor.shape().to_vec() });
         }
-        match tensor.dtype() {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64 => Ok(tensor),
-            other => Err(FileError::Numbers { name: name.into(), found: format!("{other:?}") }),
-        }
+        let known = matches!(tensor.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64);
+        if known { Ok(tensor) } else { Err(FileError::Numbers { name: name.into(), found: format!("{:?}", tensor.dtype()) }) }
     }
 }
 
 /// Copies a tensor's numbers as 32-bit floats.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`expect` lets only the kinds through that are named there")]
 pub(crate) fn copy(tensor: &TensorView<'_>, out: &mut [f32]) {
     let bytes = tensor.data();
     match tensor.dtype() {
@@ -126,7 +125,6 @@ pub(crate) fn copy(tensor: &TensorView<'_>, out: &mut [f32]) {
             let number = |b: &[u8]| b.first_chunk::<8>().map_or(0.0, |b| f64::from_le_bytes(*b) as f32);
             out.iter_mut().zip(bytes.chunks_exact(8)).for_each(|(o, b)| *o = number(b));
         }
-        // `expect` lets no other kind through.
         _ => out.iter_mut().zip(bytes.chunks_exact(4)).for_each(|(o, b)| *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
     }
 }

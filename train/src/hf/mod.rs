@@ -95,7 +95,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), HfError> {
 /// # Errors
 /// [`HfError`]: a missing or misshaped tensor by name, an unknown architecture or option, a tokenizer of another vocabulary.
 pub fn load(directory: &Path) -> Result<Checkpoint, HfError> {
-    load_for(directory, |config| Ok(config))
+    load_for(directory, Ok)
 }
 
 /// Reads a checkpoint directory with other parts trained: `choose` gets the model as published. An adapter's factors, which the checkpoint

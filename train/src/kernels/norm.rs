@@ -46,8 +46,11 @@ pub(crate) fn standardise(rows: &mut [f32], width: usize, scales: &mut [f32], ki
     wide(standardise_rows, (rows, width, scales, kind));
 }
 
+/// What [`scale`] reads and writes.
+type Scaling<'a> = (&'a [f32], &'a [f32], Option<&'a [f32]>, &'a mut [f32]);
+
 #[inline(always)]
-fn scale_rows((normal, gain, shift, out): (&[f32], &[f32], Option<&[f32]>, &mut [f32])) {
+fn scale_rows((normal, gain, shift, out): Scaling<'_>) {
     let c = gain.len();
     for (x, y) in normal.chunks_exact(c).zip(out.chunks_exact_mut(c)) {
         match shift {
