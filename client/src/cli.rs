@@ -127,7 +127,9 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
             // A machine that computes other bytes than everybody else must not seal or open (crypto.md C68).
             crypto::reference::self_check(&mut crate::clock::OsEntropy).map_err(|e| Failure::bug("self_check", &e))?;
             if !crypto::reference::stock_generator_runs() {
-                tracing::warn!("no AES instructions: sealing takes the slower software path, and the stock library's masks are not compared");
+                tracing::warn!(
+                    "no AES instructions: sealing takes the slower software path, and the stock library's masks are not compared"
+                );
             }
             let run = agent::run(&cli.common.dir, config, observer);
             runtime()?.block_on(run).map_err(|e| run_failure(&e))?;

@@ -119,7 +119,10 @@ fn a_large_file_in_bounded_memory() {
     let rules = include_str!("../../configs/data-sms.toml")
         .replace("name = \"category\"", "name = \"label\"")
         .replace("values = [\"advertisement\", \"fraud\", \"illegal\", \"other\"]", "")
-        .replace("name = \"subcategory\"\nrole = \"feature\"\nnullable = true\nmissing = \"keep\"", "name = \"subscriber\"\nrole = \"unit\"")
+        .replace(
+            "name = \"subcategory\"\nrole = \"feature\"\nnullable = true\nmissing = \"keep\"",
+            "name = \"subscriber\"\nrole = \"unit\"",
+        )
         .replace(
             "require = \"missing(subcategory) or category != 'advertisement' or len(subcategory) >= 2\"",
             "require = \"len(text) > 3\"",
