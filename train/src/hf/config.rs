@@ -412,6 +412,7 @@ fn render_gpt2(c: &Choices) -> Value {
         "n_layer": c.layers, "n_positions": c.max_tokens, "layer_norm_epsilon": short(c.epsilon),
         "activation_function": curve_name(c.feed_forward.activation()), "scale_attn_weights": c.scores == Scores::Scaled,
         "resid_pdrop": short(c.dropout), "embd_pdrop": short(c.dropout), "attn_pdrop": 0.0,
+        "bos_token_id": null, "eos_token_id": null, // else readers assume those of the published vocabulary
     })
 }
 
