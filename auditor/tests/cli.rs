@@ -125,7 +125,9 @@ fn entries_are_exported_and_a_broken_log_only_with_marks() {
     let out = run(&["export", path, "--format", "csv", "--type", "round.*", "--rounds", "1..1", "--institution", "clinic-1"]);
     let text = String::from_utf8(out.stdout.clone()).unwrap();
     assert!(code(&out) == 0 && text.starts_with("index,ts,type,") && text.lines().count() > 1, "{text}");
-    let file = dir.path().join("out.json");
+    // Not among the log's own files, where it would be a stray.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("out.json");
     let export = ["export", path, "--format", "prov-json", "--out", file.to_str().unwrap()];
     assert_eq!(code(&run(&export)), 0);
     assert_eq!(code(&run(&export)), 2, "a file is never written over");

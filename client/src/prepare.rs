@@ -10,6 +10,7 @@ use crate::ledger::{LedgerError, LedgerStore};
 use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
 use crypto::seal::{SealContext, SealError, seal};
+use privacy::bound::NoiseError;
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
 use privacy::ledger::{Compared, Paid, ReserveRequest};
 use privacy::mechanism::Mechanism;
@@ -119,6 +120,12 @@ impl PrepareError {
             | Self::Cancelled
             | Self::Vanished => Rejection::Policy,
         }
+    }
+
+    /// Whether something happened that nobody intends: noise for another mechanism, or of another step, than was paid for (bug class B25).
+    /// The round is lost either way; an alarm stays in the status until somebody has looked.
+    pub(crate) fn is_alarm(&self) -> bool {
+        matches!(self, Self::Train(TrainError::Noise(NoiseError::MechanismDiffers | NoiseError::WrongStream { .. })))
     }
 
     /// Whether the process must end: a disk that failed once is not asked again (S4).
@@ -291,4 +298,15 @@ impl Preparation {
 
 fn shards_of<'a>(private: &'a PrivateDelta, group: &GroupSpec) -> Vec<(ShardId, &'a [i32])> {
     private.shards().filter(|(id, _)| group.shards.iter().any(|s| s.id == *id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_that_nobody_paid_for_raises_an_alarm_and_an_end_of_the_round_does_not() {
+        assert!(PrepareError::Train(TrainError::Noise(NoiseError::MechanismDiffers)).is_alarm());
+        assert!(!PrepareError::Train(TrainError::Stopped).is_alarm() && !PrepareError::Cancelled.is_alarm());
+    }
 }

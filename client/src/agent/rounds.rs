@@ -214,6 +214,10 @@ impl Agent {
             Err(error) if error.is_fatal() => return Err(fatal(error)),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the round's update could not be prepared");
+                if error.is_alarm() {
+                    tracing::error!(round = at.1.0, "what was executed is not what was paid for");
+                    self.status.alarm(&format!("round {}: {}", at.1.0, chain(&error)));
+                }
                 if here {
                     error.rejection().name().clone_into(&mut self.status.duty);
                     self.participant.handle(Event::NotPrepared(error.rejection()));

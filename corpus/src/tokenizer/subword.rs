@@ -34,7 +34,8 @@ pub enum SubwordKind {
     Bpe,
     /// WordPiece over bytes: longest match first.
     WordPiece,
-    /// Unigram language model over bytes.
+    /// Unigram language model over bytes. Its trainer goes by hash maps, so that two runs over the same words differ a little: the digest
+    /// names what was learnt. The other two always learn the same.
     Unigram,
 }
 

@@ -107,6 +107,18 @@ fn a_repair_counts_what_the_log_shows_and_no_round_is_paid_again() {
 }
 
 #[test]
+fn what_a_repair_raised_never_falls_again() {
+    let plan = plan(1, "2");
+    let (_, mut log, files) = story(&plan, 2);
+    // A header may state more than this version's accountant would: an older one did, or a round was lost with its entry.
+    let shown: Decimal = "2".parse().unwrap();
+    log[1].spend.epsilon_after = shown;
+    let mut k = repaired(restored(&files[0]), &log, &plan);
+    let next = k.reserve(&plan, 3).unwrap().spend();
+    assert_eq!((next.epsilon_before, next.epsilon_after), (shown, shown));
+}
+
+#[test]
 fn a_ledger_that_was_lost_whole_is_rebuilt_from_the_log() {
     let plan = plan(1, "2");
     let (whole, log, _) = story(&plan, 2);
