@@ -17,6 +17,8 @@ use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
 
 const FIRST: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: entry 0 names this trust document");
+/// What is absent contradicts nothing (A38): before the first checkpoint is published no entry can be held against one.
+const NO_FIRST: Rule = Rule::new(Check::Trust, Severity::Incomplete, "A14: entry 0 names this trust document");
 const ORDER: Rule = Rule::new(Check::Entries, Severity::Incomplete, "A35.5: entries can be read without a hole");
 const ALARM: Rule = Rule::new(
     Check::Invariants,
@@ -126,7 +128,7 @@ impl<'a> Fold<'a> {
     /// The first trouble with reading a plan.
     pub(crate) fn finish(&mut self, findings: &mut Findings) -> Result<(), ReadError> {
         if self.history.size() == 0 && !self.hole {
-            findings.add(FIRST, Place::Index(0), "federation.created", "an empty log");
+            findings.add(NO_FIRST, Place::Index(0), "federation.created", "no entry under a checkpoint");
         }
         findings.absorb(std::mem::take(&mut self.findings));
         self.trouble.take().map_or(Ok(()), Err)
