@@ -67,7 +67,7 @@ pub struct TextRules {
 const MAX_ROUNDS: usize = 8;
 
 impl TextRules {
-    /// The text in its normal form. Applied to its own result it changes nothing more, unless that takes more than [`MAX_ROUNDS`].
+    /// The text in its normal form. Applied to its own result it changes nothing more, unless that takes more than `MAX_ROUNDS`.
     pub fn apply(&self, text: &str) -> String {
         let mut now = self.once(text);
         // Without patterns and conversions the folding alone is its own normal form.

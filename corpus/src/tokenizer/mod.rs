@@ -1,7 +1,7 @@
 //! Vocabularies: bytes, characters, and subwords learnt from counts of words. Knows texts; must not know labels, models or who trained what.
 //!
 //! What is learnt from an institution's texts is itself data about them: such a vocabulary leaves the institution only if it was learnt from
-//! counts that were summed with others' and noised (see [`discover`]), or from texts that are public.
+//! counts that were summed with others' and noised (see `discover`), or from texts that are public.
 //!
 //! The hashed tokenizer of [`crate::tokenize`] needs no vocabulary and stays what plans use where none was learnt.
 

@@ -1,8 +1,8 @@
 //! Training in one place, without privacy: the same models, batches and optimisers as a round, for baselines and for public data. Knows
 //! no clock and no file; what it learns is not private, so nothing here may be sealed or sent.
 //!
-//! A step is a function of (weights, optimiser state, seed, step number): [`order`] says which records it reads, [`gradient`] computes on
-//! all workers, [`crate::optim`] moves the weights. [`state`] writes all of it down, so that a killed run goes on as if nothing had been.
+//! A step is a function of (weights, optimiser state, seed, step number): `order` says which records it reads, `gradient` computes on
+//! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been.
 
 mod gradient;
 mod judge;
