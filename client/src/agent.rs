@@ -1,5 +1,6 @@
 //! The institution's process: opens what it owns, holds a link, and drives the machines of `protocol`. The only place that persists.
 
+mod counts;
 mod declare;
 mod duties;
 mod ends;

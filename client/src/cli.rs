@@ -6,6 +6,7 @@ mod bench_clip;
 mod bench_noise;
 mod bench_train;
 mod budget;
+mod counts;
 mod data;
 mod describe;
 mod evidence;
@@ -145,6 +146,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Data(data::DataVerb::Make(options)) => data::make(options),
         Verb::Data(data::DataVerb::Label(verb)) => label::run(verb),
         Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Counts(options)) => counts::run(&home, options),
         Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
     }
 }

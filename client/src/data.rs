@@ -6,6 +6,7 @@ use crate::config::DataConfig;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use corpus::clean::CleanLimits;
+use corpus::columns::Wanted;
 use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
@@ -19,6 +20,7 @@ use protocol::plan::{Plan, TokenizerKind, Unit};
 use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
 use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
+use train::count::{CountError, Units};
 
 /// Why there is nothing to train on.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub enum DataError {
     /// Cleaning left nothing.
     #[error("no record is left after cleaning")]
     Nothing,
+    /// The plan's counts.
+    #[error("the plan's counts cannot be made of the records")]
+    Count(#[from] CountError),
 }
 
 /// The records of one dataset lineage. No `Debug`.
@@ -60,6 +65,16 @@ pub(crate) struct DataSource {
     unit: Unit,
     declared_units: u64,
     cap_seed: u64,
+    /// Where they came from; none for records that nobody has.
+    config: Option<DataConfig>,
+}
+
+/// What a task works on.
+pub(crate) enum TaskData {
+    /// Examples to learn from.
+    Train(Dataset),
+    /// Units to count.
+    Count(Units),
 }
 
 impl DataSource {
@@ -70,12 +85,19 @@ impl DataSource {
         let declared_units = two_digits(count_units(&records)?);
         let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
         let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed })
+        Ok(Self {
+            records,
+            dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])),
+            unit,
+            declared_units,
+            cap_seed,
+            config: Some(config.clone()),
+        })
     }
 
     /// Records that nobody has: they have no lineage and are declared nowhere.
     pub(crate) fn made_up(records: Vec<Record>, unit: Unit) -> Self {
-        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0 }
+        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0, config: None }
     }
 
     /// Opaque id of the lineage.
@@ -89,6 +111,30 @@ impl DataSource {
     /// Units, two digits, rounded down (privacy.md D4).
     pub(crate) fn declared_units(&self) -> u64 {
         self.declared_units
+    }
+
+    /// What a plan works on: its units to count, or its examples to learn from.
+    pub(crate) fn for_task(&self, plan: &Plan) -> Result<TaskData, DataError> {
+        match &plan.count {
+            Some(_) => self.counted(plan).map(TaskData::Count),
+            None => self.for_plan(plan).map(TaskData::Train),
+        }
+    }
+
+    /// The columns that a plan counts, read once more from where the records came from: what is counted is what was prepared, as it stands.
+    fn counted(&self, plan: &Plan) -> Result<Units, DataError> {
+        let (Some(count), Some(config)) = (&plan.count, &self.config) else { return Err(CountError::Trains.into()) };
+        if plan.privacy.unit != self.unit {
+            return Err(DataError::OtherUnit);
+        }
+        let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
+        let cap = UnitCap { max_records, seed: self.cap_seed };
+        let units = if prepared::is_prepared(&config.path) {
+            Wanted { columns: &train::count::columns(count, "text"), cap }.of_prepared(&config.path, Side::Train)?
+        } else {
+            Wanted { columns: &train::count::columns(count, &config.text_field), cap }.of_file(&config.path, &read_options(config))?
+        };
+        Ok(Units::of(plan, &units)?)
     }
 
     /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.

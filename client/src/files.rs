@@ -71,6 +71,8 @@ pub enum Item {
     Records,
     /// State or snapshot of training in one place.
     TrainingState,
+    /// What a task that counted found.
+    Counts,
     /// What a crash left under a temporary name.
     HalfWritten,
 }
@@ -108,6 +110,7 @@ impl fmt::Display for Item {
             Self::Program => "the running program",
             Self::Records => "the file",
             Self::TrainingState => "the state of training",
+            Self::Counts => "what was counted",
             Self::HalfWritten => "a half-written file",
         })
     }

@@ -16,8 +16,8 @@ impl Home {
         self.0.join("lock")
     }
     /// Directories that this program alone writes in, and that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 10] {
-        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor", "audits"];
+    pub(crate) fn written(&self) -> [PathBuf; 11] {
+        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor", "audits", "counts"];
         own.map(|name| self.0.join(name))
     }
     /// Files of this program that lie beside the institution's own.
@@ -92,6 +92,13 @@ impl Home {
     }
     pub(crate) fn optimiser(&self, task: TaskId) -> PathBuf {
         self.0.join("optimiser").join(format!("{task}.json"))
+    }
+    /// What a task that counted found.
+    pub(crate) fn counted(&self, task: TaskId) -> PathBuf {
+        self.counts().join(format!("{task}.json"))
+    }
+    pub(crate) fn counts(&self) -> PathBuf {
+        self.0.join("counts")
     }
     pub(crate) fn prekeys(&self) -> PathBuf {
         self.0.join("decryptor").join("prekeys")

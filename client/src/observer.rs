@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A part of this institution's work in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Noised local steps.
+    /// Noised local steps, or the noised sum of a plan that counts.
     Train,
     /// Masking, packing, share blobs, spool.
     Seal,

@@ -3,6 +3,7 @@
 
 use crate::agent::Cancel;
 use crate::clock::OsEntropy;
+use crate::data::TaskData;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use crate::keys::Keys;
@@ -25,6 +26,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use train::batch::Dataset;
+use train::count::{CountError, CountRound, Known, Units};
 use train::model::Weights;
 use train::optim::OptimiserState;
 use train::round::{Round, TrainError, joint_round, local_round};
@@ -41,7 +43,7 @@ pub(crate) type SharedLedger = Arc<Mutex<LedgerStore>>;
 pub(crate) struct TaskWork {
     pub(crate) plan: Plan,
     pub(crate) digest: PlanDigest,
-    pub(crate) data: Dataset,
+    pub(crate) data: TaskData,
     pub(crate) mechanism: Mechanism,
 }
 
@@ -85,6 +87,9 @@ pub enum PrepareError {
     /// Training.
     #[error("training gave no delta")]
     Train(#[from] TrainError),
+    /// Counting.
+    #[error("counting gave no sum")]
+    Count(#[from] CountError),
     /// The plan's quantiser.
     #[error("the plan's quantiser cannot be made")]
     Quantiser(#[from] QuantiserError),
@@ -110,11 +115,12 @@ impl PrepareError {
     pub(crate) fn rejection(&self) -> Rejection {
         match self {
             Self::Ledger(e) if e.is_exhausted() => Rejection::BudgetExhausted,
-            Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) => Rejection::BadParameters,
+            Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) | Self::Count(CountError::Document) => Rejection::BadParameters,
             Self::Store(_)
             | Self::Ledger(_)
             | Self::Threads(_)
             | Self::Train(_)
+            | Self::Count(_)
             | Self::Bound(_)
             | Self::Entropy(_)
             | Self::Cancelled
@@ -125,7 +131,8 @@ impl PrepareError {
     /// Whether something happened that nobody intends: noise for another mechanism, or of another step, than was paid for (bug class B25).
     /// The round is lost either way; an alarm stays in the status until somebody has looked.
     pub(crate) fn is_alarm(&self) -> bool {
-        matches!(self, Self::Train(TrainError::Noise(NoiseError::MechanismDiffers | NoiseError::WrongStream { .. })))
+        let alarm = |noise: &NoiseError| matches!(noise, NoiseError::MechanismDiffers | NoiseError::WrongStream { .. });
+        matches!(self, Self::Train(TrainError::Noise(noise)) | Self::Count(CountError::Noise(noise)) if alarm(noise))
     }
 
     /// Whether the process must end: a disk that failed once is not asked again (S4).
@@ -137,6 +144,7 @@ impl PrepareError {
             | Self::Snapshot(_)
             | Self::Threads(_)
             | Self::Train(_)
+            | Self::Count(_)
             | Self::Quantiser(_)
             | Self::Bound(_)
             | Self::Entropy(_)
@@ -146,35 +154,42 @@ impl PrepareError {
     }
 }
 
-/// How the plan's mode trains.
-enum Way {
+/// What trains: the snapshot's weights on the institution's records.
+struct Training<'a> {
+    start: Weights,
+    workers: Workers,
+    data: &'a Dataset,
+}
+
+/// What the plan has an institution do.
+enum Way<'a> {
     /// Noised local steps, then a quantised delta (privacy.md D6).
-    Local { quantiser: Quantiser, optimiser: OptimiserState },
+    Local { training: Training<'a>, quantiser: Quantiser, optimiser: OptimiserState },
     /// One noised sum, sealed as it is (D7).
-    Joint,
+    Joint(Training<'a>),
+    /// A noised sum of counts.
+    Count { known: Known, units: &'a Units },
 }
 
 impl Preparation {
     /// Pays, trains, seals and spools. Everything that can fail without paying is done before paying.
     pub(crate) fn run(self) -> Result<(), PrepareError> {
         let manifest = self.accepted.manifest();
-        let start = train::snapshot::from_bytes(&self.work.plan.model, &self.snapshot)?;
-        let workers = Workers::start(self.threads)?;
-        let mut way = self.way(start.flat().len())?;
+        let mut way = self.way()?;
         if self.cancel.is_cancelled() {
             return Err(PrepareError::Cancelled);
         }
         let paid = self.pay()?;
         let (counter, spend) = (paid.ledger_counter(), paid.spend());
-        tracing::info!(round = manifest.round.0, steps = paid.steps(), "paid; training begins");
+        tracing::info!(round = manifest.round.0, steps = paid.steps(), "paid; work on the records begins");
         self.observer.tell(|o| o.epsilon(manifest.round, &spend.epsilon_after));
-        let private = self.private(&start, &workers, &mut way, paid);
+        let private = self.private(&mut way, paid);
         match private.and_then(|private| self.seal(&private, counter, &spend)) {
             Ok(update) => {
                 self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed(counter, update)?;
                 match way {
                     Way::Local { optimiser, .. } => self.store_optimiser(&optimiser),
-                    Way::Joint => Ok(()),
+                    Way::Joint(_) | Way::Count { .. } => Ok(()),
                 }
             }
             // A disk that failed is not asked again; the next start voids what it finds unsealed.
@@ -187,11 +202,21 @@ impl Preparation {
         }
     }
 
-    /// What the plan's mode needs besides the payment.
-    fn way(&self, dimension: usize) -> Result<Way, PrepareError> {
-        match self.work.plan.privacy.mode {
-            Mode::Local => Ok(Way::Local { quantiser: self.quantiser()?, optimiser: self.optimiser(dimension)? }),
-            Mode::Distributed(_) | Mode::Hybrid(_) => Ok(Way::Joint),
+    /// What the plan needs besides the payment.
+    fn way(&self) -> Result<Way<'_>, PrepareError> {
+        let plan = &self.work.plan;
+        let data = match &self.work.data {
+            TaskData::Count(units) => return Ok(Way::Count { known: Known::of_plan(plan, &self.snapshot)?, units }),
+            TaskData::Train(data) => data,
+        };
+        let training =
+            Training { start: train::snapshot::from_bytes(&plan.model, &self.snapshot)?, workers: Workers::start(self.threads)?, data };
+        match plan.privacy.mode {
+            Mode::Local => {
+                let optimiser = self.optimiser(training.start.flat().len())?;
+                Ok(Way::Local { training, quantiser: self.quantiser()?, optimiser })
+            }
+            Mode::Distributed(_) | Mode::Hybrid(_) => Ok(Way::Joint(training)),
         }
     }
 
@@ -219,29 +244,40 @@ impl Preparation {
         Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
     }
 
-    /// Trains on what was paid for. What comes back is all that may leave.
-    fn private(&self, start: &Weights, workers: &Workers, way: &mut Way, paid: Paid) -> Result<PrivateDelta, PrepareError> {
-        let (plan, round_id, counter, steps) = (&self.work.plan, self.accepted.manifest().round, paid.ledger_counter(), paid.steps());
-        let global_step = round_id.0.saturating_sub(1).saturating_mul(u64::from(plan.local.steps));
-        let round = Round { plan, start, data: &self.work.data, mechanism: &self.work.mechanism, global_step };
-        let clock = Instant::now();
+    /// Trains or counts on what was paid for. What comes back is all that may leave.
+    fn private(&self, way: &mut Way<'_>, paid: Paid) -> Result<PrivateDelta, PrepareError> {
+        let (round_id, counter, steps, clock) = (self.accepted.manifest().round, paid.ledger_counter(), paid.steps(), Instant::now());
         // What is known about a step beyond its number is computed from records without noise and stays out of every log (A22).
         let mut report = |p: train::round::Progress| {
             tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
             if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let trained = match way {
-            Way::Local { quantiser, optimiser } => local_round(&round, paid, optimiser, workers, &mut OsEntropy, &mut report)
-                .map_err(PrepareError::from)
-                .and_then(|delta| self.bound(delta, quantiser, counter, steps)),
-            Way::Joint => joint_round(&round, paid, workers, &mut OsEntropy, &mut report).map_err(PrepareError::from),
+        let made = match way {
+            Way::Local { training, quantiser, optimiser } => {
+                local_round(&self.round(training), paid, optimiser, &training.workers, &mut OsEntropy, &mut report)
+                    .map_err(PrepareError::from)
+                    .and_then(|delta| self.bound(delta, quantiser, counter, steps))
+            }
+            Way::Joint(training) => {
+                joint_round(&self.round(training), paid, &training.workers, &mut OsEntropy, &mut report).map_err(PrepareError::from)
+            }
+            Way::Count { known, units } => {
+                let (plan, mechanism) = (&self.work.plan, &self.work.mechanism);
+                CountRound { plan, known, units, mechanism }.sum(paid, &mut OsEntropy).map_err(PrepareError::from)
+            }
         };
-        let private = match trained {
+        let private = match made {
             Err(PrepareError::Train(TrainError::Stopped)) => return Err(PrepareError::Cancelled),
             other => other?,
         };
         self.observer.tell(|o| o.phase(round_id, Phase::Train, clock.elapsed().as_secs_f64()));
         Ok(private)
+    }
+
+    fn round<'a>(&'a self, training: &'a Training<'_>) -> Round<'a> {
+        let plan = &self.work.plan;
+        let global_step = self.accepted.manifest().round.0.saturating_sub(1).saturating_mul(u64::from(plan.local.steps));
+        Round { plan, start: &training.start, data: training.data, mechanism: &self.work.mechanism, global_step }
     }
 
     fn bound(&self, delta: Delta, quantiser: &Quantiser, ledger_counter: u64, steps: u64) -> Result<PrivateDelta, PrepareError> {

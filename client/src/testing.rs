@@ -61,6 +61,7 @@ pub(crate) fn plan() -> Plan {
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1000, reporting_ms: 1000, certifying_ms: 1000, opening_ms: 1000 },
         robustness: None,
+        count: None,
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod bayes;
 pub mod clean;
+pub mod columns;
 pub mod dataset;
 pub mod dedup;
 pub mod label;

@@ -10,6 +10,7 @@ use crate::report::{RejectReason, Report};
 mod line;
 
 pub use line::{FieldNames, FieldRole, JsonKind, LineError};
+pub(crate) use line::{object, user};
 
 /// Most records of one file: what fits the memory of a small institution's machine (a few kilobytes each).
 pub const MAX_RECORDS: usize = 5_000_000;
@@ -140,27 +141,37 @@ pub fn load_jsonl(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadErro
 ///
 /// # Security
 /// Works on untrusted bytes: never more than one line of the limit is held beside the records.
-pub fn read_jsonl(mut source: impl BufRead, options: &ReadOptions) -> Result<Loaded, ReadError> {
+pub fn read_jsonl(source: impl BufRead, options: &ReadOptions) -> Result<Loaded, ReadError> {
     let mut loaded = Loaded::default();
-    let mut buffer = Vec::new();
-    let mut line = 0u64;
-    loop {
-        line += 1;
-        let next = next_line(&mut source, &mut buffer, options.max_line_bytes).map_err(|source| ReadError::Io { line, source })?;
-        let parsed = match next {
-            NextLine::End => break,
-            NextLine::TooLong => Err(LineError::TooLong { max: options.max_line_bytes }),
-            NextLine::Whole => line::parse(without_frame(&buffer, line), options),
-        };
-        match parsed {
+    for_each_line(source, options.max_line_bytes, |line, bytes| {
+        match bytes.and_then(|bytes| line::parse(bytes, options)) {
             Ok(None) => {}
             Ok(Some(_)) if loaded.records.len() == MAX_RECORDS => return Err(ReadError::TooManyRecords { max: MAX_RECORDS }),
             Ok(Some(record)) => loaded.records.push(record),
             Err(source) if options.bad_lines == BadLines::Fatal => return Err(ReadError::BadLine { line, source }),
             Err(reason) => loaded.skip(line, reason),
         }
-    }
+        Ok(())
+    })?;
     loaded.finish()
+}
+
+/// Hands every line to `take` with its one-based number, without its end, or says that it is too long. Holds one line.
+pub(crate) fn for_each_line(
+    mut source: impl BufRead,
+    max_line_bytes: usize,
+    mut take: impl FnMut(u64, Result<&[u8], LineError>) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    let mut buffer = Vec::new();
+    let mut line = 0u64;
+    loop {
+        line += 1;
+        match next_line(&mut source, &mut buffer, max_line_bytes).map_err(|source| ReadError::Io { line, source })? {
+            NextLine::End => return Ok(()),
+            NextLine::TooLong => take(line, Err(LineError::TooLong { max: max_line_bytes }))?,
+            NextLine::Whole => take(line, Ok(without_frame(&buffer, line)))?,
+        }
+    }
 }
 
 impl Loaded {

@@ -100,7 +100,8 @@ pub struct Layout {
 }
 
 impl Query {
-    fn column(&self) -> &str {
+    /// Name of its column.
+    pub fn column(&self) -> &str {
         match self {
             Self::Moments { column, .. } | Self::Thresholds { column, .. } | Self::Labels { column, .. } => column,
         }

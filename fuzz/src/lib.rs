@@ -7,4 +7,5 @@ pub mod log;
 pub mod records;
 #[cfg(feature = "sealing")]
 pub mod sealing;
+pub mod tokens;
 pub mod words;

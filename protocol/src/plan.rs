@@ -2,9 +2,11 @@
 //! Privacy and cipher numbers live here and nowhere else (house.md invariant 8).
 
 mod averaging;
+mod count;
 mod mode;
 
 pub use averaging::{Combine, Robustness, Weighting};
+pub use count::{Count, Counted, MAX_WORD_ROUNDS, Query, Signed, WordRule};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
 
 use crate::decimal::Decimal;
@@ -346,6 +348,10 @@ pub struct Plan {
     #[n(16)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub robustness: Option<Robustness>,
+    /// What is counted; none: the plan trains.
+    #[n(18)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<Count>,
 }
 
 /// An administrator approves a plan; the plan itself is an artefact named by its digest (audit.md A17).
@@ -508,13 +514,11 @@ impl Plan {
         let range = |ok: bool, field, got: String, expected| {
             if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
         };
-        let m = &self.model;
         range((1..=100_000).contains(&self.rounds), "rounds", self.rounds.to_string(), "1 to 100000")?;
-        range(m.heads > 0 && m.width.is_multiple_of(m.heads), "model.heads", m.heads.to_string(), "a divisor of the width")?;
-        range((2..=1024).contains(&m.classes.len()), "model.classes", m.classes.len().to_string(), "2 to 1024 names")?;
-        range((1..=8192).contains(&m.max_tokens), "model.max_tokens", m.max_tokens.to_string(), "1 to 8192")?;
-        range((16..=1 << 22).contains(&m.vocab), "model.vocab", m.vocab.to_string(), "16 to 4194304")?;
-        range((1..=256).contains(&m.layers), "model.layers", m.layers.to_string(), "1 to 256")?;
+        match &self.count {
+            Some(count) => count::check(self, count)?,
+            None => self.model.check()?,
+        }
         range(self.cohort_min >= 2, "cohort_min", self.cohort_min.to_string(), "at least 2")?;
         range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
         range((1..=100_000).contains(&self.local.steps), "local.steps", self.local.steps.to_string(), "1 to 100000")?;
@@ -552,6 +556,19 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+impl EncoderConfig {
+    fn check(&self) -> Result<(), PlanError> {
+        let range = |ok: bool, field, got: String, expected| {
+            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
+        };
+        range(self.heads > 0 && self.width.is_multiple_of(self.heads), "model.heads", self.heads.to_string(), "a divisor of the width")?;
+        range((2..=1024).contains(&self.classes.len()), "model.classes", self.classes.len().to_string(), "2 to 1024 names")?;
+        range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
+        range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
+        range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")
     }
 }
 

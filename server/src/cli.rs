@@ -1,13 +1,14 @@
 //! The command line of `concordat-server` (operations.md section 1).
 
 mod bench;
+mod counts;
 mod output;
 mod release;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
 use crate::init;
-use crate::plan_file::PlanFile;
+use crate::plan_file::AnyPlanFile;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
@@ -104,6 +105,11 @@ enum Verb {
         #[command(flatten)]
         dir: Dir,
     },
+    /// What a task that counts has found
+    ///
+    /// Opened sums with their noise: figures with intervals of 95 %, or words. The document is that of the last round, as every institution
+    /// has it.
+    Counts(counts::CountsArgs),
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
     /// Make the key that signs models
@@ -204,6 +210,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
+        Verb::Counts(args) => counts::run(&args, output),
         Verb::Release(args) => release::run(&args, output),
         Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
@@ -299,11 +306,11 @@ fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_plan_file(file: &Path) -> Result<PlanFile, Failure> {
+fn read_plan_file(file: &Path) -> Result<AnyPlanFile, Failure> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("the plan file {} cannot be read", file.display()))
         .map_err(Failure::input)?;
-    PlanFile::parse(&text).map_err(Failure::trouble)
+    AnyPlanFile::parse(&text).map_err(Failure::trouble)
 }
 
 fn fresh_task() -> Result<TaskId, Failure> {
@@ -323,7 +330,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
-        "path": plan.privacy.path, "weighting": plan.weighting, "robustness": plan.robust(),
+        "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

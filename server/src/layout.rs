@@ -59,9 +59,16 @@ impl Layout {
     pub(crate) fn opened(&self, task: &TaskId, round: RoundId) -> PathBuf {
         self.0.join("sums").join(task.to_hex()).join(format!("{:08}.json", round.0))
     }
+    /// What a task that counts knows after a round: public once opened, and the bytes of the round's snapshot.
+    pub(crate) fn counted(&self, task: &TaskId, round: RoundId) -> PathBuf {
+        self.counts().join(task.to_hex()).join(format!("{:08}.json", round.0))
+    }
+    pub(crate) fn counts(&self) -> PathBuf {
+        self.0.join("counts")
+    }
     /// Directories besides the log's that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 4] {
-        ["chunks", "models", "sums", "keys"].map(|name| self.0.join(name))
+    pub(crate) fn written(&self) -> [PathBuf; 5] {
+        ["chunks", "models", "sums", "counts", "keys"].map(|name| self.0.join(name))
     }
     pub(crate) fn rounds(&self) -> PathBuf {
         self.0.join("rounds.jsonl")

@@ -12,6 +12,10 @@ use protocol::plan::{
 };
 use serde::Deserialize;
 
+mod count;
+
+pub use count::{CountFile, CountPrivacy, CountedFile};
+
 /// The file, word for word.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +172,9 @@ pub enum PlanFileError {
     /// The snapshot.
     #[error("the base snapshot cannot be written")]
     Snapshot(#[from] train::snapshot::SnapshotError),
+    /// What is counted.
+    #[error("what the plan counts is not possible")]
+    Count(#[from] train::count::CountError),
     /// The plan is not possible.
     #[error("the plan is not valid")]
     Plan(#[from] PlanError),
@@ -179,8 +186,42 @@ pub struct Prepared {
     pub plan: Plan,
     /// Its canonical bytes.
     pub bytes: Vec<u8>,
-    /// Safetensors bytes of the base.
+    /// Bytes of the base: safetensors, or the document of a task that counts.
     pub base: Vec<u8>,
+}
+
+/// A plan file of either kind.
+#[derive(Clone, Debug)]
+pub enum AnyPlanFile {
+    /// Trains a model.
+    Train(Box<PlanFile>),
+    /// Counts: has a section `count` instead of a model.
+    Count(Box<CountFile>),
+}
+
+impl AnyPlanFile {
+    /// Parses a file's text; the section `count` decides.
+    ///
+    /// # Errors
+    /// [`PlanFileError::Parse`].
+    pub fn parse(text: &str) -> Result<Self, PlanFileError> {
+        let sections: toml::Table = toml::from_str(text).map_err(|e| PlanFileError::Parse(Box::new(e)))?;
+        if sections.contains_key("count") {
+            return CountFile::parse(text).map(|file| Self::Count(Box::new(file)));
+        }
+        PlanFile::parse(text).map(|file| Self::Train(Box::new(file)))
+    }
+
+    /// Makes the plan with its base.
+    ///
+    /// # Errors
+    /// [`PlanFileError`].
+    pub fn prepare(&self, task: TaskId) -> Result<Prepared, PlanFileError> {
+        match self {
+            Self::Train(file) => file.prepare(task),
+            Self::Count(file) => file.prepare(task),
+        }
+    }
 }
 
 impl PlanFile {
@@ -213,16 +254,17 @@ impl PlanFile {
             cohort_min: self.cohort_min,
             n_max: self.n_max,
             committee: self.committee,
-            privacy: self.uncalibrated(),
+            privacy: self.privacy.uncalibrated(),
             local: self.local.clone(),
             weighting: self.weighting,
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
             robustness: self.robustness,
+            count: None,
         };
         // Whatever needs no noise first: a plan that cannot run is refused by its own rule, not by a calibration that fails.
         plan.check()?;
-        self.calibrate(&mut plan)?;
+        self.privacy.calibrate(&mut plan)?;
         plan.check()?;
         let bytes = protocol::codec::encode(&plan);
         Ok(Prepared { plan, bytes, base })
@@ -238,10 +280,12 @@ impl PlanFile {
             }
         }
     }
+}
 
+impl PrivacyFile {
     /// The privacy section with a noise multiplier that stands for one until it is calibrated.
     fn uncalibrated(&self) -> PrivacyPlan {
-        let p = &self.privacy;
+        let p = self;
         let joint = |colluding| Joint { colluding, coalition_epsilon: p.epsilon };
         let (mode, epsilon_cap) = match p.mode {
             ModeFile::Local => (Mode::Local, p.epsilon),
@@ -267,7 +311,7 @@ impl PlanFile {
     /// The smallest noise that keeps the plan's figures over all steps, rounded up at the sixth place; and the mechanism that it makes, for an
     /// institution of any size.
     fn calibrate(&self, plan: &mut Plan) -> Result<(), PlanFileError> {
-        let p = &self.privacy;
+        let p = self;
         privacy::mechanism::accounted(p.noise, p.sampling_rate)?;
         let multiplier = match p.mode.colluding() {
             None => alone(p, plan.total_steps()),
@@ -284,7 +328,7 @@ impl PlanFile {
 
     /// Noise multiplier of one share (privacy.md D7).
     fn share(&self, plan: &Plan, colluding: u16) -> Result<Option<Decimal>, PlanFileError> {
-        let p = &self.privacy;
+        let p = self;
         let shares = GuaranteedShares::new(plan.cohort_min, colluding).map_err(MechanismError::from)?;
         // The sensitivity does not depend on the noise, nor on who else adds some.
         let mut local = plan.clone();

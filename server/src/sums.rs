@@ -13,9 +13,10 @@ use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
 use protocol::round::Blamed;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use train::combine::{self, GroupSum, Mass};
+use train::count::Known;
 use train::strategy::StrategyState;
 
 /// Something to do.
@@ -91,6 +92,9 @@ pub(crate) enum WorkError {
     /// The strategy refuses.
     #[error("the strategy could not be applied")]
     Strategy(#[from] train::strategy::StrategyError),
+    /// The sum gives no counts.
+    #[error("the opened sum gives no counts")]
+    Count(#[from] train::count::CountError),
     /// The sums give no mean.
     #[error("the opened sums give no mean")]
     Combine(#[from] train::combine::CombineError),
@@ -236,13 +240,22 @@ impl Worker {
     }
 
     fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
-        let at = |path: &std::path::Path| {
-            let path = path.to_owned();
-            move |source| WorkError::Storage { path, source }
-        };
         let path = self.layout.snapshot(&step.snapshot);
-        let bytes = std::fs::read(&path).map_err(at(&path))?;
-        let weights = train::snapshot::from_bytes(&step.plan.model, &bytes)?;
+        let bytes = std::fs::read(&path).map_err(storage(&path))?;
+        let digest = match &step.plan.count {
+            Some(_) => self.count(step, &bytes)?,
+            None => self.train(step, &bytes)?,
+        };
+        if let Some((manifest, _)) = &self.round {
+            let path = self.layout.opened(&step.plan.task, manifest.round);
+            durable::replace(&path, &self.opened_json()).map_err(storage(&path))?;
+        }
+        Ok(digest)
+    }
+
+    /// The next weights.
+    fn train(&self, step: &Step, bytes: &[u8]) -> Result<SnapshotDigest, WorkError> {
+        let weights = train::snapshot::from_bytes(&step.plan.model, bytes)?;
         let mean = self.mean(step)?;
         let state = self.strategy_state(step);
         let (state, next) = train::strategy::advance(&step.plan.strategy, &step.plan.shards, &state, &weights, &mean)?;
@@ -250,12 +263,28 @@ impl Worker {
         let digest = train::snapshot::digest(&bytes);
         let path = self.layout.strategy(&step.plan.task, &digest);
         let json = serde_json::to_vec(&state).unwrap_or_default();
-        durable::replace(&path, &json).map_err(at(&path))?;
+        durable::replace(&path, &json).map_err(storage(&path))?;
         let path = self.layout.snapshot(&digest);
-        durable::write_new(&path, &bytes).map_err(at(&path))?;
+        durable::write_new(&path, &bytes).map_err(storage(&path))?;
+        Ok(digest)
+    }
+
+    /// What is known after the round.
+    fn count(&self, step: &Step, bytes: &[u8]) -> Result<SnapshotDigest, WorkError> {
+        let known = Known::of_plan(&step.plan, bytes)?;
+        let opened = step.groups.iter().find_map(|id| self.opened.get(id));
+        let (sum, institutions) = opened.map_or((Vec::new(), 0), |(opened, mass)| {
+            let members = if let Mass::Members(members) = mass { *members } else { 0 };
+            (opened.values.iter().flat_map(|(_, v)| v.iter().copied()).collect(), members)
+        });
+        let known = train::count::advance(&step.plan, &known, &sum, institutions)?;
+        let bytes = known.to_bytes()?;
+        let digest = train::snapshot::digest(&bytes);
+        let path = self.layout.snapshot(&digest);
+        durable::write_new(&path, &bytes).map_err(storage(&path))?;
         if let Some((manifest, _)) = &self.round {
-            let path = self.layout.opened(&step.plan.task, manifest.round);
-            durable::replace(&path, &self.opened_json()).map_err(at(&path))?;
+            let path = self.layout.counted(&step.plan.task, manifest.round);
+            durable::replace(&path, &bytes).map_err(storage(&path))?;
         }
         Ok(digest)
     }
@@ -289,9 +318,14 @@ impl Worker {
     }
 }
 
+fn storage(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
+    let path = path.to_owned();
+    move |source| WorkError::Storage { path, source }
+}
+
 /// What a group's integers are divided by (crypto.md C24, privacy.md D15). Nothing where it would be a size that nobody declared.
 fn mass(plan: &Plan, opened: &OpenedSum, members: u16, units: Option<u64>) -> Option<Mass> {
-    if plan.privacy.mode.joint().is_some() {
+    if plan.privacy.mode.joint().is_some() && plan.count.is_none() {
         return units.map(|units| Mass::Gradient { units, rate: plan.privacy.sampling_rate, clip: plan.privacy.clip });
     }
     Some(match (plan.weighting, opened.weight) {

@@ -44,7 +44,7 @@ fn help_and_version_are_done_and_unknown_words_are_trouble() {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["init", "serve", "invite", "member", "policy", "plan", "release", "release-key", "status", "stop"] {
+    for verb in ["init", "serve", "invite", "member", "policy", "plan", "counts", "release", "release-key", "status", "stop"] {
         assert_eq!(server(&[verb, "--help"]), code(DONE), "{verb}");
     }
     for pair in
@@ -56,7 +56,15 @@ fn every_verb_explains_itself() {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
-    let others = [["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"], ["bench", "train"]];
+    let others = [
+        ["data", "check"],
+        ["data", "prepare"],
+        ["data", "make"],
+        ["data", "counts"],
+        ["bench", "noise"],
+        ["bench", "clip"],
+        ["bench", "train"],
+    ];
     for pair in privacy.into_iter().chain(others) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
@@ -113,6 +121,33 @@ fn plans_are_checked_and_prepared_without_a_server() {
     for file in ["plan.cbor", "plan.json", "base.safetensors"] {
         assert!(out.join(file).exists(), "{file}");
     }
+}
+
+/// A plan that counts goes the way of any other; before anything was counted there is nothing to show.
+#[test]
+fn plans_that_count_are_prepared_and_their_results_are_shown_when_there_are_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/plan-statistics.toml");
+    let (out, home) = (dir.path().join("prepared"), text(dir.path()));
+    assert_eq!(server(&["plan", "check", sample]), code(DONE));
+    assert_eq!(server(&["plan", "prepare", sample, "--out", text(&out)]), code(DONE));
+    assert_eq!(server(&["counts", "--dir", home]), code(TROUBLE));
+    assert_eq!(client(&["--dir", home, "data", "counts"]), code(TROUBLE));
+    // What the plan begins with is a document already: as after a round, it can be shown.
+    let task = "07".repeat(16);
+    for (folder, name) in [(format!("counts/{task}"), "00000001.json".to_owned()), ("counts".to_owned(), format!("{task}.json"))] {
+        std::fs::create_dir_all(dir.path().join(&folder)).unwrap();
+        std::fs::copy(out.join("base.safetensors"), dir.path().join(folder).join(name)).unwrap();
+    }
+    let copy = dir.path().join("copy.json");
+    assert_eq!(server(&["counts", "--dir", home, "--task", &task, "--out", text(&copy), "--format", "json"]), code(DONE));
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(out.join("base.safetensors")).unwrap());
+    assert_eq!(client(&["--dir", home, "data", "counts", "--task", &task]), code(DONE));
+    let tokens = dir.path().join("tokens");
+    let no_words = ["data", "tokenize", "--counts", text(&copy), "--out", text(&tokens)];
+    std::fs::write(dir.path().join("client.toml"), "[data]\npath = \"records.jsonl\"\nname = \"m\"\n").unwrap();
+    std::fs::write(dir.path().join("records.jsonl"), "{\"text\":\"good morning\",\"label\":\"a\"}\n").unwrap();
+    assert_eq!(client(&[&["--dir", home][..], &no_words].concat()), code(TROUBLE), "statistics are no words");
 }
 
 #[test]

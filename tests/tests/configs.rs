@@ -9,7 +9,7 @@ use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
 use protocol::plan::{Combine, NoiseKind, Plan, PlanError, Robustness, Weighting};
 use server::config::{Config as ServerConfig, ConfigError as ServerError};
-use server::plan_file::{PlanFile, Prepared};
+use server::plan_file::{AnyPlanFile, CountFile, PlanFile, Prepared};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
@@ -20,6 +20,8 @@ const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
+const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
 const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
@@ -34,6 +36,8 @@ const SAMPLES: &[&str] = &[
     "data-sms-spam.toml",
     "data-sms.toml",
     "plan-example.toml",
+    "plan-statistics.toml",
+    "plan-words.toml",
     "server.toml",
     "site-policy.toml",
     "systemd/concordat-client.service",
@@ -190,6 +194,32 @@ fn the_example_plan_is_one_that_can_be_run() {
     assert_eq!(protocol::codec::decode::<Plan>(&prepared.bytes, Plan::MAX_BYTES).as_ref(), Ok(plan));
     assert_eq!(plan.committee.quorum(), 3);
     assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
+}
+
+/// Plans that count: calibrated like others, bounded by what is asked, and their samples state every key.
+#[test]
+fn the_samples_that_count_are_plans_that_can_be_run() {
+    for (sample, epsilon, values) in [(STATISTICS, 0.5, 3 + 6 + 7), (WORDS, 4.0, 1 << 20)] {
+        let file = AnyPlanFile::parse(sample).unwrap();
+        assert!(matches!(file, AnyPlanFile::Count(_)));
+        let prepared = file.prepare(TaskId([7; 16])).unwrap();
+        let plan = &prepared.plan;
+        assert_eq!(plan.check(), Ok(()));
+        assert_eq!(protocol::codec::decode::<Plan>(&prepared.bytes, Plan::MAX_BYTES).as_ref(), Ok(plan));
+        assert_eq!(plan.dimension(), values * u64::from(plan.count.as_ref().unwrap().limbs));
+        let p = &plan.privacy;
+        let spent =
+            epsilon_rdp(&[Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: 1.0, steps: plan.total_steps() }], 1e-5);
+        let spent = spent.unwrap().epsilon;
+        assert!(spent <= epsilon && spent > 0.9 * epsilon, "{spent} of {epsilon}");
+        let complaint = chain(&CountFile::parse(&format!("no_such_key = 1\n{sample}")).err().unwrap());
+        assert_states_every_key(sample, &complaint);
+        for section in ["committee", "privacy", "deadlines"] {
+            let text = sample.replacen(&format!("\n[{section}]\n"), &format!("\n[{section}]\nno_such_key = 1\n"), 1);
+            assert_states_every_key(sample, &chain(&CountFile::parse(&text).err().unwrap()));
+        }
+    }
+    assert!(matches!(AnyPlanFile::parse(PLAN), Ok(AnyPlanFile::Train(_))));
 }
 
 /// C64, C65: what a plan may say against hostile institutions.

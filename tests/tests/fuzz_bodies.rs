@@ -11,6 +11,9 @@ mod records;
 #[path = "../../fuzz/src/sealing.rs"]
 mod sealing;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/tokens.rs"]
+mod tokens;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/words.rs"]
 mod words;
 
@@ -89,7 +92,10 @@ fn entries() -> Seeds {
 }
 
 fn plans() -> Seeds {
-    [(2, 1, 1), (5, 3, 1), (6, 2, 3)].map(|(sites, groups, parts)| codec::encode(&federation(Shape { sites, groups, parts }).plan)).into()
+    let trains = [(2, 1, 1), (5, 3, 1), (6, 2, 3)].map(|(sites, groups, parts)| federation(Shape { sites, groups, parts }).plan.clone());
+    let counts = [include_str!("../../configs/plan-statistics.toml"), include_str!("../../configs/plan-words.toml")]
+        .map(|text| server::plan_file::AnyPlanFile::parse(text).unwrap().prepare(protocol::ids::TaskId([1; 16])).unwrap().plan);
+    trains.iter().chain(&counts).map(codec::encode).collect()
 }
 
 fn texts() -> Seeds {
@@ -203,6 +209,35 @@ fn papers() -> Seeds {
     [include_str!("../../configs/data-sms.toml"), &rules, index, text].map(|t| t.as_bytes().to_vec()).into()
 }
 
+/// One export of each tool, with spans behind characters that the tools count differently.
+fn annotations() -> Seeds {
+    let studio = r#"[{"id":1,"data":{"text":"好😀 call"},"annotations":[{"completed_by":1,"result":[{"type":"choices","from_name":"l","to_name":"text","value":{"choices":["fraud"]}},{"type":"labels","from_name":"s","to_name":"text","value":{"start":3,"end":7,"text":"call","labels":["VERB"]}}]}]}]"#;
+    let doccano = "{\"id\":1,\"text\":\"好😀 call\",\"label\":[[3,7,\"VERB\"]]}\n{\"id\":2,\"text\":\"hi\",\"label\":[\"ham\"]}\n";
+    let prodigy = "{\"text\":\"好😀 call\",\"answer\":\"accept\",\"label\":\"ham\",\"spans\":[{\"start\":3,\"end\":7,\"label\":\"VERB\"}]}\n{\"text\":\"no\",\"answer\":\"reject\"}\n";
+    [studio, doccano, prodigy].map(|t| t.as_bytes().to_vec()).into()
+}
+
+fn shards() -> Seeds {
+    let shard = |vocab| {
+        let mut builder = corpus::pack::ShardBuilder::new(6, vocab, [3; 32], 1 << 16).unwrap();
+        (0..4u32).for_each(|i| builder.push(corpus::pack::pad(i, i % 2, &[260 + i, 270], 6)).unwrap());
+        builder.finish()
+    };
+    vec![shard(300), shard(70_000)]
+}
+
+fn vocabularies() -> Seeds {
+    use corpus::tokenizer::{Discovery, Settings, Subword, SubwordKind, WordRule, Words};
+    let counts = Words::new(WordRule::Pattern).count(["hello hello you", "hello 你好"]);
+    let tokenizer = Subword::learn(SubwordKind::Bpe, &counts, WordRule::Pattern, 300).unwrap();
+    let mut search = Discovery::begin(Settings { coordinates: 1 << 14 }).unwrap();
+    let begun = serde_json::to_vec(&search).unwrap();
+    let mut sum = vec![0.0; 1 << 14];
+    "hello".chars().for_each(|c| sum[c as usize] = 50.0);
+    search.advance(&sum, 9.0).unwrap();
+    vec![tokenizer.to_json().as_bytes().to_vec(), begun, serde_json::to_vec(&search).unwrap()]
+}
+
 /// Every target: name, body, seeds, and how many damaged inputs it gets.
 #[expect(clippy::type_complexity, reason = "a table")]
 fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
@@ -217,6 +252,9 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("tiles", log::tiles, tiles(), 4000),
         ("records", records::records, raw_records(), 600),
         ("papers", records::papers, papers(), 2000),
+        ("annotations", tokens::annotations, annotations(), 2000),
+        ("tokens", tokens::tokens, shards(), 2000),
+        ("vocabularies", tokens::vocabularies, vocabularies(), 600),
         ("blobs", sealing::blobs, blobs(), 300),
         ("shares", sealing::shares, shares(), 1000),
         ("chunks", sealing::chunks, chunks(), 100),

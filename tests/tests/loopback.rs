@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+#[path = "loopback/counting.rs"]
+mod counting;
+
 /// Far more than a loaded machine needs; reached only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Stands in every record: found anywhere outside the institutions' own directories, it is a leak.
@@ -59,7 +62,7 @@ fn name(index: usize) -> String {
 fn records(units: usize) -> String {
     let line = |i: usize| {
         let (text, label) = if usize::is_multiple_of(i, 2) { ("win a prize now", "bad") } else { ("see you at noon", "good") };
-        format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\"}}\n")
+        format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\",\"amount\":{i}}}\n")
     };
     (0..units).map(line).collect()
 }
@@ -135,7 +138,10 @@ impl Federation {
     }
 
     async fn propose(&self, plan: &str) -> protocol::plan::Plan {
-        let prepared = server::plan_file::PlanFile::parse(plan).unwrap().prepare(TaskId([7; 16])).unwrap();
+        self.propose_prepared(server::plan_file::PlanFile::parse(plan).unwrap().prepare(TaskId([7; 16])).unwrap()).await
+    }
+
+    async fn propose_prepared(&self, prepared: server::plan_file::Prepared) -> protocol::plan::Plan {
         let base = self.dir.path().join("base.safetensors");
         std::fs::write(&base, &prepared.base).unwrap();
         let key = server::init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod capture;
 mod clip;
 pub mod combine;
+pub mod count;
 pub mod direct;
 pub mod eval;
 pub mod fit;

@@ -59,6 +59,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        count: None,
     }
 }
 

@@ -14,6 +14,7 @@ use protocol::ids::{GroupId, LeafIndex, PlanDigest, RoundId, SnapshotDigest, Tas
 use protocol::manifest::Header;
 use protocol::messages::upload_id;
 use protocol::participant::{Accepted, Event};
+use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
 use std::sync::{Arc, PoisonError};
@@ -24,6 +25,14 @@ use tokio::sync::mpsc;
 const STACK_BYTES: usize = 64 << 20;
 /// Room in a snapshot for the names in front of the numbers.
 const SNAPSHOT_NAMES: u64 = 1 << 20;
+
+/// Longest snapshot of a plan: its weights, or the document of what was counted.
+pub(super) fn most_bytes(plan: &Plan) -> u64 {
+    match &plan.count {
+        Some(_) => train::count::most_bytes(plan),
+        None => plan.dimension().saturating_mul(4).saturating_add(SNAPSHOT_NAMES),
+    }
+}
 
 impl Agent {
     pub(super) async fn round_opened(
@@ -103,7 +112,7 @@ impl Agent {
         let (threads, observer) = (self.config.threads, self.observer.clone());
         let (wire, sender) = (link.wire(), self.sender.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
-        let limit = work.plan.dimension().saturating_mul(4).saturating_add(SNAPSHOT_NAMES);
+        let limit = most_bytes(&work.plan);
         tokio::spawn(async move {
             // What is still prepared for an earlier round has been cancelled and ends soon.
             let _turn = bench.lock_owned().await;

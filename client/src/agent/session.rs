@@ -201,6 +201,7 @@ impl Agent {
             ServerMessage::Cosign { note } => self.cosign(link, &note).await,
             ServerMessage::TaskEnded { task, .. } => {
                 sync::catch_up(&mut self.mirror, &link.wire(), 0).await?;
+                self.keep_counts(link).await?;
                 self.task_ended(task)
             }
             ServerMessage::Ack { upload, address } => {
@@ -269,6 +270,7 @@ impl Agent {
         if self.ends.waits_beyond(self.mirror.published()) {
             sync::catch_up(&mut self.mirror, &link.wire(), 0).await?;
         }
+        self.keep_counts(link).await?;
         for (task, round) in self.ends.take_covered(self.mirror.published()) {
             self.decryptor.handle(clock::now(), self.mirror.history(), decryptor::Event::Ended(task, round));
             self.vault.forget(task, round).map_err(fatal)?;

@@ -160,7 +160,7 @@ fn judge(
         tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
         return Ok(Err(Rejection::BadParameters));
     }
-    let examples = match data.for_plan(&plan) {
+    let examples = match data.for_task(&plan) {
         Ok(examples) => examples,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the records do not fit the plan");

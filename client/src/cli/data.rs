@@ -40,6 +40,10 @@ pub(super) enum DataVerb {
     Label(super::label::LabelVerb),
     /// Cut the records into shards of tokens
     Tokenize(super::tokens::Tokenize),
+    /// Show what institutions have counted together: statistics, or words
+    ///
+    /// Figures of opened sums with intervals of 95 %, as this institution kept them when the task ended.
+    Counts(super::counts::Counts),
     /// Say what may be said in the log about the prepared records
     ///
     /// Hashes, classes of counts and codes; no text, no name, no exact count. Signed and declared by concordat-client run.

@@ -1,5 +1,5 @@
 //! `data tokenize`: records to shards of token ids, with a tokenizer that is read or learnt here. A tokenizer that is learnt from these
-//! records alone says something about them and stays at the institution.
+//! records alone says something about them and stays at the institution; one that is learnt from words that were counted together does not.
 
 use super::answer::{Answer, Failure};
 use crate::config::Config;
@@ -22,7 +22,10 @@ pub(super) struct Tokenize {
     /// A tokenizer.json to use; without it one is learnt from these records and must not leave the institution
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// How words are cut before: pattern or jieba
+    /// Words that institutions counted together, as `data counts` shows them: the tokenizer is learnt from them and may be shared
+    #[arg(long, value_name = "FILE", conflicts_with = "tokenizer")]
+    counts: Option<PathBuf>,
+    /// How words are cut before: pattern or jieba; counted words bring their own rule
     #[arg(long, default_value = "pattern", value_name = "RULE", value_parser = rule)]
     words: WordRule,
     /// Ids of a tokenizer that is learnt
@@ -82,12 +85,17 @@ pub(super) fn run(config: &Config, o: &Tokenize) -> Result<Answer, Failure> {
 }
 
 fn subword(o: &Tokenize, kind: SubwordKind, records: &[Record]) -> Result<Answer, Failure> {
-    let tokenizer = match &o.tokenizer {
-        Some(path) => {
+    let tokenizer = match (&o.tokenizer, &o.counts) {
+        (_, Some(path)) => {
+            let no_words = || Failure::trouble_text("bad_counts", "the document holds statistics, not words");
+            let (rule, counts) = super::counts::read(path)?.words().ok_or_else(no_words)?;
+            Subword::learn(kind, &counts, rule, o.vocab)
+        }
+        (Some(path), None) => {
             let bytes = files::read(path, MAX_TOKENIZER_BYTES, Item::Prepared).map_err(|e| Failure::trouble("no_tokenizer", &e))?;
             Subword::load(&bytes, o.words)
         }
-        None => Subword::learn(kind, &Words::new(o.words).count(records.iter().map(|r| r.text.as_str())), o.words, o.vocab),
+        (None, None) => Subword::learn(kind, &Words::new(o.words).count(records.iter().map(|r| r.text.as_str())), o.words, o.vocab),
     };
     let tokenizer = tokenizer.map_err(|e| Failure::trouble("bad_tokenizer", &e))?;
     let json = tokenizer.to_json().to_owned();

@@ -60,6 +60,13 @@ pub struct SchemaColumn {
     pub nullable: bool,
 }
 
+impl SchemaColumn {
+    /// Of a column of the rules.
+    pub(super) fn of(column: &super::rules::Column) -> Self {
+        Self { name: column.name.clone(), kind: column.kind, role: column.role, pii: column.pii, nullable: column.nullable }
+    }
+}
+
 /// How the rows were treated, in words that an auditor can compare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Treatment {
@@ -146,7 +153,7 @@ impl Manifest {
             purpose: rules.about.purpose.clone(),
             retention_days: rules.about.retention_days,
             unit: outcome.index.unit,
-            schema: rules.columns.iter().map(column).collect(),
+            schema: rules.columns.iter().map(SchemaColumn::of).collect(),
             treatment: treatment(rules),
             inputs_commitment: commitment(nonce, b"inputs", outcome.inputs.iter().map(<[u8; 32]>::as_slice)),
             prepared_commitment: commitment(nonce, b"prepared", shards),
@@ -225,10 +232,6 @@ fn croissant_field(column: &SchemaColumn) -> serde_json::Value {
         "dataType": kind,
         "source": { "fileSet": { "@id": "train" }, "extract": { "jsonPath": format!("$.{name}") } },
     })
-}
-
-fn column(column: &super::rules::Column) -> SchemaColumn {
-    SchemaColumn { name: column.name.clone(), kind: column.kind, role: column.role, pii: column.pii, nullable: column.nullable }
 }
 
 fn treatment(rules: &Rules) -> Treatment {

@@ -201,10 +201,10 @@ fn columns(page: &mut Page, quality: &Quality) {
     let all = quality.stages.first().map_or(1, |s| s.rows_out);
     let column = |c: &super::quality::ColumnQuality| {
         plain(vec![
-            escape(&c.name),
-            format!("{:?}", c.role).to_lowercase(),
-            format!("{:?}", c.kind).to_lowercase(),
-            format!("{:?}", c.pii).to_lowercase(),
+            escape(&c.schema.name),
+            format!("{:?}", c.schema.role).to_lowercase(),
+            format!("{:?}", c.schema.kind).to_lowercase(),
+            format!("{:?}", c.schema.pii).to_lowercase(),
             number(c.counts.missing),
             percent(c.counts.missing, all),
             number(c.counts.filled),

@@ -1,7 +1,7 @@
 //! What training reads: an index and shards of JSON Lines with their checksums. Must not know rules or raw records.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,30 @@ pub fn parse(bytes: &[u8]) -> Result<Index, LoadError> {
 /// # Errors
 /// [`LoadError`].
 pub fn load(dir: &Path, side: Side) -> Result<(Index, Loaded), LoadError> {
+    let mut all = Loaded::default();
+    let index = for_each_shard(dir, side, &mut |source, options| {
+        let loaded = read_jsonl(source, options)?;
+        if all.records.len() + loaded.records.len() > MAX_RECORDS {
+            return Err(ReadError::TooManyRecords { max: MAX_RECORDS });
+        }
+        all.report.kept += loaded.report.kept;
+        all.records.extend(loaded.records);
+        Ok(())
+    })?;
+    if all.records.is_empty() {
+        return Err(ReadError::Empty.into());
+    }
+    Ok((index, all))
+}
+
+/// What takes in one shard.
+pub(crate) type TakeShard<'a> = &'a mut dyn FnMut(&mut dyn BufRead, &ReadOptions) -> Result<(), ReadError>;
+
+/// Hands every shard of one side to `take`, which reads it to its end, and compares it with its checksum then.
+///
+/// # Errors
+/// [`LoadError`].
+pub(crate) fn for_each_shard(dir: &Path, side: Side, take: TakeShard<'_>) -> Result<Index, LoadError> {
     let index = index(dir)?;
     let options = ReadOptions {
         user_field: (index.unit == Unit::User).then(|| "user".to_owned()),
@@ -147,25 +171,16 @@ pub fn load(dir: &Path, side: Side) -> Result<(Index, Loaded), LoadError> {
         max_line_bytes: MAX_LINE_BYTES,
         ..ReadOptions::default()
     };
-    let mut all = Loaded::default();
     for shard in index.shards.iter().filter(|s| s.side == side) {
         let open = |source| LoadError::Open { dir: dir.to_owned(), name: shard.name.clone(), source };
         let file = File::open(dir.join(&shard.name)).map_err(open)?;
         let mut hashed = Hashed { inner: file, hash: Sha256::new() };
-        let loaded = read_jsonl(BufReader::with_capacity(1 << 16, &mut hashed), &options)?;
+        take(&mut BufReader::with_capacity(1 << 16, &mut hashed), &options)?;
         if super::quality::hex(&hashed.hash.finalize()) != shard.sha256 {
             return Err(LoadError::Changed { name: shard.name.clone() });
         }
-        if all.records.len() + loaded.records.len() > MAX_RECORDS {
-            return Err(ReadError::TooManyRecords { max: MAX_RECORDS }.into());
-        }
-        all.report.kept += loaded.report.kept;
-        all.records.extend(loaded.records);
     }
-    if all.records.is_empty() {
-        return Err(ReadError::Empty.into());
-    }
-    Ok((index, all))
+    Ok(index)
 }
 
 struct Hashed<R> {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cells::ColumnCount;
 use super::counts::{Dropped, Stage, StageCount};
+use super::manifest::SchemaColumn;
 use super::prepared::Unit;
-use super::rules::{ColumnType, PiiClass, Role, Thresholds};
+use super::rules::Thresholds;
 pub use super::run::Leaks;
 use super::scrub::Hits;
 use super::source::Assumed;
@@ -77,17 +78,9 @@ pub struct LabelCount {
 /// What is known of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnQuality {
-    /// Its name.
-    pub name: String,
-    /// Type of its values.
-    #[serde(rename = "type")]
-    pub kind: ColumnType,
-    /// What it is for.
-    pub role: Role,
-    /// How much it says about a person.
-    pub pii: PiiClass,
-    /// Whether values may be missing.
-    pub nullable: bool,
+    /// The column itself.
+    #[serde(flatten)]
+    pub schema: SchemaColumn,
     /// What happened to its values.
     #[serde(flatten)]
     pub counts: ColumnCount,

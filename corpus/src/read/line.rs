@@ -175,22 +175,33 @@ impl From<&LineError> for RejectReason {
 
 /// The record of a line, or `None` for a blank line.
 pub(super) fn parse(bytes: &[u8], options: &ReadOptions) -> Result<Option<Record>, LineError> {
+    let Some(map) = object(bytes)? else { return Ok(None) };
+    Ok(Some(Record {
+        user: user(&map, options)?,
+        text: text_of(&map, &options.text_field)?,
+        label: word(&map, &options.label_field, FieldRole::Label)?,
+        language: language_of(map.get("language")),
+    }))
+}
+
+/// The object of a line, or `None` for a blank line.
+pub(crate) fn object(bytes: &[u8]) -> Result<Option<Map<String, Value>>, LineError> {
     let text = std::str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 { valid_up_to: error.valid_up_to() })?;
     if text.trim().is_empty() {
         return Ok(None);
     }
     // The message of serde_json can quote values, so that only its column is kept. Nesting is limited by serde_json itself.
-    let value: Value = serde_json::from_str(text).map_err(|error| LineError::NotJson { column: error.column() })?;
-    let Value::Object(map) = value else {
-        return Err(LineError::NotAnObject { got: JsonKind::of(&value) });
-    };
-    let user = options.user_field.as_deref().map(|name| word(&map, name, FieldRole::User)).transpose()?;
-    Ok(Some(Record {
-        text: text_of(&map, &options.text_field)?,
-        label: word(&map, &options.label_field, FieldRole::Label)?,
-        user,
-        language: language_of(map.get("language")),
-    }))
+    match serde_json::from_str(text).map_err(|error| LineError::NotJson { column: error.column() })? {
+        Value::Object(map) => Ok(Some(map)),
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            Err(LineError::NotAnObject { got: JsonKind::of(&value) })
+        }
+    }
+}
+
+/// Whose line it is, where the options say which field tells.
+pub(crate) fn user(map: &Map<String, Value>, options: &ReadOptions) -> Result<Option<String>, LineError> {
+    options.user_field.as_deref().map(|name| word(map, name, FieldRole::User)).transpose()
 }
 
 fn field<'a>(map: &'a Map<String, Value>, name: &str, role: FieldRole) -> Result<&'a Value, LineError> {

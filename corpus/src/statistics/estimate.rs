@@ -2,13 +2,14 @@
 //! than those that were counted.
 
 use super::{Layout, Query, WHOLE};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Deviations of a normal law that hold 95 %.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// A figure and its interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Figure {
     /// The estimate.
     pub value: f64,
@@ -34,7 +35,8 @@ impl Figure {
 }
 
 /// Count, mean and variance.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Moments {
     /// Values counted.
     pub count: Figure,
@@ -45,8 +47,8 @@ pub struct Moments {
 }
 
 /// The answer to one query.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Estimate {
     /// To [`Query::Moments`].
     Moments(Moments),

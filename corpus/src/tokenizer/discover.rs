@@ -10,6 +10,7 @@
 //! summed and noised here is different: whole bounded vectors, each with its noise, added under sealing.
 
 use super::WordCounts;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -21,22 +22,26 @@ pub const MAX_UNIT_WORDS: usize = 4096;
 const MAX_CHARACTERS: usize = 32;
 
 /// Fixed before the first round; belongs to the plan.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Coordinates of every round's vector.
     pub coordinates: u32,
-    /// A sum below this many counts is taken for noise. Four and a half deviations of the summed noise let about three in a million of
-    /// the empty coordinates through.
-    pub threshold: f64,
 }
 
 /// Why there is no next round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
-    /// Fewer than 2^12 coordinates, or more than [`MAX_COORDINATES`]; or a threshold that is not above 0.
-    #[error("the settings need 4096 to {MAX_COORDINATES} coordinates and a threshold above 0")]
+    /// Fewer than 2^12 coordinates, or more than [`MAX_COORDINATES`].
+    #[error("the settings need 4096 to {MAX_COORDINATES} coordinates")]
     Settings,
+    /// A threshold that is not above 0.
+    #[error("the threshold must be above 0")]
+    Threshold,
+    /// Bytes that no search wrote.
+    #[error("not the state of a search for words")]
+    State,
     /// A sum of another length than the plan's.
     #[error("the sum has {got} coordinates, expected {expected}")]
     Length {
@@ -48,7 +53,8 @@ pub enum DiscoveryError {
 }
 
 /// What coordinates stand for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Stage {
     /// Code points.
     Characters,
@@ -58,7 +64,8 @@ enum Stage {
 }
 
 /// Beginnings of one kind of characters. All have the same number of characters.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Side {
     alphabet: Vec<char>,
     open: Vec<String>,
@@ -74,7 +81,8 @@ fn is_wide(c: char) -> bool {
 }
 
 /// Where the search stands: the same at every institution and the server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Discovery {
     settings: Settings,
     stage: Stage,
@@ -91,8 +99,7 @@ impl Discovery {
     /// # Errors
     /// [`DiscoveryError::Settings`].
     pub fn begin(settings: Settings) -> Result<Self, DiscoveryError> {
-        let sound = (4096..=MAX_COORDINATES).contains(&settings.coordinates) && settings.threshold > 0.0;
-        if !sound {
+        if !(4096..=MAX_COORDINATES).contains(&settings.coordinates) {
             return Err(DiscoveryError::Settings);
         }
         Ok(Self { settings, stage: Stage::Characters, found: WordCounts::new(), rest: WordCounts::new(), characters: WordCounts::new() })
@@ -123,19 +130,46 @@ impl Discovery {
         counts.into_iter().collect()
     }
 
+    /// As it was begun.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// A search as it stands in a document. What it says may be wrong, never unsound: a coordinate beyond the vector is refused where units
+    /// are summed.
+    ///
+    /// # Errors
+    /// [`DiscoveryError::State`] where no search could have come to stand there; [`DiscoveryError::Settings`].
+    pub fn checked(self) -> Result<Self, DiscoveryError> {
+        Self::begin(self.settings)?;
+        let sound = match &self.stage {
+            Stage::Characters => self.found.is_empty() && self.rest.is_empty() && self.characters.is_empty(),
+            Stage::Words { narrow, wide } => {
+                let fits = narrow.size().saturating_add(wide.size()) <= u64::from(self.settings.coordinates);
+                fits && narrow.start == 0 && u64::from(wide.start) == narrow.size() && narrow.is_sound() && wide.is_sound()
+            }
+        };
+        if sound { Ok(self) } else { Err(DiscoveryError::State) }
+    }
+
     /// Takes in the opened sum of this round, in counts, and gives the next one; with no open beginning left the next finds nothing more.
+    /// A sum below `threshold` counts is taken for noise: four and a half deviations of the summed noise let about three in a million of
+    /// the empty coordinates through.
     ///
     /// # Privacy
     /// Post-processing of a noised sum.
     ///
     /// # Errors
-    /// [`DiscoveryError::Length`]; the state is unchanged.
-    pub fn advance(&mut self, sum: &[f64]) -> Result<(), DiscoveryError> {
+    /// [`DiscoveryError`]; the state is unchanged.
+    pub fn advance(&mut self, sum: &[f64], threshold: f64) -> Result<(), DiscoveryError> {
         let expected = self.settings.coordinates;
         if u32::try_from(sum.len()) != Ok(expected) {
             return Err(DiscoveryError::Length { got: sum.len(), expected });
         }
-        let above = sum.iter().zip(0u32..).filter(|(n, _)| **n >= self.settings.threshold);
+        if threshold.is_nan() || threshold <= 0.0 {
+            return Err(DiscoveryError::Threshold);
+        }
+        let above = sum.iter().zip(0u32..).filter(|(n, _)| **n >= threshold);
         let above: Vec<(f64, u32)> = above.map(|(n, at)| (*n, at)).collect();
         let (narrow, wide) = match &self.stage {
             Stage::Characters => {
@@ -193,7 +227,6 @@ impl Discovery {
         let mut hash = Sha256::new();
         hash.update(b"concordat/corpus/discovery/v1\0");
         hash.update(self.settings.coordinates.to_be_bytes());
-        hash.update(self.settings.threshold.to_bits().to_be_bytes());
         if let Stage::Words { narrow, wide } = &self.stage {
             for side in [narrow, wide] {
                 hash.update(side.extension.to_be_bytes());
@@ -244,6 +277,13 @@ fn share_out(coordinates: u32, mut narrow: Side, mut wide: Side) -> Stage {
 }
 
 impl Side {
+    /// Alphabet and beginnings rise, and beginnings are equally long: what a search leaves behind.
+    fn is_sound(&self) -> bool {
+        let depth = self.open.first().map_or(0, |o| o.chars().count());
+        let rising = self.alphabet.is_sorted_by(|a, b| a < b) && self.open.is_sorted_by(|a, b| a < b);
+        rising && self.open.iter().all(|o| o.chars().count() == depth) && depth <= MAX_CHARACTERS
+    }
+
     fn symbols(&self) -> u64 {
         self.alphabet.len() as u64 + 1
     }

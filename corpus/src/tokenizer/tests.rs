@@ -129,7 +129,7 @@ proptest! {
 }
 
 fn settings() -> Settings {
-    Settings { coordinates: 1 << 16, threshold: 3.5 }
+    Settings { coordinates: 1 << 16 }
 }
 
 fn sum(d: &Discovery, units: &[Vec<&str>]) -> Vec<f64> {
@@ -147,11 +147,11 @@ fn words_above_the_threshold_are_found_with_their_counts_and_no_others() {
         vec!["hell", "x"],
         vec!["x", "x", "rare"],
     ];
-    let mut d = Discovery::begin(Settings { coordinates: 1 << 16, threshold: 2.5 }).unwrap();
+    let mut d = Discovery::begin(settings()).unwrap();
     let mut rounds = 0;
     while !d.is_over() {
         let s = sum(&d, &units);
-        d.advance(&s).unwrap();
+        d.advance(&s, 2.5).unwrap();
         rounds += 1;
         assert!(rounds < 10);
     }
@@ -165,13 +165,37 @@ fn words_above_the_threshold_are_found_with_their_counts_and_no_others() {
 #[test]
 fn noise_alone_finds_nothing_much_and_wrong_lengths_are_refused() {
     let mut d = Discovery::begin(settings()).unwrap();
-    assert_eq!(d.advance(&[0.0; 7]), Err(DiscoveryError::Length { got: 7, expected: 1 << 16 }));
-    d.advance(&vec![0.0; 1 << 16]).unwrap();
+    assert_eq!(d.advance(&[0.0; 7], 3.5), Err(DiscoveryError::Length { got: 7, expected: 1 << 16 }));
+    d.advance(&vec![0.0; 1 << 16], 3.5).unwrap();
     assert_eq!(d.contribution(["word"]), []);
-    d.advance(&vec![9.0; 1 << 16]).unwrap();
+    d.advance(&vec![9.0; 1 << 16], 3.5).unwrap();
     assert!(d.counts().is_empty());
-    assert_eq!(Discovery::begin(Settings { coordinates: 16, threshold: 1.0 }), Err(DiscoveryError::Settings));
-    assert_eq!(Discovery::begin(Settings { coordinates: 1 << 16, threshold: f64::NAN }), Err(DiscoveryError::Settings));
+    assert_eq!(Discovery::begin(Settings { coordinates: 16 }), Err(DiscoveryError::Settings));
+    for threshold in [0.0, -1.0, f64::NAN] {
+        assert_eq!(d.advance(&vec![9.0; 1 << 16], threshold), Err(DiscoveryError::Threshold));
+    }
+}
+
+#[test]
+fn a_document_that_no_search_wrote_is_refused() {
+    let mut d = Discovery::begin(settings()).unwrap();
+    let mut first = vec![0.0; 1 << 16];
+    "abc".chars().for_each(|c| first[c as usize] = 9.0);
+    d.advance(&first, 3.5).unwrap();
+    let good = serde_json::to_value(&d).unwrap();
+    let read = |v: serde_json::Value| serde_json::from_value::<Discovery>(v).unwrap().checked();
+    assert_eq!(read(good.clone()).as_ref(), Ok(&d));
+    for (path, value) in [
+        ("/stage/words/narrow/alphabet", serde_json::json!(["b", "a", "c"])),
+        ("/stage/words/narrow/open", serde_json::json!(["a", "bb"])),
+        ("/stage/words/narrow/extension", serde_json::json!(60)),
+        ("/stage/words/wide/start", serde_json::json!(7)),
+        ("/settings/coordinates", serde_json::json!(4096)),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(path).unwrap() = value;
+        assert!(read(bad).is_err(), "{path}");
+    }
 }
 
 proptest! {
@@ -189,7 +213,10 @@ proptest! {
         for _ in 0..20 {
             let s = sum(&d, &units);
             prop_assert!(d.contribution(units[0].iter().copied()).windows(2).all(|w| w[0].0 < w[1].0));
-            d.advance(&s).unwrap();
+            d.advance(&s, 3.5).unwrap();
+            let document = serde_json::to_string(&d).unwrap();
+            let read: Discovery = serde_json::from_str(&document).unwrap();
+            prop_assert_eq!(read.checked(), Ok(d.clone()));
         }
         for (w, n) in exact.iter().filter(|(w, _)| w.chars().count() > 1) {
             prop_assert_eq!(d.counts().get(w).copied(), (*n >= 4).then_some(*n), "{}", w);

@@ -128,5 +128,6 @@ fn plan(privacy: &PrivacyPlan, dimension: u64) -> Result<Plan, AuditError> {
         strategy: Strategy::FedAvg { rate: one },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        count: None,
     })
 }

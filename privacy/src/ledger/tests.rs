@@ -44,6 +44,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
         strategy: Strategy::FedAvg { rate: dec("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        count: None,
     }
 }
 

@@ -348,6 +348,7 @@ fn enrol(site: &SigningKey, trust: Sha256, admin: &SigningKey, log: &mut Log) {
 fn plan(committee: CommitteeSize) -> Plan {
     Plan {
         robustness: None,
+        count: None,
         federation: FEDERATION.into(),
         task: TASK,
         model: EncoderConfig {

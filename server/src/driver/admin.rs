@@ -136,8 +136,7 @@ impl Driver {
             return Ok(Err(Refusal::TooFewForPlan));
         }
         let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };
-        let fits = train::snapshot::digest(&weights) == plan.base && train::snapshot::from_bytes(&plan.model, &weights).is_ok();
-        if !fits {
+        if train::snapshot::digest(&weights) != plan.base || !begins(&plan, &weights) {
             return Ok(Err(Refusal::Snapshot));
         }
         durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
@@ -172,6 +171,14 @@ impl Driver {
             ended: matches!(task.map(|t| t.stage), Some(Stage::Ended(_))),
             waiting_for: history.members().keys().filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
         }
+    }
+}
+
+/// Whether these bytes are what round 1 of the plan can start from.
+fn begins(plan: &Plan, base: &[u8]) -> bool {
+    match &plan.count {
+        Some(_) => train::count::Known::nothing(plan).and_then(|known| known.to_bytes()).is_ok_and(|bytes| bytes == base),
+        None => train::snapshot::from_bytes(&plan.model, base).is_ok(),
     }
 }
 

@@ -223,6 +223,7 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
         strategy: Strategy::FedAvg { rate: Decimal::ONE },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        count: None,
     })
 }
 

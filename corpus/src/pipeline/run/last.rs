@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::super::counts::{Dropped, Stage, StageCount};
 use super::super::depot::Depot;
 use super::super::fit::ColumnFit;
+use super::super::manifest::SchemaColumn;
 use super::super::prepared::{Index, Shard, Side, Unit};
 use super::super::quality::{self, ColumnQuality, LabelCount, Lengths, Quality, Sides};
 use super::super::rules::{OnBoundary, Rules};
@@ -201,11 +202,7 @@ fn persons(rules: &Rules, depot: &dyn Depot, spool: &Spool, fates: &Fates) -> Re
 fn columns(rules: &Rules, first: &First, fits: &[Option<ColumnFit>]) -> Vec<ColumnQuality> {
     let each = rules.columns.iter().zip(&first.totals.columns).zip(fits);
     each.map(|((column, counts), fit)| ColumnQuality {
-        name: column.name.clone(),
-        kind: column.kind,
-        role: column.role,
-        pii: column.pii,
-        nullable: column.nullable,
+        schema: SchemaColumn::of(column),
         counts: *counts,
         fitted_on_a_sample: fit.as_ref().map(|f| f.sampled),
     })

@@ -1,0 +1,66 @@
+//! `counts`: what tasks that count have found, from the server's own directory.
+
+use super::Dir;
+use super::output::{Failure, Output};
+use crate::durable;
+use crate::layout::Layout;
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use protocol::ids::TaskId;
+use std::path::{Path, PathBuf};
+use train::count::Known;
+
+/// Longest document: the largest vector of words with room to spare.
+const MAX_DOCUMENT: u64 = 2 << 30;
+
+#[derive(Debug, Args)]
+pub(super) struct CountsArgs {
+    #[command(flatten)]
+    dir: Dir,
+    /// The task; needed where more than one has counted
+    #[arg(long)]
+    task: Option<TaskId>,
+    /// Write the document to this file too: what institutions learn a common tokenizer from
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &CountsArgs, output: &Output) -> Result<(), Failure> {
+    let counts = Layout::new(&args.dir.dir).counts();
+    let task = match args.task {
+        Some(task) => task.to_hex(),
+        None => only(&counts)?,
+    };
+    // Eight digits: the last name is the last round.
+    let last = names(&counts.join(&task)).into_iter().next_back().ok_or_else(|| none(&task))?;
+    let bytes = durable::read_limited(&counts.join(&task).join(last), MAX_DOCUMENT).map_err(Failure::trouble)?;
+    let known = Known::parse(&bytes).map_err(Failure::trouble)?;
+    if let Some(out) = &args.out {
+        durable::replace(out, &bytes).with_context(|| format!("{} cannot be written", out.display())).map_err(Failure::input)?;
+    }
+    let rows: Vec<String> = known.rows().into_iter().map(|(name, value)| format!("{name:<32} {value}")).collect();
+    output.value(&known, &rows.join("\n"));
+    Ok(())
+}
+
+fn none(task: &str) -> Failure {
+    Failure::input(anyhow!("no round of task {task} has been counted; `concordat-server status` says where the task stands"))
+}
+
+/// The one task that has counted.
+fn only(counts: &Path) -> Result<String, Failure> {
+    let mut tasks = names(counts);
+    match (tasks.pop(), tasks.is_empty()) {
+        (None, _) => Err(Failure::input(anyhow!("no task has counted anything yet"))),
+        (Some(task), true) => Ok(task),
+        (Some(_), false) => Err(Failure::input(anyhow!("{} tasks have counted; name one with --task", tasks.len() + 1))),
+    }
+}
+
+/// Names in a directory, in order; none where there is no directory. Names of the user's own directory are text.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| !n.starts_with('.')).collect();
+    names.sort_unstable();
+    names
+}
