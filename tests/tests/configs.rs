@@ -71,7 +71,7 @@ fn keys_named_in(complaint: &str) -> Vec<String> {
 fn states(sample: &str, key: &str) -> bool {
     let line = |l: &str| {
         let l = l.trim_start_matches("# ");
-        l.starts_with(&format!("{key} = ")) || l == format!("[{key}]") || l.starts_with(&format!("[{key}."))
+        l.starts_with(&format!("{key} = ")) || l == format!("[{key}]") || l.trim_start_matches('[').starts_with(&format!("{key}."))
     };
     sample.lines().any(line)
 }

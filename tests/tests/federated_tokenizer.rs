@@ -44,7 +44,7 @@ struct Outcome {
 /// Bound on a unit's L2 norm, in words: about sixteen different ones.
 const BOUND: u64 = 4;
 /// Noise deviation ÷ bound at each institution, for six rounds at epsilon 8.
-const SIGMA: &str = "1.5";
+const SIGMA: &str = "1.57";
 
 fn count_federated(e: &Experiment, words: &Words) -> (WordCounts, f64) {
     let declared_units = e.sites.iter().map(Vec::len).min().unwrap() as u64 / 100 * 100;
