@@ -1,9 +1,9 @@
-//! Bytes between records and training: exports of annotation tools, token shards, tokenizers, and the state of a search for words.
+//! Bytes between records and training: exports of annotation tools, token shards, and the state of a search for words.
 
 use corpus::BadLines;
 use corpus::label::{Counting, Format, import};
 use corpus::pack::Shard;
-use corpus::tokenizer::{Discovery, Subword, TextTokenizer, WordRule};
+use corpus::tokenizer::Discovery;
 
 /// Exports of every tool, strict and lenient: every item gives annotations or is named as skipped, and spans lie inside their texts.
 pub fn annotations(bytes: &[u8]) {
@@ -29,12 +29,8 @@ pub fn tokens(bytes: &[u8]) {
     assert!(shard.row(shard.len()).is_none());
 }
 
-/// Tokenizers, which cut a text and give it back, and searches, whose coordinates lie inside their vector.
-pub fn vocabularies(bytes: &[u8]) {
-    let text = "你好, hello 1";
-    if let Ok(tokenizer) = Subword::load(bytes, WordRule::Pattern) {
-        assert!(tokenizer.encode(text).iter().all(|t| *t < tokenizer.vocab()));
-    }
+/// Searches for words, whose coordinates lie inside their vector.
+pub fn searches(bytes: &[u8]) {
     let Ok(search) = serde_json::from_slice::<Discovery>(bytes) else { return };
     if let Ok(search) = search.checked() {
         let counts = search.contribution(["hello", "你好", "ab", "a"]);
