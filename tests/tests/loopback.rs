@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+#[path = "loopback/mixed.rs"]
+mod mixed;
+
 /// Far more than a loaded machine needs; reached only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Stands in every record: found anywhere outside the institutions' own directories, it is a leak.
