@@ -39,12 +39,8 @@ fn mixed(config: EncoderConfig, parts: &[(&str, &[Part])], steps: u32) -> Plan {
         0 => Vec::new(),
         n => [2 * n - 1, 2 * n].iter().map(|&n| ClientId([u8::try_from(n).unwrap(); 32])).collect(),
     };
-    let tier = |(n, (shards, (name, _))): (usize, (Vec<Assigned>, &(&str, &[Part])))| Tier {
-        name: (*name).to_owned(),
-        shards,
-        institutions: ids(n),
-    };
-    let tiers = assigned.into_iter().zip(parts).enumerate().map(tier).collect();
+    let tier = |n: usize, shards, name: &str| Tier { name: name.to_owned(), shards, institutions: ids(n) };
+    let tiers = assigned.into_iter().zip(parts).enumerate().map(|(n, (shards, (name, _)))| tier(n, shards, name)).collect();
     let groups = (0u32..).zip(&shards).map(|(i, s)| GroupPlan { id: GroupId(i), shards: vec![s.id], bits: 16 }).collect();
     let plan = Plan { shards, groups, tiers: Some(tiers), rounds: 10, n_max: 8, ..plan(config, steps, "0.01", "0.5") };
     plan.check().unwrap();
