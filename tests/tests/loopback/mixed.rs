@@ -1,4 +1,5 @@
-//! Institutions that train different parts of one model: each shard has its own cohort, its own sum and its own divisor.
+//! Several sums in one round: institutions that train different parts of one model, and random groups. Each sum has its own cohort and its own
+//! divisor.
 
 use super::*;
 use protocol::ids::ClientId;
@@ -81,4 +82,17 @@ async fn full_and_small_institutions_train_one_model_and_each_shard_has_its_own_
         here.for_each(|(_, v)| plain.iter_mut().zip(v).for_each(|(p, x)| *p += i64::from(*x)));
         assert_eq!(opened, plain, "round {round}, group {group}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself() {
+    let mut f = Federation::start(6).await;
+    let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
+    let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
+    f.ended().await;
+    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3, 4, 5]);
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let round = &verdict.tasks[0].rounds[0];
+    assert_eq!((round.state, round.groups.iter().map(|g| g.cohort).collect::<Vec<_>>()), ("closed", vec![2, 2, 2]));
 }
