@@ -182,6 +182,13 @@ fn judge(
         tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
+    // Before anything is paid: a shard that the model does not have would be found only in training.
+    if let Err(error) =
+        train::model::ParameterTable::new(&plan.model).map_err(Into::into).and_then(|t| train::shard::check(&t, &plan.shards))
+    {
+        tracing::warn!(error = %chain(&error), "the plan's shards are not the model's");
+        return Ok(Err(Rejection::BadParameters));
+    }
     let mechanism = match Mechanism::of_plan(&plan, declared_units) {
         Ok(mechanism) => mechanism,
         Err(error) => {
