@@ -6,7 +6,7 @@ use crate::durable;
 use crate::layout::Layout;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::ids::{LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::messages::{MAX_FRAME, frame, unframe};
 use protocol::statement::Statement;
 use std::io;
@@ -162,6 +162,9 @@ pub struct Status {
     /// For whom the round waits, by name.
     #[n(11)]
     pub waiting_for: Vec<String>,
+    /// Ids of the members, in the order of their names: what a plan's tiers are written in.
+    #[n(12)]
+    pub ids: Vec<ClientId>,
 }
 
 /// The answer.
@@ -265,6 +268,10 @@ pub enum Refusal {
     #[n(9)]
     #[error("the plan's committee or cohort needs more institutions than are enrolled")]
     TooFewForPlan,
+    /// A tier with a stranger.
+    #[n(21)]
+    #[error("a tier of the plan names an institution that is not enrolled; `concordat-server status --format json` shows who is")]
+    Stranger,
     /// No such model.
     #[n(20)]
     #[error("no closed round of the log gave such a model")]

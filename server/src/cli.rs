@@ -325,7 +325,14 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
+        "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
     })
+}
+
+/// Who trains how much; the noise of a step is over exactly these coordinates.
+fn tier(plan: &Plan, t: &protocol::plan::Tier) -> serde_json::Value {
+    let parameters: u64 = t.shards.iter().filter_map(|a| plan.shard(a.shard)).map(protocol::plan::ShardSpec::len).sum();
+    serde_json::json!({ "tier": t.name, "shards": t.shards, "parameters": parameters, "institutions": t.institutions })
 }
 
 fn check(file: &Path, output: &Output) -> Result<(), Failure> {

@@ -233,7 +233,7 @@ impl Scribe {
             plan,
             snapshot: self.snapshot,
             parameter_set: PS_A,
-            groups: Manifest::groups_of(&self.plan, std::slice::from_ref(&ids)).unwrap(),
+            groups: Manifest::groups_of(&self.plan, round, std::slice::from_ref(&ids)).unwrap(),
             roster,
             committee: committee.iter().map(|&w| CommitteeMember { institution: ids[w], prekey: Self::prekey(w).into() }).collect(),
             size: CommitteeSize { decryptors: 3, corrupt: 1 },
