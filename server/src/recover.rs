@@ -95,8 +95,19 @@ pub(crate) enum RecoverError {
         size: u64,
         /// Who holds the other one.
         source_of: String,
-        /// What anybody can check, where both sides are signed.
-        proof: Option<Box<ForkProof>>,
+        /// What anybody can check: both sides are signed.
+        proof: Box<ForkProof>,
+    },
+    /// The mirror's entries are not those that were signed, and no second signed note says so too.
+    #[error(
+        "the mirror's entries do not give the tree of {size} entries that was signed (by {source_of}): the copy is damaged, altered, or of \
+         another history; take the mirror of another institution"
+    )]
+    Contradicted {
+        /// Size of the tree.
+        size: u64,
+        /// Who holds its note.
+        source_of: String,
     },
     /// The log of the recovered directory.
     #[error("the recovered log cannot be opened")]
@@ -106,7 +117,7 @@ pub(crate) enum RecoverError {
 impl RecoverError {
     /// Whether the mirror was read, and is not to be used.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Older { .. } | Self::Forked { .. } | Self::Rule { .. } | Self::OtherFederation)
+        matches!(self, Self::Older { .. } | Self::Forked { .. } | Self::Contradicted { .. } | Self::Rule { .. } | Self::OtherFederation)
     }
 }
 
@@ -128,6 +139,9 @@ struct Signed {
 /// Every byte of the mirror may be an attacker's: entries count only under notes that our own key signed. Whoever holds that key, and
 /// nobody else, can make two histories; then this refuses and proves it.
 pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf]) -> Result<Recovered, RecoverError> {
+    if !mirror.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no directory", mirror.display())).into());
+    }
     let lock = std::fs::File::create(layout.lock())?;
     if lock.try_lock().is_err() {
         return Err(RecoverError::Running(layout.lock()));
@@ -219,11 +233,15 @@ fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Sign
     for s in signed {
         match copy.roots.get(&s.head.size) {
             Some(root) if *root == s.head.root => {}
-            Some(_) => {
+            odd => {
+                let (size, source_of) = (s.head.size, s.source.clone());
                 let proof = fork::prove(theirs, ours, key, signed, s).map(Box::new);
-                return Err(RecoverError::Forked { size: s.head.size, source_of: s.source.clone(), proof });
+                return Err(match (odd, proof) {
+                    (_, Some(proof)) => RecoverError::Forked { size, source_of, proof },
+                    (Some(_), None) => RecoverError::Contradicted { size, source_of },
+                    (None, None) => RecoverError::Older { have: copy.size, signed: size, source_of },
+                });
             }
-            None => return Err(RecoverError::Older { have: copy.size, signed: s.head.size, source_of: s.source.clone() }),
         }
     }
     Ok(())

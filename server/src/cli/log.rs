@@ -44,7 +44,7 @@ pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
 }
 
 fn refuse(e: RecoverError, path: &Path) -> Failure {
-    if let RecoverError::Forked { proof: Some(proof), .. } = &e {
+    if let RecoverError::Forked { proof, .. } = &e {
         let written = proof.to_bytes().map_err(std::io::Error::other).and_then(|bytes| durable::replace(path, &bytes));
         let shown = path.display();
         return match written {

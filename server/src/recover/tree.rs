@@ -138,11 +138,7 @@ fn width(entry: &DirEntry) -> Option<u16> {
 
 /// Shows the history a plan as soon as it is approved.
 fn learn(history: &mut History, mirror: &Directory, bytes: &[u8]) -> Result<(), RecoverError> {
-    let approved = LogEntry::parse(bytes).ok().and_then(|e| match e.facts {
-        Facts::TaskApproved { plan } => Some(plan),
-        _other => None,
-    });
-    let Some(digest) = approved else { return Ok(()) };
+    let Ok(LogEntry { facts: Facts::TaskApproved { plan: digest }, .. }) = LogEntry::parse(bytes) else { return Ok(()) };
     let hex = Sha256(digest.0).to_hex();
     let Some(bytes) = mirror.read(&format!("artefacts/{}/{hex}", &hex[..2]), Plan::MAX_BYTES)? else { return Ok(()) };
     if let Some(plan) = protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES).ok().filter(|_| Plan::digest(&bytes) == digest) {
