@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod link;
 pub mod mirror;
 pub mod observer;
+pub mod panics;
 pub mod prepare;
 mod site_log;
 pub mod site_policy;
