@@ -21,6 +21,7 @@ pub mod link;
 pub mod mirror;
 pub mod observer;
 pub mod prepare;
+mod release;
 mod site_log;
 pub mod site_policy;
 mod spool;
