@@ -64,7 +64,7 @@ fn every_verb_explains_itself() {
     for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
+    let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);
     let others = [["data", "check"], ["data", "prepare"], ["data", "make"], ["bench", "noise"], ["bench", "clip"], ["bench", "train"]];
     for pair in privacy.into_iter().chain(others) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
@@ -147,6 +147,9 @@ fn an_institution_that_never_joined_is_told_so() {
     assert_eq!(client(&["--dir", home, "run"]), code(TROUBLE));
     assert_eq!(client(&["--dir", home, "join", "no-token"]), code(TROUBLE));
     assert_eq!(client(&["--dir", home, "privacy", "ledger"]), code(DONE), "no ledger is no broken ledger");
+    let release = ["--dir", home, "privacy", "release", "--what", "units", "--epsilon", "1"];
+    assert_eq!(client(&release), code(TROUBLE), "nobody pays");
+    assert!(!dir.path().join("ledger").exists() && !dir.path().join("releases").exists());
 }
 
 #[test]
