@@ -291,11 +291,11 @@ pub enum Refusal {
     #[error("no closed round of the log gave such a model")]
     NothingToRelease,
     /// Not out.
-    #[n(21)]
+    #[n(30)]
     #[error("no such model is released, or it is withdrawn already")]
     NothingToWithdraw,
     /// Not a review of this log.
-    #[n(22)]
+    #[n(31)]
     #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]
     Review,
 }
