@@ -60,6 +60,7 @@ pub(crate) struct DataSource {
     unit: Unit,
     declared_units: u64,
     cap_seed: u64,
+    nonce: [u8; 16],
 }
 
 impl DataSource {
@@ -70,12 +71,12 @@ impl DataSource {
         let declared_units = two_digits(count_units(&records)?);
         let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
         let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed })
+        Ok(Self { records, dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])), unit, declared_units, cap_seed, nonce })
     }
 
     /// Records that nobody has: they have no lineage and are declared nowhere.
     pub(crate) fn made_up(records: Vec<Record>, unit: Unit) -> Self {
-        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0 }
+        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0, nonce: [0; 16] }
     }
 
     /// Opaque id of the lineage.
@@ -89,6 +90,19 @@ impl DataSource {
     /// Units, two digits, rounded down (privacy.md D4).
     pub(crate) fn declared_units(&self) -> u64 {
         self.declared_units
+    }
+
+    /// The records as they were read.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+    /// Key of the choice among the records of a unit that has more than may count.
+    pub(crate) fn cap_seed(&self) -> u64 {
+        self.cap_seed
+    }
+    /// A digest that nobody can look up who lacks this institution's nonce: names of labels are few.
+    pub(crate) fn blinded(&self, domain: &str, text: &[u8]) -> Sha256 {
+        Sha256(sha256(&[domain.as_bytes(), b"\0", &self.nonce, &self.dataset.0, text]))
     }
 
     /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.

@@ -87,6 +87,20 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Withdraw a model.
+    #[n(22)]
+    Withdraw {
+        /// A signed [`protocol::release::Withdrawal`].
+        #[n(0)]
+        statement: Statement,
+    },
+    /// Record a review.
+    #[n(23)]
+    Review {
+        /// A signed [`protocol::release::Review`].
+        #[n(0)]
+        statement: Statement,
+    },
 }
 
 /// A model that may be released, with what its release must name.
@@ -276,6 +290,14 @@ pub enum Refusal {
     #[n(20)]
     #[error("no closed round of the log gave such a model")]
     NothingToRelease,
+    /// Not out.
+    #[n(30)]
+    #[error("no such model is released, or it is withdrawn already")]
+    NothingToWithdraw,
+    /// Not a review of this log.
+    #[n(31)]
+    #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]
+    Review,
 }
 
 /// Why the socket does not answer.

@@ -1,6 +1,7 @@
 //! The command line of `concordat-server` (operations.md section 1).
 
 mod bench;
+mod log;
 mod output;
 mod release;
 
@@ -106,6 +107,18 @@ enum Verb {
     },
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
+    /// Write into the log that a released model shall no longer be used
+    Withdraw(release::WithdrawArgs),
+    /// Write a review that `concordat-audit review` signed into the log
+    Review {
+        #[command(flatten)]
+        dir: Dir,
+        /// The signed review
+        file: PathBuf,
+    },
+    /// The log's own files
+    #[command(subcommand)]
+    Log(log::LogVerb),
     /// Make the key that signs models
     ReleaseKey {
         /// Where the secret key goes; its public half goes beside it, with the extension `pub`
@@ -205,6 +218,9 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Release(args) => release::run(&args, output),
+        Verb::Withdraw(args) => release::withdraw(&args, output),
+        Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
+        Verb::Log(verb) => log::run(&verb, output),
         Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
         Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),

@@ -5,13 +5,14 @@ use super::{Agent, chain};
 use crate::data::DataSource;
 use crate::ledger::LedgerError;
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
+use crate::site_log::releases_of;
 use crate::site_policy::SitePolicy;
 use crate::spool::Spool;
 use privacy::coalition::check_statement;
 use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
-use protocol::ids::{ClientId, PlanDigest, RoundId, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
@@ -112,7 +113,13 @@ impl Agent {
                 return Err(Alarm::LedgerLost { index: first.index.0 });
             }
         }
+        // The same for scalar releases, which no header names.
+        let ledger_is_gone = |d: &Sha256| *d != data.dataset() && !self.home.ledger(d).exists();
+        if let Some((_, seen)) = self.site.releases().iter().find(|(d, _)| ledger_is_gone(d)) {
+            return Err(Alarm::ReleaseLost { line: seen.line, counter: seen.counter });
+        }
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.ledger().compare_releases(&releases_of(self.site.releases(), data.dataset()))?;
         let shown = datasets.get(&(self.me, data.dataset()));
         let compared = ledger.ledger().compare(shown.map(|d| d.spends.as_slice()).unwrap_or_default())?;
         let told = |r: Repaired| shown.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));

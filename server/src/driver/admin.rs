@@ -34,6 +34,8 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
+            AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
