@@ -5,7 +5,7 @@ use std::panic::PanicHookInfo;
 
 /// Withholds the messages of panics for the whole process; the place in our sources is told instead.
 pub fn withhold() {
-    std::panic::set_hook(Box::new(|info| tell(info)));
+    std::panic::set_hook(Box::new(tell));
 }
 
 fn tell(info: &PanicHookInfo<'_>) {
