@@ -457,7 +457,7 @@ mod tests {
             let e = LogEntry { facts, ..entry() };
             let text = String::from_utf8(e.to_bytes()).unwrap();
             let fields: String = expected.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
-            assert!(text.contains(&format!("\"code\":\"bad-shares\"{fields}}}")), "{text} has not {fields}");
+            assert!(text.contains(&format!("\"code\":\"bad_shares\"{fields}}}")), "{text} has not {fields}");
         }
     }
 
