@@ -207,6 +207,7 @@ impl<F: Journal> LedgerStore<F> {
     /// Raises the ledger to what the log shows of its dataset, and the site log of its releases (D65).
     pub(crate) fn repair(&mut self, shown: Option<&DatasetHistory>, seen: &[SeenRelease], history: &History) -> Result<(), LedgerError> {
         let plan = |task| {
+            // Of a plan with tiers the whole: more coordinates than this institution's never make its figure smaller.
             let known = history.task(task)?;
             Some(KnownPlan { plan: known.plan()?, digest: known.plan_digest() })
         };

@@ -39,7 +39,9 @@ pub(crate) type SharedLedger = Arc<Mutex<LedgerStore>>;
 
 /// What a plan and the records become, once per task.
 pub(crate) struct TaskWork {
+    /// As this institution sees it: the shards that it trains.
     pub(crate) plan: Plan,
+    /// Of the whole plan.
     pub(crate) digest: PlanDigest,
     pub(crate) data: Dataset,
     pub(crate) mechanism: Mechanism,
@@ -160,7 +162,7 @@ impl Preparation {
         let manifest = self.accepted.manifest();
         let start = train::snapshot::from_bytes(&self.work.plan.model, &self.snapshot)?;
         let workers = Workers::start(self.threads)?;
-        let mut way = self.way(start.flat().len())?;
+        let mut way = self.way()?;
         if self.cancel.is_cancelled() {
             return Err(PrepareError::Cancelled);
         }
@@ -188,9 +190,9 @@ impl Preparation {
     }
 
     /// What the plan's mode needs besides the payment.
-    fn way(&self, dimension: usize) -> Result<Way, PrepareError> {
+    fn way(&self) -> Result<Way, PrepareError> {
         match self.work.plan.privacy.mode {
-            Mode::Local => Ok(Way::Local { quantiser: self.quantiser()?, optimiser: self.optimiser(dimension)? }),
+            Mode::Local => Ok(Way::Local { quantiser: self.quantiser()?, optimiser: self.optimiser()? }),
             Mode::Distributed(_) | Mode::Hybrid(_) => Ok(Way::Joint),
         }
     }
@@ -281,7 +283,9 @@ impl Preparation {
         self.observer.tell(|o| o.integers(self.accepted.manifest().round, id, &shards));
     }
 
-    fn optimiser(&self, dimension: usize) -> Result<OptimiserState, PrepareError> {
+    /// Over all coordinates that this institution ever trains, so that what has no turn this round is remembered.
+    fn optimiser(&self) -> Result<OptimiserState, PrepareError> {
+        let dimension = usize::try_from(self.work.plan.dimension()).unwrap_or(usize::MAX);
         let path = self.home.optimiser(self.work.plan.task);
         let Some(bytes) = files::read_if_there(&path, MAX_OPTIMISER, Item::Optimiser)? else {
             return Ok(OptimiserState::adam_w(dimension));

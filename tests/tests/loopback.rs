@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+#[path = "loopback/mixed.rs"]
+mod mixed;
+
 /// Far more than a loaded machine needs; reached only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Stands in every record: found anywhere outside the institutions' own directories, it is a leak.
@@ -507,19 +510,6 @@ async fn institutions_decline_to_rely_on_others_unless_they_said_so() {
     let verdict = f.verify(&f.log());
     assert_eq!(verdict.tasks[0].rounds[0].state, "abandoned");
     assert!(f.integers.lock().unwrap().is_empty(), "somebody trained");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself() {
-    let mut f = Federation::start(6).await;
-    let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
-    let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
-    f.ended().await;
-    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3, 4, 5]);
-    let verdict = f.verify(&f.log());
-    assert!(verdict.verified, "{:?}", verdict.findings);
-    let round = &verdict.tasks[0].rounds[0];
-    assert_eq!((round.state, round.groups.iter().map(|g| g.cohort).collect::<Vec<_>>()), ("closed", vec![2, 2, 2]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

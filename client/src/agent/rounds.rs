@@ -22,8 +22,6 @@ use tokio::sync::mpsc;
 
 /// Stack of the preparing thread: the tensor engine walks its graph recursively.
 const STACK_BYTES: usize = 64 << 20;
-/// Room in a snapshot for the names in front of the numbers.
-const SNAPSHOT_NAMES: u64 = 1 << 20;
 
 impl Agent {
     pub(super) async fn round_opened(
@@ -103,7 +101,12 @@ impl Agent {
         let (threads, observer) = (self.config.threads, self.observer.clone());
         let (wire, sender) = (link.wire(), self.sender.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
-        let limit = work.plan.dimension().saturating_mul(4).saturating_add(SNAPSHOT_NAMES);
+        // Of the whole model: what this institution does not train it reads.
+        let Ok(limit) = train::snapshot::most_bytes(&work.plan.model) else {
+            self.participant.handle(Event::NotPrepared(Rejection::BadParameters));
+            return Ok(());
+        };
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         tokio::spawn(async move {
             // What is still prepared for an earlier round has been cancelled and ends soon.
             let _turn = bench.lock_owned().await;

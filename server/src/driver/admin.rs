@@ -34,6 +34,8 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
+            AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
@@ -135,10 +137,17 @@ impl Driver {
         if members < usize::from(plan.committee.decryptors) || members < plan.fewest() || members > usize::from(plan.n_max) {
             return Ok(Err(Refusal::TooFewForPlan));
         }
+        let named = plan.tiers.iter().flatten().flat_map(|t| &t.institutions);
+        if let Some(stranger) = named.copied().find(|who| !self.log.history().members().contains_key(who)) {
+            tracing::warn!(%stranger, "a tier of the plan names an institution that is not enrolled");
+            return Ok(Err(Refusal::Stranger));
+        }
         let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };
-        let fits = train::snapshot::digest(&weights) == plan.base && train::snapshot::from_bytes(&plan.model, &weights).is_ok();
-        if !fits {
-            return Ok(Err(Refusal::Snapshot));
+        let base = train::snapshot::from_bytes(&plan.model, &weights).ok().filter(|_| train::snapshot::digest(&weights) == plan.base);
+        let Some(base) = base else { return Ok(Err(Refusal::Snapshot)) };
+        if let Err(error) = train::shard::check(base.table(), &plan.shards) {
+            tracing::warn!(%error, "the plan's shards are not the model's");
+            return Ok(Err(Refusal::Plan));
         }
         durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
@@ -163,6 +172,7 @@ impl Driver {
             log_size: self.log.size(),
             published: self.publisher.published(),
             members: history.members().values().map(|m| m.name.clone()).collect(),
+            ids: history.members().keys().copied().collect(),
             connected: self.links.keys().filter_map(name).collect(),
             task: task.map(|t| t.id),
             plan: task.map(|t| t.digest),
