@@ -102,8 +102,10 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// # Panics
+    /// Never: every field is plain.
     fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        serde_json::to_vec(self).expect("plain fields always serialise")
     }
     /// Scale of the noise; exact, since it has at most 50 bits.
     #[expect(clippy::cast_precision_loss, reason = "at most 2^50, so exact")]

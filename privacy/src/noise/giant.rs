@@ -4,6 +4,8 @@
 
 use crate::ledger::{PaidRelease, Release};
 use opendp::combinators::ConcentratedMeasure;
+#[cfg(test)]
+use opendp::combinators::make_fully_adaptive_composition;
 use opendp::domains::{AtomDomain, VectorDomain};
 use opendp::measurements::make_gaussian;
 use opendp::measures::ZeroConcentratedDivergence;

@@ -3,7 +3,6 @@
 use super::*;
 use crate::ledger::machine_tests::{Kept, NOW};
 use crate::ledger::{ReleaseRequest, scale_1024_for};
-use opendp::combinators::make_fully_adaptive_composition;
 
 /// 1 − 1e-9 quantile of χ² with 48 degrees of freedom.
 const CHI: f64 = 131.7;
