@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::key::{KeyId, KeyType, SignerKey, VerifierKey, is_key_name};
+use crate::strict::{OneByOne, Signed};
 use crate::text;
 
 /// Largest note (A7): 128 post-quantum signatures would need more, 128 Ed25519 ones need a tenth.
@@ -132,6 +133,30 @@ pub struct Verified<'a> {
     pub time_s: Option<u64>,
 }
 
+/// A signature that claims a known key and is not judged yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed<'a> {
+    key: &'a VerifierKey,
+    time_s: Option<u64>,
+    signed: Option<Signed>,
+}
+
+impl<'a> Claimed<'a> {
+    /// What a judge is to look at; nothing for a blob that cannot be a signature of its key.
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
+    /// The signature, if it `holds` by the strict rule.
+    ///
+    /// # Errors
+    /// [`NoteError::BadSignature`] if it does not.
+    pub fn verified(&self, holds: bool) -> Result<Verified<'a>, NoteError> {
+        let bad = || NoteError::BadSignature { name: self.key.name().to_owned() };
+        (holds && self.signed.is_some()).then_some(Verified { key: self.key, time_s: self.time_s }).ok_or_else(bad)
+    }
+}
+
 impl Note {
     /// Signs a text with a log's key.
     ///
@@ -204,14 +229,17 @@ impl Note {
     /// # Errors
     /// [`NoteError::BadSignature`] if a line that claims a known key does not verify: then nothing in the note is believed.
     pub fn verify<'a>(&self, known: impl IntoIterator<Item = &'a VerifierKey> + Clone) -> Result<Vec<Verified<'a>>, NoteError> {
-        let mut verified = Vec::new();
-        for line in &self.lines {
-            let Some(key) = known.clone().into_iter().find(|k| line.claims(k)) else { continue };
-            let bad = |_| NoteError::BadSignature { name: line.name.clone() };
-            let time_s = key.verify(&self.text, &line.blob).map_err(bad)?;
-            verified.push(Verified { key, time_s });
-        }
-        Ok(verified)
+        self.claims(known).into_iter().map(|c| c.verified(c.signed.as_ref().is_some_and(|s| OneByOne.holds(s)))).collect()
+    }
+
+    /// The signatures that claim `known` keys, in line order, none of them judged yet.
+    pub fn claims<'a>(&self, known: impl IntoIterator<Item = &'a VerifierKey> + Clone) -> Vec<Claimed<'a>> {
+        let claim = |line: &SignatureLine| {
+            let key = known.clone().into_iter().find(|k| line.claims(k))?;
+            let (signed, time_s) = key.signed(&self.text, &line.blob).map_or((None, None), |(s, t)| (Some(s), t));
+            Some(Claimed { key, time_s, signed })
+        };
+        self.lines.iter().filter_map(claim).collect()
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::key::{KeyError, KeyType, VerifierKey};
-use crate::note::{Note, NoteError};
+use crate::note::{Claimed, Note, NoteError};
+use crate::strict::{OneByOne, Signed};
 use crate::text;
 
 /// Largest policy text: 64 witnesses and 64 groups of 255-byte names and URLs fit.
@@ -196,12 +197,28 @@ impl Policy {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_note(&self, note: Note) -> Result<Opened, OpenError> {
+        self.open_judged(note, |signed| OneByOne.holds(signed))
+    }
+
+    /// The signatures of a note that claim this policy's keys.
+    pub(crate) fn claims(&self, note: &Note) -> Vec<Claimed<'_>> {
+        note.claims(std::iter::once(&self.log).chain(self.witnesses.iter().map(|w| &w.key)))
+    }
+
+    /// [`Self::open_note`] where `holds` knows the verdict on each signature, asked in the order of [`Self::claims`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_judged(&self, note: Note, mut holds: impl FnMut(&Signed) -> bool) -> Result<Opened, OpenError> {
         let checkpoint: Checkpoint = note.text().parse()?;
         if checkpoint.origin != self.log.name() {
             return Err(OpenError::WrongOrigin { expected: self.log.name().to_owned(), got: checkpoint.origin });
         }
-        let known = std::iter::once(&self.log).chain(self.witnesses.iter().map(|w| &w.key));
-        let verified = note.verify(known)?;
+        let mut verified = Vec::new();
+        for claim in self.claims(&note) {
+            let good = claim.signed().is_some_and(&mut holds);
+            verified.push(claim.verified(good)?);
+        }
         if !verified.iter().any(|v| v.key == &self.log) {
             return Err(OpenError::NotByLog);
         }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::hash::{Hash, leaf_hash};
+use crate::hash::Hash;
+use crate::lanes::sha256_all;
 use crate::{MAX_ENTRY_BYTES, MAX_SIZE, text};
 
 /// Hashes in a full tile, entries in a full bundle.
@@ -235,7 +236,7 @@ pub fn decode_bundle(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, BundleError
 
 /// The leaf hashes of entries.
 pub fn leaf_hashes(entries: &[&[u8]]) -> Vec<Hash> {
-    entries.iter().map(|e| leaf_hash(e)).collect()
+    sha256_all(0, entries)
 }
 
 #[cfg(test)]

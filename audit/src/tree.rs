@@ -99,15 +99,21 @@ impl CompactRange {
 
     /// Appends one leaf.
     pub fn push(&mut self, leaf: Hash) {
-        let mut node = leaf;
-        // Every trailing one bit of the old size is a complete subtree that the new leaf completes a larger one with.
-        for _ in 0..self.size.trailing_ones() {
+        self.push_subtree(0, leaf);
+    }
+
+    /// Appends the root of a complete subtree of this height; the size must be a multiple of its leaves.
+    pub(crate) fn push_subtree(&mut self, level: u32, root: Hash) {
+        debug_assert_eq!(self.size % (1 << level), 0);
+        let mut node = root;
+        // Every trailing one bit of the old size is a complete subtree that the new one completes a larger one with.
+        for _ in 0..(self.size >> level).trailing_ones() {
             if let Some(left) = self.edge.pop() {
                 node = node_hash(&left, &node);
             }
         }
         self.edge.push(node);
-        self.size += 1;
+        self.size += 1 << level;
     }
 
     /// The RFC 6962 root.

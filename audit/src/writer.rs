@@ -37,8 +37,25 @@ impl TileStack {
     /// Appends a leaf hash and hands every tile that it completes to `full`, lowest level first.
     pub(crate) fn push(&mut self, leaf: Hash, mut full: impl FnMut(TilePath, &[Hash])) {
         self.size += 1;
-        let mut hash = leaf;
-        for level in 0..=MAX_LEVEL {
+        self.push_at(0, leaf, &mut full);
+    }
+
+    /// Appends a whole level-0 tile of which the root is known; the size must be a multiple of a tile's width.
+    pub(crate) fn push_tile(&mut self, hashes: &[Hash], root: Hash, mut full: impl FnMut(TilePath, &[Hash])) {
+        let index = self.size / u64::from(WIDTH);
+        self.size += u64::from(WIDTH);
+        if self.levels.is_empty() {
+            self.levels.push(Vec::new());
+        }
+        if let Ok(path) = TilePath::new(TileKind::Hashes(0), index, WIDTH) {
+            full(path, hashes);
+        }
+        self.push_at(1, root, &mut full);
+    }
+
+    fn push_at(&mut self, first: u8, hash: Hash, full: &mut impl FnMut(TilePath, &[Hash])) {
+        let mut hash = hash;
+        for level in first..=MAX_LEVEL {
             let slot = usize::from(level);
             if self.levels.len() == slot {
                 self.levels.push(Vec::with_capacity(usize::from(WIDTH)));

@@ -12,6 +12,7 @@ use crate::verify::{Options, VerifyError, verify};
 use audit::merkle::{prove_consistency, prove_inclusion};
 use audit::reader::TileHashes;
 use figures::{Usage, bytes_of};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// What log to make. The default is the target of A40.
@@ -53,14 +54,14 @@ pub enum BenchError {
 /// Told while the log is made: entries done, entries in all.
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
 
-/// Makes a log of this size in `dir`, which is empty, and verifies it.
+/// Makes a log of this size in `dir`, which is empty, and verifies it on so many threads.
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn bench(dir: &Path, size: Size, progress: Progress<'_>) -> Result<Measured, BenchError> {
+pub fn bench(dir: &Path, size: Size, threads: NonZeroUsize, progress: Progress<'_>) -> Result<Measured, BenchError> {
     let made = make::make(dir, size, progress)?;
     let before = Usage::now();
-    let verdict = verify(dir, &Options { trust_hash: Some(made.trust), ..Options::default() })?;
+    let verdict = verify(dir, &Options { trust_hash: Some(made.trust), threads: Some(threads), ..Options::default() })?;
     let spent = Usage::now().since(&before);
     let log = Directory::open(dir).map_err(VerifyError::from)?;
     let (mut inclusion, mut hashes) = (0, 0);
@@ -85,7 +86,7 @@ pub fn bench(dir: &Path, size: Size, progress: Progress<'_>) -> Result<Measured,
         inclusion_hashes: hashes,
         consistency_hashes: consistency.0.len(),
         make_s: made.seconds,
-        threads: 1,
+        threads: threads.get(),
     })
 }
 
@@ -99,7 +100,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let size = Size { entries: 3_000, entry_bytes: 550, notes: 30, witnesses: 5, statements: 300 };
         let last = Cell::new(0);
-        let m = bench(dir.path(), size, &|done, _| last.set(done)).unwrap();
+        let m = bench(dir.path(), size, NonZeroUsize::MIN, &|done, _| last.set(done)).unwrap();
         assert_eq!((m.exit_code, m.entries, m.notes, m.statements, last.get()), (0, 3_000, 30, 300, 3_000));
         assert!((540..=620).contains(&m.mean_entry_bytes) && m.inclusion_hashes == 12 && m.inclusion_bytes < 1024, "{m:?}");
         let v = verify(dir.path(), &Options::default()).unwrap();

@@ -76,7 +76,12 @@ pub(crate) fn check_dataset<'a>(
             findings.add(NO_PLAN, Place::Index(record.index.0), "a plan", "none");
             continue;
         };
-        let one = Spend { record, before, plan, dataset, who };
+        // Clip norm, noise and figure are over the shards that the plan gives to this institution.
+        let Some(plan) = plan.seen_by(who) else {
+            findings.add(NO_PLAN, Place::Index(record.index.0), "a tier of the plan for this institution", "none");
+            continue;
+        };
+        let one = Spend { record, before, plan: &plan, dataset, who };
         one.check_parameters(findings);
         if accounts.judged.insert(record.task) {
             one.check_coalition(findings);

@@ -9,7 +9,9 @@ mod log;
 mod output;
 mod proofs;
 mod report;
+mod review;
 mod sums;
+mod watch;
 
 use args::{Cli, ProofVerb, Verb};
 use clap::Parser;
@@ -46,6 +48,8 @@ fn dispatch(verb: &Verb) -> u8 {
         Verb::Report(args) => report::run(args),
         Verb::Diff(args) => compare::diff(args),
         Verb::VerifyEvidence(args) => evidence::run(args),
+        Verb::Watch(args) => watch::run(args),
+        Verb::Review(args) => review::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Prove(args) => proofs::prove(args),
         Verb::Proof { verb: ProofVerb::Check(args) } => proofs::check(args),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// What a dataset's spends came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DatasetSummary {
     /// Opaque id.
     pub dataset: String,
@@ -33,6 +33,10 @@ pub struct DatasetSummary {
     pub spends: usize,
     /// Whether the ledger itself was in the pack and agrees with the log.
     pub ledger_agrees: Option<bool>,
+    /// Scalar releases that the ledger paid for, if it was in the pack: they are in no header and in no federation's log.
+    pub releases: Option<usize>,
+    /// ε over all tasks and releases by the ledger's filter, if the ledger was in the pack and the figure is finite.
+    pub ledger_epsilon: Option<String>,
 }
 
 /// What a pack came to.
@@ -77,10 +81,11 @@ pub struct EvidenceVerdict {
 }
 
 /// What no pack shows by itself.
-const NEVER: [&str; 5] = [
+const NEVER: [&str; 6] = [
     "that no entry about the institution was left out: only the whole log shows that (concordat-audit verify, then compare)",
     "that inputs were honest: a statement shows what was said, not that it was true",
     "rules about other institutions: sets, committees and sums are judged by verify over the whole log",
+    "scalar releases without the ledger and the site log: no header states them, and the federation's log only shows that the ledger's counter went on",
     "ledgers that are not in the pack (evidence export --with-ledger)",
     "a site log that is not in the pack (evidence export --with-site-log), and what it says beyond its last anchor",
 ];

@@ -1,6 +1,7 @@
 //! Checks 5 and 6: entries one by one through the one fold that everybody uses, with plans learnt before their rounds (A35, A36).
 //! Knows no tile and no note.
 
+use crate::ahead::{Ahead, Waiting};
 use crate::artefacts;
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
@@ -9,12 +10,14 @@ use audit::hash::{Hash, leaf_hash};
 use audit::reader::LogReader;
 use audit::tree::CompactRange;
 use protocol::codec;
-use protocol::entry::{Facts, LogEntry};
+use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
-use protocol::ids::{GroupId, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
+use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 const FIRST: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: entry 0 names this trust document");
 /// What is absent contradicts nothing (A38): before the first checkpoint is published no entry can be held against one.
@@ -32,6 +35,11 @@ const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7:
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
 const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under this trust document");
+const ACTOR: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Invariant,
+    "I12: who acted is who signed, in a role that the trust document or the roster gives",
+);
 const NO_QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A12: quorum none holds only until the first task opens");
 
 /// Where one sum of the log stands.
@@ -59,11 +67,18 @@ pub(crate) struct Fold<'a> {
     range: CompactRange,
     hole: bool,
     trouble: Option<ReadError>,
+    waiting: Waiting,
 }
 
 impl<'a> Fold<'a> {
     /// An empty fold; `wanted` are the sizes whose roots are compared with notes from elsewhere.
-    pub(crate) fn new(log: &'a Directory, policies: &'a Policies, trust: (TrustDocument, Sha256), wanted: BTreeSet<u64>) -> Self {
+    pub(crate) fn new(
+        log: &'a Directory,
+        policies: &'a Policies,
+        trust: (TrustDocument, Sha256),
+        wanted: BTreeSet<u64>,
+        threads: Option<NonZeroUsize>,
+    ) -> Self {
         let mut wanted: BTreeMap<_, _> = wanted.into_iter().map(|size| (size, None)).collect();
         let range = CompactRange::new();
         wanted.entry(0).and_modify(|root| *root = Some(range.root()));
@@ -83,6 +98,7 @@ impl<'a> Fold<'a> {
             range,
             hole: false,
             trouble: None,
+            waiting: Waiting::new(threads),
         }
     }
 
@@ -127,6 +143,7 @@ impl<'a> Fold<'a> {
     /// # Errors
     /// The first trouble with reading a plan.
     pub(crate) fn finish(&mut self, findings: &mut Findings) -> Result<(), ReadError> {
+        self.catch_up();
         if self.history.size() == 0 && !self.hole {
             findings.add(NO_FIRST, Place::Index(0), "federation.created", "no entry under a checkpoint");
         }
@@ -134,23 +151,39 @@ impl<'a> Fold<'a> {
         self.trouble.take().map_or(Ok(()), Err)
     }
 
-    /// Takes in the next entry.
+    /// Takes in the next entry; [`Self::finish`] folds those that still wait.
     pub(crate) fn entry(&mut self, index: u64, bytes: &[u8]) {
+        if !self.hole && self.waiting.push(index, bytes) {
+            self.catch_up();
+        }
+    }
+
+    /// Folds every entry that waits.
+    fn catch_up(&mut self) {
+        for entry in self.waiting.read(&self.history) {
+            self.fold(entry);
+        }
+    }
+
+    fn fold(&mut self, entry: Ahead) {
         if self.hole {
             return;
         }
+        let verdict = entry.verdict();
+        let Ahead { index, ref bytes, parsed, .. } = entry;
+        let bytes = bytes.as_slice();
         if index != self.history.size() {
             // What follows a hole cannot be judged: members, plans and sums may have changed in it.
             self.hole = true;
             return self.add(ORDER, index, format!("entry {}", self.history.size()), format!("entry {index}"), None);
         }
         self.remember_root(bytes);
-        let parsed = LogEntry::parse(bytes);
         if index == 0 {
             self.check_first(parsed.as_ref().ok(), leaf_hash(bytes));
         }
         let (tasks, policy) = (self.history.tasks().len(), self.history.policy());
-        for violation in self.history.apply_parsed(bytes, parsed.as_ref().map_err(|e| *e)) {
+        let mut holds = |s: &Statement| Ahead::holds(verdict, s);
+        for violation in self.history.apply_judged(bytes, parsed.as_ref().map_err(|e| *e), &mut holds) {
             self.violation(violation, parsed.as_ref().ok(), leaf_hash(bytes));
         }
         if self.history.policy() != policy {
@@ -241,6 +274,9 @@ impl<'a> Fold<'a> {
         if !self.repeats(entry) {
             self.add(REPEATS, index, "the signed fields", entry.kind().name(), None);
         }
+        if !self.acted(entry) {
+            self.add(ACTOR, index, "the role of the signer", format!("{:?}, {}", entry.actor, entry.kind().name()), None);
+        }
         match (&entry.facts, entry.task, entry.round, entry.group) {
             (Facts::SumOpened { .. }, Some(task), Some(round), Some(group)) => {
                 self.sums.entry(SumPlace { task, round, group }).or_insert(index);
@@ -273,6 +309,21 @@ impl<'a> Fold<'a> {
                 }
             }
             _other => {}
+        }
+    }
+
+    /// Whether the actor that an entry states is the one whose key signed, and no more is claimed than the key may do.
+    fn acted(&self, entry: &LogEntry) -> bool {
+        let trust = self.history.trust();
+        let is = |key: &PublicKey, keyid: Sha256| Sha256(ClientId::of(key).0) == keyid;
+        match (entry.actor, entry.stmt.as_ref().map(|s| s.keyid)) {
+            (Actor::Server | Actor::Stranger, None) => true,
+            (Actor::Server, Some(keyid)) => is(&trust.server, keyid),
+            (Actor::Administrator, Some(keyid)) => trust.administrators.iter().any(|k| is(k, keyid)),
+            // A token is made on the server's host, where an administrator is whoever may run the command.
+            (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. }),
+            (Actor::Institution | Actor::Decryptor, Some(keyid)) => entry.institution.is_some_and(|who| Sha256(who.0) == keyid),
+            (Actor::Institution | Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod fork;
 pub mod recompute;
 pub mod report;
+pub mod review;
 pub mod ring;
 pub mod select;
 pub mod share;
@@ -19,13 +20,16 @@ pub mod show;
 pub mod table;
 pub mod verdict;
 pub mod verify;
+pub mod watch;
 
+mod ahead;
 mod artefacts;
 mod budget;
 mod fold;
 mod openings;
 mod others;
 mod policies;
+mod releases;
 mod summary;
 mod trust;
 

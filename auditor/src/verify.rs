@@ -1,5 +1,6 @@
 //! The one command: all checks of A35 in order, over one directory, in one pass over its entries. Reads no clock and no network.
 
+use crate::ahead::Judges;
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
@@ -7,12 +8,13 @@ use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
 use crate::verdict::{QuorumSummary, Verdict};
-use crate::{artefacts, budget, openings, summary};
+use crate::{artefacts, budget, openings, releases, summary};
 use audit::fsck;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{CHECKPOINT_PATH, LogReader};
 use protocol::ids::Sha256;
 use protocol::trust::fingerprint;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 const OWN_QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A11: as many cosigners as the auditor asks for");
@@ -30,6 +32,8 @@ pub struct Options {
     pub with: Vec<PathBuf>,
     /// Whether notices fail.
     pub strict: bool,
+    /// Threads that parse entries and judge signatures; as many as there are processors, unless given. No verdict depends on it.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Why there is no verdict. Whatever is wrong with the log itself is a finding, not an error.
@@ -83,9 +87,9 @@ fn verify_trusted<T>(
     look: impl FnOnce(&Fold<'_>, &mut Findings) -> T,
 ) -> Result<(Verdict, T), VerifyError> {
     let policies = Policies::load(log, &trusted.log, &mut findings)?;
-    let mut fold = Fold::new(log, &policies, (trusted.document.clone(), trusted.hash), others::sizes(others));
+    let mut fold = Fold::new(log, &policies, (trusted.document.clone(), trusted.hash), others::sizes(others), options.threads);
     let given = fsck::Trust { policies: policies.by_size().clone(), min_cosigners: 0, tip: None };
-    let report = fsck::check(log, &given, |index, bytes| fold.entry(index, bytes))?;
+    let report = fsck::check_judged(log, &given, &mut Judges::new(options.threads), |index, bytes| fold.entry(index, bytes))?;
     report.findings.iter().for_each(|f| take_in(f, &mut findings));
     if report.omitted > 0 {
         // Among what was not kept there may be the worst.
@@ -97,6 +101,7 @@ fn verify_trusted<T>(
     let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
     budget::check(fold.history(), &mut findings);
+    releases::check(fold.history(), &mut findings);
     let confirmed = openings::check(&fold, &mut findings);
     let seen = look(&fold, &mut findings);
     let verdict = Verdict {

@@ -194,3 +194,36 @@ fn a_small_bench_measures_and_nonsense_is_refused() {
     assert_eq!(code(&run(&["bench", "--entries", "10"])), 2);
     assert_eq!(code(&run(&["verify-evidence", "/nowhere/at/all"])), 2);
 }
+
+#[test]
+fn a_watched_log_gives_one_line_for_a_checkpoint_and_its_code() {
+    for (twist, exit) in [(Twist::None, 0), (Twist::TwoSets, 3)] {
+        let dir = fixture::write(&tell(twist).files());
+        let out = run(&["watch", dir.path().to_str().unwrap(), "--count", "1", "--threads", "2", "--format", "json"]);
+        let lines = String::from_utf8(out.stdout.clone()).unwrap();
+        assert_eq!((code(&out), lines.lines().count(), &json(&out)["data"]["exit_code"]), (exit, 1, &exit.into()));
+    }
+    assert_eq!(code(&run(&["watch", "/nowhere", "--count", "1"])), 2);
+}
+
+#[test]
+fn a_review_is_written_with_a_key_that_nobody_else_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, place) = (fixture::write(&tell(Twist::None).files()), tempfile::tempdir().unwrap());
+    let (key, out) = (place.path().join("reviewer.key"), place.path().join("review"));
+    std::fs::write(&key, format!("{}\n", "01".repeat(32))).unwrap();
+    let review = |range: &str| {
+        let (dir, key, out) = (dir.path().to_str().unwrap(), key.to_str().unwrap(), out.to_str().unwrap());
+        run(&["review", dir, "--entries", range, "--key", key, "--out", out, "--format", "json"])
+    };
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(code(&review("0..9")), 2, "a key that others may read");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for bad in ["0..", "9..0", "0..9999999"] {
+        assert_eq!(code(&review(bad)), 2, "{bad}");
+    }
+    assert!(!out.exists());
+    let done = review("0..9");
+    assert_eq!((code(&done), &json(&done)["data"]["last"]), (0, &9.into()));
+    assert!(out.join("findings.json").exists() && out.join("review.statement").exists());
+}

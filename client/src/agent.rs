@@ -21,6 +21,7 @@ use crate::link::{Backoff, Link};
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
+use crate::release;
 use crate::site_log::SiteLog;
 use crate::site_policy::SitePolicy;
 use crate::spool::{self, Spool};
@@ -302,6 +303,8 @@ impl Agent {
         }
         if let Some(ledger) = &self.ledger {
             let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            // Values that are on the disk were released; what was only paid is void.
+            release::settle(&mut ledger, &release::Disk(&self.home))?;
             for counter in ledger.ledger().unsealed() {
                 match whole.get(&counter) {
                     Some(update) => ledger.sealed(counter, *update)?,
@@ -379,7 +382,8 @@ fn first_status(identity: &Identity) -> Status {
     }
 }
 
-fn open_ledger(home: &Home, keys: &Arc<Keys>, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
+/// The ledger of the records, under the cap that the site policy states.
+pub(crate) fn open_ledger(home: &Home, keys: &Arc<Keys>, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
     let (cap, delta) = (policy.max_eps_total, policy.max_delta);
     let order = default_order(cap, delta).ok_or(AgentError::NothingToSpend)?;
     let terms = Terms { institution: keys.client(), dataset: data.dataset(), unit: data.unit(), epsilon_cap: cap, delta, order };

@@ -14,6 +14,7 @@ mod label;
 mod ledger;
 mod privacy_audit;
 mod privacy_figures;
+mod release;
 mod statement;
 mod tokens;
 mod train;

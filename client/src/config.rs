@@ -104,6 +104,8 @@ pub struct Config {
     pub data: Option<DataConfig>,
     /// Threads for gradients.
     pub threads: NonZeroUsize,
+    /// The only tier of a plan that this machine carries; none takes whatever the plan gives.
+    pub tier: Option<String>,
     /// Whether the process ends in order when the task does.
     pub exit_when_task_ends: bool,
     /// Longest pause between attempts to connect.
@@ -119,6 +121,7 @@ struct RawConfig {
     data: Option<RawData>,
     #[serde(default)]
     threads: usize,
+    tier: Option<String>,
     #[serde(default)]
     exit_when_task_ends: bool,
     #[serde(default = "default_reconnect_max_s")]
@@ -209,10 +212,14 @@ impl TryFrom<RawConfig> for Config {
             let got = u64::try_from(raw.threads).unwrap_or(u64::MAX);
             return Err(ConfigError::OutOfRange { key: "threads", got, expected: "0 (all processors) to 1024" });
         }
+        if raw.tier.as_ref().is_some_and(String::is_empty) {
+            return Err(ConfigError::Empty { key: "tier" });
+        }
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Self {
             data: raw.data.map(DataConfig::try_from).transpose()?,
             threads: NonZeroUsize::new(raw.threads).unwrap_or(all),
+            tier: raw.tier,
             exit_when_task_ends: raw.exit_when_task_ends,
             reconnect_max: Duration::from_secs(raw.reconnect_max_s),
             log: raw.log,
@@ -253,10 +260,11 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_set_is_taken() {
-        let text = "threads = 2\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
+        let text = "threads = 2\ntier = \"small\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
             [data]\npath = \"r.jsonl\"\nname = \"sms\"\ntext_field = \"t\"\nlabel_field = \"l\"\nuser_field = \"u\"\nbad_lines = \"skip\"\n";
         let config = Config::parse(text).unwrap();
         let data = config.data.unwrap();
+        assert_eq!(config.tier.as_deref(), Some("small"));
         assert_eq!((config.threads.get(), config.reconnect_max.as_secs()), (2, 7));
         assert_eq!((data.user_field.as_deref(), data.bad_lines), (Some("u"), BadLines::Skip));
     }
@@ -284,6 +292,7 @@ mod tests {
             "reconnect_max_s = 0",
             "reconnect_max_s = 4000",
             "threads = 5000",
+            "tier = \"\"",
             "[data]\nname = \"n\"",
             "[data]\npath = \"x\"\nname = \"\"",
             "[data]\npath = \"x\"\nname = \"n\"\nuser_field = \"\"",

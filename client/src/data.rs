@@ -67,6 +67,7 @@ pub(crate) struct DataSource {
     cap_seed: u64,
     /// Where they came from; none for records that nobody has.
     config: Option<DataConfig>,
+    nonce: [u8; 16],
 }
 
 /// What a task works on.
@@ -92,12 +93,13 @@ impl DataSource {
             declared_units,
             cap_seed,
             config: Some(config.clone()),
+            nonce,
         })
     }
 
     /// Records that nobody has: they have no lineage and are declared nowhere.
     pub(crate) fn made_up(records: Vec<Record>, unit: Unit) -> Self {
-        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0, config: None }
+        Self { records, dataset: Sha256([0; 32]), unit, declared_units: 0, cap_seed: 0, config: None, nonce: [0; 16] }
     }
 
     /// Opaque id of the lineage.
@@ -135,6 +137,19 @@ impl DataSource {
             Wanted { columns: &train::count::columns(count, &config.text_field), cap }.of_file(&config.path, &read_options(config))?
         };
         Ok(Units::of(plan, &units)?)
+    }
+
+    /// The records as they were read.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+    /// Key of the choice among the records of a unit that has more than may count.
+    pub(crate) fn cap_seed(&self) -> u64 {
+        self.cap_seed
+    }
+    /// A digest that nobody can look up who lacks this institution's nonce: names of labels are few.
+    pub(crate) fn blinded(&self, domain: &str, text: &[u8]) -> Sha256 {
+        Sha256(sha256(&[domain.as_bytes(), b"\0", &self.nonce, &self.dataset.0, text]))
     }
 
     /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.

@@ -35,6 +35,8 @@ pub enum Item {
     Ledger,
     /// The institution's own log.
     SiteLog,
+    /// Released values.
+    Release,
     /// A decryptor's records.
     Record,
     /// A share held as a decryptor.
@@ -92,6 +94,7 @@ impl fmt::Display for Item {
             Self::WitnessState => "the witness state",
             Self::Ledger => "the privacy ledger",
             Self::SiteLog => "the site log",
+            Self::Release => "a file of released values",
             Self::Record => "a decryptor's record",
             Self::Share => "a held share",
             Self::Prekey => "a prekey",

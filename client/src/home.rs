@@ -16,8 +16,8 @@ impl Home {
         self.0.join("lock")
     }
     /// Directories that this program alone writes in, and that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 11] {
-        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor", "audits", "counts"];
+    pub(crate) fn written(&self) -> [PathBuf; 12] {
+        let own = ["keys", "tls", "join", "mirror", "witness", "ledger", "spool", "optimiser", "decryptor", "audits", "counts", "releases"];
         own.map(|name| self.0.join(name))
     }
     /// Files of this program that lie beside the institution's own.
@@ -83,6 +83,13 @@ impl Home {
     }
     pub(crate) fn ledger_lock(&self) -> PathBuf {
         self.0.join("ledger").join("lock")
+    }
+    /// Noised values that were released, by the name that the institution gave them.
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.0.join("releases")
+    }
+    pub(crate) fn release(&self, name: &str) -> PathBuf {
+        self.releases().join(format!("{name}.json"))
     }
     pub(crate) fn spools(&self) -> PathBuf {
         self.0.join("spool")

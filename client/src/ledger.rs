@@ -6,8 +6,8 @@ use crate::files::{self, Item, Lock, StoreError};
 use crate::home::Home;
 use crate::keys::Keys;
 use privacy::ledger::{
-    CloseError, CreateError, KnownPlan, LoadError, NotNext, Paid, Pending, PrivacyLedger, RegisterError, RepairError, ReserveError,
-    ReserveRequest, Terms,
+    CloseError, CreateError, KnownPlan, LoadError, NotNext, Paid, PaidRelease, Pending, PrivacyLedger, RegisterError, ReleaseError,
+    ReleaseRequest, RepairError, ReserveError, ReserveRequest, SeenRelease, Terms,
 };
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
@@ -48,6 +48,9 @@ pub enum LedgerError {
     /// The round is refused.
     #[error("the round is refused")]
     Reserve(#[from] ReserveError),
+    /// The scalar release is refused.
+    #[error("the release is refused")]
+    Release(#[from] ReleaseError),
     /// The repair is refused.
     #[error("the ledger is not repaired")]
     Repair(#[from] RepairError),
@@ -63,6 +66,7 @@ impl LedgerError {
             self,
             Self::Register(RegisterError::BudgetExhausted { .. })
                 | Self::Reserve(ReserveError::BudgetExhausted { .. } | ReserveError::ScheduleExhausted(_))
+                | Self::Release(ReleaseError::BudgetExhausted { .. })
         )
     }
 
@@ -116,7 +120,7 @@ impl LedgerStore {
 }
 
 impl<F: Journal> LedgerStore<F> {
-    fn begin(mut file: F, bytes: &[u8], terms: Terms, keys: Arc<Keys>, lock: Lock) -> Result<Self, LedgerError> {
+    pub(crate) fn begin(mut file: F, bytes: &[u8], terms: Terms, keys: Arc<Keys>, lock: Lock) -> Result<Self, LedgerError> {
         let same = |a: &Terms| (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit);
         let ledger = match PrivacyLedger::load(bytes) {
             Ok(loaded) if !same(loaded.ledger.terms()) => return Err(LedgerError::OtherTerms),
@@ -182,19 +186,33 @@ impl<F: Journal> LedgerStore<F> {
         self.record("ledger/void", pending)
     }
 
+    /// Pays for a scalar release; the payment exists only after the entry is on the disk.
+    pub(crate) fn reserve_release(&mut self, request: &ReleaseRequest) -> Result<PaidRelease, LedgerError> {
+        let pending = self.ledger.reserve_release(request, now())?;
+        self.record("ledger/release-reserved", pending)
+    }
+
+    /// The noised values of a scalar release are durable.
+    pub(crate) fn released(&mut self, reservation: u64, result: Sha256) -> Result<(), LedgerError> {
+        let pending = self.ledger.released(reservation, result, now())?;
+        self.record("ledger/released", pending)
+    }
+
     /// The task is over.
     pub(crate) fn end_task(&mut self, task: TaskId) -> Result<(), LedgerError> {
         let pending = self.ledger.end_task(task, now())?;
         self.record("ledger/task-ended", pending)
     }
 
-    /// Raises the ledger to what the log shows of its dataset (D65).
-    pub(crate) fn repair(&mut self, shown: &DatasetHistory, history: &History) -> Result<(), LedgerError> {
+    /// Raises the ledger to what the log shows of its dataset, and the site log of its releases (D65).
+    pub(crate) fn repair(&mut self, shown: Option<&DatasetHistory>, seen: &[SeenRelease], history: &History) -> Result<(), LedgerError> {
         let plan = |task| {
+            // Of a plan with tiers the whole: more coordinates than this institution's never make its figure smaller.
             let known = history.task(task)?;
             Some(KnownPlan { plan: known.plan()?, digest: known.plan_digest() })
         };
-        let pending = self.ledger.repair(&shown.spends, history.size(), plan, now())?;
+        let spends = shown.map(|d| d.spends.as_slice()).unwrap_or_default();
+        let pending = self.ledger.repair_with(spends, seen, history.size(), plan, now())?;
         self.record("ledger/repaired", pending)
     }
 
@@ -223,8 +241,8 @@ fn cut(file: &mut impl Journal, len: usize) -> Result<(), StoreError> {
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 #[path = "ledger_crash_tests.rs"]
-mod crash_tests;
+pub(crate) mod crash_tests;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// What is left of bytes that were written and not synced.
 #[derive(Clone, Copy, Debug)]
-enum Left {
+pub(crate) enum Left {
     Nothing,
     Half,
     All,
@@ -29,19 +29,19 @@ fn mechanism() -> Mechanism {
     Mechanism::new(&plan().privacy, plan().dimension(), 1000).unwrap()
 }
 
-const LEFT: [Left; 4] = [Left::Nothing, Left::Half, Left::All, Left::Zeros];
+pub(crate) const LEFT: [Left; 4] = [Left::Nothing, Left::Half, Left::All, Left::Zeros];
 
 /// A disk that ends the process at its n-th operation.
 #[derive(Default)]
-struct Disk {
-    durable: Vec<u8>,
-    written: Vec<u8>,
-    operations: usize,
-    ends_at: Option<usize>,
+pub(crate) struct Disk {
+    pub(crate) durable: Vec<u8>,
+    pub(crate) written: Vec<u8>,
+    pub(crate) operations: usize,
+    pub(crate) ends_at: Option<usize>,
 }
 
 impl Disk {
-    fn work(&mut self) -> io::Result<()> {
+    pub(crate) fn work(&mut self) -> io::Result<()> {
         let at = self.operations;
         self.operations += 1;
         // A process that ended does nothing more.
@@ -49,7 +49,7 @@ impl Disk {
     }
 
     /// The file as the next process finds it.
-    fn after(&self, left: Left) -> Vec<u8> {
+    pub(crate) fn after(&self, left: Left) -> Vec<u8> {
         let mut file = self.durable.clone();
         match left {
             Left::Nothing => {}
@@ -62,7 +62,7 @@ impl Disk {
 }
 
 #[derive(Clone)]
-struct Faulty(Rc<RefCell<Disk>>);
+pub(crate) struct Faulty(pub(crate) Rc<RefCell<Disk>>);
 
 impl Journal for Faulty {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -5,7 +5,7 @@ use protocol::ids::{ClientId, ManifestDigest, RoundId};
 use protocol::plan::Unit;
 
 /// The institution's keys, made once.
-pub(super) fn keys() -> Arc<Keys> {
+pub(crate) fn keys() -> Arc<Keys> {
     static KEYS: std::sync::OnceLock<Arc<Keys>> = std::sync::OnceLock::new();
     let make = || {
         let dir = tempfile::tempdir().unwrap();
@@ -14,7 +14,7 @@ pub(super) fn keys() -> Arc<Keys> {
     Arc::clone(KEYS.get_or_init(make))
 }
 
-pub(super) fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
     let order = default_order(cap, delta).unwrap();
     Terms { institution: keys().client(), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }

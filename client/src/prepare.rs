@@ -41,7 +41,9 @@ pub(crate) type SharedLedger = Arc<Mutex<LedgerStore>>;
 
 /// What a plan and the records become, once per task.
 pub(crate) struct TaskWork {
+    /// As this institution sees it: the shards that it trains.
     pub(crate) plan: Plan,
+    /// Of the whole plan.
     pub(crate) digest: PlanDigest,
     pub(crate) data: TaskData,
     pub(crate) mechanism: Mechanism,
@@ -213,7 +215,7 @@ impl Preparation {
             Training { start: train::snapshot::from_bytes(&plan.model, &self.snapshot)?, workers: Workers::start(self.threads)?, data };
         match plan.privacy.mode {
             Mode::Local => {
-                let optimiser = self.optimiser(training.start.flat().len())?;
+                let optimiser = self.optimiser()?;
                 Ok(Way::Local { training, quantiser: self.quantiser()?, optimiser })
             }
             Mode::Distributed(_) | Mode::Hybrid(_) => Ok(Way::Joint(training)),
@@ -317,7 +319,9 @@ impl Preparation {
         self.observer.tell(|o| o.integers(self.accepted.manifest().round, id, &shards));
     }
 
-    fn optimiser(&self, dimension: usize) -> Result<OptimiserState, PrepareError> {
+    /// Over all coordinates that this institution ever trains, so that what has no turn this round is remembered.
+    fn optimiser(&self) -> Result<OptimiserState, PrepareError> {
+        let dimension = usize::try_from(self.work.plan.dimension()).unwrap_or(usize::MAX);
         let path = self.home.optimiser(self.work.plan.task);
         let Some(bytes) = files::read_if_there(&path, MAX_OPTIMISER, Item::Optimiser)? else {
             return Ok(OptimiserState::adam_w(dimension));

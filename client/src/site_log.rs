@@ -6,6 +6,7 @@ use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use audit::hash::leaf_hash;
 use audit::tree::{CompactRange, TreeHead};
+use privacy::ledger::SeenRelease;
 use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{LeafIndex, Sha256};
 use protocol::manifest::Header;
@@ -23,6 +24,8 @@ pub(crate) const MAX_FILE: usize = 512 << 20;
 pub(crate) struct SiteLog {
     file: File,
     range: CompactRange,
+    /// Scalar releases that it shows, with their datasets: the ledger is compared with them (privacy.md D65).
+    releases: Vec<(Sha256, SeenRelease)>,
 }
 
 impl SiteLog {
@@ -38,15 +41,7 @@ impl SiteLog {
         }
         let bytes = files::read_if_there(&path, MAX_FILE, Item::SiteLog)?.unwrap_or_default();
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let mut range = CompactRange::new();
-        for line in bytes[..whole].split_inclusive(|b| *b == b'\n') {
-            let line = &line[..line.len() - 1];
-            let at_its_place = SiteEntry::parse(line).is_ok_and(|e| e.seq == range.size());
-            if !at_its_place {
-                return Err(StoreError::Damaged(Item::SiteLog));
-            }
-            range.push(leaf_hash(line));
-        }
+        let (range, releases) = fold(&bytes[..whole])?;
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(write)?;
         if whole < bytes.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(write)?;
@@ -54,17 +49,25 @@ impl SiteLog {
         if let Some(parent) = path.parent() {
             files::sync_dir(parent, Item::SiteLog)?;
         }
-        Ok(Self { file, range })
+        Ok(Self { file, range, releases })
     }
 
     /// Appends what happened; durable when this returns.
     pub(crate) fn append(&mut self, facts: SiteFacts) -> Result<(), StoreError> {
         let ts = i64::try_from(now().0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-        let line = SiteEntry { v: 1, seq: self.range.size(), ts: format!("{ts:.3}"), facts }.to_bytes();
+        let seq = self.range.size();
+        let release = seen(seq, &facts);
+        let line = SiteEntry { v: 1, seq, ts: format!("{ts:.3}"), facts }.to_bytes();
         let write = |e: io::Error| StoreError::Write(Item::SiteLog, e);
         self.file.write_all(&[&line[..], b"\n"].concat()).and_then(|()| self.file.sync_data()).map_err(write)?;
         self.range.push(leaf_hash(&line));
+        self.releases.extend(release);
         Ok(())
+    }
+
+    /// Scalar releases that it shows, with their datasets.
+    pub(crate) fn releases(&self) -> &[(Sha256, SeenRelease)] {
+        &self.releases
     }
 
     /// Size and root.
@@ -77,6 +80,44 @@ impl SiteLog {
         let head = self.head();
         let last = anchored.last().map_or(0, |(_, a)| a.size);
         (head.size > last).then_some(SiteAnchor { size: head.size, root: Sha256(head.root.0) })
+    }
+}
+
+/// Scalar releases of one dataset.
+pub(crate) fn releases_of(releases: &[(Sha256, SeenRelease)], dataset: Sha256) -> Vec<SeenRelease> {
+    releases.iter().filter(|(of, _)| *of == dataset).map(|(_, seen)| seen.clone()).collect()
+}
+
+/// The releases of the log in a directory, for commands that change nothing; none where there is no log.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if a whole line is no entry at its place.
+pub(crate) fn read_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, StoreError> {
+    let bytes = files::read_if_there(&home.site_log(), MAX_FILE, Item::SiteLog)?.unwrap_or_default();
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    fold(&bytes[..whole]).map(|(_, releases)| releases)
+}
+
+/// Whole lines, each an entry at its place.
+fn fold(lines: &[u8]) -> Result<(CompactRange, Vec<(Sha256, SeenRelease)>), StoreError> {
+    let (mut range, mut releases) = (CompactRange::new(), Vec::new());
+    for line in lines.split_inclusive(|b| *b == b'\n') {
+        let line = &line[..line.len() - 1];
+        let entry = SiteEntry::parse(line).ok().filter(|e| e.seq == range.size()).ok_or(StoreError::Damaged(Item::SiteLog))?;
+        releases.extend(seen(entry.seq, &entry.facts));
+        range.push(leaf_hash(line));
+    }
+    Ok((range, releases))
+}
+
+/// What a line says of a scalar release.
+fn seen(line: u64, facts: &SiteFacts) -> Option<(Sha256, SeenRelease)> {
+    match *facts {
+        SiteFacts::ReleasePaid { dataset, unit, release, question, values, sensitivity, scale_1024, ledger_counter, ledger_head } => {
+            let (counter, head) = (ledger_counter, ledger_head);
+            Some((dataset, SeenRelease { line, counter, head, unit, id: release, question, values, sensitivity, scale_1024 }))
+        }
+        SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } => None,
     }
 }
 

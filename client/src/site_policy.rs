@@ -43,6 +43,16 @@ pub enum SitePolicyError {
     /// Not TOML, or a key that does not exist, is missing, or has another type.
     #[error("the site policy does not parse")]
     Parse(#[source] Box<toml::de::Error>),
+    /// Charging what a coalition is left with instead of own cost (privacy.md D61). It needs a cap on the own cost beside it, and it is not
+    /// offered even then: the cap that the institution signs into the log, and every figure that an auditor compares with it, are of own cost.
+    #[error(
+        "`charge = \"coalition\"` is not offered{}: the cap signed into the log is compared with own cost; leave `charge` out or say \"own\"",
+        if *own_cap { "" } else { ", least of all without own_epsilon_cap" }
+    )]
+    ChargeCoalition {
+        /// Whether the policy has an `own_epsilon_cap`.
+        own_cap: bool,
+    },
     /// A limit that allows nothing or means nothing.
     #[error("`{0}` is outside its range")]
     OutOfRange(&'static str),
@@ -94,7 +104,18 @@ struct RawPolicy {
     cohort_min: u16,
     allow_record_unit: bool,
     own_epsilon_cap: Option<OwnEpsilonCap>,
+    charge: Option<Charge>,
     plans: Option<Vec<PlanDigest>>,
+}
+
+/// Which account the lifetime cap holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Charge {
+    /// What own noise alone is worth: the only one that is charged.
+    Own,
+    /// What the guaranteed shares leave to a coalition.
+    Coalition,
 }
 
 /// SHA-256 of the policy's file: what the site log says that a plan was judged by.
@@ -208,7 +229,11 @@ impl SitePolicy {
         if matches!(raw.own_epsilon_cap, Some(OwnEpsilonCap::AtMost(cap)) if !positive(cap)) {
             return Err(SitePolicyError::OutOfRange("own_epsilon_cap"));
         }
-        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans } = raw;
+        if raw.charge == Some(Charge::Coalition) {
+            return Err(SitePolicyError::ChargeCoalition { own_cap: raw.own_epsilon_cap.is_some() });
+        }
+        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, charge: _, plans } =
+            raw;
         Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans })
     }
 
@@ -279,6 +304,21 @@ mod tests {
         ] {
             assert!(SitePolicy::parse(&STRICT.replacen(from, to, 1)).is_err(), "{from} -> {to}");
         }
+    }
+
+    /// D61: own cost is charged, and who asks for another account is told why not, with an own cap and without.
+    #[test]
+    fn no_other_account_than_own_is_charged() {
+        let own = SitePolicy::parse(&format!("{STRICT}charge = \"own\"\n")).unwrap();
+        assert_eq!(own, SitePolicy::parse(STRICT).unwrap());
+        let refused = |text: &str| match SitePolicy::parse(&format!("{STRICT}{text}charge = \"coalition\"\n")) {
+            Err(e @ SitePolicyError::ChargeCoalition { own_cap }) => (own_cap, e.to_string()),
+            other => panic!("{other:?}"),
+        };
+        let (without, with) = (refused(""), refused("own_epsilon_cap = \"8\"\n"));
+        assert!(!without.0 && without.1.contains("least of all"), "{without:?}");
+        assert!(with.0 && !with.1.contains("least of all") && with.1.contains("own cost"), "{with:?}");
+        assert!(matches!(SitePolicy::parse(&format!("{STRICT}charge = \"none\"\n")), Err(SitePolicyError::Parse(_))));
     }
 
     #[test]

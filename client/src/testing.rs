@@ -33,6 +33,7 @@ pub(crate) fn plan() -> Plan {
             layers: 1,
             hidden: 8,
             classes: vec!["ham".into(), "spam".into()],
+            adapter: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([2; 32]),
@@ -61,6 +62,7 @@ pub(crate) fn plan() -> Plan {
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1000, reporting_ms: 1000, certifying_ms: 1000, opening_ms: 1000 },
         robustness: None,
+        tiers: None,
         count: None,
     }
 }

@@ -54,8 +54,7 @@ impl MaskKey {
         // In parts that stay in the innermost cache.
         let mut bytes = [0u8; PART_BYTES];
         for part in out.chunks_exact_mut(PART_BYTES / 8) {
-            bytes.fill(0);
-            stream.apply_keystream(&mut bytes);
+            stream.write_keystream(&mut bytes);
             for (word, eight) in part.iter_mut().zip(bytes.as_chunks::<8>().0) {
                 *word = u64::from_le_bytes(*eight);
             }

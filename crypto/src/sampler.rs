@@ -151,8 +151,7 @@ fn cbd<T>(stream: &mut Ctr128LE<Aes256>, places: &mut [T; RING_DIMENSION], give:
     // In parts that stay in the innermost cache.
     let mut coins = Zeroizing::new([[0u8; COEFFICIENT_BYTES]; PART]);
     for part in places.chunks_exact_mut(PART) {
-        coins.as_flattened_mut().fill(0);
-        stream.apply_keystream(coins.as_flattened_mut());
+        stream.write_keystream(coins.as_flattened_mut());
         crate::vector::dispatch(Count { part, coins: &coins, give });
     }
 }
@@ -207,8 +206,7 @@ impl FieldStream {
     pub(crate) fn next(&mut self) -> u32 {
         loop {
             if self.at == WORDS {
-                self.words.fill(0);
-                self.stream.apply_keystream(self.words.as_mut_slice());
+                self.stream.write_keystream(self.words.as_mut_slice());
                 self.at = 0;
             }
             let word = u32::from_le_bytes(self.words.as_chunks::<4>().0[self.at]) & SHARE_PRIME;

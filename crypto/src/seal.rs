@@ -4,7 +4,7 @@
 use crate::Polynomial;
 use crate::blob::{address_of, seal_blob};
 use crate::mask::MaskKey;
-use crate::packing::{Layout, OutOfRange, add_packed, pack, truncate, write_bits};
+use crate::packing::{Layout, OutOfRange, add_packed, truncate, write_bits};
 use crate::ring::{RingKey, Workspace};
 use crate::sampler::{HedgeSecret, NoiseStream, RoundSecret, SmallPolynomial};
 use crate::stack::scrub;
@@ -18,6 +18,8 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use zeroize::{Zeroize, Zeroizing};
 
+/// Message polynomials packed and hashed at a time: as many as stay in a processor's own cache.
+const MESSAGE_POLYNOMIALS: u64 = 16;
 /// Bytes of one packed message polynomial.
 const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
 
@@ -244,12 +246,13 @@ fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option
 fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
     let mut bytes = Zeroizing::new(Vec::new());
-    for (first, count) in chunk_spans(layout.polynomials()) {
-        bytes.clear();
+    let room = || Box::new(Zeroizing::new([0u64; RING_DIMENSION]));
+    for (first, count) in spans(layout.polynomials(), MESSAGE_POLYNOMIALS) {
         bytes.resize(count * POLYNOMIAL_BYTES, 0);
-        let packed = bytes.par_chunks_exact_mut(POLYNOMIAL_BYTES).enumerate().try_for_each(|(i, out)| {
+        let packed = bytes.par_chunks_exact_mut(POLYNOMIAL_BYTES).enumerate().try_for_each_init(room, |packed, (i, out)| {
             let (shard, values) = values_of(layout, shards, first + i as u64);
-            let packed = pack(layout.packing(), values).map_err(|OutOfRange| shard)?;
+            packed.fill(0);
+            add_packed(layout.packing(), values, packed).map_err(|OutOfRange| shard)?;
             out.as_chunks_mut::<8>().0.iter_mut().zip(packed.iter()).for_each(|(out, c)| *out = c.to_le_bytes());
             Ok(())
         });
@@ -261,10 +264,10 @@ fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8
     Ok(Zeroizing::new(tagged(Domain::Message, &[message.as_slice()])))
 }
 
-/// First polynomial and number of polynomials of each chunk.
-fn chunk_spans(total: u64) -> impl Iterator<Item = (u64, usize)> {
-    let chunks = (0..total).step_by(usize::try_from(CHUNK_POLYNOMIALS).unwrap_or(usize::MAX));
-    chunks.map(move |first| (first, usize::try_from((total - first).min(CHUNK_POLYNOMIALS)).unwrap_or(0)))
+/// First polynomial and number of polynomials of each part of at most `most`.
+fn spans(total: u64, most: u64) -> impl Iterator<Item = (u64, usize)> {
+    let firsts = (0..total).step_by(usize::try_from(most).unwrap_or(usize::MAX));
+    firsts.map(move |first| (first, usize::try_from((total - first).min(most)).unwrap_or(0)))
 }
 
 /// Place of the shard and the values that polynomial j carries.
@@ -330,7 +333,7 @@ fn seal_chunks<S: ChunkSink>(sealing: &Sealing<'_>, sink: &mut S) -> Result<Vec<
     let stride = 512 * usize::from(sealing.layout.packing().body_bits);
     let mut addresses = Vec::new();
     let mut buffer = Vec::new();
-    for (first, count) in chunk_spans(sealing.layout.polynomials()) {
+    for (first, count) in spans(sealing.layout.polynomials(), CHUNK_POLYNOMIALS) {
         buffer.resize(count * stride, 0);
         let sealed = buffer.par_chunks_exact_mut(stride).enumerate().try_for_each_init(Bench::new, |bench, (i, out)| {
             let j = first + i as u64;

@@ -1,6 +1,7 @@
 //! Sealing: vectors on both paths (C67, C79), what is refused, and that a resend is byte-identical (C40).
 
 use super::*;
+use crate::packing::pack;
 use crate::reference::{stock_bodies, stock_masks, stock_open};
 use crate::sum::BlockSum;
 use crate::testing::{Federation, Spool, le_bytes, sha256_hex, values, vectors};

@@ -24,7 +24,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     };
     let format = cli.format;
     match Options::try_from(cli).map_err(anyhow::Error::from).and_then(|o| story::tell(&o)) {
-        Ok(report) if report.verified && report.exact_sum_check && report.finished => ExitCode::SUCCESS,
+        Ok(report) if report.is_sound() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(format, &error),
     }

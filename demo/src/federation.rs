@@ -144,13 +144,22 @@ impl Federation {
             self.clients.push(Running::start(&name, command(Role::Client, &self.side(index), &args)?, &log)?);
         }
         let file = self.work.path().join("plan.toml");
-        std::fs::write(&file, plan::toml(options, world))?;
+        let ids = (0..self.institutions()).map(|i| self.id(i)).collect::<anyhow::Result<Vec<_>>>()?;
+        std::fs::write(&file, plan::toml(options, world, &ids))?;
         let out = self.work.path().join("plan");
         let args = [words(&["plan", "prepare"]), vec![file.into(), "--out".into(), out.clone().into()]].concat();
         ask(Role::Server, self.work.path(), &args)?;
         let plan = serde_json::from_slice(&std::fs::read(out.join("plan.json"))?)?;
         self.administer(&["plan", "propose"], &[out.into()])?;
         Ok(plan)
+    }
+
+    /// An institution's id, as its own directory has it.
+    fn id(&self, index: usize) -> anyhow::Result<protocol::ids::ClientId> {
+        let path = self.client_dir(index).join("identity.json");
+        let identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+        let id = identity["client"].as_str().context("an institution has no id")?;
+        Ok(id.parse()?)
     }
 
     pub(crate) fn base_snapshot(&self) -> PathBuf {

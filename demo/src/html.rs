@@ -1,6 +1,6 @@
 //! `report.html`: one self-contained file with plots; no script, nothing from elsewhere.
 
-use crate::report::{Coalition, Report, RoundRow};
+use crate::report::{Coalition, Mixed, Report, RoundRow};
 use plotters::prelude::*;
 use std::fmt::Write as _;
 
@@ -48,6 +48,9 @@ pub(crate) fn page(report: &Report) -> anyhow::Result<String> {
          <title>Concordat demo</title><style>{STYLE}</style></head><body><h1>Concordat demo: one federation, from enrolment to verified log</h1>"
     )?;
     out.push_str(&verdict(report)?);
+    if let Some(m) = &report.mixed {
+        out.push_str(&mixed(m)?);
+    }
     out.push_str(&plots(report)?);
     out.push_str(&rounds(report)?);
     out.push_str(&about(report)?);
@@ -58,7 +61,7 @@ pub(crate) fn page(report: &Report) -> anyhow::Result<String> {
 fn verdict(r: &Report) -> anyhow::Result<String> {
     let mut out = String::new();
     let mark = |ok: bool| if ok { "<span class=\"ok\">yes</span>" } else { "<span class=\"bad\">NO</span>" };
-    let last = r.rounds.iter().rev().find(|x| x.closed).map_or(r.before, |x| x.score);
+    let last = r.last();
     write!(out, "<p><strong class=\"{}\">{}</strong></p><dl>", if r.verified { "ok" } else { "bad" }, escape(&r.verdict))?;
     write!(out, "<dt>Training finished</dt><dd>{}</dd><dt>Log verified</dt><dd>{}</dd>", mark(r.finished), mark(r.verified))?;
     write!(out, "<dt>Opened sums equal plain sums</dt><dd>{}</dd>", mark(r.exact_sum_check))?;
@@ -69,6 +72,25 @@ fn verdict(r: &Report) -> anyhow::Result<String> {
         r.naive_bayes_accuracy, r.naive_bayes_macro_f1
     )?;
     write!(out, "<dt>Most frequent class</dt><dd>accuracy {:.3}, macro-F1 {:.3}</dd></dl>", r.majority_accuracy, r.majority_macro_f1)?;
+    Ok(out)
+}
+
+/// The same federation with and without the institutions that train only a part.
+fn mixed(m: &Mixed) -> anyhow::Result<String> {
+    let mut out = String::from(
+        "<h2>Institutions that train a part</h2><table><thead><tr><th>tier</th><th>institutions</th><th>parameters each trains</th></tr></thead><tbody>",
+    );
+    for t in &m.tiers {
+        write!(out, "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", escape(&t.name), t.institutions, t.parameters)?;
+    }
+    out.push_str(
+        "</tbody></table><table><thead><tr><th>federation</th><th>evaluation loss</th><th>accuracy</th><th>macro-F1</th></tr></thead><tbody>",
+    );
+    let rows = [("with them".to_owned(), m.with_small), (format!("without these {}", m.small), m.without_small)];
+    for (name, s) in rows {
+        write!(out, "<tr><td>{name}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td></tr>", s.eval_loss, s.accuracy, s.macro_f1)?;
+    }
+    out.push_str("</tbody></table>");
     Ok(out)
 }
 
@@ -220,7 +242,7 @@ fn about(r: &Report) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Score, Seconds};
+    use crate::report::{Score, Seconds, Tier};
     use std::collections::BTreeMap;
 
     fn report() -> Report {
@@ -272,6 +294,7 @@ mod tests {
             log_entries: 7,
             findings: 0,
             total_seconds: 1.0,
+            mixed: None,
         }
     }
 
@@ -279,6 +302,12 @@ mod tests {
     fn the_page_has_four_plots_no_script_and_escapes_names() {
         let page = page(&report()).unwrap();
         assert_eq!(page.matches("<svg").count(), 4);
+        let tier = Tier { name: "<top>".into(), institutions: 2, parameters: 70 };
+        let score = Score { train_loss: 1.0, eval_loss: 0.25, accuracy: 0.75, macro_f1: 0.5 };
+        let worse = Score { eval_loss: 0.5, ..score };
+        let compared = Mixed { tiers: vec![tier], small: 2, with_small: score, without_small: worse, without_small_sound: true };
+        let both = super::page(&Report { mixed: Some(compared), ..report() }).unwrap();
+        assert!(both.contains("&lt;top&gt;") && both.contains("<td>0.250</td>") && both.contains("<td>0.500</td>"));
         assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains("http://") | page.contains("www.w3.org"));
     }
 }

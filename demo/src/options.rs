@@ -32,9 +32,10 @@ pub(crate) struct Cli {
     /// Privacy budget of each institution's data over the whole task
     #[arg(long, default_value = "8", value_name = "EPSILON", allow_hyphen_values = true)]
     pub(crate) epsilon: String,
-    /// Contiguous shards that the model is cut into; each has a sum of its own
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) shards: u32,
+    /// Contiguous shards that the model is cut into, each with a sum of its own; or `mixed`: some institutions train everything, the others
+    /// only top layers, or adapters and heads, and a second federation without those others shows what they are worth
+    #[arg(long, default_value = "1", value_name = "N|mixed")]
+    pub(crate) shards: Shards,
     /// Where report, log and snapshots go
     #[arg(long, default_value = "out", value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -65,6 +66,50 @@ pub(crate) struct Cli {
     /// Port of the server on loopback; a free one unless given
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) port: u16,
+}
+
+/// How the model is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shards {
+    /// Into so many shards, which everybody trains.
+    Count(u32),
+    /// By what tiers of institutions train.
+    Mixed,
+}
+
+impl std::str::FromStr for Shards {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mixed" => Ok(Self::Mixed),
+            number => number.parse().map(Self::Count).map_err(|_| "expected a number of shards, or mixed".to_owned()),
+        }
+    }
+}
+
+/// How many institutions are in each tier of a mixed federation; the full ones come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiers {
+    /// Train everything.
+    pub(crate) full: usize,
+    /// Train the top layers.
+    pub(crate) top: usize,
+    /// Train adapters, heads and shifts.
+    pub(crate) low: usize,
+}
+
+impl Tiers {
+    /// A third of six or more institutions in each; of fewer, two are full. Nobody is alone in a sum.
+    fn of(institutions: u16) -> Self {
+        let all = usize::from(institutions);
+        if all < 6 {
+            return Self { full: 2, top: all.saturating_sub(2), low: 0 };
+        }
+        let full = all / 3;
+        let low = (all - full) / 2;
+        Self { full, top: all - full - low, low }
+    }
 }
 
 /// How the result is printed.
@@ -132,6 +177,14 @@ pub(crate) enum OptionsError {
     /// Shards.
     #[error("--shards is {0}, expected 1 to 16")]
     Shards(u32),
+    /// Tiers.
+    #[error(
+        "--shards mixed needs --mode local and at least 4 institutions, got {institutions} institutions: two that train everything and two that do not"
+    )]
+    Mixed {
+        /// Present.
+        institutions: u16,
+    },
     /// ε of own noise.
     #[error("--epsilon-floor is {0}, expected a number above 0 such as 8 or 2.5")]
     EpsilonFloor(String),
@@ -162,6 +215,24 @@ pub(crate) struct Options {
     pub(crate) epsilon_floor: Decimal,
     pub(crate) rounds: u64,
     pub(crate) committee: protocol::params::CommitteeSize,
+    /// Of a mixed federation, and of the one without its small institutions.
+    pub(crate) tiers: Option<Tiers>,
+}
+
+impl Options {
+    /// The federation that drops the small institutions of this one: what the others can do by themselves.
+    pub(crate) fn without_small(&self, tiers: Tiers) -> Self {
+        let full = u16::try_from(tiers.full).unwrap_or(u16::MAX);
+        let cli = Cli { institutions: full, out: self.cli.out.join("without-small"), keep_chunks: false, port: 0, ..self.cli.clone() };
+        let decryptors = self.committee.decryptors.min(u8::try_from(full).unwrap_or(u8::MAX));
+        let committee = committee(decryptors);
+        Self { cli, committee, tiers: Some(Tiers { top: 0, low: 0, ..tiers }), ..self.clone() }
+    }
+}
+
+/// crypto.md C47: d = 1 for small committees, 2 from seven on.
+fn committee(decryptors: u8) -> protocol::params::CommitteeSize {
+    protocol::params::CommitteeSize { decryptors, corrupt: if decryptors >= 7 { 2 } else { 1 } }
 }
 
 impl Cli {
@@ -207,15 +278,16 @@ impl TryFrom<Cli> for Options {
         if !(1..=1000).contains(&rounds) {
             return Err(OptionsError::Rounds(rounds));
         }
-        if !(1..=16).contains(&cli.shards) {
-            return Err(OptionsError::Shards(cli.shards));
-        }
+        let tiers = match cli.shards {
+            Shards::Count(count) if (1..=16).contains(&count) => None,
+            Shards::Count(count) => return Err(OptionsError::Shards(count)),
+            Shards::Mixed if cli.mode == ModeName::Local && cli.institutions >= 4 => Some(Tiers::of(cli.institutions)),
+            Shards::Mixed => return Err(OptionsError::Mixed { institutions: cli.institutions }),
+        };
         if !(200..=100_000).contains(&cli.records) {
             return Err(OptionsError::Records(cli.records));
         }
-        // crypto.md C47: d = 1 for small committees, 2 from seven on.
-        let corrupt = if decryptors >= 7 { 2 } else { 1 };
-        Ok(Self { cli, epsilon, epsilon_floor, rounds, committee: protocol::params::CommitteeSize { decryptors, corrupt } })
+        Ok(Self { cli, epsilon, epsilon_floor, rounds, committee: committee(decryptors), tiers })
     }
 }
 
@@ -237,6 +309,9 @@ mod tests {
         assert_eq!(parse(&["--decryptors", "5"]).unwrap_err(), OptionsError::Decryptors { asked: 5, present: 4 });
         assert_eq!(parse(&["--rounds", "0"]).unwrap_err(), OptionsError::Rounds(0));
         assert_eq!(parse(&["--shards", "0"]).unwrap_err(), OptionsError::Shards(0));
+        assert_eq!(parse(&["--shards", "mixed", "--institutions", "3"]).unwrap_err(), OptionsError::Mixed { institutions: 3 });
+        assert_eq!(parse(&["--shards", "mixed", "--mode", "hybrid"]).unwrap_err(), OptionsError::Mixed { institutions: 4 });
+        assert!(Cli::try_parse_from(["concordat-demo", "--shards", "many"]).is_err());
         assert_eq!(parse(&["--epsilon-floor", "0"]).unwrap_err(), OptionsError::EpsilonFloor("0".into()));
         for mode in ["distributed", "hybrid"] {
             let of =
@@ -244,6 +319,11 @@ mod tests {
             assert!(matches!(of("2", "0"), Err(OptionsError::Shares { least: 3, .. })));
             assert!(matches!(of("4", "3"), Err(OptionsError::Shares { least: 5, .. })));
             assert_eq!((of("3", "0").unwrap().rounds, of("5", "3").unwrap().epsilon_floor.to_string()), (40, "16".to_owned()));
+        }
+        for institutions in 4..=16u16 {
+            let tiers = parse(&["--shards", "mixed", "--institutions", &institutions.to_string()]).unwrap().tiers.unwrap();
+            assert_eq!(tiers.full + tiers.top + tiers.low, usize::from(institutions));
+            assert!(tiers.full >= 2 && tiers.top >= 2 && tiers.low != 1, "{tiers:?}: nobody is alone in a sum");
         }
         let defaults = parse(&[]).unwrap();
         assert_eq!(defaults.rounds, 6);

@@ -1,8 +1,9 @@
 //! The plan of the demo's task, as an administrator would write it.
 
 use crate::data::World;
-use crate::options::{ModeName, Options, PathName};
+use crate::options::{ModeName, Options, PathName, Shards};
 use protocol::decimal::Decimal;
+use protocol::ids::ClientId;
 
 /// Probability with which each unit enters each step. From about here on, larger samples no longer buy less noise per step.
 const SAMPLING_RATE: &str = "0.3";
@@ -64,8 +65,34 @@ impl Shape {
     }
 }
 
-/// The plan file's text.
-pub(crate) fn toml(options: &Options, world: &World) -> String {
+/// Blocks, and adapters where a tier trains them. The federation without its small institutions has the same model as the mixed one.
+fn depth(options: &Options) -> &'static str {
+    match options.tiers {
+        None => "layers = 1",
+        Some(_) => "layers = 2\nadapter = { rank = 4, alpha = 8 }",
+    }
+}
+
+/// The tiers of a mixed federation: the first institutions train everything, the others what the plan says.
+fn tiers(options: &Options, ids: &[ClientId]) -> String {
+    let Some(tiers) = options.tiers else { return String::new() };
+    let (top, low) = (tiers.full, tiers.full + tiers.top);
+    let tier = |name: &str, trains: &str, who: &[ClientId]| {
+        let ids: Vec<_> = who.iter().map(|id| format!("\"{id}\"")).collect();
+        format!("\n[[tiers]]\nname = \"{name}\"\ntrains = [{trains}]\ninstitutions = [{}]\n", ids.join(", "))
+    };
+    let mut out = tier("full", "\"full\"", &ids[..top]);
+    if tiers.top > 0 {
+        out.push_str(&tier("top-layers", "{ layers = { from = 1, to = 2 } }", &ids[top..low]));
+    }
+    if tiers.low > 0 {
+        out.push_str(&tier("adapters", "\"lora-b\", \"heads-and-biases\"", &ids[low..]));
+    }
+    out
+}
+
+/// The plan file's text, for institutions of these ids in order.
+pub(crate) fn toml(options: &Options, world: &World, ids: &[ClientId]) -> String {
     let classes: Vec<String> = world.labels.names().iter().map(|n| format!("{n:?}")).collect();
     let unit = if world.users { "user" } else { "record" };
     let (cli, shape) = (&options.cli, Shape::of(options));
@@ -77,26 +104,31 @@ pub(crate) fn toml(options: &Options, world: &World) -> String {
         "# The demo's task. `concordat-server plan check` explains it.\n\
          federation = \"{FEDERATION}\"\nrounds = {}\nshards = {}\nbits = {}\ncohort_min = {}\nn_max = {}\ninitial_seed = {}\n\n\
          [committee]\ndecryptors = {}\ncorrupt = {}\n\n\
-         [model]\nvocab = {VOCABULARY}\nmax_tokens = {MAX_TOKENS}\nwidth = 32\nheads = 4\nlayers = 1\nhidden = 64\nclasses = [{}]\n\n\
+         [model]\nvocab = {VOCABULARY}\nmax_tokens = {MAX_TOKENS}\nwidth = 32\nheads = 4\n{}\nhidden = 64\nclasses = [{}]\n\n\
          [privacy]\nunit = \"{unit}\"\nmode = {}\nepsilon = \"{}\"\ndelta = \"0.00001\"\nsampling_rate = \"{SAMPLING_RATE}\"\n\
          grid_bits = {}\npath = {path}\n\n\
          [local]\n{}\n\
          {}\n\
-         [deadlines]\nselecting_ms = 10000\nreporting_ms = 180000\ncertifying_ms = 30000\nopening_ms = 30000\n",
+         [deadlines]\nselecting_ms = 10000\nreporting_ms = 180000\ncertifying_ms = 30000\nopening_ms = 30000\n{}",
         options.rounds,
-        cli.shards,
+        match cli.shards {
+            Shards::Count(count) => count,
+            Shards::Mixed => 1,
+        },
         shape.bits,
         shape.cohort_min,
         cli.institutions,
         cli.seed,
         options.committee.decryptors,
         options.committee.corrupt,
+        depth(options),
         classes.join(", "),
         shape.mode,
         options.epsilon,
         shape.grid_bits,
         shape.local,
         shape.strategy,
+        tiers(options, ids),
     )
 }
 

@@ -46,6 +46,32 @@ pub struct Coalition {
     pub standing: String,
 }
 
+/// A tier of a mixed federation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// Institutions.
+    pub institutions: usize,
+    /// Coordinates that each of them trains, noises and seals.
+    pub parameters: u64,
+}
+
+/// What institutions that train only a part are worth: the same federation with and without them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mixed {
+    /// Tiers of the mixed federation.
+    pub tiers: Vec<Tier>,
+    /// Institutions that train only a part.
+    pub small: usize,
+    /// Last closed round of the mixed federation.
+    pub with_small: Score,
+    /// Last closed round of the federation of the others.
+    pub without_small: Score,
+    /// Whether the log of the federation of the others verifies, all its rounds closed and its sums are exact.
+    pub without_small_sound: bool,
+}
+
 /// One round.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoundRow {
@@ -143,4 +169,19 @@ pub struct Report {
     pub findings: u64,
     /// Seconds of the whole demo.
     pub total_seconds: f64,
+    /// With `--shards mixed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<Mixed>,
+}
+
+impl Report {
+    /// Scores of the last closed round; of the first weights if there is none.
+    pub(crate) fn last(&self) -> Score {
+        self.rounds.iter().rev().find(|x| x.closed).map_or(self.before, |x| x.score)
+    }
+
+    /// Whether everything that was asked for came out well.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.verified && self.exact_sum_check && self.finished && self.mixed.as_ref().is_none_or(|m| m.without_small_sound)
+    }
 }

@@ -5,7 +5,7 @@ use crate::data::{self, World};
 use crate::federation::Federation;
 use crate::html;
 use crate::options::{Format, Options};
-use crate::report::{Coalition, Report, RoundRow, Score, Seconds};
+use crate::report::{Coalition, Mixed, Report, RoundRow, Score, Seconds, Tier};
 use crate::score::{self, Scorer};
 use crate::watch::{self, Seen};
 use anyhow::Context as _;
@@ -46,22 +46,38 @@ pub(crate) fn tell(options: &Options) -> anyhow::Result<Report> {
     let floor = world.naive_bayes()?;
     bar.inc(1);
     bar.finish_with_message("records are split; nobody sees the held-out part");
+    let (mut report, plan) = federate(options, &world, &floor, started)?;
+    if let Some(tiers) = options.tiers {
+        let rest = options.without_small(tiers);
+        std::fs::create_dir_all(&rest.cli.out).with_context(|| format!("{} cannot be made", rest.cli.out.display()))?;
+        bar.println("  now the same without the institutions that train only a part");
+        let (without, _) = federate(&rest, &world.first(tiers.full)?, &floor, Instant::now())?;
+        write(&rest.cli.out, &without)?;
+        report.mixed = Some(mixed(&plan, &report, &without));
+        report.total_seconds = started.elapsed().as_secs_f64();
+    }
+    write(out, &report)?;
+    print(options, &report, out);
+    Ok(report)
+}
+
+/// One federation, from enrolment to verified log.
+fn federate(options: &Options, world: &World, floor: &corpus::Confusion, started: Instant) -> anyhow::Result<(Report, Plan)> {
+    let out = &options.cli.out;
     let mut federation = Federation::found(options)?;
     let bar = self::bar("enrol", u64::from(options.cli.institutions));
-    federation.enrol(options, &world, |_| bar.inc(1))?;
+    federation.enrol(options, world, |_| bar.inc(1))?;
     bar.finish_with_message("members, keys and witnesses are in the log");
-    let plan = federation.open_task(options, &world)?;
-    let scorer = Scorer::new(&plan, &world)?;
+    let plan = federation.open_task(options, world)?;
+    let scorer = Scorer::new(&plan, world)?;
     let before = scorer.score(&federation.base_snapshot())?;
     let scores = follow(&mut federation, &plan, &scorer)?;
     keep(&federation, options, &scores)
         .with_context(|| format!("log and snapshots cannot be kept in {}: is there space left?", out.display()))?;
     federation.wait_for_clients(Duration::from_secs(15))?;
-    let report = conclude(&federation, &Gathered { options, world: &world, plan: &plan, floor: &floor, before, scores }, started)?;
+    let report = conclude(&federation, &Gathered { options, world, plan: &plan, floor, before, scores }, started)?;
     federation.stop()?;
-    write(out, &report)?;
-    print(options, &report, out);
-    Ok(report)
+    Ok((report, plan))
 }
 
 fn bar(phase: &'static str, length: u64) -> ProgressBar {
@@ -186,6 +202,7 @@ fn conclude(federation: &Federation, g: &Gathered<'_>, started: Instant) -> anyh
     let packing = protocol::params::Packing::derive(g.plan.n_max, g.plan.groups.first().map_or(16, |x| x.bits))?;
     let committee = g.plan.committee;
     Ok(Report {
+        mixed: None,
         schema_version: 1,
         verified: verdict.verified,
         exact_sum_check: !rounds.is_empty() && rounds.iter().all(|r| r.exact_sum || !r.closed),
@@ -244,6 +261,17 @@ fn rows(federation: &Federation, g: &Gathered<'_>, history: &History, exact: &BT
         });
     }
     Ok(out)
+}
+
+/// A mixed federation beside the one of its full institutions; the first tier is theirs.
+fn mixed(plan: &Plan, with: &Report, without: &Report) -> Mixed {
+    let tiers = plan.tiers.as_deref().unwrap_or_default();
+    let parameters =
+        |t: &protocol::plan::Tier| t.shards.iter().filter_map(|a| plan.shard(a.shard)).map(protocol::plan::ShardSpec::len).sum();
+    let row = |t: &protocol::plan::Tier| Tier { name: t.name.clone(), institutions: t.institutions.len(), parameters: parameters(t) };
+    let small = tiers.iter().skip(1).map(|t| t.institutions.len()).sum();
+    let tiers = tiers.iter().map(row).collect();
+    Mixed { tiers, small, with_small: with.last(), without_small: without.last(), without_small_sound: without.is_sound() }
 }
 
 /// What the guaranteed shares are worth together, where institutions add noise together. Not a promise while its lemma waits for review.
@@ -373,8 +401,27 @@ fn table(report: &Report) -> comfy_table::Table {
     table
 }
 
+/// The mixed federation beside the one without its small institutions.
+fn compared(m: &Mixed) -> String {
+    let tiers = m.tiers.iter().map(|t| format!("{} of `{}` with {} parameters", t.institutions, t.name, t.parameters)).collect::<Vec<_>>();
+    let (with, without) = (m.with_small, m.without_small);
+    format!(
+        "Mixed: {}.\nWith the {} that train a part: evaluation loss {:.3}, accuracy {:.3}, macro-F1 {:.3}. Without them: {:.3}, {:.3}, {:.3}{}.\n",
+        tiers.join(", "),
+        m.small,
+        with.eval_loss,
+        with.accuracy,
+        with.macro_f1,
+        without.eval_loss,
+        without.accuracy,
+        without.macro_f1,
+        if m.without_small_sound { "" } else { " (THAT FEDERATION DID NOT END WELL)" },
+    )
+}
+
 fn closing(r: &Report, out: &Path) -> String {
-    let last = r.rounds.iter().rev().find(|x| x.closed).map_or(r.before, |x| x.score);
+    let last = r.last();
+    let compared = r.mixed.as_ref().map_or_else(String::new, compared);
     let shares = r.coalition.as_ref().map_or_else(String::new, |c| {
         format!(
             "Against up to {} institutions that work together the other {} shares of noise are computed to be worth epsilon {}: {}.\n",
@@ -388,7 +435,7 @@ fn closing(r: &Report, out: &Path) -> String {
     format!(
         "Naive Bayes over all records together, without privacy: accuracy {:.3}, macro-F1 {:.3}. Most frequent class: {:.3}, {:.3}.\n\
          The federation: accuracy {:.3}, macro-F1 {:.3}, at epsilon {} and delta {} per {} institutions' data, from each institution's own noise.\n\
-         {shares}{} entries in the log, {} findings. {}\n\
+         {compared}{shares}{} entries in the log, {} findings. {}\n\
          {}\nLog, snapshots and report are in {}; open report.html in a browser. Verify again: concordat-audit verify {}",
         r.naive_bayes_accuracy,
         r.naive_bayes_macro_f1,

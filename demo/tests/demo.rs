@@ -98,6 +98,33 @@ fn one_command_trains_verifies_reports_and_leaves_no_record_behind() {
     assert_eq!(auditor::verify(&out.join("log"), &auditor::Options::default()).unwrap().exit_code, 1);
 }
 
+/// The same run trains with the institutions that carry only a part and without them, and says what both can do.
+#[test]
+fn a_mixed_federation_is_shown_beside_the_one_without_its_small_institutions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, data) = (dir.path().join("out"), records(dir.path()));
+    let (out_text, data_text) = (out.to_string_lossy(), data.to_string_lossy());
+    let fields = ["--text-field", "message", "--label-field", "kind"];
+    let size = ["--institutions", "4", "--rounds", "1", "--shards", "mixed", "--format", "json"];
+    let run = demo(&[&["--data", &data_text, "--out", &out_text], &fields[..], &size[..]].concat());
+    assert!(run.status.success(), "{}", text(&run));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    let mixed = &report["mixed"];
+    assert_eq!((&mixed["small"], &mixed["without_small_sound"]), (&2.into(), &true.into()), "{mixed}");
+    let tier = |i: usize, name: &str| mixed["tiers"][i][name].clone();
+    assert_eq!((tier(0, "name"), tier(1, "name")), ("full".into(), "top-layers".into()));
+    assert!(3 * tier(1, "parameters").as_u64().unwrap() < tier(0, "parameters").as_u64().unwrap(), "{mixed}");
+    // The lower part is the full institutions' sum, the top everybody's.
+    assert_eq!(report["rounds"][0]["cohort"], serde_json::json!({ "0": 2, "1": 4 }));
+    for side in ["with_small", "without_small"] {
+        assert!(mixed[side]["eval_loss"].is_number() && mixed[side]["macro_f1"].is_number(), "{side}");
+    }
+    let other: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("without-small/report.json")).unwrap()).unwrap();
+    assert_eq!((&other["institutions"], &other["parameters"]), (&2.into(), &tier(0, "parameters")));
+    assert!(auditor::verify(&out.join("without-small/log"), &auditor::Options::default()).unwrap().verified);
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("without these 2"));
+}
+
 /// What the report says about ε is what the accountant says about the noise, rate and steps that were executed: rounded up at the sixth place, and no more
 /// than the sampler's slack and the grid above it. The last round keeps to what was asked for.
 fn every_epsilon_is_the_accountants(report: &serde_json::Value) {

@@ -15,10 +15,10 @@ use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
-use crate::release::{Release, SiteAnchor};
-use crate::statement::{Checked, Payload, StatementKind};
+use crate::release::{Release, Review, SiteAnchor, Withdrawal};
+use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An enrolled institution.
 #[derive(Clone, Debug)]
@@ -74,6 +74,10 @@ pub struct History {
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     releases: Vec<(LeafIndex, Release)>,
+    /// Administrators by the hash of the release that they signed.
+    approvals: BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    withdrawals: Vec<(LeafIndex, Withdrawal)>,
+    reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
     unclean: bool,
 }
@@ -100,6 +104,9 @@ impl History {
             tasks: BTreeMap::new(),
             policy: None,
             releases: Vec::new(),
+            approvals: BTreeMap::new(),
+            withdrawals: Vec::new(),
+            reviews: Vec::new(),
             anchors: BTreeMap::new(),
             unclean: false,
         }
@@ -159,18 +166,43 @@ impl History {
 
     /// As [`Self::apply`] for an entry that the caller has parsed already: `parsed` is what [`LogEntry::parse`] says of `bytes`.
     pub fn apply_parsed(&mut self, bytes: &[u8], parsed: Result<&LogEntry, EntryError>) -> Vec<Violation> {
+        self.apply_judged(bytes, parsed, &mut |s| s.check_signature().is_ok())
+    }
+
+    /// As [`Self::apply_parsed`], where `holds` knows whether the entry's statement is signed by its key.
+    ///
+    /// # Security
+    /// See [`Statement::checked_by`].
+    pub fn apply_judged(
+        &mut self,
+        bytes: &[u8],
+        parsed: Result<&LogEntry, EntryError>,
+        holds: &mut dyn FnMut(&Statement) -> bool,
+    ) -> Vec<Violation> {
         let index = LeafIndex(self.size);
         self.size += 1;
         let mut out = rules::Report::at(index);
         match parsed {
-            Ok(entry) => self.apply_entry(index, bytes, entry, &mut out),
+            Ok(entry) => self.apply_entry(index, bytes, entry, holds, &mut out),
             Err(EntryError::Unknown) => out.add(Clause::UnknownEntry),
             Err(_) => out.add(Clause::Schema),
         }
         out.into_violations()
     }
 
-    fn apply_entry(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, out: &mut rules::Report) {
+    /// The key that entries name by this hash, if somebody enrolled so far has it.
+    pub fn key(&self, keyid: &Sha256) -> Option<PublicKey> {
+        self.keys.get(keyid).copied()
+    }
+
+    fn apply_entry(
+        &mut self,
+        index: LeafIndex,
+        bytes: &[u8],
+        entry: &LogEntry,
+        holds: &mut dyn FnMut(&Statement) -> bool,
+        out: &mut rules::Report,
+    ) {
         out.require(entry.stamp.seq == index.0, Clause::Sequence);
         out.require(entry.stamp.ts > self.last_ts, Clause::TimeOrder);
         out.require(entry.stamp.federation == self.trust.federation, Clause::Schema);
@@ -178,7 +210,7 @@ impl History {
         let statement = match &entry.stmt {
             None => None,
             Some(stmt) => match self.keys.get(&stmt.keyid).or(self.new_key(entry).as_ref()).map(|k| stmt.with_key(*k)) {
-                Some(Ok(s)) => match s.checked() {
+                Some(Ok(s)) => match s.checked_by(holds) {
                     Ok(s) => Some(s),
                     Err(_) => return out.add(Clause::Signature),
                 },
@@ -198,6 +230,12 @@ impl History {
                 self.policy = Some((*policy, index));
             }
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
+            (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),
+            (Facts::AuditReviewed { .. }, Some(s)) => self.reviewed(index, entry, &s, out),
+            (Facts::ProcessRecovered { before, size, .. }, None) => {
+                // The log that was built is what stands before this entry.
+                out.require(*before <= *size && *size == index.0, Clause::Recovered);
+            }
             (Facts::SiteAnchored { .. }, Some(s)) => self.anchored(index, entry, &s, out),
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
             (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),

@@ -197,12 +197,15 @@ impl Manifest {
         usize::from(position.0).checked_sub(1).and_then(|i| self.committee.get(i))
     }
 
-    /// The group table that `plan` prescribes for these institutions, dealt into as many parts as the plan has random groups (C37); with one
-    /// random group, all of them in one part. Everybody recomputes it and refuses a difference.
+    /// The group table that `plan` prescribes for these institutions in this round, dealt into as many parts as the plan has random groups
+    /// (C37); with one random group, all of them in one part. Everybody recomputes it and refuses a difference.
+    ///
+    /// In a plan with tiers, a group has those institutions that train its shards in this round, and a group that fewer than the minimum
+    /// train is left out: nobody seals for it (training.md M6).
     ///
     /// # Errors
     /// [`crate::params::BadParameters`] if the plan's numbers have no packing, or the parts are not as many as the plan says.
-    pub fn groups_of(plan: &Plan, parts: &[Vec<ClientId>]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
+    pub fn groups_of(plan: &Plan, round: RoundId, parts: &[Vec<ClientId>]) -> Result<Vec<GroupSpec>, crate::params::BadParameters> {
         if parts.len() != usize::from(plan.robust().random_groups) {
             return Err(crate::params::BadParameters::Undealt(plan.robust().random_groups));
         }
@@ -212,8 +215,12 @@ impl Manifest {
             let shards: Vec<_> = shards.map(|s| GroupShard { id: s.id, length: s.len(), step_exponent: s.step_exponent }).collect();
             let (packing, tally) = (Packing::derive(plan.part_n_max(), g.bits)?, plan.tally(g)?);
             for (part, eligible) in (0u16..).zip(parts) {
-                let (id, shards, mut eligible) = (plan.part_id(g.id, part), shards.clone(), eligible.clone());
+                let (id, shards) = (plan.part_id(g.id, part), shards.clone());
+                let mut eligible: Vec<_> = eligible.iter().copied().filter(|&who| plan.trains(who, g, round)).collect();
                 eligible.sort_unstable();
+                if plan.tiers.is_some() && eligible.len() < usize::from(plan.cohort_min) {
+                    continue;
+                }
                 groups.push(GroupSpec { id, shards, packing, cohort_min: plan.cohort_min, eligible, tally });
             }
         }

@@ -4,10 +4,12 @@
 mod averaging;
 mod count;
 mod mode;
+mod tiers;
 
 pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, MAX_WORD_ROUNDS, Query, Signed, WordRule};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
+pub use tiers::{Assigned, Tier, TierError, Turn};
 
 use crate::decimal::Decimal;
 use crate::hash::sha256;
@@ -41,6 +43,27 @@ pub struct EncoderConfig {
     /// Classes, named in order. Public by being in the plan.
     #[n(6)]
     pub classes: Vec<String>,
+    /// Low-rank adapters beside the linear layers of its blocks; for plans whose tiers train them.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterConfig>,
+}
+
+/// Adapters of a model: a linear layer W becomes W + (alpha / rank) B A. A starts with rows at right angles, from the public seed of the
+/// first weights, and B at zero (training.md M4).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterConfig {
+    /// Rank r: rows of A and columns of B.
+    #[n(0)]
+    pub rank: u32,
+    /// The product is scaled by alpha / rank.
+    #[n(1)]
+    pub alpha: u32,
+    /// Ends of the names of adapted layers, for example `qkv`; none stands for every linear layer of the blocks.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
 }
 
 /// How text becomes tokens. Nothing here is learnt from data (a vocabulary would itself be data).
@@ -348,6 +371,10 @@ pub struct Plan {
     #[n(16)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub robustness: Option<Robustness>,
+    /// Who trains which shards; none: everybody trains all of them.
+    #[n(17)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<Vec<Tier>>,
     /// What is counted; none: the plan trains.
     #[n(18)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -421,6 +448,9 @@ pub enum PlanError {
         /// −g.
         expected: i16,
     },
+    /// Tiers that do not fit the shard table, or each other.
+    #[error("the tiers are not possible")]
+    Tiers(#[from] TierError),
 }
 
 impl Plan {
@@ -535,7 +565,8 @@ impl Plan {
         self.committee.check().map_err(PlanError::Committee)?;
         self.robust().check(self)?;
         mode::check(self)?;
-        self.check_groups()
+        self.check_groups()?;
+        Ok(tiers::check(self)?)
     }
 
     fn check_groups(&self) -> Result<(), PlanError> {

@@ -40,6 +40,76 @@ impl Payload for Release {
     const KIND: StatementKind = StatementKind::Release;
 }
 
+/// Why a released model shall no longer be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum WithdrawalReason {
+    /// A better one was released.
+    #[n(0)]
+    Superseded,
+    /// It harms, or may.
+    #[n(1)]
+    Harmful,
+    /// It does less than was measured.
+    #[n(2)]
+    Performance,
+    /// The promise of privacy does not hold.
+    #[n(3)]
+    Privacy,
+    /// Data or a legal basis is gone.
+    #[n(4)]
+    LegalBasis,
+}
+
+/// Administrators withdraw a model that was released before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Withdrawal {
+    /// The task.
+    #[n(0)]
+    pub task: TaskId,
+    /// The weights.
+    #[n(1)]
+    pub snapshot: SnapshotDigest,
+    /// Why.
+    #[n(2)]
+    pub reason: WithdrawalReason,
+}
+
+impl Payload for Withdrawal {
+    const KIND: StatementKind = StatementKind::Withdrawal;
+}
+
+/// Somebody examined entries of a verified log: the record that examinations took place (audit.md A45).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Review {
+    /// The federation, by its trust document.
+    #[n(0)]
+    pub trust: Sha256,
+    /// First entry examined.
+    #[n(1)]
+    pub first: u64,
+    /// Last entry examined.
+    #[n(2)]
+    pub last: u64,
+    /// Size of the tree that was verified.
+    #[n(3)]
+    pub size: u64,
+    /// Its RFC 6962 root.
+    #[n(4)]
+    pub root: Sha256,
+    /// SHA-256 of the findings, a file that the reviewer keeps.
+    #[n(5)]
+    pub findings: Sha256,
+    /// Exit code of the verification.
+    #[n(6)]
+    pub exit_code: u8,
+}
+
+impl Payload for Review {
+    const KIND: StatementKind = StatementKind::Review;
+}
+
 /// An institution states size and root of its own site log; what is in it stays there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct SiteAnchor {

@@ -2,6 +2,7 @@
 //! it to. Only size and root of the log go out ([`crate::release::SiteAnchor`]). Holds no record, name of data, path or step time (A22).
 
 use crate::ids::{GroupId, HeaderDigest, LeafIndex, PlanDigest, RoundId, Sha256, TaskId};
+use crate::plan::Unit;
 use serde::{Deserialize, Serialize};
 
 /// Longest entry.
@@ -36,6 +37,29 @@ pub enum SiteFacts {
         header: HeaderDigest,
         /// Where it stands in the federation's log.
         entry: LeafIndex,
+        /// Counter of the ledger entry that paid for it.
+        ledger_counter: u64,
+        /// Hash of that entry.
+        ledger_head: Sha256,
+    },
+    /// A scalar release was paid from the ledger; its noise was drawn after this line, if at all (privacy.md D28). What was asked and what came
+    /// of it are not here.
+    #[serde(rename = "release.paid")]
+    ReleasePaid {
+        /// The dataset.
+        dataset: Sha256,
+        /// Whose data one unit is.
+        unit: Unit,
+        /// Opaque id of the release.
+        release: Sha256,
+        /// Digest of what was asked.
+        question: Sha256,
+        /// Values.
+        values: u64,
+        /// L2 sensitivity in whole counts.
+        sensitivity: u64,
+        /// Scale of the noise in 1024ths.
+        scale_1024: u64,
         /// Counter of the ledger entry that paid for it.
         ledger_counter: u64,
         /// Hash of that entry.

@@ -66,6 +66,10 @@ statement_kinds! {
     Release = 30, "release";
     /// An institution anchors its site log.
     SiteAnchor = 31, "site-anchor";
+    /// Administrators withdraw a model.
+    Withdrawal = 32, "withdrawal";
+    /// Somebody examined a part of the log.
+    Review = 33, "review";
 }
 
 impl StatementKind {
@@ -182,7 +186,18 @@ impl Statement {
     /// # Errors
     /// As [`Self::check_signature`].
     pub fn checked(self) -> Result<Checked, StatementError> {
-        self.check_signature().map(|()| Checked(self))
+        self.checked_by(&mut |s| s.check_signature().is_ok())
+    }
+
+    /// As [`Self::checked`], where `holds` knows the verdict.
+    ///
+    /// # Security
+    /// What `holds` says is believed: it must be the verdict of [`Self::check_signature`], however it was come by (audit.md A8).
+    ///
+    /// # Errors
+    /// [`StatementError::BadSignature`].
+    pub fn checked_by(self, holds: &mut dyn FnMut(&Self) -> bool) -> Result<Checked, StatementError> {
+        if holds(&self) { Ok(Checked(self)) } else { Err(StatementError::BadSignature) }
     }
 
     /// As [`Statement::verify`], and signed by `expected`.
@@ -196,7 +211,7 @@ impl Statement {
         self.verify()
     }
 }
-/// A statement whose signature holds: only [`Statement::checked`] makes one.
+/// A statement whose signature holds: only [`Statement::checked_by`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked(Statement);
 

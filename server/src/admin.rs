@@ -6,7 +6,7 @@ use crate::durable;
 use crate::layout::Layout;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::ids::{LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::messages::{MAX_FRAME, frame, unframe};
 use protocol::statement::Statement;
 use std::io;
@@ -87,6 +87,20 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Withdraw a model.
+    #[n(22)]
+    Withdraw {
+        /// A signed [`protocol::release::Withdrawal`].
+        #[n(0)]
+        statement: Statement,
+    },
+    /// Record a review.
+    #[n(23)]
+    Review {
+        /// A signed [`protocol::release::Review`].
+        #[n(0)]
+        statement: Statement,
+    },
 }
 
 /// A model that may be released, with what its release must name.
@@ -162,6 +176,9 @@ pub struct Status {
     /// For whom the round waits, by name.
     #[n(11)]
     pub waiting_for: Vec<String>,
+    /// Ids of the members, in the order of their names: what a plan's tiers are written in.
+    #[n(12)]
+    pub ids: Vec<ClientId>,
 }
 
 /// The answer.
@@ -265,10 +282,22 @@ pub enum Refusal {
     #[n(9)]
     #[error("the plan's committee or cohort needs more institutions than are enrolled")]
     TooFewForPlan,
+    /// A tier with a stranger.
+    #[n(21)]
+    #[error("a tier of the plan names an institution that is not enrolled; `concordat-server status --format json` shows who is")]
+    Stranger,
     /// No such model.
     #[n(20)]
     #[error("no closed round of the log gave such a model")]
     NothingToRelease,
+    /// Not out.
+    #[n(30)]
+    #[error("no such model is released, or it is withdrawn already")]
+    NothingToWithdraw,
+    /// Not a review of this log.
+    #[n(31)]
+    #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]
+    Review,
 }
 
 /// Why the socket does not answer.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod counts;
+mod log;
 mod output;
 mod release;
 
@@ -112,6 +113,18 @@ enum Verb {
     Counts(counts::CountsArgs),
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
+    /// Write into the log that a released model shall no longer be used
+    Withdraw(release::WithdrawArgs),
+    /// Write a review that `concordat-audit review` signed into the log
+    Review {
+        #[command(flatten)]
+        dir: Dir,
+        /// The signed review
+        file: PathBuf,
+    },
+    /// The log's own files
+    #[command(subcommand)]
+    Log(log::LogVerb),
     /// Make the key that signs models
     ReleaseKey {
         /// Where the secret key goes; its public half goes beside it, with the extension `pub`
@@ -212,6 +225,9 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Counts(args) => counts::run(&args, output),
         Verb::Release(args) => release::run(&args, output),
+        Verb::Withdraw(args) => release::withdraw(&args, output),
+        Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
+        Verb::Log(verb) => log::run(&verb, output),
         Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
         Verb::Stop { dir } => call(&dir.dir, &AdminRequest::Stop {}).map(|_| output.done("stopped")),
@@ -332,7 +348,14 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
+        "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
     })
+}
+
+/// Who trains how much; the noise of a step is over exactly these coordinates.
+fn tier(plan: &Plan, t: &protocol::plan::Tier) -> serde_json::Value {
+    let parameters: u64 = t.shards.iter().filter_map(|a| plan.shard(a.shard)).map(protocol::plan::ShardSpec::len).sum();
+    serde_json::json!({ "tier": t.name, "shards": t.shards, "parameters": parameters, "institutions": t.institutions })
 }
 
 fn check(file: &Path, output: &Output) -> Result<(), Failure> {

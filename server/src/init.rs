@@ -129,6 +129,17 @@ pub fn read_admin_key(path: &Path) -> Result<SigningKey, InitError> {
     Ok(SigningKey::from_bytes(&bytes))
 }
 
+fn secret(layout: &Layout, name: &str) -> Result<Zeroizing<[u8; 32]>, InitError> {
+    let bytes = durable::read_secret(&layout.key(name), 32)?;
+    <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new).map_err(|_| InitError::Key)
+}
+
+/// The key that signs the log.
+pub(crate) fn log_key(layout: &Layout, trust: &TrustDocument) -> Result<SignerKey, InitError> {
+    let seed = secret(layout, "log")?;
+    SignerKey::new(&Checkpoint::origin_of(&trust.federation), KeyType::Note, &seed).map_err(|_| InitError::Key)
+}
+
 /// Opens keys and log of an existing federation.
 pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
     let bytes = match durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64) {
@@ -136,18 +147,14 @@ pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
         other => other?,
     };
     let trust = TrustDocument::parse(&bytes).map_err(|_| InitError::Key)?;
-    let secret = |name: &str| -> Result<Zeroizing<[u8; 32]>, InitError> {
-        let bytes = durable::read_secret(&layout.key(name), 32)?;
-        <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new).map_err(|_| InitError::Key)
-    };
     let pem = |name: &str| -> Result<rcgen::KeyPair, InitError> {
         let bytes = durable::read_secret(&layout.key(name), 16 << 10)?;
         Ok(rcgen::KeyPair::from_pem(std::str::from_utf8(&bytes).map_err(|_| InitError::Key)?)?)
     };
-    let log_key = SignerKey::new(&Checkpoint::origin_of(&trust.federation), KeyType::Note, &*secret("log")?).map_err(|_| InitError::Key)?;
+    let log_key = log_key(layout, &trust)?;
     let keys = Keys {
-        statement: SigningKey::from_bytes(&*secret("statement")?),
-        token_mac: secret("token-mac")?,
+        statement: SigningKey::from_bytes(&*secret(layout, "statement")?),
+        token_mac: secret(layout, "token-mac")?,
         tls: pem("tls.pem")?,
         root: pem("root-ca.pem")?,
         root_der: durable::read_limited(&layout.key("root-ca.der"), 16 << 10)?.into(),

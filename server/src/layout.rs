@@ -14,6 +14,15 @@ impl Layout {
     pub(crate) fn audit(&self) -> PathBuf {
         self.0.join("audit")
     }
+    /// The log while it is recovered, before it takes the place of the old one.
+    pub(crate) fn recovering(&self) -> PathBuf {
+        self.0.join("audit.recovering")
+    }
+    /// Where the log of so many entries that was there before a recovery is kept.
+    pub(crate) fn kept_log(&self, entries: u64) -> PathBuf {
+        let name = |again: u32| self.0.join(format!("audit.before-recovery-{entries}-{again}"));
+        (0..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
+    }
     pub(crate) fn trust(&self) -> PathBuf {
         self.audit().join("trust.json")
     }

@@ -16,6 +16,7 @@ mod log;
 mod model_signing;
 pub mod plan_file;
 mod publish;
+mod recover;
 mod resets;
 pub mod serve;
 mod store;

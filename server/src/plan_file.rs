@@ -4,13 +4,14 @@ use privacy::accountant::task::{TaskError, TaskTerms};
 use privacy::coalition::{GuaranteedShares, Target};
 use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::Decimal;
-use protocol::ids::{GroupId, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError, PrivacyPlan,
-    Robustness, Strategy, TokenizerKind, Unit, Weighting,
+    Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
+use train::shard::tiers::Part;
 
 mod count;
 
@@ -54,6 +55,22 @@ pub struct PlanFile {
     /// What is done against hostile institutions.
     #[serde(default)]
     pub robustness: Option<Robustness>,
+    /// Who trains what; none: everybody trains everything.
+    #[serde(default)]
+    pub tiers: Option<Vec<TierFile>>,
+}
+
+/// Institutions of one capability.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierFile {
+    /// What the plan calls it.
+    pub name: String,
+    /// What it trains: all of these parts together.
+    pub trains: Vec<Part>,
+    /// Its institutions by their ids; none: all that no other tier names.
+    #[serde(default)]
+    pub institutions: Vec<ClientId>,
 }
 
 fn one() -> u32 {
@@ -169,6 +186,12 @@ pub enum PlanFileError {
     /// The shard table.
     #[error("the model cannot be cut into so many shards")]
     Shards(#[from] train::shard::ShardError),
+    /// What the tiers train.
+    #[error("the tiers give no shard table")]
+    Tiers(#[from] train::shard::tiers::TiersError),
+    /// Two ways of cutting the model.
+    #[error("shards is {0}, expected 1 in a plan with tiers: there the tiers say where the model is cut")]
+    ShardsAndTiers(u32),
     /// The snapshot.
     #[error("the base snapshot cannot be written")]
     Snapshot(#[from] train::snapshot::SnapshotError),
@@ -240,7 +263,7 @@ impl PlanFile {
     pub fn prepare(&self, task: TaskId) -> Result<Prepared, PlanFileError> {
         let weights = train::model::initial::initial(&self.model, self.initial_seed)?;
         let base = train::snapshot::to_bytes(&weights)?;
-        let shards = train::shard::shard_table(&self.model, self.shards, self.step_exponent()?)?;
+        let (shards, tiers) = self.shard_table()?;
         let groups = (0u32..).zip(&shards).map(|(i, s)| GroupPlan { id: GroupId(i), shards: vec![s.id], bits: self.bits }).collect();
         let mut plan = Plan {
             federation: self.federation.clone(),
@@ -260,6 +283,7 @@ impl PlanFile {
             strategy: self.strategy.clone(),
             deadlines: self.deadlines,
             robustness: self.robustness,
+            tiers,
             count: None,
         };
         // Whatever needs no noise first: a plan that cannot run is refused by its own rule, not by a calibration that fails.
@@ -268,6 +292,25 @@ impl PlanFile {
         plan.check()?;
         let bytes = protocol::codec::encode(&plan);
         Ok(Prepared { plan, bytes, base })
+    }
+
+    /// Contiguous shards for everybody, or those of the tiers with who trains them.
+    fn shard_table(&self) -> Result<(Vec<ShardSpec>, Option<Vec<Tier>>), PlanFileError> {
+        let step_exponent = self.step_exponent()?;
+        let Some(tiers) = &self.tiers else {
+            return Ok((train::shard::shard_table(&self.model, self.shards, step_exponent)?, None));
+        };
+        if self.shards != 1 {
+            return Err(PlanFileError::ShardsAndTiers(self.shards));
+        }
+        let parts: Vec<_> = tiers.iter().map(|t| (t.name.clone(), t.trains.clone())).collect();
+        let (shards, assigned) = train::shard::tiers::tier_table(&self.model, &parts, step_exponent)?;
+        let tier = |(t, shards): (&TierFile, Vec<Assigned>)| {
+            let mut institutions = t.institutions.clone();
+            institutions.sort_unstable();
+            Tier { name: t.name.clone(), shards, institutions }
+        };
+        Ok((shards, Some(tiers.iter().zip(assigned).map(tier).collect())))
     }
 
     /// In `local` a step that fits a round of an optimiser; in the other modes the grid's own.

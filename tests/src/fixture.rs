@@ -11,8 +11,8 @@ use protocol::ids::{ClientId, GroupId, PlanDigest, PublicKey, RoundId, Sha256, S
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    ClipFunction, ClipPath, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
-    Robustness, ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    Assigned, ClipFunction, ClipPath, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, TensorSpec, Tier, TokenizerKind, Turn, Unit, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -38,6 +38,9 @@ pub struct Shape {
     pub groups: u32,
     /// Random groups that each sum is dealt into; 1 for none. Three are averaged, of four or more the median counts.
     pub parts: u16,
+    /// The last so many institutions train only the second group's shard and, in even rounds and alone, that of a third; 0 for a plan without
+    /// tiers.
+    pub small: usize,
 }
 
 /// One institution's keys.
@@ -101,7 +104,9 @@ fn build(shape: Shape) -> Fixture {
         server: public(&server),
     };
     let sites: Vec<_> = (0..shape.sites).map(site).collect();
-    let plan = plan(shape);
+    let mut plan = plan(shape);
+    let ids: Vec<_> = sites.iter().map(|s| s.id).collect();
+    plan.tiers = (shape.small > 0).then(|| tiers(shape, &ids[shape.sites - shape.small..]));
     plan.check().expect("the pretend plan can run");
     let bytes = codec::encode(&plan);
     let plan_digest = Plan::digest(&bytes);
@@ -146,6 +151,18 @@ fn enrolment(s: &SiteKeys, trust: Sha256, admin: &SigningKey) -> Vec<Draft> {
     ]
 }
 
+/// Everybody else trains the first two shards; the small ones the second, and the third by turns.
+fn tiers(shape: Shape, small: &[ClientId]) -> Vec<Tier> {
+    let assigned = |shard: u32, turn| Assigned { shard: ShardId(shard), turn };
+    let own = (2..shape.groups).map(|shard| assigned(shard, Turn { every: 2, at: 1 }));
+    let mut institutions = small.to_vec();
+    institutions.sort_unstable();
+    vec![
+        Tier { name: "full".into(), shards: (0..2).map(|s| assigned(s, Turn::ALWAYS)).collect(), institutions: Vec::new() },
+        Tier { name: "small".into(), shards: std::iter::once(assigned(1, Turn::ALWAYS)).chain(own).collect(), institutions },
+    ]
+}
+
 /// The number that an institution commits to for a round.
 pub fn nonce(who: ClientId, round: RoundId) -> Nonce {
     protocol::hash::sha256(&[&who.0, &round.0.to_le_bytes()])
@@ -180,6 +197,7 @@ fn plan(shape: Shape) -> Plan {
             layers: 1,
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
+            adapter: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,
@@ -213,5 +231,6 @@ fn plan(shape: Shape) -> Plan {
             combine: if shape.parts > 3 { Combine::Median } else { Combine::Mean },
             max_group_norm: None,
         }),
+        tiers: None,
     }
 }

@@ -223,10 +223,11 @@ impl World {
         self.net.down(at, &ServerMessage::Endorse { manifest: statement, log_size: size, checkpoint });
     }
 
-    /// The server shows a decryptor a manifest in which two institutions have changed their random groups.
+    /// The server shows a decryptor a manifest in which two institutions have changed their groups.
     pub fn dealt_otherwise(&mut self, at: usize) {
         let Some(Ok(mut manifest)) = self.server.manifest().map(Statement::verify::<Manifest>) else { return };
-        let (one, other) = (manifest.groups[0].eligible[0], manifest.groups[1].eligible[0]);
+        let strangers = manifest.groups[1].eligible.iter().find(|c| !manifest.groups[0].eligible.contains(c));
+        let (one, Some(&other)) = (manifest.groups[0].eligible[0], strangers) else { return };
         for group in &mut manifest.groups {
             let swap = |c: &mut ClientId| {
                 *c = if *c == one {

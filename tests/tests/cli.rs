@@ -44,18 +44,40 @@ fn help_and_version_are_done_and_unknown_words_are_trouble() {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["init", "serve", "invite", "member", "policy", "plan", "counts", "release", "release-key", "status", "stop"] {
+    for verb in [
+        "init",
+        "serve",
+        "invite",
+        "member",
+        "policy",
+        "plan",
+        "counts",
+        "release",
+        "release-key",
+        "withdraw",
+        "review",
+        "log",
+        "status",
+        "stop",
+    ] {
         assert_eq!(server(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    for pair in
-        [["member", "pending"], ["member", "approve"], ["policy", "activate"], ["plan", "check"], ["plan", "prepare"], ["plan", "propose"]]
-    {
+    let pairs = [
+        ["member", "pending"],
+        ["member", "approve"],
+        ["policy", "activate"],
+        ["plan", "check"],
+        ["plan", "prepare"],
+        ["plan", "propose"],
+        ["log", "recover"],
+    ];
+    for pair in pairs {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
     for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
-    let privacy = ["epsilon", "calibrate", "ledger", "statement", "audit"].map(|verb| ["privacy", verb]);
+    let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);
     let others = [
         ["data", "check"],
         ["data", "prepare"],
@@ -71,6 +93,21 @@ fn every_verb_explains_itself() {
     for verb in ["show", "verify", "repair"] {
         assert_eq!(client(&["privacy", "ledger", verb, "--help"]), code(DONE), "{verb}");
     }
+}
+
+#[test]
+fn a_log_is_recovered_without_a_server_and_never_from_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = |name: &str| dir.path().join(name);
+    for name in ["one", "two"] {
+        let (server_dir, key) = (home(name), home(&format!("{name}.key")));
+        assert_eq!(server(&["init", "--dir", text(&server_dir), "--federation", "demo", "--admin-key", text(&key)]), code(DONE));
+    }
+    let from = |name: &str| home(name).join("audit");
+    let recover = |mirror: &Path| server(&["log", "recover", "--dir", text(&home("one")), "--from", text(mirror)]);
+    assert_eq!(recover(&from("two")), code(CHECKED_AND_FALSE), "another federation");
+    assert_eq!(recover(&home("nothing")), code(TROUBLE), "no mirror at all");
+    assert_eq!(recover(&from("one")), code(DONE));
 }
 
 #[test]
@@ -158,6 +195,9 @@ fn an_institution_that_never_joined_is_told_so() {
     assert_eq!(client(&["--dir", home, "run"]), code(TROUBLE));
     assert_eq!(client(&["--dir", home, "join", "no-token"]), code(TROUBLE));
     assert_eq!(client(&["--dir", home, "privacy", "ledger"]), code(DONE), "no ledger is no broken ledger");
+    let release = ["--dir", home, "privacy", "release", "--what", "units", "--epsilon", "1"];
+    assert_eq!(client(&release), code(TROUBLE), "nobody pays");
+    assert!(!dir.path().join("ledger").exists() && !dir.path().join("releases").exists());
 }
 
 #[test]

@@ -71,7 +71,9 @@ fn keys_named_in(complaint: &str) -> Vec<String> {
 fn states(sample: &str, key: &str) -> bool {
     let line = |l: &str| {
         let l = l.trim_start_matches("# ");
-        l.starts_with(&format!("{key} = ")) || l == format!("[{key}]") || l.trim_start_matches('[').starts_with(&format!("{key}."))
+        let section = l.trim_start_matches('[');
+        let heads = section.len() < l.len() && (section.starts_with(&format!("{key}]")) || section.starts_with(&format!("{key}.")));
+        l.starts_with(&format!("{key} = ")) || heads
     };
     sample.lines().any(line)
 }
@@ -142,8 +144,8 @@ fn the_site_policys_sample_states_every_limit_and_no_limit_has_a_default() {
     SitePolicy::parse(SITE_POLICY).unwrap();
     let complaint = chain(&SitePolicy::parse("no_such_key = 1").unwrap_err());
     assert_states_every_key(SITE_POLICY, &complaint);
-    // Without these two keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them.
-    let may_be_absent = ["plans", "own_epsilon_cap"];
+    // Without these three keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them.
+    let may_be_absent = ["plans", "own_epsilon_cap", "charge"];
     for key in keys_named_in(&complaint).iter().filter(|k| !may_be_absent.contains(&k.as_str())) {
         let without: String = SITE_POLICY.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
         assert!(SitePolicy::parse(&without).is_err(), "{key}");
@@ -386,6 +388,50 @@ fn a_plan_may_ask_for_book_keeping_in_every_mode() {
     assert!(PlanFile::parse(&bad).is_err());
 }
 
+/// training.md M4, M6: tiers as the sample describes them; what does not exist is named with what was expected.
+#[test]
+fn a_plan_may_say_who_trains_what() {
+    let two = PLAN.replacen("layers = 1", "layers = 2\nadapter = { rank = 2, alpha = 4, targets = [\"qkv\"] }", 1);
+    let id = |n: u8| format!("{n:02x}").repeat(32);
+    let with = |trains: &str, who: &str| {
+        format!("{two}\n[[tiers]]\nname = \"large\"\ntrains = [\"full\"]\n[[tiers]]\nname = \"small\"\ntrains = [{trains}]\n{who}\n")
+    };
+    let three = format!("institutions = [\"{}\", \"{}\", \"{}\"]", id(3), id(1), id(2));
+    let prepare = |text: &str| PlanFile::parse(text).and_then(|f| f.prepare(TaskId([7; 16])).map(|p| p.plan));
+    let parts = [
+        ("\"heads-and-biases\"", 2),
+        ("{ layers = { from = 1, to = 2 } }", 2),
+        ("\"lora-b\", \"heads-and-biases\"", 3),
+        ("\"lora-alternating\"", 3),
+        ("{ rolling = { window = 1 } }", 3),
+    ];
+    for (trains, shards) in parts {
+        let plan = prepare(&with(trains, &three)).unwrap();
+        assert_eq!((plan.shards.len(), plan.groups.len()), (shards, shards), "{trains}");
+        let small = plan.seen_by(protocol::ids::ClientId([2; 32])).unwrap();
+        assert!(small.dimension() < plan.seen_by(protocol::ids::ClientId([9; 32])).unwrap().dimension() / 3, "{trains}");
+        assert_eq!(plan.tiers.as_ref().unwrap()[1].institutions[0], protocol::ids::ClientId([1; 32]), "ascending");
+    }
+    let refused = |text: &str| chain(&prepare(text).err().unwrap());
+    let cases = [
+        (with("{ layers = { from = 1, to = 3 } }", &three), "got 1..3, expected a range of the model's blocks"),
+        (with("{ rolling = { window = 3 } }", &three), "rolls over 3 blocks at once, expected 1 to 2"),
+        (with("\"lora-b\"", &three).replacen("adapter = {", "# adapter = {", 1), "has no adapters: expected [model.adapter]"),
+        (with("\"no-such-part\"", &three), "unknown variant `no-such-part`, expected one of `full`, `layers`"),
+        (with("\"heads-and-biases\"", ""), "only one tier is for all others"),
+        (with("\"lora-b\"", &format!("institutions = [\"{}\"]", id(1))), "trained by at most 1 institutions in a round"),
+        (with("\"heads-and-biases\"", "institutions = [\"abc\"]"), "expected 64 lower-case hex digits"),
+        (with("\"heads-and-biases\"", &three).replacen("shards = 1", "shards = 2", 1), "expected 1 in a plan with tiers"),
+        (with("\"heads-and-biases\"", &three).replacen("rank = 2", "rank = 0", 1), "rank 0"),
+    ];
+    for (text, words) in cases {
+        assert!(refused(&text).contains(words), "{words}: {}", refused(&text));
+    }
+    let joint = joint("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }");
+    let text = format!("{joint}\n[[tiers]]\nname = \"all\"\ntrains = [\"full\"]\n");
+    assert!(refused(&text).contains("tiers need privacy.mode \"local\", got \"hybrid\""), "{}", refused(&text));
+}
+
 #[test]
 fn the_sample_policy_allows_the_example_plan_and_nothing_weaker() {
     let (policy, prepared) = (SitePolicy::parse(SITE_POLICY).unwrap(), example());
@@ -409,6 +455,7 @@ fn the_example_plan_states_every_key() {
         "[local]\nno_such_key = 1",
         "[deadlines]\nno_such_key = 1",
         "[robustness]\nno_such_key = 1",
+        "[[tiers]]\nno_such_key = 1",
     ] {
         let complaint = chain(&PlanFile::parse(text).err().unwrap());
         assert_states_every_key(PLAN, &complaint);

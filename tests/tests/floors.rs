@@ -39,7 +39,7 @@ const EVERYTHING: &[&str] = &[
 /// The foreign giants by the beginning of their names, and the only rooms whose manifest may name them.
 const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("tfhe", &["concordat-crypto"]),
-    ("pulp", &["concordat-crypto", "concordat-train"]),
+    ("pulp", &["concordat-audit-log", "concordat-crypto", "concordat-train"]),
     ("candle", &["concordat-train"]),
     ("opendp", &["concordat-privacy"]),
     ("tokenizers", &["concordat-corpus"]),

@@ -44,7 +44,7 @@ type Seeds = Vec<Vec<u8>>;
 
 /// One round from its beginning to its end: all frames that were sent, and the log.
 static ROUND: LazyLock<(Seeds, Seeds)> = LazyLock::new(|| {
-    let mut world = World::new(Shape { sites: 3, groups: 2, parts: 1 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape { sites: 3, groups: 2, parts: 1, small: 0 }, Mutant::Sound).unwrap();
     let frames = RefCell::new(BTreeSet::new());
     let collect = |w: &World| {
         for letter in w.net.letters() {
@@ -71,7 +71,7 @@ fn messages() -> Seeds {
 /// Payloads of everything that was signed in the round, and the statements of the frames.
 fn statements() -> Seeds {
     let logged = ROUND.1.iter().filter_map(|e| LogEntry::parse(e).unwrap().stmt).map(|s| s.payload_bytes().unwrap());
-    let server = federation(Shape { sites: 3, groups: 2, parts: 1 });
+    let server = federation(Shape { sites: 3, groups: 2, parts: 1, small: 0 });
     let whole = protocol::statement::Statement::sign(
         &protocol::manifest::Endorsement { manifest: protocol::ids::ManifestDigest([3; 32]) },
         &server.server,
@@ -92,14 +92,15 @@ fn entries() -> Seeds {
 }
 
 fn plans() -> Seeds {
-    let trains = [(2, 1, 1), (5, 3, 1), (6, 2, 3)].map(|(sites, groups, parts)| federation(Shape { sites, groups, parts }).plan.clone());
+    let trains =
+        [(2, 1, 1), (5, 3, 1), (6, 2, 3)].map(|(sites, groups, parts)| federation(Shape { sites, groups, parts, small: 0 }).plan.clone());
     let counts = [include_str!("../../configs/plan-statistics.toml"), include_str!("../../configs/plan-words.toml")]
         .map(|text| server::plan_file::AnyPlanFile::parse(text).unwrap().prepare(protocol::ids::TaskId([1; 16])).unwrap().plan);
     trains.iter().chain(&counts).map(codec::encode).collect()
 }
 
 fn texts() -> Seeds {
-    let world = federation(Shape { sites: 3, groups: 2, parts: 1 });
+    let world = federation(Shape { sites: 3, groups: 2, parts: 1, small: 0 });
     let token = Token {
         address: "server.example:4433".into(),
         root_ca: Sha256([1; 32]),

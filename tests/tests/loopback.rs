@@ -8,7 +8,7 @@ use protocol::plan::PlanApproval;
 use protocol::statement::Statement;
 use protocol::trust::{JoinRequest, Membership, PolicyApproval};
 use server::admin::{self, AdminReply, AdminRequest, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 #[path = "loopback/counting.rs"]
 mod counting;
+#[path = "loopback/mixed.rs"]
+mod mixed;
 
 /// Far more than a loaded machine needs; reached only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -365,13 +367,13 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
         f.clients.push(run_client(f.dir.path(), index, f.integers.clone(), sender));
     }
     assert_eq!(administer(release("200")).await, done);
-    // Each of them has anchored its site log on coming back; witnesses cover that too.
+    // Each of them has anchored its site log on coming back, and again on every link that broke; witnesses cover that too.
     until(async || {
         let log = std::fs::read_to_string(f.audit().join("checkpoint")).ok()?;
         let size: usize = log.lines().nth(1)?.parse().ok()?;
-        let status = f.status().await;
-        let anchored = all_entries(&f.audit(), size).matches("\"type\":\"site.anchored\"").count();
-        (anchored == 3 && status.published == status.log_size).then_some(())
+        let entries = all_entries(&f.audit(), size);
+        let anchored = anchors(&entries).map(|(id, _)| id).collect::<BTreeSet<_>>();
+        (anchored.len() == 3).then_some(())
     })
     .await;
 
@@ -387,20 +389,28 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
     each_institution_has_its_evidence(&f, &verdict).await;
 }
 
+/// The value of the first such field of an entry, without its quotes.
+fn field<'a>(entry: &'a str, name: &str) -> &'a str {
+    let rest = entry.split_once(&format!("\"{name}\":")).unwrap().1;
+    rest.split([',', '}']).next().unwrap().trim_matches('"')
+}
+
+/// Each anchor of a site log: the institution's identity, and the entry from its type on.
+fn anchors(entries: &str) -> impl Iterator<Item = (&str, &str)> {
+    let rests = entries.match_indices("\"type\":\"site.anchored\"").map(|(at, _)| &entries[at..]);
+    rests.map(|rest| (field(rest, "institution"), rest))
+}
+
 /// The root that the log has for an institution's site log is the root of its first lines.
 fn site_log_is_anchored(f: &Federation, verdict: &auditor::Verdict, index: usize) {
     let size = usize::try_from(verdict.tree_size).unwrap();
     let id = &verdict.members.iter().find(|m| m.name == name(index)).unwrap().id;
     let text = all_entries(&f.log(), size);
-    let at = text.match_indices("\"type\":\"site.anchored\"").map(|(at, _)| &text[at..]).find(|rest| {
-        let own = format!("\"institution\":\"{id}\"");
-        rest.find(&own).is_some_and(|o| o < rest.find("\"stmt\"").unwrap())
-    });
-    let field = |name: &str| at.unwrap().split(&format!("\"{name}\":")).nth(1).unwrap().split([',', '}']).next().unwrap().replace('"', "");
+    let (_, entry) = anchors(&text).find(|(who, _)| who == id).unwrap();
     let lines = std::fs::read_to_string(f.dir.path().join(name(index)).join("site/log.jsonl")).unwrap();
     let mut range = audit::tree::CompactRange::new();
-    lines.lines().take(field("size").parse().unwrap()).for_each(|l| range.push(audit::hash::leaf_hash(l.as_bytes())));
-    assert_eq!(range.root().to_string(), field("root"), "{}", name(index));
+    lines.lines().take(field(entry, "size").parse().unwrap()).for_each(|l| range.push(audit::hash::leaf_hash(l.as_bytes())));
+    assert_eq!(range.root().to_string(), field(entry, "root"), "{}", name(index));
 }
 
 /// The text of all bundles below `size`, for counting.
@@ -434,7 +444,7 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
         assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
         assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
         // Judged once, trained once; anchored when it came back. Whether its own mirror is under that checkpoint yet is a matter of time.
-        assert!(v.anchors <= 1 && v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
+        assert!(v.site_entries.is_some_and(|n| n >= 2), "{} anchors, {:?}", v.anchors, v.site_entries);
         site_log_is_anchored(f, verdict, index);
         for file in files(&out) {
             let bytes = std::fs::read(&file).unwrap();
@@ -505,19 +515,6 @@ async fn institutions_decline_to_rely_on_others_unless_they_said_so() {
     let verdict = f.verify(&f.log());
     assert_eq!(verdict.tasks[0].rounds[0].state, "abandoned");
     assert!(f.integers.lock().unwrap().is_empty(), "somebody trained");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself() {
-    let mut f = Federation::start(6).await;
-    let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
-    let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
-    f.ended().await;
-    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3, 4, 5]);
-    let verdict = f.verify(&f.log());
-    assert!(verdict.verified, "{:?}", verdict.findings);
-    let round = &verdict.tasks[0].rounds[0];
-    assert_eq!((round.state, round.groups.iter().map(|g| g.cohort).collect::<Vec<_>>()), ("closed", vec![2, 2, 2]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -35,9 +35,10 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let plain = (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1 });
-    let dealt = (6usize..=7, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 3 });
-    prop_oneof![3 => plain, 1 => dealt]
+    let plain = (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1, small: 0 });
+    let dealt = (6usize..=7, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 3, small: 0 });
+    let mixed = (4usize..=5, 2u32..=3).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1, small: 2 });
+    prop_oneof![3 => plain, 1 => dealt, 1 => mixed]
 }
 
 /// Plays `ops`, then leaves everybody in peace: every round ends, every request has its answer.

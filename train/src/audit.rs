@@ -108,6 +108,8 @@ impl Audited<'_> {
         let (steps, mut plan) = (self.plan.total_steps(), self.plan.clone());
         plan.local.steps = u32::try_from(steps).ok().filter(|s| *s > 0).ok_or(AuditRunError::Steps(steps))?;
         plan.rounds = 1;
+        // One institution that trains every shard in every step: the most that a record can move.
+        plan.tiers = None;
         // Own noise is audited, whoever else adds some.
         (plan.privacy.noise_multiplier, plan.privacy.mode) = (self.executed, Mode::Local);
         let needed = self.payable(self.executed)?;

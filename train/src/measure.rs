@@ -220,6 +220,7 @@ pub fn training(size: Size, steps: u64, precision: Precision, keep: Keep) -> Res
         keep,
         bucket: 1,
         drop_tokens: 0.0,
+        average: 0.0,
     };
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
     let text = (0..1 << 16).map(|_| rng.next_u32() % size.vocab).collect();

@@ -136,6 +136,39 @@ impl OptimiserState {
         }
     }
 
+    /// What it remembers of these coordinates, in the order in which they are given. Steps are counted over all coordinates together.
+    #[must_use]
+    pub fn part(&self, places: &[Range<usize>]) -> Self {
+        let take = |from: &[f32]| places.iter().flat_map(|p| from.get(p.clone()).unwrap_or_default()).copied().collect();
+        match self {
+            Self::AdamW { mean, square, steps, betas } => {
+                Self::AdamW { mean: take(mean), square: take(square), steps: *steps, betas: *betas }
+            }
+            Self::Sgd { velocity, momentum, look } => Self::Sgd { velocity: take(velocity), momentum: *momentum, look: *look },
+        }
+    }
+
+    /// Brings a part back to where it was taken from. A part of another kind or size changes nothing.
+    pub fn put(&mut self, places: &[Range<usize>], part: Self) {
+        let give = |to: &mut [f32], mut from: &[f32]| {
+            for place in places {
+                if let (Some(to), Some((head, tail))) = (to.get_mut(place.clone()), from.split_at_checked(place.len())) {
+                    to.copy_from_slice(head);
+                    from = tail;
+                }
+            }
+        };
+        match (self, part) {
+            (Self::AdamW { mean, square, steps, .. }, Self::AdamW { mean: m, square: s, steps: taken, .. }) => {
+                give(mean, &m);
+                give(square, &s);
+                *steps = taken;
+            }
+            (Self::Sgd { velocity, .. }, Self::Sgd { velocity: v, .. }) => give(velocity, &v),
+            (Self::AdamW { .. }, Self::Sgd { .. }) | (Self::Sgd { .. }, Self::AdamW { .. }) => {}
+        }
+    }
+
     /// Takes one step down the gradient.
     ///
     /// # Errors

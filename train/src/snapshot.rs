@@ -74,13 +74,20 @@ pub fn tensors_to_bytes(table: &ParameterTable, flat: &[f32]) -> Result<Vec<u8>,
     Ok(safetensors::serialize(tensors, Some(metadata))?)
 }
 
+/// Most bytes of a snapshot of this model, whatever part of it an institution trains.
+///
+/// # Errors
+/// [`ModelError`] for a model that cannot be built.
+pub fn most_bytes(config: &EncoderConfig) -> Result<usize, ModelError> {
+    Ok(4 * ParameterTable::new(config)?.len() + MAX_HEADER_BYTES)
+}
+
 /// Reads a snapshot of a known model. Takes exactly the bytes that [`to_bytes`] writes.
 ///
 /// # Errors
 /// [`SnapshotError`].
 pub fn from_bytes(config: &EncoderConfig, bytes: &[u8]) -> Result<Weights, SnapshotError> {
-    let table = ParameterTable::new(config)?;
-    let most = 4 * table.len() + MAX_HEADER_BYTES;
+    let (table, most) = (ParameterTable::new(config)?, most_bytes(config)?);
     if bytes.len() > most {
         return Err(SnapshotError::TooLong { got: bytes.len(), most });
     }

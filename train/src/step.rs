@@ -1,7 +1,7 @@
 //! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
 
 use crate::audit::Canaries;
-use crate::model::{Encoder, Weights};
+use crate::model::{Transformer, TransformerWeights};
 use crate::optim::{OptimiserState, StepSize, learning_rate};
 use crate::round::{Round, TrainError};
 use crate::workers::{Tally, Work, Workers};
@@ -26,7 +26,7 @@ pub(crate) struct StepInputs<'a> {
 pub(crate) fn take(
     inputs: &mut StepInputs<'_>,
     payment: PaidStep,
-    weights: &mut Weights,
+    weights: &mut TransformerWeights,
     optimiser: &mut OptimiserState,
 ) -> Result<(Tally, f64), TrainError> {
     let (round, context) = (inputs.round, payment.context());
@@ -41,20 +41,26 @@ pub(crate) fn take(
     let at = round.global_step + context.step;
     let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
     let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
-    optimiser.step(weights.flat_mut(), &gradient, &size)?;
+    // Coordinates that do not have their turn got noise and nothing else; nobody reads it.
+    let trained = gradient.get(..weights.flat().len()).unwrap_or(&gradient);
+    optimiser.step(weights.flat_mut(), trained, &size)?;
     Ok((tally, rate))
 }
 
 /// Samples, clips, sums, clamps and noises: this institution's share of a sum that others noise too (privacy.md D7).
-pub(crate) fn share(inputs: &mut StepInputs<'_>, payment: PaidStep) -> Result<(NoisedShare, Tally), TrainError> {
+pub(crate) fn share(
+    inputs: &mut StepInputs<'_>,
+    payment: PaidStep,
+    weights: &TransformerWeights,
+) -> Result<(NoisedShare, Tally), TrainError> {
     let (round, context) = (inputs.round, payment.context());
-    let (sum, tally) = clipped(inputs, &payment, round.start)?;
+    let (sum, tally) = clipped(inputs, &payment, weights)?;
     let mut noise = Stream::<Noise>::open(inputs.entropy, &context)?;
     Ok((sum.clamped()?.noised(payment, round.mechanism, &mut noise)?, tally))
 }
 
 /// The integer sum of the sampled units' clipped gradients, on the path that the mechanism was made for.
-fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Weights) -> Result<(UnitSum, Tally), TrainError> {
+fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &TransformerWeights) -> Result<(UnitSum, Tally), TrainError> {
     let (round, context) = (inputs.round, payment.context());
     let (plan, mechanism) = (round.plan, round.mechanism);
     let mut draws = Stream::<Sample>::open(inputs.entropy, &context)?;
@@ -63,7 +69,7 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Weights) -
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
     let work = Work {
-        objective: &Encoder::load(weights)?,
+        objective: &Transformer::load(weights)?,
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),

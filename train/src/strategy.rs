@@ -1,7 +1,7 @@
 //! What the server does with an opened mean: pure functions from old weights to new ones (training.md M17). Know no round and no store.
 
 use crate::model::{ModelError, Weights};
-use crate::shard::{self, ShardError};
+use crate::shard::{self, Place, ShardError};
 use protocol::ids::ShardId;
 use protocol::plan::{ShardSpec, Strategy};
 
@@ -55,21 +55,20 @@ pub fn advance(
     weights: &Weights,
     mean: &[(ShardId, Vec<f32>)],
 ) -> Result<(StrategyState, Weights), StrategyError> {
-    shard::check(weights.table(), shards)?;
-    let places = shard::places(shards, mean)?;
+    let places = shard::places(weights.table(), shards, mean)?;
     let (mut flat, mut state) = (weights.flat().to_vec(), state.clone());
     match strategy {
         Strategy::FedAvg { rate } => {
             let rate = narrow(rate.to_f64());
-            for (range, part) in places {
-                flat[range].iter_mut().zip(&mean[part].1).for_each(|(w, m)| *w += rate * m);
+            for Place { model, part, within } in places {
+                flat[model].iter_mut().zip(&mean[part].1[within]).for_each(|(w, m)| *w += rate * m);
             }
         }
         Strategy::FedAvgM { rate, momentum } => {
             let (rate, kept) = (narrow(rate.to_f64()), narrow(momentum.to_f64()));
             prepare(&mut state.momentum, flat.len())?;
-            for (range, part) in places {
-                for ((w, v), m) in flat[range.clone()].iter_mut().zip(&mut state.momentum[range]).zip(&mean[part].1) {
+            for Place { model, part, within } in places {
+                for ((w, v), m) in flat[model.clone()].iter_mut().zip(&mut state.momentum[model]).zip(&mean[part].1[within]) {
                     *v = kept * *v + m;
                     *w += rate * *v;
                 }
@@ -79,9 +78,9 @@ pub fn advance(
             let [rate, kept, decay, floor] = [rate, momentum, decay, floor].map(|x| narrow(x.to_f64()));
             prepare(&mut state.momentum, flat.len())?;
             prepare(&mut state.square, flat.len())?;
-            for (range, part) in places {
-                let moments = state.momentum[range.clone()].iter_mut().zip(&mut state.square[range.clone()]);
-                for ((w, (m, v)), &x) in flat[range].iter_mut().zip(moments).zip(&mean[part].1) {
+            for Place { model, part, within } in places {
+                let moments = state.momentum[model.clone()].iter_mut().zip(&mut state.square[model.clone()]);
+                for ((w, (m, v)), &x) in flat[model].iter_mut().zip(moments).zip(&mean[part].1[within]) {
                     *m = kept * *m + (1.0 - kept) * x;
                     *v = decay * *v + (1.0 - decay) * (x * x);
                     *w += rate * *m / (v.sqrt() + floor);

@@ -18,7 +18,7 @@ use protocol::plan::{
 
 pub(crate) fn small_config() -> EncoderConfig {
     let classes = ["quiet", "loud", "odd"].map(str::to_owned).to_vec();
-    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes }
+    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter: None }
 }
 
 pub(crate) fn decimal(text: &str) -> Decimal {
@@ -59,6 +59,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        tiers: None,
         count: None,
     }
 }

@@ -14,6 +14,7 @@ use notes::Claim;
 
 use crate::policy::Policy;
 use crate::reader::LogReader;
+use crate::strict::{Judge, Strict};
 use crate::tree::{CompactRange, TreeHead};
 
 /// What the caller believes already.
@@ -66,8 +67,21 @@ impl Report {
 /// Every byte of the directory may be an attacker's. A truncation that drops newer notes too, and is signed again by the log,
 /// is not visible in one directory: it takes a second note to compare with (A49).
 pub fn check<R: LogReader>(reader: &R, trust: &Trust, on_entry: impl FnMut(u64, &[u8])) -> Result<Report, R::Error> {
+    check_judged(reader, trust, &mut Strict::new(), on_entry)
+}
+
+/// [`check()`], with somebody else to judge signatures.
+///
+/// # Errors
+/// As [`check()`].
+pub fn check_judged<R: LogReader>(
+    reader: &R,
+    trust: &Trust,
+    judge: &mut dyn Judge,
+    on_entry: impl FnMut(u64, &[u8]),
+) -> Result<Report, R::Error> {
     let mut findings = Findings::default();
-    let mut opened = notes::open_all(reader, trust, &mut findings)?;
+    let mut opened = notes::open_all(reader, trust, judge, &mut findings)?;
     opened.claims.extend(trust.tip.map(|head| Claim { place: Place::Path(".state/tree".to_owned()), head }));
     opened.claims.sort_by_key(|c| c.head.size);
     let size = opened.claims.last().map_or(0, |c| c.head.size);

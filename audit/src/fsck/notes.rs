@@ -7,8 +7,9 @@ use super::finding::{Check, Fault, Findings, Place};
 use crate::MAX_SIZE;
 use crate::checkpoint::Checkpoint;
 use crate::note::{MAX_NOTE_BYTES, Note};
-use crate::policy::{OpenError, Opened};
+use crate::policy::{OpenError, Opened, Policy};
 use crate::reader::{CHECKPOINT_PATH, DirEntry, LogReader, note_path};
+use crate::strict::{Judge, Signed};
 use crate::text;
 use crate::tree::TreeHead;
 
@@ -27,23 +28,34 @@ pub(super) struct OpenedNotes {
     pub(super) notes: u64,
 }
 
+/// Notes that are read and judged together: enough for a judge to share work, few enough to hold.
+const TOGETHER: usize = 64;
+
 /// Opens `checkpoints/*.note` in order of size, then `checkpoint`.
-pub(super) fn open_all<R: LogReader>(reader: &R, trust: &Trust, findings: &mut Findings) -> Result<OpenedNotes, R::Error> {
+pub(super) fn open_all<R: LogReader>(
+    reader: &R,
+    trust: &Trust,
+    judge: &mut dyn Judge,
+    findings: &mut Findings,
+) -> Result<OpenedNotes, R::Error> {
     let mut opened = OpenedNotes { claims: Vec::new(), checkpoint: None, notes: 0 };
     let mut times = Times::default();
-    for size in sizes(reader, findings)? {
-        let path = note_path(size);
-        let Some(note) = open(reader, &path, trust, findings)? else { continue };
-        let head = note.checkpoint().head;
-        if head.size != size {
-            findings.at_path(Check::Notes, &path, Fault::WrongSize { expected: size, got: head.size });
+    for sizes in sizes(reader, findings)?.chunks(TOGETHER) {
+        let paths: Vec<String> = sizes.iter().map(|size| note_path(*size)).collect();
+        for ((size, path), note) in sizes.iter().zip(&paths).zip(open(reader, &paths, trust, judge)?) {
+            let Some(note) = accept(path, note, trust, findings) else { continue };
+            let head = note.checkpoint().head;
+            if head.size != *size {
+                findings.at_path(Check::Notes, path, Fault::WrongSize { expected: *size, got: head.size });
+            }
+            times.follow(path, &note, findings);
+            opened.claims.push(Claim { place: Place::Path(path.clone()), head });
+            opened.notes += 1;
         }
-        times.follow(&path, &note, findings);
-        opened.claims.push(Claim { place: Place::Path(path), head });
-        opened.notes += 1;
     }
     let newest = opened.claims.iter().map(|c| c.head.size).max();
-    if let Some(note) = open(reader, CHECKPOINT_PATH, trust, findings)? {
+    for note in open(reader, &[CHECKPOINT_PATH.to_owned()], trust, judge)? {
+        let Some(note) = accept(CHECKPOINT_PATH, note, trust, findings) else { continue };
         let head = note.checkpoint().head;
         if let Some(newest) = newest.filter(|n| *n > head.size) {
             findings.at_path(Check::Notes, CHECKPOINT_PATH, Fault::Behind { newest, got: head.size });
@@ -81,34 +93,41 @@ fn size_in_name(name: &str) -> Option<u64> {
     (size <= MAX_SIZE).then_some(size)
 }
 
-/// Opens one note; whatever is wrong with it is a finding.
-fn open<R: LogReader>(reader: &R, path: &str, trust: &Trust, findings: &mut Findings) -> Result<Option<Opened>, R::Error> {
-    let Some(bytes) = reader.read(path, MAX_NOTE_BYTES)? else {
-        findings.at_path(Check::Notes, path, Fault::Missing);
-        return Ok(None);
+/// Opens notes, each under the policy of the size that it states; their signatures are judged together.
+fn open<R: LogReader>(reader: &R, paths: &[String], trust: &Trust, judge: &mut dyn Judge) -> Result<Vec<Result<Opened, Fault>>, R::Error> {
+    let read = |path: &String| reader.read(path, MAX_NOTE_BYTES);
+    let read: Vec<_> = paths.iter().map(read).collect::<Result<_, _>>()?;
+    let notes: Vec<_> = read.into_iter().map(|bytes| bytes.ok_or(Fault::Missing).and_then(|b| policy_of(&b, trust))).collect();
+    let claims = notes.iter().flatten().flat_map(|(note, policy)| policy.claims(note));
+    let signed: Vec<Signed> = claims.filter_map(|c| c.signed().cloned()).collect();
+    let mut verdicts = signed.iter().zip(judge.judge(&signed));
+    let mut conclude = |(note, policy): (Note, &Policy)| {
+        let own = policy.claims(&note).iter().filter(|c| c.signed().is_some()).count();
+        let mut own = verdicts.by_ref().take(own).collect::<Vec<_>>().into_iter();
+        // The verdicts come in the order of the claims; one about anything else counts as a refusal.
+        policy.open_judged(note, |s| own.next().is_some_and(|(of, holds)| of == s && holds)).map_err(Fault::Note)
     };
-    let opened = match judge(&bytes, trust) {
-        Ok(opened) => opened,
-        Err(fault) => {
-            findings.at_path(Check::Notes, path, fault);
-            return Ok(None);
-        }
-    };
+    Ok(notes.into_iter().map(|note| note.and_then(&mut conclude)).collect())
+}
+
+/// Reports what is wrong with a note; returns it if the log signed it.
+fn accept(path: &str, note: Result<Opened, Fault>, trust: &Trust, findings: &mut Findings) -> Option<Opened> {
+    let opened = note.map_err(|fault| findings.at_path(Check::Notes, path, fault)).ok()?;
     let cosigners = opened.cosigners().len();
     if !opened.has_quorum() || cosigners < trust.min_cosigners {
         findings.at_path(Check::Notes, path, Fault::BelowQuorum { cosigners });
     }
-    Ok(Some(opened))
+    Some(opened)
 }
 
-/// Opens a note under the policy of the size that it states.
-fn judge(bytes: &[u8], trust: &Trust) -> Result<Opened, Fault> {
+/// A note with the policy of the size that it states.
+fn policy_of<'a>(bytes: &[u8], trust: &'a Trust) -> Result<(Note, &'a Policy), Fault> {
     let refuse = |e: OpenError| Fault::Note(e);
     let note = Note::parse(bytes).map_err(|e| refuse(e.into()))?;
     let stated: Checkpoint = note.text().parse().map_err(|e: crate::checkpoint::CheckpointError| refuse(e.into()))?;
     let size = stated.head.size;
     let (_, policy) = trust.policies.range(..=size).next_back().ok_or(Fault::NoPolicy { size })?;
-    policy.open_note(note).map_err(refuse)
+    Ok((note, policy))
 }
 
 /// The last time of each witness, by public key (A10).

@@ -4,6 +4,7 @@ use super::finding::{Check, Fault, Findings, Place};
 use super::notes::Claim;
 use super::strays::check_partials;
 use crate::hash::Hash;
+use crate::layers::Layers;
 use crate::reader::{LogReader, read_tile};
 use crate::tile::{MAX_LEVEL, TileKind, TilePath, WIDTH, decode_bundle, decode_tile, leaf_hashes, level_size};
 use crate::tree::{CompactRange, root_over};
@@ -34,16 +35,10 @@ impl<'a, R: LogReader, F: FnMut(u64, &[u8])> Run<'a, R, F> {
 
     /// Reads bundle after bundle. It ends at the first hole, beyond which nothing can be recomputed.
     pub(super) fn stream(&mut self) -> Result<(), R::Error> {
-        self.compare_claims();
+        self.compare_claims(&CompactRange::new());
         for index in 0..level_size(TileKind::Entries, self.size).div_ceil(u64::from(WIDTH)) {
             let Some(leaves) = self.leaves(index)? else { break };
-            let mut full = Vec::new();
-            for leaf in &leaves {
-                self.range.push(*leaf);
-                self.stack.push(*leaf, |path, hashes| full.push((path, hashes.to_vec())));
-                self.compare_claims();
-            }
-            for (path, hashes) in full {
+            for (path, hashes) in self.take_in(&leaves) {
                 self.check_tile(path, &hashes)?;
             }
         }
@@ -57,15 +52,38 @@ impl<'a, R: LogReader, F: FnMut(u64, &[u8])> Run<'a, R, F> {
         Ok(())
     }
 
-    /// Compares every head that is stated for the size just reached.
-    fn compare_claims(&mut self) {
+    /// Grows the tree by the leaves of one bundle, compares what is stated for the sizes passed, and returns the tiles completed.
+    fn take_in(&mut self, leaves: &Layers) -> Vec<(TilePath, Vec<Hash>)> {
+        let before = self.range.size();
+        // Which sizes inside the bundle somebody signed.
+        while let Some(count) = self.claims.first().and_then(|c| usize::try_from(c.head.size.checked_sub(before)?).ok()) {
+            if count > leaves.leaves().len() {
+                break;
+            }
+            let mut range = self.range.clone();
+            leaves.append_to(&mut range, count);
+            self.compare_claims(&range);
+        }
+        leaves.append_to(&mut self.range, leaves.leaves().len());
+        let mut full = Vec::new();
+        let mut keep = |path: TilePath, hashes: &[Hash]| full.push((path, hashes.to_vec()));
+        if leaves.leaves().len() == usize::from(WIDTH) {
+            self.stack.push_tile(leaves.leaves(), leaves.root(), &mut keep);
+        } else {
+            leaves.leaves().iter().for_each(|leaf| self.stack.push(*leaf, &mut keep));
+        }
+        full
+    }
+
+    /// Compares every head that is stated for the size of this tree.
+    fn compare_claims(&mut self, range: &CompactRange) {
         while let Some((claim, rest)) = self.claims.split_first() {
-            let size = self.range.size();
+            let size = range.size();
             if claim.head.size != size {
                 return;
             }
             self.claims = rest;
-            let (expected, got) = (claim.head.root, self.range.root());
+            let (expected, got) = (claim.head.root, range.root());
             if expected != got {
                 self.findings.add(Check::Roots, claim.place.clone(), Fault::Root { size, expected, got });
             }
@@ -73,7 +91,7 @@ impl<'a, R: LogReader, F: FnMut(u64, &[u8])> Run<'a, R, F> {
     }
 
     /// The leaf hashes of one bundle, as entries and tile agree on them; nothing if neither can be had.
-    fn leaves(&mut self, index: u64) -> Result<Option<Vec<Hash>>, R::Error> {
+    fn leaves(&mut self, index: u64) -> Result<Option<Layers>, R::Error> {
         let from_tile = match TilePath::in_tree(TileKind::Hashes(0), index, self.size) {
             Some(path) => self.read_hashes(path)?,
             None => None,
@@ -84,7 +102,7 @@ impl<'a, R: LogReader, F: FnMut(u64, &[u8])> Run<'a, R, F> {
         };
         let (tile, entries) = match (from_tile, from_entries) {
             (Some(tile), Some(entries)) => (tile, entries),
-            (one, other) => return Ok(one.or(other)),
+            (one, other) => return Ok(one.or(other).map(Layers::over)),
         };
         let first = index * u64::from(WIDTH);
         for (at, (expected, got)) in (first..).zip(tile.iter().copied().zip(entries.iter().copied())) {
@@ -94,7 +112,7 @@ impl<'a, R: LogReader, F: FnMut(u64, &[u8])> Run<'a, R, F> {
         }
         // Where they differ, the tile above knows better which one was altered; going on from that one keeps one fault one finding.
         let believe_entries = tile != entries && self.hash_above(index)? == Some(root_over(&entries));
-        Ok(Some(if believe_entries { entries } else { tile }))
+        Ok(Some(Layers::over(if believe_entries { entries } else { tile })))
     }
 
     /// The hash of level-0 tile `index` in the level-1 tile, if the tree is large enough to have one.

@@ -3,6 +3,7 @@
 use super::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::ids::{Sha256, TaskId};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Verifies the log of a Concordat federation, offline and without trust in its server
@@ -39,6 +40,10 @@ pub(super) enum Verb {
     Diff(DiffArgs),
     /// Check the evidence that one institution hands to its regulator
     VerifyEvidence(EvidenceArgs),
+    /// Follow a log: verify each new checkpoint, and hold the one before it against it
+    Watch(WatchArgs),
+    /// Verify a log and sign what was found about a part of it
+    Review(ReviewArgs),
     /// Make a large log in a temporary directory and measure how fast it is verified
     Bench(BenchArgs),
 }
@@ -66,11 +71,20 @@ pub(super) struct LogArgs {
     /// Fail on what this version does not know
     #[arg(long)]
     pub(super) strict: bool,
+    /// Threads; as many as there are processors, unless given
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
 }
 
 impl LogArgs {
     pub(super) fn options(&self) -> crate::Options {
-        crate::Options { trust_hash: self.trust_hash, quorum: self.quorum, with: self.with.clone(), strict: self.strict }
+        crate::Options {
+            trust_hash: self.trust_hash,
+            quorum: self.quorum,
+            with: self.with.clone(),
+            strict: self.strict,
+            threads: self.threads,
+        }
     }
 }
 
@@ -240,6 +254,46 @@ pub(super) struct EvidenceArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+    /// Seconds between two looks
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(super) every_s: u64,
+    /// End after so many checkpoints; without it, only a failure ends
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+    /// How to print: one line for each checkpoint
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: Format,
+}
+
+/// Reads `A..B`, both included, or one number.
+fn entries(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |t: &str| t.parse().map_err(|_| format!("{text} is no range of entries: expected A..B, both included, or one number"));
+    Ok((number(first)?, number(last)?))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReviewArgs {
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+    /// The entries that were examined: A..B, both included, or one number
+    #[arg(long, value_name = "A..B", value_parser = entries)]
+    pub(super) entries: (u64, u64),
+    /// File with the reviewer's key, 32 bytes in hexadecimal: an administrator's, or one of an enrolled institution
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: PathBuf,
+    /// Directory to make for the findings and the signed statement
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// Entries of the log
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
@@ -256,6 +310,9 @@ pub(super) struct BenchArgs {
     /// Entries with a signed statement
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     pub(super) statements: u64,
+    /// Threads that verify
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(super) threads: NonZeroUsize,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: Format,

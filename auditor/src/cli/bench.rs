@@ -21,8 +21,8 @@ fn render(m: &Measured) -> String {
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory are far below 2^53")]
     let mib = m.peak_memory_bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{:.0} MiB", b as f64 / f64::from(1 << 20)));
     format!(
-        "{} entries of {} bytes, {} notes with {} cosignatures, {} statements\nverified in {:.2} s (processor {}), at most {mib} of memory, on one \
-         thread\ninclusion: {} hashes, {} bytes; consistency: {} hashes",
+        "{} entries of {} bytes, {} notes with {} cosignatures, {} statements\nverified in {:.2} s (processor {}), at most {mib} of memory, on {} \
+         thread(s)\ninclusion: {} hashes, {} bytes; consistency: {} hashes",
         m.entries,
         m.mean_entry_bytes,
         m.notes,
@@ -30,6 +30,7 @@ fn render(m: &Measured) -> String {
         m.statements,
         m.verify_s,
         seconds(m.cpu_s),
+        m.threads,
         m.inclusion_hashes,
         m.inclusion_bytes,
         m.consistency_hashes
@@ -51,7 +52,7 @@ pub(super) fn run(args: &BenchArgs) -> u8 {
             return TROUBLE;
         }
     };
-    match bench(dir.path(), size, &progress) {
+    match bench(dir.path(), size, args.threads, &progress) {
         Ok(measured) => {
             let good = measured.exit_code == 0;
             answer(args.format, good, &serde_json::to_value(&measured).unwrap_or(Value::Null), &render(&measured));

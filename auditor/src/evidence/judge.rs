@@ -6,14 +6,14 @@ use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
-use privacy::ledger::PrivacyLedger;
+use privacy::ledger::{PrivacyLedger, ReleaseStage, SeenRelease};
 use protocol::entry::{Facts, LogEntry};
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
 use protocol::release::SiteAnchor;
-use protocol::site::SiteEntry;
+use protocol::site::{SiteEntry, SiteFacts};
 use protocol::statement::{Checked, Payload};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spe
 const CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is above the signed cap");
 const SITE: Rule = Rule::new(Check::Artefacts, Severity::Integrity, "A27: the site log gives the roots that were anchored");
 const SHRINKS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I14: a site log grows between its anchors");
+const RELEASED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: ledger and site log show the same scalar releases");
+const LIFETIME: Rule =
+    Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -277,7 +280,7 @@ impl Own {
                 epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
                 delta: d.spends.last().map(|r| r.spend.delta.to_string()),
                 spends: d.spends.len(),
-                ledger_agrees: pack.ledgers.get(id).map(|bytes| ledger(*id, bytes, d, findings)),
+                ..ledger_summary(pack, *id, d, findings)
             });
         }
         out
@@ -290,8 +293,49 @@ fn approved(pack: &Pack, e: &LogEntry) -> Option<(TaskId, PlanDigest)> {
     (said.plan == plan && Some(said.task) == e.task).then_some((said.task, plan))
 }
 
-/// Whether a ledger holds by itself and has every spend that the log shows.
-fn ledger(id: Sha256, bytes: &[u8], shown: &DatasetHistory, findings: &mut Findings) -> bool {
+/// What the ledger of a dataset adds to its summary, where it is in the pack.
+fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mut Findings) -> DatasetSummary {
+    let mut out = DatasetSummary::default();
+    let Some(bytes) = pack.ledgers.get(&id) else { return out };
+    let lines = pack.site_log.as_deref().map(|log| site_releases(log, id));
+    let found = ledger(id, bytes, shown, lines.as_deref(), findings);
+    out.ledger_agrees = Some(found.is_some());
+    if let Some(ledger) = found {
+        out.releases = Some(ledger.releases().count());
+        let (epsilon, cap) = (ledger.totals().epsilon, shown.cap.map(|c| c.epsilon_cap));
+        out.ledger_epsilon = epsilon.map(|e| e.to_string());
+        // A cap may be lowered below what is spent: nothing is paid then, and nothing was paid wrongly.
+        if let Some(cap) = cap.filter(|c| epsilon.is_none_or(|e| e.to_f64() > c.to_f64())) {
+            let got = epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string());
+            findings.add(LIFETIME, Place::Path(format!("ledger/{id}.ledger")), cap.to_string(), got);
+        }
+    }
+    out
+}
+
+/// Scalar releases of a dataset that a site log shows. Lines that are no entries are named where the log is judged.
+fn site_releases(log: &[u8], of: Sha256) -> Vec<SeenRelease> {
+    let lines = log.split(|b| *b == b'\n').filter_map(|line| SiteEntry::parse(line).ok());
+    let release = |e: SiteEntry| match e.facts {
+        SiteFacts::ReleasePaid { dataset, unit, release, question, values, sensitivity, scale_1024, ledger_counter, ledger_head }
+            if dataset == of =>
+        {
+            let (line, counter, head) = (e.seq, ledger_counter, ledger_head);
+            Some(SeenRelease { line, counter, head, unit, id: release, question, values, sensitivity, scale_1024 })
+        }
+        SiteFacts::ReleasePaid { .. } | SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } => None,
+    };
+    lines.filter_map(release).collect()
+}
+
+/// A ledger that holds by itself, has every spend that the log shows and every release that the site log shows, and none that it does not.
+fn ledger(
+    id: Sha256,
+    bytes: &[u8],
+    shown: &DatasetHistory,
+    lines: Option<&[SeenRelease]>,
+    findings: &mut Findings,
+) -> Option<PrivacyLedger> {
     let place = || Place::Path(format!("ledger/{id}.ledger"));
     match PrivacyLedger::load(bytes) {
         Err(e) => findings.add(LEDGER, place(), "a ledger that holds", e.to_string()),
@@ -299,9 +343,28 @@ fn ledger(id: Sha256, bytes: &[u8], shown: &DatasetHistory, findings: &mut Findi
             findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
         }
         Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
-            Ok(_) => return true,
+            Ok(_) => match lines.map_or(Ok(()), |lines| same_releases(&loaded.ledger, lines)) {
+                Ok(()) => return Some(loaded.ledger),
+                Err(got) => findings.add(RELEASED, place(), "the same releases", got),
+            },
             Err(e) => findings.add(LEDGER, place(), "every spend of the log", e.to_string()),
         },
     }
-    false
+    None
 }
+
+/// What ledger and site log disagree about. The line is written after the payment and before the draw, so values that were released have one.
+fn same_releases(ledger: &PrivacyLedger, lines: &[SeenRelease]) -> Result<(), String> {
+    ledger.compare_releases(lines).map_err(|e| e.to_string())?;
+    let unsaid = |(counter, r): &(u64, &privacy::ledger::ReleaseState)| {
+        matches!(r.stage, ReleaseStage::Released(_)) && lines.iter().all(|l| l.counter != *counter)
+    };
+    match ledger.releases().find(unsaid) {
+        Some((counter, _)) => Err(format!("release {counter}, which no line of the site log shows")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "release_tests.rs"]
+mod tests;

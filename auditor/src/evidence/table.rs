@@ -22,7 +22,7 @@ pub fn render(v: &EvidenceVerdict) -> String {
     about.add_row(["signed statements", &v.statements.to_string()]);
     let site = v.site_entries.map_or_else(|| "not in the pack".to_owned(), |n| format!("{n} entries"));
     about.add_row(["site log", &format!("{site}; {} anchors", v.anchors)]);
-    let mut spent = table(&["data set", "declared units", "epsilon", "cap", "delta", "updates", "ledger"]);
+    let mut spent = table(&["data set", "declared units", "epsilon", "cap", "delta", "updates", "ledger", "releases", "epsilon over all"]);
     for d in &v.datasets {
         let text = |o: &Option<String>| o.clone().unwrap_or_else(|| "-".to_owned());
         let ledger = match d.ledger_agrees {
@@ -39,6 +39,8 @@ pub fn render(v: &EvidenceVerdict) -> String {
             text(&d.delta),
             d.spends.to_string(),
             ledger.to_owned(),
+            d.releases.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+            text(&d.ledger_epsilon),
         ]);
     }
     let mut out = format!("{sentence}\n\n{about}\n{spent}\n");

@@ -187,6 +187,83 @@ fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
 }
 
 #[test]
+fn a_release_needs_as_many_administrators_as_the_trust_document_asks_for() {
+    expect_clean(Twist::ReleaseByBoth);
+    expect(Twist::ReleaseByOneOfTwo, 3, "I10: a release has the approvals");
+}
+
+#[test]
+fn a_withdrawal_is_told_and_only_a_released_model_is_withdrawn_once() {
+    expect(Twist::Withdrawn, 0, "A19: a released model was withdrawn");
+    expect(Twist::WithdrawnTwice, 3, "I10: a withdrawal names a model that was released");
+    expect(Twist::WithdrawnUnreleased, 3, "I10: a withdrawal names a model that was released");
+}
+
+#[test]
+fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() {
+    expect_clean(Twist::Reviewed);
+    expect(Twist::ReviewOfTheFuture, 3, "A39: a review speaks about entries that stood before it");
+    expect(Twist::ReviewByAStranger, 3, "I9: statement is not by an enrolled institution");
+}
+
+#[test]
+fn an_entry_in_a_role_that_its_signer_does_not_have_is_named() {
+    expect(Twist::ActorDiffers, 3, "I12: who acted is who signed");
+}
+
+#[test]
+fn a_recovery_states_the_tree_before_it() {
+    expect_clean(Twist::Recovered);
+    expect(Twist::RecoveredElsewhere, 3, "A32: a recovery states the tree");
+}
+
+#[test]
+fn no_number_of_threads_changes_a_verdict() {
+    for twist in [Twist::None, Twist::ForgedStatement, Twist::TwoSets, Twist::UnknownType, Twist::SequenceJumps, Twist::StrangerDeclares] {
+        let dir = write(&tell(twist).files());
+        let on = |n| verify(dir.path(), &Options { threads: std::num::NonZeroUsize::new(n), ..Options::default() }).unwrap();
+        assert_eq!((on(2), on(7)), (on(1), on(1)), "{twist:?}");
+    }
+}
+
+#[test]
+fn a_watched_log_is_held_against_what_it_said_before() {
+    let draft = tell(Twist::None);
+    let whole = write(&draft.files());
+    let mut watch = crate::watch::Watch::new(whole.path(), Options::default()).unwrap();
+    assert_eq!(watch.look().unwrap().map(|v| v.exit_code), Some(0));
+    assert!(watch.look().unwrap().is_none(), "nothing new, no verdict");
+    // The same log as it was two checkpoints ago, whole and well signed, takes its place.
+    let mut short = tell(Twist::None);
+    short.published.truncate(3);
+    short.entries.truncate(usize::try_from(*short.published.last().unwrap()).unwrap());
+    let old = write(&short.files());
+    assert_eq!(verify(old.path(), &Options::default()).unwrap().exit_code, 0, "by itself it looks whole");
+    std::fs::remove_dir_all(whole.path()).unwrap();
+    std::fs::rename(old.path(), whole.path()).unwrap();
+    let verdict = watch.look().unwrap().unwrap();
+    assert!(verdict.exit_code == 1 && verdict.findings.iter().any(|f| f.clause.contains("holds every entry that it signed")));
+    assert_eq!(watch.look().unwrap().map(|v| v.exit_code), Some(1), "and goes on failing");
+}
+
+#[test]
+fn a_review_is_signed_over_what_was_verified_and_its_findings() {
+    use protocol::statement::Statement;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let v = verdict(Twist::TwoSets);
+    let signed = crate::review::sign(&v, (0, v.tree_size - 1), &key).unwrap();
+    let statement: Statement = protocol::codec::decode(&signed.statement, 1 << 16).unwrap();
+    let said: protocol::release::Review = statement.verify().unwrap();
+    assert_eq!((said.size, said.exit_code, said.root.to_hex()), (v.tree_size, 3, v.root.clone().unwrap()));
+    assert_eq!(said.findings.0, protocol::hash::sha256(&[&signed.findings]));
+    assert!(String::from_utf8(signed.findings).unwrap().contains("I4: a decryptor signed two sets"));
+    let few = crate::review::sign(&v, (0, 1), &key).unwrap();
+    assert!(!String::from_utf8(few.findings).unwrap().contains("I4:"), "findings of other entries are not of this review");
+    assert!(crate::review::sign(&v, (0, v.tree_size), &key).is_err());
+    assert!(crate::review::sign(&verdict(Twist::ForgedStatement), (0, 1), &key).is_err());
+}
+
+#[test]
 fn a_site_log_that_shrinks_is_named() {
     expect(Twist::AnchorFalls, 3, "I14: a site log grows");
 }

@@ -22,7 +22,7 @@ use protocol::manifest::{
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
-use protocol::release::{Release, SiteAnchor};
+use protocol::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::statement::{Payload, Statement};
 use protocol::time::Time;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
@@ -44,6 +44,9 @@ fn decimal(text: &str) -> Decimal {
 }
 fn admin() -> SigningKey {
     key(1)
+}
+fn second_admin() -> SigningKey {
+    key(3)
 }
 fn server() -> SigningKey {
     key(2)
@@ -174,7 +177,13 @@ impl Scribe {
     fn declare(&mut self, who: usize) {
         let dataset = Self::dataset(who);
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 12_000 };
-        self.says(who, &declaration, Facts::DatasetDeclared { dataset });
+        if self.twist == Twist::ActorDiffers && who == 2 {
+            let statement = Statement::sign(&declaration, &self.people[who]);
+            let id = Some(ClientId::of(&public(&self.people[who])));
+            self.push(Draft::said(Actor::Administrator, id, statement, Facts::DatasetDeclared { dataset }));
+        } else {
+            self.says(who, &declaration, Facts::DatasetDeclared { dataset });
+        }
         let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001") };
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
@@ -233,7 +242,7 @@ impl Scribe {
             plan,
             snapshot: self.snapshot,
             parameter_set: PS_A,
-            groups: Manifest::groups_of(&self.plan, std::slice::from_ref(&ids)).unwrap(),
+            groups: Manifest::groups_of(&self.plan, round, std::slice::from_ref(&ids)).unwrap(),
             roster,
             committee: committee.iter().map(|&w| CommitteeMember { institution: ids[w], prekey: Self::prekey(w).into() }).collect(),
             size: CommitteeSize { decryptors: 3, corrupt: 1 },
@@ -480,7 +489,15 @@ impl Scribe {
         let good =
             Release { task: TASK, plan, snapshot, base: self.plan.base, first, last, key: Sha256([71; 32]), signature, substantial: false };
         let is = |twists: &[Twist]| twists.contains(&self.twist);
-        let release = if is(&[Twist::Released, Twist::ReleaseByAMember]) {
+        let released = [
+            Twist::Released,
+            Twist::ReleaseByAMember,
+            Twist::ReleaseByOneOfTwo,
+            Twist::ReleaseByBoth,
+            Twist::Withdrawn,
+            Twist::WithdrawnTwice,
+        ];
+        let release = if is(&released) {
             Some(good)
         } else if is(&[Twist::ReleaseOfAnotherModel]) {
             Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
@@ -492,7 +509,19 @@ impl Scribe {
             let who = if self.twist == Twist::ReleaseByAMember { self.people[0].clone() } else { admin() };
             let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK);
             self.push(draft);
+            if self.twist == Twist::ReleaseByBoth {
+                let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
+                let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &second_admin()), facts).in_task(TASK);
+                self.push(draft);
+            }
         }
+        let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
+        let withdrawals = times(&[Twist::Withdrawn, Twist::WithdrawnTwice, Twist::WithdrawnUnreleased]) + times(&[Twist::WithdrawnTwice]);
+        for _ in 0..withdrawals {
+            let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy };
+            self.admin_says(&said, Facts::ModelWithdrawn { snapshot, reason: said.reason }, Some(TASK));
+        }
+        self.reviewed();
         let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
         let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
         for &size in sizes {
@@ -513,15 +542,40 @@ impl Scribe {
     }
 }
 
+impl Scribe {
+    /// What others say about the log itself.
+    fn reviewed(&mut self) {
+        let (size, root) = (self.entries.len() as u64, Sha256([80; 32]));
+        if [Twist::Reviewed, Twist::ReviewOfTheFuture, Twist::ReviewByAStranger].contains(&self.twist) {
+            let size = if self.twist == Twist::ReviewOfTheFuture { size + 1 } else { size };
+            let (first, last, findings) = (2, size - 1, Sha256([81; 32]));
+            let said = Review { trust: self.trust, first, last, size, root, findings, exit_code: 0 };
+            let facts = Facts::AuditReviewed { first, last, size, root, findings };
+            let draft = if self.twist == Twist::ReviewByAStranger {
+                // The server's key is known to the log and no reviewer's.
+                Draft::said(Actor::Server, None, Statement::sign(&said, &server()), facts)
+            } else {
+                Draft::said(Actor::Administrator, None, Statement::sign(&said, &admin()), facts)
+            };
+            self.push(draft);
+        }
+        if [Twist::Recovered, Twist::RecoveredElsewhere].contains(&self.twist) {
+            let size = if self.twist == Twist::RecoveredElsewhere { size - 1 } else { size };
+            self.push(Draft::server(Facts::ProcessRecovered { before: 3, size, root }));
+        }
+    }
+}
+
 /// The log of this story.
 pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+    let two = [Twist::ReleaseByOneOfTwo, Twist::ReleaseByBoth].contains(&twist);
     let trust = TrustDocument {
         v: 1,
         federation: "demo".into(),
         log_vkey: Signers::new().log.verifier().to_string(),
         root_ca: Sha256([4; 32]),
-        administrators: vec![public(&admin())],
-        threshold: 1,
+        administrators: if two { vec![public(&admin()), public(&second_admin())] } else { vec![public(&admin())] },
+        threshold: if two { 2 } else { 1 },
         server: public(&server()),
     };
     let (trust, plan) = (trust.to_bytes(), plan(twist));

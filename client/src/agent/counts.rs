@@ -34,7 +34,7 @@ impl Agent {
         let of = |(id, task): (&TaskId, &TaskHistory)| {
             let plan = task.plan().filter(|plan| plan.count.is_some() && !task.is_open())?;
             let missing = !self.home.counted(*id).exists();
-            missing.then(|| Some((*id, task.snapshot()?, most_bytes(plan))))?
+            missing.then(|| Some((*id, task.snapshot()?, most_bytes(plan)?)))?
         };
         self.mirror.history().tasks().iter().filter_map(of).collect()
     }

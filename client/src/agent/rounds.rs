@@ -23,14 +23,13 @@ use tokio::sync::mpsc;
 
 /// Stack of the preparing thread: the tensor engine walks its graph recursively.
 const STACK_BYTES: usize = 64 << 20;
-/// Room in a snapshot for the names in front of the numbers.
-const SNAPSHOT_NAMES: u64 = 1 << 20;
 
 /// Longest snapshot of a plan: its weights, or the document of what was counted.
-pub(super) fn most_bytes(plan: &Plan) -> u64 {
+/// Nothing for a model that cannot be.
+pub(super) fn most_bytes(plan: &Plan) -> Option<u64> {
     match &plan.count {
-        Some(_) => train::count::most_bytes(plan),
-        None => plan.dimension().saturating_mul(4).saturating_add(SNAPSHOT_NAMES),
+        Some(_) => Some(train::count::most_bytes(plan)),
+        None => train::snapshot::most_bytes(&plan.model).ok().map(|most| u64::try_from(most).unwrap_or(u64::MAX)),
     }
 }
 
@@ -112,7 +111,11 @@ impl Agent {
         let (threads, observer) = (self.config.threads, self.observer.clone());
         let (wire, sender) = (link.wire(), self.sender.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
-        let limit = most_bytes(&work.plan);
+        // Of the whole model: what this institution does not train it reads.
+        let Some(limit) = most_bytes(&work.plan) else {
+            self.participant.handle(Event::NotPrepared(Rejection::BadParameters));
+            return Ok(());
+        };
         tokio::spawn(async move {
             // What is still prepared for an earlier round has been cancelled and ends soon.
             let _turn = bench.lock_owned().await;

@@ -5,13 +5,14 @@ use super::{Agent, chain};
 use crate::data::DataSource;
 use crate::ledger::LedgerError;
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
+use crate::site_log::releases_of;
 use crate::site_policy::SitePolicy;
 use crate::spool::Spool;
 use privacy::coalition::check_statement;
 use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
-use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
@@ -28,6 +29,14 @@ impl Agent {
         let Some((digest, plan)) = known else {
             self.tasks.insert(task, Err(Rejection::Unknown));
             return Ok(());
+        };
+        let plan = match own_part(&plan, self.me, self.config.tier.as_deref()) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(task = %task, %error, "this task's rounds will be declined");
+                self.tasks.insert(task, Err(Rejection::Policy));
+                return Ok(());
+            }
         };
         let (Some(policy), Some(data), Some(ledger)) = (&self.policy, &self.data, &self.ledger) else {
             self.tasks.insert(task, Err(Rejection::Policy));
@@ -104,7 +113,13 @@ impl Agent {
                 return Err(Alarm::LedgerLost { index: first.index.0 });
             }
         }
+        // The same for scalar releases, which no header names.
+        let ledger_is_gone = |d: &Sha256| *d != data.dataset() && !self.home.ledger(d).exists();
+        if let Some((_, seen)) = self.site.releases().iter().find(|(d, _)| ledger_is_gone(d)) {
+            return Err(Alarm::ReleaseLost { line: seen.line, counter: seen.counter });
+        }
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.ledger().compare_releases(&releases_of(self.site.releases(), data.dataset()))?;
         let shown = datasets.get(&(self.me, data.dataset()));
         let compared = ledger.ledger().compare(shown.map(|d| d.spends.as_slice()).unwrap_or_default())?;
         let told = |r: Repaired| shown.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));
@@ -133,6 +148,31 @@ impl Agent {
     }
 }
 
+/// A plan whose tiers are not for this institution's machine. The administrator's to mend, or the settings'.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoPart {
+    /// No tier names the institution, and none is for all others.
+    #[error("the plan gives this institution no shard to train")]
+    NoTier,
+    /// A tier that is not the one of the settings.
+    #[error("the settings say tier {expected:?}, the plan puts this institution into {found:?}")]
+    OtherTier {
+        /// By the settings.
+        expected: String,
+        /// By the plan; none in a plan without tiers.
+        found: Option<String>,
+    },
+}
+
+/// The plan as this institution carries it out, if it is what its machine was said to carry.
+fn own_part(plan: &Plan, me: ClientId, tier: Option<&str>) -> Result<Plan, NoPart> {
+    let found = plan.tier_of(me).map(|t| t.name.clone());
+    match tier {
+        Some(expected) if found.as_deref() != Some(expected) => Err(NoPart::OtherTier { expected: expected.to_owned(), found }),
+        Some(_) | None => plan.seen_by(me).map(std::borrow::Cow::into_owned).ok_or(NoPart::NoTier),
+    }
+}
+
 /// What keeps an institution out of a task, or the work ready to be done. Blocking: the accountant takes its time.
 ///
 /// # Errors
@@ -148,6 +188,14 @@ fn judge(
     if let Err(forbidden) = policy.allows(digest, &plan) {
         tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
+    }
+    // Before anything is paid: a shard that the model does not have would be found only in training.
+    let table = || train::model::ParameterTable::new(&plan.model).map_err(Into::into).and_then(|t| train::shard::check(&t, &plan.shards));
+    if plan.count.is_none()
+        && let Err(error) = table()
+    {
+        tracing::warn!(error = %chain(&error), "the plan's shards are not the model's");
+        return Ok(Err(Rejection::BadParameters));
     }
     let mechanism = match Mechanism::of_plan(&plan, declared_units) {
         Ok(mechanism) => mechanism,
@@ -181,5 +229,27 @@ fn judge(
             tracing::warn!(error = %chain(&error), "the privacy ledger refuses the task's schedule");
             Ok(Err(if error.is_exhausted() { Rejection::BudgetExhausted } else { Rejection::Policy }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::plan::{Assigned, Tier, Turn};
+
+    #[test]
+    fn a_machine_takes_only_the_tier_that_it_was_said_to_carry() {
+        let me = ClientId([1; 32]);
+        let plain = crate::testing::plan();
+        assert_eq!(own_part(&plain, me, None).unwrap(), plain);
+        let found = own_part(&plain, me, Some("small"));
+        assert_eq!(found, Err(NoPart::OtherTier { expected: "small".into(), found: None }));
+        let shards = vec![Assigned { shard: plain.shards[0].id, turn: Turn::ALWAYS }];
+        let tier = |institutions| Some(vec![Tier { name: "large".into(), shards: shards.clone(), institutions }]);
+        let named = Plan { tiers: tier(vec![me]), ..plain.clone() };
+        assert!(own_part(&named, me, Some("large")).is_ok() && own_part(&named, me, None).is_ok());
+        let error = own_part(&named, me, Some("small")).unwrap_err();
+        assert_eq!(error.to_string(), "the settings say tier \"small\", the plan puts this institution into Some(\"large\")");
+        assert_eq!(own_part(&named, ClientId([2; 32]), None), Err(NoPart::NoTier));
     }
 }

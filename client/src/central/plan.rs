@@ -112,6 +112,8 @@ struct RawLocal {
     precision: Precision,
     #[serde(default)]
     keep: Keep,
+    #[serde(default)]
+    average: Option<Decimal>,
 }
 
 fn one() -> u32 {
@@ -227,7 +229,7 @@ fn task(model: RawModel, data: RawData) -> Result<Task, CentralPlanError> {
                 got: "missing".to_owned(),
                 expected: "rows of the token table, for an encoder",
             })?;
-            let model = EncoderConfig { vocab, max_tokens, width, heads, layers, hidden, classes };
+            let model = EncoderConfig { vocab, max_tokens, width, heads, layers, hidden, classes, adapter: None };
             let balance = within("data.balance", data.balance.map_or(0.0, Decimal::to_f64), 0.0..=1.0, "0 to 1")?;
             Ok(Task::Classes { model, text_field: data.text_field, label_field: data.label_field, balance })
         }
@@ -252,6 +254,7 @@ fn recipe(local: &RawLocal, seed: u64) -> Result<Recipe, CentralPlanError> {
         keep: local.keep,
         bucket: size("local.bucket", local.bucket)?,
         drop_tokens: within("local.drop_tokens", local.drop_tokens.map_or(0.0, Decimal::to_f64), 0.0..=0.9, "0 to 0.9")?,
+        average: within("local.average", local.average.map_or(0.0, Decimal::to_f64), 0.0..=0.999_999, "0 to 0.999999")?,
     })
 }
 

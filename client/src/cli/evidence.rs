@@ -50,13 +50,32 @@ pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
     if args.with_site_log {
         pack.site_log()?;
     }
+    let (anchors, anchored) = anchors(&mirror, identity.client);
     Ok(Answer::table([
         ("directory", args.out.display().to_string()),
         ("entries", entries.to_string()),
         ("checkpoint", mirror.published().to_string()),
+        ("anchors of the site log", anchors_in_words(anchors, anchored)),
         ("check with", format!("concordat-audit verify-evidence {}", args.out.display())),
     ])
-    .with_data(&json!({ "out": args.out, "entries": entries, "size": mirror.published() })))
+    .with_data(
+        &json!({ "out": args.out, "entries": entries, "size": mirror.published(), "anchors": anchors, "anchored_entries": anchored }),
+    ))
+}
+
+/// Anchors of this institution's site log under the newest checkpoint, and the entries that the last one covers.
+fn anchors(mirror: &Mirror, me: ClientId) -> (u64, u64) {
+    let covered = mirror.history().anchors(me).iter().filter(|(index, _)| index.0 < mirror.published());
+    covered.fold((0, 0), |(count, _), (_, anchor)| (count + 1, anchor.size))
+}
+
+/// A pack that is made just after a connection was made again may be older than the last anchor: whoever reads it must know.
+fn anchors_in_words(count: u64, entries: u64) -> String {
+    match count {
+        0 => "none: the mirror's newest checkpoint covers no anchor yet; keep the client connected until the next one, then export again"
+            .to_owned(),
+        _some => format!("{count}, the last one over {entries} entries; what the site log says later is anchored by nothing in this pack"),
+    }
 }
 
 /// A pack while it is written.
@@ -158,4 +177,15 @@ struct NotWritten(#[source] io::Error);
 
 fn io_error(e: io::Error) -> NotWritten {
     NotWritten(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_without_anchors_says_what_to_do() {
+        assert!(anchors_in_words(0, 0).contains("export again"));
+        assert!(anchors_in_words(2, 9).starts_with("2, the last one over 9 entries"));
+    }
 }

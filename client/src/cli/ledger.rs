@@ -7,11 +7,15 @@ use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore, MAX_FILE};
 use crate::mirror::Mirror;
+use crate::site_log::{read_releases, releases_of};
+use crate::site_policy::SitePolicy;
 use clap::{Args, Subcommand};
-use privacy::ledger::{Entry, Event, LoadError, Loaded, PrivacyLedger, RepairError, Terms, default_order};
+use privacy::ledger::{Entry, Event, LoadError, Loaded, PrivacyLedger, RepairError, SeenRelease, Terms, default_order};
 use protocol::history::DatasetHistory;
 use protocol::ids::{ClientId, Sha256};
+use protocol::plan::Unit;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -76,8 +80,9 @@ fn verify(home: &Home) -> Result<Answer, Failure> {
     let mirror = mirror(home)?;
     let (mut rows, mut data, mut sound) = (Vec::new(), Vec::new(), true);
     let ledgers = read_all(home)?;
+    let seen = site_releases(home)?;
     for ledger in &ledgers {
-        let (verdict, holds) = judge(&ledger.loaded, me, mirror.as_ref());
+        let (verdict, holds) = judge(&ledger.loaded, me, mirror.as_ref(), &seen);
         sound &= holds;
         let mut value = totals(&ledger.loaded);
         value["verified"] = holds.into();
@@ -86,16 +91,26 @@ fn verify(home: &Home) -> Result<Answer, Failure> {
         rows.push((ledger.name.clone(), verdict));
         data.push(value);
     }
-    for dataset in lost(&ledgers, me, mirror.as_ref()) {
+    for dataset in lost(&ledgers, me, mirror.as_ref(), &seen) {
         sound = false;
-        rows.push((dataset.to_string(), "gone: the log shows spends from this dataset".to_owned()));
+        rows.push((dataset.to_string(), "gone: the log, or the site log, shows spends from this dataset".to_owned()));
         data.push(json!({ "dataset": dataset, "verified": false, "verdict": "gone" }));
     }
     Ok(answer(&rows, &json!({ "ledgers": data, "verified": sound }), sound))
 }
 
-/// Whether a ledger is whole, ours, and not behind the log.
-fn judge(loaded: &Result<Loaded, LoadError>, me: Option<ClientId>, mirror: Option<&Mirror>) -> (String, bool) {
+/// Scalar releases that the site log shows, with their datasets.
+fn site_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, Failure> {
+    read_releases(home).map_err(|e| Failure::trouble("bad_directory", &e))
+}
+
+/// Whether a ledger is whole, ours, and not behind the log or the site log.
+fn judge(
+    loaded: &Result<Loaded, LoadError>,
+    me: Option<ClientId>,
+    mirror: Option<&Mirror>,
+    seen: &[(Sha256, SeenRelease)],
+) -> (String, bool) {
     let ledger = match loaded {
         Err(error) => return (format!("does not hold: {error}"), false),
         Ok(loaded) => &loaded.ledger,
@@ -103,6 +118,9 @@ fn judge(loaded: &Result<Loaded, LoadError>, me: Option<ClientId>, mirror: Optio
     let terms = ledger.terms();
     if me.is_some_and(|me| me != terms.institution) {
         return ("belongs to another institution".to_owned(), false);
+    }
+    if let Err(alarm) = ledger.compare_releases(&releases_of(seen, terms.dataset)) {
+        return (alarm.to_string(), false);
     }
     let shown = mirror.and_then(|m| m.history().datasets().get(&(terms.institution, terms.dataset)));
     match ledger.compare(shown.map(|d| d.spends.as_slice()).unwrap_or_default()) {
@@ -112,11 +130,16 @@ fn judge(loaded: &Result<Loaded, LoadError>, me: Option<ClientId>, mirror: Optio
     }
 }
 
-/// Datasets that the log shows spends from and that have no ledger here.
-fn lost(ledgers: &[Shown], me: Option<ClientId>, mirror: Option<&Mirror>) -> Vec<Sha256> {
-    let (Some(me), Some(mirror)) = (me, mirror) else { return Vec::new() };
-    let spent = mirror.history().datasets().iter().filter(|((who, _), d)| *who == me && !d.spends.is_empty());
-    spent.map(|((_, dataset), _)| *dataset).filter(|d| ledgers.iter().all(|l| l.name != d.to_string())).collect()
+/// Datasets that were spent from, by the log or the site log.
+fn spent_from(me: Option<ClientId>, mirror: Option<&Mirror>, seen: &[(Sha256, SeenRelease)]) -> BTreeSet<Sha256> {
+    let shown = mirror.iter().flat_map(|m| m.history().datasets());
+    let spent = shown.filter(|((who, _), d)| Some(*who) == me && !d.spends.is_empty()).map(|((_, dataset), _)| *dataset);
+    spent.chain(seen.iter().map(|(dataset, _)| *dataset)).collect()
+}
+
+/// Those of them that have no ledger here.
+fn lost(ledgers: &[Shown], me: Option<ClientId>, mirror: Option<&Mirror>, seen: &[(Sha256, SeenRelease)]) -> Vec<Sha256> {
+    spent_from(me, mirror, seen).into_iter().filter(|d| ledgers.iter().all(|l| l.name != d.to_string())).collect()
 }
 
 fn repair(home: &Home) -> Result<Answer, Failure> {
@@ -125,14 +148,15 @@ fn repair(home: &Home) -> Result<Answer, Failure> {
     let keys = Arc::new(Keys::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?);
     let mirror =
         Mirror::open(home).map_err(|e| Failure::trouble("no_log", &e).hint("a repair goes by this institution's copy of the log"))?;
-    let (mut rows, mut data) = (Vec::new(), Vec::new());
-    for ((who, dataset), shown) in mirror.history().datasets() {
-        if *who != keys.client() || shown.spends.is_empty() {
-            continue;
-        }
-        let mut store = LedgerStore::open(home, terms(*who, shown)?, Arc::clone(&keys)).map_err(|e| failure(&e))?;
+    let (mut rows, mut data, seen, me) = (Vec::new(), Vec::new(), site_releases(home)?, keys.client());
+    for dataset in spent_from(Some(me), Some(&mirror), &seen) {
+        let shown = mirror.history().datasets().get(&(me, dataset));
+        let lines = releases_of(&seen, dataset);
+        let unit = shown.map(|d| d.declaration.unit).or(lines.first().map(|l| l.unit));
+        let terms = terms(home, (me, dataset), shown, unit.unwrap_or(Unit::User))?;
+        let mut store = LedgerStore::open(home, terms, Arc::clone(&keys)).map_err(|e| failure(&e))?;
         let before = store.ledger().totals().epsilon;
-        let repaired = match store.repair(shown, mirror.history()) {
+        let repaired = match store.repair(shown, &lines, mirror.history()) {
             Ok(()) => true,
             Err(LedgerError::Repair(RepairError::NothingToRepair)) => false,
             Err(e) => return Err(failure(&e)),
@@ -150,13 +174,19 @@ fn repair(home: &Home) -> Result<Answer, Failure> {
     Ok(answer(&rows, &json!({ "ledgers": data, "log_size": mirror.history().size() }), true))
 }
 
-/// The terms of a ledger that has to be begun anew, as the institution declared them.
-fn terms(institution: ClientId, shown: &DatasetHistory) -> Result<Terms, Failure> {
-    let nothing = || Failure::trouble_text("no_cap", "the log holds no cap for this dataset");
-    let cap = shown.cap.as_ref().ok_or_else(nothing)?;
-    let order = default_order(cap.epsilon_cap, cap.delta).ok_or_else(nothing)?;
-    let (dataset, unit) = (shown.declaration.dataset, shown.declaration.unit);
-    Ok(Terms { institution, dataset, unit, epsilon_cap: cap.epsilon_cap, delta: cap.delta, order })
+/// The terms of a ledger: its own, or, where it has to be begun anew, what the institution declared. A dataset that only the site log knows and
+/// whose ledger is gone was never declared: the site policy's cap is all there is.
+fn terms(home: &Home, (institution, dataset): (ClientId, Sha256), shown: Option<&DatasetHistory>, unit: Unit) -> Result<Terms, Failure> {
+    let kept = files::read_if_there(&home.ledger(&dataset), MAX_FILE, Item::Ledger).map_err(|e| Failure::trouble("bad_directory", &e))?;
+    if let Some(Ok(loaded)) = kept.map(|bytes| PrivacyLedger::load(&bytes)) {
+        return Ok(loaded.ledger.terms().clone());
+    }
+    let nothing = || Failure::trouble_text("no_cap", "neither the log nor the site policy holds a cap for this dataset");
+    let declared = shown.and_then(|d| d.cap.as_ref().map(|cap| (cap.epsilon_cap, cap.delta)));
+    let stated = || SitePolicy::load(&home.site_policy()).ok().map(|p| (p.max_eps_total, p.max_delta));
+    let (epsilon_cap, delta) = declared.or_else(stated).ok_or_else(nothing)?;
+    let order = default_order(epsilon_cap, delta).ok_or_else(nothing)?;
+    Ok(Terms { institution, dataset, unit, epsilon_cap, delta, order })
 }
 
 fn failure(error: &LedgerError) -> Failure {
@@ -206,7 +236,7 @@ fn totals(loaded: &Result<Loaded, LoadError>) -> Value {
                 "entries": ledger.entries(), "counter": ledger.counter(), "head": ledger.head(),
                 "epsilon": t.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string()), "epsilon_cap": t.epsilon_cap,
                 "delta": ledger.terms().delta, "order": t.order, "rdp_spent": t.spent.decimal(), "rdp_held": t.held.decimal(),
-                "rdp_budget": t.budget.decimal(), "unsealed": ledger.unsealed(),
+                "rdp_budget": t.budget.decimal(), "unsealed": ledger.unsealed(), "releases": ledger.releases().count(), "lost_releases": ledger.lost_releases(),
             })
         }
     }
@@ -223,6 +253,8 @@ fn kind(event: &Event) -> &'static str {
         Event::Void { .. } => "void",
         Event::Ended { .. } => "ended",
         Event::Repaired(_) => "repaired",
+        Event::ReleaseReserved(_) => "release reserved",
+        Event::Released { .. } => "released",
     }
 }
 
@@ -256,6 +288,11 @@ fn event(event: &Event) -> Value {
         }),
         Event::Sealed { reservation, update } => json!({ "reservation": reservation, "update": update }),
         Event::Sent { reservation } | Event::Void { reservation } => json!({ "reservation": reservation }),
+        Event::ReleaseReserved(r) => json!({
+            "release": r.id, "question": r.question, "values": r.values, "sensitivity": r.sensitivity, "scale": r.scale(),
+            "rho": r.rho(), "rdp": r.cost.decimal(),
+        }),
+        Event::Released { reservation, result } => json!({ "reservation": reservation, "result": result }),
         Event::Ended { task } => json!({ "task": task }),
         Event::Repaired(r) => {
             let tasks: Vec<Value> = r
@@ -263,7 +300,8 @@ fn event(event: &Event) -> Value {
                 .iter()
                 .map(|t| json!({ "task": t.task, "plan": t.plan, "steps": t.steps, "rounds": t.rounds, "rdp": t.cost.decimal(), "epsilon": t.epsilon }))
                 .collect();
-            json!({ "log_size": r.log_size, "tasks": tasks })
+            let lost = r.releases.iter().flatten().map(|l| json!({ "release": l.id, "entry": l.head, "rdp": l.cost.decimal() }));
+            json!({ "log_size": r.log_size, "tasks": tasks, "releases": lost.collect::<Vec<_>>() })
         }
     }
 }

@@ -100,6 +100,37 @@ fn every_field_is_in_the_data_and_on_the_page_in_both_languages() {
     }
 }
 
+/// D69: the table of the paper names fields; each is in the data, in the text and on the page, in both languages.
+#[test]
+fn every_field_of_the_guideline_is_in_text_json_and_page() {
+    const PAPER: &str = include_str!("../../../docs/privacy-statement.md");
+    let table = PAPER.split("## Fields of NIST SP 800-226").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let cells = table.lines().filter(|l| l.starts_with("| ")).skip(1).map(|l| l.split('|').nth(2).unwrap().to_owned());
+    let named: Vec<String> = cells.flat_map(|c| c.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(named.len() >= 25, "{named:?}");
+    let site = site();
+    let s = statement(&site);
+    let (data, page) = (data(&s), page::render(&s));
+    for language in [Language::English, Language::Chinese] {
+        let (rows, words) = (s.rows(language), text(&s, language));
+        for key in &named {
+            assert!(!data[key.as_str()].is_null() || key == "empirical", "{key} has no value in JSON");
+            assert!(data.as_object().unwrap().contains_key(key.as_str()), "{key} is not in JSON");
+            if key == "sentences" {
+                assert!(s.sentences(language).iter().all(|x| words.contains(&x.text) && page.contains(&page::escape(&x.text))));
+                continue;
+            }
+            let row = rows.iter().find(|r| r.key == key).unwrap_or_else(|| panic!("{key} is no row"));
+            assert!(row.value.iter().all(|v| words.contains(v.as_str()) && page.contains(&page::escape(v))), "{key}");
+            assert!(words.contains(row.label) && page.contains(&page::escape(row.label)), "{key}");
+        }
+    }
+    // And the other way round: no field of the statement is left out of the table.
+    for r in s.rows(Language::English) {
+        assert!(named.iter().any(|n| n == r.key), "{} is not in the table", r.key);
+    }
+}
+
 #[test]
 fn the_numbers_are_the_ledgers() {
     let site = site();

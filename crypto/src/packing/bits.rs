@@ -7,6 +7,12 @@ const WINDOW: usize = 80;
 
 /// Calls `$f::<K>` for the k at hand, so that every shift and offset of the loop is a constant.
 macro_rules! with_width {
+    ($k:expr, $f:ident, $args:tt) => {
+        with_width!($k, $f, $args, [
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+            33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+        ])
+    };
     ($k:expr, $f:ident, $args:tt, [$($known:literal)*]) => {
         match $k {
             $($known => $f::<$known> $args,)*
@@ -20,22 +26,42 @@ macro_rules! with_width {
 /// # Shape
 /// `out` has 512·k bytes; values are below 2^k; k is 1 to 64.
 pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
-    // 64 values of k bits fill k whole words.
-    let k = u32::from(k);
-    for (values, words) in values.as_chunks::<64>().0.iter().zip(out.chunks_exact_mut(8 * k as usize)) {
-        let mut words = words.as_chunks_mut::<8>().0.iter_mut();
-        let (mut pending, mut bits) = (0u64, 0u32);
-        for &value in values {
-            pending |= value << bits;
-            bits += k;
-            if bits >= 64 {
-                if let Some(word) = words.next() {
-                    *word = pending.to_le_bytes();
-                }
-                bits -= 64;
-                // What of the value did not fit: nothing if it ended with the word.
-                pending = value.checked_shr(k - bits).unwrap_or(0);
-            }
+    with_width!(k, write_all, (values, out));
+}
+
+/// Eight values of K bits fill K whole bytes, so the offsets repeat.
+fn write_all<const K: usize>(values: &Polynomial, out: &mut [u8]) {
+    let eights = values.as_chunks::<8>().0;
+    let inside = out.len().saturating_sub(WINDOW) / K;
+    let (front, back) = eights.split_at(inside.min(eights.len()));
+    for (values, at) in front.iter().zip((0..).step_by(K)) {
+        if let Some(window) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            write_eight::<K>(values, window);
+        }
+    }
+    // The last few would store behind the end.
+    for (values, bytes) in back.iter().zip(out[front.len() * K..].chunks_exact_mut(K)) {
+        let mut window = [0u8; WINDOW];
+        write_eight::<K>(values, &mut window);
+        bytes.copy_from_slice(&window[..K]);
+    }
+}
+
+/// Eight values as K bytes; what lies behind them in the window is overwritten.
+#[inline(always)]
+fn write_eight<const K: usize>(values: &[u64; 8], window: &mut [u8; WINDOW]) {
+    // What the last value left of a byte, and the next one above it: with at most 7 bits left, up to 57 more fit one word.
+    let (mut narrow, mut wide) = (0u64, 0u128);
+    for (t, &value) in values.iter().enumerate() {
+        let (byte, bit, next) = (t * K / 8, t * K % 8, (t + 1) * K / 8);
+        if K <= 57 {
+            narrow |= value << bit;
+            window[byte..byte + 8].copy_from_slice(&narrow.to_le_bytes());
+            narrow = if next - byte < 8 { narrow >> (8 * (next - byte)) } else { 0 };
+        } else {
+            wide |= u128::from(value) << bit;
+            window[byte..byte + 16].copy_from_slice(&wide.to_le_bytes());
+            wide >>= 8 * (next - byte);
         }
     }
 }
@@ -59,10 +85,7 @@ impl pulp::NullaryFnOnce for AddBits<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { packed, k, sum } = self;
-        with_width!(k, add_all, (packed, sum), [
-            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
-            33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
-        ]);
+        with_width!(k, add_all, (packed, sum));
     }
 }
 

@@ -21,7 +21,7 @@ pub use closed::{epsilon_exact, gaussian_delta};
 pub use groups::epsilon_group;
 pub use pld::{delta_pld, epsilon_pld};
 pub use rdp::{RdpAnswer, epsilon_rdp};
-pub use zcdp::epsilon_zcdp;
+pub use zcdp::{epsilon_zcdp, rho_for};
 
 /// Steps of the Poisson-subsampled Gaussian mechanism with one σ and one q, neighbours by adding or removing one unit.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -182,11 +182,40 @@ fn removal_and_addition_cost_what_the_literature_says() {
     }
 }
 
+/// B23: the figure is the larger of two directions, and both are looked at. That adding costs less is a finding about these numbers, not a
+/// theorem: should it fail one day, the reported figure is right all the same.
+#[test]
+fn both_directions_are_looked_at() {
+    assert_eq!(super::pld::ONE_UNIT, [super::pair::Pairing::Remove, super::pair::Pairing::Add]);
+    for (sigma, q, steps) in [(0.7, 0.3, 8), (1.0, 0.9, 8), (2.0, 0.1, 200)] {
+        for delta in [1e-6, 0.05, 0.3] {
+            let phase = Phase { noise_multiplier: sigma, sampling_rate: q, steps };
+            let (remove, add) = both_directions(&[phase], delta);
+            let reported = epsilon_pld(&[phase], delta).unwrap();
+            assert!((reported - remove.max(add)).abs() < 1e-12, "{sigma} {q} {steps} {delta}");
+            assert!(add <= remove * (1.0 + 1e-6) + 1e-6, "{sigma} {q} {steps} {delta}: {remove} {add}");
+        }
+    }
+}
+
 #[test]
 fn more_steps_more_sampling_or_less_noise_never_cost_less() {
     let cost = |s, q, t| epsilon_pld(&[Phase { noise_multiplier: s, sampling_rate: q, steps: t }], 1e-5).unwrap();
     let base = cost(1.0, 0.02, 50);
     assert!(cost(1.0, 0.02, 60) > base && cost(1.0, 0.03, 50) > base && cost(0.95, 0.02, 50) > base);
+}
+
+/// The ρ that is chosen for an ε keeps it and wastes nothing.
+#[test]
+fn the_concentrated_cost_of_an_epsilon_is_the_largest_that_keeps_it() {
+    for (target, delta) in [(0.01, 1e-5), (0.1, 1e-6), (1.0, 1e-5), (8.0, 1e-9), (50.0, 1e-5)] {
+        let rho = rho_for(target, delta).unwrap();
+        assert!(epsilon_zcdp(rho, delta).unwrap() <= target && epsilon_zcdp(rho * 1.000_001, delta).unwrap() > target, "{target} {delta}");
+    }
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(rho_for(bad, 1e-5).is_err(), "{bad}");
+    }
+    assert!(rho_for(1.0, 0.0).is_err() && rho_for(1.0, 1.0).is_err());
 }
 
 #[test]

@@ -30,3 +30,20 @@ pub fn epsilon_zcdp(rho: f64, delta: f64) -> Result<f64, AccountantError> {
     }
     Ok(bound(0.5 * (low + high)).max(0.0))
 }
+
+/// The largest ρ whose ε at δ is at most `epsilon`, or a hair less.
+///
+/// # Errors
+/// [`AccountantError`] for a target that is not a finite number above 0, or δ outside (0, 1).
+pub fn rho_for(epsilon: f64, delta: f64) -> Result<f64, AccountantError> {
+    if !(epsilon > 0.0 && epsilon.is_finite()) {
+        return Err(AccountantError::Target(epsilon));
+    }
+    let (mut low, mut high) = (0.0, epsilon);
+    // ε is never below ρ, so the answer lies between; halving down to the last bit.
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if epsilon_zcdp(middle, delta)? <= epsilon { low = middle } else { high = middle }
+    }
+    Ok(low)
+}

@@ -113,7 +113,16 @@ fn plan(privacy: &PrivacyPlan, dimension: u64) -> Result<Plan, AuditError> {
     Ok(Plan {
         federation: "audit".to_owned(),
         task: TaskId([0; 16]),
-        model: EncoderConfig { vocab: 1, max_tokens: 1, width: 1, heads: 1, layers: 1, hidden: 1, classes: vec!["made-up".to_owned()] },
+        model: EncoderConfig {
+            vocab: 1,
+            max_tokens: 1,
+            width: 1,
+            heads: 1,
+            layers: 1,
+            hidden: 1,
+            classes: vec!["made-up".to_owned()],
+            adapter: None,
+        },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([0; 32]),
         rounds: 1,
@@ -128,6 +137,7 @@ fn plan(privacy: &PrivacyPlan, dimension: u64) -> Result<Plan, AuditError> {
         strategy: Strategy::FedAvg { rate: one },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        tiers: None,
         count: None,
     })
 }

@@ -9,7 +9,7 @@ use protocol::ids::{Sha256, TaskId};
 use protocol::time::Time;
 
 impl PrivacyLedger {
-    fn close(&mut self, event: Event, now: Time) -> Result<Pending<()>, CloseError> {
+    pub(super) fn close(&mut self, event: Event, now: Time) -> Result<Pending<()>, CloseError> {
         if self.outstanding {
             return Err(CloseError::Outstanding);
         }

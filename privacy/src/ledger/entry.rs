@@ -2,6 +2,7 @@
 
 use super::basis::Basis;
 use super::filter::Nats;
+use super::release::{LostRelease, Release};
 use crate::mechanism::Executed;
 use minicbor::{CborLen, Decode, Encode};
 use protocol::decimal::Decimal;
@@ -138,6 +139,9 @@ pub struct Repair {
     /// What is counted from now on.
     #[n(1)]
     pub tasks: Vec<LostTask>,
+    /// Scalar releases that the site log shows and the ledger does not; none where there are none.
+    #[n(2)]
+    pub releases: Option<Vec<LostRelease>>,
 }
 
 /// What happened.
@@ -193,6 +197,19 @@ pub enum Event {
     /// Spends that the log shows and the ledger had lost. The only entry whose counter may jump.
     #[n(8)]
     Repaired(#[n(0)] Repair),
+    /// A scalar release is paid. Spent from here on.
+    #[n(9)]
+    ReleaseReserved(#[n(0)] Release),
+    /// The noised values of a scalar release are durable.
+    #[n(10)]
+    Released {
+        /// Counter of the reservation.
+        #[n(0)]
+        reservation: u64,
+        /// Digest of the stored values.
+        #[n(1)]
+        result: Sha256,
+    },
 }
 
 /// One entry.

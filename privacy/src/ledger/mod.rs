@@ -8,6 +8,7 @@ mod machine;
 mod paid;
 mod record;
 mod refusal;
+mod release;
 mod repair;
 mod state;
 
@@ -18,7 +19,11 @@ pub(crate) use machine::terms_of;
 pub use machine::{LedgerTotals, Pending, PrivacyLedger, ReserveRequest};
 pub use paid::{NoisedLocally, Paid, PaidStep, UnusedSteps};
 pub use record::{LoadError, Loaded};
-pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, RepairError, ReserveError};
+pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, ReleaseError, RepairError, ReserveError};
+pub use release::{
+    LostRelease, MAX_SCALE_1024, MAX_SENSITIVITY, MAX_VALUES, PaidRelease, Release, ReleaseRequest, ReleaseStage, ReleaseState,
+    SeenRelease, scale_1024_for,
+};
 pub use repair::{Compared, KnownPlan, Repaired};
 pub use state::{RoundCounts, TaskState};
 

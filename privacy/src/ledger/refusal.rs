@@ -113,6 +113,37 @@ pub enum ReserveError {
     Accountant(#[from] TaskError),
 }
 
+/// Why a scalar release is not paid. Nothing was drawn and nothing changed (D63).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// An earlier entry waits for `recorded`.
+    #[error("an entry is not yet recorded")]
+    Outstanding,
+    /// The ledger was not compared with the log since its last reservation (D65).
+    #[error("the ledger was not compared with the log since its last reservation")]
+    NotCompared,
+    /// This id was paid before. One payment, for ever: its values are shown again, new noise may not be drawn.
+    #[error("the release was already paid by entry {counter}")]
+    AlreadyReserved {
+        /// Counter of that entry.
+        counter: u64,
+    },
+    /// No value or too many, or a sensitivity or scale outside its range.
+    #[error("expected 1 to 10000 values, a sensitivity of 1 to 1000000 and a scale of 1/1024 to 2^40")]
+    OutOfRange,
+    /// The institution's cap over all tasks would be exceeded.
+    #[error("the lifetime budget cannot pay: {needed} nats needed at order {order}, {remaining} remaining")]
+    BudgetExhausted {
+        /// Rényi order of both figures.
+        order: Decimal,
+        /// What the release takes, in nats.
+        needed: Decimal,
+        /// What there is, in nats; what is held for registered tasks is not there.
+        remaining: Decimal,
+    },
+}
+
 /// A transition that the states of D60 do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -141,6 +172,16 @@ pub enum Alarm {
     LedgerRolledBack {
         /// The entry of the log: the evidence.
         index: u64,
+        /// The ledger counter that it states.
+        counter: u64,
+    },
+    /// The site log shows a scalar release that is not in the chain: the ledger was rolled back, or a copy of it was spent from.
+    #[error(
+        "line {line} of the site log shows release {counter} of this institution, which its ledger does not hold: the ledger was rolled back or copied"
+    )]
+    ReleaseLost {
+        /// The line of the site log: the evidence.
+        line: u64,
         /// The ledger counter that it states.
         counter: u64,
     },

@@ -5,6 +5,7 @@ use super::entry::{Event, LostTask, Repair};
 use super::filter::{self, Nats};
 use super::machine::{Pending, PrivacyLedger, terms_of};
 use super::refusal::{Alarm, RepairError};
+use super::release::SeenRelease;
 use crate::accountant::task::TaskTerms;
 use protocol::decimal::Decimal;
 use protocol::history::SpendRecord;
@@ -87,19 +88,36 @@ impl PrivacyLedger {
         plan: impl Fn(TaskId) -> Option<KnownPlan<'a>>,
         now: Time,
     ) -> Result<Pending<()>, RepairError> {
+        self.repair_with(spends, &[], log_size, plan, now)
+    }
+
+    /// As [`Self::repair`], and to what the institution's site log shows of scalar releases: no header names those.
+    ///
+    /// # Errors
+    /// [`RepairError`]; nothing changed.
+    pub fn repair_with<'a>(
+        &mut self,
+        spends: &[SpendRecord],
+        seen: &[SeenRelease],
+        log_size: u64,
+        plan: impl Fn(TaskId) -> Option<KnownPlan<'a>>,
+        now: Time,
+    ) -> Result<Pending<()>, RepairError> {
         if self.outstanding {
             return Err(RepairError::Outstanding);
         }
-        if self.compare(spends).is_ok() {
+        if self.compare(spends).is_ok() && self.compare_releases(seen).is_ok() {
             return Err(RepairError::NothingToRepair);
         }
         let mut tasks = Vec::new();
         for (task, lost) in self.lost(spends) {
             tasks.push(self.lost_task(task, &lost, &plan(task).ok_or(RepairError::NoPlan)?)?);
         }
-        let shown = spends.iter().map(|s| s.spend.ledger_counter.saturating_add(1)).max().unwrap_or(0);
+        let counters = spends.iter().map(|s| s.spend.ledger_counter).chain(seen.iter().map(|s| s.counter));
+        let shown = counters.map(|c| c.saturating_add(1)).max().unwrap_or(0);
         let counter = self.counter().max(shown);
-        Ok(self.propose_at(counter, now, Event::Repaired(Repair { log_size, tasks }), |_, _| ()))
+        let releases = Some(self.missing_releases(seen)).filter(|lost| !lost.is_empty());
+        Ok(self.propose_at(counter, now, Event::Repaired(Repair { log_size, tasks, releases }), |_, _| ()))
     }
 
     /// What the log shows and the ledger lacks, by task.

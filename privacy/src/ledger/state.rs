@@ -2,9 +2,10 @@
 
 use super::entry::{Event, Repair, Reservation, Schedule, Terms};
 use super::filter::Nats;
+use super::release::{ReleaseStage, ReleaseState};
 use protocol::decimal::Decimal;
-use protocol::ids::{RoundId, TaskId};
-use std::collections::BTreeMap;
+use protocol::ids::{RoundId, Sha256, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A registered task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ enum Stage {
     Sealed,
     Sent,
     Void,
+    Released,
 }
 
 pub(super) struct State {
@@ -59,6 +61,14 @@ pub(super) struct State {
     pub(super) repaired_by: Option<u64>,
     /// What repairs took from the log for tasks that are not registered here.
     lost: BTreeMap<TaskId, (u64, Decimal)>,
+    /// Scalar releases by the counter of their reservation.
+    pub(super) releases: BTreeMap<u64, ReleaseState>,
+    /// Ids that were paid, by a reservation or in a repair: none of them is ever paid again.
+    pub(super) release_ids: BTreeMap<Sha256, u64>,
+    /// Hashes of reservations that were lost and taken in by a repair.
+    pub(super) repaired_releases: BTreeSet<Sha256>,
+    /// How many of those.
+    pub(super) lost_releases: u64,
 }
 
 impl TaskState {
@@ -79,6 +89,10 @@ impl State {
             repaired_to: 0,
             repaired_by: None,
             lost: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            release_ids: BTreeMap::new(),
+            repaired_releases: BTreeSet::new(),
+            lost_releases: 0,
         }
     }
 
@@ -107,8 +121,8 @@ impl State {
                 Some(Stage::Sealed) => counts.sealed += 1,
                 Some(Stage::Sent) => counts.sent += 1,
                 Some(Stage::Void) => counts.void += 1,
-                // A repair marks rounds without a reservation of their own.
-                None => {}
+                // A repair marks rounds without a reservation of their own; a release is no round.
+                Some(Stage::Released) | None => {}
             }
         }
         counts
@@ -126,7 +140,7 @@ impl State {
             Event::CapDeclared { .. } => true,
             Event::Registered(s) => !self.tasks.contains_key(&s.task) && s.executed.unit == self.terms.unit,
             Event::Reserved(r) => self.pays(r),
-            Event::Sealed { reservation, .. } => stage(reservation) == Some(Stage::Reserved),
+            Event::Sealed { reservation, .. } => stage(reservation) == Some(Stage::Reserved) && !self.releases.contains_key(reservation),
             Event::Sent { reservation } => stage(reservation) == Some(Stage::Sealed),
             Event::Void { reservation } => matches!(stage(reservation), Some(Stage::Reserved | Stage::Sealed)),
             Event::Ended { task } => self.tasks.get(task).is_some_and(|t| !t.ended),
@@ -135,6 +149,8 @@ impl State {
                     |t: &super::entry::LostTask| self.tasks.get(&t.task).is_some_and(|known| t.epsilon.to_f64() < known.epsilon.to_f64());
                 r.log_size >= self.repaired_to && !r.tasks.iter().any(falls)
             }
+            Event::ReleaseReserved(r) => !self.release_ids.contains_key(&r.id) && r.holds(self.terms.order),
+            Event::Released { reservation, .. } => stage(reservation) == Some(Stage::Reserved) && self.releases.contains_key(reservation),
         }
     }
 
@@ -163,13 +179,30 @@ impl State {
             Event::Reserved(r) => self.pay(counter, r),
             Event::Sealed { reservation, .. } => self.set(*reservation, Stage::Sealed),
             Event::Sent { reservation } => self.set(*reservation, Stage::Sent),
-            Event::Void { reservation } => self.set(*reservation, Stage::Void),
+            Event::Void { reservation } => {
+                self.set(*reservation, Stage::Void);
+                if let Some(r) = self.releases.get_mut(reservation) {
+                    r.stage = ReleaseStage::Void;
+                }
+            }
             Event::Ended { task } => {
                 if let Some(t) = self.tasks.get_mut(task) {
                     t.ended = true;
                 }
             }
             Event::Repaired(r) => self.repair(counter, r),
+            Event::ReleaseReserved(r) => {
+                self.spent = self.spent.plus(r.cost);
+                self.release_ids.insert(r.id, counter);
+                self.releases.insert(counter, ReleaseState { release: r.clone(), stage: ReleaseStage::Reserved });
+                self.set(counter, Stage::Reserved);
+            }
+            Event::Released { reservation, result } => {
+                self.set(*reservation, Stage::Released);
+                if let Some(r) = self.releases.get_mut(reservation) {
+                    r.stage = ReleaseStage::Released(*result);
+                }
+            }
         }
         Ok(())
     }
@@ -202,6 +235,12 @@ impl State {
                 let lost = self.lost.entry(t.task).or_insert((0, Decimal::ZERO));
                 *lost = (lost.0.saturating_add(t.count), t.epsilon);
             }
+        }
+        for lost in r.releases.iter().flatten() {
+            self.spent = self.spent.plus(lost.cost);
+            self.release_ids.entry(lost.id).or_insert(counter);
+            self.repaired_releases.insert(lost.head);
+            self.lost_releases = self.lost_releases.saturating_add(1);
         }
         self.repaired_to = r.log_size;
         self.repaired_by = Some(counter);

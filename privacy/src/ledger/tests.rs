@@ -29,7 +29,16 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
     Plan {
         federation: "test".to_owned(),
         task: TaskId([task; 16]),
-        model: EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes: vec!["a".into(), "b".into()] },
+        model: EncoderConfig {
+            vocab: 64,
+            max_tokens: 8,
+            width: 8,
+            heads: 2,
+            layers: 1,
+            hidden: 8,
+            classes: vec!["a".into(), "b".into()],
+            adapter: None,
+        },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([0; 32]),
         rounds: ROUNDS,
@@ -44,6 +53,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
         strategy: Strategy::FedAvg { rate: dec("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        tiers: None,
         count: None,
     }
 }

@@ -13,7 +13,7 @@ use crate::accountant::task::TaskError;
 use crate::accountant::{AccountantError, Phase, epsilon_rdp};
 use crate::audit::Verdict;
 use crate::coalition::Standing;
-use crate::ledger::{Alarm, Basis, PrivacyLedger, RoundCounts, Schedule, terms_of};
+use crate::ledger::{Alarm, Basis, PrivacyLedger, ReleaseStage, ReleaseState, RoundCounts, Schedule, terms_of};
 use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
 use protocol::history::SpendRecord;
@@ -125,6 +125,19 @@ pub struct Multiple {
     pub epsilon: Figure,
 }
 
+/// Scalar releases from the same records, beside every task (D28). They are in the lifetime figure and in no task's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Releases {
+    /// Paid, whatever became of them.
+    pub paid: u64,
+    /// Values of those whose values were stored.
+    pub values: u64,
+    /// Taken from the site log by a repair.
+    pub lost: u64,
+    /// ρ of those that are known, nine places, rounded up; none if no decimal holds it.
+    pub rho: Option<Decimal>,
+}
+
 /// What the guaranteed shares of noise are worth together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoalitionFigures {
@@ -183,6 +196,8 @@ pub struct Statement {
     pub rounds: RoundCounts,
     /// Rounds whose sum was opened with an update of this institution in it.
     pub rounds_opened: u64,
+    /// Scalar releases from the same records.
+    pub releases: Releases,
     /// State of the argument behind coalition figures; none is claimed while it is pending.
     pub lemma_s: Review,
     /// Size and threshold of the committee that opens sums.
@@ -256,6 +271,7 @@ impl Statement {
             steps_per_round: s.steps_per_round,
             rounds: ledger.rounds_of(plan.task),
             rounds_opened: around.opened,
+            releases: releases(ledger),
             lemma_s: LEMMA_S,
             committee: plan.committee,
             accountant: scheduled.accountant(),
@@ -267,6 +283,13 @@ impl Statement {
             checkpoint: around.checkpoint,
         })
     }
+}
+
+fn releases(ledger: &PrivacyLedger) -> Releases {
+    let of = |counter: fn(&ReleaseState) -> u64| ledger.releases().fold(0u64, |sum, (_, r)| sum.saturating_add(counter(r)));
+    let values = |r: &ReleaseState| if matches!(r.stage, ReleaseStage::Released(_)) { r.release.values } else { 0 };
+    let rho = ledger.releases().fold(0.0, |sum, (_, r)| sum + r.release.rho());
+    Releases { paid: of(|_| 1), values: of(values), lost: ledger.lost_releases(), rho: Decimal::ceil(rho, 9).ok() }
 }
 
 fn phase(s: &Schedule, steps: u64) -> Phase {

@@ -63,7 +63,7 @@ fn every_number_is_the_ledgers_or_the_accountants() {
 
 #[test]
 fn every_field_of_the_clause_has_a_row_in_both_languages() {
-    const KEYS: [&str; 29] = [
+    const KEYS: [&str; 30] = [
         "institution",
         "federation",
         "task",
@@ -87,6 +87,7 @@ fn every_field_of_the_clause_has_a_row_in_both_languages() {
         "accountant",
         "sampling",
         "rounds",
+        "releases",
         "tuning",
         "pretraining",
         "empirical",
@@ -162,6 +163,21 @@ fn figures_that_wait_for_a_review_are_no_promises() {
     }
 }
 
+/// D9: in mode `local` a sum of updates has a figure of its own only where one step of each is linear in its noise. AdamW's is not, with any
+/// number of steps, so none is stated and the words say why.
+#[test]
+fn sums_of_local_steps_have_no_figure_of_their_own() {
+    for steps in [1, 4] {
+        let (mut k, mut plan) = (Kept::new("20"), plan(1, "2"));
+        plan.local.steps = steps;
+        k.register(&plan).unwrap();
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+        assert_eq!(s.coalition, None);
+        let row = |l| s.rows(l).into_iter().find(|r| r.key == "coalition").unwrap().value.concat();
+        assert!(row(Language::English).contains("not linear in the noise") && row(Language::Chinese).contains("不是线性"));
+    }
+}
+
 /// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
 #[test]
 fn a_published_bound_makes_a_promise() {
@@ -199,6 +215,35 @@ fn sums_of_floats_are_stated_with_their_assumption() {
     }
 }
 
+/// D28: counts from the same records are in the figure over all tasks, and in none of the task's.
+#[test]
+fn releases_are_stated_beside_the_task() {
+    let (mut k, plan, log) = story();
+    let of = |k: &Kept| Statement::of(&k.ledger, &plan, digest(&plan), &log, around()).unwrap();
+    let before = of(&k);
+    assert_eq!(before.releases, Releases { paid: 0, values: 0, lost: 0, rho: Some(dec("0")) });
+    for id in 1..=2 {
+        let compared = k.ledger.compare(&log).ok();
+        let (id, question) = (Sha256([id; 32]), Sha256([1; 32]));
+        let request = crate::ledger::ReleaseRequest { id, question, values: 3, sensitivity: 1, scale_1024: 10 * 1024, compared };
+        let pending = k.ledger.reserve_release(&request, NOW).unwrap();
+        let counter = k.keep(pending).ledger_counter();
+        if id == Sha256([2; 32]) {
+            let pending = k.ledger.released(counter, Sha256([7; 32]), NOW).unwrap();
+            k.keep(pending);
+        }
+    }
+    let after = of(&k);
+    assert_eq!(after.releases, Releases { paid: 2, values: 3, lost: 0, rho: Some(dec("0.010000001")) });
+    assert_eq!((after.promise, after.spent), (before.promise, before.spent));
+    assert!(after.lifetime.epsilon.unwrap().to_f64() > before.lifetime.epsilon.unwrap().to_f64());
+    for (language, none) in [(Language::English, "none"), (Language::Chinese, "无")] {
+        let words = |s: &Statement| s.rows(language).into_iter().find(|r| r.key == "releases").unwrap().value.concat();
+        assert_eq!(words(&before), none);
+        assert!(words(&after).contains("0.010000001") && words(&after).contains('3'), "{}", words(&after));
+    }
+}
+
 #[test]
 fn another_plan_an_unknown_task_or_a_ledger_behind_the_log_gives_no_statement() {
     let (k, plan, log) = story();
@@ -230,6 +275,16 @@ fn a_repaired_task_promises_no_less_than_it_spent() {
     assert!(s.promise.epsilon.to_f64() > statement().0.promise.epsilon.to_f64());
     assert_eq!(s.promise.epsilon, s.spent);
     drop(k);
+}
+
+/// B3: what the rate and the steps come to is told, so that a rate that was not meant shows.
+#[test]
+fn passes_over_the_records_are_reported() {
+    let (s, ..) = statement();
+    assert_eq!(s.passes(), dec("1.2"), "3 rounds of 4 steps at 0.1");
+    for language in [Language::English, Language::Chinese] {
+        assert!(s.rows(language).into_iter().find(|r| r.key == "mechanism").unwrap().value.concat().contains("1.2"));
+    }
 }
 
 #[test]

@@ -97,8 +97,9 @@ impl Statement {
         let Some(c) = self.coalition else {
             let local = match self.lemma_s {
                 Review::Pending => l.pick(
-                    "none: mode local claims the institution's own noise only; Lemma S: pending review",
-                    "无：local 模式只依据机构自己的噪声；引理 S：待审查",
+                    "none: mode local claims the institution's own noise only. Who sees sums only has no figure either: an update is a step of AdamW, \
+which is not linear in the noise. Lemma S: pending review",
+                    "无：local 模式只依据机构自己的噪声。只看到和的人也没有单独的数字：更新是 AdamW 的一步，对噪声不是线性的。引理 S：待审查",
                 ),
             };
             return local.to_owned();
@@ -147,6 +148,7 @@ impl Statement {
         let none = l.pick("none", "无");
         vec![
             row("rounds", l.pick("Rounds", "轮次"), rounds),
+            row("releases", l.pick("Counts released from these records", "由这些记录发布的计数"), self.release_words(l)),
             row(
                 "tuning",
                 l.pick("Tuning on private data", "用私有数据调参"),
@@ -172,6 +174,25 @@ impl Statement {
             row("ledger", l.pick("Ledger head", "账本链首"), format!("{} (#{})", self.ledger_head, self.ledger_counter)),
             row("checkpoint", l.pick("Log checkpoint", "日志检查点"), format!("{} / {}", self.checkpoint.size, self.checkpoint.root)),
         ]
+    }
+
+    /// Counts beside the task: what they cost is in the figure over all tasks.
+    fn release_words(&self, l: Language) -> String {
+        let r = &self.releases;
+        if r.paid.saturating_add(r.lost) == 0 {
+            return l.pick("none", "无").to_owned();
+        }
+        let rho = r.rho.map_or_else(|| Figure::Unbounded.to_string(), |rho| rho.to_string());
+        match l {
+            Language::English => format!(
+                "{} paid ({} values stored), ρ {rho}, and {} that a repair took from the site log; in ε over all tasks, in no figure of this task",
+                r.paid, r.values, r.lost
+            ),
+            Language::Chinese => format!(
+                "已付费 {} 次（已保存 {} 个值），ρ {rho}；另有 {} 次由修复从机构日志补入；计入全部任务的 ε，不计入本任务的数字",
+                r.paid, r.values, r.lost
+            ),
+        }
     }
 
     /// What the promise rests on. Own noise rests on no part of the sealing; its parameters are named all the same.
@@ -255,8 +276,17 @@ impl Statement {
             },
             format!("q = {}, N̂ = {}, d = {}", e.sampling_rate, e.declared_units, e.dimension),
             match l {
-                Language::English => format!("{} rounds of {} noised steps", self.rounds_registered, self.steps_per_round),
-                Language::Chinese => format!("{} 轮，每轮 {} 个加噪步", self.rounds_registered, self.steps_per_round),
+                Language::English => {
+                    format!(
+                        "{} rounds of {} noised steps: {} passes over the records",
+                        self.rounds_registered,
+                        self.steps_per_round,
+                        self.passes()
+                    )
+                }
+                Language::Chinese => {
+                    format!("{} 轮，每轮 {} 个加噪步：共遍历记录 {} 遍", self.rounds_registered, self.steps_per_round, self.passes())
+                }
             },
         ]
     }
@@ -270,6 +300,14 @@ impl Statement {
                 Decimal::ceil(ratio, 9).unwrap_or(Decimal::ONE)
             }
         }
+    }
+
+    /// T·q: how often a unit is drawn on the average over the registered schedule, three places, rounded up. Held against what somebody meant to
+    /// run, it shows a rate that was taken from a loader (bug class B3).
+    pub fn passes(&self) -> Decimal {
+        #[expect(clippy::cast_precision_loss, reason = "schedules are far below 2^53 steps")]
+        let steps = self.rounds_registered.saturating_mul(self.steps_per_round) as f64;
+        Decimal::ceil(steps * self.executed.sampling_rate.to_f64() * (1.0 - 1e-12), 3).unwrap_or(Decimal::ZERO)
     }
 
     /// Noise deviation in grid steps, exactly.

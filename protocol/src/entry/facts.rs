@@ -5,6 +5,7 @@ use crate::ids::{
     BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
 };
+use crate::release::WithdrawalReason;
 use serde::{Deserialize, Serialize};
 
 macro_rules! facts {
@@ -25,6 +26,22 @@ macro_rules! facts {
             pub fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
         }
         impl Facts {
+            /// Writes the fields besides the type, by name: the one order that an entry has them in.
+            pub(super) fn write_fields<M: serde::ser::SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        let names: &mut [&'static str] = &mut [$(stringify!($field)),*];
+                        names.sort_unstable();
+                        for name in names {
+                            match *name {
+                                $(field if field == stringify!($field) => out.serialize_entry(field, $field)?,)*
+                                _other => {}
+                            }
+                        }
+                    })*
+                }
+                Ok(())
+            }
             /// Their type.
             pub fn kind(&self) -> EntryKind { match self { $(Self::$variant { .. } => EntryKind::$variant,)* } }
         }
@@ -46,6 +63,15 @@ facts! {
     }
     /// The server's process ends in order.
     ProcessStopped = "process.stopped" {}
+    /// The log was built again from an institution's mirror.
+    ProcessRecovered = "process.recovered" {
+        /// Entries that the server still had.
+        before: u64,
+        /// Entries taken from the mirror.
+        size: u64,
+        /// Their root.
+        root: Sha256
+    }
     /// An enrolment token was made.
     MemberInvited = "member.invited" {
         /// Id of the token, never its secret.
@@ -223,6 +249,26 @@ facts! {
         signature: Sha256,
         /// Whether it is a substantial modification of a model released before.
         substantial: bool
+    }
+    /// A released model shall no longer be used (statement of an administrator).
+    ModelWithdrawn = "model.withdrawn" {
+        /// The weights.
+        snapshot: SnapshotDigest,
+        /// Why.
+        reason: WithdrawalReason
+    }
+    /// Somebody examined a part of the log (statement of an administrator or an institution).
+    AuditReviewed = "audit.reviewed" {
+        /// First entry examined.
+        first: u64,
+        /// Last entry examined.
+        last: u64,
+        /// Size of the tree that was verified.
+        size: u64,
+        /// Its root.
+        root: Sha256,
+        /// SHA-256 of the findings, which the reviewer keeps.
+        findings: Sha256
     }
     /// An institution anchors its own site log (statement of the institution).
     SiteAnchored = "site.anchored" {

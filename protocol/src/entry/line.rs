@@ -356,17 +356,12 @@ impl From<Spelled> for LogEntry {
 
 impl Serialize for LogEntry {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut facts = match serde_json::to_value(&self.facts) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) | Err(_) => return Err(serde::ser::Error::custom("facts are an object")),
-        };
-        let kind = facts.remove("type").unwrap_or(Value::Null);
         let mut out = s.serialize_map(None)?;
         out.serialize_entry("v", &1)?;
         out.serialize_entry("seq", &self.stamp.seq)?;
         out.serialize_entry("id", &self.stamp.id)?;
         out.serialize_entry("ts", &self.stamp.ts)?;
-        out.serialize_entry("type", &kind)?;
+        out.serialize_entry("type", self.facts.kind().name())?;
         out.serialize_entry("actor", &self.actor)?;
         out.serialize_entry("origin", &self.stamp.origin)?;
         out.serialize_entry("federation", &self.stamp.federation)?;
@@ -376,10 +371,7 @@ impl Serialize for LogEntry {
         optional(&mut out, "group", &self.group)?;
         out.serialize_entry("outcome", &self.outcome)?;
         optional(&mut out, "code", &self.code)?;
-        // A map of serde_json is sorted by name, so the fields of a type have one order.
-        for (name, value) in &facts {
-            out.serialize_entry(name, value)?;
-        }
+        self.facts.write_fields(&mut out)?;
         optional(&mut out, "stmt", &self.stmt)?;
         out.end()
     }
@@ -442,6 +434,30 @@ mod tests {
                 other => other,
             };
             assert_eq!(LogEntry::parse(line.as_bytes()), slow, "{line}");
+        }
+    }
+
+    #[test]
+    fn fields_of_a_type_are_sorted_by_name_and_all_written() {
+        let digest = crate::ids::CertificateDigest([1; 32]);
+        let samples = [
+            Facts::ProcessStopped {},
+            Facts::SiteAnchored { size: 3, root: Sha256([2; 32]) },
+            Facts::SumOpened {
+                certificate: digest,
+                sum_root: crate::ids::SumRoot([2; 32]),
+                key_sum: crate::ids::KeySumDigest([3; 32]),
+                values: crate::ids::ValueDigest([4; 32]),
+                residual_ratio: "0.9".parse().unwrap(),
+            },
+        ];
+        for facts in samples {
+            let Ok(Value::Object(mut expected)) = serde_json::to_value(&facts) else { panic!("facts are an object") };
+            expected.remove("type");
+            let e = LogEntry { facts, ..entry() };
+            let text = String::from_utf8(e.to_bytes()).unwrap();
+            let fields: String = expected.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+            assert!(text.contains(&format!("\"code\":\"bad_shares\"{fields}}}")), "{text} has not {fields}");
         }
     }
 

@@ -3,8 +3,8 @@
 use super::rules::{Clause, Report};
 use super::{History, RoundState, TaskHistory};
 use crate::entry::{Facts, LogEntry};
-use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest};
-use crate::release::{Release, SiteAnchor};
+use crate::ids::{ClientId, LeafIndex, RoundId, Sha256, SnapshotDigest};
+use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::Checked;
 
 /// Where a model comes from within its task.
@@ -48,7 +48,50 @@ impl History {
         let Some(task) = self.tasks.get(&said.task) else { return out.add(Clause::UnknownTask) };
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
+        let approval = Sha256(crate::hash::sha256(&[&statement.payload]));
+        self.approvals.entry(approval).or_default().insert(statement.key);
         self.releases.push((index, said));
+    }
+
+    /// Only what was released, and is not withdrawn yet, can be withdrawn.
+    pub(super) fn withdrawn(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some(said) = self.administrator::<Withdrawal>(statement, out) else { return };
+        let same =
+            matches!(&entry.facts, Facts::ModelWithdrawn { snapshot, reason } if (*snapshot, *reason) == (said.snapshot, said.reason));
+        out.require(same && entry.task == Some(said.task), Clause::FieldsDiffer);
+        let released = self.releases.iter().any(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot));
+        let again = self.withdrawals.iter().any(|(_, w)| (w.task, w.snapshot) == (said.task, said.snapshot));
+        out.require(released && !again, Clause::Withdrawal);
+        self.withdrawals.push((index, said));
+    }
+
+    /// A review is signed by an administrator or a member, and speaks about entries that stood when it was written.
+    pub(super) fn reviewed(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let who = statement.signer();
+        let member = entry.institution == Some(who) && self.members.contains_key(&who);
+        out.require(member || self.trust.administrators.contains(&statement.key), Clause::NotMember);
+        let Ok(said) = statement.read::<Review>() else { return out.add(Clause::Signature) };
+        let same = matches!(&entry.facts, Facts::AuditReviewed { first, last, size, root, findings }
+            if (*first, *last, *size, *root, *findings) == (said.first, said.last, said.size, said.root, said.findings));
+        out.require(same, Clause::FieldsDiffer);
+        out.require(said.first <= said.last && said.last < said.size && said.size <= index.0, Clause::Review);
+        self.reviews.push((index, said));
+    }
+
+    /// Administrators who approved exactly this release; the trust document says how many must (A14).
+    pub fn approvals(&self, release: &Release) -> usize {
+        let approval = Sha256(crate::hash::sha256(&[&crate::codec::encode(release)]));
+        self.approvals.get(&approval).map_or(0, std::collections::BTreeSet::len)
+    }
+
+    /// Withdrawals in order, with where they stand.
+    pub fn withdrawals(&self) -> &[(LeafIndex, Withdrawal)] {
+        &self.withdrawals
+    }
+
+    /// Reviews in order, with where they stand.
+    pub fn reviews(&self) -> &[(LeafIndex, Review)] {
+        &self.reviews
     }
 
     pub(super) fn anchored(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {

@@ -69,6 +69,12 @@ clauses! {
     BudgetCap = "I8: epsilon is above the signed cap", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// A withdrawal of something that is not out.
+    Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before", false;
+    /// A recovery of another tree than the one that stands before it.
+    Recovered = "A32: a recovery states the tree that stands before it", false;
+    /// A review of entries that did not stand yet.
+    Review = "A39: a review speaks about entries that stood before it", false;
     /// A site log that was cut or begun anew.
     SiteAnchor = "I14: a site log grows between its anchors", false;
     /// Ledger counters fall or repeat.

@@ -347,7 +347,7 @@ impl TaskHistory {
         let by_plan = self.plan.as_ref().is_none_or(|p| {
             m.size == p.committee
                 && m.federation == p.federation
-                && self.parts(p, m).is_some_and(|parts| Manifest::groups_of(p, &parts).is_ok_and(|g| g == m.groups))
+                && self.parts(p, m).is_some_and(|parts| Manifest::groups_of(p, m.round, &parts).is_ok_and(|g| g == m.groups))
                 && eligible.len() >= p.fewest()
         });
         by_log && enrolled && by_plan && m.parameter_set == crate::params::PS_A

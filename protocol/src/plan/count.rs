@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Signed {
 impl EncoderConfig {
     /// The model of a plan that trains none: no row, no layer, no class.
     pub fn none() -> Self {
-        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new() }
+        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None }
     }
 }
 

@@ -246,6 +246,11 @@ fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, 
     if committee.len() != usize::from(size.decryptors) {
         return Err(Rejection::Cohort);
     }
+    let groups = Manifest::groups_of(&s.plan, s.round, parts).map_err(|_| Rejection::BadParameters)?;
+    if groups.is_empty() {
+        // Of those that are ready, too few train any shard that has its turn.
+        return Err(Rejection::Cohort);
+    }
     let d = s.plan.deadlines;
     let reporting_until = now.plus_ms(d.selecting_ms).plus_ms(d.reporting_ms);
     let certifying_until = reporting_until.plus_ms(d.certifying_ms);
@@ -256,7 +261,7 @@ fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, 
         plan: s.plan_digest,
         snapshot: s.snapshot,
         parameter_set: PS_A,
-        groups: Manifest::groups_of(&s.plan, parts).map_err(|_| Rejection::BadParameters)?,
+        groups,
         roster: roster_root(&members),
         committee,
         size,

@@ -185,7 +185,7 @@ impl World {
                 plan: Plan::digest(&codec::encode(&plan)),
                 snapshot: BASE,
                 parameter_set: PS_A,
-                groups: Manifest::groups_of(&plan, std::slice::from_ref(&members)).unwrap(),
+                groups: Manifest::groups_of(&plan, ROUND, std::slice::from_ref(&members)).unwrap(),
                 roster: roster_root(&members),
                 committee: ids.iter().map(member).collect(),
                 size,
@@ -348,6 +348,7 @@ fn enrol(site: &SigningKey, trust: Sha256, admin: &SigningKey, log: &mut Log) {
 fn plan(committee: CommitteeSize) -> Plan {
     Plan {
         robustness: None,
+        tiers: None,
         count: None,
         federation: FEDERATION.into(),
         task: TASK,
@@ -359,6 +360,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             layers: 1,
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
+            adapter: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -20,6 +20,10 @@ impl Failure {
     pub(crate) fn refused(reason: Refusal) -> Self {
         Self { code: 1, name: "refused", error: reason.into() }
     }
+    /// Checked, and false.
+    pub(crate) fn checked(name: &'static str, error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 1, name, error: error.into() }
+    }
     /// Usage, configuration or input.
     pub(crate) fn trouble(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 2, name: "trouble", error: error.into() }

@@ -14,9 +14,9 @@ use audit::policy::{MAX_POLICY_BYTES, Policy};
 use audit::proof::TlogProof;
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
-use clap::Args;
-use protocol::ids::{LeafIndex, RoundId, Sha256, TaskId};
-use protocol::release::Release;
+use clap::{Args, ValueEnum};
+use protocol::ids::{LeafIndex, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::release::{Release, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use serde_json::json;
@@ -50,6 +50,67 @@ pub(super) struct ReleaseArgs {
     /// Seconds to wait for the witnesses
     #[arg(long, default_value_t = 900)]
     timeout_s: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WithdrawArgs {
+    #[command(flatten)]
+    admin: Admin,
+    /// Digest of the released weights
+    #[arg(long, value_name = "DIGEST")]
+    snapshot: SnapshotDigest,
+    /// The task that gave it
+    #[arg(long)]
+    task: TaskId,
+    /// Why
+    #[arg(long, value_enum)]
+    reason: Reason,
+}
+
+/// Why a model is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reason {
+    /// A better one was released
+    Superseded,
+    /// It harms, or may
+    Harmful,
+    /// It does less than was measured
+    Performance,
+    /// The promise of privacy does not hold
+    Privacy,
+    /// Data or a legal basis is gone
+    LegalBasis,
+}
+
+impl From<Reason> for WithdrawalReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Superseded => Self::Superseded,
+            Reason::Harmful => Self::Harmful,
+            Reason::Performance => Self::Performance,
+            Reason::Privacy => Self::Privacy,
+            Reason::LegalBasis => Self::LegalBasis,
+        }
+    }
+}
+
+/// Signs the withdrawal here, where the administrator's key is, and sends it.
+pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failure> {
+    let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
+    let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into() };
+    let statement = Statement::sign(&said, &key);
+    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })? else { return Err(unexpected()) };
+    output.value(&json!({ "index": index, "snapshot": args.snapshot }), &format!("entry {index} withdraws {}", args.snapshot));
+    Ok(())
+}
+
+/// Sends a review that was signed elsewhere.
+pub(super) fn review(dir: &Path, file: &Path, output: &Output) -> Result<(), Failure> {
+    let bytes = durable::read_limited(file, protocol::statement::MAX_PAYLOAD as u64).map_err(Failure::trouble)?;
+    let statement: Statement = protocol::codec::decode(&bytes, protocol::statement::MAX_PAYLOAD).map_err(Failure::trouble)?;
+    let AdminReply::Logged { index } = call(dir, &AdminRequest::Review { statement })? else { return Err(unexpected()) };
+    output.value(&json!({ "index": index }), &format!("entry {index} records the review"));
+    Ok(())
 }
 
 /// Why a release is not complete.

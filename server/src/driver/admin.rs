@@ -34,6 +34,8 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
+            AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
@@ -135,9 +137,18 @@ impl Driver {
         if members < usize::from(plan.committee.decryptors) || members < plan.fewest() || members > usize::from(plan.n_max) {
             return Ok(Err(Refusal::TooFewForPlan));
         }
+        let named = plan.tiers.iter().flatten().flat_map(|t| &t.institutions);
+        if let Some(stranger) = named.copied().find(|who| !self.log.history().members().contains_key(who)) {
+            tracing::warn!(%stranger, "a tier of the plan names an institution that is not enrolled");
+            return Ok(Err(Refusal::Stranger));
+        }
         let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };
         if train::snapshot::digest(&weights) != plan.base || !begins(&plan, &weights) {
             return Ok(Err(Refusal::Snapshot));
+        }
+        if let Err(error) = cut(&plan, &weights) {
+            tracing::warn!(%error, "the plan's shards are not the model's");
+            return Ok(Err(Refusal::Plan));
         }
         durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
@@ -162,6 +173,7 @@ impl Driver {
             log_size: self.log.size(),
             published: self.publisher.published(),
             members: history.members().values().map(|m| m.name.clone()).collect(),
+            ids: history.members().keys().copied().collect(),
             connected: self.links.keys().filter_map(name).collect(),
             task: task.map(|t| t.id),
             plan: task.map(|t| t.digest),
@@ -179,6 +191,14 @@ fn begins(plan: &Plan, base: &[u8]) -> bool {
     match &plan.count {
         Some(_) => train::count::Known::nothing(plan).and_then(|known| known.to_bytes()).is_ok_and(|bytes| bytes == base),
         None => train::snapshot::from_bytes(&plan.model, base).is_ok(),
+    }
+}
+
+/// Whether a plan that trains cuts its model, and nothing else.
+fn cut(plan: &Plan, base: &[u8]) -> Result<(), train::shard::ShardError> {
+    match (&plan.count, train::snapshot::from_bytes(&plan.model, base)) {
+        (None, Ok(base)) => train::shard::check(base.table(), &plan.shards),
+        (Some(_), _) | (None, Err(_)) => Ok(()),
     }
 }
 

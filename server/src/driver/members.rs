@@ -329,6 +329,7 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
+        StatementKind::Withdrawal | StatementKind::Review => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

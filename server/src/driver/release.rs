@@ -4,8 +4,9 @@ use super::{Driver, DriverError};
 use crate::admin::{AdminReply, Refusal, Releasable};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{RoundId, TaskId};
-use protocol::release::Release;
+use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
+use protocol::trust::TrustDocument;
 
 impl Driver {
     /// The model that a round closed with, or the newest one, with everything that a release must name.
@@ -30,6 +31,38 @@ impl Driver {
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         if self.log.would_violate(&draft).is_some() {
             return Ok(Err(Refusal::NothingToRelease));
+        }
+        let done = self.append_one(draft)?;
+        self.publisher.want(done.index.0 + 1);
+        Ok(Ok(AdminReply::Logged { index: done.index }))
+    }
+
+    /// Records that a released model shall no longer be used.
+    pub(super) fn withdraw(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Some(said) = self.said::<Withdrawal>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        let facts = Facts::ModelWithdrawn { snapshot: said.snapshot, reason: said.reason };
+        let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
+        self.record(draft, Refusal::NothingToWithdraw)
+    }
+
+    /// Records that somebody examined the log: an administrator, or a member whose statement the operator was handed.
+    pub(super) fn review(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Ok(said) = statement.verify::<Review>() else { return Ok(Err(Refusal::Review)) };
+        if said.trust != TrustDocument::hash(&self.trust_bytes) {
+            return Ok(Err(Refusal::Review));
+        }
+        let who = statement.signer();
+        let member = self.log.history().members().contains_key(&who).then_some(who);
+        let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
+        let Review { first, last, size, root, findings, .. } = said;
+        let facts = Facts::AuditReviewed { first, last, size, root, findings };
+        self.record(Draft::said(actor, member, statement, facts), Refusal::Review)
+    }
+
+    /// Appends what breaks no rule, and asks for a checkpoint over it.
+    fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(otherwise));
         }
         let done = self.append_one(draft)?;
         self.publisher.want(done.index.0 + 1);

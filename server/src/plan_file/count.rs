@@ -128,6 +128,7 @@ impl CountFile {
             strategy: Strategy::FedAvg { rate: Decimal::ONE },
             deadlines: self.deadlines,
             robustness: None,
+            tiers: None,
             count: Some(Count { limbs, what: shape.what }),
         };
         plan.check()?;

@@ -5,9 +5,10 @@ use super::{AuditRunError, Audited, Stage};
 use crate::batch::Dataset;
 use crate::model::embedding::TOKENS;
 use crate::model::parameters::size;
-use crate::model::{ParameterTable, initial};
+use crate::model::{ParameterTable, TransformerWeights, initial};
 use crate::optim::OptimiserState;
 use crate::round::{Means, Round, noised_steps};
+use crate::shard::names;
 use crate::workers::WorkError;
 use privacy::accountant::Phase;
 use privacy::audit::one_run::{Claim, Outcome, report};
@@ -90,7 +91,9 @@ pub fn one_run(
     tell: &mut dyn FnMut(Stage),
 ) -> Result<CanaryRun, AuditRunError> {
     let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
-    let places = quiet(start.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
+    // Coordinates are those of what is trained.
+    let part = TransformerWeights::part_of(&start, names(&audited.plan.shards.iter().collect::<Vec<_>>()))?;
+    let places = quiet(part.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
     let (claimed, epsilon) = audited.claim(declared)?;
@@ -100,7 +103,7 @@ pub fn one_run(
     tell(Stage::Committed(coins.commitment()));
     let mut seen = Canaries::new(places, coins.sides());
     let round = Round { plan: &plan, start: &start, data: audited.data, mechanism: &mechanism, global_step: 0 };
-    let mut optimiser = OptimiserState::adam_w(start.flat().len());
+    let mut optimiser = OptimiserState::adam_w(part.flat().len());
     let paid = pay(&plan, &mechanism, 0)?;
     let means = Means { workers: audited.workers, entropy, canaries: Some(&mut seen) };
     noised_steps(&round, paid, &mut optimiser, means, &mut |p| {

@@ -67,6 +67,9 @@ pub struct Recipe {
     /// Share of a labelled record's tokens that a step does not read, 0 to 1: another part each time. The first token, which stands for
     /// the record, is always read.
     pub drop_tokens: f64,
+    /// Share that a running mean of the weights keeps at each step, 0 to 1; what is judged and kept as the best is then that mean. 0 for
+    /// none.
+    pub average: f64,
 }
 
 /// Why training cannot go on.
@@ -116,6 +119,8 @@ pub struct Fit {
     max_tokens: usize,
     classes: usize,
     weights: Vec<f32>,
+    /// Running mean of the weights; empty where the recipe wants none.
+    average: Vec<f32>,
     optimiser: OptimiserState,
     step: u64,
     /// Records without a finite gradient, up to the last record read.
@@ -158,6 +163,7 @@ impl Fit {
             max_tokens,
             classes,
             weights: flat.to_vec(),
+            average: if recipe.average > 0.0 { flat.to_vec() } else { Vec::new() },
             optimiser,
             step: 0,
             in_a_row: 0,
@@ -175,9 +181,9 @@ impl Fit {
     pub fn is_done(&self) -> bool {
         self.step >= self.recipe.rates.total_steps
     }
-    /// All weights.
+    /// All weights that are judged: their running mean, where the recipe wants one.
     pub fn weights(&self) -> &[f32] {
-        &self.weights
+        if self.average.is_empty() { &self.weights } else { &self.average }
     }
     /// Names and places of the weights.
     pub fn table(&self) -> &ParameterTable {
@@ -211,6 +217,9 @@ impl Fit {
         let rate = recipe.rates.at(self.step);
         let size = StepSize { rate, decay: recipe.weight_decay, decays: &self.decays };
         self.optimiser.step(&mut self.weights, gradient, &size)?;
+        if !self.average.is_empty() {
+            wide(blend, (self.average.as_mut_slice(), self.weights.as_slice(), kept(recipe.average, self.step)));
+        }
         let (loss, non_finite) = mean(&found.losses);
         let step = Step { step: self.step, loss, tokens: found.tokens, rate, gradient_norm: norm, non_finite };
         self.step += 1;
@@ -222,6 +231,19 @@ impl Fit {
 #[inline(always)]
 fn shorten((gradient, by): (&mut [f32], f64)) {
     gradient.iter_mut().for_each(|g| *g *= by as f32);
+}
+
+/// Share of the mean that step `step` keeps: less at first, when there is little to remember.
+#[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
+fn kept(most: f64, step: u64) -> f64 {
+    most.min((1 + step) as f64 / (10 + step) as f64)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
+#[inline(always)]
+fn blend((mean, weights, kept): (&mut [f32], &[f32], f64)) {
+    let new = (1.0 - kept) as f32;
+    mean.iter_mut().zip(weights).for_each(|(m, &w)| *m += new * (w - *m));
 }
 
 /// How many records in a row had no finite gradient by the end of this batch.

@@ -1,4 +1,4 @@
-//! A run at rest: weights, the optimiser's memory and the step's number as safetensors bytes. Knows no file system.
+//! A run at rest: weights, their running mean, the optimiser's memory and the step's number as safetensors bytes. Knows no file system.
 
 use super::Fit;
 use crate::optim::OptimiserState;
@@ -70,6 +70,9 @@ impl Fit {
             }
             OptimiserState::Sgd { velocity, .. } => vectors.push(("velocity", bytes_of(velocity))),
         }
+        if !self.average.is_empty() {
+            vectors.push(("average", bytes_of(&self.average)));
+        }
         let tensors = vectors
             .iter()
             .map(|(name, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![self.weights.len()], bytes)?)))
@@ -104,12 +107,13 @@ impl Fit {
                 OptimiserState::Sgd { velocity: vector(&file, "velocity", len)?, momentum: *momentum, look: *look }
             }
         };
+        let average = if self.average.is_empty() { Vec::new() } else { vector(&file, "average", len)? };
         let (step, in_a_row) = (number("step")?, number("in_a_row")?);
         let best = match notes.get("best") {
             Some(best) => Some(best.parse::<f64>().ok().filter(|b| b.is_finite()).ok_or(StateError::Number("best"))?),
             None => None,
         };
-        (self.weights, self.optimiser, self.step) = (weights, optimiser, step);
+        (self.weights, self.average, self.optimiser, self.step) = (weights, average, optimiser, step);
         self.in_a_row = usize::try_from(in_a_row).unwrap_or(usize::MAX);
         Ok(best)
     }

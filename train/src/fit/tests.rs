@@ -23,6 +23,7 @@ fn recipe(steps: u64) -> Recipe {
         keep: Keep::Everything,
         bucket: 1,
         drop_tokens: 0.0,
+        average: 0.0,
     }
 }
 
@@ -150,7 +151,7 @@ fn bfloat16_factors_learn_as_well_and_weights_stay_fine() {
 #[test]
 fn a_killed_run_goes_on_as_if_nothing_had_been() {
     for optimiser in [recipe(0).optimiser, OptimiserKind::Sgd { momentum: 0.9, look: Look::Ahead }] {
-        let (recipe, workers) = (Recipe { optimiser, ..recipe(9) }, workers(2));
+        let (recipe, workers) = (Recipe { optimiser, average: 0.9, ..recipe(9) }, workers(2));
         let mut whole = decoder(recipe.clone());
         train(&mut whole, &counting(300), &workers);
         let mut killed = decoder(recipe.clone());
@@ -163,7 +164,31 @@ fn a_killed_run_goes_on_as_if_nothing_had_been() {
         assert_eq!(again.steps(), 4);
         train(&mut again, &counting(300), &workers);
         assert_eq!(again.weights(), whole.weights());
+        assert_eq!(again.average, whole.average);
     }
+}
+
+/// The mean is over the weights of the same run without one, and is what is judged.
+#[test]
+fn the_running_mean_follows_the_weights_and_is_what_is_judged() {
+    let (mut plain, mut mean, workers) = (decoder(recipe(12)), decoder(Recipe { average: 0.5, ..recipe(12) }), workers(1));
+    let (mut expected, text) = (plain.weights().iter().map(|&w| f64::from(w)).collect::<Vec<_>>(), counting(300));
+    for step in 0..12u32 {
+        plain.step(&text, &workers).unwrap();
+        mean.step(&text, &workers).unwrap();
+        let kept = f64::min(0.5, f64::from(1 + step) / f64::from(10 + step));
+        expected.iter_mut().zip(plain.weights()).for_each(|(e, &w)| *e = kept * *e + (1.0 - kept) * f64::from(w));
+        assert_eq!(mean.weights, plain.weights, "the mean is only looked at");
+    }
+    assert!(mean.weights().iter().zip(&expected).all(|(&got, e)| (f64::from(got) - e).abs() < 1e-5));
+    assert_ne!(mean.weights(), plain.weights());
+    let judged = mean.judge(&text, &workers).unwrap();
+    mean.weights = mean.average.clone();
+    mean.average = Vec::new();
+    assert_eq!(judged, mean.judge(&text, &workers).unwrap());
+    // A state without a mean is none of a run with one.
+    let state = plain.to_bytes("a run", None).unwrap();
+    assert!(matches!(decoder(Recipe { average: 0.5, ..recipe(12) }).resume(&state, "a run"), Err(StateError::Vector("average"))));
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) struct BlockShape {
 impl From<&EncoderConfig> for BlockShape {
     fn from(c: &EncoderConfig) -> Self {
         let [width, heads, hidden, layers] = [c.width, c.heads, c.hidden, c.layers].map(size);
-        Self::plain(width, heads, hidden, layers)
+        Self { adapter: Adapters::of_plan(c), ..Self::plain(width, heads, hidden, layers) }
     }
 }
 

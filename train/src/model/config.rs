@@ -7,6 +7,8 @@ use super::norm::NormKind;
 use super::parameters::{MAX_COORDINATES, ModelError, Trained, size};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
+use crate::ops::norm::EPSILON;
+use protocol::plan::EncoderConfig;
 
 pub use crate::ops::activation::Activation;
 pub use crate::ops::attention::Window;
@@ -246,6 +248,43 @@ impl Config {
         Ok(Self(choices))
     }
 
+    /// The classifier of a plan, of which `trained` is trained.
+    ///
+    /// # Errors
+    /// [`ModelError`] if such a model cannot be built.
+    pub fn of_plan(c: &EncoderConfig, trained: Trained) -> Result<Self, ModelError> {
+        let classes = u32::try_from(c.classes.len()).map_err(|_| ModelError::TooLarge)?;
+        need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
+        Self::new(Choices {
+            family: Family::Encoder(Task::Classify { classes }),
+            vocab: c.vocab,
+            max_tokens: c.max_tokens,
+            width: c.width,
+            heads: c.heads,
+            groups: c.heads,
+            head_width: c.width / c.heads,
+            hidden: c.hidden,
+            layers: c.layers,
+            positions: Positions::Learned,
+            segments: 0,
+            stem: None,
+            norm: NormKind::Layer,
+            epsilon: EPSILON,
+            place: NormPlace::Before,
+            feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
+            shifts: Shifts::All,
+            scores: Scores::Scaled,
+            mask: MaskKind::Full,
+            window: None,
+            dropout: 0.0,
+            head: Head::Own,
+            outputs: Outputs::Plain,
+            spelling: Spelling::Own,
+            adapter: Adapters::of_plan(c),
+            trained,
+        })
+    }
+
     /// The same model with other parts trained.
     ///
     /// # Errors
@@ -347,6 +386,7 @@ impl Choices {
                 Err(part("layers", format!("{}..{}", range.start, range.end), "a range of the model's blocks"))
             }
             Trained::All | Trained::Nothing | Trained::Head | Trained::HeadsAndBiases | Trained::Layers(_) => Ok(()),
+            Trained::Named(_) | Trained::Kept => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@ use super::parameters::{Listing, Role, Start, Values, size};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use candle_core::{Result, Tensor};
+use protocol::plan::EncoderConfig;
 use std::sync::Arc;
 
 /// Which factor is trained; the other is frozen.
@@ -42,6 +43,12 @@ impl Adapters {
     /// On every linear layer of the blocks.
     pub fn everywhere(lora: Lora) -> Self {
         Self { lora, targets: None }
+    }
+    /// Those of a plan's model, if it has any. Which factor is trained is the shards' matter there; this says B.
+    pub fn of_plan(config: &EncoderConfig) -> Option<Self> {
+        let adapter = config.adapter.as_ref()?;
+        let lora = Lora { rank: adapter.rank, alpha: adapter.alpha, trains: Factor::B };
+        Some(Self { lora, targets: adapter.targets.clone().map(Into::into) })
     }
     /// Whether the layer at this path is adapted.
     pub(crate) fn targets(&self, path: &str) -> bool {

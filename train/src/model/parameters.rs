@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -153,11 +154,26 @@ pub enum Trained {
     HeadsAndBiases,
     /// These blocks, counted from below. A range that reaches the last block takes the last normalisation and the head with it.
     Layers(Range<u32>),
+    /// The tensors of these names, factors of adapters among them: the shards of a plan that one institution trains.
+    Named(Arc<BTreeSet<String>>),
+    /// All, and both factors of every adapter: weights that are kept and summed, of which no gradient is taken.
+    Kept,
 }
 
 impl Trained {
-    fn role(&self, part: Part, dimensions: usize, layers: usize) -> Role {
+    /// What adapters' factors are where this says so; elsewhere an adapter says for itself.
+    fn factor(&self, name: &str) -> Option<Role> {
+        match self {
+            Self::Named(names) => Some(if names.contains(name) { Role::Trained } else { Role::Frozen }),
+            Self::Kept => Some(Role::Trained),
+            Self::All | Self::Nothing | Self::Head | Self::HeadsAndBiases | Self::Layers(_) => None,
+        }
+    }
+
+    fn role(&self, (part, name): (Part, &str), dimensions: usize, layers: usize) -> Role {
         let trained = match (self, part) {
+            (Self::Named(names), _) => names.contains(name),
+            (Self::Kept, _) => true,
             (Self::All, _) | (Self::Head | Self::HeadsAndBiases, Part::Top) => true,
             (Self::Nothing, _) | (Self::Head, Part::Tables | Part::Layer(_)) | (Self::Layers(_), Part::Tables) => false,
             (Self::HeadsAndBiases, Part::Tables | Part::Layer(_)) => dimensions == 1,
@@ -192,11 +208,12 @@ impl Listing {
     }
     /// Adds a tensor of the model itself that is not just read as a whole.
     pub(crate) fn add_read(&mut self, name: String, shape: &[usize], start: Start, access: Access) {
-        let role = self.base.role(self.part, shape.len(), self.layers);
+        let role = self.base.role((self.part, &name), shape.len(), self.layers);
         self.add_to(role, name, shape, start, access);
     }
     /// Adds a tensor of an adapter.
     pub(crate) fn add_factor(&mut self, role: Role, name: String, shape: &[usize], start: Start) {
+        let role = self.base.factor(&name).unwrap_or(role);
         self.add_to(role, name, shape, start, Access::Whole);
     }
     fn add_to(&mut self, role: Role, name: String, shape: &[usize], start: Start, access: Access) {
@@ -248,8 +265,14 @@ impl ParameterTable {
             return Err(ModelError::Sizes { width, heads });
         }
         let classifier = c.classes.len() as u128 * (u128::from(width) + 1);
-        Sizes { vocab, max_tokens, width, heads, layers, hidden }.check(0, classifier)?;
-        let mut listing = Listing::new(Trained::All, size(layers));
+        let rank = c.adapter.as_ref().map_or(1, |a| a.rank);
+        if rank == 0 {
+            return Err(ModelError::Rank);
+        }
+        let rank = c.adapter.as_ref().map_or(0, |a| u128::from(a.rank));
+        let factors = rank * (8 * u128::from(width) + 2 * u128::from(hidden)); // qkv 4C, output 2C, up and down C + F each
+        Sizes { vocab, max_tokens, width, heads, layers, hidden }.check(factors, classifier)?;
+        let mut listing = Listing::new(Trained::Kept, size(layers));
         super::encoder::declare(config, &mut listing);
         Ok(listing.trained)
     }
@@ -349,10 +372,6 @@ impl Weights {
     /// All numbers in the table's order.
     pub fn flat(&self) -> &[f32] {
         &self.flat
-    }
-    /// All numbers, to be changed by an optimiser.
-    pub(crate) fn flat_mut(&mut self) -> &mut [f32] {
-        &mut self.flat
     }
 
     /// Where layers read their tensors from.

@@ -15,7 +15,7 @@ use super::embedding::{self, Embedding, Reading};
 use super::heads::{self, Heads};
 use super::initial;
 use super::names::Side;
-use super::parameters::{Access, Listing, ModelError, ParameterTable, Values, size};
+use super::parameters::{Access, Listing, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
 use crate::capture::{CaptureError, Tape};
@@ -23,6 +23,7 @@ use crate::ops::loss::cross_entropy;
 use crate::ops::rows::pick;
 use crate::ops::token_loss::token_loss;
 use candle_core::{Result, Tensor, bail};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Blocks of an encoder or decoder, or of both.
@@ -314,6 +315,36 @@ impl TransformerWeights {
         }
         fresh.frozen = frozen.into();
         Ok(fresh)
+    }
+
+    /// A plan's weights of which the tensors of these names are trained and the rest is frozen.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a model that cannot be built.
+    pub fn part_of(weights: &Weights, names: BTreeSet<String>) -> std::result::Result<Self, ModelError> {
+        let config = Config::of_plan(weights.config(), Trained::Named(names.into()))?;
+        let listing = list(&config);
+        let values = |table: &ParameterTable| {
+            let there = |p: &Parameter| weights.table().find(&p.name).map(|there| &weights.flat()[there.range()]);
+            let values: Vec<f32> = table.iter().filter_map(there).flatten().copied().collect();
+            values
+        };
+        let (flat, frozen) = (values(&listing.trained), values(&listing.frozen));
+        Self::new(&config, flat, frozen)
+    }
+
+    /// The plan's weights with what is trained here in place of theirs.
+    ///
+    /// # Errors
+    /// [`ModelError`] for numbers that are not finite.
+    pub fn within(&self, weights: &Weights) -> std::result::Result<Weights, ModelError> {
+        let mut flat = weights.flat().to_vec();
+        for p in self.table().iter() {
+            if let Some(there) = weights.table().find(&p.name) {
+                flat[there.range()].copy_from_slice(&self.flat[p.range()]);
+            }
+        }
+        Weights::new(weights.config(), flat)
     }
 
     pub(crate) fn values(&self) -> Values<'_> {

@@ -189,7 +189,7 @@ fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
 /// A small task of generated messages, of one round.
 fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Result<Plan, BuiltInError> {
     let classes = corpus::sms::LABELS.map(str::to_owned).to_vec();
-    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes };
+    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None };
     let shards = shard_table(&model, 1, STEP_EXPONENT)?;
     Ok(Plan {
         federation: "audit".to_owned(),
@@ -223,6 +223,7 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
         strategy: Strategy::FedAvg { rate: Decimal::ONE },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
         robustness: None,
+        tiers: None,
         count: None,
     })
 }

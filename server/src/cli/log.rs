@@ -1,0 +1,62 @@
+//! `log`: what is done to the log's own files, with no server running.
+
+use super::Dir;
+use super::output::{Failure, Output};
+use crate::durable;
+use crate::layout::Layout;
+use crate::recover::{RecoverError, recover};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LogVerb {
+    /// Build the log again from a copy of an institution's mirror, after files were lost or an old backup came back
+    Recover(RecoverArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    #[command(flatten)]
+    dir: Dir,
+    /// A copy of an institution's `mirror` directory
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// A note, receipt or proof that the log signed and that the recovered log must reach, such as an institution's
+    /// `witness/mirrored.note`; repeatable
+    #[arg(long, value_name = "FILE")]
+    note: Vec<PathBuf>,
+    /// Where the proof goes if the mirror and the log's signed notes contradict each other
+    #[arg(long, value_name = "FILE", default_value = "fork.json")]
+    proof: PathBuf,
+}
+
+pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
+    let LogVerb::Recover(args) = verb;
+    let done = recover(&Layout::new(&args.dir.dir), &args.from, &args.note).map_err(|e| refuse(e, &args.proof))?;
+    let kept = done.kept.as_ref().map_or_else(String::new, |path| format!("\nthe old directory is kept as {}", path.display()));
+    let text = format!(
+        "the log has {} entries again ({} were here); entry {} says so{kept}\nstart the server; a round that was under way will be abandoned",
+        done.size, done.before, done.size
+    );
+    output.value(&json!({ "before": done.before, "size": done.size, "root": done.root, "kept": done.kept }), &text);
+    Ok(())
+}
+
+fn refuse(e: RecoverError, path: &Path) -> Failure {
+    if let RecoverError::Forked { proof, .. } = &e {
+        let written = proof.to_bytes().map_err(std::io::Error::other).and_then(|bytes| durable::replace(path, &bytes));
+        let shown = path.display();
+        return match written {
+            Ok(()) => Failure::checked(
+                "forked",
+                anyhow::Error::new(e)
+                    .context(format!("the proof is in {shown}; anybody checks it with `concordat-audit proof check {shown}`")),
+            ),
+            Err(w) => {
+                Failure::checked("forked", anyhow::Error::new(w).context(format!("the proof of a fork could not be written to {shown}")))
+            }
+        };
+    }
+    if e.is_refusal() { Failure::checked("refused", e) } else { Failure::trouble(e) }
+}

@@ -1,0 +1,347 @@
+//! `log recover`: the log again from a copy of an institution's mirror, after files were lost or an old backup came back (audit.md A31, A32).
+//! What was ever signed must be in it: a mirror that contradicts a signed note is a fork and gives a proof of it, a mirror that ends before
+//! one is too old. The new directory is complete before it takes the old one's place, and the old one is kept.
+
+mod fork;
+mod tree;
+
+pub(crate) use fork::ForkProof;
+
+use crate::durable;
+use crate::init;
+use crate::layout::Layout;
+use crate::log::{Directory, Log, LogError};
+use audit::checkpoint::Checkpoint;
+use audit::key::SignerKey;
+use audit::note::{MAX_NOTE_BYTES, Note};
+use audit::policy::{MAX_POLICY_BYTES, Policy};
+use audit::proof::{MAX_PROOF_BYTES, Receipt, TlogProof};
+use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, note_path};
+use audit::tree::TreeHead;
+use protocol::entry::{Draft, Facts};
+use protocol::ids::Sha256;
+use protocol::trust::TrustDocument;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use tree::Copied;
+
+/// Largest artefact (A2).
+const MAX_ARTEFACT: u64 = 1 << 20;
+
+/// What the log was recovered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Entries that this directory held before, as far as they could be read.
+    pub(crate) before: u64,
+    /// Entries taken from the mirror.
+    pub(crate) size: u64,
+    /// Their root.
+    pub(crate) root: Sha256,
+    /// Where the old directory is kept; nothing where there was none.
+    pub(crate) kept: Option<PathBuf>,
+}
+
+/// Why the log was not recovered. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RecoverError {
+    /// A server runs.
+    #[error("a server runs on {0}; stop it first")]
+    Running(PathBuf),
+    /// A file.
+    #[error("a file could not be read or written")]
+    Storage(#[from] io::Error),
+    /// Keys or trust document.
+    #[error("the server's keys or trust document cannot be used")]
+    Keys(#[source] init::InitError),
+    /// The mirror of another federation.
+    #[error("the mirror is of another federation: its trust document is not ours")]
+    OtherFederation,
+    /// A note that was given is none of this log.
+    #[error("{0} is no note, receipt or proof that this log signed")]
+    NotANote(PathBuf),
+    /// No note says which tree to recover.
+    #[error("neither the mirror nor anything here holds a note that this log signed: nothing says which tree is the right one")]
+    NoNote,
+    /// Entries that do not fit.
+    #[error("the mirror's entries break a rule of the log at entry {index}: {rule}")]
+    Rule {
+        /// The entry.
+        index: u64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The mirror ends too early.
+    #[error(
+        "the mirror ends at {have} entries, but the log had signed {signed} (by {source_of}): recovering from it would take back what was \
+         acknowledged; take the mirror of another institution"
+    )]
+    Older {
+        /// Entries that the mirror has.
+        have: u64,
+        /// Entries that were signed.
+        signed: u64,
+        /// Who says so.
+        source_of: String,
+    },
+    /// Another history.
+    #[error(
+        "the mirror contradicts what the log had signed for {size} entries (by {source_of}): two histories were signed with this log's key; \
+         nothing was changed, keep both copies and tell every institution"
+    )]
+    Forked {
+        /// Size at which they part at the latest.
+        size: u64,
+        /// Who holds the other one.
+        source_of: String,
+        /// What anybody can check: both sides are signed.
+        proof: Box<ForkProof>,
+    },
+    /// The mirror's entries are not those that were signed, and no second signed note says so too.
+    #[error(
+        "the mirror's entries do not give the tree of {size} entries that was signed (by {source_of}): the copy is damaged, altered, or of \
+         another history; take the mirror of another institution"
+    )]
+    Contradicted {
+        /// Size of the tree.
+        size: u64,
+        /// Who holds its note.
+        source_of: String,
+    },
+    /// The log of the recovered directory.
+    #[error("the recovered log cannot be opened")]
+    Log(#[source] LogError),
+}
+
+impl RecoverError {
+    /// Whether the mirror was read, and is not to be used.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Older { .. } | Self::Forked { .. } | Self::Contradicted { .. } | Self::Rule { .. } | Self::OtherFederation)
+    }
+}
+
+/// A tree that this log signed, or is about to have signed.
+struct Signed {
+    head: TreeHead,
+    note: Option<Note>,
+    source: String,
+    /// Whether the entries behind it are those of our own old directory.
+    ours: bool,
+}
+
+/// Recovers the log of the server in `layout` from a copy of a mirror, up to the largest tree that any note speaks of.
+///
+/// # Errors
+/// [`RecoverError`]; then nothing has changed.
+///
+/// # Security
+/// Every byte of the mirror may be an attacker's: entries count only under notes that our own key signed. Whoever holds that key, and
+/// nobody else, can make two histories; then this refuses and proves it.
+pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf]) -> Result<Recovered, RecoverError> {
+    if !mirror.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no directory", mirror.display())).into());
+    }
+    let lock = std::fs::File::create(layout.lock())?;
+    if lock.try_lock().is_err() {
+        return Err(RecoverError::Running(layout.lock()));
+    }
+    let theirs = Directory(mirror.to_owned());
+    let trust_bytes = trust(layout, &theirs)?;
+    let trust = TrustDocument::parse(&trust_bytes).map_err(|_| RecoverError::OtherFederation)?;
+    let key = init::log_key(layout, &trust).map_err(RecoverError::Keys)?;
+    if trust.log_vkey != key.verifier().to_string() {
+        return Err(RecoverError::OtherFederation);
+    }
+    let signed = gather(layout, &theirs, &key, notes)?;
+    let target = signed.iter().max_by_key(|s| s.head.size).ok_or(RecoverError::NoNote)?;
+    let copy = Copied::read(&theirs, &trust, target.head.size, &signed.iter().map(|s| s.head.size).collect())?;
+    compare(&theirs, &Directory(layout.audit()), &key, &signed, &copy)?;
+    let before = own_size(layout, &key);
+    let kept = install(layout, &theirs, &key, &trust_bytes, &signed, &copy, before)?;
+    let (size, root) = (copy.size, Sha256(target.head.root.0));
+    let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), key, trust).map_err(RecoverError::Log)?;
+    log.append(&[Draft::server(Facts::ProcessRecovered { before, size, root })]).map_err(RecoverError::Log)?;
+    drop(lock);
+    Ok(Recovered { before, size, root, kept })
+}
+
+/// Our trust document; the mirror's where ours is lost. Its log key is compared with our own by the caller.
+fn trust(layout: &Layout, theirs: &Directory) -> Result<Vec<u8>, RecoverError> {
+    let other = theirs.read("trust.json", TrustDocument::MAX_BYTES)?.ok_or(RecoverError::OtherFederation)?;
+    match durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64) {
+        Ok(own) if own == other => Ok(own),
+        Ok(_) => Err(RecoverError::OtherFederation),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(other),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Everything that this log is known to have signed: notes of the mirror and of our own directory, what the operator was given, the guard.
+fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf]) -> Result<Vec<Signed>, RecoverError> {
+    let mut signed = Vec::new();
+    for (dir, source, ours) in [(theirs, "the mirror", false), (&Directory(layout.audit()), "this server's directory", true)] {
+        for path in note_paths(dir)? {
+            let Some(bytes) = dir.read(&path, MAX_NOTE_BYTES)? else { continue };
+            // A note that does not verify says nothing about what was signed.
+            let Some((note, head)) = by_log(&bytes, key) else { continue };
+            signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours });
+        }
+    }
+    for path in given {
+        let bytes = durable::read_limited(path, (MAX_NOTE_BYTES + MAX_PROOF_BYTES + protocol::entry::MAX_ENTRY) as u64)?;
+        let (note, head) = note_in(&bytes).and_then(|n| by_log(&n, key)).ok_or_else(|| RecoverError::NotANote(path.clone()))?;
+        signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false });
+    }
+    match durable::read_limited(&layout.key("log-guard"), 256) {
+        Ok(bytes) => {
+            let head = std::str::from_utf8(&bytes).ok().and_then(|t| t.parse().ok());
+            signed.extend(head.map(|head| Signed { head, note: None, source: "the guard of the log's key".to_owned(), ours: true }));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e.into()),
+    }
+    Ok(signed)
+}
+
+/// Where a log's directory keeps notes.
+fn note_paths(dir: &Directory) -> io::Result<Vec<String>> {
+    let mut paths = vec![CHECKPOINT_PATH.to_owned(), ".state/tree".to_owned()];
+    paths.extend(dir.list("checkpoints")?.into_iter().filter_map(|e| match e {
+        DirEntry::File(name) => Some(format!("checkpoints/{name}")),
+        DirEntry::Directory(_) => None,
+    }));
+    Ok(paths)
+}
+
+/// The note inside a receipt, a proof, or itself.
+fn note_in(bytes: &[u8]) -> Option<Vec<u8>> {
+    let receipt = || Some(Receipt::parse(bytes).ok()?.proof.note.encode());
+    let proof = || Some(TlogProof::parse(bytes).ok()?.note.encode());
+    Note::parse(bytes).ok().map(|n| n.encode()).or_else(receipt).or_else(proof)
+}
+
+fn by_log(bytes: &[u8], key: &SignerKey) -> Option<(Note, TreeHead)> {
+    let note = Note::parse(bytes).ok()?;
+    let checkpoint: Checkpoint = note.text().parse().ok()?;
+    let signed = note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty());
+    (signed && checkpoint.origin == key.verifier().name()).then_some((note, checkpoint.head))
+}
+
+/// Every signed tree is a prefix of the mirror's, and the mirror reaches the largest.
+fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Signed], copy: &Copied) -> Result<(), RecoverError> {
+    for s in signed {
+        match copy.roots.get(&s.head.size) {
+            Some(root) if *root == s.head.root => {}
+            odd => {
+                let (size, source_of) = (s.head.size, s.source.clone());
+                let proof = fork::prove(theirs, ours, key, signed, s).map(Box::new);
+                return Err(match (odd, proof) {
+                    (_, Some(proof)) => RecoverError::Forked { size, source_of, proof },
+                    (Some(_), None) => RecoverError::Contradicted { size, source_of },
+                    (None, None) => RecoverError::Older { have: copy.size, signed: size, source_of },
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Entries of the directory as it was, for the record: by its tree file, or nothing.
+fn own_size(layout: &Layout, key: &SignerKey) -> u64 {
+    let bytes = durable::read_limited(&layout.audit().join(".state").join("tree"), MAX_NOTE_BYTES as u64).unwrap_or_default();
+    by_log(&bytes, key).map_or(0, |(_, head)| head.size)
+}
+
+/// Builds the whole directory beside the old one, moves the guard, and changes places.
+fn install(
+    layout: &Layout,
+    theirs: &Directory,
+    key: &SignerKey,
+    trust: &[u8],
+    signed: &[Signed],
+    copy: &Copied,
+    before: u64,
+) -> Result<Option<PathBuf>, RecoverError> {
+    let (old, new) = (layout.audit(), layout.recovering());
+    match std::fs::remove_dir_all(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+        _gone => {}
+    }
+    copy.write(theirs, &new)?;
+    copy_beside(theirs, &new)?;
+    // Artefacts of ours that no mirror keeps, and openings, which are the operator's alone.
+    copy_beside(&Directory(old.clone()), &new)?;
+    let mut published: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for s in signed.iter().filter(|s| !s.source.starts_with(".state")) {
+        // Of several notes of one size the one with the most signatures says the most.
+        let Some(note) = &s.note else { continue };
+        let bytes = note.encode();
+        let kept = published.entry(s.head.size).or_default();
+        if bytes.len() > kept.len() {
+            *kept = bytes;
+        }
+    }
+    published.retain(|size, bytes| copy.policy_at(*size).is_some_and(|p| p.open(bytes).is_ok_and(|o| o.has_quorum())));
+    for (size, bytes) in &published {
+        durable::write_new(&new.join(note_path(*size)), bytes)?;
+    }
+    if let Some((_, bytes)) = published.last_key_value() {
+        durable::replace(&new.join(CHECKPOINT_PATH), bytes)?;
+    }
+    durable::write_new(&new.join("trust.json"), trust)?;
+    let head = TreeHead { size: copy.size, root: copy.root };
+    let note = Checkpoint { origin: key.verifier().name().to_owned(), head }.sign(key).map_err(|_| RecoverError::OtherFederation)?;
+    durable::replace(&new.join(".state").join("tree"), &note.encode())?;
+    // The guard moves first: a crash from here on leaves a log that refuses to open until this command has run again.
+    durable::replace_secret(&layout.key("log-guard"), head.to_string().as_bytes())?;
+    let kept = old.exists().then(|| layout.kept_log(before));
+    if let Some(kept) = &kept {
+        std::fs::rename(&old, kept)?;
+    }
+    std::fs::rename(&new, &old)?;
+    durable::sync_dir(old.parent().unwrap_or(&old))?;
+    Ok(kept)
+}
+
+/// Artefacts that hash to their names, and sidecars, as far as they are not there yet.
+fn copy_beside(from: &Directory, to: &Path) -> Result<(), RecoverError> {
+    for group in from.list("artefacts")? {
+        let DirEntry::Directory(group) = group else { continue };
+        for entry in from.list(&format!("artefacts/{group}"))? {
+            let DirEntry::File(name) = entry else { continue };
+            let path = format!("artefacts/{group}/{name}");
+            let Ok(bytes) = durable::read_limited(&from.0.join(&path), MAX_ARTEFACT) else { continue };
+            let hash = Sha256(protocol::hash::sha256(&[&bytes]));
+            if hash.to_hex() == name && name.starts_with(&group) {
+                durable::write_new(&to.join(path), &bytes)?;
+            }
+        }
+    }
+    for entry in from.list("sidecar")? {
+        let DirEntry::File(name) = entry else { continue };
+        let Ok(bytes) = durable::read_limited(&from.0.join("sidecar").join(&name), MAX_ARTEFACT) else { continue };
+        if !to.join("sidecar").join(&name).exists() {
+            durable::write_new(&to.join("sidecar").join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The policies of a directory by the size that they hold from; those that do not parse hold nowhere.
+fn policies(dir: &Directory) -> io::Result<BTreeMap<u64, Policy>> {
+    let mut out = BTreeMap::new();
+    for entry in dir.list("policy")? {
+        let DirEntry::File(name) = entry else { continue };
+        let Some(size) = name.strip_suffix(".txt").filter(|n| n.len() == 20).and_then(|n| n.parse().ok()) else { continue };
+        let text = dir.read(&format!("policy/{name}"), MAX_POLICY_BYTES)?.unwrap_or_default();
+        if let Some(policy) = std::str::from_utf8(&text).ok().and_then(|t| Policy::parse(t).ok()) {
+            out.insert(size, policy);
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

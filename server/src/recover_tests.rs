@@ -1,0 +1,244 @@
+//! Recovery from mirrors that are whole, behind, forked, damaged and foreign, on the disk of a server that lost some or all of its log.
+
+use super::*;
+use protocol::ids::TokenId;
+
+/// A server of its own with a federation and some entries, as files.
+struct Host {
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn new(federation: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        init::init(dir.path(), federation, &dir.path().join("admin.key")).unwrap();
+        Self { dir }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(self.dir.path())
+    }
+
+    /// The same host as a copy of its disk made elsewhere, keys and all: a restored backup, or a second machine.
+    fn copy(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy_all(self.dir.path(), dir.path());
+        Self { dir }
+    }
+
+    /// Appends entries in batches, and says the note of the tree they end in.
+    fn append(&self, mark: u8, count: u64) -> Vec<u8> {
+        let (_, mut log, _) = init::open(&self.layout()).unwrap();
+        for n in 0..count {
+            let mut token = [mark; 16];
+            token[8..].copy_from_slice(&n.to_be_bytes());
+            log.append(&[Draft::server(Facts::MemberInvited { token: TokenId(token) })]).unwrap();
+        }
+        log.note().to_vec()
+    }
+
+    /// What an institution has when it has followed so far: the log without the server's own state, and its last log-signed note.
+    fn mirror(&self) -> Mirrored {
+        let dir = tempfile::tempdir().unwrap();
+        copy_all(&self.layout().audit(), dir.path());
+        let note = std::fs::read(dir.path().join(".state/tree")).unwrap();
+        std::fs::remove_dir_all(dir.path().join(".state")).unwrap();
+        let path = dir.path().join("mirrored.note");
+        std::fs::write(&path, note).unwrap();
+        Mirrored { dir, note: path }
+    }
+
+    fn recover(&self, from: &Mirrored) -> Result<Recovered, RecoverError> {
+        recover(&self.layout(), from.dir.path(), std::slice::from_ref(&from.note))
+    }
+
+    fn size(&self) -> u64 {
+        init::open(&self.layout()).unwrap().1.size()
+    }
+
+    fn lose_log(&self) {
+        std::fs::remove_dir_all(self.layout().audit()).unwrap();
+    }
+
+    fn state(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut out = BTreeMap::new();
+        files(self.dir.path(), &mut out);
+        out.remove(&self.layout().lock());
+        out
+    }
+}
+
+struct Mirrored {
+    dir: tempfile::TempDir,
+    note: PathBuf,
+}
+
+fn files(dir: &Path, out: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            files(&entry.path(), out);
+        } else {
+            out.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_lost_log_comes_back_whole_and_says_so() {
+    let host = Host::new("demo");
+    host.append(1, 300);
+    let (mirror, before) = (host.mirror(), host.size());
+    host.lose_log();
+    assert!(init::open(&host.layout()).is_err(), "a server without its log does not start");
+    let done = host.recover(&mirror).unwrap();
+    assert_eq!((done.before, done.size, done.kept), (0, before, None));
+    // One entry more: that it was recovered, and from where on.
+    let (_, log, _) = init::open(&host.layout()).unwrap();
+    assert_eq!(log.size(), before + 1);
+    let last = protocol::entry::LogEntry::parse(&log.entries(before, before + 1).unwrap()[0]).unwrap();
+    assert_eq!(last.facts, Facts::ProcessRecovered { before: 0, size: before, root: done.root });
+    host.append(2, 3);
+}
+
+#[test]
+fn an_old_backup_goes_on_where_the_log_had_been_and_is_kept() {
+    let host = Host::new("demo");
+    host.append(1, 20);
+    let backup = host.copy();
+    host.append(2, 280);
+    let mirror = host.mirror();
+    // The whole disk is as it was, guard too: alone it would fork the log unseen.
+    let done = backup.recover(&mirror).unwrap();
+    assert_eq!((done.before, done.size, backup.size()), (21, 301, 302));
+    let kept = done.kept.unwrap();
+    assert!(kept.join("trust.json").exists() && kept.starts_with(backup.dir.path()));
+}
+
+#[test]
+fn a_guard_ahead_of_a_lost_tree_is_reached() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    let old = host.copy();
+    host.append(2, 5);
+    let mirror = host.mirror();
+    // The log's directory is old, the guard of the key is not.
+    host.lose_log();
+    copy_all(&old.layout().audit(), &host.layout().audit());
+    assert!(init::open(&host.layout()).is_err());
+    assert_eq!(host.recover(&mirror).unwrap().size, 11);
+}
+
+#[test]
+fn a_mirror_behind_what_was_acknowledged_is_refused_and_nothing_changes() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    let mirror = host.mirror();
+    host.append(2, 5);
+    let newer = host.mirror();
+    // By our own notes; by the guard alone; by another institution's note alone.
+    for lose in [false, true] {
+        if lose {
+            host.lose_log();
+        }
+        let state = host.state();
+        let refused = host.recover(&mirror);
+        assert!(matches!(refused, Err(RecoverError::Older { have: 6, signed: 11, .. })), "{refused:?}");
+        assert_eq!(host.state(), state);
+    }
+    let backup = host.copy();
+    std::fs::remove_file(backup.layout().key("log-guard")).unwrap();
+    let notes = [mirror.note.clone(), newer.note.clone()];
+    let refused = recover(&backup.layout(), mirror.dir.path(), &notes);
+    assert!(matches!(&refused, Err(e @ RecoverError::Older { signed: 11, .. }) if e.is_refusal()), "{refused:?}");
+    assert!(!backup.layout().audit().exists());
+}
+
+#[test]
+fn a_mirror_of_another_history_is_refused_with_a_proof_that_stands_alone() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    let twin = host.copy();
+    let ours = host.append(2, 7);
+    for more in [3, 7, 300] {
+        let other = twin.copy();
+        let theirs = other.append(3, more);
+        let (mirror, state) = (other.mirror(), host.state());
+        let Err(RecoverError::Forked { size, proof, .. }) = host.recover(&mirror) else { panic!("{more}: not refused") };
+        assert!(size > 6 && size <= 13);
+        assert_eq!(host.state(), state);
+        let proof: serde_json::Value = serde_json::from_slice(&proof.to_bytes().unwrap()).unwrap();
+        let notes = [ours.clone(), theirs].map(|n| String::from_utf8(n).unwrap());
+        assert!(["first", "second"].into_iter().all(|side| notes.contains(&proof[side].as_str().unwrap().to_owned())), "{proof:#}");
+        assert_ne!(proof["first"], proof["second"]);
+    }
+}
+
+#[test]
+fn a_mirror_whose_entries_were_altered_is_refused() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    let mirror = host.mirror();
+    let mut files_of = BTreeMap::new();
+    files(mirror.dir.path(), &mut files_of);
+    let bundles: Vec<_> = files_of.iter().filter(|(path, _)| path.to_string_lossy().contains("entries")).collect();
+    let mut count = 0;
+    for (path, bytes) in &bundles {
+        let mut altered = (*bytes).clone();
+        // The narrowest partial bundle holds the first entry alone, which names no token.
+        let Some(at) = altered.windows(8).position(|w| w == b"01010101") else { continue };
+        altered[at + 1] = b'2';
+        std::fs::write(path, altered).unwrap();
+        count += 1;
+    }
+    assert_eq!(count + 1, bundles.len(), "every bundle with a token was to be altered");
+    host.lose_log();
+    let state = host.state();
+    let refused = host.recover(&mirror);
+    assert!(matches!(&refused, Err(e @ (RecoverError::Contradicted { .. } | RecoverError::Rule { .. })) if e.is_refusal()), "{refused:?}");
+    assert_eq!(host.state(), state);
+}
+
+#[test]
+fn a_foreign_mirror_a_foreign_note_and_a_running_server_are_refused() {
+    let (host, other) = (Host::new("demo"), Host::new("demo"));
+    host.append(1, 2);
+    let mirror = host.mirror();
+    assert!(matches!(host.recover(&other.mirror()), Err(RecoverError::OtherFederation)));
+    let refused = recover(&host.layout(), mirror.dir.path(), &[other.mirror().note]);
+    assert!(matches!(refused, Err(RecoverError::NotANote(_))), "{refused:?}");
+    let lock = std::fs::File::create(host.layout().lock()).unwrap();
+    lock.try_lock().unwrap();
+    assert!(matches!(host.recover(&mirror), Err(RecoverError::Running(_))));
+}
+
+#[test]
+fn a_recovery_that_a_crash_cut_short_is_run_again() {
+    let host = Host::new("demo");
+    host.append(1, 30);
+    let old = host.copy();
+    host.append(2, 30);
+    let (mirror, size) = (host.mirror(), host.size());
+    // What lies there after a crash between the guard and the change of places: half a new directory, the old one, a guard ahead.
+    let backup = old.copy();
+    std::fs::create_dir_all(backup.layout().recovering().join("tile")).unwrap();
+    std::fs::write(backup.layout().recovering().join("tile/rest"), b"half").unwrap();
+    std::fs::copy(host.layout().key("log-guard"), backup.layout().key("log-guard")).unwrap();
+    assert_eq!(backup.recover(&mirror).unwrap().size, size);
+    assert!(!backup.layout().recovering().exists());
+    // And between the two changes of names: no log at all.
+    let backup = old.copy();
+    std::fs::rename(backup.layout().audit(), backup.layout().kept_log(31)).unwrap();
+    assert_eq!(backup.recover(&mirror).unwrap().size, size);
+}

@@ -1,0 +1,163 @@
+//! From tiers and what they train to a shard table: tensors that the same tiers train in the same rounds are one shard, so that every shard
+//! has one cohort (training.md M6). Knows no institution.
+
+use super::ShardError;
+use super::kind::{LowRank, ShardKind};
+use crate::model::{Config, ParameterTable, Trained};
+use protocol::ids::ShardId;
+use protocol::plan::{Assigned, EncoderConfig, ShardSpec, Turn};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What a tier trains, as a plan file says it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Part {
+    /// Every tensor of the model but the factors of adapters.
+    Full,
+    /// Blocks `from` to `to`, the last one not included, counted from below; the last normalisation and the head with a range that reaches
+    /// the last block.
+    Layers {
+        /// First block.
+        from: u32,
+        /// Block after the last.
+        to: u32,
+    },
+    /// The factor B of every adapter; A stays as its seed made it.
+    LoraB,
+    /// B in odd rounds and A in even ones.
+    LoraAlternating,
+    /// The head, all shifts, and the gains of normalisations.
+    HeadsAndBiases,
+    /// A window of blocks that moves up with the round.
+    Rolling {
+        /// Blocks at once.
+        window: u32,
+    },
+}
+
+/// Tiers that give no shard table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TiersError {
+    /// A part that the model does not have.
+    #[error("tier {tier:?} trains {part:?}, which this model does not have")]
+    NoPart {
+        /// Which tier.
+        tier: String,
+        /// What it asks for.
+        part: Part,
+        /// What there is.
+        #[source]
+        source: crate::model::ModelError,
+    },
+    /// Adapters that the model does not have.
+    #[error("tier {tier:?} trains {part:?}, but the model has no adapters: expected [model.adapter] with a rank")]
+    NoAdapter {
+        /// Which tier.
+        tier: String,
+        /// What it asks for.
+        part: Part,
+    },
+    /// A window as long as no model.
+    #[error("tier {tier:?} rolls over {got} blocks at once, expected 1 to {most}")]
+    Window {
+        /// Which tier.
+        tier: String,
+        /// Asked for.
+        got: u32,
+        /// Blocks of the model.
+        most: u32,
+    },
+    /// A tier that trains nothing.
+    #[error("tier {0:?} trains nothing")]
+    Nothing(String),
+    /// The model.
+    #[error("the model cannot be built")]
+    Shards(#[from] ShardError),
+}
+
+/// Who trains a tensor, and when.
+type Membership = Vec<(usize, Turn)>;
+
+/// A shard table and, for each tier, what it trains of it.
+///
+/// # Errors
+/// [`TiersError`], naming what was expected and what was found.
+pub fn tier_table(
+    config: &EncoderConfig,
+    tiers: &[(String, Vec<Part>)],
+    step_exponent: i8,
+) -> Result<(Vec<ShardSpec>, Vec<Vec<Assigned>>), TiersError> {
+    let table = ParameterTable::new(config).map_err(ShardError::from)?;
+    let mut trained: BTreeMap<String, Membership> = BTreeMap::new();
+    for (number, (tier, parts)) in tiers.iter().enumerate() {
+        let mut mine: BTreeMap<String, Turn> = BTreeMap::new();
+        for part in parts {
+            for (name, turn) in tensors(config, tier, part)? {
+                // What is trained in every round by one part is trained in every round.
+                let now = mine.entry(name).or_insert(turn);
+                *now = (*now).min(turn);
+            }
+        }
+        if mine.is_empty() {
+            return Err(TiersError::Nothing(tier.clone()));
+        }
+        mine.into_iter().for_each(|(name, turn)| trained.entry(name).or_default().push((number, turn)));
+    }
+    // In the model's order, so that shards that are whole runs of it are found in its order.
+    let mut shards: Vec<(ShardSpec, Membership)> = Vec::new();
+    for parameter in table.iter() {
+        let Some(members) = trained.remove(&parameter.name) else { continue };
+        match shards.iter_mut().find(|(_, same)| *same == members) {
+            Some((shard, _)) => shard.tensors.push(parameter.spec()),
+            None => {
+                let id = ShardId(u32::try_from(shards.len()).unwrap_or(u32::MAX));
+                shards.push((ShardSpec { id, tensors: vec![parameter.spec()], step_exponent }, members));
+            }
+        }
+    }
+    let of = |tier: usize| {
+        let mine = shards.iter().filter_map(|(s, members)| members.iter().find(|(t, _)| *t == tier).map(|&(_, turn)| (s.id, turn)));
+        mine.map(|(shard, turn)| Assigned { shard, turn }).collect()
+    };
+    let assigned = (0..tiers.len()).map(of).collect();
+    Ok((shards.into_iter().map(|(s, _)| s).collect(), assigned))
+}
+
+/// Names of a part's tensors, with the rounds in which they are trained.
+fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(String, Turn)>, TiersError> {
+    let wrong = |source| TiersError::NoPart { tier: tier.to_owned(), part: part.clone(), source };
+    let plain = EncoderConfig { adapter: None, ..config.clone() };
+    let base = Config::of_plan(&plain, Trained::All).map_err(wrong)?;
+    let named = |kind: ShardKind, round: u64, turn: Turn| -> Result<Vec<(String, Turn)>, TiersError> {
+        Ok(kind.tensors(&base, round).map_err(wrong)?.into_iter().map(|t| (t.name, turn)).collect())
+    };
+    let low = || {
+        let adapter = config.adapter.as_ref().ok_or_else(|| TiersError::NoAdapter { tier: tier.to_owned(), part: part.clone() })?;
+        Ok::<_, TiersError>(LowRank { rank: adapter.rank, alpha: adapter.alpha, targets: adapter.targets.clone().map(Into::into) })
+    };
+    match part {
+        Part::Full => named(ShardKind::Full, 1, Turn::ALWAYS),
+        Part::Layers { from, to } => named(ShardKind::Layers(Range { start: *from, end: *to }), 1, Turn::ALWAYS),
+        Part::HeadsAndBiases => named(ShardKind::HeadsAndBiases, 1, Turn::ALWAYS),
+        Part::LoraB => named(ShardKind::LoraB(low()?), 1, Turn::ALWAYS),
+        Part::LoraAlternating => {
+            let [b, a] = [0, 1].map(|at| Turn { every: 2, at });
+            let kind = ShardKind::LoraAlternating(low()?);
+            Ok([named(kind.clone(), 1, b)?, named(kind, 2, a)?].concat())
+        }
+        Part::Rolling { window } => {
+            if *window == 0 || *window > config.layers {
+                return Err(TiersError::Window { tier: tier.to_owned(), got: *window, most: config.layers });
+            }
+            let every = u16::try_from(config.layers.div_ceil(*window)).unwrap_or(u16::MAX);
+            let turn = |at: u16| named(ShardKind::Rolling { window: *window }, u64::from(at) + 1, Turn { every, at });
+            Ok((0..every).map(turn).collect::<Result<Vec<_>, _>>()?.concat())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tiers_tests.rs"]
+mod tests;
