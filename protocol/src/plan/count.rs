@@ -179,6 +179,7 @@ pub(super) fn check(plan: &Plan, count: &Count) -> Result<(), PlanError> {
     )?;
     range(plan.weighting == Weighting::Uniform, "weighting", "declared".to_owned(), "uniform in a plan that counts")?;
     range(plan.robustness.is_none(), "robustness", "some".to_owned(), "none in a plan that counts")?;
+    range(plan.tiers.is_none(), "tiers", "some".to_owned(), "none in a plan that counts")?;
     range(p.sampling_rate == Decimal::ONE, "privacy.sampling_rate", p.sampling_rate.to_string(), "1 in a plan that counts")?;
     range(p.path == ClipPath::Exact, "privacy.path", "book-keeping".to_owned(), "exact in a plan that counts")?;
     range(p.clip_function == ClipFunction::Flat, "privacy.clip_function", "auto-s".to_owned(), "flat in a plan that counts")?;
