@@ -88,6 +88,12 @@ impl std::fmt::Debug for Subword {
     }
 }
 
+/// The library unwraps what a damaged file lacks (seen in its decoders): its panic is a refusal here, and nothing of it is kept.
+fn parsed(json: &str) -> Option<Tokenizer> {
+    serde_json::from_str::<serde::de::IgnoredAny>(json).ok()?;
+    std::panic::catch_unwind(|| Tokenizer::from_bytes(json).ok()).ok().flatten()
+}
+
 impl Subword {
     /// Learns a vocabulary of at most `vocab` ids from counts of words that `rule` cut.
     ///
@@ -143,7 +149,7 @@ impl Subword {
 
     /// What counts is the text: scores of Unigram change in their last digit when they are read and written again.
     fn of_json(json: String, rule: WordRule) -> Result<Self, SubwordError> {
-        let mut inner = Tokenizer::from_bytes(&json).map_err(|_| SubwordError::NotATokenizer)?;
+        let mut inner = parsed(&json).ok_or(SubwordError::NotATokenizer)?;
         for (id, name) in (0u32..).zip(special::NAMES) {
             if inner.token_to_id(name) != Some(id) {
                 return Err(SubwordError::Special { id });

@@ -24,6 +24,26 @@ fn all() -> &'static [Subword] {
     })
 }
 
+/// One byte changed, or one key renamed: refused or read, never a panic. The library's own panics become refusals.
+#[test]
+fn a_damaged_file_is_refused_or_read_and_never_a_panic() {
+    for t in all() {
+        let whole = t.to_json().as_bytes();
+        // The vocabulary is most of it; what stands around it is what a reader unwraps.
+        let head = (0..whole.len()).filter(|at| at % 61 == 0 || *at < 900);
+        for at in head {
+            let mut damaged = whole.to_vec();
+            damaged[at] ^= 0x15;
+            let _ = Subword::load(&damaged, t.rule());
+        }
+        let keys: std::collections::BTreeSet<&str> = t.to_json().split('"').filter(|k| (3..20).contains(&k.len())).take(200).collect();
+        for key in keys {
+            let renamed = t.to_json().replacen(&format!("\"{key}\""), "\"else\"", 1);
+            let _ = Subword::load(renamed.as_bytes(), t.rule());
+        }
+    }
+}
+
 #[test]
 fn common_words_are_short_and_learning_twice_gives_the_same() {
     // Unigram keeps single bytes on so small a corpus; it is held to something below.
