@@ -65,11 +65,12 @@ impl Shape {
     }
 }
 
-/// Blocks, and adapters where a tier trains them. The federation without its small institutions has the same model as the mixed one.
+/// Blocks, and adapters where a tier trains them. The federation without its small institutions has the same model as the mixed one. Adam
+/// takes steps of full size in coordinates that are mostly noise, and an adapter carries them into every layer: it is scaled down.
 fn depth(options: &Options) -> &'static str {
     match options.tiers {
         None => "layers = 1",
-        Some(_) => "layers = 2\nadapter = { rank = 4, alpha = 8 }",
+        Some(_) => "layers = 2\nadapter = { rank = 4, alpha = 1 }",
     }
 }
 
