@@ -145,8 +145,12 @@ impl VerifierKey {
     /// [`BadSignature`] for a wrong length, a time above 2^63 − 1 or a signature that does not hold.
     pub fn verify(&self, note_text: &str, blob: &[u8]) -> Result<Option<u64>, BadSignature> {
         let (signed, time) = self.signed(note_text, blob).ok_or(BadSignature)?;
-        let signature = Signature::from_bytes(&signed.signature);
-        self.key.verify_strict(&signed.message, &signature).map(|()| time).map_err(|_| BadSignature)
+        if self.holds(&signed) { Ok(time) } else { Err(BadSignature) }
+    }
+
+    /// Whether a signature of this key holds by the strict rule; the key is at hand as a point already.
+    pub(crate) fn holds(&self, signed: &Signed) -> bool {
+        self.public() == signed.key && self.key.verify_strict(&signed.message, &Signature::from_bytes(&signed.signature)).is_ok()
     }
 
     /// What a signature blob over a note's text signs, and the time of a cosignature; nothing for a blob of the wrong length or time.

@@ -1,6 +1,6 @@
 //! SHA-256 of many messages side by side, one in each lane of the machine's vectors (A5, A40). Gives what `sha2` gives; knows no tree.
 //!
-//! A log is hashed entry by entry, and most processors of servers have vectors but no instruction for SHA-256.
+//! A log is hashed entry by entry, and vectors hash many entries at once.
 
 use crate::hash::Hash;
 use pulp::{Simd, WithSimd};

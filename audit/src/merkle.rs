@@ -138,8 +138,12 @@ fn split(n: u64) -> u64 {
     1 << (n - 1).ilog2()
 }
 
-/// MTH(D[start:end]); `start` is a multiple of a power of two that is not below the length, as in every RFC 6962 recursion.
-fn range_root<R: HashReader>(reader: &R, start: u64, end: u64) -> Result<Hash, R::Error> {
+/// MTH(D[start:end]); `start` is a multiple of a power of two that is not below the length, as in every RFC 6962 recursion. From 0 on it
+/// is the root of the tree of size `end`.
+///
+/// # Errors
+/// Whatever keeps the reader from answering.
+pub fn range_root<R: HashReader>(reader: &R, start: u64, end: u64) -> Result<Hash, R::Error> {
     let (mut at, mut subtrees) = (start, Vec::new());
     while at < end {
         let level = (end - at).ilog2();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::key::{KeyId, KeyType, SignerKey, VerifierKey, is_key_name};
-use crate::strict::{OneByOne, Signed};
+use crate::strict::Signed;
 use crate::text;
 
 /// Largest note (A7): 128 post-quantum signatures would need more, 128 Ed25519 ones need a tenth.
@@ -147,6 +147,11 @@ impl<'a> Claimed<'a> {
         self.signed.as_ref()
     }
 
+    /// Whether the signature holds by the strict rule.
+    pub fn holds(&self) -> bool {
+        self.signed.as_ref().is_some_and(|s| self.key.holds(s))
+    }
+
     /// The signature, if it `holds` by the strict rule.
     ///
     /// # Errors
@@ -229,7 +234,7 @@ impl Note {
     /// # Errors
     /// [`NoteError::BadSignature`] if a line that claims a known key does not verify: then nothing in the note is believed.
     pub fn verify<'a>(&self, known: impl IntoIterator<Item = &'a VerifierKey> + Clone) -> Result<Vec<Verified<'a>>, NoteError> {
-        self.claims(known).into_iter().map(|c| c.verified(c.signed.as_ref().is_some_and(|s| OneByOne.holds(s)))).collect()
+        self.claims(known).iter().map(|c| c.verified(c.holds())).collect()
     }
 
     /// The signatures that claim `known` keys, in line order, none of them judged yet.

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::key::{KeyError, KeyType, VerifierKey};
-use crate::note::{Claimed, Note, NoteError};
-use crate::strict::{OneByOne, Signed};
+use crate::note::{Claimed, Note, NoteError, Verified};
 use crate::text;
 
 /// Largest policy text: 64 witnesses and 64 groups of 255-byte names and URLs fit.
@@ -197,28 +196,30 @@ impl Policy {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_note(&self, note: Note) -> Result<Opened, OpenError> {
-        self.open_judged(note, |signed| OneByOne.holds(signed))
+        let verified = note.verify(self.keys());
+        self.open_verified(note, verified)
+    }
+
+    /// The log's key and the witnesses'.
+    fn keys(&self) -> impl Iterator<Item = &VerifierKey> + Clone {
+        std::iter::once(&self.log).chain(self.witnesses.iter().map(|w| &w.key))
     }
 
     /// The signatures of a note that claim this policy's keys.
     pub(crate) fn claims(&self, note: &Note) -> Vec<Claimed<'_>> {
-        note.claims(std::iter::once(&self.log).chain(self.witnesses.iter().map(|w| &w.key)))
+        note.claims(self.keys())
     }
 
-    /// [`Self::open_note`] where `holds` knows the verdict on each signature, asked in the order of [`Self::claims`].
+    /// [`Self::open_note`] where the signatures of [`Self::claims`] are judged already.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) fn open_judged(&self, note: Note, mut holds: impl FnMut(&Signed) -> bool) -> Result<Opened, OpenError> {
+    pub(crate) fn open_verified(&self, note: Note, verified: Result<Vec<Verified<'_>>, NoteError>) -> Result<Opened, OpenError> {
         let checkpoint: Checkpoint = note.text().parse()?;
         if checkpoint.origin != self.log.name() {
             return Err(OpenError::WrongOrigin { expected: self.log.name().to_owned(), got: checkpoint.origin });
         }
-        let mut verified = Vec::new();
-        for claim in self.claims(&note) {
-            let good = claim.signed().is_some_and(&mut holds);
-            verified.push(claim.verified(good)?);
-        }
+        let verified = verified?;
         if !verified.iter().any(|v| v.key == &self.log) {
             return Err(OpenError::NotByLog);
         }

@@ -8,6 +8,7 @@
 //! order cancel, and auditors must agree. What is shared between signatures is one field inversion of the spelling, which is exact.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use curve25519_dalek::EdwardsPoint;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
@@ -58,7 +59,7 @@ fn holds(key: &VerifyingKey, s: &Signed) -> bool {
 /// Signatures of a key after which its table is made: a table costs about as much as sixty judgements without one, so a small log pays
 /// nothing and a large one little.
 const OFTEN: u32 = 64;
-/// Most tables: 660 KiB each, for 64 witnesses, 64 institutions and their successors.
+/// Most tables of one judge: 4096 points of 160 bytes, 640 KiB, each, for 64 witnesses, 64 institutions and their successors.
 const MAX_TABLES: usize = 256;
 /// Most keys that are remembered at all; beyond them every judgement stands alone.
 const MAX_KEYS: usize = 4096;
@@ -67,7 +68,6 @@ const MAX_KEYS: usize = 4096;
 #[derive(Default)]
 pub struct Strict {
     keys: HashMap<[u8; 32], Known>,
-    base: Option<Table>,
     tables: usize,
 }
 
@@ -142,8 +142,7 @@ impl Strict {
         let Some(scalar) = scalar else { return Recomputed::Verdict(false) };
         let challenge: [u8; 64] = Sha512::new_with_prefix(r).chain_update(s.key).chain_update(&s.message).finalize().into();
         let challenge = Scalar::from_bytes_mod_order_wide(&challenge);
-        let base = self.base.get_or_insert_with(|| Table::of(&ED25519_BASEPOINT_POINT));
-        let sum = base.add_multiple(EdwardsPoint::identity(), &scalar);
+        let sum = BASE.add_multiple(EdwardsPoint::identity(), &scalar);
         Recomputed::Point(table.add_multiple(sum, &challenge))
     }
 }
@@ -159,6 +158,9 @@ const MULTIPLES: usize = 128;
 /// Which entries are read depends on the scalar: for public values only.
 struct Table(Vec<EdwardsPoint>);
 
+/// Multiples of the base point, made once for all judges.
+static BASE: LazyLock<Table> = LazyLock::new(|| Table::of(&ED25519_BASEPOINT_POINT));
+
 impl Table {
     fn of(point: &EdwardsPoint) -> Self {
         let (mut out, mut power) = (Vec::with_capacity(DIGITS * MULTIPLES), *point);
@@ -168,7 +170,7 @@ impl Table {
                 out.push(multiple);
                 multiple += power;
             }
-            // 129·power is at hand; twice the 128th is the next power.
+            // Twice 128·P is the next power.
             power = out.last().map_or(power, |half| half + half);
         }
         Self(out)

@@ -53,20 +53,14 @@ pub(crate) struct Ahead {
     pub(crate) bytes: Vec<u8>,
     pub(crate) parsed: Result<LogEntry, EntryError>,
     /// The verdict on its statement under the key that was known when it was read.
-    verdict: Option<(PublicKey, bool)>,
+    pub(crate) verdict: Option<(PublicKey, bool)>,
 }
 
-impl Ahead {
-    /// Whether the entry's statement holds. A key that was enrolled since is judged now.
-    pub(crate) fn holds(verdict: Option<(PublicKey, bool)>, statement: &Statement) -> bool {
-        match verdict {
-            Some((key, holds)) if key == statement.key => holds,
-            Some(_) | None => statement.check_signature().is_ok(),
-        }
-    }
-
-    pub(crate) fn verdict(&self) -> Option<(PublicKey, bool)> {
-        self.verdict
+/// Whether an entry's statement holds, by the verdict that was read ahead. A key that was enrolled since is judged now.
+pub(crate) fn holds(verdict: Option<(PublicKey, bool)>, statement: &Statement) -> bool {
+    match verdict {
+        Some((key, holds)) if key == statement.key => holds,
+        Some(_) | None => statement.check_signature().is_ok(),
     }
 }
 

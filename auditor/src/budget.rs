@@ -36,7 +36,7 @@ const LAST_PLACE: f64 = 1e-6;
 #[derive(Default)]
 pub(crate) struct Accounts {
     /// Recomputed ε by everything that it depends on: institutions share schedules.
-    epsilon: BTreeMap<(TaskId, String, u64), Option<Decimal>>,
+    epsilon: BTreeMap<(TaskId, String, u64, u64), Option<Decimal>>,
     /// Tasks whose figures against coalitions were compared.
     judged: BTreeSet<TaskId>,
 }
@@ -45,7 +45,9 @@ impl Accounts {
     fn epsilon(&mut self, record: &SpendRecord, terms: &TaskTerms) -> Option<Decimal> {
         let s = &record.spend;
         let numbers = format!("{} {} {}", s.noise_multiplier, s.sampling_rate, s.delta);
-        *self.epsilon.entry((record.task, numbers, s.steps_total)).or_insert_with(|| terms.epsilon(s.steps_total).ok())
+        // Tiers of one task noise as many coordinates as they train.
+        let key = (record.task, numbers, terms.dimension, s.steps_total);
+        *self.epsilon.entry(key).or_insert_with(|| terms.epsilon(s.steps_total).ok())
     }
 }
 
@@ -231,7 +233,7 @@ mod tests {
     use super::*;
     use protocol::ids::LeafIndex;
     use protocol::manifest::BudgetSpend;
-    use protocol::plan::Unit;
+    use protocol::plan::{ClipPath, NoiseKind, Unit};
     use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
 
     fn record(task: u8, steps_total: u64) -> SpendRecord {
@@ -265,6 +267,25 @@ mod tests {
         let mut findings = Findings::default();
         check_tasks(&history, &last, &mut findings);
         findings
+    }
+
+    #[test]
+    fn tiers_of_one_task_have_figures_of_their_own() {
+        let (record, mut accounts) = (record(1, 10), Accounts::default());
+        let s = &record.spend;
+        let terms = |dimension| TaskTerms {
+            noise_multiplier: s.noise_multiplier,
+            sampling_rate: s.sampling_rate,
+            delta: s.delta,
+            dimension,
+            epsilon_cap: "50".parse().unwrap(),
+            noise: NoiseKind::RoundedGaussian,
+            path: ClipPath::Exact,
+        };
+        // So many coordinates that the sampler's distance alone takes more of delta than it may: that tier has no figure.
+        let (small, large) = (terms(1), terms(u64::MAX));
+        assert!(accounts.epsilon(&record, &small).is_some() && large.epsilon(s.steps_total).is_err());
+        assert_eq!(accounts.epsilon(&record, &large), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Checks 5 and 6: entries one by one through the one fold that everybody uses, with plans learnt before their rounds (A35, A36).
 //! Knows no tile and no note.
 
-use crate::ahead::{Ahead, Waiting};
+use crate::ahead::{self, Ahead, Waiting};
 use crate::artefacts;
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
@@ -35,6 +35,7 @@ const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7:
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
 const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under this trust document");
+const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names this trust document");
 const ACTOR: Rule = Rule::new(
     Check::Invariants,
     Severity::Invariant,
@@ -169,8 +170,7 @@ impl<'a> Fold<'a> {
         if self.hole {
             return;
         }
-        let verdict = entry.verdict();
-        let Ahead { index, ref bytes, parsed, .. } = entry;
+        let Ahead { index, ref bytes, parsed, verdict } = entry;
         let bytes = bytes.as_slice();
         if index != self.history.size() {
             // What follows a hole cannot be judged: members, plans and sums may have changed in it.
@@ -182,7 +182,7 @@ impl<'a> Fold<'a> {
             self.check_first(parsed.as_ref().ok(), leaf_hash(bytes));
         }
         let (tasks, policy) = (self.history.tasks().len(), self.history.policy());
-        let mut holds = |s: &Statement| Ahead::holds(verdict, s);
+        let mut holds = |s: &Statement| ahead::holds(verdict, s);
         for violation in self.history.apply_judged(bytes, parsed.as_ref().map_err(|e| *e), &mut holds) {
             self.violation(violation, parsed.as_ref().ok(), leaf_hash(bytes));
         }
@@ -288,6 +288,12 @@ impl<'a> Fold<'a> {
                 let shown = self.history.requests().get(request).map(|r| r.trust);
                 if let Some(other) = shown.filter(|t| *t != self.trust) {
                     self.add(SHOWN, index, self.trust.to_hex(), other.to_hex(), None);
+                }
+            }
+            (Facts::AuditReviewed { .. }, ..) => {
+                let said = self.history.reviews().last().filter(|(at, _)| at.0 == index).map(|(_, r)| r.trust);
+                if let Some(other) = said.filter(|t| *t != self.trust) {
+                    self.add(REVIEWED, index, self.trust.to_hex(), other.to_hex(), None);
                 }
             }
             (Facts::ManifestPublished { .. }, Some(task), Some(round), _) => self.manifest_published(index, task, round),

@@ -304,7 +304,8 @@ impl Agent {
         if let Some(ledger) = &self.ledger {
             let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
             // Values that are on the disk were released; what was only paid is void.
-            release::settle(&mut ledger, &release::Disk(&self.home))?;
+            let dataset = ledger.ledger().terms().dataset;
+            release::settle(&mut ledger, &release::Disk(&self.home, dataset))?;
             for counter in ledger.ledger().unsealed() {
                 match whole.get(&counter) {
                     Some(update) => ledger.sealed(counter, *update)?,

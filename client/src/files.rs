@@ -190,12 +190,10 @@ pub(crate) fn read_secret(path: &Path, limit: usize, item: Item) -> Result<Zeroi
 
 /// Creates a directory and makes its name durable, with every parent that is new.
 pub(crate) fn make_dir(path: &Path, item: Item) -> Result<(), StoreError> {
-    if path.is_dir() {
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) else {
-        return fs::create_dir(path).map_err(|e| StoreError::Write(item, e));
-    };
+    let parent = path.parent().unwrap_or(Path::new(""));
     make_dir(parent, item)?;
     match fs::create_dir(path) {
         Ok(()) => sync_dir(parent, item),
@@ -204,8 +202,9 @@ pub(crate) fn make_dir(path: &Path, item: Item) -> Result<(), StoreError> {
     }
 }
 
-/// Makes the names in a directory durable.
+/// Makes the names in a directory durable. The parent of a bare name is the empty path: the working directory.
 pub(crate) fn sync_dir(path: &Path, item: Item) -> Result<(), StoreError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| StoreError::Write(item, e))
 }
 
@@ -345,6 +344,14 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(read_secret(&path, 64, Item::Key), Err(StoreError::Exposed(Item::Key))), "{mode:o}");
         }
+    }
+
+    /// The parent of `report.html` is the empty path; the name is still in a directory.
+    #[test]
+    fn the_parent_of_a_bare_name_is_the_working_directory() {
+        let nowhere = Path::new("");
+        assert!(make_dir(nowhere, Item::Status).is_ok() && sync_dir(nowhere, Item::Status).is_ok());
+        assert!(sync_dir(Path::new("a directory that is not there"), Item::Status).is_err());
     }
 
     #[test]

@@ -84,12 +84,13 @@ impl Home {
     pub(crate) fn ledger_lock(&self) -> PathBuf {
         self.0.join("ledger").join("lock")
     }
-    /// Noised values that were released, by the name that the institution gave them.
-    pub(crate) fn releases(&self) -> PathBuf {
-        self.0.join("releases")
+    /// Noised values that were released of a dataset, by the name that the institution gave them. Each dataset has a directory: its ledger
+    /// counts from the start, so that names made of counters come again.
+    pub(crate) fn releases(&self, dataset: &Sha256) -> PathBuf {
+        self.0.join("releases").join(dataset.to_string())
     }
-    pub(crate) fn release(&self, name: &str) -> PathBuf {
-        self.releases().join(format!("{name}.json"))
+    pub(crate) fn release(&self, dataset: &Sha256, name: &str) -> PathBuf {
+        self.releases(dataset).join(format!("{name}.json"))
     }
     pub(crate) fn spools(&self) -> PathBuf {
         self.0.join("spool")

@@ -212,7 +212,7 @@ impl<F: Journal> LedgerStore<F> {
             Some(KnownPlan { plan: known.plan()?, digest: known.plan_digest() })
         };
         let spends = shown.map(|d| d.spends.as_slice()).unwrap_or_default();
-        let pending = self.ledger.repair_with(spends, seen, history.size(), plan, now())?;
+        let pending = self.ledger.repair(spends, seen, history.size(), plan, now())?;
         self.record("ledger/repaired", pending)
     }
 
@@ -221,6 +221,12 @@ impl<F: Journal> LedgerStore<F> {
         let pending = self.ledger.declare_cap(cap, now())?;
         self.record("ledger/cap-declared", pending)
     }
+}
+
+/// Whether a lineage other than `own` has no ledger here. Where it was spent from, nothing is paid for any other: a new name for the same
+/// people is no new budget (D58).
+pub(crate) fn is_gone(home: &Home, dataset: &Sha256, own: Sha256) -> bool {
+    *dataset != own && !home.ledger(dataset).exists()
 }
 
 fn open_append(path: &Path) -> Result<File, StoreError> {

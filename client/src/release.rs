@@ -9,7 +9,7 @@ use crate::home::Home;
 use crate::ledger::{Journal, LedgerError, LedgerStore};
 use count::What;
 use privacy::accountant::{AccountantError, epsilon_zcdp};
-use privacy::ledger::{Compared, PaidRelease, ReleaseRequest, ReleaseStage};
+use privacy::ledger::{Compared, PaidRelease, ReleaseError, ReleaseRequest, ReleaseStage, release_rho, release_scale};
 use privacy::noise::giant::{DrawError, Noised};
 use protocol::decimal::{BadDecimal, Decimal};
 use protocol::hash::sha256;
@@ -107,10 +107,9 @@ impl Stored {
     fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields always serialise")
     }
-    /// Scale of the noise; exact, since it has at most 50 bits.
-    #[expect(clippy::cast_precision_loss, reason = "at most 2^50, so exact")]
+    /// Scale of the noise.
     pub(crate) fn scale(&self) -> f64 {
-        self.scale_1024 as f64 / 1024.0
+        release_scale(self.scale_1024)
     }
 }
 
@@ -165,18 +164,18 @@ pub(crate) trait Shelf {
     fn names(&self) -> Result<Vec<String>, StoreError>;
 }
 
-/// The institution's directory.
-pub(crate) struct Disk<'a>(pub(crate) &'a Home);
+/// The institution's directory, for the releases of one dataset.
+pub(crate) struct Disk<'a>(pub(crate) &'a Home, pub(crate) Sha256);
 
 impl Shelf for Disk<'_> {
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        files::replace_secret(&self.0.release(name), bytes, Item::Release)
+        files::replace_secret(&self.0.release(&self.1, name), bytes, Item::Release)
     }
     fn kept(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        files::read_if_there(&self.0.release(name), MAX_FILE, Item::Release)
+        files::read_if_there(&self.0.release(&self.1, name), MAX_FILE, Item::Release)
     }
     fn names(&self) -> Result<Vec<String>, StoreError> {
-        let names = files::names(&self.0.releases(), Item::Release)?;
+        let names = files::names(&self.0.releases(&self.1), Item::Release)?;
         Ok(names.iter().filter_map(|n| n.strip_suffix(".json")).filter(|n| Name::known(n).is_ok()).map(str::to_owned).collect())
     }
 }
@@ -226,9 +225,9 @@ pub(crate) fn release<F: Journal>(
     }
     let sensitivity = count::sensitivity(asked.what, asked.max_records_per_unit);
     let values = count::values(asked.what, &asked.labels);
-    let (&Asked { id, question, scale_1024, .. }, compared) = (asked, Some(asked.compared));
+    let &Asked { id, question, scale_1024, compared, .. } = asked;
     // Everything that can fail without paying is done before paying.
-    let mut stored = Stored::before(asked, sensitivity)?;
+    let mut stored = Stored::before(asked, values, sensitivity)?;
     let paid = store.reserve_release(&ReleaseRequest { id, question, values, sensitivity, scale_1024, compared })?;
     let (ledger_counter, ledger_head) = (paid.ledger_counter(), paid.ledger_head());
     let (dataset, unit) = (asked.dataset, asked.unit);
@@ -258,8 +257,9 @@ pub(crate) enum Shown {
 
 impl Stored {
     /// Everything but the values and the payment.
-    fn before(asked: &Asked, sensitivity: u64) -> Result<Self, ReleaseFailure> {
-        let mut stored = Self {
+    fn before(asked: &Asked, values: u64, sensitivity: u64) -> Result<Self, ReleaseFailure> {
+        let rho = release_rho(values, sensitivity, asked.scale_1024).ok_or(LedgerError::Release(ReleaseError::OutOfRange))?;
+        Ok(Self {
             v: 1,
             id: asked.name.as_str().to_owned(),
             dataset: asked.dataset,
@@ -270,19 +270,13 @@ impl Stored {
             values: Vec::new(),
             sensitivity,
             scale_1024: asked.scale_1024,
-            rho: Decimal::ZERO,
-            epsilon: Decimal::ZERO,
+            rho: Decimal::ceil(rho, 9)?,
+            epsilon: Decimal::ceil(epsilon_zcdp(rho, asked.delta.to_f64())?, 6)?,
             delta: asked.delta,
             ledger_counter: 0,
             ledger_head: Sha256([0; 32]),
             at_ms: now().0,
-        };
-        #[expect(clippy::cast_precision_loss, reason = "at most a million, so exact")]
-        let ratio = sensitivity as f64 / stored.scale();
-        let rho = ratio * ratio / 2.0;
-        stored.rho = Decimal::ceil(rho, 9)?;
-        stored.epsilon = Decimal::ceil(epsilon_zcdp(rho, asked.delta.to_f64())?, 6)?;
-        Ok(stored)
+        })
     }
 }
 

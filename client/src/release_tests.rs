@@ -246,10 +246,18 @@ fn the_disk_keeps_values_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
-    let disk = Disk(&home);
+    let (dataset, other) = (Sha256([1; 32]), Sha256([2; 32]));
+    let disk = Disk(&home, dataset);
     assert_eq!((disk.names().unwrap(), disk.kept("a").unwrap()), (vec![], None));
     disk.keep("a", b"1").unwrap();
-    std::fs::write(home.releases().join("notes.txt"), b"mine").unwrap();
+    std::fs::write(home.releases(&dataset).join("notes.txt"), b"mine").unwrap();
     assert_eq!((disk.names().unwrap(), disk.kept("a").unwrap()), (vec!["a".to_owned()], Some(b"1".to_vec())));
-    assert_eq!(std::fs::metadata(home.release("a")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(home.release(&dataset, "a")).unwrap().permissions().mode() & 0o777, 0o600);
+    Disk(&home, other).keep("a", b"2").unwrap();
+    assert_eq!(disk.kept("a").unwrap(), Some(b"1".to_vec()), "another dataset's release has the same name and another place");
+    // What a crash leaves half-written goes at the next start, as everywhere.
+    let half = home.releases(&dataset).join(".a.json.77.tmp");
+    std::fs::write(&half, b"half").unwrap();
+    home.written().iter().try_for_each(|dir| files::remove_temporaries(dir)).unwrap();
+    assert!(!half.exists() && disk.kept("a").unwrap().is_some());
 }

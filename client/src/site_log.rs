@@ -56,7 +56,7 @@ impl SiteLog {
     pub(crate) fn append(&mut self, facts: SiteFacts) -> Result<(), StoreError> {
         let ts = i64::try_from(now().0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
         let seq = self.range.size();
-        let release = seen(seq, &facts);
+        let release = SeenRelease::of(seq, &facts);
         let line = SiteEntry { v: 1, seq, ts: format!("{ts:.3}"), facts }.to_bytes();
         let write = |e: io::Error| StoreError::Write(Item::SiteLog, e);
         self.file.write_all(&[&line[..], b"\n"].concat()).and_then(|()| self.file.sync_data()).map_err(write)?;
@@ -104,21 +104,10 @@ fn fold(lines: &[u8]) -> Result<(CompactRange, Vec<(Sha256, SeenRelease)>), Stor
     for line in lines.split_inclusive(|b| *b == b'\n') {
         let line = &line[..line.len() - 1];
         let entry = SiteEntry::parse(line).ok().filter(|e| e.seq == range.size()).ok_or(StoreError::Damaged(Item::SiteLog))?;
-        releases.extend(seen(entry.seq, &entry.facts));
+        releases.extend(SeenRelease::of(entry.seq, &entry.facts));
         range.push(leaf_hash(line));
     }
     Ok((range, releases))
-}
-
-/// What a line says of a scalar release.
-fn seen(line: u64, facts: &SiteFacts) -> Option<(Sha256, SeenRelease)> {
-    match *facts {
-        SiteFacts::ReleasePaid { dataset, unit, release, question, values, sensitivity, scale_1024, ledger_counter, ledger_head } => {
-            let (counter, head) = (ledger_counter, ledger_head);
-            Some((dataset, SeenRelease { line, counter, head, unit, id: release, question, values, sensitivity, scale_1024 }))
-        }
-        SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } => None,
-    }
 }
 
 /// What an accepted update is for the site log: everything in it the institution signed itself.

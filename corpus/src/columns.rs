@@ -3,7 +3,7 @@
 
 use crate::dataset::UnitCap;
 use crate::pipeline::prepared::{self, LoadError, Side};
-use crate::read::{BadLines, LineError, ReadError, ReadOptions, for_each_line};
+use crate::read::{BadLines, LineError, MAX_RECORDS, ReadError, ReadOptions, for_each_line};
 use crate::statistics::Cell;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -71,9 +71,9 @@ impl Row {
 
     /// The text of a column, by its place.
     pub fn text(&self, column: usize) -> Option<&str> {
-        match self.cells.get(column)?.as_ref()? {
-            Kept::Number(_) => None,
-            Kept::Text(text) => Some(text),
+        match self.cell(column)? {
+            Cell::Number(_) => None,
+            Cell::Label(text) => Some(text),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Wanted<'_> {
 
     fn read(&self, source: impl BufRead, options: &ReadOptions, rows: &mut Vec<Row>) -> Result<(), ReadError> {
         let columns: Vec<Column> = self.columns.iter().map(|name| Column::of(name)).collect();
-        let most = MAX_CELLS / columns.len().max(1);
+        let most = (MAX_CELLS / columns.len().max(1)).min(MAX_RECORDS);
         for_each_line(source, options.max_line_bytes, |line, bytes| {
             let row = bytes.and_then(|bytes| self.row(bytes, &columns, options));
             match row {
@@ -146,8 +146,8 @@ impl Wanted<'_> {
             return Err(ReadError::Empty);
         }
         let (mut alone, mut persons) = (Vec::new(), BTreeMap::<String, UnitRows>::new());
-        for row in rows {
-            match row.user.clone() {
+        for mut row in rows {
+            match row.user.take() {
                 Some(user) => persons.entry(user).or_default().push(row),
                 None => alone.push(vec![row]),
             }

@@ -85,14 +85,6 @@ fn from_file(path: &Path, options: &Options) -> anyhow::Result<World> {
 }
 
 impl World {
-    /// The world of the first so many institutions; what is held out stays the same, so that scores can be compared.
-    pub(crate) fn first(&self, institutions: usize) -> anyhow::Result<Self> {
-        let institutions = self.institutions.iter().take(institutions).map(|all| all.iter().map(copy).collect()).collect();
-        let held_out = self.held_out.iter().map(copy).collect();
-        let labels = LabelSet::new(&self.labels.names().iter().map(AsRef::as_ref).collect::<Vec<&str>>())?;
-        Ok(Self { labels, institutions, held_out, report: corpus::Report::default(), users: self.users })
-    }
-
     /// Writes one institution's records where its process will read them.
     pub(crate) fn write(&self, institution: usize, path: &Path) -> std::io::Result<()> {
         let lines: String = self.institutions[institution].iter().map(|r| r.to_json_line() + "\n").collect();
@@ -132,10 +124,6 @@ impl World {
         }
         best.ok_or_else(|| anyhow::anyhow!("no floor could be computed"))
     }
-}
-
-fn copy(r: &Record) -> Record {
-    Record { user: r.user.clone(), ..without_user(r) }
 }
 
 /// A copy without its person: evaluation counts every record.

@@ -156,10 +156,8 @@ impl Federation {
 
     /// An institution's id, as its own directory has it.
     fn id(&self, index: usize) -> anyhow::Result<protocol::ids::ClientId> {
-        let path = self.client_dir(index).join("identity.json");
-        let identity: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
-        let id = identity["client"].as_str().context("an institution has no id")?;
-        Ok(id.parse()?)
+        let bytes = std::fs::read(self.client_dir(index).join("identity.json"))?;
+        Ok(serde_json::from_slice::<client::identity::Identity>(&bytes)?.client)
     }
 
     pub(crate) fn base_snapshot(&self) -> PathBuf {

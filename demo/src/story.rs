@@ -41,7 +41,7 @@ pub(crate) fn tell(options: &Options) -> anyhow::Result<Report> {
     // Found out before any work is done: a full disk or a file in the way.
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
     let bar = bar("data", 2);
-    let world = data::make(options)?;
+    let mut world = data::make(options)?;
     bar.inc(1);
     let floor = world.naive_bayes()?;
     bar.inc(1);
@@ -51,7 +51,10 @@ pub(crate) fn tell(options: &Options) -> anyhow::Result<Report> {
         let rest = options.without_small(tiers);
         std::fs::create_dir_all(&rest.cli.out).with_context(|| format!("{} cannot be made", rest.cli.out.display()))?;
         bar.println("  now the same without the institutions that train only a part");
-        let (without, _) = federate(&rest, &world.first(tiers.full)?, &floor, Instant::now())?;
+        // What is held out stays the same, so that scores can be compared; what was left out stands in the first report.
+        world.institutions.truncate(tiers.full);
+        world.report = corpus::Report::default();
+        let (without, _) = federate(&rest, &world, &floor, Instant::now())?;
         write(&rest.cli.out, &without)?;
         report.mixed = Some(mixed(&plan, &report, &without));
         report.total_seconds = started.elapsed().as_secs_f64();

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "training")]
 pub mod checkpoints;
+#[cfg(feature = "training")]
+pub mod counts;
 pub mod log;
 pub mod records;
 #[cfg(feature = "sealing")]

@@ -2,6 +2,7 @@
 
 use protocol::codec;
 use protocol::data_manifest::DataManifest;
+use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
 use protocol::entry::LogEntry;
@@ -10,7 +11,7 @@ use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskI
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{Plan, PlanApproval};
-use protocol::release::{Release, SiteAnchor};
+use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, Token, TrustDocument};
 
@@ -39,8 +40,8 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, SiteAnchor);
-    each!(Prekeys, Endorsement, SetPayload, OpeningPayload, SumResult, Decline);
+    each!(Release, Withdrawal, Review, SiteAnchor);
+    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
         assert!(sizes <= manifest.groups.len());

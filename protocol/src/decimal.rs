@@ -119,6 +119,61 @@ impl<'de> serde::Deserialize<'de> for Decimal {
     }
 }
 
+/// A decimal that may be below 0; 0 itself has no sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, CborLen)]
+pub struct Signed {
+    #[n(0)]
+    below: bool,
+    #[n(1)]
+    size: Decimal,
+}
+
+impl Signed {
+    /// The nearest f64.
+    pub fn to_f64(self) -> f64 {
+        if self.below { -self.size.to_f64() } else { self.size.to_f64() }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Signed {
+    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        if d.array()? != Some(2) {
+            return Err(minicbor::decode::Error::message("a signed decimal is a sign and a size"));
+        }
+        let this = Self { below: d.bool()?, size: Decimal::decode(d, ctx)? };
+        let spelled = !(this.below && this.size == Decimal::ZERO);
+        if spelled { Ok(this) } else { Err(minicbor::decode::Error::message("0 has no sign")) }
+    }
+}
+
+impl std::str::FromStr for Signed {
+    type Err = BadDecimal;
+    fn from_str(text: &str) -> Result<Self, BadDecimal> {
+        let (below, size) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let size: Decimal = size.parse()?;
+        if below && size == Decimal::ZERO { Err(BadDecimal) } else { Ok(Self { below, size }) }
+    }
+}
+
+impl std::fmt::Display for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", if self.below { "-" } else { "" }, self.size)
+    }
+}
+
+impl serde::Serialize for Signed {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Signed {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +199,15 @@ mod tests {
         for bad in ["", ".", "1.", ".5", "-1", "+1", "1e3", "NaN", "0x1", "1.0000000000000000001"] {
             assert_eq!(bad.parse::<Decimal>(), Err(BadDecimal), "{bad}");
         }
+    }
+
+    #[test]
+    fn nothing_has_two_spellings() {
+        for bad in ["-0", "--1", "-", "- 1", "+1", "-0.00"] {
+            assert!(bad.parse::<Signed>().is_err(), "{bad}");
+        }
+        assert_eq!("-12.5".parse::<Signed>().unwrap().to_f64(), -12.5);
+        let minus_nothing = crate::codec::encode(&Signed { below: true, size: Decimal::ZERO });
+        assert!(crate::codec::decode::<Signed>(&minus_nothing, 64).is_err());
     }
 }

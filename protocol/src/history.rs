@@ -18,7 +18,7 @@ use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// An enrolled institution.
 #[derive(Clone, Debug)]
@@ -74,8 +74,8 @@ pub struct History {
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     releases: Vec<(LeafIndex, Release)>,
-    /// Administrators by the hash of the release that they signed.
-    approvals: BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    /// Which administrator signed which release, each pair once.
+    approvals: Vec<(Release, PublicKey)>,
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
@@ -104,7 +104,7 @@ impl History {
             tasks: BTreeMap::new(),
             policy: None,
             releases: Vec::new(),
-            approvals: BTreeMap::new(),
+            approvals: Vec::new(),
             withdrawals: Vec::new(),
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
@@ -161,15 +161,11 @@ impl History {
     /// Folds one entry. What contradicts the rules is returned; the rest of the entry still counts, so that one fault does not
     /// hide the next. An entry of an unknown type is skipped ("integrity holds, meaning unknown", A38).
     pub fn apply(&mut self, bytes: &[u8]) -> Vec<Violation> {
-        self.apply_parsed(bytes, LogEntry::parse(bytes).as_ref().map_err(|e| *e))
+        self.apply_judged(bytes, LogEntry::parse(bytes).as_ref().map_err(|e| *e), &mut |s| s.check_signature().is_ok())
     }
 
-    /// As [`Self::apply`] for an entry that the caller has parsed already: `parsed` is what [`LogEntry::parse`] says of `bytes`.
-    pub fn apply_parsed(&mut self, bytes: &[u8], parsed: Result<&LogEntry, EntryError>) -> Vec<Violation> {
-        self.apply_judged(bytes, parsed, &mut |s| s.check_signature().is_ok())
-    }
-
-    /// As [`Self::apply_parsed`], where `holds` knows whether the entry's statement is signed by its key.
+    /// As [`Self::apply`] for an entry that the caller has parsed already: `parsed` is what [`LogEntry::parse`] says of `bytes`, and
+    /// `holds` knows whether the entry's statement is signed by its key.
     ///
     /// # Security
     /// See [`Statement::checked_by`].

@@ -1,5 +1,9 @@
 //! What travels on the wire (transport-storage.md section 5): frames, requests, answers, pushes. Knows no stream.
 
+mod chunk;
+
+pub use chunk::{ChunkHeader, ChunkKind};
+
 use crate::codec::{self, DecodeError};
 use crate::ids::{
     Address, ClientId, GroupId, HeaderDigest, LeafIndex, ManifestDigest, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId, UploadId,
@@ -485,69 +489,6 @@ pub enum JoinReply {
     },
 }
 
-/// What a chunk stream carries before the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkHeader {
-    /// Body or shares.
-    pub kind: ChunkKind,
-    /// Chunk index, or position - 1 of the decryptor.
-    pub index: u32,
-    /// Bytes that follow.
-    pub length: u32,
-    /// The upload.
-    pub upload: UploadId,
-    /// BLAKE3 of the bytes.
-    pub address: Address,
-}
-
-/// What the bytes of a chunk stream are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkKind {
-    /// Packed bodies.
-    Body,
-    /// A share blob.
-    Shares,
-}
-
-impl ChunkHeader {
-    /// Bytes of the header: version, kind, flags u16, index, length, zero u32, upload 16, address 32.
-    pub const LEN: usize = 64;
-
-    /// The 64 bytes.
-    pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let mut out = [0u8; Self::LEN];
-        out[0] = WIRE_VERSION;
-        out[1] = match self.kind {
-            ChunkKind::Body => 0,
-            ChunkKind::Shares => 1,
-        };
-        out[4..8].copy_from_slice(&self.index.to_le_bytes());
-        out[8..12].copy_from_slice(&self.length.to_le_bytes());
-        out[16..32].copy_from_slice(&self.upload.0);
-        out[32..64].copy_from_slice(&self.address.0);
-        out
-    }
-
-    /// Parses the one spelling.
-    ///
-    /// # Errors
-    /// [`DecodeError::Malformed`] for another version, kind, non-zero reserved bytes, or a length above [`MAX_CHUNK`].
-    pub fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, DecodeError> {
-        let kind = match bytes[1] {
-            0 => ChunkKind::Body,
-            1 => ChunkKind::Shares,
-            _ => return Err(DecodeError::Malformed),
-        };
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let (mut upload, mut address) = ([0u8; 16], [0u8; 32]);
-        upload.copy_from_slice(&bytes[16..32]);
-        address.copy_from_slice(&bytes[32..64]);
-        let header = Self { kind, index: word(4), length: word(8), upload: UploadId(upload), address: Address(address) };
-        let sound = usize::try_from(header.length).is_ok_and(|l| l <= MAX_CHUNK) && header.to_bytes() == *bytes;
-        if sound { Ok(header) } else { Err(DecodeError::Malformed) }
-    }
-}
-
 /// Id of the upload that this header statement begins (T32).
 pub fn upload_id(header: &Statement) -> UploadId {
     let hash = crate::hash::sha256(&[&header.payload]);
@@ -595,14 +536,6 @@ mod tests {
             let _ = unframe::<ServerMessage>(&bytes).is_ok();
             let _ = unframe::<JoinMessage>(&bytes).is_ok();
             let _ = unframe::<JoinReply>(&bytes).is_ok();
-        }
-
-        #[test]
-        fn chunk_headers_have_one_spelling(bytes in prop::array::uniform32(any::<u8>()), rest in prop::array::uniform32(any::<u8>())) {
-            let mut all = [0u8; ChunkHeader::LEN];
-            all[..32].copy_from_slice(&bytes);
-            all[32..].copy_from_slice(&rest);
-            if let Ok(h) = ChunkHeader::parse(&all) { prop_assert_eq!(h.to_bytes(), all); }
         }
     }
 

@@ -4,11 +4,14 @@
 mod averaging;
 mod count;
 mod mode;
+mod model;
 mod tiers;
 
+pub use crate::decimal::Signed;
 pub use averaging::{Combine, Robustness, Weighting};
-pub use count::{Count, Counted, MAX_WORD_ROUNDS, Query, Signed, WordRule};
+pub use count::{Count, Counted, Query, WordRule};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
+pub use model::{AdapterConfig, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
 
 use crate::decimal::Decimal;
@@ -17,54 +20,6 @@ use crate::ids::{GroupId, PlanDigest, ShardId, SnapshotDigest, TaskId};
 use crate::params::{self, CommitteeSize, MAX_POLYNOMIALS, MAX_WEIGHT, Packing, Tally};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
-
-/// A Transformer encoder with a pooled classifier head.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderConfig {
-    /// Rows of the token embedding.
-    #[n(0)]
-    pub vocab: u32,
-    /// Longest sequence, in tokens.
-    #[n(1)]
-    pub max_tokens: u32,
-    /// Model width C.
-    #[n(2)]
-    pub width: u32,
-    /// Attention heads H; divides the width.
-    #[n(3)]
-    pub heads: u32,
-    /// Transformer blocks.
-    #[n(4)]
-    pub layers: u32,
-    /// Width of the feed-forward part.
-    #[n(5)]
-    pub hidden: u32,
-    /// Classes, named in order. Public by being in the plan.
-    #[n(6)]
-    pub classes: Vec<String>,
-    /// Low-rank adapters beside the linear layers of its blocks; for plans whose tiers train them.
-    #[n(7)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<AdapterConfig>,
-}
-
-/// Adapters of a model: a linear layer W becomes W + (alpha / rank) B A. A starts with rows at right angles, from the public seed of the
-/// first weights, and B at zero (training.md M4).
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdapterConfig {
-    /// Rank r: rows of A and columns of B.
-    #[n(0)]
-    pub rank: u32,
-    /// The product is scaled by alpha / rank.
-    #[n(1)]
-    pub alpha: u32,
-    /// Ends of the names of adapted layers, for example `qkv`; none stands for every linear layer of the blocks.
-    #[n(2)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub targets: Option<Vec<String>>,
-}
 
 /// How text becomes tokens. Nothing here is learnt from data (a vocabulary would itself be data).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
@@ -253,6 +208,13 @@ pub struct LocalTraining {
     /// AdamW weight decay.
     #[n(4)]
     pub weight_decay: Decimal,
+}
+
+impl LocalTraining {
+    /// The local loop of a plan that trains nothing: one step, one unit at a time, the rest 0.
+    pub fn none() -> Self {
+        Self { steps: 1, micro_batch: 1, learning_rate: Decimal::ZERO, warmup_steps: 0, weight_decay: Decimal::ZERO }
+    }
 }
 
 /// What the server does with an opened mean (training.md M17). In mode `local` the mean is that of the institutions' changes; in
@@ -453,6 +415,11 @@ pub enum PlanError {
     Tiers(#[from] TierError),
 }
 
+/// Nothing if `ok`, else which field is what and what it may be.
+fn range(ok: bool, field: &'static str, got: String, expected: &'static str) -> Result<(), PlanError> {
+    if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
+}
+
 impl Plan {
     /// Longest encoding of a plan: 64 shards with a few hundred tensors each fit many times over.
     pub const MAX_BYTES: usize = 1 << 20;
@@ -541,9 +508,6 @@ impl Plan {
     /// # Errors
     /// [`PlanError`], the first rule broken.
     pub fn check(&self) -> Result<(), PlanError> {
-        let range = |ok: bool, field, got: String, expected| {
-            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
-        };
         range((1..=100_000).contains(&self.rounds), "rounds", self.rounds.to_string(), "1 to 100000")?;
         match &self.count {
             Some(count) => count::check(self, count)?,
@@ -590,24 +554,8 @@ impl Plan {
     }
 }
 
-impl EncoderConfig {
-    fn check(&self) -> Result<(), PlanError> {
-        let range = |ok: bool, field, got: String, expected| {
-            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
-        };
-        range(self.heads > 0 && self.width.is_multiple_of(self.heads), "model.heads", self.heads.to_string(), "a divisor of the width")?;
-        range((2..=1024).contains(&self.classes.len()), "model.classes", self.classes.len().to_string(), "2 to 1024 names")?;
-        range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
-        range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
-        range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")
-    }
-}
-
 impl PrivacyPlan {
     fn check(&self) -> Result<(), PlanError> {
-        let range = |ok: bool, field, got: String, expected| {
-            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
-        };
         let (q, delta) = (self.sampling_rate.to_f64(), self.delta.to_f64());
         range(q > 0.0 && q <= 1.0, "privacy.sampling_rate", self.sampling_rate.to_string(), "above 0, at most 1")?;
         range(delta > 0.0 && delta <= 1e-5, "privacy.delta", self.delta.to_string(), "above 0, at most 0.00001")?;

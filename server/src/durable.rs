@@ -20,9 +20,9 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the names in a directory durable.
+/// Makes the names in a directory durable. The parent of a bare file name is an empty path: the directory that we stand in.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
 }
 
 /// Writes a new file. One that exists already must be byte-equal: content-addressed and log files never change.
@@ -117,6 +117,13 @@ mod tests {
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_limited(&path, 3).unwrap(), b"one");
         assert!(read_limited(&path, 2).is_err());
+    }
+
+    #[test]
+    fn the_directory_of_a_bare_file_name_is_the_one_we_stand_in() {
+        let parent = Path::new("fork.json").parent().unwrap();
+        create_dir(parent).unwrap();
+        sync_dir(parent).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::durable;
 use crate::edges::reached;
+use crate::publish::artefact_path;
 use audit::checkpoint::Checkpoint;
 use audit::key::SignerKey;
 use audit::note::Note;
@@ -12,7 +13,7 @@ use audit::tree::TreeHead;
 use audit::writer::LogWriter;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::entry::{Draft, LogEntry, MAX_ENTRY, Origin, Stamp};
+use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin, Stamp};
 use protocol::history::{History, Violation, leaf_hash};
 use protocol::ids::{LeafIndex, Sha256};
 use protocol::plan::Plan;
@@ -164,7 +165,8 @@ impl Log {
                 if let Some(v) = self.history.apply(&bytes).into_iter().next() {
                     return Err(LogError::Violation(v));
                 }
-                self.show_plan(&bytes);
+                // A plan that cannot be read is not known: its task's rounds are refused, and the log still opens.
+                learn(&mut self.history, &self.root, &bytes).ok();
                 self.note_time(&bytes);
                 index += 1;
             }
@@ -237,20 +239,9 @@ impl Log {
         self.commit(&out)?;
         drafts.iter().for_each(|d| reached("appended", d.facts.kind().name()));
         for entry in &out {
-            self.show_plan(&entry.bytes);
+            learn(&mut self.history, &self.root, &entry.bytes).ok();
         }
         Ok(out)
-    }
-
-    fn show_plan(&mut self, bytes: &[u8]) {
-        let Ok(entry) = LogEntry::parse(bytes) else { return };
-        let protocol::entry::Facts::TaskApproved { plan } = entry.facts else { return };
-        let hex = plan.to_hex();
-        let path = self.root.join("artefacts").join(&hex[..2]).join(&hex);
-        let Ok(bytes) = durable::read_limited(&path, Plan::MAX_BYTES as u64) else { return };
-        if let Ok(plan) = protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES) {
-            self.history.learn_plan(&bytes, &plan);
-        }
     }
 
     fn stamp(&mut self, draft: &Draft, seq: u64) -> Vec<u8> {
@@ -300,6 +291,26 @@ impl Log {
         self.note = note;
         Ok(())
     }
+}
+
+/// Shows the history a plan as soon as it is approved, out of the artefacts of the log in `root`. One that is not there is not learnt.
+pub(crate) fn learn(history: &mut History, root: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Ok(LogEntry { facts: Facts::TaskApproved { plan: digest }, .. }) = LogEntry::parse(bytes) else { return Ok(()) };
+    let bytes = match durable::read_limited(&artefact_path(root, &Sha256(digest.0)), Plan::MAX_BYTES as u64) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    if let Ok(plan) = protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES) {
+        history.learn_plan(&bytes, &plan);
+    }
+    Ok(())
+}
+
+/// The tree that a note states, if this log's key signed it for this log.
+pub(crate) fn signed_head(note: &Note, key: &SignerKey) -> Option<TreeHead> {
+    let checkpoint: Checkpoint = note.text().parse().ok()?;
+    let signed = note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty());
+    (signed && checkpoint.origin == key.verifier().name()).then_some(checkpoint.head)
 }
 
 fn sign(key: &SignerKey, federation: &str, head: TreeHead) -> Result<Vec<u8>, LogError> {
@@ -352,10 +363,6 @@ fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead,
 }
 
 fn parse_tree(note: &[u8], key: &SignerKey) -> Result<TreeHead, LogError> {
-    let bad = LogError::Inconsistent("the tree file is not a note of this log");
-    let Ok(note) = Note::parse(note) else { return Err(bad) };
-    if !note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty()) {
-        return Err(bad);
-    }
-    note.text().parse::<Checkpoint>().map(|c| c.head).map_err(|_| bad)
+    let head = Note::parse(note).ok().and_then(|note| signed_head(&note, key));
+    head.ok_or(LogError::Inconsistent("the tree file is not a note of this log"))
 }

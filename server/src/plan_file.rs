@@ -328,41 +328,39 @@ impl PlanFile {
 impl PrivacyFile {
     /// The privacy section with a noise multiplier that stands for one until it is calibrated.
     fn uncalibrated(&self) -> PrivacyPlan {
-        let p = self;
-        let joint = |colluding| Joint { colluding, coalition_epsilon: p.epsilon };
-        let (mode, epsilon_cap) = match p.mode {
-            ModeFile::Local => (Mode::Local, p.epsilon),
-            ModeFile::Distributed { colluding } => (Mode::Distributed(joint(colluding)), p.epsilon),
+        let joint = |colluding| Joint { colluding, coalition_epsilon: self.epsilon };
+        let (mode, epsilon_cap) = match self.mode {
+            ModeFile::Local => (Mode::Local, self.epsilon),
+            ModeFile::Distributed { colluding } => (Mode::Distributed(joint(colluding)), self.epsilon),
             ModeFile::Hybrid { colluding, epsilon_floor } => (Mode::Hybrid(joint(colluding)), epsilon_floor),
         };
         PrivacyPlan {
-            unit: p.unit,
+            unit: self.unit,
             mode,
-            path: p.path,
-            clip_function: p.clip_function,
-            clip: p.clip,
-            grid_bits: p.grid_bits,
+            path: self.path,
+            clip_function: self.clip_function,
+            clip: self.clip,
+            grid_bits: self.grid_bits,
             noise_multiplier: Decimal::ONE,
-            sampling_rate: p.sampling_rate,
-            delta: p.delta,
+            sampling_rate: self.sampling_rate,
+            delta: self.delta,
             epsilon_cap,
-            max_records_per_unit: p.max_records_per_unit,
-            noise: p.noise,
+            max_records_per_unit: self.max_records_per_unit,
+            noise: self.noise,
         }
     }
 
     /// The smallest noise that keeps the plan's figures over all steps, rounded up at the sixth place; and the mechanism that it makes, for an
     /// institution of any size.
     fn calibrate(&self, plan: &mut Plan) -> Result<(), PlanFileError> {
-        let p = self;
-        privacy::mechanism::accounted(p.noise, p.sampling_rate)?;
-        let multiplier = match p.mode.colluding() {
-            None => alone(p, plan.total_steps()),
+        privacy::mechanism::accounted(self.noise, self.sampling_rate)?;
+        let multiplier = match self.mode.colluding() {
+            None => alone(self, plan.total_steps()),
             Some(colluding) => self.share(plan, colluding)?,
         };
-        plan.privacy.noise_multiplier = multiplier.ok_or(PlanFileError::Calibration { epsilon: p.epsilon, delta: p.delta })?;
+        plan.privacy.noise_multiplier = multiplier.ok_or(PlanFileError::Calibration { epsilon: self.epsilon, delta: self.delta })?;
         let mechanism = Mechanism::of_plan(plan, SMALLEST)?;
-        if let ModeFile::Distributed { .. } = p.mode {
+        if let ModeFile::Distributed { .. } = self.mode {
             plan.privacy.epsilon_cap = own_epsilon(plan, &mechanism)?;
         }
         privacy::coalition::check_statement(plan, mechanism.executed()).map_err(MechanismError::from)?;
@@ -371,25 +369,24 @@ impl PrivacyFile {
 
     /// Noise multiplier of one share (privacy.md D7).
     fn share(&self, plan: &Plan, colluding: u16) -> Result<Option<Decimal>, PlanFileError> {
-        let p = self;
         let shares = GuaranteedShares::new(plan.cohort_min, colluding).map_err(MechanismError::from)?;
         // The sensitivity does not depend on the noise, nor on who else adds some.
         let mut local = plan.clone();
         local.privacy.mode = Mode::Local;
-        let floor = match p.mode {
+        let floor = match self.mode {
             ModeFile::Local | ModeFile::Distributed { .. } => None,
             ModeFile::Hybrid { epsilon_floor, .. } => Some(epsilon_floor.to_f64() * BELOW),
         };
         let target = Target {
-            coalition: p.epsilon.to_f64() * BELOW,
+            coalition: self.epsilon.to_f64() * BELOW,
             floor,
-            sampling_rate: p.sampling_rate.to_f64(),
+            sampling_rate: self.sampling_rate.to_f64(),
             steps: plan.total_steps(),
-            delta: inner_delta(p, plan.total_steps()),
+            delta: inner_delta(self, plan.total_steps()),
             delta_grid: Mechanism::of_plan(&local, SMALLEST)?.delta_grid(),
             dimension: plan.dimension(),
         };
-        let share = privacy::coalition::calibrate_share(p.noise, shares, target).ok();
+        let share = privacy::coalition::calibrate_share(self.noise, shares, target).ok();
         Ok(share.and_then(|sigma| Decimal::ceil(sigma, 6).ok()))
     }
 }

@@ -10,11 +10,11 @@ pub(crate) use fork::ForkProof;
 use crate::durable;
 use crate::init;
 use crate::layout::Layout;
-use crate::log::{Directory, Log, LogError};
+use crate::log::{Directory, Log, LogError, signed_head};
 use audit::checkpoint::Checkpoint;
 use audit::key::SignerKey;
 use audit::note::{MAX_NOTE_BYTES, Note};
-use audit::policy::{MAX_POLICY_BYTES, Policy};
+use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
 use audit::proof::{MAX_PROOF_BYTES, Receipt, TlogProof};
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, note_path};
 use audit::tree::TreeHead;
@@ -42,7 +42,7 @@ pub(crate) struct Recovered {
     pub(crate) kept: Option<PathBuf>,
 }
 
-/// Why the log was not recovered. Nothing was changed.
+/// Why the log was not recovered. A refusal changed nothing; after a failed write, run it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum RecoverError {
@@ -133,7 +133,7 @@ struct Signed {
 /// Recovers the log of the server in `layout` from a copy of a mirror, up to the largest tree that any note speaks of.
 ///
 /// # Errors
-/// [`RecoverError`]; then nothing has changed.
+/// [`RecoverError`]: a refusal changed nothing; after a failed write, run it again.
 ///
 /// # Security
 /// Every byte of the mirror may be an attacker's: entries count only under notes that our own key signed. Whoever holds that key, and
@@ -184,13 +184,15 @@ fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf
         for path in note_paths(dir)? {
             let Some(bytes) = dir.read(&path, MAX_NOTE_BYTES)? else { continue };
             // A note that does not verify says nothing about what was signed.
-            let Some((note, head)) = by_log(&bytes, key) else { continue };
+            let Ok(note) = Note::parse(&bytes) else { continue };
+            let Some(head) = signed_head(&note, key) else { continue };
             signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours });
         }
     }
     for path in given {
         let bytes = durable::read_limited(path, (MAX_NOTE_BYTES + MAX_PROOF_BYTES + protocol::entry::MAX_ENTRY) as u64)?;
-        let (note, head) = note_in(&bytes).and_then(|n| by_log(&n, key)).ok_or_else(|| RecoverError::NotANote(path.clone()))?;
+        let found = note_in(&bytes).and_then(|note| Some((signed_head(&note, key)?, note)));
+        let (head, note) = found.ok_or_else(|| RecoverError::NotANote(path.clone()))?;
         signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false });
     }
     match durable::read_limited(&layout.key("log-guard"), 256) {
@@ -215,17 +217,10 @@ fn note_paths(dir: &Directory) -> io::Result<Vec<String>> {
 }
 
 /// The note inside a receipt, a proof, or itself.
-fn note_in(bytes: &[u8]) -> Option<Vec<u8>> {
-    let receipt = || Some(Receipt::parse(bytes).ok()?.proof.note.encode());
-    let proof = || Some(TlogProof::parse(bytes).ok()?.note.encode());
-    Note::parse(bytes).ok().map(|n| n.encode()).or_else(receipt).or_else(proof)
-}
-
-fn by_log(bytes: &[u8], key: &SignerKey) -> Option<(Note, TreeHead)> {
-    let note = Note::parse(bytes).ok()?;
-    let checkpoint: Checkpoint = note.text().parse().ok()?;
-    let signed = note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty());
-    (signed && checkpoint.origin == key.verifier().name()).then_some((note, checkpoint.head))
+fn note_in(bytes: &[u8]) -> Option<Note> {
+    let receipt = || Some(Receipt::parse(bytes).ok()?.proof.note);
+    let proof = || Some(TlogProof::parse(bytes).ok()?.note);
+    Note::parse(bytes).ok().or_else(receipt).or_else(proof)
 }
 
 /// Every signed tree is a prefix of the mirror's, and the mirror reaches the largest.
@@ -250,7 +245,7 @@ fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Sign
 /// Entries of the directory as it was, for the record: by its tree file, or nothing.
 fn own_size(layout: &Layout, key: &SignerKey) -> u64 {
     let bytes = durable::read_limited(&layout.audit().join(".state").join("tree"), MAX_NOTE_BYTES as u64).unwrap_or_default();
-    by_log(&bytes, key).map_or(0, |(_, head)| head.size)
+    Note::parse(&bytes).ok().and_then(|note| signed_head(&note, key)).map_or(0, |head| head.size)
 }
 
 /// Builds the whole directory beside the old one, moves the guard, and changes places.
@@ -269,25 +264,16 @@ fn install(
         _gone => {}
     }
     copy.write(theirs, &new)?;
-    copy_beside(theirs, &new)?;
+    copy_artefacts(theirs, &new)?;
     // Artefacts of ours that no mirror keeps, and openings, which are the operator's alone.
-    copy_beside(&Directory(old.clone()), &new)?;
-    let mut published: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for s in signed.iter().filter(|s| !s.source.starts_with(".state")) {
-        // Of several notes of one size the one with the most signatures says the most.
-        let Some(note) = &s.note else { continue };
-        let bytes = note.encode();
-        let kept = published.entry(s.head.size).or_default();
-        if bytes.len() > kept.len() {
-            *kept = bytes;
-        }
+    copy_artefacts(&Directory(old.clone()), &new)?;
+    copy_sidecars(&Directory(old.clone()), &new)?;
+    let published = published(signed, copy);
+    for (size, opened) in &published {
+        durable::write_new(&new.join(note_path(*size)), &opened.note().encode())?;
     }
-    published.retain(|size, bytes| copy.policy_at(*size).is_some_and(|p| p.open(bytes).is_ok_and(|o| o.has_quorum())));
-    for (size, bytes) in &published {
-        durable::write_new(&new.join(note_path(*size)), bytes)?;
-    }
-    if let Some((_, bytes)) = published.last_key_value() {
-        durable::replace(&new.join(CHECKPOINT_PATH), bytes)?;
+    if let Some((_, opened)) = published.last_key_value() {
+        durable::replace(&new.join(CHECKPOINT_PATH), &opened.note().encode())?;
     }
     durable::write_new(&new.join("trust.json"), trust)?;
     let head = TreeHead { size: copy.size, root: copy.root };
@@ -304,8 +290,25 @@ fn install(
     Ok(kept)
 }
 
-/// Artefacts that hash to their names, and sidecars, as far as they are not there yet.
-fn copy_beside(from: &Directory, to: &Path) -> Result<(), RecoverError> {
+/// The notes that a quorum cosigned, by size: of several the one with the most cosigners, ours rather than the mirror's.
+///
+/// # Security
+/// A note is opened before it is chosen: one bad line that a mirror adds spoils its own copy, and no other.
+fn published(signed: &[Signed], copy: &Copied) -> BTreeMap<u64, Opened> {
+    let mut published: BTreeMap<u64, Opened> = BTreeMap::new();
+    for s in signed {
+        let (Some(note), Some(policy)) = (&s.note, copy.policy_at(s.head.size)) else { continue };
+        let Ok(opened) = policy.open_note(note.clone()) else { continue };
+        let kept = published.get(&s.head.size).map_or(0, |o| o.cosigners().len());
+        if opened.has_quorum() && opened.cosigners().len() >= kept {
+            published.insert(s.head.size, opened);
+        }
+    }
+    published
+}
+
+/// Artefacts that hash to their names, as far as they are not there yet: a link to anything else does not.
+fn copy_artefacts(from: &Directory, to: &Path) -> Result<(), RecoverError> {
     for group in from.list("artefacts")? {
         let DirEntry::Directory(group) = group else { continue };
         for entry in from.list(&format!("artefacts/{group}"))? {
@@ -318,12 +321,18 @@ fn copy_beside(from: &Directory, to: &Path) -> Result<(), RecoverError> {
             }
         }
     }
+    Ok(())
+}
+
+/// Sidecars.
+///
+/// # Security
+/// Nothing says what their bytes should be: for our own directory only. Of a mirror they would be anybody's words, or a link to our keys.
+fn copy_sidecars(from: &Directory, to: &Path) -> Result<(), RecoverError> {
     for entry in from.list("sidecar")? {
         let DirEntry::File(name) = entry else { continue };
         let Ok(bytes) = durable::read_limited(&from.0.join("sidecar").join(&name), MAX_ARTEFACT) else { continue };
-        if !to.join("sidecar").join(&name).exists() {
-            durable::write_new(&to.join("sidecar").join(name), &bytes)?;
-        }
+        durable::write_new(&to.join("sidecar").join(name), &bytes)?;
     }
     Ok(())
 }

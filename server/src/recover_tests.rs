@@ -1,7 +1,15 @@
 //! Recovery from mirrors that are whole, behind, forked, damaged and foreign, on the disk of a server that lost some or all of its log.
 
 use super::*;
+use audit::cosign::cosign;
+use audit::key::KeyType;
+use audit::policy::Witness;
+use audit::reader::policy_path;
+use audit::writer::LogWriter;
+use protocol::entry::Actor;
 use protocol::ids::TokenId;
+use protocol::statement::Statement;
+use protocol::trust::PolicyApproval;
 
 /// A server of its own with a federation and some entries, as files.
 struct Host {
@@ -35,6 +43,23 @@ impl Host {
             log.append(&[Draft::server(Facts::MemberInvited { token: TokenId(token) })]).unwrap();
         }
         log.note().to_vec()
+    }
+
+    /// Activates a policy of two witnesses, one of whom is a quorum; says the size from which it holds, and that tree's note, cosigned
+    /// by the first.
+    fn witnessed(&self) -> (u64, Note) {
+        let (_, mut log, _) = init::open(&self.layout()).unwrap();
+        let named = [1, 2].map(|n| Witness { name: format!("w{n}"), key: witness(n).verifier().clone() });
+        let policy = Policy::compose(log.key().verifier(), &named, Some(1)).unwrap();
+        let hash = Sha256(protocol::hash::sha256(&[policy.text().as_bytes()]));
+        let admin = init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
+        let statement = Statement::sign(&PolicyApproval { policy: hash }, &admin);
+        log.append(&[Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash })]).unwrap();
+        durable::write_new(&self.layout().audit().join(policy_path(log.size())), policy.text().as_bytes()).unwrap();
+        let mut note = Note::parse(log.note()).unwrap();
+        let line = cosign(&witness(1), 1_000, note.text()).unwrap();
+        note.add(&[line]).unwrap();
+        (log.size(), note)
     }
 
     /// What an institution has when it has followed so far: the log without the server's own state, and its last log-signed note.
@@ -71,6 +96,10 @@ impl Host {
 struct Mirrored {
     dir: tempfile::TempDir,
     note: PathBuf,
+}
+
+fn witness(n: u8) -> SignerKey {
+    SignerKey::new(&format!("w{n}.example"), KeyType::Cosignature, &[n; 32]).ok().unwrap()
 }
 
 fn files(dir: &Path, out: &mut BTreeMap<PathBuf, Vec<u8>>) {
@@ -208,6 +237,63 @@ fn a_mirror_whose_entries_were_altered_is_refused() {
     let refused = host.recover(&mirror);
     assert!(matches!(&refused, Err(e @ (RecoverError::Contradicted { .. } | RecoverError::Rule { .. })) if e.is_refusal()), "{refused:?}");
     assert_eq!(host.state(), state);
+}
+
+#[test]
+fn an_entry_unknown_to_this_version_is_refused_before_anything_changes() {
+    let host = Host::new("demo");
+    host.append(1, 2);
+    let (mirror, size) = (host.mirror(), host.size());
+    let mut writer = LogWriter::resume(size, &Directory(mirror.dir.path().to_owned())).unwrap();
+    for file in writer.append(&[br#"{"type":"of.tomorrow"}"#]).unwrap() {
+        durable::write_new(&mirror.dir.path().join(file.path.to_string()), &file.bytes).unwrap();
+    }
+    let trust = TrustDocument::parse(&std::fs::read(host.layout().trust()).unwrap()).unwrap();
+    let key = init::log_key(&host.layout(), &trust).unwrap();
+    let note = Checkpoint { origin: key.verifier().name().to_owned(), head: writer.head() }.sign(&key).unwrap();
+    std::fs::write(&mirror.note, note.encode()).unwrap();
+    let state = host.state();
+    let refused = host.recover(&mirror);
+    assert!(matches!(&refused, Err(e @ RecoverError::Rule { index, .. }) if *index == size && e.is_refusal()), "{refused:?}");
+    assert_eq!(host.state(), state);
+}
+
+#[test]
+fn a_mirror_cannot_spoil_a_note_that_a_quorum_cosigned() {
+    let host = Host::new("demo");
+    let (size, good) = host.witnessed();
+    let kept = host.layout().audit().join(note_path(size));
+    durable::write_new(&kept, &good.encode()).unwrap();
+    let mirror = host.mirror();
+    // One line more, by a witness of the policy, over another text: nothing in this copy is believed any more.
+    let mut spoilt = good.clone();
+    spoilt.add(&[cosign(&witness(2), 1_000, "another text\n").unwrap()]).unwrap();
+    std::fs::write(mirror.dir.path().join(note_path(size)), spoilt.encode()).unwrap();
+    host.recover(&mirror).unwrap();
+    assert_eq!(std::fs::read(kept).unwrap(), good.encode());
+    assert_eq!(std::fs::read(host.layout().audit().join(CHECKPOINT_PATH)).unwrap(), good.encode());
+    // Of two good ones, the one with more cosigners.
+    let (mirror, mut more) = (host.mirror(), good.clone());
+    more.add(&[cosign(&witness(2), 1_000, good.text()).unwrap()]).unwrap();
+    std::fs::write(mirror.dir.path().join(note_path(size)), more.encode()).unwrap();
+    host.recover(&mirror).unwrap();
+    assert_eq!(std::fs::read(host.layout().audit().join(note_path(size))).unwrap(), more.encode());
+}
+
+#[test]
+fn sidecars_are_ours_alone() {
+    let host = Host::new("demo");
+    host.append(1, 2);
+    let mirror = host.mirror();
+    let (ours, theirs) = (host.layout().audit().join("sidecar"), mirror.dir.path().join("sidecar"));
+    std::fs::create_dir(&ours).unwrap();
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(ours.join("opening"), b"ours").unwrap();
+    std::fs::write(theirs.join("opening"), b"theirs").unwrap();
+    std::os::unix::fs::symlink(host.layout().key("log"), theirs.join("link")).unwrap();
+    host.recover(&mirror).unwrap();
+    assert_eq!(std::fs::read(ours.join("opening")).unwrap(), b"ours");
+    assert_eq!(std::fs::read_dir(&ours).unwrap().count(), 1);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn in_flight(world: &World, wanted: Wanted) -> Option<(u16, Vec<u8>)> {
 
 /// Ends the process `times` times at the same edge; every letter that it left with is lost.
 fn ends_before_the_wire(wanted: Wanted, times: usize) -> World {
-    let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1, small: 0 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape::plain(3, 1), Mutant::Sound).unwrap();
     let mut first = None;
     for _ in 0..times {
         world.until(|w| in_flight(w, wanted).is_some()).unwrap();
@@ -93,7 +93,7 @@ fn a_spooled_update_is_the_same_bytes_after_a_restart() {
 fn a_process_may_end_at_any_step_of_a_round() {
     let (mut steps, mut over) = (0u16, false);
     while !over {
-        let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1, small: 0 }, Mutant::Sound).unwrap();
+        let mut world = World::new(Shape::plain(3, 1), Mutant::Sound).unwrap();
         world.step(&Op::Calm(steps)).unwrap();
         over = !world.outcomes.is_empty();
         world.step(&Op::Vanish(1)).unwrap();

@@ -2,6 +2,9 @@
 //! The seeds are what a simulated round puts on the wire and into the log, so no format can change without them.
 
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/counts.rs"]
+mod counts;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/log.rs"]
 mod log;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
@@ -28,10 +31,12 @@ use audit::tree::CompactRange;
 use audit::witness::{AddCheckpoint, WitnessState};
 use protocol::codec;
 use protocol::entry::LogEntry;
-use protocol::ids::{Address, Sha256, TokenId, UploadId};
+use protocol::ids::{Address, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, Packing, Tally};
+use protocol::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::trust::Token;
+use server::plan_file::{AnyPlanFile, Prepared};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -39,12 +44,13 @@ use tests::aggregator::Mutant;
 use tests::fixture::{Shape, federation};
 use tests::net::Letter;
 use tests::world::World;
+use train::count::Known;
 
 type Seeds = Vec<Vec<u8>>;
 
 /// One round from its beginning to its end: all frames that were sent, and the log.
 static ROUND: LazyLock<(Seeds, Seeds)> = LazyLock::new(|| {
-    let mut world = World::new(Shape { sites: 3, groups: 2, parts: 1, small: 0 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape::plain(3, 2), Mutant::Sound).unwrap();
     let frames = RefCell::new(BTreeSet::new());
     let collect = |w: &World| {
         for letter in w.net.letters() {
@@ -71,7 +77,7 @@ fn messages() -> Seeds {
 /// Payloads of everything that was signed in the round, and the statements of the frames.
 fn statements() -> Seeds {
     let logged = ROUND.1.iter().filter_map(|e| LogEntry::parse(e).unwrap().stmt).map(|s| s.payload_bytes().unwrap());
-    let server = federation(Shape { sites: 3, groups: 2, parts: 1, small: 0 });
+    let server = federation(Shape::plain(3, 2));
     let whole = protocol::statement::Statement::sign(
         &protocol::manifest::Endorsement { manifest: protocol::ids::ManifestDigest([3; 32]) },
         &server.server,
@@ -84,7 +90,30 @@ fn statements() -> Seeds {
         Some(codec::encode(&manifest))
     });
     let weighed = weighed.expect("a round has a manifest");
-    logged.into_iter().chain([codec::encode(&whole), weighed]).collect()
+    logged.into_iter().chain([codec::encode(&whole), weighed]).chain(afterwards()).collect()
+}
+
+/// What is signed after a task: nobody in a round says it.
+fn afterwards() -> [Vec<u8>; 4] {
+    let (task, snapshot, root) = (TaskId([1; 16]), SnapshotDigest([2; 32]), Sha256([3; 32]));
+    let release = Release {
+        task,
+        plan: PlanDigest([4; 32]),
+        snapshot,
+        base: SnapshotDigest([5; 32]),
+        first: RoundId(1),
+        last: RoundId(3),
+        key: Sha256([6; 32]),
+        signature: Sha256([7; 32]),
+        substantial: true,
+    };
+    let review = Review { trust: Sha256([8; 32]), first: 2, last: 40, size: 300, root, findings: Sha256([9; 32]), exit_code: 3 };
+    [
+        codec::encode(&release),
+        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy }),
+        codec::encode(&review),
+        codec::encode(&SiteAnchor { size: 300, root }),
+    ]
 }
 
 fn entries() -> Seeds {
@@ -92,15 +121,32 @@ fn entries() -> Seeds {
 }
 
 fn plans() -> Seeds {
-    let trains =
-        [(2, 1, 1), (5, 3, 1), (6, 2, 3)].map(|(sites, groups, parts)| federation(Shape { sites, groups, parts, small: 0 }).plan.clone());
-    let counts = [include_str!("../../configs/plan-statistics.toml"), include_str!("../../configs/plan-words.toml")]
-        .map(|text| server::plan_file::AnyPlanFile::parse(text).unwrap().prepare(protocol::ids::TaskId([1; 16])).unwrap().plan);
-    trains.iter().chain(&counts).map(codec::encode).collect()
+    let plain = [Shape::plain(2, 1), Shape::plain(5, 3)];
+    let dealt_and_tiered = [Shape { parts: 3, ..Shape::plain(6, 2) }, Shape { small: 2, ..Shape::plain(5, 3) }];
+    let trains: Vec<_> = plain.into_iter().chain(dealt_and_tiered).map(|shape| federation(shape).plan.clone()).collect();
+    trains.iter().chain(COUNTING.iter().map(|c| &c.plan)).map(codec::encode).collect()
+}
+
+/// Plans that count, one of each kind.
+static COUNTING: LazyLock<[Prepared; 2]> = LazyLock::new(|| {
+    [include_str!("../../configs/plan-statistics.toml"), include_str!("../../configs/plan-words.toml")]
+        .map(|text| AnyPlanFile::parse(text).unwrap().prepare(TaskId([1; 16])).unwrap())
+});
+
+/// What they know before a round, and after one whose first values are large: answers, or the characters below 120.
+fn known() -> Seeds {
+    let after = |c: &Prepared| {
+        let mut sum = vec![0; usize::try_from(c.plan.dimension()).unwrap()];
+        let values = sum.len() / usize::from(c.plan.count.as_ref().unwrap().limbs);
+        let highest_limbs = sum.len() - values;
+        sum[highest_limbs..].iter_mut().take(120).for_each(|v| *v = 1000);
+        train::count::advance(&c.plan, &Known::parse(&c.base).unwrap(), &sum, 3).unwrap().to_bytes().unwrap()
+    };
+    COUNTING.iter().flat_map(|c| [c.base.clone(), after(c)]).collect()
 }
 
 fn texts() -> Seeds {
-    let world = federation(Shape { sites: 3, groups: 2, parts: 1, small: 0 });
+    let world = federation(Shape::plain(3, 2));
     let token = Token {
         address: "server.example:4433".into(),
         root_ca: Sha256([1; 32]),
@@ -254,6 +300,7 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("annotations", tokens::annotations, annotations(), 2000),
         ("tokens", tokens::tokens, shards(), 2000),
         ("searches", tokens::searches, searches(), 2000),
+        ("counts", counts::counts, known(), 2000),
         ("blobs", sealing::blobs, blobs(), 300),
         ("shares", sealing::shares, shares(), 1000),
         ("chunks", sealing::chunks, chunks(), 100),

@@ -18,6 +18,10 @@ use tokio::task::JoinHandle;
 mod counting;
 #[path = "loopback/mixed.rs"]
 mod mixed;
+#[path = "loopback/sums.rs"]
+mod sums;
+
+use sums::{opened_sums_are_exact, stepped};
 
 /// Far more than a loaded machine needs; reached only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -270,29 +274,13 @@ fn secrets(dir: &Path, members: usize) -> Vec<Vec<u8>> {
     keys.map(|p| std::fs::read(p).unwrap()).filter(|b| b.len() >= 16).collect()
 }
 
-fn opened_sums_are_exact(f: &Federation, plan: &protocol::plan::Plan, members: &[usize]) {
-    let integers = f.integers.lock().unwrap();
-    for round in 1..=plan.rounds {
-        let file = f.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{round:08}.json"));
-        let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        assert_eq!(sums.len(), plan.groups.len() * usize::from(plan.robust().random_groups));
-        for (group, shards) in sums {
-            let opened: Vec<i64> = shards.into_values().flatten().collect();
-            let mut plain = vec![0i64; opened.len()];
-            let here: Vec<_> = members.iter().filter_map(|m| integers.get(&(round, group, *m))).collect();
-            here.iter().for_each(|v| plain.iter_mut().zip(v.iter()).for_each(|(p, x)| *p += i64::from(*x)));
-            assert_eq!(opened, plain, "round {round}, group {group}");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() {
     let mut f = Federation::start(4).await;
     let plan = f.propose(&plan_toml(2, 120_000, 2)).await;
     let status = f.ended().await;
     assert_eq!(status.round, Some(RoundId(2)));
-    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3]);
+    opened_sums_are_exact(&f, &plan, plan.groups.len(), &[0, 1, 2, 3]);
 
     let log = f.log();
     let verdict = f.verify(&log);
@@ -454,19 +442,6 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
     }
 }
 
-/// The weights that `rate 1` gives from the opened integers of round 1, by the definition of crypto.md C24 alone.
-#[expect(clippy::cast_possible_truncation, reason = "weights of a model are 32-bit floats")]
-fn stepped(f: &Federation, plan: &protocol::plan::Plan, divisor: f64) -> protocol::ids::SnapshotDigest {
-    let base = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
-    let mut flat = train::snapshot::from_bytes(&plan.model, &base).unwrap().flat().to_vec();
-    let file = f.server_dir().join("sums").join(plan.task.to_hex()).join("00000001.json");
-    let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let step = 2f64.powi(i32::from(plan.shards[0].step_exponent));
-    flat.iter_mut().zip(&sums[&0][&0]).for_each(|(w, &v)| *w += (v as f64 * (step / divisor)) as f32);
-    let next = train::model::Weights::new(&plan.model, flat).unwrap();
-    train::snapshot::digest(&train::snapshot::to_bytes(&next).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight() {
     let mut f = Federation::of_sizes(&[40, 90]).await;
@@ -475,7 +450,7 @@ async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight()
     let plan = format!("weighting = {{ declared = {{ max_weight = 80 }} }}\n{plan}");
     let plan = f.propose(&plan).await;
     f.ended().await;
-    opened_sums_are_exact(&f, &plan, &[0, 1]);
+    opened_sums_are_exact(&f, &plan, plan.groups.len(), &[0, 1]);
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
     let there = |divisor| files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&stepped(&f, &plan, divisor).to_string()));
@@ -497,7 +472,7 @@ async fn institutions_that_share_noise_open_a_sum_of_gradients_that_the_server_s
     let mut f = Federation::of_sizes(&[40, 60, 90]).await;
     let plan = f.propose(&joint_toml("{ hybrid = { colluding = 0, epsilon_floor = \"8\" } }", 2)).await;
     f.ended().await;
-    opened_sums_are_exact(&f, &plan, &[0, 1, 2]);
+    opened_sums_are_exact(&f, &plan, plan.groups.len(), &[0, 1, 2]);
     let verdict = f.verify(&f.log());
     assert!(verdict.verified && verdict.findings.is_empty(), "{:?}", verdict.findings);
     // Descent: minus the sum over q·(40 + 60 + 90) expected units, in steps of C·2^-14.

@@ -40,6 +40,9 @@ const PAPERS: &[&str] = &[
     "docs/compliance.md",
     "docs/data.md",
     "docs/privacy-tests.md",
+    "docs/labels-tokens-statistics.md",
+    "docs/training.md",
+    "docs/benchmarks.md",
 ];
 
 /// The two commands that a newcomer runs.

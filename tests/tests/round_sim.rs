@@ -35,9 +35,9 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let plain = (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1, small: 0 });
-    let dealt = (6usize..=7, 1u32..=2).prop_map(|(sites, groups)| Shape { sites, groups, parts: 3, small: 0 });
-    let mixed = (4usize..=5, 2u32..=3).prop_map(|(sites, groups)| Shape { sites, groups, parts: 1, small: 2 });
+    let plain = (2usize..=5, 1u32..=2).prop_map(|(sites, groups)| Shape::plain(sites, groups));
+    let dealt = (6usize..=7, 1u32..=2).prop_map(|(sites, groups)| Shape { parts: 3, ..Shape::plain(sites, groups) });
+    let mixed = (4usize..=5, 2u32..=3).prop_map(|(sites, groups)| Shape { small: 2, ..Shape::plain(sites, groups) });
     prop_oneof![3 => plain, 1 => dealt, 1 => mixed]
 }
 

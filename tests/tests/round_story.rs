@@ -20,7 +20,7 @@ use tests::world::{Op, World};
 const FIRST: RoundId = RoundId::FIRST;
 
 fn world(sites: usize) -> World {
-    World::new(Shape { sites, groups: 2, parts: 1, small: 0 }, Mutant::Sound).unwrap()
+    World::new(Shape::plain(sites, 2), Mutant::Sound).unwrap()
 }
 
 fn manifest(world: &World) -> Manifest {
@@ -42,6 +42,11 @@ fn is_closed(world: &World, round: RoundId) -> bool {
     matches!(end_of(world, round), Outcome::Closed(..))
 }
 
+#[track_caller]
+fn all_closed(world: &World) {
+    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+}
+
 /// The letter that was sent last overtakes all others.
 fn deliver_last(world: &mut World) -> Result<(), Broken> {
     let last = u16::try_from(world.net.letters().len() - 1).unwrap();
@@ -54,7 +59,7 @@ fn left_in_peace_every_round_closes() {
         let mut world = world(sites);
         world.rest(RoundId(ROUNDS)).unwrap();
         assert_eq!(world.outcomes.len(), 3);
-        assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+        all_closed(&world);
         assert!(world.sites.iter().all(|s| s.receipts.len() == 6), "one receipt per round and group");
         assert_eq!((1..=ROUNDS).map(|r| world.books.dropped(RoundId(r))).sum::<usize>(), 0);
     }
@@ -70,25 +75,23 @@ fn cohorts(world: &World) -> Vec<Vec<(u32, usize)>> {
 /// training.md M6: every shard has its own cohort, and what has no turn or too few members is nobody's sum.
 #[test]
 fn tiers_give_every_shard_a_cohort_of_its_own() {
-    let mut world = World::new(Shape { sites: 5, groups: 3, parts: 1, small: 2 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape { small: 2, ..Shape::plain(5, 3) }, Mutant::Sound).unwrap();
     world.rest(RoundId(ROUNDS)).unwrap();
-    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+    all_closed(&world);
     let plain = vec![(0, 3), (1, 5)];
     assert_eq!(cohorts(&world), [plain.clone(), vec![(0, 3), (1, 5), (2, 2)], plain]);
 
     // With one full institution its own shard has no sum to hide in; the shared one goes on.
-    let mut world = World::new(Shape { sites: 5, groups: 3, parts: 1, small: 2 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape { small: 2, ..Shape::plain(5, 3) }, Mutant::Sound).unwrap();
     world.step(&Op::Unwilling(0, false)).unwrap();
     world.step(&Op::Unwilling(1, false)).unwrap();
     world.rest(RoundId(ROUNDS)).unwrap();
-    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+    all_closed(&world);
     assert_eq!(cohorts(&world), [vec![(1, 3)], vec![(1, 3), (2, 2)], vec![(1, 3)]]);
 }
 
-/// A server cannot put an institution into the sum of a shard that it does not train, nor take one out of its own.
-#[test]
-fn a_decryptor_refuses_a_manifest_in_which_institutions_have_changed_their_tiers() {
-    let mut world = World::new(Shape { sites: 5, groups: 2, parts: 1, small: 2 }, Mutant::Sound).unwrap();
+/// A member of the committee refuses groups that it does not find itself, and the round closes on the right ones.
+fn refuses_a_manifest_dealt_otherwise(mut world: World) {
     world.until(|w| w.server.manifest().is_some()).unwrap();
     let at = world.sites.iter().position(|s| manifest(&world).position(s.id()).is_some()).unwrap();
     world.dealt_otherwise(at);
@@ -96,6 +99,12 @@ fn a_decryptor_refuses_a_manifest_in_which_institutions_have_changed_their_tiers
     assert_eq!(world.sites[at].refusals, [Rejection::WrongManifest]);
     world.rest(FIRST).unwrap();
     assert!(is_closed(&world, FIRST));
+}
+
+/// A server cannot put an institution into the sum of a shard that it does not train, nor take one out of its own.
+#[test]
+fn a_decryptor_refuses_a_manifest_in_which_institutions_have_changed_their_tiers() {
+    refuses_a_manifest_dealt_otherwise(World::new(Shape { small: 2, ..Shape::plain(5, 2) }, Mutant::Sound).unwrap());
 }
 
 #[test]
@@ -274,7 +283,7 @@ fn no_update_is_dropped_because_a_report_is_still_on_its_way() {
 
 /// An update whose shares only two of four decryptors hold is left out; what is opened is the sum of the others.
 fn drop_one(mutant: Mutant) -> Result<World, Broken> {
-    let mut world = World::new(Shape { sites: 5, groups: 1, parts: 1, small: 0 }, mutant)?;
+    let mut world = World::new(Shape::plain(5, 1), mutant)?;
     let held = hold_reports(&mut world);
     let lost = |from: usize, frame: &[u8]| about(&world, from, frame).is_some_and(|(nth, p)| nth == 0 && p > 2);
     let (_, heard): (Vec<_>, Vec<_>) = held.into_iter().partition(|(from, frame)| lost(*from, frame));
@@ -300,14 +309,14 @@ fn a_server_that_keeps_dropped_updates_in_the_sum_is_caught() {
 
 #[test]
 fn a_server_that_sums_before_the_entry_is_durable_is_caught() {
-    let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1, small: 0 }, Mutant::SumsFirst).unwrap();
+    let mut world = World::new(Shape::plain(3, 1), Mutant::SumsFirst).unwrap();
     let caught = world.rest(FIRST).err();
     assert!(matches!(caught, Some(Broken::SummedBeforeDurable(_))), "{caught:?}");
 }
 
 /// A decryptor endorses, restarts, and is shown another manifest of the same round before the log shows the first.
 fn endorse_restart_endorse(mutant: Mutant) -> Result<World, Broken> {
-    let mut world = World::new(Shape { sites: 3, groups: 1, parts: 1, small: 0 }, mutant)?;
+    let mut world = World::new(Shape::plain(3, 1), mutant)?;
     world.until(|w| w.sites[0].endorsements() > 0)?;
     world.step(&Op::Restart(0))?;
     world.other_manifest(0);
@@ -436,7 +445,7 @@ fn a_round_whose_sums_all_fail_says_why() {
 
 /// Six institutions in three random groups.
 fn dealt_world() -> World {
-    World::new(Shape { sites: 6, groups: 1, parts: 3, small: 0 }, Mutant::Sound).unwrap()
+    World::new(Shape { parts: 3, ..Shape::plain(6, 1) }, Mutant::Sound).unwrap()
 }
 
 #[test]
@@ -457,7 +466,7 @@ fn of_three_random_groups_a_spoiled_one_is_dropped_and_the_others_close_the_roun
 fn random_groups_change_from_round_to_round_and_everybody_can_deal_them() {
     let mut world = dealt_world();
     world.rest(RoundId(ROUNDS)).unwrap();
-    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Closed(..))), "{:?}", world.outcomes);
+    all_closed(&world);
     let history = world.server.log.history().task(TASK).unwrap();
     let mut dealings = Vec::new();
     for (id, round) in history.rounds() {
@@ -473,14 +482,7 @@ fn random_groups_change_from_round_to_round_and_everybody_can_deal_them() {
 
 #[test]
 fn a_decryptor_refuses_groups_that_were_not_dealt() {
-    let mut world = dealt_world();
-    world.until(|w| w.server.manifest().is_some()).unwrap();
-    let at = world.sites.iter().position(|s| manifest(&world).position(s.id()).is_some()).unwrap();
-    world.dealt_otherwise(at);
-    deliver_last(&mut world).unwrap();
-    assert_eq!(world.sites[at].refusals, [Rejection::WrongManifest]);
-    world.rest(FIRST).unwrap();
-    assert!(is_closed(&world, FIRST));
+    refuses_a_manifest_dealt_otherwise(dealt_world());
 }
 
 #[test]
@@ -520,7 +522,7 @@ fn a_number_that_nobody_committed_to_is_refused_and_named_in_a_log() {
 
 #[test]
 fn a_round_that_closes_on_too_few_of_its_random_groups_is_named_in_a_log() {
-    let mut world = World::new(Shape { sites: 8, groups: 1, parts: 4, small: 0 }, Mutant::Sound).unwrap();
+    let mut world = World::new(Shape { parts: 4, ..Shape::plain(8, 1) }, Mutant::Sound).unwrap();
     world.server.spoiled = [0, 1].map(|g| (GroupId(g), Rejection::NormBound)).into();
     let failed = |w: &World| failed_sums(w, FIRST).len() == 2;
     let opened = |w: &World| w.server.log.history().task(TASK).unwrap().rounds()[&FIRST].groups.values().any(|g| g.result.is_some());

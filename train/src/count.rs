@@ -6,7 +6,7 @@
 
 use corpus::columns::{Row, UnitRows};
 use corpus::statistics::{Estimate, EstimateError, Figure, Layout, LayoutError, Query};
-use corpus::tokenizer::{Discovery, DiscoveryError, Settings, WordCounts, WordRule, Words};
+use corpus::tokenizer::{Discovery, DiscoveryError, MAX_UNIT_WORDS, Settings, WordCounts, WordRule, Words};
 use privacy::bound::{NoiseError, UnitOutcome, UnitSum};
 use privacy::delta::{BadLimbs, BoundError, Limbs, PrivateDelta, Quantiser, QuantiserError};
 use privacy::ledger::{Paid, UnusedSteps};
@@ -160,7 +160,9 @@ impl Units {
             Asked::Words { rule, .. } => {
                 let words = Words::new(rule);
                 let cut = |text: &str| words.cut(text).into_iter().map(Box::from).collect::<Vec<Box<str>>>();
-                Kind::Words(units.iter().map(|u| u.iter().filter_map(|row| row.text(0)).flat_map(cut).collect()).collect())
+                // More of a unit is never looked at.
+                let first = |unit: &UnitRows| unit.iter().filter_map(|row| row.text(0)).flat_map(cut).take(MAX_UNIT_WORDS).collect();
+                Kind::Words(units.iter().map(first).collect())
             }
         }))
     }

@@ -148,7 +148,8 @@ impl OptimiserState {
         }
     }
 
-    /// Brings a part back to where it was taken from. A part of another kind or size changes nothing.
+    /// Brings a part back to where it was taken from. A part of another kind changes nothing; one that is too short leaves the places that
+    /// it does not fill as they are.
     pub fn put(&mut self, places: &[Range<usize>], part: Self) {
         let give = |to: &mut [f32], mut from: &[f32]| {
             for place in places {

@@ -138,7 +138,7 @@ impl Round<'_> {
         if active.is_empty() {
             return Err(TrainError::NoTurn(self.number().0));
         }
-        Ok(TransformerWeights::part_of(self.start, shard::names(&active))?)
+        Ok(TransformerWeights::part_of(self.start, shard::names(active))?)
     }
 
     /// Where the trained tensors lie in the vector of all this institution's shards, in the order of the trained vector.

@@ -147,8 +147,8 @@ fn tensors(shards: &[ShardSpec]) -> impl Iterator<Item = (ShardId, &TensorSpec)>
 }
 
 /// Names of the shards' tensors.
-pub fn names(shards: &[&ShardSpec]) -> BTreeSet<String> {
-    shards.iter().flat_map(|s| &s.tensors).map(|t| t.name.clone()).collect()
+pub fn names<'a>(shards: impl IntoIterator<Item = &'a ShardSpec>) -> BTreeSet<String> {
+    shards.into_iter().flat_map(|s| &s.tensors).map(|t| t.name.clone()).collect()
 }
 
 /// Cuts a flat vector at the shards' borders, in table order.

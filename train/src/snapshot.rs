@@ -79,7 +79,11 @@ pub fn tensors_to_bytes(table: &ParameterTable, flat: &[f32]) -> Result<Vec<u8>,
 /// # Errors
 /// [`ModelError`] for a model that cannot be built.
 pub fn most_bytes(config: &EncoderConfig) -> Result<usize, ModelError> {
-    Ok(4 * ParameterTable::new(config)?.len() + MAX_HEADER_BYTES)
+    Ok(most_of(&ParameterTable::new(config)?))
+}
+
+fn most_of(table: &ParameterTable) -> usize {
+    4 * table.len() + MAX_HEADER_BYTES
 }
 
 /// Reads a snapshot of a known model. Takes exactly the bytes that [`to_bytes`] writes.
@@ -87,7 +91,8 @@ pub fn most_bytes(config: &EncoderConfig) -> Result<usize, ModelError> {
 /// # Errors
 /// [`SnapshotError`].
 pub fn from_bytes(config: &EncoderConfig, bytes: &[u8]) -> Result<Weights, SnapshotError> {
-    let (table, most) = (ParameterTable::new(config)?, most_bytes(config)?);
+    let table = ParameterTable::new(config)?;
+    let most = most_of(&table);
     if bytes.len() > most {
         return Err(SnapshotError::TooLong { got: bytes.len(), most });
     }

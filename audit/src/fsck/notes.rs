@@ -6,7 +6,7 @@ use super::Trust;
 use super::finding::{Check, Fault, Findings, Place};
 use crate::MAX_SIZE;
 use crate::checkpoint::Checkpoint;
-use crate::note::{MAX_NOTE_BYTES, Note};
+use crate::note::{Claimed, MAX_NOTE_BYTES, Note};
 use crate::policy::{OpenError, Opened, Policy};
 use crate::reader::{CHECKPOINT_PATH, DirEntry, LogReader, note_path};
 use crate::strict::{Judge, Signed};
@@ -97,15 +97,14 @@ fn size_in_name(name: &str) -> Option<u64> {
 fn open<R: LogReader>(reader: &R, paths: &[String], trust: &Trust, judge: &mut dyn Judge) -> Result<Vec<Result<Opened, Fault>>, R::Error> {
     let read = |path: &String| reader.read(path, MAX_NOTE_BYTES);
     let read: Vec<_> = paths.iter().map(read).collect::<Result<_, _>>()?;
-    let notes: Vec<_> = read.into_iter().map(|bytes| bytes.ok_or(Fault::Missing).and_then(|b| policy_of(&b, trust))).collect();
-    let claims = notes.iter().flatten().flat_map(|(note, policy)| policy.claims(note));
-    let signed: Vec<Signed> = claims.filter_map(|c| c.signed().cloned()).collect();
-    let mut verdicts = signed.iter().zip(judge.judge(&signed));
-    let mut conclude = |(note, policy): (Note, &Policy)| {
-        let own = policy.claims(&note).iter().filter(|c| c.signed().is_some()).count();
-        let mut own = verdicts.by_ref().take(own).collect::<Vec<_>>().into_iter();
-        // The verdicts come in the order of the claims; one about anything else counts as a refusal.
-        policy.open_judged(note, |s| own.next().is_some_and(|(of, holds)| of == s && holds)).map_err(Fault::Note)
+    let notes: Vec<_> = read.into_iter().map(|bytes| bytes.ok_or(Fault::Missing).and_then(|b| Claiming::of(&b, trust))).collect();
+    let signed: Vec<Signed> = notes.iter().flatten().flat_map(|note| &note.claims).filter_map(|c| c.signed().cloned()).collect();
+    let mut verdicts = judge.judge(&signed).into_iter();
+    let mut conclude = |Claiming { note, policy, claims }: Claiming<'_>| {
+        // The verdicts come in the order of the claims: all of a note's are taken, also behind one that fails.
+        let judged: Vec<bool> = claims.iter().map(|c| c.signed().is_some() && verdicts.next().unwrap_or(false)).collect();
+        let verified = claims.iter().zip(judged).map(|(claim, holds)| claim.verified(holds)).collect();
+        policy.open_verified(note, verified).map_err(Fault::Note)
     };
     Ok(notes.into_iter().map(|note| note.and_then(&mut conclude)).collect())
 }
@@ -120,14 +119,23 @@ fn accept(path: &str, note: Result<Opened, Fault>, trust: &Trust, findings: &mut
     Some(opened)
 }
 
-/// A note with the policy of the size that it states.
-fn policy_of<'a>(bytes: &[u8], trust: &'a Trust) -> Result<(Note, &'a Policy), Fault> {
-    let refuse = |e: OpenError| Fault::Note(e);
-    let note = Note::parse(bytes).map_err(|e| refuse(e.into()))?;
-    let stated: Checkpoint = note.text().parse().map_err(|e: crate::checkpoint::CheckpointError| refuse(e.into()))?;
-    let size = stated.head.size;
-    let (_, policy) = trust.policies.range(..=size).next_back().ok_or(Fault::NoPolicy { size })?;
-    Ok((note, policy))
+/// A note with the policy of the size that it states, and its signatures that claim keys of that policy.
+struct Claiming<'a> {
+    note: Note,
+    policy: &'a Policy,
+    claims: Vec<Claimed<'a>>,
+}
+
+impl<'a> Claiming<'a> {
+    fn of(bytes: &[u8], trust: &'a Trust) -> Result<Self, Fault> {
+        let refuse = |e: OpenError| Fault::Note(e);
+        let note = Note::parse(bytes).map_err(|e| refuse(e.into()))?;
+        let stated: Checkpoint = note.text().parse().map_err(|e: crate::checkpoint::CheckpointError| refuse(e.into()))?;
+        let size = stated.head.size;
+        let (_, policy) = trust.policies.range(..=size).next_back().ok_or(Fault::NoPolicy { size })?;
+        let claims = policy.claims(&note);
+        Ok(Self { note, policy, claims })
+    }
 }
 
 /// The last time of each witness, by public key (A10).

@@ -218,6 +218,22 @@ fn quorum_time_and_size_of_notes_are_judged() {
 }
 
 #[test]
+fn a_note_that_fails_lends_no_verdict_to_the_next() {
+    let clean = log(&[3, 5]);
+    // A digit of the signature on a line of a note; its neighbour is a digit too.
+    let digit = |path: &String, line: usize| {
+        let bytes = &clean.files[path];
+        let (end, _) = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(line - 1).unwrap();
+        (end + 41..).find(|at| (b'b'..=b'y').contains(&bytes[*at])).unwrap()
+    };
+    // The log's line of the first note fails, before two that hold; of the second note the last line fails.
+    let (first, second) = (note_path(3), note_path(5));
+    let one = flip(&clean, &first, digit(&first, 4));
+    let both = flip(&one, &second, digit(&second, 6));
+    assert_eq!(places(&both), [first, second]);
+}
+
+#[test]
 fn files_without_a_place_are_named() {
     let clean = log(&[5]);
     for path in [

@@ -2,29 +2,18 @@
 
 use super::TROUBLE;
 use super::args::WatchArgs;
-use super::output::{Format, Trouble, print, print_json, trouble};
+use super::output::{Format, Trouble, answer, trouble};
 use crate::watch::Watch;
 use crate::{Severity, Verdict};
 use serde_json::json;
 use std::time::Duration;
 
 fn tell(format: Format, v: &Verdict) {
-    let cosigners = v.quorum.cosigners.join(" ");
-    match format {
-        Format::Table => print(&format!(
-            "{} entries, {} findings, cosigned by {}: {}",
-            v.tree_size,
-            v.findings.len(),
-            if cosigners.is_empty() { "nobody" } else { &cosigners },
-            v.sentence()
-        )),
-        Format::Json => print_json(
-            if v.verified { "ok" } else { "error" },
-            "data",
-            &json!({ "tree_size": v.tree_size, "root": v.root, "exit_code": v.exit_code, "quorum": v.quorum, "findings": v.findings,
-                "equivocations": v.equivocations }),
-        ),
-    }
+    let cosigners = if v.quorum.cosigners.is_empty() { "nobody".to_owned() } else { v.quorum.cosigners.join(" ") };
+    let text = format!("{} entries, {} findings, cosigned by {cosigners}: {}", v.tree_size, v.findings.len(), v.sentence());
+    let data = json!({ "tree_size": v.tree_size, "root": v.root, "exit_code": v.exit_code, "quorum": v.quorum, "findings": v.findings,
+        "equivocations": v.equivocations });
+    answer(format, v.verified, &data, &text);
 }
 
 /// One line for each new checkpoint. Ends with the first that fails, or after so many.

@@ -13,7 +13,7 @@ use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
 use protocol::release::SiteAnchor;
-use protocol::site::{SiteEntry, SiteFacts};
+use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 use std::collections::BTreeMap;
@@ -316,16 +316,8 @@ fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mu
 /// Scalar releases of a dataset that a site log shows. Lines that are no entries are named where the log is judged.
 fn site_releases(log: &[u8], of: Sha256) -> Vec<SeenRelease> {
     let lines = log.split(|b| *b == b'\n').filter_map(|line| SiteEntry::parse(line).ok());
-    let release = |e: SiteEntry| match e.facts {
-        SiteFacts::ReleasePaid { dataset, unit, release, question, values, sensitivity, scale_1024, ledger_counter, ledger_head }
-            if dataset == of =>
-        {
-            let (line, counter, head) = (e.seq, ledger_counter, ledger_head);
-            Some(SeenRelease { line, counter, head, unit, id: release, question, values, sensitivity, scale_1024 })
-        }
-        SiteFacts::ReleasePaid { .. } | SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } => None,
-    };
-    lines.filter_map(release).collect()
+    let releases = lines.filter_map(|e| SeenRelease::of(e.seq, &e.facts));
+    releases.filter(|(dataset, _)| *dataset == of).map(|(_, seen)| seen).collect()
 }
 
 /// A ledger that holds by itself, has every spend that the log shows and every release that the site log shows, and none that it does not.

@@ -9,6 +9,7 @@ use privacy::ledger::{Pending, ReleaseRequest, ReserveRequest, Terms, default_or
 use privacy::mechanism::Mechanism;
 use protocol::ids::{ManifestDigest, RoundId};
 use protocol::plan::{Plan, Unit};
+use protocol::site::SiteFacts;
 use protocol::statement::Statement;
 use protocol::time::Time;
 
@@ -42,7 +43,7 @@ impl Kept {
         self.ledger.recorded(pending).unwrap()
     }
     fn release(&mut self, id: u8) {
-        let (id, question, compared) = (Sha256([id; 32]), Sha256([1; 32]), self.ledger.compare(&[]).ok());
+        let (id, question, compared) = (Sha256([id; 32]), Sha256([1; 32]), self.ledger.compare(&[]).unwrap());
         let request = ReleaseRequest { id, question, values: 3, sensitivity: 1, scale_1024: 50 * 1024, compared };
         let pending = self.ledger.reserve_release(&request, NOW).unwrap();
         let paid = self.keep(pending);

@@ -204,6 +204,7 @@ fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() 
     expect_clean(Twist::Reviewed);
     expect(Twist::ReviewOfTheFuture, 3, "A39: a review speaks about entries that stood before it");
     expect(Twist::ReviewByAStranger, 3, "I9: statement is not by an enrolled institution");
+    expect(Twist::ReviewUnderAnotherTrust, 3, "A39: a review names this trust document");
 }
 
 #[test]
@@ -212,9 +213,9 @@ fn an_entry_in_a_role_that_its_signer_does_not_have_is_named() {
 }
 
 #[test]
-fn a_recovery_states_the_tree_before_it() {
+fn a_recovery_states_the_size_of_the_log_before_it() {
     expect_clean(Twist::Recovered);
-    expect(Twist::RecoveredElsewhere, 3, "A32: a recovery states the tree");
+    expect(Twist::RecoveredElsewhere, 3, "A32: a recovery states the size of the log");
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(crate) enum Twist {
     Reviewed,
     ReviewOfTheFuture,
     ReviewByAStranger,
+    ReviewUnderAnotherTrust,
     ActorDiffers,
     Recovered,
     RecoveredElsewhere,

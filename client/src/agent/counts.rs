@@ -7,10 +7,11 @@ use crate::files::{self, Item};
 use crate::link::Link;
 use protocol::history::TaskHistory;
 use protocol::ids::{SnapshotDigest, TaskId};
-use train::count::Known;
 
 impl Agent {
-    /// Fetches the results of counting tasks that are over and not here yet. What does not come now is asked for at the next tick.
+    /// Fetches the results of counting tasks that are over and not here yet: once on each link, and when a task ends, before the process may
+    /// go. What does not come now is asked for on the next link, not at every tick: a server that refuses it would be asked for ever, and
+    /// everything else would wait.
     pub(super) async fn keep_counts(&mut self, link: &Link) -> Result<(), Trouble> {
         for (task, snapshot, limit) in self.uncounted() {
             let bytes = match link.wire().snapshot(snapshot, limit).await {
@@ -21,9 +22,6 @@ impl Agent {
                 }
             };
             // The bytes are those that the log names; whether they say something is looked at where they are shown.
-            if let Err(error) = Known::parse(&bytes) {
-                tracing::warn!(task = %task, error = %chain(&error), "what was counted cannot be read");
-            }
             files::replace_secret(&self.home.counted(task), &bytes, Item::Counts).map_err(fatal)?;
         }
         Ok(())

@@ -106,16 +106,16 @@ impl Agent {
                 return Ok(());
             }
         };
-        "training".clone_into(&mut self.status.duty);
-        let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
-        let (threads, observer) = (self.config.threads, self.observer.clone());
-        let (wire, sender) = (link.wire(), self.sender.clone());
-        let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         // Of the whole model: what this institution does not train it reads.
         let Some(limit) = most_bytes(&work.plan) else {
             self.participant.handle(Event::NotPrepared(Rejection::BadParameters));
             return Ok(());
         };
+        "training".clone_into(&mut self.status.duty);
+        let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
+        let (threads, observer) = (self.config.threads, self.observer.clone());
+        let (wire, sender) = (link.wire(), self.sender.clone());
+        let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
             // What is still prepared for an earlier round has been cancelled and ends soon.
             let _turn = bench.lock_owned().await;

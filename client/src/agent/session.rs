@@ -105,6 +105,7 @@ impl Agent {
         sync::catch_up(&mut self.mirror, &link.wire(), link.welcome.1).await?;
         self.declare(link).await?;
         self.anchor(link).await?;
+        self.keep_counts(link).await?;
         self.participant.handle(participant::Event::Reconnected);
         let mut tick = tokio::time::interval(SETTLE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -270,7 +271,6 @@ impl Agent {
         if self.ends.waits_beyond(self.mirror.published()) {
             sync::catch_up(&mut self.mirror, &link.wire(), 0).await?;
         }
-        self.keep_counts(link).await?;
         for (task, round) in self.ends.take_covered(self.mirror.published()) {
             self.decryptor.handle(clock::now(), self.mirror.history(), decryptor::Event::Ended(task, round));
             self.vault.forget(task, round).map_err(fatal)?;

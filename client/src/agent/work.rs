@@ -3,7 +3,7 @@
 use super::session::{Trouble, fatal};
 use super::{Agent, chain};
 use crate::data::DataSource;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, is_gone};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_log::releases_of;
 use crate::site_policy::SitePolicy;
@@ -12,7 +12,7 @@ use privacy::coalition::check_statement;
 use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
-use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
@@ -107,15 +107,14 @@ impl Agent {
         let datasets = self.mirror.history().datasets();
         // Another lineage that was spent from keeps its ledger: a new name for the same people is no new budget (D58).
         for ((who, dataset), shown) in datasets.iter().filter(|((who, _), _)| *who == self.me) {
-            let lost = *dataset != data.dataset() && !self.home.ledger(dataset).exists();
+            let lost = is_gone(&self.home, dataset, data.dataset());
             if let Some(first) = shown.spends.first().filter(|_| lost) {
                 tracing::error!(client = %who.short(), dataset = %dataset, "a dataset was spent from and its ledger is gone");
                 return Err(Alarm::LedgerLost { index: first.index.0 });
             }
         }
         // The same for scalar releases, which no header names.
-        let ledger_is_gone = |d: &Sha256| *d != data.dataset() && !self.home.ledger(d).exists();
-        if let Some((_, seen)) = self.site.releases().iter().find(|(d, _)| ledger_is_gone(d)) {
+        if let Some((_, seen)) = self.site.releases().iter().find(|(d, _)| is_gone(&self.home, d, data.dataset())) {
             return Err(Alarm::ReleaseLost { line: seen.line, counter: seen.counter });
         }
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);

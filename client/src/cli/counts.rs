@@ -36,8 +36,8 @@ pub(super) fn run(home: &Home, options: &Counts) -> Result<Answer, Failure> {
 
 fn only(home: &Home) -> Result<std::path::PathBuf, Failure> {
     let dir = home.counts();
-    let names = if dir.exists() { files::names(&dir, Item::Counts) } else { Ok(Vec::new()) };
-    match names.map_err(|e| Failure::trouble("no_counts", &e))?.as_slice() {
+    let names = files::names(&dir, Item::Counts).map_err(|e| Failure::trouble("no_counts", &e))?;
+    match names.as_slice() {
         [] => Err(Failure::trouble_text("no_counts", "no task that counts has ended while this institution took part")
             .hint("concordat-client status says which task is under way")),
         [one] => Ok(dir.join(one)),

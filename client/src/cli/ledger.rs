@@ -100,7 +100,7 @@ fn verify(home: &Home) -> Result<Answer, Failure> {
 }
 
 /// Scalar releases that the site log shows, with their datasets.
-fn site_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, Failure> {
+pub(super) fn site_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, Failure> {
     read_releases(home).map_err(|e| Failure::trouble("bad_directory", &e))
 }
 
@@ -131,7 +131,7 @@ fn judge(
 }
 
 /// Datasets that were spent from, by the log or the site log.
-fn spent_from(me: Option<ClientId>, mirror: Option<&Mirror>, seen: &[(Sha256, SeenRelease)]) -> BTreeSet<Sha256> {
+pub(super) fn spent_from(me: Option<ClientId>, mirror: Option<&Mirror>, seen: &[(Sha256, SeenRelease)]) -> BTreeSet<Sha256> {
     let shown = mirror.iter().flat_map(|m| m.history().datasets());
     let spent = shown.filter(|((who, _), d)| Some(*who) == me && !d.spends.is_empty()).map(|((_, dataset), _)| *dataset);
     spent.chain(seen.iter().map(|(dataset, _)| *dataset)).collect()

@@ -2,13 +2,14 @@
 //! no other way. Asking again for the same id shows the same values.
 
 use super::answer::{Answer, Failure};
+use super::ledger::spent_from;
 use crate::agent::{AgentError, open_ledger};
 use crate::config::Config;
 use crate::data::DataSource;
 use crate::files::{Item, Lock};
 use crate::home::Home;
 use crate::keys::Keys;
-use crate::ledger::{LedgerError, LedgerStore};
+use crate::ledger::{LedgerError, LedgerStore, is_gone};
 use crate::mirror::Mirror;
 use crate::release::count::{What, counts, sensitivity};
 use crate::release::{Asked, Disk, Name, ReleaseFailure, Shown, Stored, release, settle, shown};
@@ -16,13 +17,17 @@ use crate::site_log::{SiteLog, releases_of};
 use crate::site_policy::SitePolicy;
 use clap::{ArgGroup, Args};
 use privacy::accountant::rho_for;
-use privacy::ledger::{MAX_SENSITIVITY, MAX_VALUES, scale_1024_for};
+use privacy::ledger::{MAX_SENSITIVITY, MAX_VALUES, SeenRelease, scale_1024_for};
 use privacy::noise::giant::gaussian_release;
 use protocol::decimal::Decimal;
+use protocol::ids::Sha256;
 use protocol::plan::Unit;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// What a person does about a ledger that is behind, or gone.
+const REPAIR: &str = "concordat-client privacy ledger repair counts what the logs show";
 
 /// What a noised count costs is paid first, from the ledger of the records, and is never given back. Values are whole numbers and may be below
 /// 0. Labels are named here and not found in the records: which ones occur is itself something that records say.
@@ -76,16 +81,17 @@ pub(super) fn run(home: &Home, args: &ReleaseArgs, config: &Config) -> Result<An
         .ok_or_else(|| Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml"))?;
     let data = DataSource::load(home, settings).map_err(|e| Failure::refused("bad_data", &e))?;
     let mut store = open_ledger(home, &keys, &data, &policy).map_err(|e| opening(&e))?;
-    settle(&mut store, &Disk(home)).map_err(|e| Failure::storage("storage_failed", &e))?;
+    let shelf = Disk(home, data.dataset());
+    settle(&mut store, &shelf).map_err(|e| Failure::storage("storage_failed", &e))?;
     if let Some(id) = &args.show {
-        return show(home, &store, &data, id);
+        return show(&shelf, &store, &data, id);
     }
     let question = question(args, &policy, data.unit(), store.ledger().terms().delta)?;
-    let asked = asked(home, args, question, &store, &data)?;
     let mut site = SiteLog::open(home).map_err(directory)?;
+    let asked = asked(home, args, question, &store, &data, site.releases())?;
     store.ledger().compare_releases(&releases_of(site.releases(), data.dataset())).map_err(|e| rolled_back(&e))?;
     let exact = counts(data.records(), data.unit(), asked.what, asked.max_records_per_unit, &asked.labels, data.cap_seed());
-    let released = release(&mut store, &Disk(home), &asked, &mut |facts| site.append(facts), |paid| gaussian_release(paid, &exact));
+    let released = release(&mut store, &shelf, &asked, &mut |facts| site.append(facts), |paid| gaussian_release(paid, &exact));
     let (stored, how) = released.map_err(|e| failure(&e))?;
     Ok(answer(&stored, how, &store))
 }
@@ -95,7 +101,12 @@ fn opening(e: &AgentError) -> Failure {
 }
 
 fn rolled_back(e: &privacy::ledger::Alarm) -> Failure {
-    Failure::refused("ledger_rolled_back", e).hint("concordat-client privacy ledger repair counts what the logs show")
+    Failure::refused("ledger_rolled_back", e).hint(REPAIR)
+}
+
+/// The id of a release as ledger and site log have it: it does not tell the name.
+fn release_id(data: &DataSource, name: &Name) -> Sha256 {
+    data.blinded("concordat/release-id/v1", name.as_str().as_bytes())
 }
 
 fn bad(code: &'static str, text: &str) -> Failure {
@@ -152,7 +163,14 @@ fn labels(args: &ReleaseArgs, what: What) -> Result<Vec<String>, Failure> {
     }
 }
 
-fn asked(home: &Home, args: &ReleaseArgs, q: Question, store: &LedgerStore, data: &DataSource) -> Result<Asked, Failure> {
+fn asked(
+    home: &Home,
+    args: &ReleaseArgs,
+    q: Question,
+    store: &LedgerStore,
+    data: &DataSource,
+    seen: &[(Sha256, SeenRelease)],
+) -> Result<Asked, Failure> {
     let name = match &args.id {
         Some(id) => Name::chosen(id).map_err(|e| Failure::trouble("bad_id", &e))?,
         None => Name::generated(store.ledger().counter()),
@@ -160,22 +178,24 @@ fn asked(home: &Home, args: &ReleaseArgs, q: Question, store: &LedgerStore, data
     let mirror = Mirror::open(home)
         .map_err(|e| Failure::trouble("no_log", &e).hint("the ledger is compared with this institution's copy of the log"))?;
     let me = store.ledger().terms().institution;
+    if spent_from(Some(me), Some(&mirror), seen).iter().any(|dataset| is_gone(home, dataset, data.dataset())) {
+        return Err(Failure::refused_text("ledger_lost", "another dataset was spent from and its ledger is gone").hint(REPAIR));
+    }
     let spends = mirror.history().datasets().get(&(me, data.dataset())).map(|d| d.spends.as_slice()).unwrap_or_default();
     let compared = store.ledger().compare(spends).map_err(|e| rolled_back(&e))?;
-    let (id, unit, dataset) = (data.blinded("concordat/release-id/v1", name.as_str().as_bytes()), data.unit(), data.dataset());
-    // The scale is beside it in the ledger; everything else that was asked is here.
+    let (id, unit, dataset) = (release_id(data, &name), data.unit(), data.dataset());
+    // The scale is beside it in the ledger. The unit is the ledger's; δ is only how the cost is told.
     let asked = json!([q.what.name(), q.cap, q.labels]).to_string();
     let question = data.blinded("concordat/release-question/v1", asked.as_bytes());
     let Question { what, cap, labels, scale_1024, delta } = q;
     Ok(Asked { name, id, question, dataset, unit, what, max_records_per_unit: cap, labels, scale_1024, delta, compared })
 }
 
-fn show(home: &Home, store: &LedgerStore, data: &DataSource, id: &str) -> Result<Answer, Failure> {
+fn show(shelf: &Disk<'_>, store: &LedgerStore, data: &DataSource, id: &str) -> Result<Answer, Failure> {
     let name = Name::known(id).map_err(|e| Failure::trouble("bad_id", &e))?;
-    let digest = data.blinded("concordat/release-id/v1", name.as_str().as_bytes());
-    let (counter, state) = store.ledger().release(&digest).ok_or_else(|| failure(&ReleaseFailure::Unknown))?;
+    let (counter, state) = store.ledger().release(&release_id(data, &name)).ok_or_else(|| failure(&ReleaseFailure::Unknown))?;
     let state = state.ok_or_else(|| failure(&ReleaseFailure::Lost { counter }))?;
-    let stored = shown(&Disk(home), name.as_str(), counter, state.stage).map_err(|e| failure(&e))?;
+    let stored = shown(shelf, name.as_str(), counter, state.stage).map_err(|e| failure(&e))?;
     Ok(answer(&stored, Shown::Again, store))
 }
 
@@ -201,7 +221,7 @@ fn failure(e: &ReleaseFailure) -> Failure {
 fn answer(s: &Stored, how: Shown, store: &LedgerStore) -> Answer {
     let t = store.ledger().totals();
     let lifetime = t.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string());
-    let free = privacy::ledger::Nats(t.budget.0.saturating_sub(t.spent.0).saturating_sub(t.held.0)).decimal();
+    let free = t.free().decimal();
     let unit = match s.unit {
         Unit::Record => "record",
         Unit::User => "user",

@@ -54,11 +54,15 @@ impl Site {
         self.client(&[&["release"][..], args].concat())
     }
     fn stored(&self, id: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.home.release(id)).unwrap()).unwrap()
+        serde_json::from_slice(&std::fs::read(self.home.release(&self.dataset(), id)).unwrap()).unwrap()
     }
     fn ledger_file(&self) -> std::path::PathBuf {
         let found = std::fs::read_dir(self.home.ledger_dir()).unwrap().map(|e| e.unwrap().path());
         found.into_iter().find(|p| p.extension().is_some_and(|e| e == "ledger")).unwrap()
+    }
+    /// The dataset of the one ledger.
+    fn dataset(&self) -> Sha256 {
+        self.ledger_file().file_stem().unwrap().to_str().unwrap().parse().unwrap()
     }
     fn spent(&self) -> u64 {
         PrivacyLedger::load(&std::fs::read(self.ledger_file()).unwrap()).unwrap().ledger.totals().spent.0
@@ -177,7 +181,7 @@ fn an_id_stands_for_one_question() {
     assert_eq!(ask(&["--what", "units", "--epsilon", "2"]), code(1));
     assert_eq!(ask(&["--what", "records", "--max-records-per-unit", "1", "--epsilon", "1"]), code(1));
     assert_eq!((site.stored("monthly"), site.spent()), (stored, spent));
-    std::fs::remove_file(site.home.release("monthly")).unwrap();
+    std::fs::remove_file(site.home.release(&site.dataset(), "monthly")).unwrap();
     assert_eq!(ask(&["--what", "units", "--epsilon", "1"]), code(1), "not drawn again");
     assert_eq!(site.release(&["--show", "monthly"]), code(1));
 }
@@ -205,4 +209,37 @@ fn a_ledger_from_yesterday_pays_for_no_release() {
     assert_eq!(site.client(&["ledger", "verify"]), code(1));
     assert_eq!(site.client(&["ledger", "repair"]), code(0));
     assert_eq!((site.spent(), site.client(&["ledger", "verify"])), (spent, code(0)));
+}
+
+/// Each dataset has a ledger that counts from its start, so that the name of its first release is that of the other's.
+#[test]
+fn releases_of_one_dataset_do_not_replace_those_of_another() {
+    let site = site();
+    let ask = ["--what", "units", "--epsilon", "1"];
+    assert_eq!(site.release(&ask), code(0));
+    let first = site.stored("entry-1");
+    let messages = site.home.release(&site.dataset(), "entry-1");
+    site.write("client.toml", &DATA.replace("messages", "letters"));
+    assert_eq!((site.release(&ask), site.release(&["--show", "entry-1"])), (code(0), code(0)));
+    site.write("client.toml", DATA);
+    assert_eq!(site.release(&["--show", "entry-1"]), code(0));
+    let kept: Value = serde_json::from_slice(&std::fs::read(messages).unwrap()).unwrap();
+    assert_eq!(kept, first);
+}
+
+/// D58: a new name for the same people is no new budget while what was spent under the old one is not counted.
+#[test]
+fn nothing_is_released_while_the_ledger_of_another_dataset_is_gone() {
+    let site = site();
+    let ask = ["--what", "units", "--epsilon", "1"];
+    assert_eq!(site.release(&ask), code(0));
+    let messages = site.ledger_file();
+    site.write("client.toml", &DATA.replace("messages", "letters"));
+    assert_eq!(site.release(&ask), code(0), "both ledgers are here");
+    std::fs::remove_file(&messages).unwrap();
+    let spent = site.spent();
+    assert_eq!((site.release(&ask), site.spent()), (code(1), spent));
+    assert_eq!(site.client(&["ledger", "repair"]), code(0));
+    assert!(messages.exists());
+    assert_eq!(site.release(&ask), code(0));
 }

@@ -4,11 +4,12 @@
 mod page;
 
 use super::answer::{Answer, Failure};
-use super::ledger::{mirror, read_all};
+use super::ledger::{mirror, read_all, site_releases};
 use super::privacy_audit::kept;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::mirror::Mirror;
+use crate::site_log::releases_of;
 use clap::{Args, ValueEnum};
 use privacy::coalition::Standing;
 use privacy::ledger::PrivacyLedger;
@@ -99,6 +100,9 @@ fn make(home: &Home, mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, inst
     let audit =
         kept(home, &digest).map_err(|e| Failure::trouble("bad_audit", &e).hint("audit the plan again with --keep, or remove the file"))?;
     let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint, audit };
+    // `Statement::of` compares with the log; scalar releases stand in the site log only.
+    let lines = releases_of(&site_releases(home)?, ledger.terms().dataset);
+    ledger.compare_releases(&lines).map_err(|e| Failure::refused("no_statement", &e))?;
     Statement::of(ledger, plan, digest, spends, around).map_err(|e| Failure::refused("no_statement", &e))
 }
 

@@ -4,11 +4,13 @@ use super::*;
 use crate::keys::Keys;
 use crate::ledger::LedgerStore;
 use crate::mirror::Wanted;
+use crate::site_log::SiteLog;
 use crate::testing::{TestLog, plan};
 use privacy::ledger::{ReserveRequest, Terms, default_order};
 use privacy::mechanism::Mechanism;
 use protocol::ids::{ManifestDigest, RoundId};
-use protocol::plan::Plan;
+use protocol::plan::{Plan, Unit};
+use protocol::site::SiteFacts;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -164,6 +166,32 @@ fn a_tampered_ledger_gives_no_statement() {
         assert_eq!(client(&site, &ask), code(1), "byte {at}");
         assert_eq!(client(&site, &["privacy", "ledger", "verify"]), code(1), "byte {at}");
     }
+}
+
+/// A ledger from before a release understates what was spent; no header in the log tells, the site log does.
+#[test]
+fn a_ledger_that_lacks_a_release_gives_no_statement() {
+    let site = site();
+    let task = plan().task.to_hex();
+    let ask = ["privacy", "statement", "--task", task.as_str()];
+    let say = |dataset: Sha256| {
+        let facts = SiteFacts::ReleasePaid {
+            dataset,
+            unit: Unit::Record,
+            release: Sha256([5; 32]),
+            question: Sha256([6; 32]),
+            values: 1,
+            sensitivity: 1,
+            scale_1024: 50 * 1024,
+            ledger_counter: 3,
+            ledger_head: Sha256([7; 32]),
+        };
+        SiteLog::open(&site.home).unwrap().append(facts).unwrap();
+    };
+    say(Sha256([3; 32]));
+    assert_eq!(client(&site, &ask), code(0), "another dataset's release");
+    say(Sha256([2; 32]));
+    assert_eq!(client(&site, &ask), code(1));
 }
 
 #[test]

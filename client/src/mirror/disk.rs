@@ -3,10 +3,9 @@
 use crate::files::{self, Item, StoreError};
 use audit::hash::Hash;
 use audit::key::VerifierKey;
-use audit::merkle::HashReader as _;
+use audit::merkle::range_root;
 use audit::reader::{DirEntry, LogReader, TileHashes, note_path, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
-use audit::tree::CompactRange;
 use audit::writer::TileFile;
 use protocol::ids::Sha256;
 use std::io;
@@ -103,15 +102,7 @@ impl Disk {
 
     /// The root that the first `size` entries of our tree of `whole` entries have, out of its tiles.
     pub(crate) fn root_at(&self, size: u64, whole: u64) -> Result<Hash, StoreError> {
-        let damaged = || StoreError::Damaged(Item::Tile);
-        let hashes = TileHashes::new(self, whole);
-        let (mut at, mut edge) = (0u64, size.to_be_bytes().to_vec());
-        // The complete subtrees of a tree, largest first: one for each one bit of its size.
-        for level in (0..64u32).rev().filter(|l| size >> l & 1 == 1) {
-            edge.extend_from_slice(&hashes.node(level, at >> level).map_err(|_| damaged())?.0);
-            at += 1 << level;
-        }
-        Ok(CompactRange::decode(&edge).map_err(|_| damaged())?.root())
+        range_root(&TileHashes::new(self, whole), 0, size).map_err(|_| StoreError::Damaged(Item::Tile))
     }
 }
 

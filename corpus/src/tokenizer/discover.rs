@@ -11,7 +11,6 @@
 
 use super::WordCounts;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Most coordinates of a round: what sealing and noise take in seconds.
@@ -213,32 +212,16 @@ impl Discovery {
     /// and the characters of round 1, without which bytes of rarer words would stay bytes.
     pub fn counts(&self) -> WordCounts {
         let mut all = self.found.clone();
-        self.rest.iter().chain(&self.characters).for_each(|(w, &n)| *all.entry(w.clone()).or_default() += n);
+        for (word, &n) in self.rest.iter().chain(&self.characters) {
+            let count = all.entry(word.clone()).or_default();
+            *count = count.saturating_add(n);
+        }
         all
     }
 
     /// Whether another round can find more.
     pub fn is_over(&self) -> bool {
         matches!(&self.stage, Stage::Words { narrow, wide } if narrow.open.is_empty() && wide.open.is_empty())
-    }
-
-    /// SHA-256 over settings and stage: institutions compare it before they count.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(b"concordat/corpus/discovery/v1\0");
-        hash.update(self.settings.coordinates.to_be_bytes());
-        if let Stage::Words { narrow, wide } = &self.stage {
-            for side in [narrow, wide] {
-                hash.update(side.extension.to_be_bytes());
-                hash.update(side.start.to_be_bytes());
-                side.alphabet.iter().for_each(|&c| hash.update(u32::from(c).to_be_bytes()));
-                for word in &side.open {
-                    hash.update([0xff]);
-                    hash.update(word);
-                }
-            }
-        }
-        hash.finalize().into()
     }
 }
 
@@ -277,11 +260,12 @@ fn share_out(coordinates: u32, mut narrow: Side, mut wide: Side) -> Stage {
 }
 
 impl Side {
-    /// Alphabet and beginnings rise, and beginnings are equally long: what a search leaves behind.
+    /// Alphabet and beginnings rise, beginnings are equally long, and nothing is added without an alphabet: what a search leaves behind.
     fn is_sound(&self) -> bool {
         let depth = self.open.first().map_or(0, |o| o.chars().count());
         let rising = self.alphabet.is_sorted_by(|a, b| a < b) && self.open.is_sorted_by(|a, b| a < b);
-        rising && self.open.iter().all(|o| o.chars().count() == depth) && depth <= MAX_CHARACTERS
+        let extends = self.extension == 0 || !self.alphabet.is_empty();
+        rising && extends && self.open.iter().all(|o| o.chars().count() == depth) && depth <= MAX_CHARACTERS
     }
 
     fn symbols(&self) -> u64 {

@@ -205,17 +205,35 @@ fn a_document_that_no_search_wrote_is_refused() {
     let good = serde_json::to_value(&d).unwrap();
     let read = |v: serde_json::Value| serde_json::from_value::<Discovery>(v).unwrap().checked();
     assert_eq!(read(good.clone()).as_ref(), Ok(&d));
+    // One coordinate however long the extension is: only the missing alphabet tells.
+    let endless = serde_json::json!({
+        "narrow": { "alphabet": [], "open": ["a"], "extension": 4_000_000_000u32, "start": 0 },
+        "wide": { "alphabet": [], "open": [], "extension": 0, "start": 1 },
+    });
     for (path, value) in [
         ("/stage/words/narrow/alphabet", serde_json::json!(["b", "a", "c"])),
         ("/stage/words/narrow/open", serde_json::json!(["a", "bb"])),
         ("/stage/words/narrow/extension", serde_json::json!(60)),
         ("/stage/words/wide/start", serde_json::json!(7)),
+        ("/stage/words", endless),
         ("/settings/coordinates", serde_json::json!(4096)),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).unwrap() = value;
         assert!(read(bad).is_err(), "{path}");
     }
+}
+
+#[test]
+fn counts_of_a_document_never_wrap() {
+    let mut d = Discovery::begin(settings()).unwrap();
+    let mut first = vec![0.0; 1 << 16];
+    first[usize::from(b'a')] = 9.0;
+    d.advance(&first, 3.5).unwrap();
+    let mut document = serde_json::to_value(&d).unwrap();
+    *document.pointer_mut("/found").unwrap() = serde_json::json!({ "a": u64::MAX });
+    let read = serde_json::from_value::<Discovery>(document).unwrap().checked().unwrap();
+    assert_eq!(read.counts(), WordCounts::from([("a".into(), u64::MAX)]));
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use crate::Polynomial;
 
-/// Bytes that reading eight values may touch: k of their own and one load more.
+/// Bytes that reading or writing eight values may touch: k of their own and one load or store more.
 const WINDOW: usize = 80;
 
 /// Calls `$f::<K>` for the k at hand, so that every shift and offset of the loop is a constant.
@@ -57,6 +57,7 @@ fn write_eight<const K: usize>(values: &[u64; 8], window: &mut [u8; WINDOW]) {
         if K <= 57 {
             narrow |= value << bit;
             window[byte..byte + 8].copy_from_slice(&narrow.to_le_bytes());
+            // Nothing is left where the value ended with the word.
             narrow = if next - byte < 8 { narrow >> (8 * (next - byte)) } else { 0 };
         } else {
             wide |= u128::from(value) << bit;

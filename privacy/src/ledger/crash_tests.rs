@@ -85,7 +85,7 @@ impl World {
     fn repair(&mut self) {
         let size = self.log.len() as u64;
         if self.kept.ledger.compare(&self.log).is_err() {
-            let pending = self.kept.ledger.repair(&self.log, size, known, NOW).unwrap();
+            let pending = self.kept.ledger.repair(&self.log, &[], size, known, NOW).unwrap();
             self.kept.keep(pending);
         }
     }

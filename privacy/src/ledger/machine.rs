@@ -75,6 +75,13 @@ pub struct LedgerTotals {
     pub budget: Nats,
 }
 
+impl LedgerTotals {
+    /// RDP that is neither spent nor held.
+    pub fn free(&self) -> Nats {
+        self.budget.minus(self.spent).minus(self.held)
+    }
+}
+
 /// The ledger of one (institution, dataset lineage, unit).
 pub struct PrivacyLedger {
     pub(super) state: State,
@@ -277,8 +284,7 @@ impl PrivacyLedger {
         let cost_per_round = filter::cost(&executed, steps_per_round, order);
         // What a repair took from the log for this task is spent already and is not held again.
         let rounds_left = plan.rounds.saturating_sub(self.state.lost_rounds(plan.task));
-        let (cost, remaining) =
-            (cost_per_round.times(rounds_left), self.totals().budget.minus(self.state.spent).minus(self.state.held(None)));
+        let (cost, remaining) = (cost_per_round.times(rounds_left), self.totals().free());
         if cost > remaining {
             let (needed, remaining) = (cost.decimal(), remaining.decimal());
             return Err(RegisterError::BudgetExhausted { account: Account::Lifetime, order: Some(order), needed, remaining });

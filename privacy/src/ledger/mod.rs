@@ -22,7 +22,7 @@ pub use record::{LoadError, Loaded};
 pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, ReleaseError, RepairError, ReserveError};
 pub use release::{
     LostRelease, MAX_SCALE_1024, MAX_SENSITIVITY, MAX_VALUES, PaidRelease, Release, ReleaseRequest, ReleaseStage, ReleaseState,
-    SeenRelease, scale_1024_for,
+    SeenRelease, release_rho, release_scale, scale_1024_for,
 };
 pub use repair::{Compared, KnownPlan, Repaired};
 pub use state::{RoundCounts, TaskState};

@@ -11,6 +11,7 @@ use minicbor::{CborLen, Decode, Encode};
 use protocol::decimal::Decimal;
 use protocol::ids::Sha256;
 use protocol::plan::Unit;
+use protocol::site::SiteFacts;
 use protocol::time::Time;
 
 /// Most values of one release (D28).
@@ -50,44 +51,50 @@ impl Release {
     /// None for numbers outside the limits.
     fn of(request: &ReleaseRequest, order: Decimal) -> Option<Self> {
         let &ReleaseRequest { id, question, values, sensitivity, scale_1024, .. } = request;
-        let rho = rho(values, sensitivity, scale_1024)?;
-        let cost = |alpha: f64| filter::scaled(Some(rho * alpha), 1);
-        let (costs, cost) = (orders().map(cost).collect(), cost(order.to_f64()));
+        let (costs, cost) = priced(values, sensitivity, scale_1024, order)?;
         Some(Self { id, question, values, sensitivity, scale_1024, costs, cost })
     }
 
     /// ρ of the release: Δ²/2s² (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 14).
     pub fn rho(&self) -> f64 {
-        rho(self.values, self.sensitivity, self.scale_1024).unwrap_or(f64::INFINITY)
+        release_rho(self.values, self.sensitivity, self.scale_1024).unwrap_or(f64::INFINITY)
     }
 
     /// Scale of the noise, exactly: at most 50 bits.
     pub fn scale(&self) -> f64 {
-        scale(self.scale_1024)
+        release_scale(self.scale_1024)
     }
 
     /// Whether it charges what its numbers cost, at every order.
     pub(super) fn holds(&self, order: Decimal) -> bool {
-        let compared = None;
-        let &Self { id, question, values, sensitivity, scale_1024, .. } = self;
-        Self::of(&ReleaseRequest { id, question, values, sensitivity, scale_1024, compared }, order).as_ref() == Some(self)
+        let price = priced(self.values, self.sensitivity, self.scale_1024, order);
+        price.is_some_and(|(costs, cost)| costs == self.costs && cost == self.cost)
     }
 }
 
+/// RDP of a release at the orders of D48, in their order, and at `order`: ρα. None for numbers outside the limits.
+fn priced(values: u64, sensitivity: u64, scale_1024: u64, order: Decimal) -> Option<(Vec<Nats>, Nats)> {
+    let rho = release_rho(values, sensitivity, scale_1024)?;
+    let cost = |alpha: f64| filter::scaled(Some(rho * alpha), 1);
+    Some((orders().map(cost).collect(), cost(order.to_f64())))
+}
+
+/// Scale of a release's noise in whole counts; exact within the limits.
 #[expect(clippy::cast_precision_loss, reason = "at most 2^50, so exact")]
-fn scale(scale_1024: u64) -> f64 {
+pub fn release_scale(scale_1024: u64) -> f64 {
     scale_1024 as f64 / 1024.0
 }
 
+/// ρ of a release of these numbers: Δ²/2s² (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 14). None outside the limits.
 #[expect(clippy::cast_precision_loss, reason = "at most 2^50, so exact")]
-fn rho(values: u64, sensitivity: u64, scale_1024: u64) -> Option<f64> {
+pub fn release_rho(values: u64, sensitivity: u64, scale_1024: u64) -> Option<f64> {
     let limits =
         (1..=MAX_VALUES).contains(&values) && (1..=MAX_SENSITIVITY).contains(&sensitivity) && (1..=MAX_SCALE_1024).contains(&scale_1024);
-    let ratio = sensitivity as f64 / scale(scale_1024);
+    let ratio = sensitivity as f64 / release_scale(scale_1024);
     limits.then_some(ratio * ratio / 2.0)
 }
 
-/// The smallest scale, in 1024ths, at which a release of this sensitivity costs at most `rho`, or `None` outside the limits.
+/// The smallest scale, in 1024ths, at which a release of this sensitivity costs at most `target`, or `None` outside the limits.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -101,7 +108,7 @@ pub fn scale_1024_for(target: f64, sensitivity: u64) -> Option<u64> {
     let wanted = (sensitivity as f64 / (2.0 * target).sqrt() * 1024.0).ceil();
     let first = if wanted <= MAX_SCALE_1024 as f64 { (wanted as u64).max(1) } else { return None };
     // Round-off of the root may leave the first a hair too small.
-    (first..=first + 1).find(|s| rho(1, sensitivity, *s).is_some_and(|r| r <= target))
+    (first..=first + 1).find(|s| release_rho(1, sensitivity, *s).is_some_and(|r| r <= target))
 }
 
 /// What a release asks for.
@@ -117,8 +124,8 @@ pub struct ReleaseRequest {
     pub sensitivity: u64,
     /// Scale of the noise in 1024ths.
     pub scale_1024: u64,
-    /// Proof that the log shows no spend that this ledger lacks (D65); without one nothing is paid.
-    pub compared: Option<Compared>,
+    /// Proof that the log shows no spend that this ledger lacks, made after the reservation before this one (D65).
+    pub compared: Compared,
 }
 
 /// What became of a release.
@@ -163,6 +170,19 @@ pub struct SeenRelease {
     pub sensitivity: u64,
     /// Scale in 1024ths.
     pub scale_1024: u64,
+}
+
+impl SeenRelease {
+    /// What a line of the site log says of a release, with its dataset; none if it says something else.
+    pub fn of(line: u64, facts: &SiteFacts) -> Option<(Sha256, Self)> {
+        match *facts {
+            SiteFacts::ReleasePaid { dataset, unit, release, question, values, sensitivity, scale_1024, ledger_counter, ledger_head } => {
+                let (counter, head) = (ledger_counter, ledger_head);
+                Some((dataset, Self { line, counter, head, unit, id: release, question, values, sensitivity, scale_1024 }))
+            }
+            SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } => None,
+        }
+    }
 }
 
 /// The payment for one release that is durable in the ledger; noise consumes it. Made only by [`PrivacyLedger::recorded`].
@@ -222,7 +242,7 @@ impl PrivacyLedger {
         if self.outstanding {
             return Err(ReleaseError::Outstanding);
         }
-        if !request.compared.as_ref().is_some_and(|compared| self.is_fresh(compared)) {
+        if !self.is_fresh(&request.compared) {
             return Err(ReleaseError::NotCompared);
         }
         if let Some(&counter) = self.state.release_ids.get(&request.id) {
@@ -230,8 +250,7 @@ impl PrivacyLedger {
         }
         let order = self.terms().order;
         let release = Release::of(request, order).ok_or(ReleaseError::OutOfRange)?;
-        let totals = self.totals();
-        let remaining = totals.budget.minus(totals.spent).minus(totals.held);
+        let remaining = self.totals().free();
         if release.cost > remaining {
             return Err(ReleaseError::BudgetExhausted { order, needed: release.cost.decimal(), remaining: remaining.decimal() });
         }
@@ -259,7 +278,7 @@ impl PrivacyLedger {
 
     /// Releases that a repair took from the site log.
     pub fn lost_releases(&self) -> u64 {
-        self.state.lost_releases
+        u64::try_from(self.state.repaired_releases.len()).unwrap_or(u64::MAX)
     }
 
     /// Compares the ledger with the releases that the site log shows.
@@ -283,9 +302,8 @@ impl PrivacyLedger {
         let order = self.terms().order;
         let lost = seen.iter().filter(|s| !self.knows_release(s));
         lost.map(|s| {
-            let &SeenRelease { id, question, values, sensitivity, scale_1024, .. } = s;
-            let request = ReleaseRequest { id, question, values, sensitivity, scale_1024, compared: None };
-            LostRelease { id, head: s.head, cost: Release::of(&request, order).map_or(Nats(u64::MAX), |r| r.cost) }
+            let price = priced(s.values, s.sensitivity, s.scale_1024, order);
+            LostRelease { id: s.id, head: s.head, cost: price.map_or(Nats(u64::MAX), |(_, cost)| cost) }
         })
         .collect()
     }

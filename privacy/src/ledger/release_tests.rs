@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 fn request(kept: &Kept, id: u8, scale_1024: u64) -> ReleaseRequest {
-    let compared = kept.ledger.compare(&[]).ok();
+    let compared = kept.ledger.compare(&[]).unwrap();
     ReleaseRequest { id: Sha256([id; 32]), question: Sha256([9; 32]), values: 3, sensitivity: 2, scale_1024, compared }
 }
 fn pay(kept: &mut Kept, id: u8, scale_1024: u64) -> Result<PaidRelease, ReleaseError> {
@@ -105,7 +105,10 @@ fn nothing_is_paid_without_a_comparison_or_beyond_the_limits() {
     pay(&mut kept, 1, 10 * 1024).unwrap();
     assert_eq!(kept.ledger.reserve_release(&stale, NOW).err(), Some(ReleaseError::NotCompared), "compared before the last payment");
     let good = request(&kept, 3, 10 * 1024);
-    assert_eq!(kept.ledger.reserve_release(&ReleaseRequest { compared: None, ..good }, NOW).err(), Some(ReleaseError::NotCompared));
+    let mut other = Kept::new("7");
+    pay(&mut other, 1, 10 * 1024).unwrap();
+    let foreign = ReleaseRequest { compared: other.ledger.compare(&[]).unwrap(), ..good };
+    assert_eq!(kept.ledger.reserve_release(&foreign, NOW).err(), Some(ReleaseError::NotCompared), "a comparison of another ledger");
     for bad in [
         ReleaseRequest { values: 0, ..good },
         ReleaseRequest { values: MAX_VALUES + 1, ..good },
@@ -165,18 +168,18 @@ fn a_ledger_that_lost_a_release_is_noticed_and_repaired() {
     assert_eq!(back.ledger.compare_releases(&lines), alarm);
     let spent = back.ledger.totals().spent;
     let nothing = |_| None::<KnownPlan<'_>>;
-    let pending = back.ledger.repair_with(&[], &lines, 0, nothing, NOW).unwrap();
+    let pending = back.ledger.repair(&[], &lines, 0, nothing, NOW).unwrap();
     back.keep(pending);
     assert_eq!(back.ledger.totals().spent, Nats(spent.0 + paid.release().cost.0));
     assert_eq!((back.ledger.compare_releases(&lines), back.ledger.lost_releases()), (Ok(()), 1));
     assert!(back.ledger.counter() > paid.counter + 1);
-    assert_eq!(back.ledger.repair_with(&[], &lines, 0, nothing, NOW).err(), Some(RepairError::NothingToRepair));
+    assert_eq!(back.ledger.repair(&[], &lines, 0, nothing, NOW).err(), Some(RepairError::NothingToRepair));
     assert!(matches!(pay(&mut back, 2, 10 * 1024), Err(ReleaseError::AlreadyReserved { .. })), "the lost id is not paid again");
     let again = back.reload().ledger;
     assert_eq!((again.totals(), again.compare_releases(&lines)), (back.ledger.totals(), Ok(())));
     let mut absurd = lines[0].clone();
     (absurd.scale_1024, absurd.head) = (0, Sha256([8; 32]));
-    let pending = back.ledger.repair_with(&[], &[absurd], 0, nothing, NOW).unwrap();
+    let pending = back.ledger.repair(&[], &[absurd], 0, nothing, NOW).unwrap();
     back.keep(pending);
     assert!(matches!(pay(&mut back, 9, 1 << 40), Err(ReleaseError::BudgetExhausted { .. })), "what cannot be counted costs everything");
 }
@@ -197,7 +200,7 @@ fn releases_between_rounds_raise_no_alarm() {
     assert_eq!(log[1].spend.epsilon_before, log[0].spend.epsilon_after, "a task's figures are its own");
     assert!(kept.ledger.compare(&log).is_ok() && kept.reload().ledger.compare(&log).is_ok());
     let known = |_| Some(KnownPlan { plan: &p, digest: digest(&p) });
-    assert_eq!(kept.ledger.repair(&log, 9, known, NOW).err(), Some(RepairError::NothingToRepair));
+    assert_eq!(kept.ledger.repair(&log, &[], 9, known, NOW).err(), Some(RepairError::NothingToRepair));
 }
 
 /// D67: whatever prefix of the file a crash leaves, every payment that was handed out is in it.
@@ -283,7 +286,7 @@ proptest! {
                 }
             }
             if kept.ledger.compare_releases(&lines).is_err() {
-                let pending = kept.ledger.repair_with(&[], &lines, 0, |_| None::<KnownPlan<'_>>, NOW).unwrap();
+                let pending = kept.ledger.repair(&[], &lines, 0, |_| None::<KnownPlan<'_>>, NOW).unwrap();
                 kept.keep(pending);
             }
             prop_assert!(kept.ledger.totals().spent.0 >= real, "{:?} recorded, {} drawn", kept.ledger.totals().spent, real);

@@ -70,8 +70,9 @@ impl PrivacyLedger {
         Some(Repaired { log_size: self.state.repaired_to, counter, head: self.hash_of(counter)? })
     }
 
-    /// Raises the spend to at least what the log shows, beside everything that is already here. Every spend that the chain does not hold
-    /// counts in full, and so do steps that its running total leaves room for. No task gets rounds back.
+    /// Raises the spend to at least what the log shows of rounds, and the institution's site log of scalar releases, which no header names,
+    /// beside everything that is already here. Every spend that the chain does not hold counts in full, and so do steps that its running
+    /// total leaves room for. No task gets rounds back.
     ///
     /// # Privacy
     /// unit: the ledger's · neighbours: add or remove one unit · charged: at the filter's order and in each task's PLD.
@@ -82,20 +83,6 @@ impl PrivacyLedger {
     /// # Source
     /// privacy.md D65.
     pub fn repair<'a>(
-        &mut self,
-        spends: &[SpendRecord],
-        log_size: u64,
-        plan: impl Fn(TaskId) -> Option<KnownPlan<'a>>,
-        now: Time,
-    ) -> Result<Pending<()>, RepairError> {
-        self.repair_with(spends, &[], log_size, plan, now)
-    }
-
-    /// As [`Self::repair`], and to what the institution's site log shows of scalar releases: no header names those.
-    ///
-    /// # Errors
-    /// [`RepairError`]; nothing changed.
-    pub fn repair_with<'a>(
         &mut self,
         spends: &[SpendRecord],
         seen: &[SeenRelease],

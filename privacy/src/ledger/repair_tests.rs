@@ -34,7 +34,7 @@ fn restored(file: &[u8]) -> Kept {
 
 /// Repairs, and proves that the repaired ledger counts no less than the whole one did and goes on.
 fn repaired(mut k: Kept, log: &[SpendRecord], plan: &Plan) -> Kept {
-    let pending = k.ledger.repair(log, 100, known(plan), NOW).unwrap();
+    let pending = k.ledger.repair(log, &[], 100, known(plan), NOW).unwrap();
     k.keep(pending);
     assert!(k.ledger.compare(log).is_ok());
     assert_eq!(k.reload().ledger.totals(), k.ledger.totals());
@@ -174,9 +174,9 @@ fn a_spend_after_the_repair_that_is_not_ours_is_an_alarm_again() {
 fn a_whole_ledger_needs_no_repair_and_a_repair_needs_its_plans() {
     let plan = plan(1, "2");
     let (mut whole, log, files) = story(&plan, 2);
-    assert_eq!(whole.ledger.repair(&log, 100, known(&plan), NOW).err(), Some(RepairError::NothingToRepair));
+    assert_eq!(whole.ledger.repair(&log, &[], 100, known(&plan), NOW).err(), Some(RepairError::NothingToRepair));
     let mut old = restored(&files[0]);
-    assert_eq!(old.ledger.repair(&log, 100, |_| None, NOW).err(), Some(RepairError::NoPlan));
+    assert_eq!(old.ledger.repair(&log, &[], 100, |_| None, NOW).err(), Some(RepairError::NoPlan));
     assert!(propose(&mut old.ledger, &plan, 1).is_ok(), "a refused repair leaves nothing outstanding");
 }
 

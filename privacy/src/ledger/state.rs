@@ -67,8 +67,6 @@ pub(super) struct State {
     pub(super) release_ids: BTreeMap<Sha256, u64>,
     /// Hashes of reservations that were lost and taken in by a repair.
     pub(super) repaired_releases: BTreeSet<Sha256>,
-    /// How many of those.
-    pub(super) lost_releases: u64,
 }
 
 impl TaskState {
@@ -92,7 +90,6 @@ impl State {
             releases: BTreeMap::new(),
             release_ids: BTreeMap::new(),
             repaired_releases: BTreeSet::new(),
-            lost_releases: 0,
         }
     }
 
@@ -240,7 +237,6 @@ impl State {
             self.spent = self.spent.plus(lost.cost);
             self.release_ids.entry(lost.id).or_insert(counter);
             self.repaired_releases.insert(lost.head);
-            self.lost_releases = self.lost_releases.saturating_add(1);
         }
         self.repaired_to = r.log_size;
         self.repaired_by = Some(counter);

@@ -8,7 +8,7 @@ use crate::ledger::{ReleaseRequest, scale_1024_for};
 const CHI: f64 = 131.7;
 
 fn paid(kept: &mut Kept, id: u8, values: u64, sensitivity: u64, scale_1024: u64) -> PaidRelease {
-    let (compared, question) = (kept.ledger.compare(&[]).ok(), Sha256([9; 32]));
+    let (compared, question) = (kept.ledger.compare(&[]).unwrap(), Sha256([9; 32]));
     let request = ReleaseRequest { id: Sha256([id; 32]), question, values, sensitivity, scale_1024, compared };
     let pending = kept.ledger.reserve_release(&request, NOW).unwrap();
     kept.keep(pending)

@@ -223,7 +223,7 @@ fn releases_are_stated_beside_the_task() {
     let before = of(&k);
     assert_eq!(before.releases, Releases { paid: 0, values: 0, lost: 0, rho: Some(dec("0")) });
     for id in 1..=2 {
-        let compared = k.ledger.compare(&log).ok();
+        let compared = k.ledger.compare(&log).unwrap();
         let (id, question) = (Sha256([id; 32]), Sha256([1; 32]));
         let request = crate::ledger::ReleaseRequest { id, question, values: 3, sensitivity: 1, scale_1024: 10 * 1024, compared };
         let pending = k.ledger.reserve_release(&request, NOW).unwrap();
@@ -268,7 +268,7 @@ fn a_repaired_task_promises_no_less_than_it_spent() {
     let known = |_| Some(crate::ledger::KnownPlan { plan: &plan, digest: digest(&plan) });
     let mut shown = log;
     shown[0].spend.ledger_head = Sha256([1; 32]);
-    let pending = fresh.ledger.repair(&shown, 50, known, NOW).unwrap();
+    let pending = fresh.ledger.repair(&shown, &[], 50, known, NOW).unwrap();
     fresh.keep(pending);
     let s = Statement::of(&fresh.ledger, &plan, digest(&plan), &shown, around()).unwrap();
     assert_eq!((s.rounds.lost, s.rounds.reserved), (2, 4), "the gap before the shown round counts too");

@@ -3,7 +3,7 @@
 use super::rules::{Clause, Report};
 use super::{History, RoundState, TaskHistory};
 use crate::entry::{Facts, LogEntry};
-use crate::ids::{ClientId, LeafIndex, RoundId, Sha256, SnapshotDigest};
+use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::Checked;
 
@@ -48,8 +48,10 @@ impl History {
         let Some(task) = self.tasks.get(&said.task) else { return out.add(Clause::UnknownTask) };
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
-        let approval = Sha256(crate::hash::sha256(&[&statement.payload]));
-        self.approvals.entry(approval).or_default().insert(statement.key);
+        let approval = (said, statement.key);
+        if !self.approvals.contains(&approval) {
+            self.approvals.push(approval);
+        }
         self.releases.push((index, said));
     }
 
@@ -80,8 +82,7 @@ impl History {
 
     /// Administrators who approved exactly this release; the trust document says how many must (A14).
     pub fn approvals(&self, release: &Release) -> usize {
-        let approval = Sha256(crate::hash::sha256(&[&crate::codec::encode(release)]));
-        self.approvals.get(&approval).map_or(0, std::collections::BTreeSet::len)
+        self.approvals.iter().filter(|(said, _)| said == release).count()
     }
 
     /// Withdrawals in order, with where they stand.

@@ -71,8 +71,8 @@ clauses! {
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
     /// A withdrawal of something that is not out.
     Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before", false;
-    /// A recovery of another tree than the one that stands before it.
-    Recovered = "A32: a recovery states the tree that stands before it", false;
+    /// A recovery of another size than that of the log before it.
+    Recovered = "A32: a recovery states the size of the log that stands before it", false;
     /// A review of entries that did not stand yet.
     Review = "A39: a review speaks about entries that stood before it", false;
     /// A site log that was cut or begun anew.

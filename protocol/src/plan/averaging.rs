@@ -1,7 +1,7 @@
 //! How institutions' updates become one mean: what each of them weighs, and how a mean bears that some of them are hostile. Knows no
 //! tensor and no sum.
 
-use super::{Plan, PlanError};
+use super::{Plan, PlanError, range};
 use crate::decimal::Decimal;
 use crate::params::MAX_GROUPS;
 use minicbor::data::Type;
@@ -110,9 +110,6 @@ impl Robustness {
     /// # Errors
     /// [`PlanError::OutOfRange`].
     pub(super) fn check(&self, plan: &Plan) -> Result<(), PlanError> {
-        let range = |ok: bool, field, got: String, expected| {
-            if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) }
-        };
         let (parts, sums) = (self.random_groups, plan.groups.len());
         let many = parts == 1 || (parts >= 3 && sums.saturating_mul(usize::from(parts)) <= MAX_GROUPS);
         range(many, "robustness.random_groups", parts.to_string(), "1, or 3 and more with at most 256 groups in all")?;

@@ -1,13 +1,13 @@
 //! A plan that counts instead of training: statistics of the institutions' records, or words for a common tokenizer, as sealed sums. Says
 //! what is counted and what the rest of the plan must then be; knows no record, no sum and no noise.
 
-use super::{ClipFunction, ClipPath, EncoderConfig, Plan, PlanError, Strategy, Weighting};
-use crate::decimal::{BadDecimal, Decimal};
+use super::{ClipFunction, ClipPath, EncoderConfig, LocalTraining, Plan, PlanError, Strategy, Weighting, range};
+use crate::decimal::{Decimal, Signed};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Most rounds of a plan that counts words: one character more each round, and words end long before.
-pub const MAX_WORD_ROUNDS: u64 = 32;
+const MAX_WORD_ROUNDS: u64 = 32;
 /// Most queries, as many as a layout takes.
 const MAX_QUERIES: usize = 256;
 
@@ -98,78 +98,15 @@ pub enum Query {
     },
 }
 
-/// A decimal that may be below 0; 0 itself has no sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, CborLen)]
-pub struct Signed {
-    #[n(0)]
-    below: bool,
-    #[n(1)]
-    size: Decimal,
-}
-
-impl Signed {
-    /// The nearest f64.
-    pub fn to_f64(self) -> f64 {
-        if self.below { -self.size.to_f64() } else { self.size.to_f64() }
-    }
-}
-
-impl<'b, C> Decode<'b, C> for Signed {
-    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
-        if d.array()? != Some(2) {
-            return Err(minicbor::decode::Error::message("a signed decimal is a sign and a size"));
-        }
-        let this = Self { below: d.bool()?, size: Decimal::decode(d, ctx)? };
-        let spelled = !(this.below && this.size == Decimal::ZERO);
-        if spelled { Ok(this) } else { Err(minicbor::decode::Error::message("0 has no sign")) }
-    }
-}
-
-impl std::str::FromStr for Signed {
-    type Err = BadDecimal;
-    fn from_str(text: &str) -> Result<Self, BadDecimal> {
-        let (below, size) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let size: Decimal = size.parse()?;
-        if below && size == Decimal::ZERO { Err(BadDecimal) } else { Ok(Self { below, size }) }
-    }
-}
-
-impl std::fmt::Display for Signed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", if self.below { "-" } else { "" }, self.size)
-    }
-}
-
-impl Serialize for Signed {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Signed {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl EncoderConfig {
-    /// The model of a plan that trains none: no row, no layer, no class.
-    pub fn none() -> Self {
-        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None }
-    }
-}
-
 /// Checks that a plan that counts says nothing about training and keeps to what a sum of counts needs: every unit in it once, one shard in
 /// one sum, the exact path.
 ///
 /// # Errors
 /// [`PlanError`], the first rule broken.
 pub(super) fn check(plan: &Plan, count: &Count) -> Result<(), PlanError> {
-    let range = |ok: bool, field, got: String, expected| if ok { Ok(()) } else { Err(PlanError::OutOfRange { field, got, expected }) };
-    let (p, l) = (&plan.privacy, &plan.local);
+    let p = &plan.privacy;
     range(plan.model == EncoderConfig::none(), "model", "a model".to_owned(), "none in a plan that counts")?;
-    let idle = (l.steps, l.micro_batch, l.learning_rate, l.warmup_steps, l.weight_decay) == (1, 1, Decimal::ZERO, 0, Decimal::ZERO);
+    let idle = plan.local == LocalTraining::none();
     range(idle, "local", "numbers of an optimiser".to_owned(), "one step, the rest 0, in a plan that counts")?;
     range(
         plan.strategy == Strategy::FedAvg { rate: Decimal::ONE },
@@ -226,15 +163,5 @@ mod tests {
             let json = serde_json::to_string(&count).unwrap();
             assert_eq!(serde_json::from_str::<Count>(&json).unwrap(), count);
         }
-    }
-
-    #[test]
-    fn nothing_has_two_spellings() {
-        for bad in ["-0", "--1", "-", "- 1", "+1", "-0.00"] {
-            assert!(bad.parse::<Signed>().is_err(), "{bad}");
-        }
-        assert_eq!("-12.5".parse::<Signed>().unwrap().to_f64(), -12.5);
-        let minus_nothing = codec::encode(&Signed { below: true, size: Decimal::ZERO });
-        assert!(codec::decode::<Signed>(&minus_nothing, 64).is_err());
     }
 }

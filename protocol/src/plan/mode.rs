@@ -1,7 +1,7 @@
 //! Where noise is added and how a unit's gradient is shortened (privacy.md D6, D7, D17, D18), with what a plan must say besides. Knows no
 //! accountant.
 
-use super::{Plan, PlanError, Weighting};
+use super::{Plan, PlanError, Weighting, range};
 use crate::decimal::Decimal;
 use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error as DecodeError};
@@ -194,13 +194,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), PlanError> {
     if guaranteed_shares(cohort_min, colluding).is_none() {
         return Err(PlanError::NoGuaranteedShare { cohort_min, colluding });
     }
-    if joint.coalition_epsilon.to_f64() <= 0.0 {
-        return Err(PlanError::OutOfRange {
-            field: "privacy.mode.coalition_epsilon",
-            got: joint.coalition_epsilon.to_string(),
-            expected: "above 0",
-        });
-    }
+    let epsilon = joint.coalition_epsilon;
+    range(epsilon.to_f64() > 0.0, "privacy.mode.coalition_epsilon", epsilon.to_string(), "above 0")?;
     if plan.local.steps != 1 {
         return Err(PlanError::JointSteps(plan.local.steps));
     }

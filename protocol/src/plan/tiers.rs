@@ -89,7 +89,7 @@ pub enum TierError {
     #[error("tier {0:?} needs a name of 1 to 64 bytes that no other tier has")]
     Name(String),
     /// A shard that the plan does not have.
-    #[error("tier {tier:?} trains shard {shard}, the plan's table has {table:?}")]
+    #[error("tier {tier:?} trains shard {shard}, the plan's table has {:?}", numbers(.table))]
     NoShard {
         /// Which tier.
         tier: String,
@@ -146,6 +146,11 @@ pub enum TierError {
     /// Noise that is added together.
     #[error("tiers need privacy.mode \"local\", got {0:?}: shares of noise are calibrated for one sum that everybody is in")]
     Mode(&'static str),
+}
+
+/// Shards as plans number them.
+fn numbers(table: &[ShardId]) -> Vec<u32> {
+    table.iter().map(|s| s.0).collect()
 }
 
 impl Plan {
@@ -228,8 +233,8 @@ fn check_shards(plan: &Plan, tier: &Tier) -> Result<(), TierError> {
     if places.is_empty() || !places.is_sorted_by(|a, b| a < b) {
         return Err(TierError::Order(name()));
     }
-    let whole = |g: &&GroupPlan| g.shards.iter().map(|&s| tier.turn(s)).collect::<BTreeSet<_>>().len() > 1;
-    match plan.groups.iter().find(whole) {
+    let split = |g: &&GroupPlan| g.shards.iter().map(|&s| tier.turn(s)).collect::<BTreeSet<_>>().len() > 1;
+    match plan.groups.iter().find(split) {
         Some(g) => Err(TierError::SplitGroup { tier: name(), group: g.id }),
         None => Ok(()),
     }
@@ -265,10 +270,12 @@ fn check_cohort(plan: &Plan, tiers: &[Tier], shard: ShardId) -> Result<(), TierE
         let here = turns.iter().filter(|(turn, _)| turn.has(round));
         here.fold((0usize, false), |(named, open), (_, tier)| (named + tier.institutions.len(), open || tier.is_open()))
     };
-    let enough = |(named, open): (usize, bool)| open || named >= usize::from(plan.cohort_min);
-    let best = turns.iter().map(|(turn, _)| together(RoundId(u64::from(turn.at) + 1))).max().unwrap_or_default();
-    let some = turns.iter().any(|(turn, _)| enough(together(RoundId(u64::from(turn.at) + 1))));
-    if some { Ok(()) } else { Err(TierError::Cohort { shard, got: best.0, cohort_min: plan.cohort_min }) }
+    let meetings: Vec<_> = turns.iter().map(|(turn, _)| together(RoundId(u64::from(turn.at) + 1))).collect();
+    if meetings.iter().any(|&(named, open)| open || named >= usize::from(plan.cohort_min)) {
+        return Ok(());
+    }
+    let got = meetings.iter().map(|&(named, _)| named).max().unwrap_or_default();
+    Err(TierError::Cohort { shard, got, cohort_min: plan.cohort_min })
 }
 
 #[cfg(test)]

@@ -31,8 +31,7 @@ pub(super) fn run(args: &CountsArgs, output: &Output) -> Result<(), Failure> {
         Some(task) => task.to_hex(),
         None => only(&counts)?,
     };
-    // Eight digits: the last name is the last round.
-    let last = names(&counts.join(&task)).into_iter().next_back().ok_or_else(|| none(&task))?;
+    let last = last_round(&counts.join(&task)).ok_or_else(|| none(&task))?;
     let bytes = durable::read_limited(&counts.join(&task).join(last), MAX_DOCUMENT).map_err(Failure::trouble)?;
     let known = Known::parse(&bytes).map_err(Failure::trouble)?;
     if let Some(out) = &args.out {
@@ -57,10 +56,30 @@ fn only(counts: &Path) -> Result<String, Failure> {
     }
 }
 
+/// The last round's document. Eight digits: the last name is the last round; a crash may have left the half of a later one.
+fn last_round(task: &Path) -> Option<String> {
+    names(task).into_iter().rfind(|n| n.ends_with(".json"))
+}
+
 /// Names in a directory, in order; none where there is no directory. Names of the user's own directory are text.
 fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| !n.starts_with('.')).collect();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_half_written_is_no_round() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last_round(dir.path()), None);
+        for name in ["00000002.json", "00000003.json", "00000003.json.77-1.tmp", "00000004.json.77-2.tmp"] {
+            std::fs::write(dir.path().join(name), b"{}").unwrap();
+        }
+        assert_eq!(last_round(dir.path()).as_deref(), Some("00000003.json"));
+    }
 }

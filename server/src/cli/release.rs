@@ -152,7 +152,7 @@ pub(super) fn run(args: &ReleaseArgs, output: &Output) -> Result<(), Failure> {
     prove(&layout, index, &stage.evidence()).map_err(Failure::trouble)?;
     std::fs::remove_file(stage.index_file()).map_err(Failure::trouble)?;
     std::fs::rename(&stage.0, &args.out).map_err(Failure::trouble)?;
-    durable::sync_dir(args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))).map_err(Failure::trouble)?;
+    durable::sync_dir(args.out.parent().unwrap_or(&args.out)).map_err(Failure::trouble)?;
     let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}", args.out.display());
     output.value(&json!({ "index": index, "out": args.out }), &text);
     Ok(())

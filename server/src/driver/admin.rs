@@ -143,12 +143,11 @@ impl Driver {
             return Ok(Err(Refusal::Stranger));
         }
         let Ok(weights) = std::fs::read(snapshot) else { return Ok(Err(Refusal::Snapshot)) };
-        if train::snapshot::digest(&weights) != plan.base || !begins(&plan, &weights) {
+        if train::snapshot::digest(&weights) != plan.base {
             return Ok(Err(Refusal::Snapshot));
         }
-        if let Err(error) = cut(&plan, &weights) {
-            tracing::warn!(%error, "the plan's shards are not the model's");
-            return Ok(Err(Refusal::Plan));
+        if let Err(refusal) = check_base(&plan, &weights) {
+            return Ok(Err(refusal));
         }
         durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
@@ -186,20 +185,17 @@ impl Driver {
     }
 }
 
-/// Whether these bytes are what round 1 of the plan can start from.
-fn begins(plan: &Plan, base: &[u8]) -> bool {
-    match &plan.count {
-        Some(_) => train::count::Known::nothing(plan).and_then(|known| known.to_bytes()).is_ok_and(|bytes| bytes == base),
-        None => train::snapshot::from_bytes(&plan.model, base).is_ok(),
+/// Whether these bytes are what round 1 of the plan can start from, and a plan that trains cuts its model, and nothing else.
+fn check_base(plan: &Plan, base: &[u8]) -> Result<(), Refusal> {
+    if plan.count.is_some() {
+        let nothing = train::count::Known::nothing(plan).and_then(|known| known.to_bytes());
+        return if nothing.is_ok_and(|bytes| bytes == base) { Ok(()) } else { Err(Refusal::Snapshot) };
     }
-}
-
-/// Whether a plan that trains cuts its model, and nothing else.
-fn cut(plan: &Plan, base: &[u8]) -> Result<(), train::shard::ShardError> {
-    match (&plan.count, train::snapshot::from_bytes(&plan.model, base)) {
-        (None, Ok(base)) => train::shard::check(base.table(), &plan.shards),
-        (Some(_), _) | (None, Err(_)) => Ok(()),
-    }
+    let base = train::snapshot::from_bytes(&plan.model, base).map_err(|_| Refusal::Snapshot)?;
+    train::shard::check(base.table(), &plan.shards).map_err(|error| {
+        tracing::warn!(%error, "the plan's shards are not the model's");
+        Refusal::Plan
+    })
 }
 
 fn phase_name(phase: Option<Phase>, stage: Option<Stage>) -> &'static str {

@@ -29,12 +29,7 @@ impl Driver {
         }
         let facts = Facts::ModelReleased { snapshot: said.snapshot, signature: said.signature, substantial: said.substantial };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
-        if self.log.would_violate(&draft).is_some() {
-            return Ok(Err(Refusal::NothingToRelease));
-        }
-        let done = self.append_one(draft)?;
-        self.publisher.want(done.index.0 + 1);
-        Ok(Ok(AdminReply::Logged { index: done.index }))
+        self.record(draft, Refusal::NothingToRelease)
     }
 
     /// Records that a released model shall no longer be used.

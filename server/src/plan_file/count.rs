@@ -123,7 +123,7 @@ impl CountFile {
             n_max: self.n_max,
             committee: self.committee,
             privacy: privacy.uncalibrated(),
-            local: idle(),
+            local: LocalTraining::none(),
             weighting: Weighting::Uniform,
             strategy: Strategy::FedAvg { rate: Decimal::ONE },
             deadlines: self.deadlines,
@@ -179,9 +179,4 @@ struct Shape {
     rounds: u64,
     bound: u64,
     what: Counted,
-}
-
-/// Nothing is trained.
-fn idle() -> LocalTraining {
-    LocalTraining { steps: 1, micro_batch: 1, learning_rate: Decimal::ZERO, warmup_steps: 0, weight_decay: Decimal::ZERO }
 }

@@ -4,10 +4,10 @@ use super::Signed;
 use crate::log::Directory;
 use audit::hash::Hash;
 use audit::key::SignerKey;
-use audit::merkle::{ConsistencyProof, prove_consistency};
+use audit::merkle::{ConsistencyProof, prove_consistency, range_root};
 use audit::note::Note;
 use audit::reader::TileHashes;
-use audit::tree::{CompactRange, TreeHead};
+use audit::tree::TreeHead;
 use serde::Serialize;
 
 const FORMAT: &str = "concordat-fork/v1";
@@ -48,8 +48,8 @@ fn pair(tiles: &Directory, key: &SignerKey, first: &Signed, second: &Signed) -> 
     let (root, consistency) = if small.size == large.size {
         (large.root, ConsistencyProof(Vec::new()))
     } else {
-        let root = root_at(tiles, small.size, large.size)?;
-        (root, prove_consistency(&TileHashes::new(tiles, large.size), small.size, large.size).ok()?)
+        let hashes = TileHashes::new(tiles, large.size);
+        (range_root(&hashes, 0, small.size).ok()?, prove_consistency(&hashes, small.size, large.size).ok()?)
     };
     // Made from files that anybody may have altered: what does not hold is no proof.
     consistency.verify(&TreeHead { size: small.size, root }, &large).ok()?;
@@ -63,16 +63,4 @@ fn pair(tiles: &Directory, key: &SignerKey, first: &Signed, second: &Signed) -> 
         first: text(first.note.as_ref()?)?,
         second: text(second.note.as_ref()?)?,
     })
-}
-
-/// The root of the first `size` entries of a tree of `whole` entries, out of its tiles.
-fn root_at(tiles: &Directory, size: u64, whole: u64) -> Option<Hash> {
-    use audit::merkle::HashReader as _;
-    let hashes = TileHashes::new(tiles, whole);
-    let (mut at, mut edge) = (0_u64, size.to_be_bytes().to_vec());
-    for level in (0..64_u32).rev().filter(|l| size >> l & 1 == 1) {
-        edge.extend_from_slice(&hashes.node(level, at >> level).ok()?.0);
-        at += 1 << level;
-    }
-    Some(CompactRange::decode(&edge).ok()?.root())
 }

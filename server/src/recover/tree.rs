@@ -2,16 +2,14 @@
 
 use super::{RecoverError, policies};
 use crate::durable;
-use crate::log::Directory;
-use audit::hash::Hash;
+use crate::log::{Directory, learn};
+use audit::hash::{Hash, leaf_hash};
 use audit::policy::Policy;
 use audit::reader::{DirEntry, LogReader as _, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
+use audit::tree::CompactRange;
 use audit::writer::{LogWriter, TileFile};
-use protocol::entry::{Facts, LogEntry};
-use protocol::history::{Clause, History};
-use protocol::ids::Sha256;
-use protocol::plan::Plan;
+use protocol::history::History;
 use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -35,36 +33,36 @@ impl Copied {
     /// [`RecoverError::Rule`] where an entry breaks a rule of the log: a server would not open such a log again.
     pub(super) fn read(mirror: &Directory, trust: &TrustDocument, until: u64, sizes: &BTreeSet<u64>) -> Result<Self, RecoverError> {
         let mut history = History::new(trust.clone());
-        let mut writer = LogWriter::new();
-        let mut roots: BTreeMap<u64, Hash> = sizes.contains(&0).then(|| (0, writer.head().root)).into_iter().collect();
+        // Only roots are wanted here; the files are made when they are written.
+        let mut range = CompactRange::new();
+        let mut roots: BTreeMap<u64, Hash> = sizes.contains(&0).then(|| (0, range.root())).into_iter().collect();
         let mut in_force = BTreeMap::new();
         let all = policies(mirror)?;
-        while writer.size() < until {
-            let entries = bundle(mirror, writer.size() / u64::from(WIDTH), until)?;
-            let first = writer.size();
+        while range.size() < until {
+            let entries = bundle(mirror, range.size() / u64::from(WIDTH), until)?;
             for bytes in &entries {
-                // Only the root is wanted here; the files are made when they are written.
-                writer.append(&[bytes]).map_err(|_| RecoverError::Rule { index: writer.size(), rule: "an entry is too long" })?;
-                if sizes.contains(&writer.size()) {
-                    roots.insert(writer.size(), writer.head().root);
+                range.push(leaf_hash(bytes));
+                if sizes.contains(&range.size()) {
+                    roots.insert(range.size(), range.root());
                 }
-                if let Some(v) = history.apply(bytes).into_iter().find(|v| v.clause != Clause::UnknownEntry) {
+                if let Some(v) = history.apply(bytes).into_iter().next() {
                     return Err(RecoverError::Rule { index: v.index.0, rule: v.clause.text() });
                 }
-                learn(&mut history, mirror, bytes)?;
+                learn(&mut history, &mirror.0, bytes)?;
                 // A policy's file counts where an entry activates exactly its text.
                 if let Some((hash, at)) = history.policy()
-                    && let Some(policy) = all.get(&(at.0 + 1))
+                    && at.0 + 1 == range.size()
+                    && let Some(policy) = all.get(&range.size())
                     && protocol::hash::sha256(&[policy.text().as_bytes()]) == hash.0
                 {
-                    in_force.insert(at.0 + 1, policy.clone());
+                    in_force.insert(range.size(), policy.clone());
                 }
             }
-            if writer.size() == first || entries.len() < usize::from(WIDTH) {
+            if entries.len() < usize::from(WIDTH) {
                 break;
             }
         }
-        Ok(Self { size: writer.size(), root: writer.head().root, roots, policies: in_force })
+        Ok(Self { size: range.size(), root: range.root(), roots, policies: in_force })
     }
 
     /// The policy that judges a tree of this size.
@@ -134,15 +132,4 @@ fn width(entry: &DirEntry) -> Option<u16> {
         DirEntry::File(name) => name.parse().ok(),
         DirEntry::Directory(_) => None,
     }
-}
-
-/// Shows the history a plan as soon as it is approved.
-fn learn(history: &mut History, mirror: &Directory, bytes: &[u8]) -> Result<(), RecoverError> {
-    let Ok(LogEntry { facts: Facts::TaskApproved { plan: digest }, .. }) = LogEntry::parse(bytes) else { return Ok(()) };
-    let hex = Sha256(digest.0).to_hex();
-    let Some(bytes) = mirror.read(&format!("artefacts/{}/{hex}", &hex[..2]), Plan::MAX_BYTES)? else { return Ok(()) };
-    if let Some(plan) = protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES).ok().filter(|_| Plan::digest(&bytes) == digest) {
-        history.learn_plan(&bytes, &plan);
-    }
-    Ok(())
 }

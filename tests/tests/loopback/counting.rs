@@ -20,7 +20,7 @@ async fn counted(f: &mut Federation, toml: &str) -> Known {
     let prepared = AnyPlanFile::parse(toml).unwrap().prepare(TaskId([7; 16])).unwrap();
     let plan = f.propose_prepared(prepared).await;
     f.ended().await;
-    opened_sums_are_exact(f, &plan, &[0, 1, 2, 3]);
+    opened_sums_are_exact(f, &plan, plan.groups.len(), &[0, 1, 2, 3]);
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
     let name = format!("counts/{}/{:08}.json", plan.task.to_hex(), plan.rounds);

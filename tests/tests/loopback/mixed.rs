@@ -1,14 +1,14 @@
 //! Several sums in one round: institutions that train different parts of one model, and random groups. Each sum has its own cohort and its own
 //! divisor.
 
+use super::sums::opened;
 use super::*;
 use protocol::ids::ClientId;
 use protocol::plan::Plan;
 
 fn id_of(f: &Federation, index: usize) -> ClientId {
-    let text = std::fs::read(f.dir.path().join(name(index)).join("identity.json")).unwrap();
-    let identity: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    identity["client"].as_str().unwrap().parse().unwrap()
+    let bytes = std::fs::read(f.dir.path().join(name(index)).join("identity.json")).unwrap();
+    serde_json::from_slice::<client::identity::Identity>(&bytes).unwrap().client
 }
 
 /// Two blocks with adapters; the institutions `small` train the upper one, `low` the factors of adapters by turns and the shifts, all others
@@ -29,9 +29,7 @@ fn mixed_toml(f: &Federation, rounds: u64, (small, low): (&[usize], &[usize])) -
 fn stepped_by_shard(f: &Federation, plan: &Plan, round: u64, from: &[u8], cohorts: &BTreeMap<u32, usize>) -> Vec<u8> {
     let start = train::snapshot::from_bytes(&plan.model, from).unwrap();
     let mut flat = start.flat().to_vec();
-    let file = f.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{round:08}.json"));
-    let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    for (group, shards) in sums {
+    for (group, shards) in opened(f, plan, round) {
         for (shard, values) in shards {
             let spec = plan.shard(ShardId(shard)).unwrap();
             let scale = 2f64.powi(i32::from(spec.step_exponent)) / cohorts[&group] as f64;
@@ -70,18 +68,10 @@ async fn full_and_small_institutions_train_one_model_and_each_shard_has_its_own_
         assert!(published, "round {round}: the next weights are not each shard's sum over its own cohort");
     }
     // Nobody sealed a coordinate that is not its own, and what was opened is what was sealed.
+    opened_sums_are_exact(&f, &plan, 3, &[0, 1, 2, 3, 4, 5]);
     let integers = f.integers.lock().unwrap();
-    let who = |group: u32| integers.keys().filter(|(_, g, _)| *g == group).map(|(.., i)| *i).collect::<std::collections::BTreeSet<_>>();
+    let who = |group: u32| integers.keys().filter(|(_, g, _)| *g == group).map(|(.., i)| *i).collect::<BTreeSet<_>>();
     assert_eq!([below, upper, factor_a].map(who), [vec![0, 1], vec![0, 1, 2, 3], vec![4, 5]].map(|w| w.into_iter().collect()));
-    for ((round, group, _), _) in integers.iter() {
-        let file = f.server_dir().join("sums").join(plan.task.to_hex()).join(format!("{round:08}.json"));
-        let sums: BTreeMap<u32, BTreeMap<u32, Vec<i64>>> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let opened: Vec<i64> = sums[group].values().flatten().copied().collect();
-        let mut plain = vec![0i64; opened.len()];
-        let here = integers.iter().filter(|((r, g, _), _)| (r, g) == (round, group));
-        here.for_each(|(_, v)| plain.iter_mut().zip(v).for_each(|(p, x)| *p += i64::from(*x)));
-        assert_eq!(opened, plain, "round {round}, group {group}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -90,7 +80,7 @@ async fn random_groups_are_dealt_by_the_committee_and_each_is_opened_by_itself()
     let plan = plan_toml(1, 120_000, 1).replace("n_max = 4", "n_max = 6");
     let plan = f.propose(&format!("{plan}[robustness]\nrandom_groups = 3\ncombine = \"median\"\nmax_group_norm = \"1000\"\n")).await;
     f.ended().await;
-    opened_sums_are_exact(&f, &plan, &[0, 1, 2, 3, 4, 5]);
+    opened_sums_are_exact(&f, &plan, 3, &[0, 1, 2, 3, 4, 5]);
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
     let round = &verdict.tasks[0].rounds[0];

@@ -102,7 +102,7 @@ pub(crate) type Contribution = Vec<(u32, i64)>;
 impl Task {
     /// Registers the whole schedule in every ledger.
     pub(crate) fn begin(w: &Wanted) -> Result<Self, RegisterError> {
-        let mut plan = federation(Shape { sites: 4, groups: 1, parts: 1, small: 0 }).plan.clone();
+        let mut plan = federation(Shape::plain(4, 1)).plan.clone();
         let dimension = w.values * u32::from(w.limbs);
         plan.task = TaskId([9; 16]);
         plan.rounds = w.rounds;

@@ -92,7 +92,7 @@ pub fn one_run(
 ) -> Result<CanaryRun, AuditRunError> {
     let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
     // Coordinates are those of what is trained.
-    let part = TransformerWeights::part_of(&start, names(&audited.plan.shards.iter().collect::<Vec<_>>()))?;
+    let part = TransformerWeights::part_of(&start, names(&audited.plan.shards))?;
     let places = quiet(part.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));

@@ -48,8 +48,7 @@ impl Fit {
         let count = workers.count();
         self.lanes.resize_with(count, super::Lane::new);
         let (direct, max_tokens, classes) = (&self.direct, self.max_tokens, self.classes);
-        let judged = if self.average.is_empty() { &self.weights } else { &self.average };
-        let weights = direct.shown(judged, &mut self.shown);
+        let weights = direct.shown(super::judged(&self.weights, &self.average), &mut self.shown);
         let parts = workers.each(&mut self.lanes, |number, lane| {
             let mut part = Part { loss_sum: 0.0, foretold: 0, evaluation: Evaluation::empty(classes) };
             for items in items.chunks(AT_ONCE).skip(number).step_by(count) {

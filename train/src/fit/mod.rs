@@ -183,7 +183,7 @@ impl Fit {
     }
     /// All weights that are judged: their running mean, where the recipe wants one.
     pub fn weights(&self) -> &[f32] {
-        if self.average.is_empty() { &self.weights } else { &self.average }
+        judged(&self.weights, &self.average)
     }
     /// Names and places of the weights.
     pub fn table(&self) -> &ParameterTable {
@@ -231,6 +231,11 @@ impl Fit {
 #[inline(always)]
 fn shorten((gradient, by): (&mut [f32], f64)) {
     gradient.iter_mut().for_each(|g| *g *= by as f32);
+}
+
+/// The running mean of weights, or where there is none the weights themselves.
+fn judged<'a>(weights: &'a [f32], average: &'a [f32]) -> &'a [f32] {
+    if average.is_empty() { weights } else { average }
 }
 
 /// Share of the mean that step `step` keeps: less at first, when there is little to remember.

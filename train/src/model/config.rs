@@ -381,13 +381,11 @@ impl Choices {
             (Spelling::Gpt2 | Spelling::Llama, Family::Encoder(_) | Family::EncoderDecoder { .. }) => false,
         };
         need(spelt, || part("spelling", format!("{:?}", self.spelling), "the names of an architecture of this family"))?;
-        match &self.trained {
-            Trained::Layers(range) if range.is_empty() || range.end > self.all_layers() => {
-                Err(part("layers", format!("{}..{}", range.start, range.end), "a range of the model's blocks"))
-            }
-            Trained::All | Trained::Nothing | Trained::Head | Trained::HeadsAndBiases | Trained::Layers(_) => Ok(()),
-            Trained::Named(_) | Trained::Kept => Ok(()),
+        if let Trained::Layers(range) = &self.trained {
+            let there = !range.is_empty() && range.end <= self.all_layers();
+            need(there, || part("layers", format!("{}..{}", range.start, range.end), "a range of the model's blocks"))?;
         }
+        Ok(())
     }
 
     /// An upper bound on all numbers of the model, trained or not, in u128: products of u32 could wrap.

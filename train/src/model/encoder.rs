@@ -5,18 +5,17 @@
 //! ```
 
 use super::Objective;
-use super::block::{self, Block, BlockShape, Scene};
-use super::embedding::{self, Embedding};
-use super::linear::{self, Linear, LinearParts};
+use super::block::{Block, BlockShape, Scene};
+use super::embedding::Embedding;
+use super::linear::Linear;
 use super::names::{BlockNames, Side, Spelling};
-use super::norm::{self, Norm, NormKind};
-use super::parameters::{Access, Listing, Part, Weights, size};
+use super::norm::Norm;
+use super::parameters::Weights;
 use crate::batch::{Batch, Spans};
 use crate::capture::Tape;
 use crate::ops::loss::cross_entropy;
 use crate::ops::pool::mean_pool;
 use candle_core::{Result, Tensor};
-use protocol::plan::EncoderConfig;
 
 /// A Transformer encoder with a classifier on the mean of its tokens.
 pub struct Encoder {
@@ -29,20 +28,6 @@ pub struct Encoder {
 /// Names of one block.
 fn names(layer: usize) -> BlockNames {
     Spelling::Own.block(Side::Encoder, layer, false)
-}
-
-/// Lists all parameters, in the order of the flat vector. The embedding tables come first: a unit touches few of their rows, and
-/// everything after them is one contiguous block.
-pub(crate) fn declare(config: &EncoderConfig, listing: &mut Listing) {
-    let (shape, c) = (BlockShape::from(config), size(config.width));
-    embedding::declare((size(config.vocab), size(config.max_tokens), c), Access::Rows, listing);
-    for i in 0..shape.layers {
-        listing.enter(Part::Layer(i));
-        block::declare(&names(i), &shape, listing);
-    }
-    listing.enter(Part::Top);
-    norm::declare("encoder.norm", NormKind::Layer, c, listing);
-    linear::declare("classifier", (c, config.classes.len()), LinearParts::default(), listing);
 }
 
 impl Encoder {

@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// Which factor is trained; the other is frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factor {
-    /// A: odd rounds of `lora-alternating`.
+    /// A: even rounds of `lora-alternating`.
     A,
-    /// B: `lora-b`.
+    /// B: `lora-b`, and odd rounds of `lora-alternating`.
     B,
 }
 

@@ -1,5 +1,7 @@
 //! Names, shapes and places of all trainable numbers: the model as one flat vector. Knows no arithmetic.
 
+use super::config::Config;
+use super::transformer::TransformerWeights;
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
 use std::collections::BTreeSet;
@@ -73,7 +75,7 @@ impl Parameter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// Vocabulary, length, width, heads, layers, hidden width or classes are 0, or the heads do not divide the width.
+    /// Vocabulary, length, width, heads, layers or hidden width are 0, or the heads do not divide the width.
     #[error("width {width} must be a positive multiple of {heads} heads, and no size of the model may be 0")]
     Sizes {
         /// Width C.
@@ -254,27 +256,12 @@ impl Sizes {
 }
 
 impl ParameterTable {
-    /// The table of an encoder.
+    /// The table of a plan's classifier.
     ///
     /// # Errors
-    /// [`ModelError::Sizes`] and [`ModelError::TooLarge`].
+    /// [`ModelError`] if such a model cannot be built.
     pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
-        let c = config;
-        let (vocab, max_tokens, width, heads, layers, hidden) = (c.vocab, c.max_tokens, c.width, c.heads, c.layers, c.hidden);
-        if c.classes.is_empty() {
-            return Err(ModelError::Sizes { width, heads });
-        }
-        let classifier = c.classes.len() as u128 * (u128::from(width) + 1);
-        let rank = c.adapter.as_ref().map_or(1, |a| a.rank);
-        if rank == 0 {
-            return Err(ModelError::Rank);
-        }
-        let rank = c.adapter.as_ref().map_or(0, |a| u128::from(a.rank));
-        let factors = rank * (8 * u128::from(width) + 2 * u128::from(hidden)); // qkv 4C, output 2C, up and down C + F each
-        Sizes { vocab, max_tokens, width, heads, layers, hidden }.check(factors, classifier)?;
-        let mut listing = Listing::new(Trained::Kept, size(layers));
-        super::encoder::declare(config, &mut listing);
-        Ok(listing.trained)
+        Ok(TransformerWeights::tables(&Config::of_plan(config, Trained::Kept)?).0)
     }
 
     /// Coordinates of the whole vector, d.

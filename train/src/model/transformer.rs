@@ -324,10 +324,9 @@ impl TransformerWeights {
     pub fn part_of(weights: &Weights, names: BTreeSet<String>) -> std::result::Result<Self, ModelError> {
         let config = Config::of_plan(weights.config(), Trained::Named(names.into()))?;
         let listing = list(&config);
-        let values = |table: &ParameterTable| {
-            let there = |p: &Parameter| weights.table().find(&p.name).map(|there| &weights.flat()[there.range()]);
-            let values: Vec<f32> = table.iter().filter_map(there).flatten().copied().collect();
-            values
+        let values = |table: &ParameterTable| -> Vec<f32> {
+            let there = table.iter().filter_map(|p| weights.table().find(&p.name)).map(Parameter::range);
+            there.flat_map(|range| &weights.flat()[range]).copied().collect()
         };
         let (flat, frozen) = (values(&listing.trained), values(&listing.frozen));
         Self::new(&config, flat, frozen)

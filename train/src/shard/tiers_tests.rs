@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::{Batch, Dataset};
 use crate::capture::Tape;
 use crate::combine::{GroupSum, Mass, combine};
-use crate::model::{Encoder, Transformer, TransformerWeights, Weights, initial};
+use crate::model::{Encoder, ModelError, Transformer, TransformerWeights, Weights, initial};
 use crate::optim::OptimiserState;
 use crate::round::{Round, TrainError, local_round};
 use crate::strategy::{StrategyState, advance};
@@ -83,6 +83,17 @@ fn the_plans_classifier_is_the_same_model_in_both_rooms() {
         let (one, other) = (Encoder::load(&weights).unwrap(), Transformer::load(&whole).unwrap());
         assert_eq!(scores(one.forward(&batch, &Tape::off()).unwrap()), scores(other.forward(&batch, &Tape::off()).unwrap()));
     }
+}
+
+/// A plan is judged by its table before anything is paid for a round: what the round would refuse has no table.
+#[test]
+fn a_model_that_no_round_could_train_has_no_table() {
+    let long = EncoderConfig { max_tokens: (1 << 20) + 1, ..small_config() };
+    assert!(matches!(ParameterTable::new(&long), Err(ModelError::Part { part: "max_tokens", .. })));
+    let deep = EncoderConfig { layers: 1025, ..small_config() };
+    assert!(matches!(ParameterTable::new(&deep), Err(ModelError::Part { part: "layers", .. })));
+    let wide = EncoderConfig { width: 8192, hidden: 8192, ..small_config() };
+    assert_eq!(ParameterTable::new(&wide), Err(ModelError::TooLarge));
 }
 
 #[test]

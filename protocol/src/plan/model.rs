@@ -1,0 +1,72 @@
+//! The model that a plan trains, in numbers. Knows no tensor and no layer.
+
+use super::{PlanError, range};
+use minicbor::{CborLen, Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// A Transformer encoder with a pooled classifier head.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// Rows of the token embedding.
+    #[n(0)]
+    pub vocab: u32,
+    /// Longest sequence, in tokens.
+    #[n(1)]
+    pub max_tokens: u32,
+    /// Model width C.
+    #[n(2)]
+    pub width: u32,
+    /// Attention heads H; divides the width.
+    #[n(3)]
+    pub heads: u32,
+    /// Transformer blocks.
+    #[n(4)]
+    pub layers: u32,
+    /// Width of the feed-forward part.
+    #[n(5)]
+    pub hidden: u32,
+    /// Classes, named in order. Public by being in the plan.
+    #[n(6)]
+    pub classes: Vec<String>,
+    /// Low-rank adapters beside the linear layers of its blocks; for plans whose tiers train them.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterConfig>,
+}
+
+/// Adapters of a model: a linear layer W becomes W + (alpha / rank) B A. A starts with rows at right angles, from the public seed of the
+/// first weights, and B at zero (training.md M4).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterConfig {
+    /// Rank r: rows of A and columns of B.
+    #[n(0)]
+    pub rank: u32,
+    /// The product is scaled by alpha / rank.
+    #[n(1)]
+    pub alpha: u32,
+    /// Ends of the names of adapted layers, for example `qkv`; none stands for every linear layer of the blocks.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
+}
+
+impl EncoderConfig {
+    /// The model of a plan that trains none: no row, no layer, no class.
+    pub fn none() -> Self {
+        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None }
+    }
+
+    /// Checks what can be checked without the shard table.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        range(self.heads > 0 && self.width.is_multiple_of(self.heads), "model.heads", self.heads.to_string(), "a divisor of the width")?;
+        range((2..=1024).contains(&self.classes.len()), "model.classes", self.classes.len().to_string(), "2 to 1024 names")?;
+        range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
+        range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
+        range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")
+    }
+}
