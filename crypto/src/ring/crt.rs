@@ -83,6 +83,9 @@ const fn word(x: u64) -> u32 {
     x as u32
 }
 
+/// The bits of a low word.
+const LOW: u64 = 0xffff_ffff;
+
 /// x modulo `m` for x < 2m, without a branch: x - m wraps to something larger than x exactly if x < m.
 #[inline(always)]
 fn below(x: u32, m: u32) -> u32 {
@@ -108,9 +111,9 @@ impl Reduction {
     /// Of x, the high word h and t < p such that x = (h - t)·2^32 modulo p.
     #[inline(always)]
     fn halves(&self, x: u64) -> (u32, u32) {
-        // m·p has the same low word as x, so x - m·p = (h - t)·2^32.
-        let m = word(x).wrapping_mul(self.inverse);
-        (word(x >> 32), word((u64::from(m) * u64::from(self.p)) >> 32))
+        // m·p has the same low word as x, so x - m·p = (h - t)·2^32. Products of low words in 64 bits are one instruction each.
+        let m = (x & LOW) * u64::from(self.inverse);
+        (word(x >> 32), word(((m & LOW) * u64::from(self.p)) >> 32))
     }
 
     /// a·2^-32 modulo p, a centred to [-2^63, 2^63).
