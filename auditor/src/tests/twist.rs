@@ -65,4 +65,12 @@ pub(crate) enum Twist {
     Hybrid,
     HybridOverstated,
     HybridBelowMinimum,
+    Weighted,
+    OtherWeight,
+    LongMean,
+    OtherSnapshot,
+    StaleMean,
+    WeightedByTally,
+    Momentum,
+    Adam,
 }
