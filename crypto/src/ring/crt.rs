@@ -8,12 +8,15 @@ use zeroize::Zeroizing;
 pub(super) const PRIMES: [u32; 3] = [1_073_692_673, 1_073_668_097, 1_073_651_713];
 const P: [u64; 3] = [PRIMES[0] as u64, PRIMES[1] as u64, PRIMES[2] as u64];
 
-/// Largest sum of absolute coefficients for which a product with a mask centred to [-2^63, 2^63) stays below half of P0·P1·P2:
-/// floor(P0·P1·P2 / 2^64).
-pub const MAX_L1_NORM: u64 = {
-    let product = P[0] as u128 * P[1] as u128 * P[2] as u128;
-    (product >> 64) as u64
-};
+/// P0·P1·P2.
+const PRODUCT: u128 = P[0] as u128 * P[1] as u128 * P[2] as u128;
+
+/// Sums of absolute coefficients up to here keep a product with a mask centred to [-2^63, 2^63) within half of P0·P1·P2 (C68).
+const HALF_PRODUCT_NORM: u64 = (PRODUCT >> 64) as u64;
+
+/// Largest sum of absolute coefficients that the fast path takes: one part in 2048 less than C68 allows, for the quotient in [`join`] is
+/// rounded from an estimate.
+pub const MAX_L1_NORM: u64 = HALF_PRODUCT_NORM - HALF_PRODUCT_NORM.div_ceil(2048);
 
 /// One polynomial modulo each prime.
 pub(super) type Residues = [[u32; RING_DIMENSION]; 3];
@@ -66,10 +69,14 @@ impl Factor {
     /// factor·a modulo the prime, for any 32-bit a.
     #[inline(always)]
     fn times(self, a: u32) -> u32 {
+        below(self.lazily(a), self.prime)
+    }
+
+    /// Congruent to factor·a and below twice the prime, so exact in 32 bits.
+    #[inline(always)]
+    fn lazily(self, a: u32) -> u32 {
         let q = (u64::from(a) * self.quotient) >> 32;
-        // Below 2p, and so exact in 32 bits.
-        let r = word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime));
-        below(r, self.prime)
+        word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime))
     }
 }
 
@@ -79,14 +86,18 @@ const fn word(x: u64) -> u32 {
     x as u32
 }
 
+/// The bits of a low word.
+const LOW: u64 = 0xffff_ffff;
+
 /// x modulo `m` for x < 2m, without a branch: x - m wraps to something larger than x exactly if x < m.
 #[inline(always)]
 fn below(x: u32, m: u32) -> u32 {
     x.min(x.wrapping_sub(m))
 }
 
-/// What a residue of a mask is reduced with. The result carries a factor of 2^-32, which [`SCALES`] takes out of the key again.
-struct Reduction {
+/// What numbers are reduced with modulo one prime (Montgomery). Every result carries a factor of 2^-32; [`SCALES`] has put its inverse into
+/// the key.
+pub(super) struct Reduction {
     p: u32,
     inverse: u32,
     /// 2^31 mod p = 2^63·2^-32: the mask's centre.
@@ -97,32 +108,54 @@ const fn reduction(p: u32) -> Reduction {
     Reduction { p, inverse: inverse_word(p), centre: ((1u64 << 31) % p as u64) as u32 }
 }
 
-const REDUCTIONS: [Reduction; 3] = [reduction(PRIMES[0]), reduction(PRIMES[1]), reduction(PRIMES[2])];
+pub(super) const REDUCTIONS: [Reduction; 3] = [reduction(PRIMES[0]), reduction(PRIMES[1]), reduction(PRIMES[2])];
 
 impl Reduction {
-    /// a·2^-32 modulo p, a centred to [-2^63, 2^63) (Montgomery).
+    /// Of x, the high word h and t < p such that x = (h - t)·2^32 modulo p.
+    #[inline(always)]
+    fn halves(&self, x: u64) -> (u32, u32) {
+        // m·p has the same low word as x, so x - m·p = (h - t)·2^32. Products of low words in 64 bits are one instruction each.
+        let m = (x & LOW) * u64::from(self.inverse);
+        (word(x >> 32), word(((m & LOW) * u64::from(self.p)) >> 32))
+    }
+
+    /// a·2^-32 modulo p, a centred to [-2^63, 2^63).
     #[inline(always)]
     fn reduce(&self, a: u64) -> u32 {
         // The centred a is x - 2^63.
-        let x = a ^ (1 << 63);
-        let (low, high) = (word(x), word(x >> 32));
-        // m·p has the same low word as x, so x - m·p = (high - t)·2^32.
-        let m = low.wrapping_mul(self.inverse);
-        let t = word((u64::from(m) * u64::from(self.p)) >> 32);
-        let high = below(below(below(high, 4 * self.p), 2 * self.p), self.p);
-        // t < p and the centre is below 2^17: the sum lies in (p - 2^17, 3p).
+        let (high, t) = self.halves(a ^ (1 << 63));
+        let high = below(below(high, 4 * self.p), 2 * self.p);
+        // The centre is below 2^17: the sum lies in (p - 2^17, 4p).
         let y = high.wrapping_add(2 * self.p - self.centre).wrapping_sub(t);
         below(below(y, 2 * self.p), self.p)
     }
+
+    /// a·b·2^-32 modulo p for a, b < p.
+    #[inline(always)]
+    fn product(&self, a: u32, b: u32) -> u32 {
+        // The high word of a·b is below p / 4.
+        let (high, t) = self.halves(u64::from(a) * u64::from(b));
+        let y = high.wrapping_sub(t);
+        // Of y and y + p, the one that did not wrap.
+        y.min(y.wrapping_add(self.p))
+    }
+
+    /// Multiplies a transformed mask by a transformed key, point by point.
+    #[inline(always)]
+    pub(super) fn multiply(&self, mask: &mut [u32; RING_DIMENSION], key: &[u32; RING_DIMENSION]) {
+        mask.iter_mut().zip(key).for_each(|(a, &b)| *a = self.product(*a, b));
+    }
 }
 
-/// What the key's residues are multiplied with before their transform: 2^32 to undo [`Reduction::reduce`], and the inverses that Garner's
-/// recombination would otherwise multiply every coefficient with.
-const SCALES: [u64; 3] = [
-    (1 << 32) % P[0],
-    ((1 << 32) % P[1]) * inverse(P[0], P[1]) % P[1],
-    ((1 << 32) % P[2]) * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2],
-];
+/// What the key's residues are multiplied with before their transform: 2^64 to undo [`Reduction::reduce`] and [`Reduction::product`], 1/4096
+/// for the inverse transform, and the inverse of the other two primes' product, with which recombination begins.
+const SCALES: [u64; 3] = [scale(P[0], P[1], P[2]), scale(P[1], P[0], P[2]), scale(P[2], P[0], P[1])];
+
+/// 2^64 / (4096·q·r) modulo p.
+const fn scale(p: u64, q: u64, r: u64) -> u64 {
+    let others = (q % p) * (r % p) % p;
+    power(2, 64, p) * inverse(RING_DIMENSION as u64, p) % p * inverse(others, p) % p
+}
 
 /// Residues of a mask, ready for their transforms.
 #[inline(always)]
@@ -150,30 +183,26 @@ pub(super) fn split_key(small: &[u64; RING_DIMENSION], out: &mut Residues) {
     }
 }
 
-/// H = (P0·P1·P2 - 1) / 2: added before recombination and taken off after it, so that signs need no branch.
-const HALF: u128 = (P[0] as u128 * P[1] as u128 * P[2] as u128 - 1) / 2;
-const HALF_0: u32 = (HALF % P[0] as u128) as u32;
-/// H·P0^-1 modulo P1.
-const HALF_1: u32 = ((HALF % P[1] as u128) as u64 * inverse(P[0], P[1]) % P[1]) as u32;
-/// H·(P0·P1)^-1 modulo P2.
-const HALF_2: u32 = ((HALF % P[2] as u128) as u64 * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2]) as u32;
-const INVERSE_01: Factor = Factor::new(inverse(P[0], P[1]), P[1]);
-const INVERSE_02: Factor = Factor::new(inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]), P[2]);
-const INVERSE_12: Factor = Factor::new(inverse(P[1], P[2]), P[2]);
-const HALF_WORD: u64 = HALF as u64;
-
-/// Products modulo 2^64 from the residues of products with a [`split_key`] key (Garner).
+/// Products modulo 2^64 from the residues of products with a [`split_key`] key: with those residues r0, r1, r2 the product is
+/// r0·P1·P2 + r1·P0·P2 + r2·P0·P1 - k·P0·P1·P2 for the k that brings it nearest to 0 (Chinese remainders).
+///
+/// That k is r0/P0 + r1/P1 + r2/P2 rounded. The estimate divides by 2^30 instead: it is at most [`ESTIMATE`] too small, and a product within
+/// [`MAX_L1_NORM`] is farther than that from half of P0·P1·P2, where rounding turns.
 #[inline(always)]
 pub(super) fn join(residues: &Residues, out: &mut [u64; RING_DIMENSION]) {
-    let [p0, p1, p2] = PRIMES;
+    const OTHERS: [u64; 3] = [P[1] * P[2], P[0] * P[2], P[0] * P[1]];
+    const ALL: u64 = PRODUCT as u64;
     let [r0, r1, r2] = residues;
     for (((x, &r0), &r1), &r2) in out.iter_mut().zip(r0).zip(r1).zip(r2) {
-        let v0 = below(r0 + HALF_0, p0);
-        let v1 = (r1 + HALF_1 + p1) - INVERSE_01.times(v0);
-        let v1 = below(below(v1, 2 * p1), p1);
-        let v2 = (r2 + HALF_2).wrapping_add(2 * p2).wrapping_sub(INVERSE_02.times(v0)).wrapping_sub(INVERSE_12.times(v1));
-        let v2 = below(below(v2, 2 * p2), p2);
-        let high = u64::from(v1).wrapping_mul(P[0]).wrapping_add(u64::from(v2).wrapping_mul(P[0] * P[1]));
-        *x = u64::from(v0).wrapping_add(high).wrapping_sub(HALF_WORD);
+        // Below 3·2^30 + 2^29.
+        let k = r0.wrapping_add(r1).wrapping_add(r2).wrapping_add(1 << 29) >> 30;
+        let times = |r: u32, other: u64| u64::from(r).wrapping_mul(other);
+        let sum = times(r0, OTHERS[0]).wrapping_add(times(r1, OTHERS[1])).wrapping_add(times(r2, OTHERS[2]));
+        *x = sum.wrapping_sub(times(k, ALL));
     }
 }
+
+/// Σ (1 - P_i/2^30), in parts of 2^30.
+const ESTIMATE: u64 = 3 * (1 << 30) - P[0] - P[1] - P[2];
+// |product| / (P0·P1·P2) + estimate < 1/2: with norm·2^63 for the product, twice of it leaves the estimate free.
+const _: () = assert!((HALF_PRODUCT_NORM - MAX_L1_NORM) as u128 * (1 << 30) > 2 * ESTIMATE as u128 * (HALF_PRODUCT_NORM as u128 + 1));
