@@ -149,7 +149,7 @@ fn every_epsilon_is_the_accountants(report: &serde_json::Value) {
 /// step leads to the snapshots that were published.
 fn make_the_sums_again(out: &Path) {
     let (log, chunks, snapshots) = (out.join("log"), out.join("chunks"), out.join("snapshots"));
-    let (options, none) = (auditor::Options::default(), |_| ());
+    let (options, none) = (auditor::Options::default(), |_: u64| ());
     let given = Given { chunks: Some(&chunks), sums: None, snapshots: Some(&snapshots) };
     let round = |round: u64| {
         let wanted = auditor::Wanted { task: None, round: RoundId(round), group: None };
