@@ -4,7 +4,7 @@
 use crate::Polynomial;
 use crate::blob::{address_of, seal_blob};
 use crate::mask::MaskKey;
-use crate::packing::{Layout, OutOfRange, add_packed, truncate, write_bits};
+use crate::packing::{Layout, OutOfRange, add_packed, write_rounded};
 use crate::ring::{RingKey, Workspace};
 use crate::sampler::{HedgeSecret, NoiseStream, RoundSecret, SmallPolynomial};
 use crate::stack::scrub;
@@ -20,8 +20,6 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Message polynomials packed and hashed at a time: as many as stay in a processor's own cache.
 const MESSAGE_POLYNOMIALS: u64 = 16;
-/// Bytes of one packed message polynomial.
-const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
 
 /// Under what an update is sealed. The caller has verified the manifest and its endorsements (C38).
 #[derive(Clone, Copy, Debug)]
@@ -245,19 +243,18 @@ fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option
 /// H(`message`; BLAKE3 of the packed m_j as `u64` LE). Also refuses values out of range, before anything is drawn.
 fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
-    let mut bytes = Zeroizing::new(Vec::new());
-    let room = || Box::new(Zeroizing::new([0u64; RING_DIMENSION]));
+    let mut room: Zeroizing<Vec<Polynomial>> = Zeroizing::new(Vec::new());
     for (first, count) in spans(layout.polynomials(), MESSAGE_POLYNOMIALS) {
-        bytes.resize(count * POLYNOMIAL_BYTES, 0);
-        let packed = bytes.par_chunks_exact_mut(POLYNOMIAL_BYTES).enumerate().try_for_each_init(room, |packed, (i, out)| {
+        room.resize(count, [0; RING_DIMENSION]);
+        let packed = room.par_iter_mut().enumerate().try_for_each(|(i, packed)| {
             let (shard, values) = values_of(layout, shards, first + i as u64);
             packed.fill(0);
             add_packed(layout.packing(), values, packed).map_err(|OutOfRange| shard)?;
-            out.as_chunks_mut::<8>().0.iter_mut().zip(packed.iter()).for_each(|(out, c)| *out = c.to_le_bytes());
+            packed.iter_mut().for_each(|word| *word = word.to_le());
             Ok(())
         });
         packed.map_err(SealError::OutOfRange)?;
-        hash.update_rayon(&bytes);
+        hash.update_rayon(bytemuck::cast_slice(&room));
     }
     let message = Zeroizing::new(*hash.finalize().as_bytes());
     hash.zeroize();
@@ -323,8 +320,7 @@ impl<'a> Sealing<'a> {
     /// Writes the packed body of polynomial j.
     pub(crate) fn write(&self, j: u64, bench: &mut Bench, out: &mut [u8]) -> Result<(), OutOfRange> {
         self.body(j, bench)?;
-        truncate(&mut bench.body, self.layout.packing());
-        write_bits(&bench.body, self.layout.packing().body_bits, out);
+        write_rounded(&bench.body, self.layout.packing().body_bits, out);
         Ok(())
     }
 }
