@@ -66,9 +66,9 @@ fn a_mechanism_other_than_the_plans_is_named() {
 
 #[test]
 fn a_spend_is_judged_by_what_was_declared_for_its_round() {
-    expect_clean(Twist::DeclaredSmallerLater);
-    expect_clean(Twist::DeclaredSmallerInTheRound);
-    expect(Twist::DeclaredSmallerBetween, 3, "I8: a spend states the mechanism of the plan");
+    expect_clean(Twist::DeclaredMoreLater);
+    expect_clean(Twist::DeclaredMoreInTheRound);
+    expect(Twist::DeclaredMoreBetween, 3, "I8: a spend states the mechanism of the plan");
 }
 
 #[test]

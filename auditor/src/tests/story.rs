@@ -204,11 +204,11 @@ impl Scribe {
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
 
-    /// Institution 1 says that it has fewer records by now, if this is the time that the story says so.
-    fn declare_fewer(&mut self, now: Twist) {
+    /// Institution 1 says that it has far more records by now, too many for the plan's delta, if this is the time that the story says so.
+    fn declare_more(&mut self, now: Twist) {
         if self.twist == now {
             let dataset = Self::dataset(1);
-            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 1_200 };
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 100_000_000 };
             self.says(1, &declaration, Facts::DatasetDeclared { dataset });
         }
     }
@@ -448,7 +448,7 @@ impl Scribe {
     fn round(&mut self, round: RoundId, plan: PlanDigest) {
         let (manifest, digest, committee) = self.open_round(round, plan);
         if round.0 == 2 {
-            self.declare_fewer(Twist::DeclaredSmallerInTheRound);
+            self.declare_more(Twist::DeclaredMoreInTheRound);
         }
         let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember {
@@ -578,7 +578,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
             scribe.repair();
         }
         if round == 2 {
-            scribe.declare_fewer(Twist::DeclaredSmallerBetween);
+            scribe.declare_more(Twist::DeclaredMoreBetween);
         }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
@@ -586,7 +586,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let closed = if twist == Twist::SumFails { 1 } else { 2 };
     let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
-    scribe.declare_fewer(Twist::DeclaredSmallerLater);
+    scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
     fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }

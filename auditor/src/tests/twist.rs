@@ -85,7 +85,7 @@ pub(crate) enum Twist {
     RecoveredToAnotherTree,
     ReleasedAgain,
     WithdrawnTwiceAfterReleasedAgain,
-    DeclaredSmallerLater,
-    DeclaredSmallerInTheRound,
-    DeclaredSmallerBetween,
+    DeclaredMoreLater,
+    DeclaredMoreInTheRound,
+    DeclaredMoreBetween,
 }
