@@ -1,7 +1,7 @@
 //! What stands in the log after the task: releases and withdrawals, reviews, a recovery, anchors of site logs, a stranger.
 
-use super::{Scribe, TASK, admin, key, public, second_admin, server};
 use super::super::twist::Twist;
+use super::{Scribe, TASK, admin, key, public, second_admin, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
