@@ -68,9 +68,13 @@ impl Layout {
     pub(crate) fn strategy(&self, task: &TaskId, snapshot: &SnapshotDigest) -> PathBuf {
         self.0.join("models").join(format!("{}-{}.strategy", task.to_hex(), snapshot.to_hex()))
     }
+    /// Sums of a round while they are made, in files without names; and what came of them.
+    pub(crate) fn sums(&self) -> PathBuf {
+        self.0.join("sums")
+    }
     /// Opened sums of a round, as the value digest hashes them: public once opened.
     pub(crate) fn opened(&self, task: &TaskId, round: RoundId) -> PathBuf {
-        self.0.join("sums").join(task.to_hex()).join(format!("{:08}.json", round.0))
+        self.sums().join(task.to_hex()).join(format!("{:08}.json", round.0))
     }
     /// What a task that counts knows after a round: public once opened, and the bytes of the round's snapshot.
     pub(crate) fn counted(&self, task: &TaskId, round: RoundId) -> PathBuf {

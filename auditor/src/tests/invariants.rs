@@ -140,6 +140,18 @@ fn an_opening_that_contradicts_itself_is_named() {
     expect(Twist::OpeningLies, 3, "I5: check values add up");
 }
 
+/// C56: with three answers of threshold two nothing proves which of them lies, so all are named beside the member, which is not at fault.
+#[test]
+fn an_opening_that_fits_its_own_lie_is_a_dispute_and_no_finding_against_an_honest_header() {
+    expect(Twist::OpeningBends, 3, "else the two dispute (C56)");
+    let v = verdict(Twist::OpeningBends);
+    assert!(v.findings.iter().all(|f| !f.clause.contains("for all but at most d answers")), "{:#?}", v.findings);
+    let disputes = v.findings.iter().filter(|f| f.got.contains("neither is proven wrong")).count();
+    assert_eq!(disputes, 2 * 3, "in each of two rounds, with each of three decryptors");
+    let rounds = &v.tasks[0].rounds;
+    assert!(rounds.iter().all(|r| r.groups[0].key_sum_confirmed), "the sum comes out as stated");
+}
+
 #[test]
 fn a_key_sum_that_openings_do_not_give_is_named() {
     expect(Twist::WrongKeySum, 3, "A37");

@@ -523,7 +523,8 @@ impl Scribe {
             let stranger = (0..self.people.len()).find(|p| !committee.contains(p)).unwrap();
             let who = if self.twist == Twist::StrangerOpens && place == 2 { stranger } else { who };
             let lie = u64::from(self.twist == Twist::AllOpeningsLie || self.twist == Twist::OpeningLies && place == 2);
-            let payload = opening(certificate, position, updates, lie);
+            let bend = u64::from(self.twist == Twist::OpeningBends && place == 2);
+            let payload = opening(certificate, position, updates, lie, bend);
             self.in_round(round, who, &payload, Facts::OpeningPosted { certificate, position });
         }
     }

@@ -21,6 +21,7 @@ pub(crate) enum Twist {
     ForeignHeader,
     StrangerOpens,
     OpeningLies,
+    OpeningBends,
     WrongKeySum,
     AcceptedTwice,
     UpdateAfterTheEnd,
