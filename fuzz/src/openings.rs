@@ -1,7 +1,7 @@
 //! Openings of decryptors, as server and auditor read them from the log: hostile ones of a certified set. Two programs that share no line find
 //! the same key sums in them (crypto.md C55, C56, C77).
 
-use auditor::share::{Answer, CheckMatrix, KeySum, candidates, disputed_members};
+use auditor::share::{Answer, CheckMatrix, KeySum, candidates, doubts};
 use crypto::share::decode_key_sum;
 use ed25519_dalek::SigningKey;
 use protocol::codec;
@@ -83,7 +83,7 @@ fn audited(certificate: &Certificate, openings: &[OpeningPayload]) -> BTreeSet<p
     let read = openings.iter().filter_map(|o| Answer::parse(o, MEMBERS.len()).ok());
     let answers: Vec<Answer> = read.filter(|a| matrix.is_consistent(a)).collect();
     let degree = usize::from(SIZE.corrupt);
-    assert!(disputed_members(&answers, degree, MEMBERS.len()).iter().all(|m| *m < MEMBERS.len()));
+    assert!(doubts(&answers, degree, MEMBERS.len()).iter().all(|(member, _)| *member < MEMBERS.len()));
     let bounded = |s: &KeySum| s.is_bounded(certificate.members());
     candidates(&answers, degree).iter().filter(|s| bounded(s)).map(KeySum::digest).collect()
 }

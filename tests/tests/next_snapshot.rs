@@ -3,6 +3,7 @@
 
 use auditor::step::{self, Mass as Counted, Memory, Opened};
 use proptest::prelude::*;
+use proptest::strategy::Strategy as Making;
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, ShardId};
 use protocol::plan::{AdapterConfig, Combine, EncoderConfig, GroupPlan, Joint, Mode, Plan, Robustness, ShardSpec, Strategy, Weighting};
@@ -46,7 +47,7 @@ fn shards(kind: u8) -> (EncoderConfig, Vec<ShardSpec>) {
     }
 }
 
-fn strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+fn strategy() -> impl Making<Value = Strategy> {
     let rate = prop::sample::select(vec!["1", "0.1", "0.0037", "2.5"]);
     let kept = prop::sample::select(vec!["0", "0.9", "0.33"]);
     (0u8..3, rate, kept).prop_map(|(kind, rate, kept)| {
@@ -72,7 +73,7 @@ struct Case {
     seed: u64,
 }
 
-fn robustness() -> impl proptest::strategy::Strategy<Value = Robustness> {
+fn robustness() -> impl Making<Value = Robustness> {
     let combined = prop::sample::select(vec![
         (1, Combine::Mean),
         (3, Combine::Mean),
@@ -84,7 +85,7 @@ fn robustness() -> impl proptest::strategy::Strategy<Value = Robustness> {
     combined.prop_map(|(random_groups, combine)| Robustness { random_groups, combine, max_group_norm: None })
 }
 
-fn case() -> impl proptest::strategy::Strategy<Value = Case> {
+fn case() -> impl Making<Value = Case> {
     let weighting = prop::sample::select(vec![Weighting::Uniform, Weighting::Declared { max_weight: 7_321 }]);
     (strategy(), weighting, any::<bool>(), robustness(), 0u8..4, any::<bool>(), any::<u64>()).prop_map(
         |(strategy, weighting, joint, robustness, shards, apart, seed)| {
