@@ -24,6 +24,9 @@ pub fn render(v: &Verdict) -> String {
     line(subject(v));
     line(checks(v));
     v.tasks.iter().for_each(|t| line(task(t)));
+    if !v.recomputed.is_empty() {
+        line(crate::recompute::rounds(&v.recomputed));
+    }
     if !v.findings.is_empty() {
         line(findings(v));
     }

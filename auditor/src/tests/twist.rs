@@ -92,4 +92,12 @@ pub(crate) enum Twist {
     DeclaredMoreLater,
     DeclaredMoreInTheRound,
     DeclaredMoreBetween,
+    Weighted,
+    OtherWeight,
+    LongMean,
+    OtherSnapshot,
+    StaleMean,
+    WeightedByTally,
+    Momentum,
+    Adam,
 }

@@ -12,8 +12,7 @@ use protocol::trust::DatasetDeclaration;
 impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
-        let rounds = [SnapshotDigest([51; 32]), SnapshotDigest([52; 32])];
-        let (snapshot, signature) = (rounds[1], Sha256([70; 32]));
+        let (snapshot, signature) = (self.snapshot, Sha256([70; 32]));
         let (first, last) = (RoundId(1), RoundId(2));
         let good =
             Release { task: TASK, plan, snapshot, base: self.plan.base, first, last, key: Sha256([71; 32]), signature, substantial: false };
@@ -31,7 +30,7 @@ impl Scribe {
         } else if is(&[Twist::ReleaseOfAnotherModel]) {
             Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
         } else {
-            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: rounds[0], ..good })
+            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: SnapshotDigest([51; 32]), ..good })
         };
         if let Some(said) = release {
             let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
