@@ -17,10 +17,12 @@ pub mod ring;
 pub mod select;
 pub mod share;
 pub mod show;
+pub mod step;
 pub mod table;
 pub mod verdict;
 pub mod verify;
 pub mod watch;
+pub mod weights;
 
 mod ahead;
 mod artefacts;
@@ -30,6 +32,7 @@ mod openings;
 mod others;
 mod policies;
 mod releases;
+mod stated;
 mod summary;
 mod trust;
 

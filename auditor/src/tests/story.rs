@@ -2,12 +2,15 @@
 
 #[path = "story/afterwards.rs"]
 mod afterwards;
+#[path = "story/model.rs"]
+mod model;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
 use super::secrets::{Sealed, key_sum, opening};
 use super::twist::Twist;
 use ed25519_dalek::SigningKey;
+use model::{Model, base_snapshot, snapshot_digest};
 use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
@@ -20,11 +23,12 @@ use protocol::ids::{
     SetDigest, Sha256, SnapshotDigest, TaskId, TokenId, ValueDigest,
 };
 use protocol::manifest::{
-    BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult, body_root,
-    certificate_digest, committee_of, roster_root, set_digest,
+    BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult,
+    body_root, certificate_digest, committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
+use protocol::reject::Rejection;
 use protocol::statement::{Payload, Statement};
 use protocol::time::Time;
 use protocol::trust::{
@@ -60,7 +64,7 @@ fn plan(twist: Twist) -> Plan {
     let mut json = serde_json::json!({
         "federation": "demo", "task": TASK,
         "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
-        "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
+        "tokenizer": "hashed-characters", "base": snapshot_digest(&base_snapshot()), "rounds": 2,
         "shards": [{"id": 0, "tensors": [{"name": "embedding", "shape": [64, 8]}], "step_exponent": -12}],
         "groups": [{"id": 0, "shards": [0], "bits": 16}], "cohort_min": 2, "n_max": 10,
         "committee": {"decryptors": 3, "corrupt": 1},
@@ -77,6 +81,20 @@ fn plan(twist: Twist) -> Plan {
             "steps": 1, "micro_batch": 4, "learning_rate": "0", "warmup_steps": 0, "weight_decay": "0"
         });
         (json["cohort_min"], json["groups"][0]["bits"], json["shards"][0]["step_exponent"]) = (3.into(), 24.into(), (-16).into());
+    }
+    if [Twist::Weighted, Twist::OtherWeight, Twist::WeightedByTally].contains(&twist) {
+        json["weighting"] = serde_json::json!({ "declared": { "max_weight": 20_000 } });
+    }
+    if [Twist::Weighted, Twist::LongMean].contains(&twist) {
+        // The values cover their whole range: a mean of 512 numbers up to 8.
+        let most = if twist == Twist::LongMean { "50" } else { "400" };
+        json["robustness"] = serde_json::json!({ "random_groups": 1, "combine": "mean", "max_group_norm": most });
+    }
+    if twist == Twist::Momentum {
+        json["strategy"] = serde_json::json!({ "fed-avg-m": { "rate": "0.5", "momentum": "0.75" } });
+    }
+    if twist == Twist::Adam {
+        json["strategy"] = serde_json::json!({ "fed-adam": { "rate": "0.1", "momentum": "0.9", "decay": "0.99", "floor": "0.001" } });
     }
     let plan: Plan = serde_json::from_value(json).unwrap();
     plan.check().unwrap();
@@ -95,6 +113,10 @@ struct Scribe {
     previous_end: Sha256,
     snapshot: SnapshotDigest,
     chunks: fixture::Files,
+    /// Snapshots by digest, and opened integers as a server keeps them.
+    snapshots: fixture::Files,
+    sums: fixture::Files,
+    model: Model,
     /// What `clinic-1` sent in round 1.
     first_header: Option<Header>,
 }
@@ -161,9 +183,13 @@ impl Scribe {
     }
 
     fn join(&mut self, who: usize) {
-        let name = format!("clinic-{who}");
-        let token = TokenId([u8::try_from(who).unwrap(); 16]);
-        self.push(Draft::server(Facts::MemberInvited { token }));
+        let last = who == 3;
+        let name = if last && self.twist == Twist::NameTaken { "clinic-1".to_owned() } else { format!("clinic-{who}") };
+        let token = if last && self.twist == Twist::TokenUsedTwice { 1 } else { u8::try_from(who).unwrap() };
+        let token = TokenId([token; 16]);
+        if !(last && self.twist == Twist::TokenNeverMade) {
+            self.push(Draft::server(Facts::MemberInvited { token }));
+        }
         let witness_vkey = Signers::new().witnesses[who.min(2)].verifier().to_string();
         let institution_key = public(&self.people[who]);
         let trust = if self.twist == Twist::OtherTrustShown { Sha256([1; 32]) } else { self.trust };
@@ -171,7 +197,16 @@ impl Scribe {
         let request = JoinRequest { token, trust, nonce, name, institution_key, witness_vkey, tls_key };
         let hash = Sha256(sha256(&[&codec::encode(&request)]));
         self.says(who, &request, Facts::MemberJoinRequested { token, request: hash });
-        self.admin_says(&Membership::of(&request), Facts::MemberJoined { request: hash }, None);
+        let (facts, said) = (Facts::MemberJoined { request: hash }, Membership::of(&request));
+        if last && self.twist == Twist::JoinedForAnother {
+            let draft = Draft::said(Actor::Administrator, Some(self.ids()[1]), Statement::sign(&said, &admin()), facts);
+            self.push(draft);
+            return;
+        }
+        self.admin_says(&said, facts.clone(), None);
+        if last && self.twist == Twist::EnrolledTwice {
+            self.admin_says(&said, facts, None);
+        }
     }
 
     fn dataset(who: usize) -> Sha256 {
@@ -190,6 +225,15 @@ impl Scribe {
         }
         let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001") };
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
+    }
+
+    /// Institution 1 says that it has far more records by now, too many for the plan's delta, if this is the time that the story says so.
+    fn declare_more(&mut self, now: Twist) {
+        if self.twist == now {
+            let dataset = Self::dataset(1);
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 100_000_000 };
+            self.says(1, &declaration, Facts::DatasetDeclared { dataset });
+        }
     }
 
     /// Institution 1 raises its ledger between the rounds.
@@ -219,6 +263,11 @@ impl Scribe {
         (0..self.people.len()).for_each(|who| self.declare(who));
         let digest = Plan::digest(plan);
         self.admin_says(&PlanApproval { task: TASK, plan: digest }, Facts::TaskApproved { plan: digest }, Some(TASK));
+        for (twist, plan) in [(Twist::PlanApprovedAgain, digest), (Twist::PlanReplaced, PlanDigest([67; 32]))] {
+            if self.twist == twist {
+                self.admin_says(&PlanApproval { task: TASK, plan }, Facts::TaskApproved { plan }, Some(TASK));
+            }
+        }
         if self.twist == Twist::OtherBase {
             self.snapshot = SnapshotDigest([66; 32]);
         }
@@ -244,6 +293,11 @@ impl Scribe {
         let covered = self.entries.len() as u64;
         self.push(Draft::server(Facts::RoundOpened { previous_end: self.previous_end }).in_round(TASK, round));
         let ids = self.ids();
+        if self.twist == Twist::JoinListMiscounted {
+            let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
+            self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
+        }
+        self.decline(round);
         let who = |id: &ClientId| ids.iter().position(|i| i == id).unwrap();
         let size = self.plan.committee;
         let committee: Vec<usize> = committee_of(&ids, self.previous_end, size).iter().map(who).collect();
@@ -273,6 +327,28 @@ impl Scribe {
             self.in_round(round, who, &Endorsement { manifest: digest }, Facts::ManifestEndorsed { manifest: digest });
         }
         (manifest, digest, committee)
+    }
+
+    /// In the second round `clinic-3` stays away, or so the log says.
+    fn decline(&mut self, round: RoundId) {
+        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
+        if round.0 != 2 || !twists.contains(&self.twist) {
+            return;
+        }
+        let said = Decline {
+            task: TASK,
+            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
+            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
+        };
+        let statement = if self.twist == Twist::DeclineInvented {
+            // It did sign something: that it has data.
+            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
+            Statement::sign(&declaration, &self.people[3])
+        } else {
+            Statement::sign(&said, &self.people[3])
+        };
+        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
+        self.push(draft.in_round(TASK, round));
     }
 
     fn epsilon(&self, steps: u64) -> Decimal {
@@ -342,16 +418,22 @@ impl Scribe {
     }
 
     /// An update that is sealed but not yet sent: its header is still unknown.
-    fn seal(round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
+    fn seal(&self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
         let seed = 10 * round.0 + who as u64;
         let (spec, sealed) = (&manifest.0.groups[0], Sealed::new(HeaderDigest([0; 32]), seed));
-        let values = sealing::values(spec, i64::try_from(seed).unwrap());
+        let mut values = sealing::values(spec, i64::try_from(seed).unwrap());
+        values.extend(spec.tally.map(|t| t.split(self.tallied(who)).unwrap().into_iter().map(i64::from).collect()));
         let bodies = sealing::seal(spec, manifest.1, &sealed.secret, values, seed);
         Update { sealed, bodies }
     }
 
+    /// The weight that an institution seals: what it declared, unless it is the one that does not.
+    fn tallied(&self, who: usize) -> u64 {
+        if who == 1 && [Twist::OtherWeight, Twist::WeightedByTally].contains(&self.twist) { 500 } else { 12_000 }
+    }
+
     fn update(&mut self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
-        let mut update = Self::seal(round, who, manifest);
+        let mut update = self.seal(round, who, manifest);
         let bodies = &update.bodies.chunks;
         let addresses: Vec<Address> = bodies.iter().map(|b| address(b)).collect();
         let core = HeaderCore {
@@ -403,6 +485,9 @@ impl Scribe {
 
     fn round(&mut self, round: RoundId, plan: PlanDigest) {
         let (manifest, digest, committee) = self.open_round(round, plan);
+        if round.0 == 2 {
+            self.declare_more(Twist::DeclaredMoreInTheRound);
+        }
         let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember {
             1
@@ -421,7 +506,7 @@ impl Scribe {
         updates.sort_unstable_by_key(|u| u.sealed.header);
         let (updates, mut bodies): (Vec<Sealed>, Vec<Bodies>) = updates.into_iter().map(|u| (u.sealed, u.bodies)).unzip();
         if self.twist == Twist::StrangerSummed {
-            bodies.push(Self::seal(round, 3, manifest).bodies);
+            bodies.push(self.seal(round, 3, manifest).bodies);
         }
         let certificate = self.certify(round, digest, &updates, &committee);
         self.open(round, certificate, &updates, &committee);
@@ -433,7 +518,7 @@ impl Scribe {
         }
         let stated = sealing::stated(&manifest.0.groups[0], digest, &bodies.iter().collect::<Vec<_>>());
         self.opened(round, digest, certificate, &updates, &stated);
-        self.snapshot = SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32]);
+        self.advance(round, &bodies);
         self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
         self.previous_end = self.leaf();
         if self.twist == Twist::UpdateAfterTheEnd {
@@ -444,8 +529,17 @@ impl Scribe {
     fn certify(&mut self, round: RoundId, manifest: ManifestDigest, updates: &[Sealed], committee: &[usize]) -> CertificateDigest {
         let headers: Vec<HeaderDigest> = updates.iter().map(|u| u.header).collect();
         let set = set_digest(manifest, GROUP, &headers);
-        let (count, log_size) = (u32::try_from(headers.len()).unwrap(), self.entries.len() as u64 + 1);
+        let (count, here) = (u32::try_from(headers.len()).unwrap(), self.entries.len() as u64);
+        // The last header stands at `here - 1`.
+        let log_size = if self.twist == Twist::SetOfAnEarlierTree {
+            here - 1
+        } else if self.twist == Twist::SetOfALaterTree {
+            here + 2
+        } else {
+            here + 1
+        };
         self.server_says(round, Facts::SetProposed { set, count, log_size });
+        let log_size = if self.twist == Twist::SetSignedElsewhere { here } else { log_size };
         let payload = SetPayload { manifest, group: GROUP, set, count, log_size };
         let signing = if self.twist == Twist::FewSignatures { 2 } else { 3 };
         for &who in &committee[..signing] {
@@ -467,7 +561,8 @@ impl Scribe {
             let stranger = (0..self.people.len()).find(|p| !committee.contains(p)).unwrap();
             let who = if self.twist == Twist::StrangerOpens && place == 2 { stranger } else { who };
             let lie = u64::from(self.twist == Twist::AllOpeningsLie || self.twist == Twist::OpeningLies && place == 2);
-            let payload = opening(certificate, position, updates, lie);
+            let bend = u64::from(self.twist == Twist::OpeningBends && place == 2);
+            let payload = opening(certificate, position, updates, lie, bend);
             self.in_round(round, who, &payload, Facts::OpeningPosted { certificate, position });
         }
     }
@@ -510,16 +605,31 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
-    let (entries, chunks) = (Vec::new(), fixture::Files::new());
-    let first_header = None;
-    let mut scribe =
-        Scribe { twist, plan, mechanism, chunks, entries, people, trust: shown, activation: None, previous_end, snapshot, first_header };
+    let mut scribe = Scribe {
+        twist,
+        plan,
+        mechanism,
+        chunks: fixture::Files::new(),
+        snapshots: [(format!("{snapshot}.safetensors"), base_snapshot())].into(),
+        sums: fixture::Files::new(),
+        model: Model::new(),
+        entries: Vec::new(),
+        people,
+        trust: shown,
+        activation: None,
+        previous_end,
+        snapshot,
+        first_header: None,
+    };
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];
     for round in 1..=2 {
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
+        }
+        if round == 2 {
+            scribe.declare_more(Twist::DeclaredMoreBetween);
         }
         if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
             scribe.counts();
@@ -528,8 +638,11 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }
     let closed = if twist == Twist::SumFails { 1 } else { 2 };
-    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned: 2 - closed }).in_task(TASK));
+    let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
+    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
+    scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
-    fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }
+    let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;
+    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, published }
 }
