@@ -26,6 +26,7 @@ pub(crate) enum Twist {
     AcceptedTwice,
     UpdateAfterTheEnd,
     WrongRoster,
+    PrekeysExpired,
     FewEndorsements,
     FewSignatures,
     ForgedStatement,
