@@ -17,7 +17,9 @@ use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
-use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use crate::trust::{
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+};
 use std::collections::BTreeMap;
 
 /// An enrolled institution.
@@ -44,8 +46,32 @@ pub struct DatasetHistory {
     pub cap: Option<BudgetDeclaration>,
     /// Spends in order.
     pub spends: Vec<SpendRecord>,
+    /// What was declared of it for each spend, by the spend's entry: a declaration that comes after a round's manifest counts from the
+    /// next round on, and never for what was spent before.
+    pub in_force: BTreeMap<LeafIndex, DatasetDeclaration>,
     /// Repairs of the ledger, in order, with where they stand.
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
+    /// Scalar releases that were paid beside every task, in order, with where they are stated.
+    pub releases: Vec<(LeafIndex, ReleaseSpend)>,
+}
+
+impl DatasetHistory {
+    /// A dataset that was just declared.
+    pub fn declared(declaration: DatasetDeclaration) -> Self {
+        Self { declaration, cap: None, spends: Vec::new(), in_force: BTreeMap::new(), repairs: Vec::new(), releases: Vec::new() }
+    }
+
+    /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
+    pub fn spend(&mut self, record: SpendRecord, units: Option<u64>) {
+        let declared_units = units.unwrap_or(self.declaration.declared_units);
+        self.in_force.insert(record.index, DatasetDeclaration { declared_units, ..self.declaration });
+        self.spends.push(record);
+    }
+
+    /// What was declared for the spend at this entry.
+    pub fn declared_for(&self, spend: LeafIndex) -> &DatasetDeclaration {
+        self.in_force.get(&spend).unwrap_or(&self.declaration)
+    }
 }
 
 /// A data manifest where it stands.
@@ -219,7 +245,7 @@ impl History {
             (Facts::ProcessStopped {}, None) => self.unclean = false,
             (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
-            (Facts::MemberJoined { request }, Some(s)) => self.joined(index, *request, &s, out),
+            (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
             (Facts::PolicyActivated { policy }, Some(s)) => {
                 let said = self.administrator::<PolicyApproval>(&s, out);
                 out.require(said.is_some_and(|p| p.policy == *policy), Clause::FieldsDiffer);
@@ -241,11 +267,18 @@ impl History {
                 out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
                 self.repaired(index, who, said, out);
             }
+            (Facts::BudgetReleased { dataset, ledger_counter }, Some(s)) => {
+                let Some((who, said)) = self.member_said::<ReleaseSpend>(entry, &s, out) else { return };
+                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
+                self.release_paid(index, who, said, out);
+            }
             (Facts::TaskApproved { plan }, Some(s)) => {
                 let said = self.administrator::<PlanApproval>(&s, out);
                 let Some(task) = entry.task else { return out.add(Clause::Schema) };
                 out.require(said.is_some_and(|p| p.plan == *plan && p.task == task), Clause::FieldsDiffer);
-                self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+                // Other administrators may approve the same plan; another one under this name would change what was opened.
+                let known = self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+                out.require(known.plan_digest() == *plan, Clause::State);
             }
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
@@ -260,7 +293,9 @@ impl History {
             return out.add(Clause::BudgetUndeclared);
         };
         rules::check_spend(dataset, &spend, out);
-        dataset.spends.push(spend);
+        let id = (client, spend.spend.dataset);
+        let units = task.rounds().get(&spend.round).and_then(|r| r.declared.get(&id)).copied();
+        dataset.spend(spend, units);
     }
 
     /// The key of a newcomer stands in its own join request, which it signed.
@@ -278,16 +313,20 @@ impl History {
         self.requests.insert(hash, said);
     }
 
-    fn joined(&mut self, index: LeafIndex, request: Sha256, statement: &Checked, out: &mut rules::Report) {
+    fn joined(&mut self, index: LeafIndex, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some(said) = self.administrator::<Membership>(statement, out) else { return };
         let asked = self.requests.get(&request).map(Membership::of);
         if asked.as_ref() != Some(&said) {
             return out.add(Clause::FieldsDiffer);
         }
+        out.require(entry.institution.is_none_or(|named| named == said.institution), Clause::FieldsDiffer);
+        let taken = self.members.contains_key(&said.institution) || self.members.values().any(|m| m.name == said.name);
+        out.require(!taken, Clause::Enrolled);
         let member =
             Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
         self.keys.insert(Sha256(said.institution.0), said.institution_key);
-        self.members.insert(said.institution, member);
+        // The first entry holds: a second one would exchange the keys of somebody who is there.
+        self.members.entry(said.institution).or_insert(member);
     }
 
     fn administrator<P: Payload>(&self, statement: &Checked, out: &mut rules::Report) -> Option<P> {
@@ -314,7 +353,7 @@ impl History {
     fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
         out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
-        let new = DatasetHistory { declaration, cap: None, spends: Vec::new(), repairs: Vec::new() };
+        let new = DatasetHistory::declared(declaration);
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
     }
@@ -345,6 +384,17 @@ impl History {
         let Some(dataset) = self.datasets.get_mut(&(who, repair.dataset)) else { return out.add(Clause::BudgetUndeclared) };
         rules::check_repair(dataset, index, &repair, out);
         dataset.repairs.push((index, repair));
+    }
+
+    /// A release is stated once, about a declared dataset and its unit. Its counter may lie below those of spends: it is told when the
+    /// institution is next connected, not when it is paid.
+    fn release_paid(&mut self, index: LeafIndex, who: ClientId, release: ReleaseSpend, out: &mut rules::Report) {
+        let Some(dataset) = self.datasets.get_mut(&(who, release.dataset)) else { return out.add(Clause::BudgetUndeclared) };
+        out.require(release.unit == dataset.declaration.unit, Clause::FieldsDiffer);
+        let spends = dataset.spends.iter().map(|r| r.spend.ledger_counter);
+        let mut taken = spends.chain(dataset.releases.iter().map(|(_, r)| r.ledger_counter));
+        out.require(taken.all(|counter| counter != release.ledger_counter), Clause::LedgerCounter);
+        dataset.releases.push((index, release));
     }
 
     /// Tells the history what a plan's artefact says; from then on rounds of its tasks are checked against it.

@@ -23,6 +23,10 @@ impl Layout {
         let name = |again: u32| self.0.join(format!("audit.before-recovery-{entries}-{again}"));
         (0..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
     }
+    /// Notes that this log's key signed and this log contradicts, for ever (A32).
+    pub(crate) fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
     pub(crate) fn trust(&self) -> PathBuf {
         self.audit().join("trust.json")
     }
@@ -80,8 +84,8 @@ impl Layout {
         self.0.join("counts")
     }
     /// Directories besides the log's that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 5] {
-        ["chunks", "models", "sums", "counts", "keys"].map(|name| self.0.join(name))
+    pub(crate) fn written(&self) -> [PathBuf; 6] {
+        ["chunks", "models", "sums", "counts", "keys", "evidence"].map(|name| self.0.join(name))
     }
     pub(crate) fn rounds(&self) -> PathBuf {
         self.0.join("rounds.jsonl")

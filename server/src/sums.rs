@@ -477,7 +477,8 @@ fn within_norm(plan: &Plan, opened: &ValueFile, mass: Mass) -> Result<(), Reject
     if square.sqrt() <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 #[path = "sums_tests.rs"]

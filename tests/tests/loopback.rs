@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 mod counting;
 #[path = "loopback/mixed.rs"]
 mod mixed;
+#[path = "loopback/rollback.rs"]
+mod rollback;
 #[path = "loopback/sums.rs"]
 mod sums;
 

@@ -15,7 +15,7 @@ use protocol::manifest::Header;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument};
 use std::collections::BTreeMap;
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
@@ -202,7 +202,7 @@ impl Own {
     fn take(&mut self, index: u64, entry: &LogEntry, s: &Checked, findings: &mut Findings) -> bool {
         match &entry.facts {
             Facts::DatasetDeclared { dataset } => s.read::<DatasetDeclaration>().is_ok_and(|d| {
-                let new = DatasetHistory { declaration: d, cap: None, spends: Vec::new(), repairs: Vec::new() };
+                let new = DatasetHistory::declared(d);
                 self.datasets.entry(d.dataset).and_modify(|h| h.declaration = d).or_insert(new);
                 d.dataset == *dataset
             }),
@@ -212,6 +212,10 @@ impl Own {
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
+                (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
+            }),
+            Facts::BudgetReleased { dataset, ledger_counter } => s.read::<ReleaseSpend>().is_ok_and(|r| {
+                self.datasets.entry(r.dataset).and_modify(|h| h.releases.push((LeafIndex(index), r)));
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
@@ -225,7 +229,8 @@ impl Own {
                 let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
                 let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
                 match self.datasets.get_mut(&record.spend.dataset) {
-                    Some(d) => d.spends.push(record),
+                    // The manifest is not the institution's to show: what it had declared by now counts.
+                    Some(d) => d.spend(record, None),
                     None => findings.add(UNDECLARED, Place::Index(index), "a declared dataset", record.spend.dataset.to_hex()),
                 }
                 Header::digest(&s.payload) == *header && entry.group == Some(said.core.group)

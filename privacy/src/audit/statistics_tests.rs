@@ -41,7 +41,7 @@ fn each_law_fits_its_own_masses() {
             (plan.privacy.noise, plan.privacy.grid_bits) = (claimed, 10);
             // One grid step is 2^-10 of the sensitivity.
             let one_step = Expected::of_plan(&plan, 1000, "0.0009765625".parse().unwrap());
-            assert_eq!(fit(&[values.clone()], &one_step).fails(), drawn != claimed, "{drawn:?} as {claimed:?}");
+            assert_eq!(fit(std::slice::from_ref(&values), &one_step).fails(), drawn != claimed, "{drawn:?} as {claimed:?}");
         }
     }
 }

@@ -89,14 +89,19 @@ impl Driver {
         if asked.as_ref() != Some(&said) || taken {
             return Ok(Err(Refusal::NoSuchJoin));
         }
+        let facts = Facts::MemberJoined { request: said.request };
+        let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, facts);
+        // An institution that is enrolled already, under whatever name it asks again, must not stop the log.
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::NoSuchJoin));
+        }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
-        let federation = history.trust().federation.clone();
+        let federation = self.log.history().trust().federation.clone();
         let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
             .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
         let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
         self.store.put_issued(said.institution, &der)?;
-        let facts = Facts::MemberJoined { request: said.request };
-        self.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts))?;
+        self.append_one(draft)?;
         Ok(Ok(AdminReply::Done {}))
     }
 

@@ -1,7 +1,7 @@
 //! What stands in the log after the task: releases and withdrawals, reviews, a recovery, anchors of site logs, a stranger.
 
 use super::super::twist::Twist;
-use super::{Scribe, TASK, admin, key, public, second_admin, server};
+use super::{Scribe, TASK, admin, fixture, key, public, second_admin, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
@@ -44,6 +44,20 @@ impl Scribe {
                 self.push(draft);
             }
         }
+        let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain];
+        if again.contains(&self.twist) {
+            // Out, taken back, out once more, taken back once more; and once too often.
+            let steps = if self.twist == Twist::ReleasedAgain { 4 } else { 5 };
+            for step in 0..steps {
+                let withdrawn = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance };
+                if step == 0 || step == 2 {
+                    let facts = Facts::ModelReleased { snapshot, signature, substantial: false };
+                    self.admin_says(&good, facts, Some(TASK));
+                } else {
+                    self.admin_says(&withdrawn, Facts::ModelWithdrawn { snapshot, reason: withdrawn.reason }, Some(TASK));
+                }
+            }
+        }
         let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
         let withdrawals = times(&[Twist::Withdrawn, Twist::WithdrawnTwice, Twist::WithdrawnUnreleased]) + times(&[Twist::WithdrawnTwice]);
         for _ in 0..withdrawals {
@@ -72,8 +86,15 @@ impl Scribe {
 
     /// What others say about the log itself.
     fn reviewed(&mut self) {
-        let (size, root) = (self.entries.len() as u64, Sha256([80; 32]));
-        let reviews = [Twist::Reviewed, Twist::ReviewOfTheFuture, Twist::ReviewByAStranger, Twist::ReviewUnderAnotherTrust];
+        let (size, real) = (self.entries.len() as u64, Sha256(fixture::head_of(&self.entries).root.0));
+        let root = if [Twist::ReviewOfAnotherTree, Twist::RecoveredToAnotherTree].contains(&self.twist) { Sha256([80; 32]) } else { real };
+        let reviews = [
+            Twist::Reviewed,
+            Twist::ReviewOfTheFuture,
+            Twist::ReviewByAStranger,
+            Twist::ReviewUnderAnotherTrust,
+            Twist::ReviewOfAnotherTree,
+        ];
         if reviews.contains(&self.twist) {
             let size = if self.twist == Twist::ReviewOfTheFuture { size + 1 } else { size };
             let (first, last, findings) = (2, size - 1, Sha256([81; 32]));
@@ -88,7 +109,7 @@ impl Scribe {
             };
             self.push(draft);
         }
-        if [Twist::Recovered, Twist::RecoveredElsewhere].contains(&self.twist) {
+        if [Twist::Recovered, Twist::RecoveredElsewhere, Twist::RecoveredToAnotherTree].contains(&self.twist) {
             let size = if self.twist == Twist::RecoveredElsewhere { size - 1 } else { size };
             self.push(Draft::server(Facts::ProcessRecovered { before: 3, size, root }));
         }
