@@ -15,7 +15,8 @@ use protocol::decryptor::Record;
 use protocol::hash::sha256;
 use protocol::ids::{GroupId, HeaderDigest, ManifestDigest, Position, RoundId, TaskId};
 use protocol::manifest::{Manifest, PREKEY_BYTES};
-use std::collections::BTreeMap;
+use protocol::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -52,12 +53,21 @@ pub(crate) struct Vault {
     home: Home,
     /// Where the rounds of known manifests are kept.
     rounds: BTreeMap<ManifestDigest, (TaskId, RoundId)>,
+    /// Until when the prekeys may be used.
+    prekeys: BTreeMap<(TaskId, RoundId), Time>,
 }
 
 impl Vault {
     /// Opens the vault and reads all records of open rounds. A torn last record was never answered.
     pub(crate) fn open(home: &Home) -> Result<(Self, Vec<Record>), VaultError> {
-        let (mut vault, mut records) = (Self { home: home.clone(), rounds: BTreeMap::new() }, Vec::new());
+        let vault = Self { home: home.clone(), rounds: BTreeMap::new(), prekeys: BTreeMap::new() };
+        let (mut vault, mut records) = (vault, Vec::new());
+        for name in files::names(&home.prekeys(), Item::Prekey)? {
+            let Some((task, round)) = name.strip_suffix(".public").and_then(parse_round_name) else { continue };
+            if let Some((_, until)) = vault.kept_prekey(task, round)? {
+                vault.prekeys.insert((task, round), until);
+            }
+        }
         for name in files::names(&home.duties(), Item::Record)? {
             let Some((task, round)) = parse_round_name(&name) else { continue };
             let path = home.duty(task, round).join("records");
@@ -102,16 +112,46 @@ impl Vault {
         Ok(())
     }
 
-    /// The prekey of a round, made now if there is none yet; answers its public half.
-    pub(crate) fn prekey(&self, task: TaskId, round: RoundId) -> Result<Vec<u8>, VaultError> {
-        let path = self.home.prekey(task, round);
-        if let Some(public) = files::read_if_there(&path.with_extension("public"), PREKEY_BYTES, Item::Prekey)? {
-            return Ok(public);
+    /// The prekey of a round, made now to be used until then if there is none yet; answers its public half and until when it may be used.
+    pub(crate) fn prekey(&mut self, task: TaskId, round: RoundId, until: Time) -> Result<(Vec<u8>, Time), VaultError> {
+        if let Some(kept) = self.kept_prekey(task, round)? {
+            return Ok(kept);
         }
+        let path = self.home.prekey(task, round);
         let (secret, public) = PrekeySecret::generate(&mut OsEntropy)?;
         files::replace_secret(&path.with_extension("secret"), secret.to_bytes().as_slice(), Item::Prekey)?;
-        files::replace(&path.with_extension("public"), &public, Item::Prekey)?;
-        Ok(public)
+        let kept = [public.as_slice(), &until.0.to_le_bytes()].concat();
+        files::replace(&path.with_extension("public"), &kept, Item::Prekey)?;
+        self.prekeys.insert((task, round), until);
+        Ok((public, until))
+    }
+
+    /// The public half, then the time as `u64` LE.
+    fn kept_prekey(&self, task: TaskId, round: RoundId) -> Result<Option<(Vec<u8>, Time)>, VaultError> {
+        let path = self.home.prekey(task, round).with_extension("public");
+        let Some(kept) = files::read_if_there(&path, PREKEY_BYTES + 8, Item::Prekey)? else { return Ok(None) };
+        let parts = kept.split_last_chunk::<8>().filter(|(public, _)| public.len() == PREKEY_BYTES);
+        let (public, until) = parts.ok_or(StoreError::Damaged(Item::Prekey))?;
+        Ok(Some((public.to_vec(), Time(u64::from_le_bytes(*until)))))
+    }
+
+    /// Deletes prekeys that have expired, but for rounds in which this decryptor has a duty; whether there were any (C57). A manifest that
+    /// names such a key has ended its opening by now, so nobody can ask for it any more. A round's number stays: it was committed to.
+    pub(crate) fn expire(&mut self, now: Time) -> Result<bool, VaultError> {
+        let duties: BTreeSet<_> = self.rounds.values().copied().collect();
+        let over: Vec<_> = self.prekeys.iter().filter(|(at, until)| **until <= now && !duties.contains(at)).map(|(at, _)| *at).collect();
+        for &(task, round) in &over {
+            self.forget_prekey(task, round)?;
+        }
+        Ok(!over.is_empty())
+    }
+
+    fn forget_prekey(&mut self, task: TaskId, round: RoundId) -> Result<(), VaultError> {
+        let prekey = self.home.prekey(task, round);
+        files::remove(&prekey.with_extension("secret"), Item::Prekey)?;
+        files::remove(&prekey.with_extension("public"), Item::Prekey)?;
+        self.prekeys.remove(&(task, round));
+        Ok(())
     }
 
     /// The number of a round's random groups, made now if there is none yet; the same for ever, until the round is forgotten (C37).
@@ -179,9 +219,7 @@ impl Vault {
 
     /// Deletes prekey, shares and records of a round (C57).
     pub(crate) fn forget(&mut self, task: TaskId, round: RoundId) -> Result<(), VaultError> {
-        let prekey = self.home.prekey(task, round);
-        files::remove(&prekey.with_extension("secret"), Item::Prekey)?;
-        files::remove(&prekey.with_extension("public"), Item::Prekey)?;
+        self.forget_prekey(task, round)?;
         files::remove(&self.home.nonce(task, round), Item::GroupNonce)?;
         files::remove_dir(&self.home.duty(task, round), Item::Record)?;
         self.rounds.retain(|_, at| *at != (task, round));

@@ -59,10 +59,10 @@ fn a_prekey_is_made_once_kept_closed_and_forgotten() {
     let home = Home::new(dir.path());
     let (mut vault, _) = Vault::open(&home).unwrap();
     let (task, round) = (TaskId([1; 16]), RoundId(7));
-    let public = vault.prekey(task, round).unwrap();
-    assert_eq!(public.len(), PREKEY_BYTES);
-    assert_eq!(vault.prekey(task, round).unwrap(), public);
-    assert_ne!(vault.prekey(task, RoundId(8)).unwrap(), public);
+    let (public, until) = vault.prekey(task, round, Time(50)).unwrap();
+    assert_eq!((public.len(), until), (PREKEY_BYTES, Time(50)));
+    assert_eq!(vault.prekey(task, round, Time(90)).unwrap(), (public.clone(), Time(50)), "what was published holds");
+    assert_ne!(vault.prekey(task, RoundId(8), Time(90)).unwrap().0, public);
     let secret = home.prekey(task, round).with_extension("secret");
     assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(vault.secret(task, round).unwrap().is_some());
@@ -73,6 +73,30 @@ fn a_prekey_is_made_once_kept_closed_and_forgotten() {
     assert_eq!(std::fs::metadata(home.nonce(task, round)).unwrap().permissions().mode() & 0o777, 0o600);
     vault.forget(task, round).unwrap();
     assert!(vault.secret(task, round).unwrap().is_none() && !secret.exists() && !home.nonce(task, round).exists());
+}
+
+/// C57: prekeys that no round has used by their expiry go, also after a restart; those of a round with a duty stay until it has ended.
+#[test]
+fn a_prekey_that_nobody_used_is_deleted_when_it_expires() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let (mut vault, _) = Vault::open(&home).unwrap();
+    let (task, used, unused, later) = (TaskId([1; 16]), RoundId(7), RoundId(8), RoundId(9));
+    let old = [used, unused].map(|round| vault.prekey(task, round, Time(50)).unwrap().0);
+    vault.prekey(task, later, Time(60)).unwrap();
+    let number = vault.nonce(task, unused).unwrap();
+    records().iter().for_each(|record| vault.persist(record).unwrap());
+    assert!(!vault.expire(Time(49)).unwrap());
+    let (mut vault, _) = Vault::open(&home).unwrap();
+    assert!(vault.expire(Time(50)).unwrap() && !vault.expire(Time(50)).unwrap());
+    let secret = |vault: &Vault, round| vault.secret(task, round).unwrap().is_some();
+    assert_eq!([used, unused, later].map(|round| secret(&vault, round)), [true, false, true]);
+    assert_eq!(vault.prekey(task, used, Time(90)).unwrap(), (old[0].clone(), Time(50)));
+    let (new, until) = vault.prekey(task, unused, Time(90)).unwrap();
+    assert!(new != old[1] && until == Time(90));
+    assert_eq!(vault.nonce(task, unused).unwrap(), number, "what was committed to stays");
+    vault.forget(task, used).unwrap();
+    assert!(!secret(&vault, used));
 }
 
 /// Files below a directory, however deep.
@@ -86,7 +110,7 @@ fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn round_with_secrets(home: &Home) -> (TaskId, RoundId) {
     let (task, round) = (TaskId([1; 16]), RoundId(7));
     let (mut vault, _) = Vault::open(home).unwrap();
-    vault.prekey(task, round).unwrap();
+    vault.prekey(task, round, Time(50)).unwrap();
     vault.nonce(task, round).unwrap();
     let records = records();
     records.iter().for_each(|record| vault.persist(record).unwrap());

@@ -37,6 +37,9 @@ pub struct Prekeys {
     /// Commitments to the numbers that random groups are dealt from, one per round; for plans with random groups (C37).
     #[n(3)]
     pub nonces: Option<Vec<Sha256>>,
+    /// Until when the keys may be used; for ever if nothing is said. Those that no round has used by then are deleted (C57).
+    #[n(4)]
+    pub until: Option<Time>,
 }
 
 impl Payload for Prekeys {
@@ -48,6 +51,23 @@ impl Prekeys {
     pub fn key(&self, round: RoundId) -> Option<&[u8]> {
         let at = usize::try_from(round.0.checked_sub(self.first.0)?).ok()?;
         self.keys.get(at).map(|k| k.as_slice()).filter(|k| k.len() == PREKEY_BYTES)
+    }
+
+    /// Whether a round whose opening ends at `end` is over before the keys are.
+    pub fn last_until(&self, end: Time) -> bool {
+        self.until.is_none_or(|until| end <= until)
+    }
+
+    /// The key of an institution that a manifest has to name if its opening ends at `end`: that of the first statement, in the order of the
+    /// log, which covers the round and lasts so long. What is said later changes nothing while an earlier key lasts.
+    pub fn choose(said: &[Self], round: RoundId, end: Time) -> Option<&[u8]> {
+        said.iter().filter(|p| p.last_until(end)).find_map(|p| p.key(round))
+    }
+
+    /// The commitment of an institution for `round`: that of the first statement that covers the round, even where its keys have expired, else
+    /// a number could be chosen anew (C37).
+    pub fn committed(said: &[Self], round: RoundId) -> Option<Sha256> {
+        said.iter().find(|p| p.key(round).is_some()).and_then(|p| p.commitment(round))
     }
 
     /// The commitment for `round`, if there is one.

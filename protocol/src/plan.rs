@@ -277,6 +277,15 @@ pub struct Deadlines {
     pub opening_ms: u64,
 }
 
+impl Deadlines {
+    /// The longest from the call for a round to the end of its opening: members get ready, decryptors reveal numbers, then endorse, each
+    /// within the time for selecting.
+    pub fn longest_ms(&self) -> u64 {
+        let selecting = self.selecting_ms.saturating_mul(3);
+        selecting.saturating_add(self.reporting_ms).saturating_add(self.certifying_ms).saturating_add(self.opening_ms)
+    }
+}
+
 /// The plan.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

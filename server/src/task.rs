@@ -2,7 +2,7 @@
 
 use protocol::history::{History, RoundState};
 use protocol::ids::{ClientId, GroupId, PlanDigest, RoundId, SnapshotDigest, TaskId};
-use protocol::manifest::{Manifest, committee_of};
+use protocol::manifest::{Manifest, Prekeys, committee_of};
 use protocol::messages::ServerMessage;
 use protocol::plan::Plan;
 use protocol::round::{Phase, Round, Setup};
@@ -157,12 +157,16 @@ impl TaskRun {
         let members: BTreeMap<_, _> = history.members().iter().map(|(id, m)| (*id, m.key)).collect();
         let ids: Vec<_> = members.keys().copied().collect();
         let committee = committee_of(&ids, task.previous_end(), self.plan.committee);
-        let prekeys: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, task.prekeys(*id, round)?.clone()))).collect();
-        if !committee.iter().all(|c| prekeys.contains_key(c)) {
+        // A round begins only under keys that last until its end; who has none makes new ones when the old ones have expired.
+        let end = now.plus_ms(self.plan.deadlines.longest_ms());
+        let lasts = |id: &ClientId| Prekeys::choose(task.prekeys(*id), round, end).is_some();
+        if !committee.iter().all(lasts) {
             return None;
         }
+        let covering = |id: &ClientId| task.prekeys(*id).iter().filter(|p| p.key(round).is_some()).cloned().collect();
+        let prekeys: BTreeMap<ClientId, Vec<Prekeys>> = ids.iter().map(|id| (*id, covering(id))).collect();
         // The first round waits a while for members that are still starting; later ones do not wait for those that are gone.
-        let everybody = connected.len() == ids.len() && prekeys.len() == ids.len();
+        let everybody = connected.len() == ids.len() && ids.iter().all(lasts);
         let hold = *self.hold_until.get_or_insert(now.plus_ms(self.plan.deadlines.selecting_ms));
         if round == RoundId::FIRST && !everybody && now < hold {
             return None;

@@ -325,7 +325,7 @@ fn setup(fixture: &Fixture, log: &PretendLog, round: RoundId, snapshot: Snapshot
         checkpoint: log.size().to_le_bytes().to_vec(),
         members: history.members().iter().map(|(id, m)| (*id, m.key)).collect(),
         connected,
-        prekeys: fixture.sites.iter().filter_map(|s| task.prekeys(s.id, round).map(|p| (s.id, p.clone()))).collect(),
+        prekeys: fixture.sites.iter().map(|s| (s.id, task.prekeys(s.id).to_vec())).collect(),
     }
 }
 

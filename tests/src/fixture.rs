@@ -41,12 +41,14 @@ pub struct Shape {
     /// The last so many institutions train only the second group's shard and, in even rounds and alone, that of a third; 0 for a plan without
     /// tiers.
     pub small: usize,
+    /// Until when the prekeys may be used.
+    pub prekeys_until: Option<Time>,
 }
 
 impl Shape {
     /// Everybody trains everything, and no sum is dealt into random groups.
     pub fn plain(sites: usize, groups: u32) -> Self {
-        Self { sites, groups, parts: 1, small: 0 }
+        Self { sites, groups, parts: 1, small: 0, prekeys_until: None }
     }
 }
 
@@ -129,7 +131,7 @@ fn build(shape: Shape) -> Fixture {
     let approval = Statement::sign(&PlanApproval { task: TASK, plan: plan_digest }, &admin);
     write(vec![Draft::said(Actor::Administrator, None, approval, Facts::TaskApproved { plan: plan_digest }).in_task(TASK)], &mut log);
     write(vec![Draft::server(Facts::TaskOpened { plan: plan_digest, snapshot: BASE }).in_task(TASK)], &mut log);
-    write(sites.iter().map(prekeys).collect(), &mut log);
+    write(sites.iter().map(|s| prekeys(s, shape.prekeys_until)).collect(), &mut log);
     log.history_mut().learn_plan(&bytes, &plan);
     Fixture { server, sites, plan, plan_digest, log }
 }
@@ -175,10 +177,10 @@ pub fn nonce(who: ClientId, round: RoundId) -> Nonce {
     protocol::hash::sha256(&[&who.0, &round.0.to_le_bytes()])
 }
 
-fn prekeys(s: &SiteKeys) -> Draft {
+fn prekeys(s: &SiteKeys, until: Option<Time>) -> Draft {
     let keys = (0..ROUNDS).map(|_| s.id.0.repeat(PREKEY_BYTES / 32).into()).collect();
     let nonces = (0..ROUNDS).map(|i| commitment(&nonce(s.id, RoundId(RoundId::FIRST.0 + i)))).collect();
-    let said = Statement::sign(&Prekeys { task: TASK, first: RoundId::FIRST, keys, nonces: Some(nonces) }, &s.key);
+    let said = Statement::sign(&Prekeys { task: TASK, first: RoundId::FIRST, keys, nonces: Some(nonces), until }, &s.key);
     Draft::said(Actor::Decryptor, Some(s.id), said, Facts::PrekeysPublished { first: RoundId::FIRST, count: ROUNDS }).in_task(TASK)
 }
 

@@ -9,6 +9,7 @@ use protocol::messages::{ClientMessage, ServerMessage, frame};
 use protocol::reject::Rejection;
 use protocol::round::{Blamed, Event, Outcome, Phase, Verdict};
 use protocol::statement::Statement;
+use protocol::time::Time;
 use std::collections::BTreeMap;
 use tests::aggregator::Mutant;
 use tests::books::Broken;
@@ -127,6 +128,26 @@ fn a_decryptor_refuses_a_second_manifest() {
     world.other_manifest(1);
     world.until(|w| !w.sites[1].refusals.is_empty()).unwrap();
     assert_eq!(world.sites[1].refusals, [Rejection::AlreadySigned]);
+}
+
+/// crypto.md C57: keys that have expired are deleted, so no manifest may need them; the server proposes none, and nobody would endorse it.
+#[test]
+fn no_manifest_names_a_prekey_that_expires_before_its_opening_ends() {
+    let shape = |until| Shape { prekeys_until: until, ..Shape::plain(3, 1) };
+    let mut lasting = World::new(shape(None), Mutant::Sound).unwrap();
+    lasting.until(|w| w.server.manifest().is_some()).unwrap();
+    let until = manifest(&lasting).opening_until.plus_ms(1000);
+    let mut enough = World::new(shape(Some(until)), Mutant::Sound).unwrap();
+    enough.until(|w| w.server.manifest().is_some()).unwrap();
+    let (history, named) = (enough.server.log.history().clone(), manifest(&enough));
+    assert!(history.agrees_with(&named));
+    assert!(history.agrees_with(&Manifest { opening_until: until, ..named.clone() }));
+    assert!(!history.agrees_with(&Manifest { opening_until: until.plus_ms(1), ..named }));
+    enough.rest(FIRST).unwrap();
+    assert!(is_closed(&enough, FIRST));
+    let mut short = World::new(shape(Some(Time(1))), Mutant::Sound).unwrap();
+    short.rest(FIRST).unwrap();
+    assert!(matches!(end_of(&short, FIRST), Outcome::Abandoned(Rejection::Unknown, _)), "{:?}", short.outcomes);
 }
 
 #[test]

@@ -161,6 +161,12 @@ fn an_opening_that_fits_its_own_lie_is_a_dispute_and_no_finding_against_an_hones
     assert!(rounds.iter().all(|r| r.groups[0].key_sum_confirmed), "the sum comes out as stated");
 }
 
+/// C57: a key that has expired is deleted, and a manifest that names it asks for shares that nobody can open.
+#[test]
+fn a_manifest_whose_opening_ends_after_its_prekeys_is_named() {
+    expect(Twist::PrekeysExpired, 3, "I6: manifest is not endorsed by a quorum or contradicts the log");
+}
+
 #[test]
 fn a_key_sum_that_openings_do_not_give_is_named() {
     expect(Twist::WrongKeySum, 3, "A37");

@@ -274,8 +274,9 @@ impl Scribe {
         self.push(Draft::server(Facts::TaskOpened { plan: digest, snapshot: self.snapshot }).in_task(TASK));
         self.previous_end = self.leaf();
         for who in 0..self.people.len() {
-            let keys =
-                Prekeys { task: TASK, first: RoundId(1), keys: vec![Self::prekey(who).into(), Self::prekey(who).into()], nonces: None };
+            let until = (self.twist == Twist::PrekeysExpired).then_some(Time(1));
+            let keys = vec![Self::prekey(who).into(), Self::prekey(who).into()];
+            let keys = Prekeys { task: TASK, first: RoundId(1), keys, nonces: None, until };
             let key = &self.people[who];
             let id = ClientId::of(&public(key));
             let facts = Facts::PrekeysPublished { first: RoundId(1), count: 2 };

@@ -29,6 +29,7 @@ pub(crate) enum Twist {
     AcceptedTwice,
     UpdateAfterTheEnd,
     WrongRoster,
+    PrekeysExpired,
     FewEndorsements,
     FewSignatures,
     ForgedStatement,

@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::session::{Trouble, fatal};
+use crate::clock;
 use crate::data_manifest;
 use crate::link::Link;
 use crate::wire::WireError;
@@ -11,6 +12,7 @@ use protocol::dealing::commitment;
 use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
+use protocol::plan::Deadlines;
 use protocol::statement::Statement;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair};
 use std::sync::PoisonError;
@@ -19,6 +21,13 @@ use std::sync::PoisonError;
 const LOW: u64 = 2;
 /// Rounds that may be abandoned beside those of the plan before new prekeys are needed.
 const SPARE: u64 = 2;
+/// Prekeys are good for at least a week: a federation that rests for some days has no new ones to publish.
+const SHORTEST_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// How long prekeys may be used: twice the time that the rounds of one statement can take.
+fn lifetime_ms(deadlines: &Deadlines) -> u64 {
+    deadlines.longest_ms().saturating_mul(2 * MAX_PREKEY_ROUNDS).max(SHORTEST_MS)
+}
 
 impl Agent {
     /// Declares what the log does not have yet.
@@ -95,13 +104,16 @@ impl Agent {
         }
     }
 
-    /// Prekeys for the rounds to come, stored before they are published (C44).
-    fn due_prekeys(&self, task: TaskId) -> Result<Option<Prekeys>, Trouble> {
+    /// Prekeys for the rounds to come, stored before they are published (C44). Expired ones are deleted first, so that new ones can take their
+    /// place. The server begins no round under keys that would expire in it, so it waits for at most the length of a round when keys grow old.
+    fn due_prekeys(&mut self, task: TaskId) -> Result<Option<Prekeys>, Trouble> {
+        let now = clock::now();
+        self.vault.expire(now).map_err(fatal)?;
         let Some(known) = self.mirror.history().task(task) else { return Ok(None) };
         let Some(plan) = known.plan() else { return Ok(None) };
         let next = known.last_round().map_or(Some(RoundId::FIRST), RoundId::next);
         let Some(next) = next else { return Ok(None) };
-        let covered = |r: &u64| known.prekeys(self.me, RoundId(*r)).is_some();
+        let covered = |r: &u64| Prekeys::choose(known.prekeys(self.me), RoundId(*r), now).is_some();
         let first = (next.0..next.0.saturating_add(LOW)).find(|r| !covered(r));
         let Some(first) = first else { return Ok(None) };
         let wanted = plan.rounds.saturating_add(1).saturating_sub(first).saturating_add(SPARE);
@@ -110,8 +122,15 @@ impl Agent {
             let commit = |r| self.vault.nonce(task, RoundId(r)).map(|n| commitment(&n));
             rounds.clone().map(commit).collect::<Result<Vec<_>, _>>()
         });
-        let keys = rounds.map(|r| self.vault.prekey(task, RoundId(r)).map(ByteVec::from)).collect::<Result<Vec<_>, _>>();
-        Ok(Some(Prekeys { task, first: RoundId(first), keys: keys.map_err(fatal)?, nonces: nonces.transpose().map_err(fatal)? }))
+        let nonces = nonces.transpose().map_err(fatal)?;
+        let (mut keys, mut until) = (Vec::new(), now.plus_ms(lifetime_ms(&plan.deadlines)));
+        for round in rounds.map(RoundId) {
+            // One that was made before a crash and never published keeps its own time.
+            let (key, kept) = self.vault.prekey(task, round, until).map_err(fatal)?;
+            keys.push(ByteVec::from(key));
+            until = until.min(kept);
+        }
+        Ok(Some(Prekeys { task, first: RoundId(first), keys, nonces, until: Some(until) }))
     }
 
     /// Sends a statement and waits until its entry is in our mirror.

@@ -279,6 +279,10 @@ impl Agent {
             self.vault.forget(task, round).map_err(fatal)?;
             crate::spool::clear(&self.home, task, round).map_err(fatal)?;
         }
+        // Prekeys that nobody used in time go, and new ones take their place.
+        if self.vault.expire(clock::now()).map_err(fatal)? {
+            self.declare(link).await?;
+        }
         Ok(())
     }
 

@@ -164,9 +164,9 @@ impl TaskHistory {
     pub fn last_round(&self) -> Option<RoundId> {
         self.rounds.keys().next_back().copied()
     }
-    /// A decryptor's prekeys that cover `round`.
-    pub fn prekeys(&self, who: ClientId, round: RoundId) -> Option<&Prekeys> {
-        self.prekeys.get(&who)?.iter().find(|p| p.key(round).is_some())
+    /// What a decryptor has said about its prekeys, in the order of the log.
+    pub fn prekeys(&self, who: ClientId) -> &[Prekeys] {
+        self.prekeys.get(&who).map_or(&[], Vec::as_slice)
     }
     /// Whether the manifest is of the round that is open or next, and the only one of it that the log shows.
     fn may_have(&self, m: &Manifest) -> bool {
@@ -280,7 +280,7 @@ impl TaskHistory {
         let Ok(said) = s.read::<NonceReveal>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(entry.institution == Some(who) && (Some(said.task), said.round) == (entry.task, id), Clause::FieldsDiffer);
-        let committed = self.prekeys(who, id).and_then(|p| p.commitment(id));
+        let committed = Prekeys::committed(self.prekeys(who), id);
         let bound = committed == Some(dealing::commitment(&said.nonce));
         out.require(bound, Clause::Dealing);
         let Some(round) = self.rounds.get_mut(&id) else { return out.add(Clause::State) };
@@ -329,7 +329,8 @@ impl TaskHistory {
     pub(super) fn manifest_agrees(&self, m: &Manifest, round: RoundId, task: Option<TaskId>, world: &World<'_>) -> bool {
         let members: Vec<_> = world.members.keys().copied().collect();
         let committee: Vec<_> = m.committee.iter().map(|c| c.institution).collect();
-        let prekeys = m.committee.iter().all(|c| self.prekeys(c.institution, m.round).and_then(|p| p.key(m.round)) == Some(&c.prekey[..]));
+        let key = |who| Prekeys::choose(self.prekeys(who), m.round, m.opening_until);
+        let prekeys = m.committee.iter().all(|c| key(c.institution) == Some(&c.prekey[..]));
         let by_log = m.round == round
             && Some(m.task) == task
             && m.plan == self.digest

@@ -5,7 +5,7 @@ use super::{Recipients, Selected};
 use crate::dealing::{self, Nonce, NonceReveal};
 use crate::entry::{Actor, Draft, Facts};
 use crate::ids::{ClientId, LeafIndex, Sha256, Ticket};
-use crate::manifest::committee_of;
+use crate::manifest::{Prekeys, committee_of};
 use crate::messages::ServerMessage;
 use crate::reject::Rejection;
 use crate::statement::Statement;
@@ -68,7 +68,7 @@ impl Dealing {
             return;
         }
         let round = desk.setup.round;
-        let committed = desk.setup.prekeys.get(&from).and_then(|p| p.commitment(round));
+        let committed = desk.setup.prekeys.get(&from).and_then(|said| Prekeys::committed(said, round));
         match statement.verify_by::<NonceReveal>(&key) {
             Ok(said) if said.task != desk.setup.task || said.round != round => desk.refuse(from, Rejection::WrongRound),
             Ok(said) if committed == Some(dealing::commitment(&said.nonce)) => {

@@ -33,8 +33,8 @@ pub struct Setup {
     pub members: BTreeMap<ClientId, PublicKey>,
     /// Those with a connection now; others are not waited for.
     pub connected: Vec<ClientId>,
-    /// Prekeys that cover this round.
-    pub prekeys: BTreeMap<ClientId, Prekeys>,
+    /// Prekeys that cover this round, in the order of the log.
+    pub prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
 }
 
 /// The desk of a round.

@@ -5,7 +5,7 @@ use super::desk::Desk;
 use super::{Action, End, Ending, Endorsed, Event, Recipients, Selected, State, reporting};
 use crate::entry::{Actor, Draft, Facts};
 use crate::ids::{ClientId, LeafIndex, Ticket};
-use crate::manifest::{CommitteeMember, Decline, Endorsement, Manifest, committee_of, roster_root};
+use crate::manifest::{CommitteeMember, Decline, Endorsement, Manifest, Prekeys, committee_of, roster_root};
 use crate::messages::ServerMessage;
 use crate::params::PS_A;
 use crate::reject::Rejection;
@@ -238,8 +238,13 @@ fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, 
     let s = &desk.setup;
     let members: Vec<_> = s.members.keys().copied().collect();
     let size = s.plan.committee;
+    let d = s.plan.deadlines;
+    let reporting_until = now.plus_ms(d.selecting_ms).plus_ms(d.reporting_ms);
+    let certifying_until = reporting_until.plus_ms(d.certifying_ms);
+    let opening_until = certifying_until.plus_ms(d.opening_ms);
     let prekey = |institution: ClientId| {
-        let key = s.prekeys.get(&institution).and_then(|p| p.key(s.round)).ok_or(Rejection::Unknown)?;
+        let said = s.prekeys.get(&institution).map_or(&[][..], Vec::as_slice);
+        let key = Prekeys::choose(said, s.round, opening_until).ok_or(Rejection::Unknown)?;
         Ok(CommitteeMember { institution, prekey: key.to_vec().into() })
     };
     let committee = committee_of(&members, s.previous_end, size).into_iter().map(prekey).collect::<Result<Vec<_>, _>>()?;
@@ -251,9 +256,6 @@ fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, 
         // Of those that are ready, too few train any shard that has its turn.
         return Err(Rejection::Cohort);
     }
-    let d = s.plan.deadlines;
-    let reporting_until = now.plus_ms(d.selecting_ms).plus_ms(d.reporting_ms);
-    let certifying_until = reporting_until.plus_ms(d.certifying_ms);
     Ok(Manifest {
         federation: s.plan.federation.clone(),
         task: s.task,
@@ -267,7 +269,7 @@ fn propose(now: Time, parts: &[Vec<ClientId>], desk: &Desk) -> Result<Manifest, 
         size,
         reporting_until,
         certifying_until,
-        opening_until: certifying_until.plus_ms(d.opening_ms),
+        opening_until,
         log_size: s.log_size,
         previous_end: s.previous_end,
     })

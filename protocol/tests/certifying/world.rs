@@ -364,7 +364,7 @@ fn open_round(plan: &Plan, server: &SigningKey, admin: &SigningKey, sites: &[Sig
     log.write(Draft::server(Facts::TaskOpened { plan: digest, snapshot: BASE }).in_task(TASK));
     let previous_end = log.last;
     for s in sites {
-        let said = Statement::sign(&Prekeys { task: TASK, first: ROUND, keys: vec![prekey(id(s)).into()], nonces: None }, s);
+        let said = Statement::sign(&Prekeys { task: TASK, first: ROUND, keys: vec![prekey(id(s)).into()], nonces: None, until: None }, s);
         log.write(Draft::said(Actor::Decryptor, Some(id(s)), said, Facts::PrekeysPublished { first: ROUND, count: 1 }).in_task(TASK));
     }
     log.history.learn_plan(&bytes, plan);

@@ -217,7 +217,7 @@ impl Driver {
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        let Some(draft) = declaration(who, statement) else { return Ok(Rejection::Malformed.into()) };
+        let Some(draft) = declaration(who, statement, super::now()) else { return Ok(Rejection::Malformed.into()) };
         if let Some(violation) = self.log.would_violate(&draft) {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
@@ -317,7 +317,7 @@ fn bytes_of(path: &std::path::Path) -> Answer {
 }
 
 /// The entry that a member's own statement asks for.
-fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
+fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -> Option<Draft> {
     let (facts, task) = match statement.kind {
         StatementKind::Dataset => (Facts::DatasetDeclared { dataset: statement.verify::<DatasetDeclaration>().ok()?.dataset }, None),
         StatementKind::Budget => {
@@ -341,7 +341,11 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
             let most = protocol::manifest::MAX_PREKEY_ROUNDS;
             let sized = said.keys.iter().all(|k| k.len() == protocol::manifest::PREKEY_BYTES);
             let sized = sized && said.nonces.as_ref().is_none_or(|n| n.len() == said.keys.len());
-            let whole = sized && !said.keys.is_empty() && said.keys.len() as u64 <= most && said.first.0.checked_add(most).is_some();
+            let whole = sized
+                && said.last_until(now)
+                && !said.keys.is_empty()
+                && said.keys.len() as u64 <= most
+                && said.first.0.checked_add(most).is_some();
             if !whole {
                 return None;
             }
