@@ -3,10 +3,12 @@
 //! One fold for everybody: clients judge manifests and sets by their mirror's history, the server restarts from its own, the
 //! auditor reports what contradicts it (audit.md A35 check 5, A36).
 
+mod approvals;
 mod releases;
 mod rules;
 mod task;
 
+pub use approvals::Approval;
 pub use releases::Lineage;
 pub use rules::{Clause, Violation};
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
@@ -74,8 +76,8 @@ pub struct History {
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     releases: Vec<(LeafIndex, Release)>,
-    /// Which administrator signed which release, each pair once.
-    approvals: Vec<(Release, PublicKey)>,
+    /// Which administrators signed what.
+    approvals: approvals::Approvals,
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
@@ -104,7 +106,7 @@ impl History {
             tasks: BTreeMap::new(),
             policy: None,
             releases: Vec::new(),
-            approvals: Vec::new(),
+            approvals: approvals::Approvals::default(),
             withdrawals: Vec::new(),
             reviews: Vec::new(),
             anchors: BTreeMap::new(),

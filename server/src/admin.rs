@@ -290,6 +290,10 @@ pub enum Refusal {
     #[n(20)]
     #[error("no closed round of the log gave such a model")]
     NothingToRelease,
+    /// Figures are no model.
+    #[n(22)]
+    #[error("the task counts and gives no model; `concordat-server counts` shows what it found")]
+    Counts,
     /// Not out.
     #[n(30)]
     #[error("no such model is released, or it is withdrawn already")]

@@ -122,6 +122,16 @@ pub(crate) fn sign(dir: &Path, model: &str, files: &[&str], key: &ReleaseKey) ->
     Ok(bundle.to_string().into_bytes())
 }
 
+/// Whether a bundle of ours lists these files of `dir` as they are now. Who signed it is not looked at.
+pub(crate) fn covers(dir: &Path, bundle: &[u8], files: &[&str]) -> io::Result<bool> {
+    let said = serde_json::from_slice::<serde_json::Value>(bundle).ok();
+    let payload = said.as_ref().and_then(|b| BASE64.decode(b["dsseEnvelope"]["payload"].as_str()?).ok());
+    let Some(payload) = payload else { return Ok(false) };
+    let value: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
+    let Some(model) = value["subject"][0]["name"].as_str() else { return Ok(false) };
+    Ok(statement(dir, model, files)? == payload)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

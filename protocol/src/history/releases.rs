@@ -1,11 +1,12 @@
 //! Releases and site anchors against the log so far (I10, I14).
 
 use super::rules::{Clause, Report};
-use super::{History, RoundState, TaskHistory};
+use super::{Approval, History, RoundState, TaskHistory};
+use crate::codec;
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
-use crate::statement::Checked;
+use crate::statement::{Checked, Payload, Statement};
 
 /// Where a model comes from within its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,17 @@ pub struct Lineage {
 }
 
 impl TaskHistory {
-    /// The lineage of the model that `last` closed with, or of the newest model; nothing where no round closed, or a link is missing.
+    /// Whether the plan trains: a task that counts ends with figures, which are no model. A plan that was not shown is another rule's matter.
+    pub fn gives_models(&self) -> bool {
+        self.plan().is_none_or(|p| p.count.is_none())
+    }
+
+    /// The lineage of the model that `last` closed with, or of the newest model; nothing where no round closed, a link is missing, or the
+    /// task gives no models.
     pub fn lineage(&self, last: Option<RoundId>) -> Option<Lineage> {
+        if !self.gives_models() {
+            return None;
+        }
         let closed = |(id, r): (&RoundId, &super::RoundHistory)| match r.state {
             RoundState::Closed(end) => Some((*id, r.manifest.as_ref()?.0.snapshot, end)),
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening | RoundState::Abandoned => None,
@@ -48,10 +58,7 @@ impl History {
         let Some(task) = self.tasks.get(&said.task) else { return out.add(Clause::UnknownTask) };
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
-        let approval = (said, statement.key);
-        if !self.approvals.contains(&approval) {
-            self.approvals.push(approval);
-        }
+        self.approvals.count(statement, index);
         self.releases.push((index, said));
     }
 
@@ -64,6 +71,7 @@ impl History {
         let released = self.releases.iter().any(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot));
         let again = self.withdrawals.iter().any(|(_, w)| (w.task, w.snapshot) == (said.task, said.snapshot));
         out.require(released && !again, Clause::Withdrawal);
+        self.approvals.count(statement, index);
         self.withdrawals.push((index, said));
     }
 
@@ -82,7 +90,12 @@ impl History {
 
     /// Administrators who approved exactly this release; the trust document says how many must (A14).
     pub fn approvals(&self, release: &Release) -> usize {
-        self.approvals.iter().filter(|(said, _)| said == release).count()
+        self.approvals.of(Release::KIND, &codec::encode(release)).map_or(0, Approval::have)
+    }
+
+    /// Where the log already has this administrator's word for exactly this act. An act is said once, however often it is sent.
+    pub fn approved_at(&self, statement: &Statement) -> Option<LeafIndex> {
+        self.approvals.of(statement.kind, &statement.payload)?.by(statement.signer())
     }
 
     /// Withdrawals in order, with where they stand.
@@ -113,5 +126,84 @@ impl History {
     /// An institution's anchors in order, with where they stand.
     pub fn anchors(&self, who: ClientId) -> &[(LeafIndex, SiteAnchor)] {
         self.anchors.get(&who).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::RoundHistory;
+    use crate::ids::{ManifestDigest, PlanDigest, Sha256, TaskId};
+    use crate::manifest::Manifest;
+    use crate::params::{CommitteeSize, PS_A};
+    use crate::plan::{Count, Counted, Plan, WordRule};
+    use crate::time::Time;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn plan() -> Plan {
+        serde_json::from_value(serde_json::json!({
+            "federation": "demo", "task": TaskId([7; 16]),
+            "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
+            "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
+            "shards": [], "groups": [], "cohort_min": 2, "n_max": 10, "committee": {"decryptors": 3, "corrupt": 1},
+            "privacy": {"unit": "record", "mode": "local", "clip_function": "auto-s", "clip": "1", "grid_bits": 16,
+                "noise_multiplier": "2", "sampling_rate": "0.01", "delta": "0.000001", "epsilon_cap": "6", "max_records_per_unit": 1},
+            "local": {"steps": 3, "micro_batch": 4, "learning_rate": "0.001", "warmup_steps": 1, "weight_decay": "0.01"},
+            "weighting": "uniform", "strategy": {"fed-avg": {"rate": "1"}},
+            "deadlines": {"selecting_ms": 1000, "reporting_ms": 1000, "certifying_ms": 1000, "opening_ms": 1000}
+        }))
+        .unwrap()
+    }
+
+    /// A round that started from these weights and closed with those.
+    fn closed(round: RoundId, from: u8, to: u8) -> RoundHistory {
+        let manifest = Manifest {
+            federation: "demo".into(),
+            task: TaskId([7; 16]),
+            round,
+            plan: PlanDigest([1; 32]),
+            snapshot: SnapshotDigest([from; 32]),
+            parameter_set: PS_A,
+            groups: Vec::new(),
+            roster: Sha256([0; 32]),
+            committee: Vec::new(),
+            size: CommitteeSize { decryptors: 3, corrupt: 1 },
+            reporting_until: Time(1),
+            certifying_until: Time(2),
+            opening_until: Time(3),
+            log_size: 1,
+            previous_end: Sha256([0; 32]),
+        };
+        RoundHistory {
+            state: RoundState::Closed(SnapshotDigest([to; 32])),
+            manifest: Some((manifest, ManifestDigest([2; 32]))),
+            endorsed: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            declared: BTreeMap::new(),
+            joined: None,
+            nonces: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    fn task(plan: Plan) -> TaskHistory {
+        let mut task = TaskHistory::approved(PlanDigest([1; 32]));
+        task.learn_plan(plan);
+        task.with_rounds([closed(RoundId(1), 5, 6), closed(RoundId(2), 6, 7)])
+    }
+
+    #[test]
+    fn a_task_that_counts_gives_nothing_to_release() {
+        let trained = task(plan());
+        let line = trained.lineage(None).unwrap();
+        assert_eq!(
+            (line.base, line.first, line.last, line.snapshot),
+            (SnapshotDigest([5; 32]), RoundId(1), RoundId(2), SnapshotDigest([7; 32]))
+        );
+        assert_eq!(trained.lineage(Some(RoundId(1))).unwrap().snapshot, SnapshotDigest([6; 32]));
+        let count = Count { limbs: 1, what: Counted::Words { rule: WordRule::Jieba, threshold: "4.5".parse().unwrap() } };
+        let counted = task(Plan { count: Some(count), ..plan() });
+        assert!(!counted.gives_models());
+        assert_eq!((counted.lineage(None), counted.lineage(Some(RoundId(1)))), (None, None));
     }
 }

@@ -1,12 +1,14 @@
 //! `release`: the model's files, its signature, the administrators' word, and the proof that it stands in the log. Nothing reaches the
 //! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
 
+mod stage;
+
 use super::output::{Failure, Output};
 use super::{Admin, call, unexpected};
-use crate::admin::{AdminReply, AdminRequest, Releasable};
+use crate::admin::{AdminReply, AdminRequest};
 use crate::layout::Layout;
 use crate::log::Directory;
-use crate::model_signing::{ReleaseKey, SIGNATURE, sign};
+use crate::model_signing::ReleaseKey;
 use crate::{durable, init};
 use audit::merkle::prove_inclusion;
 use audit::note::MAX_NOTE_BYTES;
@@ -20,13 +22,12 @@ use protocol::release::{Release, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use serde_json::json;
+use stage::{Stage, StageError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often the published checkpoint is looked at.
 const POLL: Duration = Duration::from_millis(200);
-const WEIGHTS: &str = "model.safetensors";
-const LINEAGE: &str = "lineage.json";
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
@@ -122,8 +123,6 @@ enum ReleaseError {
     Exists(PathBuf),
     #[error("entry {0} awaits its witnesses; run the same command again to go on")]
     Awaiting(u64),
-    #[error("the model that was signed is not the one that the log names")]
-    OtherModel,
 }
 
 pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
@@ -141,59 +140,42 @@ pub(super) fn run(args: &ReleaseArgs, output: &Output) -> Result<(), Failure> {
     if args.out.exists() {
         return Err(Failure::trouble(ReleaseError::Exists(args.out.clone())));
     }
-    let stage = Stage::of(&args.out);
-    // A first call may have waited in vain: the entry is in the log, and its files lie ready.
-    let index = match stage.recorded().map_err(Failure::trouble)? {
-        Some(index) => index,
-        None => record(args, &stage)?,
-    };
+    let (layout, stage) = (Layout::new(&args.admin.dir.dir), Stage::of(&args.out));
+    let index = record(args, &layout, &stage)?;
     wait(args, index)?;
-    let layout = Layout::new(&args.admin.dir.dir);
     prove(&layout, index, &stage.evidence()).map_err(Failure::trouble)?;
-    std::fs::remove_file(stage.index_file()).map_err(Failure::trouble)?;
-    std::fs::rename(&stage.0, &args.out).map_err(Failure::trouble)?;
-    durable::sync_dir(args.out.parent().unwrap_or(&args.out)).map_err(Failure::trouble)?;
+    stage.publish(&args.out).map_err(Failure::trouble)?;
     let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}", args.out.display());
     output.value(&json!({ "index": index, "out": args.out }), &text);
     Ok(())
 }
 
-/// The directory in which a release is made ready, beside the one that it becomes.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn of(out: &Path) -> Self {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".partial");
-        Self(name.into())
-    }
-    fn model(&self) -> PathBuf {
-        self.0.join("model")
-    }
-    fn evidence(&self) -> PathBuf {
-        self.0.join("evidence")
-    }
-    fn index_file(&self) -> PathBuf {
-        self.evidence().join("index")
-    }
-    fn recorded(&self) -> Result<Option<LeafIndex>, std::io::Error> {
-        match durable::read_limited(&self.index_file(), 32) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().parse().ok().map(LeafIndex)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-}
-
-/// Makes files and signature ready, then the entry.
-fn record(args: &ReleaseArgs, stage: &Stage) -> Result<LeafIndex, Failure> {
+/// Makes files and signature ready, if an earlier call has not, and sends the administrator's word. A repeated call sends the same bytes, and
+/// the server answers with the same entry.
+fn record(args: &ReleaseArgs, layout: &Layout, stage: &Stage) -> Result<LeafIndex, Failure> {
     let admin_key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
     let key = ReleaseKey::read(&args.release_key).map_err(Failure::trouble)?;
+    let release = match stage.release(layout).map_err(Failure::trouble)? {
+        Some(made) if is_asked_for(args, &key, &made) => made,
+        Some(_) => return Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
+        None => stage.make(layout, asked_for(args, &key)?, &key).map_err(Failure::input)?,
+    };
+    let statement = stage.word(&release, &admin_key).map_err(Failure::trouble)?;
+    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
+    Ok(index)
+}
+
+/// Whether a release that was made ready is the one that these arguments ask for.
+fn is_asked_for(args: &ReleaseArgs, key: &ReleaseKey, made: &Release) -> bool {
+    let task = args.task.is_none_or(|t| t == made.task) && args.round.is_none_or(|r| RoundId(r) == made.last);
+    task && made.key == key.hint() && made.substantial == args.substantial_modification
+}
+
+/// The release as the server's log gives it; its signature is not made yet.
+fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
     let asked = AdminRequest::Releasable { task: args.task, round: args.round.map(RoundId) };
     let AdminReply::Releasable { model } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
-    let layout = Layout::new(&args.admin.dir.dir);
-    let signature = write_model(&layout, &model, &stage.model(), &key).map_err(Failure::input)?;
-    let release = Release {
+    Ok(Release {
         task: model.task,
         plan: model.plan,
         snapshot: model.snapshot,
@@ -201,33 +183,9 @@ fn record(args: &ReleaseArgs, stage: &Stage) -> Result<LeafIndex, Failure> {
         first: model.first,
         last: model.last,
         key: key.hint(),
-        signature,
+        signature: Sha256([0; 32]),
         substantial: args.substantial_modification,
-    };
-    durable::replace(&stage.evidence().join("release-key.pub"), key.public_pem().as_bytes()).map_err(Failure::trouble)?;
-    let statement = Statement::sign(&release, &admin_key);
-    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
-    durable::replace(&stage.index_file(), index.to_string().as_bytes()).map_err(Failure::trouble)?;
-    Ok(index)
-}
-
-/// Weights, lineage and signature; returns the hash of the signature.
-fn write_model(layout: &Layout, model: &Releasable, dir: &Path, key: &ReleaseKey) -> anyhow::Result<Sha256> {
-    let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
-    let weights = std::fs::read(layout.snapshot(&model.snapshot))?;
-    // What is signed is what the log names, whatever lies on the disk.
-    anyhow::ensure!(train::snapshot::digest(&weights) == model.snapshot, ReleaseError::OtherModel);
-    durable::replace(&dir.join(WEIGHTS), &weights)?;
-    let federation = TrustDocument::parse(&trust)?.federation;
-    let lineage = json!({
-        "federation": federation, "trust": TrustDocument::hash(&trust), "task": model.task, "plan": model.plan, "base": model.base,
-        "first_round": model.first, "last_round": model.last, "snapshot": model.snapshot,
-    });
-    durable::replace(&dir.join(LINEAGE), format!("{lineage:#}\n").as_bytes())?;
-    let name = format!("{federation}-{}-round-{}", &model.task.to_hex()[..8], model.last);
-    let signature = sign(dir, &name, &[WEIGHTS, LINEAGE], key)?;
-    durable::replace(&dir.join(SIGNATURE), &signature)?;
-    Ok(Sha256(protocol::hash::sha256(&[&signature])))
+    })
 }
 
 /// Until the entry is under a published checkpoint; that one has its quorum.
