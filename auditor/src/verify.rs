@@ -104,7 +104,7 @@ fn verify_trusted<T>(
     releases::check(fold.history(), &mut findings);
     let confirmed = openings::check(&fold, &mut findings);
     let seen = look(&fold, &mut findings);
-    let verdict = Verdict {
+    let mut verdict = Verdict {
         federation: Some(trusted.document.federation.clone()),
         trust_hash: Some(trusted.hash.to_hex()),
         trust_fingerprint: Some(fingerprint(&trusted.hash)),
@@ -119,6 +119,7 @@ fn verify_trusted<T>(
         equivocations,
         ..Verdict::of(&findings, options.strict, true)
     };
+    verdict.add_releases(releases::summary(fold.history()));
     Ok((verdict, seen))
 }
 

@@ -64,6 +64,7 @@ pub(crate) fn plan() -> Plan {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     }
 }
 

@@ -192,6 +192,30 @@ fn a_release_needs_as_many_administrators_as_the_trust_document_asks_for() {
     expect(Twist::ReleaseByOneOfTwo, 3, "I10: a release has the approvals");
 }
 
+/// training.md M20: the gates of the plan, with the log's own figures where it has them.
+#[test]
+fn a_release_states_its_gates_and_passes_them_or_says_why_not() {
+    const GATES: &str = "M20: a release states the gates of its plan";
+    let v = verdict(Twist::GatesPassed);
+    assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()));
+    let release = &v.releases[0];
+    let gates: Vec<_> = release.gates.iter().map(|g| (g.code, g.figure.as_str(), g.passed, g.from_log)).collect();
+    assert_eq!(gates[1..], [("cohort", "3", true, true), ("accuracy", "0.93", true, false)]);
+    assert!(gates[0].0 == "epsilon" && gates[0].2 && (release.approvals, release.needed, release.withdrawn) == (1, 1, None));
+    assert!(v.not_verified.iter().any(|n| n.starts_with("figures of gates that no log shows")));
+    assert!(!verdict(Twist::Released).not_verified.iter().any(|n| n.starts_with("figures of gates")));
+    let text = crate::table::render(&v);
+    assert!(text.contains("accuracy 0.93") && text.contains("(stated)") && text.contains("cohort 3") && text.contains("(from the log)"));
+
+    expect(Twist::GateOverridden, 0, "M20: a release was made although a gate was not passed");
+    assert_eq!(verdict(Twist::GateOverridden).releases[0].overridden, Some("research"));
+    for twist in
+        [Twist::GateNotPassed, Twist::GateOverriddenForNothing, Twist::GateLeftOut, Twist::GateFigureInvented, Twist::GateWithoutEvaluation]
+    {
+        expect(twist, 3, GATES);
+    }
+}
+
 #[test]
 fn a_withdrawal_is_told_and_only_a_released_model_is_withdrawn_once() {
     expect(Twist::Withdrawn, 0, "A19: a released model was withdrawn");

@@ -2,6 +2,8 @@
 
 #[path = "story/afterwards.rs"]
 mod afterwards;
+#[path = "story/real.rs"]
+pub(crate) mod real;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -75,6 +77,11 @@ fn plan(twist: Twist) -> Plan {
             "steps": 1, "micro_batch": 4, "learning_rate": "0", "warmup_steps": 0, "weight_decay": "0"
         });
         (json["cohort_min"], json["groups"][0]["bits"], json["shards"][0]["step_exponent"]) = (3.into(), 24.into(), (-16).into());
+    }
+    if twist.has_gates() {
+        json["gates"] = serde_json::json!([
+            {"code": "epsilon", "threshold": "6"}, {"code": "cohort", "threshold": "3"}, {"code": "accuracy", "threshold": "0.9"}
+        ]);
     }
     let plan: Plan = serde_json::from_value(json).unwrap();
     plan.check().unwrap();
@@ -422,7 +429,11 @@ impl Scribe {
         }
         let stated = sealing::stated(&manifest.0.groups[0], digest, &bodies.iter().collect::<Vec<_>>());
         self.opened(round, digest, certificate, &updates, &stated);
-        self.snapshot = SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32]);
+        self.snapshot = if round.0 == 2 && self.twist.is_of_a_real_model() {
+            real::Model::new().snapshot()
+        } else {
+            SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32])
+        };
         self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
         self.previous_end = self.leaf();
         if self.twist == Twist::UpdateAfterTheEnd {

@@ -45,6 +45,16 @@ pub(crate) enum Twist {
     StatementReplayed,
     StrangerDeclares,
     Released,
+    RealModel,
+    RealModelWithdrawn,
+    RealModelUnderAnotherKey,
+    GatesPassed,
+    GateNotPassed,
+    GateOverridden,
+    GateOverriddenForNothing,
+    GateLeftOut,
+    GateFigureInvented,
+    GateWithoutEvaluation,
     ReleaseOfAnotherModel,
     ReleaseWithoutItsBase,
     ReleaseByAMember,
@@ -65,4 +75,25 @@ pub(crate) enum Twist {
     Hybrid,
     HybridOverstated,
     HybridBelowMinimum,
+}
+
+impl Twist {
+    /// Whether the released model is one that was signed.
+    pub(crate) fn is_of_a_real_model(self) -> bool {
+        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelUnderAnotherKey].contains(&self)
+    }
+
+    /// Whether the plan has gates, and a release states them.
+    pub(crate) fn has_gates(self) -> bool {
+        [
+            Self::GatesPassed,
+            Self::GateNotPassed,
+            Self::GateOverridden,
+            Self::GateOverriddenForNothing,
+            Self::GateLeftOut,
+            Self::GateFigureInvented,
+            Self::GateWithoutEvaluation,
+        ]
+        .contains(&self)
+    }
 }

@@ -139,5 +139,6 @@ fn plan(privacy: &PrivacyPlan, dimension: u64) -> Result<Plan, AuditError> {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     })
 }

@@ -3,8 +3,10 @@
 use super::rules::{Clause, Report};
 use super::{Approval, History, RoundState, TaskHistory};
 use crate::codec;
+use crate::decimal::Decimal;
 use crate::entry::{Facts, LogEntry};
-use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest};
+use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest, TaskId};
+use crate::plan::GateCode;
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement};
 
@@ -52,14 +54,46 @@ impl TaskHistory {
 impl History {
     pub(super) fn released(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let Some(said) = self.administrator::<Release>(statement, out) else { return };
-        let same = matches!(&entry.facts, Facts::ModelReleased { snapshot, signature, substantial }
-            if (*snapshot, *signature, *substantial) == (said.snapshot, said.signature, said.substantial));
+        let same = matches!(&entry.facts, Facts::ModelReleased { snapshot, signature, substantial, gates, overridden }
+            if (*snapshot, *signature, *substantial, gates, *overridden)
+                == (said.snapshot, said.signature, said.substantial, &said.gates, said.overridden));
         out.require(same && entry.task == Some(said.task), Clause::FieldsDiffer);
         let Some(task) = self.tasks.get(&said.task) else { return out.add(Clause::UnknownTask) };
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
+        out.require(self.gates_hold(&said), Clause::Gates);
         self.approvals.count(statement, index);
         self.releases.push((index, said));
+    }
+
+    /// Whether a release states exactly the gates of its plan, the figures that the log has as the log has them, and a reason where the
+    /// model did not pass. A plan that was not shown is another rule's matter.
+    fn gates_hold(&self, said: &Release) -> bool {
+        let Some(plan) = self.tasks.get(&said.task).and_then(TaskHistory::plan) else { return true };
+        let gates = plan.gates();
+        let of_plan = said.gates.len() == gates.len() && said.gates.iter().zip(gates).all(|(r, g)| r.is_of(*g));
+        let of_log = said.gates.iter().all(|r| !r.code.is_in_the_log() || self.figure(said.task, said.last, r.code) == Some(r.figure));
+        let stated = gates.iter().any(|g| !g.code.is_in_the_log());
+        of_plan && of_log && said.evaluation.is_some() == stated && said.passed() == said.overridden.is_none()
+    }
+
+    /// The figure of a gate for the model that `last` closed with, as far as the log has it.
+    pub fn figure(&self, task: TaskId, last: RoundId, code: GateCode) -> Option<Decimal> {
+        let of = self.tasks.get(&task)?;
+        let closed = || of.rounds().iter().filter(|(id, r)| **id <= last && matches!(r.state, RoundState::Closed(_)));
+        let whole = |n: usize| u64::try_from(n).ok().and_then(|n| Decimal::new(n, 0).ok());
+        match code {
+            GateCode::Epsilon => {
+                let spends = self.datasets.values().flat_map(|d| &d.spends).filter(|s| s.task == task && s.round <= last);
+                Some(spends.map(|s| s.spend.epsilon_after).max().unwrap_or(Decimal::ZERO))
+            }
+            GateCode::Rounds => whole(closed().count()),
+            GateCode::Cohort => {
+                let opened = closed().flat_map(|(_, r)| r.groups.values()).filter(|g| g.result.is_some());
+                opened.filter_map(|g| g.certificate.as_ref()).map(|c| c.headers().len()).min().and_then(whole)
+            }
+            GateCode::Loss | GateCode::Accuracy | GateCode::MacroF1 => None,
+        }
     }
 
     /// Only what was released, and is not withdrawn yet, can be withdrawn.
@@ -133,7 +167,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::history::RoundHistory;
-    use crate::ids::{ManifestDigest, PlanDigest, Sha256, TaskId};
+    use crate::ids::{ManifestDigest, PlanDigest, Sha256};
     use crate::manifest::Manifest;
     use crate::params::{CommitteeSize, PS_A};
     use crate::plan::{Count, Counted, Plan, WordRule};

@@ -350,6 +350,7 @@ fn plan(committee: CommitteeSize) -> Plan {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
         federation: FEDERATION.into(),
         task: TASK,
         model: EncoderConfig {

@@ -1,6 +1,7 @@
 //! `release`: the model's files, its signature, the administrators' word, and the proof that it stands in the log. Nothing reaches the
 //! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
 
+mod gates;
 mod stage;
 
 use super::output::{Failure, Output};
@@ -10,6 +11,7 @@ use crate::layout::Layout;
 use crate::log::Directory;
 use crate::model_signing::ReleaseKey;
 use crate::{durable, init};
+use anyhow::Context as _;
 use audit::merkle::prove_inclusion;
 use audit::note::MAX_NOTE_BYTES;
 use audit::policy::{MAX_POLICY_BYTES, Policy};
@@ -17,8 +19,11 @@ use audit::proof::TlogProof;
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
 use clap::{Args, ValueEnum};
+use gates::{GateError, Stated};
+use protocol::decimal::Decimal;
 use protocol::ids::{LeafIndex, RoundId, Sha256, SnapshotDigest, TaskId};
-use protocol::release::{Release, Withdrawal, WithdrawalReason};
+use protocol::plan::GateCode;
+use protocol::release::{OverrideReason, Release, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use serde_json::json;
@@ -28,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// How often the published checkpoint is looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// Largest evaluation: a report, not its records.
+const MAX_EVALUATION: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
@@ -48,6 +55,15 @@ pub(super) struct ReleaseArgs {
     /// Say that it is a substantial modification of a model that was released before
     #[arg(long)]
     substantial_modification: bool,
+    /// A figure that no log shows, for a gate of the plan: loss, accuracy or macro-f1; repeatable
+    #[arg(long = "figure", value_name = "CODE=NUMBER", value_parser = gates::figure)]
+    figures: Vec<(GateCode, Decimal)>,
+    /// File that says how these figures were measured; its hash goes into the log, and it into the evidence
+    #[arg(long, value_name = "FILE")]
+    evaluation: Option<PathBuf>,
+    /// Release the model although it does not pass every gate; the reason is logged
+    #[arg(long = "override", value_enum, value_name = "CODE")]
+    overridden: Option<Override>,
     /// Seconds to wait for the witnesses
     #[arg(long, default_value_t = 900)]
     timeout_s: u64,
@@ -91,6 +107,30 @@ impl From<Reason> for WithdrawalReason {
             Reason::Performance => Self::Performance,
             Reason::Privacy => Self::Privacy,
             Reason::LegalBasis => Self::LegalBasis,
+        }
+    }
+}
+
+/// Why gates are overridden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Override {
+    /// It goes to those who study it, and into no use
+    Research,
+    /// It replaces a released model that is worse
+    Correction,
+    /// An authority asked for it
+    Authority,
+    /// The gate is judged to be wrong
+    Judgement,
+}
+
+impl From<Override> for OverrideReason {
+    fn from(reason: Override) -> Self {
+        match reason {
+            Override::Research => Self::Research,
+            Override::Correction => Self::Correction,
+            Override::Authority => Self::Authority,
+            Override::Judgement => Self::Judgement,
         }
     }
 }
@@ -158,7 +198,10 @@ fn record(args: &ReleaseArgs, layout: &Layout, stage: &Stage) -> Result<LeafInde
     let release = match stage.release(layout).map_err(Failure::trouble)? {
         Some(made) if is_asked_for(args, &key, &made) => made,
         Some(_) => return Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
-        None => stage.make(layout, asked_for(args, &key)?, &key).map_err(Failure::input)?,
+        None => {
+            let evaluation = args.evaluation.as_deref().map(read_evaluation).transpose().map_err(Failure::input)?;
+            stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input)?
+        }
     };
     let statement = stage.word(&release, &admin_key).map_err(Failure::trouble)?;
     let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
@@ -168,13 +211,24 @@ fn record(args: &ReleaseArgs, layout: &Layout, stage: &Stage) -> Result<LeafInde
 /// Whether a release that was made ready is the one that these arguments ask for.
 fn is_asked_for(args: &ReleaseArgs, key: &ReleaseKey, made: &Release) -> bool {
     let task = args.task.is_none_or(|t| t == made.task) && args.round.is_none_or(|r| RoundId(r) == made.last);
-    task && made.key == key.hint() && made.substantial == args.substantial_modification
+    let figures = args.figures.iter().all(|(code, figure)| made.gates.iter().any(|g| (g.code, g.figure) == (*code, *figure)));
+    let overridden = made.overridden == args.overridden.map(Into::into);
+    task && figures && overridden && made.key == key.hint() && made.substantial == args.substantial_modification
+}
+
+fn read_evaluation(path: &Path) -> anyhow::Result<Vec<u8>> {
+    durable::read_limited(path, MAX_EVALUATION).with_context(|| format!("the evaluation {} cannot be read", path.display()))
 }
 
 /// The release as the server's log gives it; its signature is not made yet.
 fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
     let asked = AdminRequest::Releasable { task: args.task, round: args.round.map(RoundId) };
     let AdminReply::Releasable { model } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
+    let stated = Stated { figures: &args.figures, evaluated: args.evaluation.is_some(), overridden: args.overridden.is_some() };
+    let gates = gates::judge(&model.gates, &stated).map_err(|e| match e {
+        GateError::NotPassed(_) => Failure::checked("gates", e),
+        other => Failure::trouble(other),
+    })?;
     Ok(Release {
         task: model.task,
         plan: model.plan,
@@ -185,6 +239,9 @@ fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
         key: key.hint(),
         signature: Sha256([0; 32]),
         substantial: args.substantial_modification,
+        gates,
+        evaluation: None,
+        overridden: args.overridden.map(Into::into),
     })
 }
 

@@ -1,8 +1,9 @@
 //! Release of a model: what may be released now, and the administrators' word for it in the log (audit.md A33 d, A44).
 
 use super::{Driver, DriverError};
-use crate::admin::{AdminReply, Refusal, Releasable};
+use crate::admin::{AdminReply, GateAsked, Refusal, Releasable};
 use protocol::entry::{Actor, Draft, Facts};
+use protocol::history::Clause;
 use protocol::ids::{RoundId, TaskId};
 use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
@@ -20,7 +21,9 @@ impl Driver {
         }
         let found = history.task(id).and_then(|t| Some((t.plan_digest(), t.lineage(round)?)));
         let (plan, l) = found.ok_or(Refusal::NothingToRelease)?;
-        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last };
+        let gates = history.task(id).and_then(|t| t.plan()).map_or(&[][..], |p| p.gates());
+        let gates = gates.iter().map(|gate| GateAsked { gate: *gate, figure: history.figure(id, l.last, gate.code) }).collect();
+        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last, gates };
         Ok(AdminReply::Releasable { model })
     }
 
@@ -30,7 +33,8 @@ impl Driver {
         if !self.publisher.has_policy() {
             return Ok(Err(Refusal::NoPolicy));
         }
-        let facts = Facts::ModelReleased { snapshot: said.snapshot, signature: said.signature, substantial: said.substantial };
+        let Release { snapshot, signature, substantial, gates, overridden, .. } = said;
+        let facts = Facts::ModelReleased { snapshot, signature, substantial, gates, overridden };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         self.record(draft, Refusal::NothingToRelease)
     }
@@ -64,8 +68,10 @@ impl Driver {
             self.publisher.want(index.0 + 1);
             return Ok(Ok(AdminReply::Logged { index }));
         }
-        if self.log.would_violate(&draft).is_some() {
-            return Ok(Err(otherwise));
+        match self.log.would_violate(&draft).map(|v| v.clause) {
+            Some(Clause::Gates) => return Ok(Err(Refusal::Gates)),
+            Some(_) => return Ok(Err(otherwise)),
+            None => {}
         }
         let done = self.append_one(draft)?;
         self.publisher.want(done.index.0 + 1);

@@ -60,6 +60,9 @@ impl Stage {
     pub(crate) fn evidence(&self) -> PathBuf {
         self.0.join("evidence")
     }
+    fn evaluation(&self) -> PathBuf {
+        self.evidence().join("evaluation")
+    }
     fn words(&self) -> PathBuf {
         self.0.join("words")
     }
@@ -86,6 +89,11 @@ impl Stage {
     fn is_whole(&self, layout: &Layout, release: &Release) -> anyhow::Result<bool> {
         let read = |name: &str| std::fs::read(self.model().join(name));
         let (weights, signature) = (read(WEIGHTS)?, read(SIGNATURE)?);
+        if let Some(hash) = release.evaluation
+            && protocol::hash::sha256(&[&std::fs::read(self.evaluation())?]) != hash.0
+        {
+            return Ok(false);
+        }
         Ok(train::snapshot::digest(&weights) == release.snapshot
             && protocol::hash::sha256(&[&signature]) == release.signature.0
             && read(LINEAGE)? == lineage(layout, release, &weights)?
@@ -93,7 +101,13 @@ impl Stage {
     }
 
     /// Writes weights, lineage and signature, then the release that names them: from then on it is the one that is sent.
-    pub(crate) fn make(&self, layout: &Layout, mut release: Release, key: &ReleaseKey) -> anyhow::Result<Release> {
+    pub(crate) fn make(
+        &self,
+        layout: &Layout,
+        mut release: Release,
+        evaluation: Option<&[u8]>,
+        key: &ReleaseKey,
+    ) -> anyhow::Result<Release> {
         let weights = std::fs::read(layout.snapshot(&release.snapshot))?;
         // What is signed is what the log names, whatever lies on the disk.
         anyhow::ensure!(train::snapshot::digest(&weights) == release.snapshot, StageError::NotTheLogs);
@@ -106,6 +120,10 @@ impl Stage {
         durable::replace(&dir.join(SIGNATURE), &signature)?;
         durable::replace(&self.evidence().join("release-key.pub"), key.public_pem().as_bytes())?;
         (release.key, release.signature) = (key.hint(), Sha256(protocol::hash::sha256(&[&signature])));
+        if let Some(bytes) = evaluation {
+            durable::replace(&self.evaluation(), bytes)?;
+            release.evaluation = Some(Sha256(protocol::hash::sha256(&[bytes])));
+        }
         durable::write_new(&self.payload(), &codec::encode(&release))?;
         Ok(release)
     }

@@ -30,7 +30,7 @@ impl World {
         durable::write_new(&layout.snapshot(&snapshot), &weights).unwrap();
         let (none, base) = (Sha256([0; 32]), SnapshotDigest([5; 32]));
         let (first, last, task) = (RoundId(1), RoundId(2), TaskId([7; 16]));
-        let release = Release { task, plan: digest, snapshot, base, first, last, key: none, signature: none, substantial: false };
+        let release = Release { task, plan: digest, snapshot, base, first, last, key: none, signature: none, ..plain() };
         let key = ReleaseKey::make(&dir.path().join("release.key")).unwrap();
         Self { dir, layout, release, key }
     }
@@ -39,6 +39,25 @@ impl World {
     }
     fn lineage(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.stage().model().join(LINEAGE)).unwrap()).unwrap()
+    }
+}
+
+/// A release of nothing.
+fn plain() -> Release {
+    let (none, zero) = (Sha256([0; 32]), SnapshotDigest([0; 32]));
+    Release {
+        task: TaskId([0; 16]),
+        plan: PlanDigest([0; 32]),
+        snapshot: zero,
+        base: zero,
+        first: RoundId(1),
+        last: RoundId(1),
+        key: none,
+        signature: none,
+        substantial: false,
+        gates: Vec::new(),
+        evaluation: None,
+        overridden: None,
     }
 }
 
@@ -62,11 +81,11 @@ fn admin(seed: u8) -> SigningKey {
 fn a_release_that_was_made_ready_is_sent_again_word_for_word() {
     let w = World::new(None);
     assert!(w.stage().release(&w.layout).unwrap().is_none());
-    let made = w.stage().make(&w.layout, w.release, &w.key).unwrap();
+    let made = w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     let said = w.stage().word(&made, &admin(1)).unwrap();
     let signature = std::fs::read(w.stage().model().join(SIGNATURE)).unwrap();
     let again = w.stage().release(&w.layout).unwrap().unwrap();
-    assert_eq!((again, w.stage().word(&again, &admin(1)).unwrap()), (made, said.clone()));
+    assert_eq!((&again, w.stage().word(&again, &admin(1)).unwrap()), (&made, said.clone()));
     assert_eq!(std::fs::read(w.stage().model().join(SIGNATURE)).unwrap(), signature);
     assert_ne!(w.stage().word(&again, &admin(2)).unwrap().key, said.key, "each administrator has a word of his own");
     assert_eq!(made.signature.0, protocol::hash::sha256(&[&signature]));
@@ -76,7 +95,7 @@ fn a_release_that_was_made_ready_is_sent_again_word_for_word() {
 #[test]
 fn what_was_changed_in_a_stage_is_not_sent() {
     let w = World::new(None);
-    let made = w.stage().make(&w.layout, w.release, &w.key).unwrap();
+    let made = w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     for name in [WEIGHTS, LINEAGE, SIGNATURE] {
         let path = w.stage().model().join(name);
         let whole = std::fs::read(&path).unwrap();
@@ -88,15 +107,25 @@ fn what_was_changed_in_a_stage_is_not_sent() {
     }
     let word = w.stage().word(&made, &admin(1)).unwrap();
     let path = w.stage().words().join(format!("{}.statement", word.signer()));
-    let other = Statement::sign(&Release { substantial: true, ..made }, &admin(1));
+    let other = Statement::sign(&Release { substantial: true, ..made.clone() }, &admin(1));
     std::fs::write(path, codec::encode(&other)).unwrap();
     assert!(matches!(w.stage().word(&made, &admin(1)), Err(StageError::Damaged(_))));
 }
 
 #[test]
+fn the_evaluation_is_kept_with_the_evidence_and_named_by_its_hash() {
+    let w = World::new(None);
+    let made = w.stage().make(&w.layout, w.release.clone(), Some(b"measured so"), &w.key).unwrap();
+    assert_eq!(made.evaluation, Some(Sha256(protocol::hash::sha256(&[b"measured so"]))));
+    assert_eq!(w.stage().release(&w.layout).unwrap(), Some(made));
+    std::fs::write(w.stage().evaluation(), b"measured otherwise").unwrap();
+    assert!(matches!(w.stage().release(&w.layout), Err(StageError::OtherModel(_))));
+}
+
+#[test]
 fn a_stage_becomes_what_was_asked_for_without_anybodys_word() {
     let w = World::new(None);
-    let made = w.stage().make(&w.layout, w.release, &w.key).unwrap();
+    let made = w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     w.stage().word(&made, &admin(1)).unwrap();
     let out = w.dir.path().join("out");
     w.stage().publish(&out).unwrap();
@@ -107,13 +136,12 @@ fn a_stage_becomes_what_was_asked_for_without_anybodys_word() {
 #[test]
 fn a_model_with_adapters_is_named_in_its_two_parts() {
     let w = World::new(None);
-    w.stage().make(&w.layout, w.release, &w.key).unwrap();
+    w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     assert_eq!(w.lineage().get("adapter"), None);
     let w = World::new(Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["qkv".into()]) }));
-    w.stage().make(&w.layout, w.release, &w.key).unwrap();
+    w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     let (lineage, weights) = (w.lineage(), std::fs::read(w.stage().model().join(WEIGHTS)).unwrap());
-    let adapter = w.release.plan;
-    let parts = train::snapshot::parts(&plan(&w.layout, adapter).unwrap().model, &weights).unwrap().unwrap();
+    let parts = train::snapshot::parts(&plan(&w.layout, w.release.plan).unwrap().model, &weights).unwrap().unwrap();
     let expected = json!({ "digest": parts.adapters, "without_it": parts.without, "rank": 2, "alpha": 4, "targets": ["qkv"] });
     assert_eq!(lineage["adapter"], expected);
     assert_eq!(lineage["snapshot"], json!(w.release.snapshot));
