@@ -31,6 +31,11 @@ const RELEASED: Rule = Rule::new(
     Severity::Integrity,
     "A44: the log records the release of exactly these weights, under this signature and this key",
 );
+const WAITS: Rule = Rule::new(
+    Check::Artefacts,
+    Severity::Incomplete,
+    "A14: a release has effect where as many administrators signed it as the trust document asks for",
+);
 const WITHDRAWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A19: a model in use is not withdrawn");
 const LOG: &str = "A34: the log that the release stands in verifies";
 
@@ -220,6 +225,13 @@ impl ModelVerdict {
         let of_model = history.releases().iter().filter(|(_, r)| Some(r.snapshot) == snapshot);
         let exact = of_model.clone().find(|(_, r)| (r.signature.to_hex(), r.key.to_hex()) == (self.signature.clone(), self.key.clone()));
         let Some((index, _)) = exact else {
+            let said =
+                |r: &protocol::release::Release| (r.signature.to_hex(), r.key.to_hex()) == (self.signature.clone(), self.key.clone());
+            if let Some((at, waits)) = history.proposed_releases().iter().find(|(_, r)| Some(r.snapshot) == snapshot && said(r)) {
+                let have = history.approval(waits).map_or(0, protocol::history::Approval::have);
+                findings.add(WAITS, Place::Index(at.0), format!("{} administrators", history.trust().threshold), have.to_string());
+                return None;
+            }
             let other = of_model.last().map_or_else(
                 || "no release of these weights".to_owned(),
                 |(index, r)| format!("entry {index} releases them with signature {} and key {}", r.signature, r.key),

@@ -93,6 +93,12 @@ fn a_release_stands_in_the_log_with_its_signature_and_its_key() {
     assert_eq!(none.findings[0].got, "no release of these weights");
 }
 
+#[test]
+fn a_release_that_waits_for_another_administrator_is_incomplete() {
+    let (dir, log) = (received(), write(&tell(Twist::RealModelByOneOfTwo).files()));
+    expect(&verdict(dir.path(), Some(log.path())), 4, "A14: a release has effect where as many administrators signed it");
+}
+
 /// A release in a log that does not verify is worth what the log is worth.
 #[test]
 fn a_log_that_fails_fails_the_model() {

@@ -1,28 +1,41 @@
-//! I10 as far as it takes counting, and what the gates came to: who stands behind each release, and what it states (audit.md A14, A36; training.md
-//! M20). Knows no file.
+//! What administrators said: what waits for more of them, who stands behind each release, what it states and what its gates came to (audit.md
+//! A14, A36; training.md M20). Knows no file.
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::verdict::{GateSummary, ReleaseSummary};
-use protocol::history::History;
+use protocol::history::{Approval, History};
 use protocol::ids::LeafIndex;
 use protocol::release::Release;
+use protocol::statement::StatementKind;
 
-const APPROVALS: Rule = Rule::new(
+const WAITS: Rule = Rule::new(
     Check::Invariants,
-    Severity::Invariant,
-    "I10: a release has the approvals of as many administrators as the trust document asks for",
+    Severity::Notice,
+    "A14: what administrators say has effect where as many said it as the trust document asks for; this waits for more",
 );
 const WITHDRAWN: Rule = Rule::new(Check::Invariants, Severity::Notice, "A19: a released model was withdrawn");
 const OVERRIDDEN: Rule = Rule::new(Check::Invariants, Severity::Notice, "M20: a release was made although a gate was not passed");
 
-/// Counts approvals, and tells of withdrawals and of gates that were overridden.
+/// What administrators sign, in one word.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else takes administrators")]
+fn word(kind: StatementKind) -> &'static str {
+    match kind {
+        StatementKind::Membership => "membership",
+        StatementKind::Policy => "policy",
+        StatementKind::Plan => "plan",
+        StatementKind::Release => "release",
+        StatementKind::Withdrawal => "withdrawal",
+        _ => "statement",
+    }
+}
+
+/// Tells of acts that wait for more administrators, of withdrawals, and of gates that were overridden.
 pub(crate) fn check(history: &History, findings: &mut Findings) {
-    let threshold = usize::from(history.trust().threshold);
+    for (index, kind, approval) in history.waiting() {
+        let expected = format!("{} administrators", history.trust().threshold);
+        findings.add(WAITS, Place::Index(index.0), expected, format!("{} of them, about a {}", approval.have(), word(kind)));
+    }
     for (index, release) in history.releases() {
-        let got = history.approvals(release);
-        if got < threshold {
-            findings.add(APPROVALS, Place::Index(index.0), format!("{threshold} administrators"), got.to_string());
-        }
         if let Some(reason) = release.overridden {
             let failed: Vec<String> = release.gates.iter().filter(|g| !g.passed).map(ToString::to_string).collect();
             findings.add(OVERRIDDEN, Place::Index(index.0), "every gate passed", format!("{}; {}", failed.join("; "), reason.name()));
@@ -57,7 +70,7 @@ fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary
         first_round: release.first.0,
         last_round: release.last.0,
         substantial: release.substantial,
-        approvals: history.approvals(release),
+        approvals: history.approval(release).map_or(0, Approval::have),
         needed: usize::from(history.trust().threshold),
         gates: release.gates.iter().map(gate).collect(),
         evaluation: release.evaluation.map(|h| h.to_hex()),

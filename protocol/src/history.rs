@@ -9,6 +9,7 @@ mod rules;
 mod task;
 
 pub use approvals::Approval;
+use approvals::Effect;
 pub use releases::Lineage;
 pub use rules::{Clause, Violation};
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
@@ -76,6 +77,8 @@ pub struct History {
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     releases: Vec<(LeafIndex, Release)>,
+    /// Releases that administrators signed, whether or not enough of them did.
+    proposed: Vec<(LeafIndex, Release)>,
     /// Which administrators signed what.
     approvals: approvals::Approvals,
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
@@ -106,6 +109,7 @@ impl History {
             tasks: BTreeMap::new(),
             policy: None,
             releases: Vec::new(),
+            proposed: Vec::new(),
             approvals: approvals::Approvals::default(),
             withdrawals: Vec::new(),
             reviews: Vec::new(),
@@ -223,9 +227,13 @@ impl History {
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, *request, &s, out),
             (Facts::PolicyActivated { policy }, Some(s)) => {
-                let said = self.administrator::<PolicyApproval>(&s, out);
-                out.require(said.is_some_and(|p| p.policy == *policy), Clause::FieldsDiffer);
-                self.policy = Some((*policy, index));
+                let Some(said) = self.administrator::<PolicyApproval>(&s, out) else { return };
+                out.require(said.policy == *policy, Clause::FieldsDiffer);
+                if self.effect(&s, index) == Effect::Now {
+                    self.policy = Some((said.policy, index));
+                    // The policy before it may come back, and takes as many words again.
+                    self.approvals.forget_all(StatementKind::Policy);
+                }
             }
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),
@@ -244,10 +252,12 @@ impl History {
                 self.repaired(index, who, said, out);
             }
             (Facts::TaskApproved { plan }, Some(s)) => {
-                let said = self.administrator::<PlanApproval>(&s, out);
+                let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
                 let Some(task) = entry.task else { return out.add(Clause::Schema) };
-                out.require(said.is_some_and(|p| p.plan == *plan && p.task == task), Clause::FieldsDiffer);
-                self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+                out.require(said.plan == *plan && said.task == task, Clause::FieldsDiffer);
+                if self.effect(&s, index) == Effect::Now {
+                    self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+                }
             }
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
@@ -286,10 +296,18 @@ impl History {
         if asked.as_ref() != Some(&said) {
             return out.add(Clause::FieldsDiffer);
         }
+        if self.effect(statement, index) == Effect::Waits {
+            return;
+        }
         let member =
             Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
         self.keys.insert(Sha256(said.institution.0), said.institution_key);
         self.members.insert(said.institution, member);
+    }
+
+    /// Counts an administrator's word for what it says (A14).
+    fn effect(&mut self, statement: &Statement, index: LeafIndex) -> Effect {
+        self.approvals.count(statement, index, self.trust.threshold)
     }
 
     fn administrator<P: Payload>(&self, statement: &Checked, out: &mut rules::Report) -> Option<P> {

@@ -110,6 +110,11 @@ pub enum WithdrawalReason {
     LegalBasis,
 }
 
+impl WithdrawalReason {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::Superseded, Self::Harmful, Self::Performance, Self::Privacy, Self::LegalBasis];
+}
+
 /// Administrators withdraw a model that was released before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct Withdrawal {

@@ -238,12 +238,18 @@ pub enum AdminReply {
         #[n(0)]
         model: Releasable,
     },
-    /// Recorded.
+    /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]
     Logged {
         /// Where.
         #[n(0)]
         index: LeafIndex,
+        /// Where each administrator who said the same said it, in order.
+        #[n(1)]
+        approvals: Vec<LeafIndex>,
+        /// How many must.
+        #[n(2)]
+        need: u16,
     },
     /// No, and why.
     #[n(5)]

@@ -27,7 +27,7 @@ use protocol::manifest::{
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
-use protocol::statement::{Payload, Statement};
+use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
 
@@ -102,6 +102,8 @@ struct Scribe {
     chunks: fixture::Files,
     /// What `clinic-1` sent in round 1.
     first_header: Option<Header>,
+    /// Institutions that were admitted.
+    joined: usize,
 }
 
 /// One update as its institution and the server know it.
@@ -134,9 +136,30 @@ impl Scribe {
         let statement = Statement::sign(value, key);
         self.push(Draft::said(Actor::Institution, Some(id), statement, facts));
     }
+    /// As many administrators as must; one less where the story wants it. Where the last of them stands.
     fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
-        let draft = Draft::said(Actor::Administrator, None, Statement::sign(value, &admin()), facts);
-        self.push(Draft { task, ..draft })
+        let one_less = match P::KIND {
+            StatementKind::Membership => self.twist == Twist::MembershipByOneOfTwo && self.people.len() > 3 && self.joined == 3,
+            StatementKind::Policy => self.twist == Twist::PolicyByOneOfTwo,
+            StatementKind::Plan => self.twist == Twist::PlanByOneOfTwo,
+            StatementKind::Withdrawal => self.twist == Twist::WithdrawalByOneOfTwo,
+            StatementKind::Release => [Twist::ReleaseByOneOfTwo, Twist::RealModelByOneOfTwo].contains(&self.twist),
+            _other => false,
+        };
+        let mut signers = vec![admin()];
+        if self.twist.has_two_administrators() && !one_less {
+            signers.push(if self.twist == Twist::ReleaseByOneTwice && P::KIND == StatementKind::Release {
+                admin()
+            } else {
+                second_admin()
+            });
+        }
+        let mut last = 0;
+        for key in signers {
+            let draft = Draft::said(Actor::Administrator, None, Statement::sign(value, &key), facts.clone());
+            last = self.push(Draft { task, ..draft });
+        }
+        last
     }
     fn in_round<P: Payload>(&mut self, round: RoundId, who: usize, value: &P, facts: Facts) {
         let key = &self.people[who];
@@ -177,6 +200,7 @@ impl Scribe {
         let hash = Sha256(sha256(&[&codec::encode(&request)]));
         self.says(who, &request, Facts::MemberJoinRequested { token, request: hash });
         self.admin_says(&Membership::of(&request), Facts::MemberJoined { request: hash }, None);
+        self.joined += 1;
     }
 
     fn dataset(who: usize) -> Sha256 {
@@ -495,7 +519,7 @@ impl Scribe {
 
 /// The log of this story.
 pub(crate) fn tell(twist: Twist) -> fixture::Draft {
-    let two = [Twist::ReleaseByOneOfTwo, Twist::ReleaseByBoth].contains(&twist);
+    let two = twist.has_two_administrators();
     let trust = TrustDocument {
         v: 1,
         federation: "demo".into(),
@@ -512,8 +536,20 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
     let (entries, chunks) = (Vec::new(), fixture::Files::new());
     let first_header = None;
-    let mut scribe =
-        Scribe { twist, plan, mechanism, chunks, entries, people, trust: shown, activation: None, previous_end, snapshot, first_header };
+    let mut scribe = Scribe {
+        twist,
+        plan,
+        mechanism,
+        chunks,
+        entries,
+        people,
+        trust: shown,
+        activation: None,
+        previous_end,
+        snapshot,
+        first_header,
+        joined: 0,
+    };
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];

@@ -48,6 +48,7 @@ pub(crate) enum Twist {
     RealModel,
     RealModelWithdrawn,
     RealModelUnderAnotherKey,
+    RealModelByOneOfTwo,
     GatesPassed,
     GateNotPassed,
     GateOverridden,
@@ -60,6 +61,12 @@ pub(crate) enum Twist {
     ReleaseByAMember,
     ReleaseByOneOfTwo,
     ReleaseByBoth,
+    ReleaseByOneTwice,
+    MembershipByOneOfTwo,
+    PolicyByOneOfTwo,
+    PlanByOneOfTwo,
+    WithdrawalByOneOfTwo,
+    WithdrawalByBoth,
     Withdrawn,
     WithdrawnTwice,
     WithdrawnUnreleased,
@@ -80,7 +87,23 @@ pub(crate) enum Twist {
 impl Twist {
     /// Whether the released model is one that was signed.
     pub(crate) fn is_of_a_real_model(self) -> bool {
-        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelUnderAnotherKey].contains(&self)
+        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo].contains(&self)
+    }
+
+    /// Whether two administrators must say the same.
+    pub(crate) fn has_two_administrators(self) -> bool {
+        [
+            Self::ReleaseByOneOfTwo,
+            Self::ReleaseByBoth,
+            Self::ReleaseByOneTwice,
+            Self::MembershipByOneOfTwo,
+            Self::PolicyByOneOfTwo,
+            Self::PlanByOneOfTwo,
+            Self::WithdrawalByOneOfTwo,
+            Self::WithdrawalByBoth,
+            Self::RealModelByOneOfTwo,
+        ]
+        .contains(&self)
     }
 
     /// Whether the plan has gates, and a release states them.

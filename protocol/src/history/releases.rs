@@ -1,14 +1,14 @@
 //! Releases and site anchors against the log so far (I10, I14).
 
 use super::rules::{Clause, Report};
-use super::{Approval, History, RoundState, TaskHistory};
+use super::{Approval, Effect, History, RoundState, TaskHistory};
 use crate::codec;
 use crate::decimal::Decimal;
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest, TaskId};
 use crate::plan::GateCode;
-use crate::release::{Release, Review, SiteAnchor, Withdrawal};
-use crate::statement::{Checked, Payload, Statement};
+use crate::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use crate::statement::{Checked, Payload, Statement, StatementKind};
 
 /// Where a model comes from within its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,13 @@ impl History {
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
         out.require(self.gates_hold(&said), Clause::Gates);
-        self.approvals.count(statement, index);
-        self.releases.push((index, said));
+        if !self.proposed.iter().any(|(_, r)| *r == said) {
+            self.proposed.push((index, said.clone()));
+        }
+        if self.effect(statement, index) == Effect::Now {
+            self.forget_withdrawals(said.task, said.snapshot);
+            self.releases.push((index, said));
+        }
     }
 
     /// Whether a release states exactly the gates of its plan, the figures that the log has as the log has them, and a reason where the
@@ -105,8 +110,17 @@ impl History {
         let released = self.releases.iter().any(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot));
         let again = self.withdrawals.iter().any(|(_, w)| (w.task, w.snapshot) == (said.task, said.snapshot));
         out.require(released && !again, Clause::Withdrawal);
-        self.approvals.count(statement, index);
-        self.withdrawals.push((index, said));
+        if self.effect(statement, index) == Effect::Now {
+            self.forget_withdrawals(said.task, said.snapshot);
+            self.withdrawals.push((index, said));
+        }
+    }
+
+    /// A model may be released again and withdrawn again, each time with as many words.
+    fn forget_withdrawals(&mut self, task: TaskId, snapshot: SnapshotDigest) {
+        for reason in WithdrawalReason::ALL {
+            self.approvals.forget(Withdrawal::KIND, &codec::encode(&Withdrawal { task, snapshot, reason }));
+        }
     }
 
     /// A review is signed by an administrator or a member, and speaks about entries that stood when it was written.
@@ -122,9 +136,34 @@ impl History {
         self.reviews.push((index, said));
     }
 
-    /// Administrators who approved exactly this release; the trust document says how many must (A14).
-    pub fn approvals(&self, release: &Release) -> usize {
-        self.approvals.of(Release::KIND, &codec::encode(release)).map_or(0, Approval::have)
+    /// Who approved exactly this act; the trust document says how many must (A14). Acts that may be done again (policies, withdrawals) are
+    /// known until they take effect.
+    pub fn approval<P: Payload>(&self, said: &P) -> Option<&Approval> {
+        self.approvals.of(P::KIND, &codec::encode(said))
+    }
+
+    /// Who approved what this statement says.
+    pub fn approval_of(&self, statement: &Statement) -> Option<&Approval> {
+        self.approvals.of(statement.kind, &statement.payload)
+    }
+
+    /// Whether an act takes effect with this word: it is the m-th administrator's first.
+    pub fn takes_effect(&self, statement: &Statement) -> bool {
+        let (have, effective, new) = match self.approval_of(statement) {
+            Some(a) => (a.have(), a.effective().is_some(), a.by(statement.signer()).is_none()),
+            None => (0, false, true),
+        };
+        !effective && have + usize::from(new) >= usize::from(self.trust.threshold)
+    }
+
+    /// Acts of administrators that wait for more of them: where the newest word stands, what it is about, who said it.
+    pub fn waiting(&self) -> Vec<(LeafIndex, StatementKind, &Approval)> {
+        self.approvals.waiting()
+    }
+
+    /// Releases that administrators signed, whether or not enough of them did, with where the first of them stands.
+    pub fn proposed_releases(&self) -> &[(LeafIndex, Release)] {
+        &self.proposed
     }
 
     /// Where the log already has this administrator's word for exactly this act. An act is said once, however often it is sent.
@@ -132,7 +171,7 @@ impl History {
         self.approvals.of(statement.kind, &statement.payload)?.by(statement.signer())
     }
 
-    /// Withdrawals in order, with where they stand.
+    /// Withdrawals that took effect in order, each with where the last word that it took stands.
     pub fn withdrawals(&self) -> &[(LeafIndex, Withdrawal)] {
         &self.withdrawals
     }
@@ -152,7 +191,7 @@ impl History {
         anchors.push((index, said));
     }
 
-    /// Releases in order, with where they stand.
+    /// Releases that took effect in order, each with where the last word that it took stands.
     pub fn releases(&self) -> &[(LeafIndex, Release)] {
         &self.releases
     }

@@ -5,7 +5,7 @@ mod gates;
 mod stage;
 
 use super::output::{Failure, Output};
-use super::{Admin, call, unexpected};
+use super::{Admin, call, heard, unexpected};
 use crate::admin::{AdminReply, AdminRequest};
 use crate::layout::Layout;
 use crate::log::Directory;
@@ -41,11 +41,14 @@ pub(super) struct ReleaseArgs {
     #[command(flatten)]
     admin: Admin,
     /// File with the release key, made by `release-key`
-    #[arg(long)]
-    release_key: PathBuf,
+    #[arg(long, required_unless_present = "approve")]
+    release_key: Option<PathBuf>,
     /// Directory to make: `model` is given out, `evidence` proves its history
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "approve")]
+    out: Option<PathBuf>,
+    /// Say so too, as another administrator: the directory `OUT.partial` that the first one's command made
+    #[arg(long, value_name = "OUT.partial", conflicts_with_all = ["release_key", "out", "task", "round", "substantial_modification", "figures", "evaluation", "overridden"])]
+    approve: Option<PathBuf>,
     /// The task; the newest one unless given
     #[arg(long)]
     task: Option<TaskId>,
@@ -140,8 +143,9 @@ pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failu
     let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
     let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into() };
     let statement = Statement::sign(&said, &key);
-    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })? else { return Err(unexpected()) };
-    output.value(&json!({ "index": index, "snapshot": args.snapshot }), &format!("entry {index} withdraws {}", args.snapshot));
+    let heard = heard(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })?;
+    let index = heard.index.ok_or_else(unexpected)?;
+    heard.tell(json!({ "index": index, "snapshot": args.snapshot }), &format!("entry {index} withdraws {}", args.snapshot), output);
     Ok(())
 }
 
@@ -149,7 +153,7 @@ pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failu
 pub(super) fn review(dir: &Path, file: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = durable::read_limited(file, protocol::statement::MAX_PAYLOAD as u64).map_err(Failure::trouble)?;
     let statement: Statement = protocol::codec::decode(&bytes, protocol::statement::MAX_PAYLOAD).map_err(Failure::trouble)?;
-    let AdminReply::Logged { index } = call(dir, &AdminRequest::Review { statement })? else { return Err(unexpected()) };
+    let AdminReply::Logged { index, .. } = call(dir, &AdminRequest::Review { statement })? else { return Err(unexpected()) };
     output.value(&json!({ "index": index }), &format!("entry {index} records the review"));
     Ok(())
 }
@@ -163,6 +167,10 @@ enum ReleaseError {
     Exists(PathBuf),
     #[error("entry {0} awaits its witnesses; run the same command again to go on")]
     Awaiting(u64),
+    #[error("{have} of {need} administrators have signed this release; another one runs `concordat-server release --approve {}`", stage.display())]
+    Approvals { have: usize, need: u16, stage: PathBuf },
+    #[error("{0} holds no release that was made ready; give the directory OUT.partial of the first administrator's command")]
+    NoStage(PathBuf),
 }
 
 pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
@@ -177,35 +185,60 @@ pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 pub(super) fn run(args: &ReleaseArgs, output: &Output) -> Result<(), Failure> {
-    if args.out.exists() {
-        return Err(Failure::trouble(ReleaseError::Exists(args.out.clone())));
-    }
-    let (layout, stage) = (Layout::new(&args.admin.dir.dir), Stage::of(&args.out));
-    let index = record(args, &layout, &stage)?;
+    let layout = Layout::new(&args.admin.dir.dir);
+    let (stage, out, release) = match (&args.approve, &args.out, &args.release_key) {
+        (Some(partial), ..) => {
+            let (stage, out) = Stage::at(partial).ok_or_else(|| Failure::trouble(ReleaseError::NoStage(partial.clone())))?;
+            let made = stage.release(&layout).map_err(Failure::trouble)?;
+            (stage, out, made.ok_or_else(|| Failure::trouble(ReleaseError::NoStage(partial.clone())))?)
+        }
+        (None, Some(out), Some(key)) => {
+            let stage = Stage::of(out);
+            let release = make_ready(args, &layout, out, &stage, key)?;
+            (stage, out.clone(), release)
+        }
+        (None, ..) => return Err(Failure::trouble(ReleaseError::NoStage(PathBuf::new()))),
+    };
+    let places = say(args, &stage, &release)?;
+    let index = places.last().copied().ok_or_else(unexpected)?;
     wait(args, index)?;
-    prove(&layout, index, &stage.evidence()).map_err(Failure::trouble)?;
-    stage.publish(&args.out).map_err(Failure::trouble)?;
-    let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}", args.out.display());
-    output.value(&json!({ "index": index, "out": args.out }), &text);
+    prove(&layout, &places, &stage.evidence()).map_err(Failure::trouble)?;
+    stage.publish(&out).map_err(Failure::trouble)?;
+    let gates: Vec<String> = release.gates.iter().map(|g| format!("\n{g}")).collect();
+    let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}{}", out.display(), gates.concat());
+    output.value(&json!({ "index": index, "out": out, "approvals": places, "gates": release.gates }), &text);
     Ok(())
 }
 
-/// Makes files and signature ready, if an earlier call has not, and sends the administrator's word. A repeated call sends the same bytes, and
-/// the server answers with the same entry.
-fn record(args: &ReleaseArgs, layout: &Layout, stage: &Stage) -> Result<LeafIndex, Failure> {
-    let admin_key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let key = ReleaseKey::read(&args.release_key).map_err(Failure::trouble)?;
-    let release = match stage.release(layout).map_err(Failure::trouble)? {
-        Some(made) if is_asked_for(args, &key, &made) => made,
-        Some(_) => return Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
+/// Makes files and signature ready, if an earlier call has not.
+fn make_ready(args: &ReleaseArgs, layout: &Layout, out: &Path, stage: &Stage, key: &Path) -> Result<Release, Failure> {
+    if out.exists() {
+        return Err(Failure::trouble(ReleaseError::Exists(out.to_owned())));
+    }
+    let key = ReleaseKey::read(key).map_err(Failure::trouble)?;
+    match stage.release(layout).map_err(Failure::trouble)? {
+        Some(made) if is_asked_for(args, &key, &made) => Ok(made),
+        Some(_) => Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
         None => {
             let evaluation = args.evaluation.as_deref().map(read_evaluation).transpose().map_err(Failure::input)?;
-            stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input)?
+            stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input)
         }
-    };
-    let statement = stage.word(&release, &admin_key).map_err(Failure::trouble)?;
-    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
-    Ok(index)
+    }
+}
+
+/// Sends the administrator's word; a repeated call sends the same bytes, and the server answers with the same entry. Answers the entries of as
+/// many administrators as must say so, the last of which makes it a release.
+fn say(args: &ReleaseArgs, stage: &Stage, release: &Release) -> Result<Vec<LeafIndex>, Failure> {
+    let admin_key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
+    let statement = stage.word(release, &admin_key).map_err(Failure::trouble)?;
+    let reply = call(&args.admin.dir.dir, &AdminRequest::Release { statement })?;
+    let AdminReply::Logged { mut approvals, need, .. } = reply else { return Err(unexpected()) };
+    let have = approvals.len();
+    if have < usize::from(need) {
+        return Err(Failure::unfinished(ReleaseError::Approvals { have, need, stage: stage.path().to_owned() }));
+    }
+    approvals.truncate(usize::from(need));
+    Ok(approvals)
 }
 
 /// Whether a release that was made ready is the one that these arguments ask for.
@@ -260,22 +293,27 @@ fn wait(args: &ReleaseArgs, index: LeafIndex) -> Result<(), Failure> {
     }
 }
 
-/// Writes what a buyer checks the history with: the entry, its proof, the policy that judges it, the trust document.
-fn prove(layout: &Layout, index: LeafIndex, out: &Path) -> anyhow::Result<()> {
+/// Writes what a buyer checks the history with: the entry that makes the release, its proof, the policy that judges it, the trust document; and
+/// entry and proof of each administrator who said so before.
+fn prove(layout: &Layout, places: &[LeafIndex], out: &Path) -> anyhow::Result<()> {
     let log = Directory(layout.audit());
     let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?;
     let policy = policy_in_force(&log)?;
     let opened = policy.open(&note)?;
     let size = opened.checkpoint().head.size;
-    let entry = entry(&log, index.0, size)?.ok_or(ReleaseError::Unproved)?;
-    let inclusion = prove_inclusion(&TileHashes::new(&log, size), index.0, size).map_err(|_| ReleaseError::Unproved)?;
-    let proof = TlogProof { index: index.0, inclusion, note: opened.note().clone() };
-    proof.verify(&policy, &entry)?;
+    let (last, before) = places.split_last().ok_or(ReleaseError::Unproved)?;
+    let named = before.iter().map(|at| (*at, format!("approval-{at}"))).chain([(*last, "release".to_owned())]);
+    for (index, name) in named {
+        let entry = entry(&log, index.0, size)?.ok_or(ReleaseError::Unproved)?;
+        let inclusion = prove_inclusion(&TileHashes::new(&log, size), index.0, size).map_err(|_| ReleaseError::Unproved)?;
+        let proof = TlogProof { index: index.0, inclusion, note: opened.note().clone() };
+        proof.verify(&policy, &entry)?;
+        durable::replace(&out.join(format!("{name}.tlog-proof")), &proof.encode())?;
+        durable::replace(&out.join(format!("{name}.entry")), &entry)?;
+    }
     let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
-    let files =
-        [("release.tlog-proof", proof.encode()), ("release.entry", entry), ("policy.txt", policy.text().into()), ("trust.json", trust)];
-    for (name, bytes) in files {
-        durable::replace(&out.join(name), &bytes)?;
+    for (name, bytes) in [("policy.txt", policy.text().as_bytes()), ("trust.json", &trust)] {
+        durable::replace(&out.join(name), bytes)?;
     }
     Ok(())
 }

@@ -42,6 +42,13 @@ impl Driver {
     /// Records that a released model shall no longer be used.
     pub(super) fn withdraw(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Some(said) = self.said::<Withdrawal>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        // What has effect may be said again after another release, so the log does not count it any more; it still stands there.
+        let history = self.log.history();
+        let released = history.releases().iter().rev().find(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot)).map(|(at, _)| *at);
+        let withdrawn = history.withdrawals().iter().rev().find(|(at, w)| *w == said && Some(*at) > released).map(|(at, _)| *at);
+        if let Some(index) = withdrawn {
+            return Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }));
+        }
         let facts = Facts::ModelWithdrawn { snapshot: said.snapshot, reason: said.reason };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         self.record(draft, Refusal::NothingToWithdraw)
@@ -58,23 +65,30 @@ impl Driver {
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };
-        self.record(Draft::said(actor, member, statement, facts), Refusal::Review)
+        let draft = Draft::said(actor, member, statement, facts);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::Review));
+        }
+        // One reviewer speaks for himself.
+        let index = self.append_one(draft)?.index;
+        self.publisher.want(index.0 + 1);
+        Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }))
     }
 
     /// Appends what breaks no rule, and asks for a checkpoint over it. What the log has already, word for word of the same administrator, is
-    /// answered with where it stands: whoever lost the first answer asks again.
+    /// answered with where it stands.
     fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
-        if let Some(index) = draft.statement.as_ref().and_then(|s| self.log.history().approved_at(s)) {
-            self.publisher.want(index.0 + 1);
-            return Ok(Ok(AdminReply::Logged { index }));
+        if let Some(word) = draft.statement.as_ref().and_then(|s| self.known_word(s)) {
+            self.publisher.want(word.index.0 + 1);
+            return Ok(Ok(word.logged()));
         }
         match self.log.would_violate(&draft).map(|v| v.clause) {
             Some(Clause::Gates) => return Ok(Err(Refusal::Gates)),
             Some(_) => return Ok(Err(otherwise)),
             None => {}
         }
-        let done = self.append_one(draft)?;
-        self.publisher.want(done.index.0 + 1);
-        Ok(Ok(AdminReply::Logged { index: done.index }))
+        let word = self.say(draft, None)?;
+        self.publisher.want(word.index.0 + 1);
+        Ok(Ok(word.logged()))
     }
 }

@@ -1,7 +1,7 @@
 //! What stands in the log after the task: releases and withdrawals, reviews, a recovery, anchors of site logs, a stranger.
 
 use super::super::twist::Twist;
-use super::{Scribe, TASK, admin, key, public, real, second_admin, server};
+use super::{Scribe, TASK, admin, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
@@ -37,6 +37,9 @@ impl Scribe {
             Twist::ReleaseByAMember,
             Twist::ReleaseByOneOfTwo,
             Twist::ReleaseByBoth,
+            Twist::ReleaseByOneTwice,
+            Twist::WithdrawalByOneOfTwo,
+            Twist::WithdrawalByBoth,
             Twist::Withdrawn,
             Twist::WithdrawnTwice,
         ];
@@ -56,16 +59,22 @@ impl Scribe {
         if let Some(said) = release {
             let Release { snapshot, signature, gates, overridden, .. } = said.clone();
             let facts = Facts::ModelReleased { snapshot, signature, substantial, gates, overridden };
-            let who = if self.twist == Twist::ReleaseByAMember { self.people[0].clone() } else { admin() };
-            let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts.clone()).in_task(TASK);
-            self.push(draft);
-            if self.twist == Twist::ReleaseByBoth {
-                let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &second_admin()), facts).in_task(TASK);
-                self.push(draft);
+            if self.twist == Twist::ReleaseByAMember {
+                let who = self.people[0].clone();
+                self.push(Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK));
+            } else {
+                self.admin_says(&said, facts, Some(TASK));
             }
         }
         let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
-        let once = [Twist::Withdrawn, Twist::WithdrawnTwice, Twist::WithdrawnUnreleased, Twist::RealModelWithdrawn];
+        let once = [
+            Twist::Withdrawn,
+            Twist::WithdrawnTwice,
+            Twist::WithdrawnUnreleased,
+            Twist::RealModelWithdrawn,
+            Twist::WithdrawalByOneOfTwo,
+            Twist::WithdrawalByBoth,
+        ];
         let withdrawals = times(&once) + times(&[Twist::WithdrawnTwice]);
         for _ in 0..withdrawals {
             let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy };

@@ -51,6 +51,11 @@ impl Stage {
         name.push(".partial");
         Self(name.into())
     }
+    /// The stage with this path, and the directory that it becomes.
+    pub(crate) fn at(partial: &Path) -> Option<(Self, PathBuf)> {
+        let out = partial.file_name()?.to_str()?.strip_suffix(".partial").filter(|name| !name.is_empty())?;
+        Some((Self(partial.to_owned()), partial.with_file_name(out)))
+    }
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -88,6 +88,10 @@ fn a_release_that_was_made_ready_is_sent_again_word_for_word() {
     assert_eq!((&again, w.stage().word(&again, &admin(1)).unwrap()), (&made, said.clone()));
     assert_eq!(std::fs::read(w.stage().model().join(SIGNATURE)).unwrap(), signature);
     assert_ne!(w.stage().word(&again, &admin(2)).unwrap().key, said.key, "each administrator has a word of his own");
+    // Another administrator finds it by the path that he was told.
+    let (stage, out) = Stage::at(w.stage().path()).unwrap();
+    assert_eq!((stage.release(&w.layout).unwrap(), out), (Some(again), w.dir.path().join("out")));
+    assert!(Stage::at(Path::new("out")).is_none() && Stage::at(Path::new(".partial")).is_none());
     assert_eq!(made.signature.0, protocol::hash::sha256(&[&signature]));
     assert_eq!(made.key, w.key.hint());
 }
