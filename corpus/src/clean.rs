@@ -66,25 +66,66 @@ pub fn normal_form(text: &str) -> String {
 
 /// The first `max_chars` characters of the normal form. NFKC can make a text 18 times longer, hence the limit while it is made.
 pub(crate) fn normal_form_up_to(text: &str, max_chars: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(max_chars));
-    let mut written = 0usize;
-    let mut space_is_due = false;
+    let mut out = Folded { text: String::with_capacity(text.len().min(max_chars)), written: 0, max_chars, space_is_due: false };
     // Invisible characters go first: one between a letter and its accent would keep NFKC from composing them.
-    for c in text.chars().filter(|&c| !is_invisible(c)).nfkc().filter(|&c| !is_invisible(c)) {
-        if c.is_whitespace() {
-            space_is_due = written > 0;
+    let mut chars = text.chars().filter(|&c| !is_invisible(c)).peekable();
+    let mut run = String::new();
+    while let Some(c) = chars.next() {
+        let followed = chars.peek().is_some_and(|&next| settled(next).is_none());
+        if let Some(c) = settled(c).filter(|_| !followed) {
+            if !out.push(c) {
+                break;
+            }
             continue;
         }
-        for next in space_is_due.then_some(' ').into_iter().chain([c]) {
-            if written == max_chars {
-                return out;
-            }
-            out.push(next);
-            written += 1;
+        // Up to the next settled character: what stands before it does not change it, and it changes nothing before it.
+        run.clear();
+        run.push(c);
+        while let Some(next) = chars.next_if(|&next| settled(next).is_none()) {
+            run.push(next);
         }
-        space_is_due = false;
+        if !run.nfkc().filter(|&c| !is_invisible(c)).all(|c| out.push(c)) {
+            break;
+        }
     }
-    out
+    out.text
+}
+
+/// A text in the making: runs of whitespace become one space, none at the ends.
+struct Folded {
+    text: String,
+    written: usize,
+    max_chars: usize,
+    space_is_due: bool,
+}
+
+impl Folded {
+    /// Whether there was room.
+    fn push(&mut self, c: char) -> bool {
+        if c.is_whitespace() {
+            self.space_is_due = self.written > 0;
+            return true;
+        }
+        for next in std::mem::take(&mut self.space_is_due).then_some(' ').into_iter().chain([c]) {
+            if self.written == self.max_chars {
+                return false;
+            }
+            self.text.push(next);
+            self.written += 1;
+        }
+        true
+    }
+}
+
+/// What NFKC makes of a character that it leaves alone or replaces by one, and that it never joins with what stands before it: most of what
+/// Chinese and English texts consist of. The tables of the general way cost ten times as much.
+fn settled(c: char) -> Option<char> {
+    match c {
+        ' '..='~' | '\t' | '\n' | '\r' | '\u{4e00}'..='\u{9fff}' | '\u{3001}'..='\u{3003}' | '\u{3008}'..='\u{3011}' => Some(c),
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
+        '\u{3000}' => Some(' '),
+        _ => None,
+    }
 }
 
 /// Control characters that are not whitespace, and format characters that hide inside words: zero-width spaces and joiners, soft
@@ -118,7 +159,32 @@ mod tests {
         assert_eq!(clean("\u{fdfa}", &limits), Err(CleanError::TooLong { max: 3 }));
     }
 
+    /// A settled character starts anew: class 0, never the second half of a composition, and NFKC of it alone is what the table says.
+    #[test]
+    fn settled_characters_are_settled() {
+        let all = ('\0'..=char::MAX).filter_map(|c| Some((c, settled(c)?)));
+        let count = all.map(|(c, now)| {
+            assert_eq!(std::iter::once(c).nfkc().collect::<String>(), now.to_string(), "{c:?}");
+            assert_eq!(unicode_normalization::char::canonical_combining_class(now), 0, "{c:?}");
+            assert_eq!(unicode_normalization::is_nfkc_quick(std::iter::once(now)), unicode_normalization::IsNormalized::Yes, "{c:?}");
+        });
+        assert!(count.count() > 21_000);
+    }
+
+    /// The definition, without the short way.
+    fn plainly(text: &str) -> String {
+        let visible = text.chars().filter(|&c| !is_invisible(c)).nfkc().filter(|&c| !is_invisible(c)).collect::<String>();
+        visible.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     proptest! {
+        #[test]
+        fn the_short_way_ends_where_the_long_one_does(
+            text in "([a-z <>=1４Ａ，\u{3000}验码。、《…①ﾊﾞﾞ각ᄀ\u{1161}\u{11a8}\u{301}\u{338}\u{200b}\u{fe0f}\u{3099}é]|\\PC){0,40}",
+        ) {
+            prop_assert_eq!(normal_form(&text), plainly(&text));
+        }
+
         #[test]
         fn the_normal_form_is_its_own_normal_form(text in any::<String>()) {
             let once = normal_form(&text);

@@ -180,7 +180,7 @@ fn a_cloned_machine_shares_no_stream_between_messages() {
     let (of_a, of_b) = (streams(&a), streams(&b));
     assert!(of_a.iter().all(|x| of_b.iter().all(|y| !agree(x, y))));
     // The other side: the same message on the clone is the same update, stream by stream.
-    assert!(streams(&clone_with(1)).iter().zip(&of_a).all(|(x, y)| x == y));
+    assert!(streams(&clone_with(1)).iter().zip(&of_a).all(|(x, y)| **x == **y));
     for (x, y) in deal(&of_a[0], &a, SEVEN).iter().zip(deal(&of_b[0], &b, SEVEN)) {
         let (x, y) = (x.to_bytes(), y.to_bytes());
         // Shares are uniform modulo 2^31 - 1: 4100 pairs agree twice with probability below 1e-11.

@@ -62,13 +62,31 @@ pub fn stock_masks(mask: MaskKey, count: usize) -> Vec<Box<Polynomial>> {
 /// # Security
 /// Plaintexts are e_j + m_j. Stock noise must never be the only noise (C9): without e_j the bodies hide nothing.
 pub fn stock_bodies(mask: MaskKey, secret: &RingKey, plaintexts: &[Box<Zeroizing<Polynomial>>]) -> Vec<Box<Polynomial>> {
+    stock_bodies_with(mask, secret, plaintexts, DynamicDistribution::new_gaussian_from_std_dev(StandardDev(0.0)))
+}
+
+/// Bodies with the stock library's noise of -1, 0 and 1 from a fixed seed.
+#[cfg(test)]
+pub(crate) fn stock_bodies_with_small_noise(
+    mask: MaskKey,
+    secret: &RingKey,
+    plaintexts: &[Box<Zeroizing<Polynomial>>],
+) -> Vec<Box<Polynomial>> {
+    stock_bodies_with(mask, secret, plaintexts, DynamicDistribution::new_t_uniform(0))
+}
+
+fn stock_bodies_with(
+    mask: MaskKey,
+    secret: &RingKey,
+    plaintexts: &[Box<Zeroizing<Polynomial>>],
+    noise: DynamicDistribution<u64>,
+) -> Vec<Box<Polynomial>> {
     // The stock key prints itself and is not wiped: it only borrows ours and does not outlive this call (C72).
     let key = GlweSecretKey::from_container(secret.coefficients().as_slice(), PolynomialSize(RING_DIMENSION));
     let flat: Zeroizing<Vec<u64>> = Zeroizing::new(plaintexts.iter().flat_map(|p| p.iter().copied()).collect());
     let encoded = PlaintextList::from_container(flat.as_slice());
     let mut list = empty_list(mask, plaintexts.len());
-    let none = DynamicDistribution::new_gaussian_from_std_dev(StandardDev(0.0));
-    encrypt_seeded_glwe_ciphertext_list(&key, &mut list, &encoded, none, &mut NoSeeder);
+    encrypt_seeded_glwe_ciphertext_list(&key, &mut list, &encoded, noise, &mut NoSeeder);
     list.as_ref().as_chunks::<RING_DIMENSION>().0.iter().map(|body| Box::new(*body)).collect()
 }
 

@@ -4,6 +4,7 @@
 use crate::Polynomial;
 use aes::Aes256;
 use core::convert::Infallible;
+use core::ops::{Deref, DerefMut};
 use ctr::Ctr128LE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use protocol::hash::{Domain, expand};
@@ -35,8 +36,35 @@ fn stream(key: &[u8; 32], counter: u128) -> Stream {
     Box::new(Ctr128LE::<Aes256>::new(key.into(), &counter.to_le_bytes().into()))
 }
 
-/// 4096 small coefficients in -90..=90; zeroised when dropped.
-pub type SmallPolynomial = Box<Zeroizing<[i8; RING_DIMENSION]>>;
+/// 4096 small coefficients in -90..=90; zeroised when dropped, and never copied:
+///
+/// ```compile_fail,E0599
+/// fn twice(s: &crypto::sampler::SmallPolynomial) -> crypto::sampler::SmallPolynomial { s.clone() }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn print(s: &crypto::sampler::SmallPolynomial) { println!("{s:?}"); }
+/// ```
+pub struct SmallPolynomial(Box<Zeroizing<[i8; RING_DIMENSION]>>);
+
+impl SmallPolynomial {
+    fn zero() -> Self {
+        Self(Box::new(Zeroizing::new([0; RING_DIMENSION])))
+    }
+}
+
+impl Deref for SmallPolynomial {
+    type Target = [i8; RING_DIMENSION];
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for SmallPolynomial {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 /// An institution's secret that makes a repeating generator harmless (C19). Made at join, kept with the institution's keys.
 ///
@@ -98,15 +126,15 @@ impl RoundSecret {
     /// # Security
     /// No branch or index depends on a secret. AES without hardware instructions runs the crate's constant-time software path.
     pub fn secret(&self) -> SmallPolynomial {
-        let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
-        cbd(&mut self.stream(Domain::Secret), out.as_mut(), |value, coefficient| *value = coefficient);
+        let mut out = SmallPolynomial::zero();
+        cbd(&mut self.stream(Domain::Secret), &mut out, |value, coefficient| *value = coefficient);
         out
     }
 
     /// e_j: the noise of polynomial j.
     pub fn noise(&self, j: u64) -> SmallPolynomial {
-        let mut out = Box::new(Zeroizing::new([0i8; RING_DIMENSION]));
-        cbd(&mut self.noise_stream().at(j), out.as_mut(), |value, coefficient| *value = coefficient);
+        let mut out = SmallPolynomial::zero();
+        cbd(&mut self.noise_stream().at(j), &mut out, |value, coefficient| *value = coefficient);
         out
     }
 

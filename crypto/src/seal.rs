@@ -4,7 +4,7 @@
 use crate::Polynomial;
 use crate::blob::{address_of, seal_blob};
 use crate::mask::MaskKey;
-use crate::packing::{Layout, OutOfRange, add_packed, truncate, write_bits};
+use crate::packing::{Layout, OutOfRange, add_packed, write_rounded};
 use crate::ring::{RingKey, Workspace};
 use crate::sampler::{HedgeSecret, NoiseStream, RoundSecret, SmallPolynomial};
 use crate::stack::scrub;
@@ -323,8 +323,7 @@ impl<'a> Sealing<'a> {
     /// Writes the packed body of polynomial j.
     pub(crate) fn write(&self, j: u64, bench: &mut Bench, out: &mut [u8]) -> Result<(), OutOfRange> {
         self.body(j, bench)?;
-        truncate(&mut bench.body, self.layout.packing());
-        write_bits(&bench.body, self.layout.packing().body_bits, out);
+        write_rounded(&bench.body, self.layout.packing().body_bits, out);
         Ok(())
     }
 }

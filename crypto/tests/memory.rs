@@ -8,9 +8,11 @@
 
 use aes::Aes256;
 use crypto::blob::{address_of, open_blob};
+use crypto::mask::MaskKey;
 use crypto::packing::{Layout, pack};
 use crypto::prekey::PrekeySecret;
-use crypto::sampler::{HedgeSecret, RoundSecret};
+use crypto::ring::RingKey;
+use crypto::sampler::{HedgeSecret, RoundSecret, SmallPolynomial};
 use crypto::seal::{ChunkSink, SealContext, SealedUpdate, seal};
 use crypto::share::deal;
 use ctr::Ctr128LE;
@@ -31,13 +33,14 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
+use tfhe_ntt::prime32::Plan;
 use zeroize::{Zeroize, Zeroizing};
 
 const COVER: u8 = 0x5a;
 /// Bytes of a needle: no two places of memory agree in so many by chance.
 const NEEDLE: usize = 32;
 const SIZE: CommitteeSize = CommitteeSize { decryptors: 3, corrupt: 1 };
-const LENGTH: usize = 20_000;
+const LENGTH: usize = 48_000;
 
 /// Byte `at` of the secret called `tag`, out of nothing that is kept.
 fn secret_byte(tag: u64, at: usize) -> u8 {
@@ -171,6 +174,29 @@ fn small_forms(name: &str, small: &[i8]) -> Vec<(String, Vec<u8>)> {
     out
 }
 
+/// What the fast product keeps of s (C68): residues with the factors that the recombination needs, before and after their transform.
+fn transformed_forms(secret: &SmallPolynomial) -> Vec<(String, Vec<u8>)> {
+    let [p0, p1, p2] = [1_073_692_673u64, 1_073_668_097, 1_073_651_713];
+    let power = |base: u64, exponent: u64, p: u64| {
+        let factor = |bit: u32| if exponent >> bit & 1 == 1 { base % p } else { 1 };
+        (0..64).rev().fold(1, |x, bit| x * x % p * factor(bit) % p)
+    };
+    let inverse = |a: u64, p: u64| power(a, p - 2, p);
+    let mut out = Vec::new();
+    for (p, garner) in [(p0, 1), (p1, inverse(p0, p1)), (p2, inverse(p0 % p2 * (p1 % p2) % p2, p2))] {
+        // 2^64 / 4096.
+        let scale = power(2, 52, p) * garner % p;
+        let word = |v: u64| u32::try_from(v).expect("below a prime of 30 bits");
+        let residue = |&v: &i8| word(i64::from(v).rem_euclid(word(p).into()).unsigned_abs() * scale % p);
+        let mut row: Vec<u32> = secret.iter().map(residue).collect();
+        let bytes = |row: &[u32]| row.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+        out.extend(needles_of(&format!("scaled residues of s modulo {p}"), &bytes(&row)));
+        Plan::try_new(4096, word(p)).expect("a prime for 4096 points").fwd(&mut row);
+        out.extend(needles_of(&format!("transform of s modulo {p}"), &bytes(&row)));
+    }
+    out
+}
+
 /// The packed polynomials of the sealed values, and the message digest over them.
 fn packed_message(manifest: &Manifest) -> (Zeroizing<Vec<u8>>, Zeroizing<[u8; 32]>) {
     let layout = Layout::new(&manifest.groups[0]).expect("a layout");
@@ -211,11 +237,18 @@ fn needles() -> Vec<(String, Vec<u8>)> {
         needles_of("prekey secret", &bytes(PREKEY + 1)),
         needles_of("z", &z),
         needles_of("packed integers", &packed[..4096 * 8]),
+        needles_of("packed integers of the second polynomial", &packed[4096 * 8..2 * 4096 * 8]),
         small_forms("s", secret.as_slice()),
         small_forms("e_0", round.noise(0).as_slice()),
+        small_forms("e_1", round.noise(1).as_slice()),
         needles_of("sums of the halves of s", &halves),
+        transformed_forms(&secret),
     ]
     .concat();
+    for j in 0..2 {
+        let product = RingKey::reference(&secret).times(&MaskKey::derive(digest, GroupId(7)).polynomial(j));
+        out.extend(needles_of(&format!("A_{j}·s"), &product.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>()));
+    }
     for (domain, name) in [(Domain::Secret, "secret"), (Domain::Noise, "noise"), (Domain::Shares, "shares")] {
         let mut key = [0u8; 32];
         expand(domain, &[&z], &mut key);
@@ -308,7 +341,7 @@ fn has(found: &[String], name: &str) -> bool {
 #[test]
 fn nothing_secret_is_left_after_a_seal() {
     let needles = needles_from_another_process();
-    assert!(needles.len() > 70, "{} needles", needles.len());
+    assert!(needles.len() > 110, "{} needles", needles.len());
     let update = seal_and_open();
     let left = search(&needles);
     assert_eq!(update.blobs.len(), 3);
@@ -330,10 +363,14 @@ fn secrets_are_found_while_they_live(needles: &[Needle]) {
     let (hedge, (prekey, _)) = (hedge(), prekey(1));
     let (secret, noise) = (round.secret(), round.noise(0));
     let shares = deal(&secret, &round, SIZE);
+    let key = RingKey::new(&secret);
+    let product = key.times(&MaskKey::derive(Manifest::digest(&encode(&manifest)), GroupId(7)).polynomial(1));
     let found = search(needles);
     let held = ["hedge secret", "prekey secret", "z at", "packed integers", "s as i8", "e_0 as i8", "share of position 2"];
+    let made = ["packed integers of the second", "s as i64", "transform of s modulo 1073651713", "A_1·s"];
+    assert!(made.iter().all(|name| has(&found, name)), "made but not found: {found:#?}");
     assert!(held.iter().all(|name| has(&found, name)), "held but not found: {found:#?}");
-    drop((packed, round, hedge, prekey, secret, noise, shares));
+    drop((packed, round, hedge, prekey, secret, noise, shares, key, product));
 }
 
 /// The search sees the heap: what is kept is found once, and not any more when it is wiped.

@@ -12,15 +12,16 @@ const ROWS: usize = 4;
 const HASHES: usize = BANDS * ROWS;
 
 /// Multipliers and shifts of the hash functions: odd numbers from SplitMix64, fixed for ever.
-const FUNCTIONS: [(u64, u64); HASHES] = functions();
+const FUNCTIONS: ([u64; HASHES], [u64; HASHES]) = functions();
 
-const fn functions() -> [(u64, u64); HASHES] {
-    let mut out = [(0, 0); HASHES];
+const fn functions() -> ([u64; HASHES], [u64; HASHES]) {
+    let mut out = ([0; HASHES], [0; HASHES]);
     let mut state = 0x636f_6e63_6f72_6461_u64;
     let mut at = 0;
     while at < HASHES {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        out[at] = (mixed(state) | 1, mixed(state ^ 0x5555_5555_5555_5555));
+        out.0[at] = mixed(state) | 1;
+        out.1[at] = mixed(state ^ 0x5555_5555_5555_5555);
         at += 1;
     }
     out
@@ -36,25 +37,46 @@ const fn mixed(z: u64) -> u64 {
 /// with a chance of 2^-64 each, so that similarities of these sets are those of the texts.
 pub fn shingles(text: &str, k: usize) -> Vec<u64> {
     let chars: Vec<u32> = text.chars().map(u32::from).collect();
-    let hash = |run: &[u32]| {
-        mixed(run.iter().fold(0x243f_6a88_85a3_08d3, |h: u64, c| mixed(h ^ u64::from(*c)).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
-    };
+    let one = |h: u64, c: &u32| (h ^ u64::from(*c)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let hash = |run: &[u32]| mixed(run.iter().fold(0x243f_6a88_85a3_08d3, one));
     let mut out: Vec<u64> = if chars.len() <= k { vec![hash(&chars)] } else { chars.windows(k).map(hash).collect() };
     out.sort_unstable();
     out.dedup();
     out
 }
 
-/// Keys of the bands of a set: equal keys make two texts candidates. `domain` keeps apart what is never compared.
-pub fn bands(set: &[u64], domain: u64) -> [u64; BANDS] {
-    let mut least = [u64::MAX; HASHES];
-    for &shingle in set {
-        for (least, (times, plus)) in least.iter_mut().zip(FUNCTIONS) {
-            *least = (*least).min(shingle.wrapping_mul(times).wrapping_add(plus));
-        }
+/// The least value of each hash function over a set.
+#[derive(Clone, Copy)]
+pub struct Signature([u64; HASHES]);
+
+impl Signature {
+    /// Of a set.
+    pub fn of(set: &[u64]) -> Self {
+        pulp::Arch::new().dispatch(Least(set))
     }
+}
+
+/// [`Signature::of`] with the machine's best vector instructions; all give the same numbers.
+struct Least<'a>(&'a [u64]);
+
+impl pulp::NullaryFnOnce for Least<'_> {
+    type Output = Signature;
+    #[inline(always)]
+    fn call(self) -> Signature {
+        let mut least = [u64::MAX; HASHES];
+        for &shingle in self.0 {
+            for ((least, times), plus) in least.iter_mut().zip(FUNCTIONS.0).zip(FUNCTIONS.1) {
+                *least = (*least).min(shingle.wrapping_mul(times).wrapping_add(plus));
+            }
+        }
+        Signature(least)
+    }
+}
+
+/// Keys of the bands of a set: equal keys make two texts candidates. `domain` keeps apart what is never compared.
+pub fn bands(signature: &Signature, domain: u64) -> [u64; BANDS] {
     let mut out = [0; BANDS];
-    for (band, (key, rows)) in (1u64..).zip(out.iter_mut().zip(least.chunks_exact(ROWS))) {
+    for (band, (key, rows)) in (1u64..).zip(out.iter_mut().zip(signature.0.chunks_exact(ROWS))) {
         *key = rows.iter().fold(mixed(domain ^ band.wrapping_mul(0x9e37_79b9_7f4a_7c15)), |h, row| mixed(h ^ *row).wrapping_add(*row));
     }
     out
@@ -115,7 +137,7 @@ mod tests {
                     let (a, b) = (set(0, common + own, salt), [set(0, common, salt), set(9000, 9000 + own, salt)].concat());
                     let mut b = b;
                     b.sort_unstable();
-                    bands(&a, 7).iter().zip(bands(&b, 7)).any(|(x, y)| *x == y)
+                    bands(&Signature::of(&a), 7).iter().zip(bands(&Signature::of(&b), 7)).any(|(x, y)| *x == y)
                 })
                 .count()
         };
@@ -126,9 +148,17 @@ mod tests {
 
     #[test]
     fn domains_never_meet() {
-        let set = shingles("one and the same text", 4);
+        let set = Signature::of(&shingles("one and the same text", 4));
         assert!(bands(&set, 1).iter().zip(bands(&set, 2)).all(|(a, b)| *a != b));
         assert_eq!(bands(&set, 1), bands(&set, 1));
+    }
+
+    #[test]
+    fn every_set_of_instructions_gives_the_same_signature() {
+        let set = shingles("您的验证码是 1234, do not share it with anybody", 4);
+        let plain = pulp::NullaryFnOnce::call(Least(&set));
+        assert_eq!(plain.0, Signature::of(&set).0);
+        assert_eq!(plain.0, pulp::Arch::Scalar.dispatch(Least(&set)).0);
     }
 
     proptest! {

@@ -8,7 +8,6 @@ use super::rules::{Format, Input, Quote};
 
 pub mod encoding;
 mod lines;
-#[cfg(feature = "parquet")]
 mod parquet;
 mod table;
 
@@ -76,9 +75,6 @@ pub enum SourceError {
         /// Most fields.
         max: usize,
     },
-    /// Parquet without the feature.
-    #[error("this program was built without Parquet: build it with the feature `parquet`")]
-    NoParquet,
     /// A Parquet file that is none.
     #[error("the input is no Parquet file that can be read: {what}")]
     Parquet {
@@ -101,7 +97,6 @@ pub(super) enum RawBody {
     /// Ends of fields within the batch, the first field beginning at `start`.
     Fields { start: usize, ends: Vec<usize> },
     /// Typed by the file, in the order of the columns.
-    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "Parquet alone gives typed rows"))]
     Loose(Vec<Option<Loose>>),
 }
 
@@ -133,19 +128,17 @@ pub(super) fn read(
     columns: &[&str],
     take: &mut dyn FnMut(Batch) -> bool,
 ) -> Result<Assumed, SourceError> {
-    if input.format == Format::Parquet {
-        #[cfg(feature = "parquet")]
-        return parquet::read(file, source, input, columns, take).map(|()| Assumed::TYPED);
-        #[cfg(not(feature = "parquet"))]
-        return Err(SourceError::NoParquet);
-    }
+    let separator = match input.format {
+        Format::Parquet => return parquet::read(file, source, input, columns, take).map(|()| Assumed::TYPED),
+        Format::Jsonl | Format::Text => None,
+        Format::Csv => Some(b','),
+        Format::Tsv => Some(b'\t'),
+    };
     let limited = Limited { inner: source, left: input.max_file_bytes, over: false };
     let (assumed, mut decoded) = encoding::decoded(limited, input.encoding)?;
-    let read = match input.format {
-        Format::Jsonl | Format::Text => lines::read(file, &mut decoded, input, assumed, take),
-        Format::Csv => table::read(file, &mut decoded, input, b',', columns, take),
-        Format::Tsv => table::read(file, &mut decoded, input, b'\t', columns, take),
-        Format::Parquet => Err(SourceError::NoParquet),
+    let read = match separator {
+        None => lines::read(file, &mut decoded, input, assumed, take),
+        Some(separator) => table::read(file, &mut decoded, input, separator, columns, take),
     };
     if decoded.is_over() {
         return Err(SourceError::TooLarge { max: input.max_file_bytes });

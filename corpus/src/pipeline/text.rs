@@ -1,5 +1,6 @@
 //! Normalisation of one text. Must not know columns, labels or persons.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use regex::Regex;
@@ -69,13 +70,13 @@ const MAX_ROUNDS: usize = 8;
 impl TextRules {
     /// The text in its normal form. Applied to its own result it changes nothing more, unless that takes more than `MAX_ROUNDS`.
     pub fn apply(&self, text: &str) -> String {
-        let mut now = self.once(text);
-        // Without patterns and conversions the folding alone is its own normal form.
-        if self.boilerplate.is_empty() && !self.simplified && self.max_repeat == 0 {
-            return now;
-        }
-        for _ in 1..MAX_ROUNDS {
-            let next = self.once(&now);
+        let mut now = self.folded(text);
+        for _ in 0..MAX_ROUNDS {
+            let next = match self.edited(&now) {
+                Some(edited) => self.folded(&edited),
+                None if self.folds_for_good() => break,
+                None => self.folded(&now),
+            };
             if next == now {
                 break;
             }
@@ -84,24 +85,38 @@ impl TextRules {
         now
     }
 
-    fn once(&self, text: &str) -> String {
-        let mut now = self.folded(text);
+    /// Whether what was folded once is folded: NFKC without invisible characters and with single spaces is.
+    fn folds_for_good(&self) -> bool {
+        self.nfkc && self.zero_width && self.fold_spaces
+    }
+
+    /// What the steps after folding make of a text; none where they leave it as it is.
+    fn edited(&self, text: &str) -> Option<String> {
+        let mut now = Cow::Borrowed(text);
         if self.simplified && now.chars().any(|c| Script::of(c) == Some(Script::Han)) {
-            now = fast2s::convert(&now);
-        }
-        for pattern in &self.boilerplate {
-            if pattern.is_match(&now) {
-                now = pattern.replace_all(&now, " ").into_owned();
+            let simple = fast2s::convert(&now);
+            if simple != *now {
+                now = Cow::Owned(simple);
             }
         }
-        if self.max_repeat > 0 {
-            now = squeezed(&now, self.max_repeat);
+        for pattern in &self.boilerplate {
+            if let Cow::Owned(without) = pattern.replace_all(&now, " ") {
+                now = Cow::Owned(without);
+            }
         }
-        if self.boilerplate.is_empty() && self.max_repeat == 0 { now } else { self.folded(&now) }
+        if self.max_repeat > 0
+            && let Some(short) = squeezed(&now, self.max_repeat)
+        {
+            now = Cow::Owned(short);
+        }
+        match now {
+            Cow::Owned(edited) => Some(edited),
+            Cow::Borrowed(_) => None,
+        }
     }
 
     fn folded(&self, text: &str) -> String {
-        if self.nfkc && self.zero_width && self.fold_spaces {
+        if self.folds_for_good() {
             // ASCII without control characters is its own normal form but for spaces.
             if is_plain(text) {
                 return text.to_owned();
@@ -148,18 +163,21 @@ fn half(c: char) -> char {
     }
 }
 
-/// Runs of one character cut to `most`. Digits stay: they are amounts and numbers.
-fn squeezed(text: &str, most: usize) -> String {
-    let mut out = String::with_capacity(text.len());
+/// Runs of one character cut to `most`; none where no run is longer. Digits stay: they are amounts and numbers.
+fn squeezed(text: &str, most: usize) -> Option<String> {
     let (mut last, mut run) = ('\0', 0usize);
-    for c in text.chars() {
+    let mut stays = |c: char| {
         run = if c == last { run + 1 } else { 1 };
         last = c;
-        if run <= most || c.is_numeric() {
-            out.push(c);
-        }
-    }
-    out
+        run <= most || c.is_numeric()
+    };
+    let (at, _) = text.char_indices().find(|&(_, c)| !stays(c))?;
+    // Behind the first character that goes, the run goes on.
+    let (head, tail) = text.split_at(at);
+    let mut out = String::with_capacity(text.len());
+    out.push_str(head);
+    out.extend(tail.chars().skip(1).filter(|&c| stays(c)));
+    Some(out)
 }
 
 #[cfg(test)]

@@ -148,7 +148,8 @@ impl Discovery {
                 fits && narrow.start == 0 && u64::from(wide.start) == narrow.size() && narrow.is_sound() && wide.is_sound()
             }
         };
-        if sound { Ok(self) } else { Err(DiscoveryError::State) }
+        let named = [&self.found, &self.rest, &self.characters].into_iter().all(|counts| !counts.contains_key(""));
+        if sound && named { Ok(self) } else { Err(DiscoveryError::State) }
     }
 
     /// Takes in the opened sum of this round, in counts, and gives the next one; with no open beginning left the next finds nothing more.

@@ -216,6 +216,9 @@ fn a_document_that_no_search_wrote_is_refused() {
         ("/stage/words/narrow/extension", serde_json::json!(60)),
         ("/stage/words/wide/start", serde_json::json!(7)),
         ("/stage/words", endless),
+        ("/found", serde_json::json!({ "": 1 })),
+        ("/rest", serde_json::json!({ "": 1 })),
+        ("/characters", serde_json::json!({ "": 1 })),
         ("/settings/coordinates", serde_json::json!(4096)),
     ] {
         let mut bad = good.clone();

@@ -29,20 +29,54 @@ pub fn write_bits(values: &Polynomial, k: u8, out: &mut [u8]) {
     with_width!(k, write_all, (values, out));
 }
 
-/// Eight values of K bits fill K whole bytes, so the offsets repeat.
+/// Writes 4096 coefficients without their low 64 - k bits, rounded half up modulo 2^k (C30): [`super::truncate`] and [`write_bits`] in one pass.
+///
+/// # Shape
+/// `out` has 512·k bytes; k is 1 to 64.
+pub fn write_rounded(values: &Polynomial, k: u8, out: &mut [u8]) {
+    crate::vector::dispatch(WriteRounded { values, k, out });
+}
+
+struct WriteRounded<'a> {
+    values: &'a Polynomial,
+    k: u8,
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for WriteRounded<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn call(self) {
+        let Self { values, k, out } = self;
+        with_width!(k, round_all, (values, out));
+    }
+}
+
+#[inline(always)]
+fn round_all<const K: usize>(values: &Polynomial, out: &mut [u8]) {
+    let half = if K < 64 { 1u64 << (63 - K) } else { 0 };
+    write_each::<K>(values, out, |v| v.wrapping_add(half) >> (64 - K));
+}
+
 fn write_all<const K: usize>(values: &Polynomial, out: &mut [u8]) {
+    write_each::<K>(values, out, |v| v);
+}
+
+/// Eight values of K bits fill K whole bytes, so the offsets repeat.
+#[inline(always)]
+fn write_each<const K: usize>(values: &Polynomial, out: &mut [u8], make: impl Fn(u64) -> u64) {
     let eights = values.as_chunks::<8>().0;
     let inside = out.len().saturating_sub(WINDOW) / K;
     let (front, back) = eights.split_at(inside.min(eights.len()));
     for (values, at) in front.iter().zip((0..).step_by(K)) {
         if let Some(window) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-            write_eight::<K>(values, window);
+            write_eight::<K>(&values.map(&make), window);
         }
     }
     // The last few would store behind the end.
     for (values, bytes) in back.iter().zip(out[front.len() * K..].chunks_exact_mut(K)) {
         let mut window = [0u8; WINDOW];
-        write_eight::<K>(values, &mut window);
+        write_eight::<K>(&values.map(&make), &mut window);
         bytes.copy_from_slice(&window[..K]);
     }
 }

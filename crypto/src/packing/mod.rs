@@ -5,7 +5,7 @@ mod bits;
 pub(crate) mod slots;
 
 use crate::Polynomial;
-pub use bits::{add_bits, write_bits};
+pub use bits::{add_bits, write_bits, write_rounded};
 use protocol::manifest::GroupSpec;
 use protocol::params::{BadParameters, Packing, RING_DIMENSION};
 use zeroize::Zeroizing;

@@ -43,24 +43,27 @@ impl pulp::NullaryFnOnce for Add<'_> {
 #[inline(always)]
 fn add<const L: usize>(packing: &Packing, values: &[i32], onto: &mut Polynomial) -> bool {
     let (width, field) = (u32::from(packing.slot_bits), u32::from(packing.noise_bits));
-    let offset = 1i64 << (packing.bits - 1);
-    let most = (1u64 << packing.bits) - 1;
+    let offset = 1u64 << (packing.bits - 1);
     let (whole, rest) = values.as_chunks::<L>();
-    let mut wrong = 0u64;
-    let mut coefficient = |slots: &[i32], out: &mut u64| {
-        let mut shift = field;
-        for &v in slots {
-            let u = (i64::from(v) + offset).cast_unsigned();
-            // u must lie in [1, 2^b - 1]: then neither u - 1 nor 2^b - 1 - u has its top bit set.
-            wrong |= u.wrapping_sub(1) | most.wrapping_sub(u);
-            *out = out.wrapping_add(u.wrapping_shl(shift));
-            shift += width;
-        }
+    // The offsets of all slots at once; values are added to them in two's complement.
+    let offsets = |slots: usize| (0u32..).take(slots).fold(0u64, |sum, t| sum.wrapping_add(offset << (field + width * t)));
+    let coefficient = |offsets: u64, slots: &[i32], out: &mut u64| {
+        let shifted = slots.iter().zip(0u32..).map(|(&v, t)| i64::from(v).cast_unsigned().wrapping_shl(field + width * t));
+        *out = shifted.fold(out.wrapping_add(offsets), u64::wrapping_add);
     };
     let (full, last) = onto.split_at_mut(whole.len().min(RING_DIMENSION));
-    whole.iter().zip(full).for_each(|(slots, out)| coefficient(slots, out));
-    last.iter_mut().take(1).for_each(|out| coefficient(rest, out));
-    wrong >> 63 == 0
+    let all = offsets(L);
+    whole.iter().zip(full).for_each(|(slots, out)| coefficient(all, slots, out));
+    last.iter_mut().take(1).for_each(|out| coefficient(offsets(rest.len()), rest, out));
+    in_range(packing, values)
+}
+
+/// Whether all values lie in -(2^(b-1) - 1)..=2^(b-1) - 1.
+#[inline(always)]
+fn in_range(packing: &Packing, values: &[i32]) -> bool {
+    let (least, most) = values.iter().fold((0, 0), |(least, most): (i32, i32), &v| (least.min(v), most.max(v)));
+    let bound = (1i64 << (packing.bits - 1)) - 1;
+    (i64::from(least) >= -bound) & (i64::from(most) <= bound)
 }
 
 /// Takes the slot sums out of centred coefficients (C32).

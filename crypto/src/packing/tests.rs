@@ -70,6 +70,15 @@ proptest! {
                 prop_assert_eq!(u64::from(bytes[at / 8] >> (at % 8) & 1), value >> bit & 1);
             }
         }
+        // C30 and C70 in one pass: the rounding of every body, then the same string.
+        let body = |i: usize| if i % 5 == 0 { u64::MAX } else { seed.rotate_left(i as u32 % 64).wrapping_mul(2 * i as u64 + 1) };
+        let bodies: Polynomial = std::array::from_fn(body);
+        let half = if k < 64 { 1u64 << (63 - k) } else { 0 };
+        let rounded = bodies.map(|v| v.wrapping_add(half) >> (64 - k));
+        let (mut once, mut twice) = (bytes.clone(), bytes.clone());
+        write_rounded(&bodies, k, &mut once);
+        write_bits(&rounded, k, &mut twice);
+        prop_assert!(once == twice);
         let mut sum = [seed; 4096];
         add_bits(&bytes, k, &mut sum);
         prop_assert!(sum.iter().zip(values).all(|(s, v)| *s == (v << (64 - k)).wrapping_add(seed)));

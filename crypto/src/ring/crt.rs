@@ -66,10 +66,14 @@ impl Factor {
     /// factor·a modulo the prime, for any 32-bit a.
     #[inline(always)]
     fn times(self, a: u32) -> u32 {
+        below(self.lazily(a), self.prime)
+    }
+
+    /// Congruent to factor·a and below twice the prime, so exact in 32 bits.
+    #[inline(always)]
+    fn lazily(self, a: u32) -> u32 {
         let q = (u64::from(a) * self.quotient) >> 32;
-        // Below 2p, and so exact in 32 bits.
-        let r = word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime));
-        below(r, self.prime)
+        word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime))
     }
 }
 
@@ -85,8 +89,9 @@ fn below(x: u32, m: u32) -> u32 {
     x.min(x.wrapping_sub(m))
 }
 
-/// What a residue of a mask is reduced with. The result carries a factor of 2^-32, which [`SCALES`] takes out of the key again.
-struct Reduction {
+/// What numbers are reduced with modulo one prime (Montgomery). Every result carries a factor of 2^-32; [`SCALES`] has put its inverse into
+/// the key.
+pub(super) struct Reduction {
     p: u32,
     inverse: u32,
     /// 2^31 mod p = 2^63·2^-32: the mask's centre.
@@ -97,32 +102,54 @@ const fn reduction(p: u32) -> Reduction {
     Reduction { p, inverse: inverse_word(p), centre: ((1u64 << 31) % p as u64) as u32 }
 }
 
-const REDUCTIONS: [Reduction; 3] = [reduction(PRIMES[0]), reduction(PRIMES[1]), reduction(PRIMES[2])];
+pub(super) const REDUCTIONS: [Reduction; 3] = [reduction(PRIMES[0]), reduction(PRIMES[1]), reduction(PRIMES[2])];
 
 impl Reduction {
-    /// a·2^-32 modulo p, a centred to [-2^63, 2^63) (Montgomery).
+    /// Of x, the high word h and t < p such that x = (h - t)·2^32 modulo p.
+    #[inline(always)]
+    fn halves(&self, x: u64) -> (u32, u32) {
+        // m·p has the same low word as x, so x - m·p = (h - t)·2^32.
+        let m = word(x).wrapping_mul(self.inverse);
+        (word(x >> 32), word((u64::from(m) * u64::from(self.p)) >> 32))
+    }
+
+    /// a·2^-32 modulo p, a centred to [-2^63, 2^63).
     #[inline(always)]
     fn reduce(&self, a: u64) -> u32 {
         // The centred a is x - 2^63.
-        let x = a ^ (1 << 63);
-        let (low, high) = (word(x), word(x >> 32));
-        // m·p has the same low word as x, so x - m·p = (high - t)·2^32.
-        let m = low.wrapping_mul(self.inverse);
-        let t = word((u64::from(m) * u64::from(self.p)) >> 32);
-        let high = below(below(below(high, 4 * self.p), 2 * self.p), self.p);
-        // t < p and the centre is below 2^17: the sum lies in (p - 2^17, 3p).
+        let (high, t) = self.halves(a ^ (1 << 63));
+        let high = below(below(high, 4 * self.p), 2 * self.p);
+        // The centre is below 2^17: the sum lies in (p - 2^17, 4p).
         let y = high.wrapping_add(2 * self.p - self.centre).wrapping_sub(t);
         below(below(y, 2 * self.p), self.p)
     }
+
+    /// a·b·2^-32 modulo p for a, b < p.
+    #[inline(always)]
+    fn product(&self, a: u32, b: u32) -> u32 {
+        // The high word of a·b is below p / 4.
+        let (high, t) = self.halves(u64::from(a) * u64::from(b));
+        let y = high.wrapping_sub(t);
+        // Of y and y + p, the one that did not wrap.
+        y.min(y.wrapping_add(self.p))
+    }
+
+    /// Multiplies a transformed mask by a transformed key, point by point.
+    #[inline(always)]
+    pub(super) fn multiply(&self, mask: &mut [u32; RING_DIMENSION], key: &[u32; RING_DIMENSION]) {
+        mask.iter_mut().zip(key).for_each(|(a, &b)| *a = self.product(*a, b));
+    }
 }
 
-/// What the key's residues are multiplied with before their transform: 2^32 to undo [`Reduction::reduce`], and the inverses that Garner's
-/// recombination would otherwise multiply every coefficient with.
-const SCALES: [u64; 3] = [
-    (1 << 32) % P[0],
-    ((1 << 32) % P[1]) * inverse(P[0], P[1]) % P[1],
-    ((1 << 32) % P[2]) * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2],
-];
+/// What the key's residues are multiplied with before their transform: 2^64 to undo [`Reduction::reduce`] and [`Reduction::product`], 1/4096
+/// for the inverse transform, and the inverses that Garner's recombination would otherwise multiply every coefficient with.
+const SCALES: [u64; 3] =
+    [scale(P[0]), scale(P[1]) * inverse(P[0], P[1]) % P[1], scale(P[2]) * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2]];
+
+/// 2^64 / 4096 modulo p.
+const fn scale(p: u64) -> u64 {
+    power(2, 64, p) * inverse(RING_DIMENSION as u64, p) % p
+}
 
 /// Residues of a mask, ready for their transforms.
 #[inline(always)]
@@ -169,9 +196,11 @@ pub(super) fn join(residues: &Residues, out: &mut [u64; RING_DIMENSION]) {
     let [r0, r1, r2] = residues;
     for (((x, &r0), &r1), &r2) in out.iter_mut().zip(r0).zip(r1).zip(r2) {
         let v0 = below(r0 + HALF_0, p0);
-        let v1 = (r1 + HALF_1 + p1) - INVERSE_01.times(v0);
+        // What is taken off is below 2p, so both differences lie in (0, 4p).
+        let v1 = (r1 + HALF_1).wrapping_add(2 * p1).wrapping_sub(INVERSE_01.lazily(v0));
         let v1 = below(below(v1, 2 * p1), p1);
-        let v2 = (r2 + HALF_2).wrapping_add(2 * p2).wrapping_sub(INVERSE_02.times(v0)).wrapping_sub(INVERSE_12.times(v1));
+        let off = below(INVERSE_02.lazily(v0).wrapping_add(INVERSE_12.lazily(v1)), 2 * p2);
+        let v2 = (r2 + HALF_2).wrapping_add(2 * p2).wrapping_sub(off);
         let v2 = below(below(v2, 2 * p2), p2);
         let high = u64::from(v1).wrapping_mul(P[0]).wrapping_add(u64::from(v2).wrapping_mul(P[0] * P[1]));
         *x = u64::from(v0).wrapping_add(high).wrapping_sub(HALF_WORD);

@@ -8,7 +8,7 @@ mod crt;
 use crate::Polynomial;
 use crate::vector;
 pub use crt::MAX_L1_NORM;
-use crt::{PRIMES, Residues};
+use crt::{PRIMES, REDUCTIONS, Reduction, Residues};
 use protocol::params::RING_DIMENSION;
 use std::sync::OnceLock;
 use tfhe_ntt::prime32::Plan;
@@ -90,9 +90,9 @@ impl RingKey {
 
 fn fast(mask: &mut Polynomial, key: &Residues, plans: &[Plan; 3], room: &mut Residues) {
     vector::dispatch(Split(mask, room));
-    for ((row, plan), key) in room.iter_mut().zip(plans).zip(key) {
+    for (((row, plan), key), reduction) in room.iter_mut().zip(plans).zip(key).zip(&REDUCTIONS) {
         plan.fwd(row);
-        plan.mul_assign_normalize(row, key);
+        vector::dispatch(Multiply(reduction, row, key));
         plan.inv(row);
     }
     vector::dispatch(Join(room, mask));
@@ -106,6 +106,17 @@ impl pulp::NullaryFnOnce for Split<'_> {
     #[inline(always)]
     fn call(self) {
         crt::split_mask(self.0, self.1);
+    }
+}
+
+/// [`Reduction::multiply`], likewise. The factor that the library's own product takes out is in the key already.
+struct Multiply<'a>(&'a Reduction, &'a mut [u32; RING_DIMENSION], &'a [u32; RING_DIMENSION]);
+
+impl pulp::NullaryFnOnce for Multiply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn call(self) {
+        self.0.multiply(self.1, self.2);
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Format {
     Tsv,
     /// One text per line; the only column is the text.
     Text,
-    /// Apache Parquet; needs the feature `parquet`.
+    /// Apache Parquet: plain columns, uncompressed or with Snappy or Zstandard.
     Parquet,
 }
 

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::super::cells::{self, ColumnCount};
 use super::super::counts::{Dropped, Stage, StageCount};
 use super::super::fit::ColumnFit;
-use super::super::near::{self, BANDS};
+use super::super::near::{self, BANDS, Signature};
 use super::super::parse::RowFault;
 use super::super::quality::Lengths;
 use super::super::rules::{Fill, Role, Rules};
@@ -180,10 +180,11 @@ impl Worker<'_> {
         let (text, label) = (take(rules.text), take(rules.label));
         let rest = self.rest(&row, &label, home);
         let chars = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        let set = rules.dedup.near.then(|| near::shingles(&text, rules.dedup.shingle_chars));
+        let digest = rules.dedup.exact.then(|| blake3::hash(text.as_bytes()));
+        let signature = rules.dedup.near.then(|| Signature::of(&near::shingles(&text, rules.dedup.shingle_chars)));
         let keys = |domain: Option<[u8; 16]>| Keys {
-            exact: rules.dedup.exact.then(|| exact_key(domain, &text)),
-            bands: set.as_ref().map(|set| near::bands(set, domain_number(domain))),
+            exact: digest.as_ref().map(|digest| exact_key(domain, digest)),
+            bands: signature.as_ref().map(|signature| near::bands(signature, domain_number(domain))),
         };
         let (within, across) = match (rules.private, home.person) {
             (false, _) => (Some(keys(None)), None),
@@ -227,14 +228,15 @@ fn json(cell: &Cell) -> serde_json::Value {
     }
 }
 
-fn exact_key(domain: Option<[u8; 16]>, text: &str) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(b"concordat/corpus/equal/v1\0");
-    hash.update([u8::from(domain.is_some())]);
-    hash.update(domain.unwrap_or([0; 16]));
-    hash.update(text.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk().copied().expect("sixteen of 32 bytes")
+/// Of a text's digest: equal texts of one domain meet. Lives for one run.
+fn exact_key(domain: Option<[u8; 16]>, digest: &blake3::Hash) -> [u8; 16] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&[u8::from(domain.is_some())]);
+    hash.update(&domain.unwrap_or([0; 16]));
+    hash.update(digest.as_bytes());
+    let mut key = [0; 16];
+    hash.finalize_xof().fill(&mut key);
+    key
 }
 
 fn domain_number(domain: Option<[u8; 16]>) -> u64 {

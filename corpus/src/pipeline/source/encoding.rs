@@ -62,7 +62,6 @@ pub enum Because {
 
 impl Assumed {
     /// For files whose format fixes it.
-    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "for Parquet"))]
     pub(super) const TYPED: Self = Self { encoding: Known::Utf8, because: Because::Format };
 }
 

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use parquet::data_type::Decimal;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
@@ -69,6 +70,23 @@ fn bounded(loose: Vec<Option<Loose>>, max: usize) -> Result<Vec<Option<Loose>>, 
     if loose.iter().map(length).sum::<usize>() > max { Err(RowFault::TooLong { max }) } else { Ok(loose) }
 }
 
+/// Amounts: whole numbers stay whole, others become the nearest number of 64 bits.
+fn decimal(n: &Decimal) -> Loose {
+    let bytes = n.data();
+    let negative = bytes.first().is_some_and(|b| *b >= 0x80);
+    if bytes.len() > 16 {
+        return Loose::Compound;
+    }
+    // Two's complement, the highest byte first.
+    let unscaled = bytes.iter().fold(if negative { -1i128 } else { 0 }, |all, b| all << 8 | i128::from(*b));
+    let text = if n.scale() == 0 { unscaled.to_string() } else { format!("{unscaled}e{}", -i64::from(n.scale())) };
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => Loose::Integer(whole),
+        (Err(_), Ok(number)) => Loose::Number(number),
+        (Err(_), Err(_)) => Loose::Compound,
+    }
+}
+
 fn value(field: &Field) -> Loose {
     let day = |days: i32| {
         let span = jiff::Span::new().try_days(days).ok()?;
@@ -95,11 +113,11 @@ fn value(field: &Field) -> Loose {
         Field::Date(days) => text(day(*days)),
         Field::TimestampMillis(ms) => text(jiff::Timestamp::from_millisecond(*ms).ok().map(|t| t.to_string().replace('Z', "+00:00"))),
         Field::TimestampMicros(us) => text(jiff::Timestamp::from_microsecond(*us).ok().map(|t| t.to_string().replace('Z', "+00:00"))),
-        Field::TimeMillis(_)
-        | Field::TimeMicros(_)
-        | Field::Decimal(_)
-        | Field::Group(_)
-        | Field::ListInternal(_)
-        | Field::MapInternal(_) => Loose::Compound,
+        Field::Decimal(n) => decimal(n),
+        Field::TimeMillis(_) | Field::TimeMicros(_) | Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => Loose::Compound,
     }
 }
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;

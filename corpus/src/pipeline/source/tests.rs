@@ -130,12 +130,6 @@ fn a_file_over_its_limit_is_refused() {
     assert!(matches!(rows(b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n", &small, &[]), Err(SourceError::TooLarge { max: 20 })));
 }
 
-#[cfg(not(feature = "parquet"))]
-#[test]
-fn a_program_without_parquet_says_so() {
-    assert!(matches!(rows(b"PAR1", &input("format = \"parquet\""), &["text"]), Err(SourceError::NoParquet)));
-}
-
 proptest! {
     /// However the bytes are cut: lines in = rows out, blanks aside.
     #[test]
