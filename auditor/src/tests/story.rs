@@ -138,14 +138,12 @@ impl Scribe {
     }
     /// As many administrators as must; one less where the story wants it. Where the last of them stands.
     fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
-        let one_less = match P::KIND {
-            StatementKind::Membership => self.twist == Twist::MembershipByOneOfTwo && self.people.len() > 3 && self.joined == 3,
-            StatementKind::Policy => self.twist == Twist::PolicyByOneOfTwo,
-            StatementKind::Plan => self.twist == Twist::PlanByOneOfTwo,
-            StatementKind::Withdrawal => self.twist == Twist::WithdrawalByOneOfTwo,
-            StatementKind::Release => [Twist::ReleaseByOneOfTwo, Twist::RealModelByOneOfTwo].contains(&self.twist),
-            _other => false,
-        };
+        let only_one = |kind, twist: &[Twist]| P::KIND == kind && twist.contains(&self.twist);
+        let one_less = only_one(StatementKind::Membership, &[Twist::MembershipByOneOfTwo]) && self.joined == 3
+            || only_one(StatementKind::Policy, &[Twist::PolicyByOneOfTwo])
+            || only_one(StatementKind::Plan, &[Twist::PlanByOneOfTwo])
+            || only_one(StatementKind::Withdrawal, &[Twist::WithdrawalByOneOfTwo])
+            || only_one(StatementKind::Release, &[Twist::ReleaseByOneOfTwo, Twist::RealModelByOneOfTwo]);
         let mut signers = vec![admin()];
         if self.twist.has_two_administrators() && !one_less {
             signers.push(if self.twist == Twist::ReleaseByOneTwice && P::KIND == StatementKind::Release {
