@@ -110,7 +110,7 @@ impl Spend<'_> {
     }
 
     fn check_parameters(&self, findings: &mut Findings) {
-        let (s, privacy, declared) = (&self.record.spend, &self.plan.privacy, &self.dataset.declaration);
+        let (s, privacy, declared) = (&self.record.spend, &self.plan.privacy, self.dataset.declared_for(self.record.index));
         let mechanism = Mechanism::of_plan(self.plan, declared.declared_units);
         let expected = match &mechanism {
             Ok(m) => format!("noise {}, q {}, delta {}", m.noise_multiplier_accounted(), m.sampling_rate_decimal(), m.delta()),
@@ -130,7 +130,7 @@ impl Spend<'_> {
 
     /// Modes `distributed` and `hybrid`: the figure that waits for its review is computed again too. What is charged is the own one.
     fn check_coalition(&self, findings: &mut Findings) {
-        let mechanism = Mechanism::of_plan(self.plan, self.dataset.declaration.declared_units);
+        let mechanism = Mechanism::of_plan(self.plan, self.dataset.declared_for(self.record.index).declared_units);
         let Ok(mechanism) = mechanism else { return }; // named by the parameters already
         if let (Err(e), Some(joint)) = (check_statement(self.plan, mechanism.executed()), self.plan.privacy.mode.joint()) {
             findings.add(COALITION, self.place(), e.to_string(), joint.coalition_epsilon.to_string());
@@ -262,7 +262,7 @@ mod tests {
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
         let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
         let spends: Vec<_> = (1..).zip(tasks).map(|(task, steps)| record(task, *steps)).collect();
-        let history = DatasetHistory { declaration, cap: Some(cap), spends, repairs: Vec::new() };
+        let history = DatasetHistory { cap: Some(cap), spends, ..DatasetHistory::declared(declaration) };
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
         check_tasks(&history, &last, &mut findings);

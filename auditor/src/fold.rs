@@ -6,6 +6,7 @@ use crate::artefacts;
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
 use crate::policies::Policies;
+use crate::stated::{Odd, Stated};
 use audit::hash::{Hash, leaf_hash};
 use audit::reader::LogReader;
 use audit::tree::CompactRange;
@@ -69,6 +70,7 @@ pub(crate) struct Fold<'a> {
     hole: bool,
     trouble: Option<ReadError>,
     waiting: Waiting,
+    stated: Stated,
 }
 
 impl<'a> Fold<'a> {
@@ -100,11 +102,16 @@ impl<'a> Fold<'a> {
             hole: false,
             trouble: None,
             waiting: Waiting::new(threads),
+            stated: Stated::default(),
         }
     }
 
     pub(crate) fn history(&self) -> &History {
         &self.history
+    }
+    /// What entries state about others.
+    pub(crate) fn stated(&self) -> &Stated {
+        &self.stated
     }
     /// The directory that is folded.
     pub(crate) fn log(&self) -> &Directory {
@@ -276,6 +283,9 @@ impl<'a> Fold<'a> {
         }
         if !self.acted(entry) {
             self.add(ACTOR, index, "the role of the signer", format!("{:?}, {}", entry.actor, entry.kind().name()), None);
+        }
+        if let Some(Odd { rule, expected, got }) = self.stated.entry(index, entry, &self.history) {
+            self.add(rule, index, expected, got, None);
         }
         match (&entry.facts, entry.task, entry.round, entry.group) {
             (Facts::SumOpened { .. }, Some(task), Some(round), Some(group)) => {

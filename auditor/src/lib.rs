@@ -32,6 +32,7 @@ mod openings;
 mod others;
 mod policies;
 mod releases;
+mod stated;
 mod summary;
 mod trust;
 

@@ -2,7 +2,7 @@
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::{Fold, SumPlace};
-use crate::share::{Answer, CheckMatrix, KeySum, candidates, disputed_members};
+use crate::share::{Answer, CheckMatrix, Doubt, KeySum, candidates, doubts};
 use protocol::history::GroupHistory;
 use protocol::ids::HeaderDigest;
 use protocol::manifest::{Certificate, SumResult};
@@ -11,7 +11,13 @@ use std::collections::BTreeSet;
 
 const LYING: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: check values add up to the summed share (C55)");
 const FORM: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: an opening is shares and check values of the set (C33, C55)");
-const MEMBER: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: check values of a member lie on one polynomial (C56)");
+const MEMBER: Rule = Rule::new(
+    Check::Openings,
+    Severity::Invariant,
+    "I5: a member's check values lie on one polynomial for all but at most d answers (C56)",
+);
+const DISPUTED: Rule =
+    Rule::new(Check::Openings, Severity::Invariant, "I5: check values of a member and of a decryptor fit; else the two dispute (C56)");
 const AGREE: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: openings are Reed-Solomon consistent (C56)");
 const BOUND: Rule = Rule::new(Check::Openings, Severity::Invariant, "I5: the key sum is within its bound (C59)");
 const DIGEST: Rule = Rule::new(Check::Openings, Severity::Invariant, "A37: openings give the stated key sum");
@@ -72,11 +78,29 @@ impl<'a> Sum<'a> {
             findings.add(FEW, self.place(), format!("at least {}", self.size.threshold()), answers.len().to_string());
             return false;
         }
-        for member in disputed_members(&answers, degree, self.certificate.headers().len()) {
+        for (member, doubt) in doubts(&answers, degree, self.certificate.headers().len()) {
             let header = self.certificate.headers().get(member).copied().unwrap_or(HeaderDigest([0; 32]));
-            findings.add(MEMBER, self.place(), format!("one polynomial of degree {degree}"), format!("none for header {header}"));
+            self.doubt(header, &doubt, findings);
         }
         self.best(&answers).is_some_and(|best| self.judge(&best, &answers, findings))
+    }
+
+    /// Who is at fault, or who disputes with whom. A dispute is found at the decryptor's opening and proves neither of the two wrong.
+    fn doubt(&self, header: HeaderDigest, doubt: &Doubt, findings: &mut Findings) {
+        let degree = self.size.corrupt;
+        match doubt {
+            Doubt::AtFault => {
+                let expected = format!("one polynomial of degree {degree} for all but at most {degree} answers");
+                findings.add(MEMBER, self.place(), expected, format!("none for header {header}"));
+            }
+            Doubt::Disputed(with) => {
+                for position in with {
+                    let place = Place::Index(self.fold.opening_index(self.at, *position));
+                    let got = format!("disputed between header {header} and decryptor {position}; neither is proven wrong");
+                    findings.add(DISPUTED, place, "check values on one polynomial", got);
+                }
+            }
+        }
     }
 
     fn best(&self, answers: &[Answer]) -> Option<KeySum> {

@@ -5,7 +5,7 @@ use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::verdict::{GateSummary, ReleaseSummary};
 use protocol::history::{Approval, History};
 use protocol::ids::LeafIndex;
-use protocol::release::Release;
+use protocol::release::{Release, Withdrawal};
 use protocol::statement::StatementKind;
 
 const WAITS: Rule = Rule::new(
@@ -61,7 +61,9 @@ fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary
         from_log: g.code.is_in_the_log(),
         text: g.to_string(),
     };
-    let withdrawn = history.withdrawals().iter().find(|(_, w)| (w.task, w.snapshot) == (release.task, release.snapshot));
+    let needed = usize::from(history.trust().threshold);
+    let of_model = |(at, w): &&(LeafIndex, Withdrawal)| *at > index && (w.task, w.snapshot) == (release.task, release.snapshot);
+    let withdrawn = history.withdrawals().iter().find(of_model);
     ReleaseSummary {
         entry: index.0,
         task: release.task.to_hex(),
@@ -70,8 +72,9 @@ fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary
         first_round: release.first.0,
         last_round: release.last.0,
         substantial: release.substantial,
-        approvals: history.approval(release).map_or(0, Approval::have),
-        needed: usize::from(history.trust().threshold),
+        // After a withdrawal words are counted anew; it took effect with enough of them.
+        approvals: history.approval(release).map_or(needed, Approval::have),
+        needed,
         gates: release.gates.iter().map(gate).collect(),
         evaluation: release.evaluation.map(|h| h.to_hex()),
         overridden: release.overridden.map(|r| r.name()),

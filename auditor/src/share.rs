@@ -135,13 +135,75 @@ fn combine(weights: &[u64], values: impl Iterator<Item = u64>) -> u64 {
     weights.iter().zip(values).fold(0, |sum, (w, v)| (sum + w * v) % P)
 }
 
-/// Members (by their place in the set) whose check values at all positions lie on no polynomial of degree `degree`.
-pub fn disputed_members(answers: &[Answer], degree: usize, members: usize) -> Vec<usize> {
-    let Some((base, rest)) = answers.split_at_checked(degree + 1) else { return Vec::new() };
-    let nodes: Vec<u64> = base.iter().map(Answer::abscissa).collect();
-    let rest: Vec<_> = rest.iter().map(|a| (a, weights(&nodes, a.abscissa()))).collect();
-    let holds = |m: usize, q: usize| rest.iter().all(|(a, w)| combine(w, base.iter().map(|b| b.checks[m][q])) == a.checks[m][q]);
-    (0..members).filter(|&m| !(0..CHECKS).all(|q| holds(m, q))).collect()
+/// A member whose check values do not all lie on one polynomial (C56).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No polynomial meets all but at most d answers: the member dealt shares that are none.
+    AtFault,
+    /// One does: the member or these decryptors are wrong, and nothing proves which. Where polynomials compete, all that any leaves out.
+    Disputed(Vec<Position>),
+}
+
+/// Members, by their place in the set, whose check values do not all lie on one polynomial of degree `degree`, and what that shows.
+pub fn doubts(answers: &[Answer], degree: usize, members: usize) -> Vec<(usize, Doubt)> {
+    let curve = |base| Curve::through(answers, base);
+    let Some(first) = subsets(answers.len(), degree + 1).next().map(curve) else { return Vec::new() };
+    let all = answers.len();
+    let doubtful: Vec<usize> = (0..members).filter(|&m| first.meets(answers, m).len() < all).collect();
+    if doubtful.is_empty() {
+        return Vec::new();
+    }
+    let curves: Vec<Curve> = subsets(all, degree + 1).map(curve).collect();
+    let judge = |m: usize| {
+        let best = largest(&curves, answers, m, degree);
+        let most = best.first().map_or(0, BTreeSet::len);
+        if most + degree < all {
+            return (m, Doubt::AtFault);
+        }
+        let outside = (0..all).filter(|i| best.iter().any(|met| !met.contains(i)));
+        (m, Doubt::Disputed(outside.map(|i| answers[i].position).collect()))
+    };
+    doubtful.into_iter().map(judge).collect()
+}
+
+/// The largest sets of answers, by their place, that one polynomial meets about member `m`; one, if it is so large that no other can be.
+fn largest(curves: &[Curve], answers: &[Answer], m: usize, degree: usize) -> Vec<BTreeSet<usize>> {
+    let mut found: Vec<BTreeSet<usize>> = Vec::new();
+    for curve in curves {
+        if found.iter().any(|met| curve.base.iter().all(|i| met.contains(i))) {
+            continue;
+        }
+        let met = curve.meets(answers, m);
+        let missed = answers.len() - met.len();
+        if answers.len() > degree + 2 * missed {
+            return vec![met];
+        }
+        found.push(met);
+    }
+    let most = found.iter().map(BTreeSet::len).max().unwrap_or(0);
+    found.retain(|met| met.len() == most);
+    found
+}
+
+/// The polynomials through d + 1 answers, and how they give the others.
+struct Curve {
+    base: Vec<usize>,
+    rest: Vec<(usize, Vec<u64>)>,
+}
+
+impl Curve {
+    fn through(answers: &[Answer], base: Vec<usize>) -> Self {
+        let nodes: Vec<u64> = base.iter().map(|&i| answers[i].abscissa()).collect();
+        let rest = (0..answers.len()).filter(|i| !base.contains(i)).map(|i| (i, weights(&nodes, answers[i].abscissa()))).collect();
+        Self { base, rest }
+    }
+
+    /// The answers, by their place, that lie on it about member `m`.
+    fn meets(&self, answers: &[Answer], m: usize) -> BTreeSet<usize> {
+        let given = |w: &[u64], q: usize| combine(w, self.base.iter().map(|&b| answers[b].checks[m][q]));
+        let met = self.rest.iter().filter(|(i, w)| (0..CHECKS).all(|q| given(w, q) == answers[*i].checks[m][q])).map(|(i, _)| *i);
+        self.base.iter().copied().chain(met).collect()
+    }
 }
 
 /// A key sum S with the answers that agree on it.

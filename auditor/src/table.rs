@@ -1,6 +1,7 @@
 //! The verdict for people. Adds nothing to it and hides nothing of it.
 
 use crate::finding::Finding;
+use crate::others::Equivocation;
 use crate::verdict::{TaskSummary, Verdict};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write as _;
@@ -30,11 +31,28 @@ pub fn render(v: &Verdict) -> String {
         line(findings(v));
     }
     for e in &v.equivocations {
-        line(format!("PROOF OF A FORK at size {}. Both notes are signed by the log.\n{}\n{}", e.size, e.ours, e.theirs));
+        line(conflict(e));
     }
     line("Not verified:".to_owned());
     v.not_verified.iter().for_each(|n| line(format!("  - {n}")));
     out
+}
+
+/// Two notes that cannot both be true: a proof only where it stands alone.
+fn conflict(e: &Equivocation) -> String {
+    match &e.proof {
+        Some(proof) => format!(
+            "PROOF OF A FORK at size {}. Both notes are signed by the log; anybody can check this with `concordat-audit proof check`:\n{}",
+            e.size,
+            String::from_utf8_lossy(&proof.to_bytes())
+        ),
+        None => format!(
+            "CONFLICT at size {}: the note from elsewhere is not of these entries. The files here give no proof of it that others could check: \
+             the checkpoint of this directory is missing, smaller, or not of its own tiles. Run `concordat-audit diff` on the two \
+             directories.\n{}\n{}",
+            e.size, e.ours, e.theirs
+        ),
+    }
 }
 
 fn subject(v: &Verdict) -> String {

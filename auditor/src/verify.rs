@@ -97,6 +97,7 @@ fn verify_trusted<T>(
     }
     let (quorum, ours) = quorum(log, &policies, options, &mut findings)?;
     fold.finish(&mut findings)?;
+    fold.stated().roots(log, report.computed.size, fold.history(), &mut findings);
     policies.reconcile(fold.activated(), fold.history().size(), &mut findings);
     let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;

@@ -184,7 +184,7 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
     agent.restore_shares()?;
     let mut backoff = Backoff::new(agent.config.reconnect_max);
     loop {
-        let hello = agent.hello();
+        let hello = agent.hello()?;
         let opening = Link::open(&agent.home, &agent.identity, &agent.keys, &hello);
         let link = tokio::select! {
             link = opening => link,
@@ -228,6 +228,7 @@ impl Agent {
         let lock = Lock::take(&home.lock(), Item::Identity)?;
         home.written().iter().try_for_each(|dir| files::remove_temporaries(dir))?;
         home.written_beside().iter().try_for_each(|file| files::remove_temporaries_of(file))?;
+        files::remove_dir(&home.incoming(), Item::Tile)?;
         let identity = Identity::load(&home)?;
         let keys = Arc::new(Keys::load(&home)?);
         let mirror = Mirror::open(&home)?;
@@ -328,14 +329,9 @@ impl Agent {
         Ok(())
     }
 
-    fn hello(&self) -> ClientMessage {
-        let (cosigned, root) = self.witness.cosigned();
-        ClientMessage::Hello {
-            boot: self.boot,
-            software: concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned(),
-            cosigned,
-            root,
-        }
+    fn hello(&self) -> Result<ClientMessage, AgentError> {
+        let software = concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned();
+        Ok(ClientMessage::Hello { boot: self.boot, software, note: self.mirror.last_note()?.into() })
     }
 
     /// Writes the status a last time.

@@ -1,6 +1,7 @@
 //! Commands of `concordat-client` (operations.md O1 to O5): parses, calls, prints one answer, and gives the exit code. Knows no protocol.
 
 mod answer;
+mod bar;
 mod bench;
 mod bench_clip;
 mod bench_noise;

@@ -53,6 +53,14 @@ impl Home {
     pub(crate) fn mirror_note(&self) -> PathBuf {
         self.0.join("witness").join("mirrored.note")
     }
+    /// A log-signed note of which no entries came that give its root: what to compare with other institutions.
+    pub(crate) fn unproved_note(&self) -> PathBuf {
+        self.0.join("witness").join("unproved.note")
+    }
+    /// Tiles that were fetched and wait for a root that the log signed.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.0.join("mirror-incoming")
+    }
     pub(crate) fn witness_state(&self) -> PathBuf {
         self.0.join("witness").join("state")
     }

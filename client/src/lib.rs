@@ -20,7 +20,6 @@ pub mod ledger;
 pub mod link;
 pub mod mirror;
 pub mod observer;
-pub mod panics;
 pub mod prepare;
 mod release;
 mod site_log;

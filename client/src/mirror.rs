@@ -2,19 +2,23 @@
 //! signed; the history that machines judge by is folded from it and from nothing else. Knows no connection.
 
 mod disk;
+mod fork;
 
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use audit::checkpoint::Checkpoint;
+use audit::hash::Hash;
 use audit::key::VerifierKey;
 use audit::merkle::{ConsistencyProof, prove_consistency, prove_inclusion};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::Policy;
 use audit::proof::{Receipt, TlogProof};
 use audit::reader::TileHashes;
+use audit::tile::TilePath;
 use audit::tree::TreeHead;
 use audit::writer::LogWriter;
 use disk::{Disk, log_key};
+use fork::Prefix;
 use protocol::history::{Clause, History, Violation};
 use protocol::ids::{LeafIndex, PlanDigest, Sha256};
 use protocol::plan::Plan;
@@ -48,7 +52,14 @@ pub enum MirrorError {
         /// Size that was announced.
         spoken: u64,
     },
-    /// The log signed two histories. The notes are kept as evidence; participation ends (A28).
+    /// Entries came that do not give the tree that the log signed: a wrong page, or another history that nothing proves yet. Nothing of
+    /// them is kept, and they are asked for again on another connection.
+    #[error("the entries that came do not give the signed tree of {size} entries")]
+    BadEntries {
+        /// Size of the note.
+        size: u64,
+    },
+    /// The log signed two histories, and there is a proof. The notes are kept as evidence; participation ends (A28).
     #[error("the log contradicts its own past at size {size}: the notes are kept as evidence and nothing more is done for this server")]
     Forked {
         /// Size of the note that contradicts.
@@ -87,6 +98,12 @@ pub(crate) enum Wanted {
     Plan(PlanDigest),
 }
 
+/// Entries that were fetched and not yet held against a root that the log signed: their tiles lie beside the mirror.
+struct Incoming {
+    writer: LogWriter,
+    tiles: Vec<TilePath>,
+}
+
 /// The mirror.
 pub(crate) struct Mirror {
     home: Home,
@@ -94,8 +111,9 @@ pub(crate) struct Mirror {
     log: VerifierKey,
     writer: LogWriter,
     history: History,
-    /// Stored and not yet folded.
+    /// Stored and not yet folded: the entries that come next. Those after them are read from the disk when it is their turn.
     unfolded: VecDeque<Vec<u8>>,
+    incoming: Option<Incoming>,
     /// Policies in order of the size that they hold from.
     policies: Vec<(u64, Policy)>,
     /// Artefacts that the server did not have when asked.
@@ -120,6 +138,7 @@ impl Mirror {
             writer: LogWriter::new(),
             history: History::new(trust),
             unfolded: VecDeque::new(),
+            incoming: None,
             policies: Vec::new(),
             missing: BTreeSet::new(),
             published: 0,
@@ -136,13 +155,7 @@ impl Mirror {
         if self.writer.head() != head {
             return Err(MirrorError::Edge);
         }
-        let mut at = 0;
-        while at < head.size {
-            let bundle = self.disk.bundle(at, head.size)?;
-            at = at.saturating_add(u64::try_from(bundle.len()).unwrap_or(u64::MAX));
-            self.unfolded.extend(bundle);
-            self.fold()?;
-        }
+        self.fold()?;
         if let Some(note) = self.disk.published()? {
             self.observe(&note)?;
         }
@@ -178,33 +191,105 @@ impl Mirror {
         if signed && checkpoint.origin == self.log.name() { Ok(LogNote { note, checkpoint }) } else { Err(MirrorError::BadNote) }
     }
 
+    /// The log-signed note of our whole tree, for `Hello` (A32): it holds at least what was cosigned. Nothing while the mirror is empty.
+    pub(crate) fn last_note(&self) -> Result<Vec<u8>, MirrorError> {
+        Ok(files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)?.unwrap_or_default())
+    }
+
     /// How many entries are missing before the note's tree is ours.
     ///
     /// # Errors
     /// [`MirrorError::Forked`] if the note is of a tree that we know to be another.
     pub(crate) fn missing_until(&self, note: &LogNote) -> Result<std::ops::Range<u64>, MirrorError> {
         let head = note.head();
-        if head.size <= self.size() && self.disk.root_at(head.size, self.size())? != head.root {
-            return Err(self.fork(note)?);
+        if head.size <= self.size() {
+            let root = self.disk.root_at(head.size, self.size())?;
+            if root != head.root {
+                return Err(self.contradicts(note, root)?);
+            }
         }
         Ok(self.size()..head.size.max(self.size()))
     }
 
-    /// Takes the missing entries in: root first, then tiles durably, then the note durably. They are folded by [`Self::fold`].
+    /// Where the next entry to be fetched stands, on the way to a tree of `until`: after those of the mirror, and after those that wait.
+    pub(crate) fn fetched(&mut self, until: u64) -> u64 {
+        // What waits may be of a longer tree, spoken of on an earlier connection; for this one it cannot be cut.
+        self.incoming.take_if(|i| i.writer.size() > until);
+        self.incoming.as_ref().map_or(self.size(), |i| i.writer.size())
+    }
+
+    /// Lays entries beside the mirror: they count when [`Self::append`] has come to a root that the log signed.
+    pub(crate) fn stage(&mut self, entries: Vec<Vec<u8>>) -> Result<(), MirrorError> {
+        let place = self.home.incoming();
+        let mut incoming = match self.incoming.take() {
+            Some(incoming) => incoming,
+            None => {
+                files::remove_dir(&place, Item::Tile)?;
+                Incoming { writer: self.writer.clone(), tiles: Vec::new() }
+            }
+        };
+        let tiles = incoming.writer.append(&entries).map_err(|_| MirrorError::TooLong)?;
+        Disk::new(&place).lay(&tiles)?;
+        incoming.tiles.extend(tiles.into_iter().map(|t| t.path));
+        self.incoming = Some(incoming);
+        Ok(())
+    }
+
+    /// Takes the last of the missing entries in, after those that were staged: root first, then tiles durably, then the note durably. They
+    /// are folded by [`Self::fold`].
     ///
     /// # Errors
-    /// [`MirrorError::Forked`] if the entries do not lead to the note's root. Nothing is stored then but the evidence.
+    /// [`MirrorError::BadEntries`] if the entries do not lead to the note's root. Nothing is stored then, and what was staged is given up.
     pub(crate) fn append(&mut self, note: &LogNote, entries: Vec<Vec<u8>>) -> Result<(), MirrorError> {
-        let mut writer = self.writer.clone();
+        let incoming = self.incoming.take();
+        let mut writer = incoming.as_ref().map_or(&self.writer, |i| &i.writer).clone();
         let tiles = writer.append(&entries).map_err(|_| MirrorError::TooLong)?;
         if writer.head() != note.head() {
-            return Err(self.fork(note)?);
+            return Err(MirrorError::BadEntries { size: note.head().size });
+        }
+        if let Some(incoming) = &incoming {
+            self.disk.adopt(&Disk::new(&self.home.incoming()), &incoming.tiles)?;
         }
         self.disk.store_tiles(&tiles)?;
         files::replace(&self.home.mirror_note(), &note.note.encode(), Item::Note)?;
+        let queued = self.history.size().saturating_add(self.unfolded.len() as u64);
+        if incoming.is_none() && queued == self.writer.size() {
+            self.unfolded.extend(entries);
+        }
         self.writer = writer;
-        self.unfolded.extend(entries);
+        if incoming.is_some() {
+            files::remove_dir(&self.home.incoming(), Item::Tile)?;
+        }
         Ok(())
+    }
+
+    /// What is left where entries did not give a note's root and its larger tree shows `shown` at our size: a fork, if that is another root
+    /// than ours and the hashes hold. Else the entries were bad; the note stays where people can compare it with those of others.
+    pub(crate) fn contradicted(&mut self, note: &LogNote, shown: &[u8]) -> Result<MirrorError, MirrorError> {
+        let ours = files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)?;
+        if let (Some(ours), Some(prefix)) = (ours, Prefix::parse(shown))
+            && let Some(proof) = fork::prove(&self.log, &self.read_note(&ours)?, note, &prefix)
+        {
+            self.keep_proof(self.size(), &proof)?;
+            return self.fork(note);
+        }
+        files::replace(&self.home.unproved_note(), &note.note.encode(), Item::Note)?;
+        Ok(MirrorError::BadEntries { size: note.head().size })
+    }
+
+    /// A note of a tree that ours contradicts: our own tiles prove it.
+    fn contradicts(&self, note: &LogNote, root: Hash) -> Result<MirrorError, MirrorError> {
+        let (size, own) = (note.head().size, self.size());
+        let ours = self.read_note(&self.last_note()?)?;
+        let prefix = if size == own { Prefix::whole(root) } else { Prefix::new(root, self.consistency(size, own)?) };
+        if let Some(proof) = fork::prove(&self.log, note, &ours, &prefix) {
+            self.keep_proof(size, &proof)?;
+        }
+        self.fork(note)
+    }
+
+    fn keep_proof(&self, size: u64, proof: &[u8]) -> Result<(), StoreError> {
+        files::replace(&self.home.evidence().join(format!("{size:020}-fork.json")), proof, Item::Note)
     }
 
     /// Keeps both notes for ever.
@@ -223,11 +308,21 @@ impl Mirror {
             if let Some(wanted) = self.wanted()? {
                 return Ok(Some(wanted));
             }
-            let Some(entry) = self.unfolded.pop_front() else { return Ok(None) };
+            let Some(entry) = self.next_entry()? else { return Ok(None) };
             for violation in self.history.apply(&entry) {
                 self.note_violation(violation);
             }
         }
+    }
+
+    /// The first entry that is not folded yet; of a long log no more than one bundle is in memory.
+    fn next_entry(&mut self) -> Result<Option<Vec<u8>>, MirrorError> {
+        let (next, size) = (self.history.size(), self.size());
+        if self.unfolded.is_empty() && next < size {
+            let folded = usize::try_from(next % u64::from(audit::tile::WIDTH)).unwrap_or(usize::MAX);
+            self.unfolded.extend(self.disk.bundle(next, size)?.into_iter().skip(folded));
+        }
+        Ok(self.unfolded.pop_front())
     }
 
     fn note_violation(&mut self, violation: Violation) {
@@ -360,7 +455,7 @@ impl Mirror {
     }
 
     /// The root of our first `size` entries.
-    pub(crate) fn root_at(&self, size: u64) -> Result<audit::hash::Hash, MirrorError> {
+    pub(crate) fn root_at(&self, size: u64) -> Result<Hash, MirrorError> {
         Ok(self.disk.root_at(size, self.size())?)
     }
 

@@ -13,7 +13,7 @@ use crate::spool::{SpoolIndex, SpoolWriter};
 use crypto::seal::{SealContext, SealError, seal};
 use privacy::bound::NoiseError;
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
-use privacy::ledger::{Compared, Paid, ReserveRequest};
+use privacy::ledger::{Compared, Paid, ReserveError, ReserveRequest};
 use privacy::mechanism::Mechanism;
 use privacy::noise::{EntropyError, Quantiser as Rounding, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, PlanDigest, Sha256, ShardId};
@@ -130,11 +130,27 @@ impl PrepareError {
         }
     }
 
-    /// Whether something happened that nobody intends: noise for another mechanism, or of another step, than was paid for (bug class B25).
+    /// Whether something happened that nobody intends: noise for another mechanism, or of another step, than was paid for or registered (bug
+    /// class B25).
     /// The round is lost either way; an alarm stays in the status until somebody has looked.
     pub(crate) fn is_alarm(&self) -> bool {
         let alarm = |noise: &NoiseError| matches!(noise, NoiseError::MechanismDiffers | NoiseError::WrongStream { .. });
-        matches!(self, Self::Train(TrainError::Noise(noise)) | Self::Count(CountError::Noise(noise)) if alarm(noise))
+        match self {
+            Self::Train(TrainError::Noise(noise)) | Self::Count(CountError::Noise(noise)) => alarm(noise),
+            // The ledger is asked to pay for other noise, or other steps, than it has registered: caught one step earlier.
+            Self::Ledger(error) => matches!(error, LedgerError::Reserve(ReserveError::ScheduleDiffers)),
+            Self::Train(_)
+            | Self::Count(_)
+            | Self::Store(_)
+            | Self::Snapshot(_)
+            | Self::Threads(_)
+            | Self::Quantiser(_)
+            | Self::Bound(_)
+            | Self::Seal(_)
+            | Self::Entropy(_)
+            | Self::Vanished
+            | Self::Cancelled => false,
+        }
     }
 
     /// Whether the process must end: a disk that failed once is not asked again (S4).
@@ -347,6 +363,9 @@ mod tests {
     #[test]
     fn noise_that_nobody_paid_for_raises_an_alarm_and_an_end_of_the_round_does_not() {
         assert!(PrepareError::Train(TrainError::Noise(NoiseError::MechanismDiffers)).is_alarm());
+        let reserve = |error| PrepareError::Ledger(LedgerError::Reserve(error));
+        assert!(reserve(ReserveError::ScheduleDiffers).is_alarm(), "B25: what would be executed is not what was registered");
+        assert!(!reserve(ReserveError::NotRegistered).is_alarm(), "a refusal is no alarm");
         assert!(!PrepareError::Train(TrainError::Stopped).is_alarm() && !PrepareError::Cancelled.is_alarm());
     }
 }

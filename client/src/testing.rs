@@ -4,6 +4,7 @@ use crate::files::{self, Item};
 use crate::home::Home;
 use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
+use audit::reader::{DirEntry, LogReader};
 use audit::writer::LogWriter;
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
@@ -15,6 +16,7 @@ use protocol::plan::{
 };
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
+use std::collections::BTreeMap;
 
 fn decimal(text: &str) -> protocol::decimal::Decimal {
     text.parse().unwrap()
@@ -73,12 +75,29 @@ pub(crate) struct TestLog {
     pub(crate) key: SignerKey,
     pub(crate) writer: LogWriter,
     pub(crate) entries: Vec<Vec<u8>>,
+    /// Tiles by path.
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// The tiles of a log at hand.
+pub(crate) struct Tiles<'a>(&'a BTreeMap<String, Vec<u8>>);
+
+impl LogReader for Tiles<'_> {
+    type Error = std::convert::Infallible;
+
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Self::Error> {
+        Ok(self.0.get(path).map(|bytes| bytes[..bytes.len().min(limit)].to_vec()))
+    }
+
+    fn list(&self, _dir: &str) -> Result<Vec<DirEntry>, Self::Error> {
+        Ok(Vec::new())
+    }
 }
 
 impl TestLog {
     pub(crate) fn new() -> Self {
         let key = SignerKey::new("fed/log", KeyType::Note, &[7; 32]).ok().unwrap();
-        Self { key, writer: LogWriter::new(), entries: Vec::new() }
+        Self { key, writer: LogWriter::new(), entries: Vec::new(), files: BTreeMap::new() }
     }
 
     /// Appends entries that say little; `salt` makes them another log's.
@@ -104,7 +123,7 @@ impl TestLog {
             origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
         };
         let bytes = LogEntry::new(stamp, draft).to_bytes();
-        self.writer.append(&[&bytes]).unwrap();
+        self.files.extend(self.writer.append(&[&bytes]).unwrap().into_iter().map(|f| (f.path.to_string(), f.bytes)));
         self.entries.push(bytes);
     }
 
@@ -115,6 +134,11 @@ impl TestLog {
         let statement = Statement::sign(&said, &SigningKey::from_bytes(&[8; 32]));
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest });
         self.write(&Draft { task: Some(plan.task), ..draft });
+    }
+
+    /// Its tiles.
+    pub(crate) fn tiles(&self) -> Tiles<'_> {
+        Tiles(&self.files)
     }
 
     /// The signed note of the whole log.

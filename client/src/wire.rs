@@ -97,6 +97,11 @@ impl Wire {
         }
     }
 
+    /// The root that the tree of `new` entries has at `old`, and the hashes that show it; nothing of it is believed before it is checked.
+    pub(crate) async fn consistency(&self, old: u64, new: u64) -> Result<Vec<u8>, WireError> {
+        self.bytes(&Request::Consistency { old, new }).await
+    }
+
     /// An artefact, checked against its name.
     pub(crate) async fn artefact(&self, hash: Sha256) -> Result<Vec<u8>, WireError> {
         let bytes = self.bytes(&Request::Artefact { hash }).await?;

@@ -50,7 +50,7 @@ impl Witness {
         Ok(Self { home: home.clone(), state })
     }
 
-    /// Size and root of the largest tree cosigned, for `Hello` (A32).
+    /// Size and root of the largest tree cosigned.
     pub(crate) fn cosigned(&self) -> (u64, Sha256) {
         (self.state.head.size, Sha256(self.state.head.root.0))
     }

@@ -10,8 +10,6 @@ use protocol::params::RING_DIMENSION;
 
 /// Bytes of one polynomial.
 const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
-/// Keystream bytes made at a time; divides a polynomial.
-const PART_BYTES: usize = 4096;
 /// AES blocks of one polynomial: where the next one's counter starts.
 const POLYNOMIAL_BLOCKS: u128 = (POLYNOMIAL_BYTES / 16) as u128;
 
@@ -51,13 +49,7 @@ impl MaskKey {
     pub(crate) fn expand(&self, j: u64, out: &mut Polynomial) {
         let counter = u128::from(j).wrapping_mul(POLYNOMIAL_BLOCKS);
         let mut stream = Ctr128LE::<Aes128>::new(&self.0.into(), &counter.to_le_bytes().into());
-        // In parts that stay in the innermost cache.
-        let mut bytes = [0u8; PART_BYTES];
-        for part in out.chunks_exact_mut(PART_BYTES / 8) {
-            stream.write_keystream(&mut bytes);
-            for (word, eight) in part.iter_mut().zip(bytes.as_chunks::<8>().0) {
-                *word = u64::from_le_bytes(*eight);
-            }
-        }
+        stream.write_keystream(bytemuck::cast_slice_mut(out.as_mut_slice()));
+        out.iter_mut().for_each(|word| *word = u64::from_le(*word));
     }
 }

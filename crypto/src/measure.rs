@@ -3,7 +3,7 @@
 
 use crate::blob::{BlobError, open_blob, seal_blob};
 use crate::mask::MaskKey;
-use crate::open::{OpenError, OpenedSum, Opener};
+use crate::open::{OpenError, OpenedSum, Opener, in_memory};
 use crate::packing::{Layout, OutOfRange, pack, truncate, write_bits};
 use crate::prekey::{BadPrekey, PrekeySecret};
 use crate::reference::stock_encryption;
@@ -223,7 +223,8 @@ impl SealedBlock {
     pub fn open(&self, block: &BlockSum) -> Result<OpenedSum, MeasureError> {
         let key = RingKey::new(&self.key.secret());
         let none = KeySumDigest([0; 32]);
-        let mut opener = Opener::checked(self.manifest, &self.spec, self.layout.clone(), key, none, block.added());
+        let of = (&self.spec, self.layout.clone());
+        let mut opener = Opener::checked(self.manifest, of, key, none, block.added(), in_memory(&self.spec));
         opener.open_block(block)?;
         Ok(opener.finish()?)
     }

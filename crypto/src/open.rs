@@ -7,7 +7,7 @@ use crate::packing::Layout;
 use crate::packing::slots::{Take, Taken};
 use crate::ring::{RingKey, Workspace};
 use crate::share::KeySum;
-use crate::sum::{AggregateSum, BlockSum, hash_words, sum_root};
+use crate::sum::{AggregateSum, BlockSum, hash_words, sum_root, update_words};
 use crate::vector;
 use protocol::hash::{Domain, tagged};
 use protocol::ids::{Address, GroupId, KeySumDigest, ManifestDigest, ShardId, SumRoot, ValueDigest};
@@ -20,11 +20,39 @@ pub const MAX_RESIDUAL_RATIO: f64 = 1.25;
 /// Below this, a sum is reported as suspiciously quiet, not failed (C60).
 pub const LOW_RESIDUAL_RATIO: f64 = 0.75;
 
+/// Polynomials that are opened together: enough for all threads, and few enough that their values take 2 MiB for each slot of a coefficient.
+const STRIP: usize = 64;
+
+/// Opened values in memory, by shard: for models of a few megabytes, tests and audits. Servers keep them in files.
+pub type Values = Vec<(ShardId, Vec<i64>)>;
+
+/// Where opened values go: the shards in the group's order, the values of each in theirs. Limb sums of a tally stay with the opener.
+pub trait ValueSink {
+    /// Takes the next values of a shard.
+    ///
+    /// # Errors
+    /// [`NotKept`]; the sink says why.
+    fn put(&mut self, shard: ShardId, values: &[i64]) -> Result<(), NotKept>;
+}
+
+/// A [`ValueSink`] could not take values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("opened values could not be kept")]
+pub struct NotKept;
+
+impl ValueSink for Values {
+    fn put(&mut self, shard: ShardId, values: &[i64]) -> Result<(), NotKept> {
+        let (_, kept) = self.iter_mut().find(|(id, _)| *id == shard).ok_or(NotKept)?;
+        kept.extend_from_slice(values);
+        Ok(())
+    }
+}
+
 /// The exact sum of one certified set.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OpenedSum {
-    /// Σ v over the set, per shard in the group's order.
-    pub values: Vec<(ShardId, Vec<i64>)>,
+pub struct OpenedSum<S = Values> {
+    /// Σ v over the set, per shard in the group's order; or where they were put.
+    pub values: S,
     /// Σ W over the set, where the group has a tally (C24).
     pub weight: Option<u64>,
     /// Largest mean square of a polynomial's residual over its prediction; 1 is expected.
@@ -81,10 +109,14 @@ pub enum OpenError {
         /// Which.
         polynomial: u64,
     },
+    /// The values are in order and could not be kept: ours, nobody's fault.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
 }
 
-/// Opens a group block by block, in order, without holding the sum as a whole.
-pub struct Opener<'a> {
+/// Opens a group block by block, in order, without holding the sum as a whole. What it has put into its sink counts only once
+/// [`Opener::finish`] has given it back: a later block may still show that the key sum is not the set's.
+pub struct Opener<'a, S = Values> {
     group: &'a GroupSpec,
     manifest: ManifestDigest,
     layout: Layout,
@@ -94,7 +126,9 @@ pub struct Opener<'a> {
     members: u16,
     next: u64,
     blocks: Vec<Address>,
-    values: Vec<(ShardId, Vec<i64>)>,
+    sink: S,
+    /// One for each shard.
+    hashes: Vec<blake3::Hasher>,
     tally: Vec<i64>,
     worst: f64,
     quiet: u64,
@@ -107,11 +141,32 @@ struct OpenedPolynomial {
 }
 
 impl<'a> Opener<'a> {
-    /// Checks certificate and key sum against manifest and group.
+    /// [`Opener::into_sink`] with the values in memory.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn new(manifest: ManifestDigest, group: &'a GroupSpec, certificate: &Certificate, key_sum: &KeySum) -> Result<Self, OpenError> {
+        Self::into_sink(manifest, group, certificate, key_sum, in_memory(group))
+    }
+}
+
+/// A place in memory for every shard of the group.
+pub(crate) fn in_memory(group: &GroupSpec) -> Values {
+    group.shards.iter().map(|s| (s.id, Vec::new())).collect()
+}
+
+impl<'a, S: ValueSink + Sync> Opener<'a, S> {
+    /// Checks certificate and key sum against manifest and group.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn into_sink(
+        manifest: ManifestDigest,
+        group: &'a GroupSpec,
+        certificate: &Certificate,
+        key_sum: &KeySum,
+        sink: S,
+    ) -> Result<Self, OpenError> {
         let layout = Layout::new(group)?;
         let members = certificate.members();
         let of_group = certificate.payload().manifest == manifest && certificate.payload().group == group.id;
@@ -125,17 +180,17 @@ impl<'a> Opener<'a> {
         if let Some(at) = key_sum.coefficients().iter().position(|&c| i64::from(c).abs() > bound) {
             return Err(OpenError::KeySumRange(at));
         }
-        Ok(Self::checked(manifest, group, layout, RingKey::new(key_sum.coefficients()), key_sum.digest(), members))
+        Ok(Self::checked(manifest, (group, layout), RingKey::new(key_sum.coefficients()), key_sum.digest(), members, sink))
     }
 
     /// An opener whose numbers have been checked.
     pub(crate) fn checked(
         manifest: ManifestDigest,
-        group: &'a GroupSpec,
-        layout: Layout,
+        (group, layout): (&'a GroupSpec, Layout),
         key: RingKey,
         key_sum_digest: KeySumDigest,
         members: u16,
+        sink: S,
     ) -> Self {
         Self {
             group,
@@ -147,14 +202,15 @@ impl<'a> Opener<'a> {
             members,
             next: 0,
             blocks: Vec::new(),
-            values: group.shards.iter().map(|s| (s.id, Vec::new())).collect(),
+            sink,
+            hashes: vec![blake3::Hasher::new(); group.shards.len()],
             tally: Vec::new(),
             worst: 0.0,
             quiet: 0,
         }
     }
 
-    /// Opens the next block.
+    /// Opens the next block and hands its values on.
     ///
     /// # Errors
     /// [`OpenError`]; the opener is of no more use then.
@@ -165,29 +221,52 @@ impl<'a> Opener<'a> {
         if block.added() != self.members || count != left.min(protocol::params::CHUNK_POLYNOMIALS) || count == 0 {
             return Err(OpenError::WrongBlock(index));
         }
-        let first = self.next;
-        let opened: Vec<OpenedPolynomial> = block
-            .polynomials()
-            .par_iter()
-            .enumerate()
-            .map_init(
-                || (Box::new([0; RING_DIMENSION]), Workspace::new()),
-                |(x, room), (i, sum)| self.open_polynomial(sum, first + i as u64, x, room),
-            )
-            .collect::<Result<_, _>>()?;
-        for (polynomial, j) in opened.into_iter().zip(first..) {
-            self.keep(polynomial, j);
+        for strip in block.polynomials().chunks(STRIP) {
+            let first = self.next;
+            let opened: Vec<OpenedPolynomial> = strip
+                .par_iter()
+                .enumerate()
+                .map_init(
+                    || (Box::new([0; RING_DIMENSION]), Workspace::new()),
+                    |(x, room), (i, sum)| self.open_polynomial(sum, first + i as u64, x, room),
+                )
+                .collect::<Result<_, _>>()?;
+            self.keep(opened)?;
         }
-        self.next += count;
         self.blocks.push(block.address());
         Ok(())
     }
 
-    fn keep(&mut self, polynomial: OpenedPolynomial, j: u64) {
-        self.worst = self.worst.max(polynomial.ratio);
-        self.quiet += u64::from(polynomial.ratio < LOW_RESIDUAL_RATIO);
-        let shard = self.layout.span(j).and_then(|span| self.values.get_mut(span.shard));
-        shard.map_or(&mut self.tally, |(_, values)| values).extend(polynomial.sums);
+    /// Counts a strip and hands its values on, those of one shard together.
+    fn keep(&mut self, strip: Vec<OpenedPolynomial>) -> Result<(), NotKept> {
+        let (mut run, mut of) = (Vec::new(), None);
+        for polynomial in strip {
+            self.worst = self.worst.max(polynomial.ratio);
+            self.quiet += u64::from(polynomial.ratio < LOW_RESIDUAL_RATIO);
+            let place = self.layout.span(self.next).map(|span| span.shard);
+            if place != of {
+                self.hand_on(of, &run)?;
+                (run, of) = (Vec::new(), place);
+            }
+            run.extend(polynomial.sums);
+            self.next += 1;
+        }
+        self.hand_on(of, &run)
+    }
+
+    /// Values of the part at `place`: a shard, or behind the last one the tally.
+    fn hand_on(&mut self, place: Option<usize>, values: &[i64]) -> Result<(), NotKept> {
+        let shard = place.and_then(|at| Some((self.group.shards.get(at)?.id, self.hashes.get_mut(at)?)));
+        match shard {
+            Some((id, hash)) => {
+                update_words(hash, values.iter().map(|v| v.to_le_bytes()));
+                self.sink.put(id, values)
+            }
+            None => {
+                self.tally.extend_from_slice(values);
+                Ok(())
+            }
+        }
     }
 
     /// C32 and C60 for one polynomial.
@@ -222,7 +301,7 @@ impl<'a> Opener<'a> {
     ///
     /// # Errors
     /// [`OpenError::WrongBlock`] if one is missing.
-    pub fn finish(self) -> Result<OpenedSum, OpenError> {
+    pub fn finish(self) -> Result<OpenedSum<S>, OpenError> {
         if self.next != self.layout.polynomials() {
             return Err(OpenError::WrongBlock(self.blocks.len()));
         }
@@ -231,10 +310,10 @@ impl<'a> Opener<'a> {
             weight: self.group.tally.map(join).transpose()?,
             residual_ratio: self.worst,
             quiet_polynomials: self.quiet,
-            value_digest: value_digest(self.manifest, self.group.id, &self.values, &self.tally),
+            value_digest: digest_of_parts(self.manifest, self.group.id, self.hashes.iter().map(|h| h.finalize().into()), &self.tally),
             key_sum_digest: self.key_sum_digest,
             sum_root: sum_root(self.manifest, self.group.id, &self.blocks),
-            values: self.values,
+            values: self.sink,
         })
     }
 }
@@ -260,12 +339,17 @@ impl Extract {
 /// H(`values`; manifest digest ‖ group ‖ BLAKE3 of the values of each shard as i64 LE, in order, then of the tally's limb sums) (C36).
 /// A group without a tally gives no limb sums.
 pub fn value_digest(manifest: ManifestDigest, group: GroupId, values: &[(ShardId, Vec<i64>)], tally: &[i64]) -> ValueDigest {
-    let mut flat = Vec::with_capacity(32 * (values.len() + 1));
-    let tally = Some(tally).filter(|t| !t.is_empty());
-    for shard in values.iter().map(|(_, shard)| shard.as_slice()).chain(tally) {
-        flat.extend_from_slice(&hash_words(shard.iter().map(|v| v.to_le_bytes())));
-    }
+    digest_of_parts(manifest, group, values.iter().map(|(_, shard)| hash_values(shard)), tally)
+}
+
+fn digest_of_parts(manifest: ManifestDigest, group: GroupId, shards: impl Iterator<Item = [u8; 32]>, tally: &[i64]) -> ValueDigest {
+    let tally = Some(tally).filter(|t| !t.is_empty()).map(hash_values);
+    let flat: Vec<u8> = shards.chain(tally).flatten().collect();
     ValueDigest(tagged(Domain::Values, &[&manifest.0, &group.0.to_le_bytes(), &flat]))
+}
+
+fn hash_values(values: &[i64]) -> [u8; 32] {
+    hash_words(values.iter().map(|v| v.to_le_bytes()))
 }
 
 /// Opens a group's sum with the first candidate that passes every check (C56, C59, C60).

@@ -18,10 +18,8 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Message polynomials packed and hashed at a time: as many as stay in a processor's own cache.
-const MESSAGE_POLYNOMIALS: u64 = 16;
-/// Bytes of one packed message polynomial.
-const POLYNOMIAL_BYTES: usize = 8 * RING_DIMENSION;
+/// Message polynomials packed and hashed at a time by each thread: as many as stay in a processor's own cache.
+const MESSAGE_POLYNOMIALS: usize = 16;
 
 /// Under what an update is sealed. The caller has verified the manifest and its endorsements (C38).
 #[derive(Clone, Copy, Debug)]
@@ -245,19 +243,19 @@ fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option
 /// H(`message`; BLAKE3 of the packed m_j as `u64` LE). Also refuses values out of range, before anything is drawn.
 fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
-    let mut bytes = Zeroizing::new(Vec::new());
-    let room = || Box::new(Zeroizing::new([0u64; RING_DIMENSION]));
-    for (first, count) in spans(layout.polynomials(), MESSAGE_POLYNOMIALS) {
-        bytes.resize(count * POLYNOMIAL_BYTES, 0);
-        let packed = bytes.par_chunks_exact_mut(POLYNOMIAL_BYTES).enumerate().try_for_each_init(room, |packed, (i, out)| {
+    let mut room: Zeroizing<Vec<Polynomial>> = Zeroizing::new(Vec::new());
+    let most = u64::try_from(MESSAGE_POLYNOMIALS * rayon::current_num_threads()).unwrap_or(u64::MAX);
+    for (first, count) in spans(layout.polynomials(), most) {
+        room.resize(count, [0; RING_DIMENSION]);
+        let packed = room.par_iter_mut().enumerate().try_for_each(|(i, packed)| {
             let (shard, values) = values_of(layout, shards, first + i as u64);
             packed.fill(0);
             add_packed(layout.packing(), values, packed).map_err(|OutOfRange| shard)?;
-            out.as_chunks_mut::<8>().0.iter_mut().zip(packed.iter()).for_each(|(out, c)| *out = c.to_le_bytes());
+            packed.iter_mut().for_each(|word| *word = word.to_le());
             Ok(())
         });
         packed.map_err(SealError::OutOfRange)?;
-        hash.update_rayon(&bytes);
+        hash.update_rayon(bytemuck::cast_slice(&room));
     }
     let message = Zeroizing::new(*hash.finalize().as_bytes());
     hash.zeroize();

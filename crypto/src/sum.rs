@@ -57,7 +57,9 @@ impl BlockSum {
 
     /// The sum as `u64` LE.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.sum.iter().flat_map(|w| w.to_le_bytes()).collect()
+        let mut out = vec![0u8; 8 * self.sum.len()];
+        out.as_chunks_mut::<8>().0.iter_mut().zip(&self.sum).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+        out
     }
 
     /// Chunks added so far.
@@ -94,16 +96,21 @@ impl BlockSum {
     }
 }
 
-/// BLAKE3 of words given as bytes, a part at a time on all threads.
-pub(crate) fn hash_words(mut words: impl ExactSizeIterator<Item = [u8; 8]>) -> [u8; 32] {
+/// BLAKE3 of words given as bytes.
+pub(crate) fn hash_words(words: impl ExactSizeIterator<Item = [u8; 8]>) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
+    update_words(&mut hash, words);
+    hash.finalize().into()
+}
+
+/// Hashes words given as bytes, a part at a time on all threads.
+pub(crate) fn update_words(hash: &mut blake3::Hasher, mut words: impl ExactSizeIterator<Item = [u8; 8]>) {
     let mut part = vec![0u8; 8 * words.len().min(1 << 15)];
     while words.len() > 0 {
         part.truncate(8 * words.len());
         part.as_chunks_mut::<8>().0.iter_mut().zip(&mut words).for_each(|(bytes, word)| *bytes = word);
         hash.update_rayon(&part);
     }
-    hash.finalize().into()
 }
 
 /// Polynomials of block `index` in a group of `total`.

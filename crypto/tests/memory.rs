@@ -183,9 +183,9 @@ fn transformed_forms(secret: &SmallPolynomial) -> Vec<(String, Vec<u8>)> {
     };
     let inverse = |a: u64, p: u64| power(a, p - 2, p);
     let mut out = Vec::new();
-    for (p, garner) in [(p0, 1), (p1, inverse(p0, p1)), (p2, inverse(p0 % p2 * (p1 % p2) % p2, p2))] {
-        // 2^64 / 4096.
-        let scale = power(2, 52, p) * garner % p;
+    for (p, q, r) in [(p0, p1, p2), (p1, p0, p2), (p2, p0, p1)] {
+        // 2^64 / (4096·q·r).
+        let scale = power(2, 52, p) * inverse(q % p * (r % p) % p, p) % p;
         let word = |v: u64| u32::try_from(v).expect("below a prime of 30 bits");
         let residue = |&v: &i8| word(i64::from(v).rem_euclid(word(p).into()).unsigned_abs() * scale % p);
         let mut row: Vec<u32> = secret.iter().map(residue).collect();

@@ -33,6 +33,9 @@ pub enum UnitOutcome {
     NonFinite,
     /// Blocks overlap or reach beyond the dimension: a mistake of the caller. It contributes 0.
     Misplaced,
+    /// No factor that was tried brought it within the bound in integers: it contributes 0, the unit still counts as present. The first factor
+    /// does by D17, so nobody is expected to see this.
+    TooLong,
 }
 
 /// Sum of clipped unit gradients in grid steps. No unit moves it by more than the mechanism's Δ_grid in L2. Zeroised when dropped; cannot
@@ -99,16 +102,13 @@ impl UnitSum {
         if !square.is_finite() {
             return UnitOutcome::NonFinite;
         }
-        let mut factor = self.factor(square.sqrt());
-        // One shrink undoes the rounding errors of the float norm; the further ones are for the theorem, not for practice.
-        for _ in 0..8 {
-            if self.fits(blocks, factor) {
+        match shrinking(self.factor(square.sqrt())).find(|&factor| self.fits(blocks, factor)) {
+            Some(factor) => {
                 self.add_scaled(blocks, factor);
-                break;
+                UnitOutcome::Added
             }
-            factor *= 1.0 - 2f64.powi(-16);
+            None => UnitOutcome::TooLong,
         }
-        UnitOutcome::Added
     }
 
     /// Grid steps per unit of gradient for a unit of this norm.
@@ -191,6 +191,12 @@ impl Drop for UnitSum {
     fn drop(&mut self) {
         self.sum.zeroize();
     }
+}
+
+/// A factor and seven smaller ones. One shrink undoes the rounding errors of a float norm; the further ones are for the theorem, not for
+/// practice.
+fn shrinking(factor: f64) -> impl Iterator<Item = f64> {
+    std::iter::successors(Some(factor), |f| Some(f * (1.0 - 2f64.powi(-16)))).take(8)
 }
 
 /// Coordinates of the mechanism.

@@ -105,6 +105,19 @@ fn a_unit_with_nan_or_infinity_contributes_nothing_and_the_rest_stays() {
     assert_eq!(sum.sum, before);
 }
 
+/// No float leads there, so the bound itself is spoiled: what fits with no factor is not added, and that is said.
+#[test]
+fn a_unit_that_nothing_shortens_is_not_added_and_not_called_added() {
+    let m = mechanism("1", "0.1", 16, 3);
+    let mut sum = UnitSum::new(&m);
+    sum.add_unit(&whole(&[1.0, 2.0, 3.0]));
+    let before = sum.sum.clone();
+    sum.inner_bound *= 2.0;
+    assert_eq!(sum.add_unit(&whole(&[3.0, 4.0, 0.0])), UnitOutcome::TooLong);
+    assert_eq!(sum.sum, before);
+    assert!(shrinking(1.0).count() == 8 && shrinking(1.0).all(|f| f > 0.9998 && f <= 1.0));
+}
+
 #[test]
 fn blocks_that_overlap_or_reach_out_are_refused() {
     let m = mechanism("1", "0.1", 16, 10);
@@ -158,6 +171,27 @@ fn noise_is_added_to_the_sum_with_the_executed_deviation() {
     assert!((variance - 1.0).abs() < 5.0 * (2.0f64 / 1000.0).sqrt() + 1e-4, "{variance}");
     let mean = noised.mean_gradient(&m);
     assert!((f64::from(mean[3]) - noised_at(&kept, &noise, 3) * m.grid_step() / m.divisor()).abs() < 1e-6);
+}
+
+/// B22, D26: all values are drawn before the sum is touched. A stream that ends in the middle of the draw shows the order: noise that is drawn
+/// value by value while it is added, or after the clamp, leaves a sum that has changed.
+#[test]
+fn all_noise_is_drawn_before_the_sum_is_read() {
+    let m = mechanism("1", "0.1", 16, 4000);
+    let mut sum = UnitSum::new(&m);
+    sum.add_unit(&whole(&[5.0; 4000]));
+    let before = sum.sum.clone();
+    assert!(before.iter().all(|z| *z > 1), "a clamp to 1 would show in every coordinate");
+    let (_, stream) = paid(&m, 1);
+    let mut words = stream.at_its_end_for_test();
+    assert!((0..1000).any(|_| words.next_u64() != 0), "a thousand values are there before the end");
+    for clamp in [None, Some(1)] {
+        let (payment, stream) = paid(&m, 1);
+        let mut stream = stream.at_its_end_for_test();
+        let draw = std::panic::AssertUnwindSafe(|| sum.add_noise(payment, &m, &mut stream, clamp));
+        assert!(std::panic::catch_unwind(draw).is_err(), "the stream ends in the middle of the draw");
+        assert_eq!(sum.sum, before, "{clamp:?}");
+    }
 }
 
 fn noised_at(kept: &[i64], noise: &[i64], i: usize) -> f64 {

@@ -16,5 +16,6 @@ pub mod ledger;
 pub mod measure;
 pub mod mechanism;
 pub mod noise;
+pub mod panics;
 pub mod sample;
 pub mod statement;

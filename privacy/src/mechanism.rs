@@ -379,6 +379,15 @@ impl Mechanism {
         self.sampler().draw(noise, count).zeroize();
     }
 
+    /// A mechanism that is wrong about itself: half the noise, and the account of all of it. What an audit must notice. Tests only.
+    #[cfg(any(test, feature = "test-doors"))]
+    #[must_use]
+    pub fn with_half_its_noise_for_test(mut self) -> Self {
+        self.executed.sigma_grid_1024 = self.executed.sigma_grid_1024.div_ceil(2);
+        self.sampler = OnceLock::new();
+        self
+    }
+
     /// The noise of this mechanism; its tables are built at the first use.
     pub(crate) fn sampler(&self) -> &Sampler {
         self.sampler.get_or_init(|| Sampler::of(self.executed.noise, self.executed.sigma_grid_1024))

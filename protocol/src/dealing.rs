@@ -1,7 +1,7 @@
 //! Which random group an institution is in: a function of the join list and of numbers that the committee fixed before it and revealed
 //! after it (crypto.md C37). Knows no round, no log and no randomness of its own.
 
-use crate::hash::{Domain, sha256, tagged};
+use crate::hash::{Domain, List, tagged};
 use crate::ids::{ClientId, RoundId, Sha256, TaskId};
 use crate::statement::{Payload, StatementKind};
 use aes::Aes256;
@@ -37,10 +37,7 @@ pub fn commitment(nonce: &Nonce) -> Sha256 {
 
 /// Digest of the join list: the willing institutions in ascending order, with their count.
 pub fn join_list(clients: &[ClientId]) -> Sha256 {
-    let mut ids = clients.to_vec();
-    ids.sort_unstable();
-    let flat: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
-    Sha256(sha256(&[b"concordat/joined/v1", &(ids.len() as u64).to_le_bytes(), &flat]))
+    Sha256(List::Joined.digest(clients.iter().map(|id| id.0).collect()))
 }
 
 /// seed = H(`groups`; join-list digest ‖ nonces by position).
@@ -88,6 +85,7 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::sha256;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

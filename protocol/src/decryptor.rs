@@ -414,12 +414,18 @@ impl Duty {
 
     /// C50, all on this institution's own mirror and its own store.
     fn check_set(&self, now: Time, mirror: &History, payload: &SetPayload, headers: &[HeaderDigest]) -> Result<(), Rejection> {
-        let round = self.round(mirror).ok_or(Rejection::WrongRound)?;
-        let spec = self.manifest.group(payload.group).ok_or(Rejection::WrongGroup)?;
-        let group = round.groups.get(&payload.group).ok_or(Rejection::WrongGroup)?;
         if now >= self.manifest.certifying_until {
             return Err(Rejection::Late);
         }
+        self.check_members(mirror, payload, headers)
+    }
+
+    /// C50 without the deadline for signing: what must hold of a set before this decryptor signs it, and before it opens one that others
+    /// signed (C53).
+    fn check_members(&self, mirror: &History, payload: &SetPayload, headers: &[HeaderDigest]) -> Result<(), Rejection> {
+        let round = self.round(mirror).ok_or(Rejection::WrongRound)?;
+        let spec = self.manifest.group(payload.group).ok_or(Rejection::WrongGroup)?;
+        let group = round.groups.get(&payload.group).ok_or(Rejection::WrongGroup)?;
         let manifested = round.manifest.as_ref().is_some_and(|(_, d)| *d == payload.manifest);
         if !manifested || round.endorsed.len() < self.manifest.size.quorum() {
             return Err(Rejection::WrongManifest);
@@ -448,7 +454,8 @@ impl Duty {
         if self.holds_all(payload.group, headers) { Ok(()) } else { Err(Rejection::BadShares) }
     }
 
-    /// C53: a valid certificate, in the mirror, over a set that is held in full.
+    /// C53: a valid certificate, in the mirror, over a set for which everything holds that its signers should have looked at. A quorum's word
+    /// is not enough: more than d of them may be wrong in the same way, and an opening cannot be taken back.
     fn check_certificate(
         &self,
         now: Time,
@@ -469,7 +476,7 @@ impl Duty {
         if self.signed.get(&said.group).is_some_and(|s| s != said) {
             return Err(Rejection::AlreadySigned);
         }
-        if self.holds_all(said.group, headers) { Ok(certificate) } else { Err(Rejection::BadShares) }
+        self.check_members(mirror, said, headers).map(|()| certificate)
     }
 
     /// C53: the certificate's entry is under a quorum's checkpoint, on this institution's own mirror (A33c).

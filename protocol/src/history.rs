@@ -47,8 +47,30 @@ pub struct DatasetHistory {
     pub cap: Option<BudgetDeclaration>,
     /// Spends in order.
     pub spends: Vec<SpendRecord>,
+    /// What was declared of it for each spend, by the spend's entry: a declaration that comes after a round's manifest counts from the
+    /// next round on, and never for what was spent before.
+    pub in_force: BTreeMap<LeafIndex, DatasetDeclaration>,
     /// Repairs of the ledger, in order, with where they stand.
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
+}
+
+impl DatasetHistory {
+    /// A dataset that was just declared.
+    pub fn declared(declaration: DatasetDeclaration) -> Self {
+        Self { declaration, cap: None, spends: Vec::new(), in_force: BTreeMap::new(), repairs: Vec::new() }
+    }
+
+    /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
+    pub fn spend(&mut self, record: SpendRecord, units: Option<u64>) {
+        let declared_units = units.unwrap_or(self.declaration.declared_units);
+        self.in_force.insert(record.index, DatasetDeclaration { declared_units, ..self.declaration });
+        self.spends.push(record);
+    }
+
+    /// What was declared for the spend at this entry.
+    pub fn declared_for(&self, spend: LeafIndex) -> &DatasetDeclaration {
+        self.in_force.get(&spend).unwrap_or(&self.declaration)
+    }
 }
 
 /// A data manifest where it stands.
@@ -225,7 +247,7 @@ impl History {
             (Facts::ProcessStopped {}, None) => self.unclean = false,
             (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
-            (Facts::MemberJoined { request }, Some(s)) => self.joined(index, *request, &s, out),
+            (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
             (Facts::PolicyActivated { policy }, Some(s)) => {
                 let Some(said) = self.administrator::<PolicyApproval>(&s, out) else { return };
                 out.require(said.policy == *policy, Clause::FieldsDiffer);
@@ -258,6 +280,8 @@ impl History {
                 if self.effect(&s, index) == Effect::Now {
                     self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
                 }
+                // Other administrators may approve the same plan; another one under this name would change what was opened.
+                out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == *plan), Clause::State);
             }
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
@@ -272,7 +296,9 @@ impl History {
             return out.add(Clause::BudgetUndeclared);
         };
         rules::check_spend(dataset, &spend, out);
-        dataset.spends.push(spend);
+        let id = (client, spend.spend.dataset);
+        let units = task.rounds().get(&spend.round).and_then(|r| r.declared.get(&id)).copied();
+        dataset.spend(spend, units);
     }
 
     /// The key of a newcomer stands in its own join request, which it signed.
@@ -290,19 +316,23 @@ impl History {
         self.requests.insert(hash, said);
     }
 
-    fn joined(&mut self, index: LeafIndex, request: Sha256, statement: &Checked, out: &mut rules::Report) {
+    fn joined(&mut self, index: LeafIndex, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some(said) = self.administrator::<Membership>(statement, out) else { return };
         let asked = self.requests.get(&request).map(Membership::of);
         if asked.as_ref() != Some(&said) {
             return out.add(Clause::FieldsDiffer);
         }
+        out.require(entry.institution.is_none_or(|named| named == said.institution), Clause::FieldsDiffer);
+        let taken = self.members.contains_key(&said.institution) || self.members.values().any(|m| m.name == said.name);
+        out.require(!taken, Clause::Enrolled);
         if self.effect(statement, index) == Effect::Waits {
             return;
         }
         let member =
             Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
         self.keys.insert(Sha256(said.institution.0), said.institution_key);
-        self.members.insert(said.institution, member);
+        // The first entry holds: a second one would exchange the keys of somebody who is there.
+        self.members.entry(said.institution).or_insert(member);
     }
 
     /// Counts an administrator's word for what it says (A14).
@@ -334,7 +364,7 @@ impl History {
     fn dataset(&mut self, entry: &LogEntry, dataset: Sha256, statement: &Checked, out: &mut rules::Report) {
         let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
         out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
-        let new = DatasetHistory { declaration, cap: None, spends: Vec::new(), repairs: Vec::new() };
+        let new = DatasetHistory::declared(declaration);
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
     }

@@ -240,10 +240,7 @@ impl Manifest {
 
 /// Root of the roster: SHA-256 over the enrolled institutions' ids in ascending order, with their count.
 pub fn roster_root(members: &[ClientId]) -> Sha256 {
-    let mut ids: Vec<_> = members.to_vec();
-    ids.sort_unstable();
-    let flat: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
-    Sha256(crate::hash::sha256(&[b"concordat/roster/v1", &(ids.len() as u64).to_le_bytes(), &flat]))
+    Sha256(crate::hash::List::Roster.digest(members.iter().map(|id| id.0).collect()))
 }
 
 /// The committee that the rule gives (C37): the c institutions with the smallest SHA-256(previous end ‖ id), in that order.

@@ -88,6 +88,16 @@ pub enum Request {
         #[n(0)]
         statement: Statement,
     },
+    /// What the tree of `new` entries begins with: as bytes the root of its first `old` ones, and the hashes of the consistency proof.
+    #[n(8)]
+    Consistency {
+        /// Size of the older tree.
+        #[n(0)]
+        old: u64,
+        /// Size of the newer one.
+        #[n(1)]
+        new: u64,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -158,12 +168,10 @@ pub enum ClientMessage {
         /// Program version.
         #[n(1)]
         software: String,
-        /// Size of the largest tree that this client cosigned.
+        /// The note of the largest tree that this client has mirrored, signed by the log, or nothing where it has none yet: at least the
+        /// tree that it cosigned last (A32). Numbers alone would let any member accuse the server of a rollback.
         #[n(2)]
-        cosigned: u64,
-        /// Root of that tree.
-        #[n(3)]
-        root: Sha256,
+        note: ByteVec,
     },
     /// Takes part in the round.
     #[n(1)]

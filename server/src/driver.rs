@@ -49,13 +49,37 @@ impl From<Rejection> for Answer {
 
 /// Something from outside.
 pub(crate) enum Input {
-    Identify { name: String, key: Sha256, reply: Reply<Option<ClientId>> },
-    Connected { who: ClientId, link: usize, outbox: mpsc::Sender<ServerMessage>, cosigned: u64, root: Sha256, reply: Reply<ServerMessage> },
-    Disconnected { who: ClientId, link: usize },
+    Identify {
+        name: String,
+        key: Sha256,
+        reply: Reply<Option<ClientId>>,
+    },
+    Connected {
+        who: ClientId,
+        link: usize,
+        outbox: mpsc::Sender<ServerMessage>,
+        note: Vec<u8>,
+        reply: Reply<Result<ServerMessage, Rejection>>,
+    },
+    Disconnected {
+        who: ClientId,
+        link: usize,
+    },
     Message(ClientId, ClientMessage),
-    Request { who: ClientId, request: Box<Request>, reply: Reply<Answer> },
-    Join { message: Box<JoinMessage>, nonce: Sha256, reply: Reply<JoinReply> },
-    Admin { request: Box<AdminRequest>, reply: Reply<AdminReply> },
+    Request {
+        who: ClientId,
+        request: Box<Request>,
+        reply: Reply<Answer>,
+    },
+    Join {
+        message: Box<JoinMessage>,
+        nonce: Sha256,
+        reply: Reply<JoinReply>,
+    },
+    Admin {
+        request: Box<AdminRequest>,
+        reply: Reply<AdminReply>,
+    },
     Work(Done),
     StorageFailed,
     Stop,
@@ -75,6 +99,8 @@ pub(crate) enum DriverError {
     Worker,
     #[error("the next snapshot could not be made")]
     Advance(#[from] crate::sums::WorkError),
+    #[error(transparent)]
+    Rollback(#[from] crate::evidence::RolledBack),
 }
 
 /// A member's connection.
@@ -130,7 +156,11 @@ pub(crate) struct Parts {
 
 impl Driver {
     /// Takes up where the log ends; a round that was under way is abandoned (its spending stays spent).
+    ///
+    /// # Errors
+    /// [`DriverError`]; with evidence against this log on the disk nothing is appended, not even that the process started (A32).
     pub(crate) fn new(parts: Parts) -> Result<Self, DriverError> {
+        crate::evidence::check(&parts.layout, &parts.log)?;
         let publisher = Publisher::open(&parts.log)?;
         let task = TaskRun::resume(parts.log.history());
         let mut this = Self {
@@ -192,8 +222,8 @@ impl Driver {
                 let who = self.identify(&name, key)?;
                 reply.send(who).ok();
             }
-            Input::Connected { who, link, outbox, cosigned, root, reply } => {
-                let welcome = self.connected(who, link, outbox, cosigned, root)?;
+            Input::Connected { who, link, outbox, note, reply } => {
+                let welcome = self.connected(who, link, outbox, &note)?;
                 reply.send(welcome).ok();
             }
             Input::Disconnected { who, link } => self.disconnected(who, link),
@@ -235,3 +265,7 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver/tests.rs"]
+mod tests;

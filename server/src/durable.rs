@@ -38,18 +38,27 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Replaces a file in one step: after a crash it has the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, bytes, 0o644)
+    replace_with(path, 0o644, |file| file.write_all(bytes))
+}
+
+/// As [`replace`], for a file that is too large to be in memory as a whole.
+pub(crate) fn replace_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    replace_with(path, 0o644, |file| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, file);
+        write(&mut out)?;
+        out.flush()
+    })
 }
 
 /// As [`replace`], readable by its owner only.
 pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, bytes, 0o600)
+    replace_with(path, 0o600, |file| file.write_all(bytes))
 }
 
 /// Numbers of temporary files: one part may come in over two connections at once, and neither may write into the other's file (F21).
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn replace_with(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let parent = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))?;
     create_dir(parent)?;
@@ -58,7 +67,7 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = parent.join(name);
     reached("before", path);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(bytes)?;
+    write(&mut file)?;
     reached("written", path);
     file.sync_all()?;
     reached("synced", path);

@@ -157,13 +157,17 @@ async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
         return connection.close(Close::TooSlow.code(), b"");
     };
     let first = tokio::time::timeout(PATIENCE, read_frame::<ClientMessage>(&mut recv, shared)).await;
-    let Ok(Some(ClientMessage::Hello { cosigned, root, .. })) = first else {
+    let Ok(Some(ClientMessage::Hello { note, .. })) = first else {
         return connection.close(Close::Malformed.code(), b"expected Hello");
     };
     let (outbox, mut messages) = mpsc::channel::<ServerMessage>(OUTBOX);
     let link = connection.stable_id();
-    let welcome = ask(shared, |reply| Input::Connected { who, link, outbox: outbox.clone(), cosigned, root, reply }).await;
-    let Some(welcome) = welcome else { return connection.close(Close::Done.code(), b"") };
+    let welcome = ask(shared, |reply| Input::Connected { who, link, outbox: outbox.clone(), note: note.into(), reply }).await;
+    let welcome = match welcome {
+        Some(Ok(welcome)) => welcome,
+        Some(Err(reason)) => return connection.close(Close::Malformed.code(), reason.name().as_bytes()),
+        None => return connection.close(Close::Done.code(), b""),
+    };
     let writer_shared = shared.clone();
     let writer = tokio::spawn(async move {
         if write_frame(&mut send, &welcome, &writer_shared).await.is_err() {

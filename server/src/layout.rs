@@ -23,6 +23,10 @@ impl Layout {
         let name = |again: u32| self.0.join(format!("audit.before-recovery-{entries}-{again}"));
         (0..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
     }
+    /// Notes that this log's key signed and this log contradicts, for ever (A32).
+    pub(crate) fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
     pub(crate) fn trust(&self) -> PathBuf {
         self.audit().join("trust.json")
     }
@@ -64,9 +68,13 @@ impl Layout {
     pub(crate) fn strategy(&self, task: &TaskId, snapshot: &SnapshotDigest) -> PathBuf {
         self.0.join("models").join(format!("{}-{}.strategy", task.to_hex(), snapshot.to_hex()))
     }
+    /// Sums of a round while they are made, in files without names; and what came of them.
+    pub(crate) fn sums(&self) -> PathBuf {
+        self.0.join("sums")
+    }
     /// Opened sums of a round, as the value digest hashes them: public once opened.
     pub(crate) fn opened(&self, task: &TaskId, round: RoundId) -> PathBuf {
-        self.0.join("sums").join(task.to_hex()).join(format!("{:08}.json", round.0))
+        self.sums().join(task.to_hex()).join(format!("{:08}.json", round.0))
     }
     /// What a task that counts knows after a round: public once opened, and the bytes of the round's snapshot.
     pub(crate) fn counted(&self, task: &TaskId, round: RoundId) -> PathBuf {
@@ -76,8 +84,8 @@ impl Layout {
         self.0.join("counts")
     }
     /// Directories besides the log's that a crash may leave half-written files in.
-    pub(crate) fn written(&self) -> [PathBuf; 5] {
-        ["chunks", "models", "sums", "counts", "keys"].map(|name| self.0.join(name))
+    pub(crate) fn written(&self) -> [PathBuf; 6] {
+        ["chunks", "models", "sums", "counts", "keys", "evidence"].map(|name| self.0.join(name))
     }
     pub(crate) fn rounds(&self) -> PathBuf {
         self.0.join("rounds.jsonl")

@@ -8,6 +8,7 @@ mod driver;
 mod durable;
 pub mod edges;
 mod endpoint;
+mod evidence;
 pub mod identity;
 pub mod init;
 mod join;
@@ -22,4 +23,6 @@ pub mod serve;
 mod store;
 mod sums;
 mod task;
+#[cfg(test)]
+mod testing;
 mod uploads;

@@ -5,9 +5,11 @@ use crate::durable;
 use crate::edges::reached;
 use crate::publish::artefact_path;
 use audit::checkpoint::Checkpoint;
+use audit::hash::Hash;
 use audit::key::SignerKey;
+use audit::merkle::{prove_consistency, range_root};
 use audit::note::Note;
-use audit::reader::{DirEntry, LogReader};
+use audit::reader::{DirEntry, LogReader, TileHashes};
 use audit::tile::{TileKind, TilePath, WIDTH, decode_bundle};
 use audit::tree::TreeHead;
 use audit::writer::LogWriter;
@@ -198,6 +200,17 @@ impl Log {
     pub(crate) fn size(&self) -> u64 {
         self.writer.size()
     }
+
+    /// The root of the first `size` entries, out of the tiles; nothing where the log has fewer.
+    pub(crate) fn root_at(&self, size: u64) -> Result<Option<Hash>, LogError> {
+        let own = self.writer.size();
+        if size > own {
+            return Ok(None);
+        }
+        let dir = Directory(self.root.clone());
+        let root = range_root(&TileHashes::new(&dir, own), 0, size);
+        root.map(Some).map_err(|_| LogError::Inconsistent("the root of an older tree cannot be rebuilt from the tiles"))
+    }
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
@@ -242,6 +255,14 @@ impl Log {
             learn(&mut self.history, &self.root, &entry.bytes).ok();
         }
         Ok(out)
+    }
+
+    /// The root of the first `old` entries, then the proof that the tree of `new` begins with them; nothing where there is no such pair.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<Option<Vec<Hash>>, LogError> {
+        let Some(root) = self.root_at(old)?.filter(|_| old <= new && new <= self.size()) else { return Ok(None) };
+        let proof = prove_consistency(&TileHashes::new(&Directory(self.root.clone()), self.size()), old, new);
+        let proof = proof.map_err(|_| LogError::Inconsistent("a consistency proof cannot be made from the tiles"))?;
+        Ok(Some(std::iter::once(root).chain(proof.0).collect()))
     }
 
     fn stamp(&mut self, draft: &Draft, seq: u64) -> Vec<u8> {

@@ -1,5 +1,45 @@
 //! `concordat-server`: the aggregator and its administration.
 
 fn main() -> std::process::ExitCode {
+    guard();
     server::cli::run(std::env::args_os())
+}
+
+/// What this process must never say: the text of a panic, and its memory in a core file (audit.md A22, A23).
+fn guard() {
+    privacy::panics::withhold();
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        eprintln!("warning: core files could not be forbidden ({error}); set `ulimit -c 0`");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    const CANARY: &str = "kanarienvogel";
+
+    #[test]
+    #[ignore = "panics on purpose: the next test runs it as a process of its own"]
+    fn a_guarded_process_chokes_on_a_record() {
+        super::guard();
+        assert_eq!(rlimit::getrlimit(rlimit::Resource::CORE).ok(), Some((0, 0)), "no core file, and nobody below raises the limit again");
+        panic!("{CANARY} stands in a record");
+    }
+
+    #[test]
+    fn this_program_neither_quotes_a_record_nor_leaves_its_memory() {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::a_guarded_process_chokes_on_a_record", "--ignored", "--nocapture"])
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        let said = [child.stdout, child.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!child.status.success() && said.contains("1 failed"), "{said}");
+        assert_eq!(said.matches("a bug of this program, at ").count(), 1, "{said}");
+        // The line of the panic, not of the assertion before it.
+        let line = include_str!("main.rs").lines().position(|l| l.contains("stands in a record")).unwrap() + 1;
+        assert!(said.contains(&format!("main.rs:{line}:")) && !said.contains(CANARY), "{said}");
+    }
 }

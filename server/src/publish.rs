@@ -8,8 +8,14 @@ use audit::policy::{Policy, Witness, default_quorum};
 use audit::reader::{CHECKPOINT_PATH, note_path};
 use protocol::history::History;
 use protocol::ids::Sha256;
+use protocol::time::Time;
 use std::io;
 use std::path::Path;
+
+/// Longest time that an entry stands without a checkpoint although nobody waits for one (A29): denials and declarations too.
+const PERIOD_MS: u64 = 60_000;
+/// How long a note is shown before it is an alarm that no quorum cosigns it (A33).
+const ALARM_MS: u64 = 15 * 60_000;
 
 /// Gathers cosignatures.
 #[derive(Default)]
@@ -19,6 +25,10 @@ pub(crate) struct Publisher {
     latest: Vec<u8>,
     current: Option<(u64, Note)>,
     wanted: u64,
+    /// Since when there are entries under no checkpoint.
+    uncovered: Option<Time>,
+    /// Since when a checkpoint is wanted in vain, and whether that was told.
+    waiting: Option<(Time, bool)>,
 }
 
 impl Publisher {
@@ -52,6 +62,28 @@ impl Publisher {
     }
     pub(crate) fn want(&mut self, size: u64) {
         self.wanted = self.wanted.max(size);
+    }
+
+    /// Time passes over a log of `size` entries: what nobody asked a checkpoint for gets one too. True once when a quorum has been waited for
+    /// for so long that somebody should look (A33).
+    pub(crate) fn passes(&mut self, now: Time, size: u64) -> bool {
+        if self.policy.is_none() || size <= self.published {
+            (self.uncovered, self.waiting) = (None, None);
+            return false;
+        }
+        let since = *self.uncovered.get_or_insert(now);
+        if now.ms_since(since) >= PERIOD_MS {
+            self.uncovered = None;
+            self.want(size);
+        }
+        if self.wanted <= self.published {
+            self.waiting = None;
+            return false;
+        }
+        let (since, told) = self.waiting.get_or_insert((now, false));
+        let alarm = !*told && now.ms_since(*since) >= ALARM_MS;
+        *told |= alarm;
+        alarm
     }
 
     /// The note that witnesses should see now, if a new one must be shown.
@@ -89,6 +121,7 @@ impl Publisher {
         durable::replace(&log.root().join(CHECKPOINT_PATH), &bytes)?;
         durable::write_new(&log.root().join(note_path(size)), &bytes)?;
         (self.published, self.latest, self.current) = (size, bytes, None);
+        (self.uncovered, self.waiting) = (None, None);
         Ok(true)
     }
 }
@@ -117,4 +150,61 @@ fn read_policy(log: &Log) -> io::Result<Option<Policy>> {
     let bytes = durable::read_limited(&artefact_path(log.root(), &hash), audit::policy::MAX_POLICY_BYTES as u64)?;
     durable::write_new(&log.root().join(audit::reader::policy_path(index.0 + 1)), &bytes)?;
     Ok(std::str::from_utf8(&bytes).ok().and_then(|t| Policy::parse(t).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::key::{KeyType, SignerKey};
+
+    fn publisher() -> Publisher {
+        let log = SignerKey::new("demo/log", KeyType::Note, &[1; 32]).unwrap();
+        let witness = SignerKey::new("w1", KeyType::Cosignature, &[2; 32]).unwrap();
+        let named = [Witness { name: "w1".into(), key: witness.verifier().clone() }];
+        Publisher { policy: Policy::compose(log.verifier(), &named, Some(1)).ok(), published: 5, wanted: 5, ..Publisher::default() }
+    }
+
+    #[test]
+    fn entries_that_nobody_waits_for_are_covered_once_a_minute() {
+        let mut p = publisher();
+        let at = |seconds: u64| Time(1_000_000 + seconds * 1000);
+        assert!(!p.passes(at(0), 5) && p.wanted == 5, "nothing new");
+        // Two denials, twenty seconds apart: one checkpoint, a minute after the first.
+        p.passes(at(10), 6);
+        p.passes(at(30), 7);
+        p.passes(at(69), 7);
+        assert_eq!(p.wanted, 5);
+        p.passes(at(70), 7);
+        assert_eq!(p.wanted, 7);
+        // Under a checkpoint the clock starts again with the next entry.
+        (p.published, p.uncovered) = (7, None);
+        p.passes(at(71), 7);
+        p.passes(at(500), 8);
+        p.passes(at(559), 8);
+        assert_eq!(p.wanted, 7);
+        p.passes(at(560), 8);
+        assert_eq!(p.wanted, 8);
+    }
+
+    #[test]
+    fn a_quorum_that_does_not_come_is_an_alarm_once() {
+        let mut p = publisher();
+        let at = |minutes: u64| Time(minutes * 60_000);
+        p.want(6);
+        let alarms: Vec<u64> = (1..60).filter(|minute| p.passes(at(*minute), 6)).collect();
+        assert_eq!(alarms, [16], "fifteen minutes after the first look");
+        // A quorum came; the next wait is another one.
+        (p.published, p.waiting) = (6, None);
+        p.passes(at(60), 6);
+        p.want(7);
+        let alarms: Vec<u64> = (61..120).filter(|minute| p.passes(at(*minute), 7)).collect();
+        assert_eq!(alarms, [76]);
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_published() {
+        let mut p = Publisher { policy: None, ..publisher() };
+        assert!((0..100).all(|minute| !p.passes(Time(minute * 60_000), 9)));
+        assert_eq!(p.wanted, 5);
+    }
 }

@@ -8,17 +8,19 @@ mod tree;
 pub(crate) use fork::ForkProof;
 
 use crate::durable;
+use crate::evidence;
 use crate::init;
 use crate::layout::Layout;
 use crate::log::{Directory, Log, LogError, signed_head};
 use audit::checkpoint::Checkpoint;
 use audit::key::SignerKey;
+use audit::merkle::range_root;
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
 use audit::proof::{MAX_PROOF_BYTES, Receipt, TlogProof};
-use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, note_path};
+use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, note_path};
 use audit::tree::TreeHead;
-use protocol::entry::{Draft, Facts};
+use protocol::entry::{AlarmKind, Draft, Facts};
 use protocol::ids::Sha256;
 use protocol::trust::TrustDocument;
 use std::collections::BTreeMap;
@@ -26,6 +28,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tree::Copied;
 
+/// The note of a server's newest tree.
+const TREE: &str = ".state/tree";
 /// Largest artefact (A2).
 const MAX_ARTEFACT: u64 = 1 << 20;
 
@@ -121,6 +125,16 @@ impl RecoverError {
     }
 }
 
+/// What becomes of entries of this server that no checkpoint of a quorum covers and that the mirror contradicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnTail {
+    /// They bind: somebody may hold a receipt for them.
+    Binds,
+    /// They are given up: a backup that was started says at least that it started, and with that begins a history of its own (A32). Whoever
+    /// holds a receipt for one of them has an alarm. The old directory keeps them.
+    GivenUp,
+}
+
 /// A tree that this log signed, or is about to have signed.
 struct Signed {
     head: TreeHead,
@@ -128,6 +142,8 @@ struct Signed {
     source: String,
     /// Whether the entries behind it are those of our own old directory.
     ours: bool,
+    /// Whether it is our own newest tree, which no quorum needs to have seen.
+    tail: bool,
 }
 
 /// Recovers the log of the server in `layout` from a copy of a mirror, up to the largest tree that any note speaks of.
@@ -138,7 +154,7 @@ struct Signed {
 /// # Security
 /// Every byte of the mirror may be an attacker's: entries count only under notes that our own key signed. Whoever holds that key, and
 /// nobody else, can make two histories; then this refuses and proves it.
-pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf]) -> Result<Recovered, RecoverError> {
+pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: OwnTail) -> Result<Recovered, RecoverError> {
     if !mirror.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no directory", mirror.display())).into());
     }
@@ -153,15 +169,23 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf]) -> Resu
     if trust.log_vkey != key.verifier().to_string() {
         return Err(RecoverError::OtherFederation);
     }
-    let signed = gather(layout, &theirs, &key, notes)?;
+    let mut signed = gather(layout, &theirs, &key, notes)?;
+    if own == OwnTail::GivenUp {
+        give_up(&Directory(layout.audit()), &theirs, &trust, &mut signed)?;
+    }
     let target = signed.iter().max_by_key(|s| s.head.size).ok_or(RecoverError::NoNote)?;
     let copy = Copied::read(&theirs, &trust, target.head.size, &signed.iter().map(|s| s.head.size).collect())?;
     compare(&theirs, &Directory(layout.audit()), &key, &signed, &copy)?;
-    let before = own_size(layout, &key);
+    let before = own_size(layout, &key).min(copy.size);
     let kept = install(layout, &theirs, &key, &trust_bytes, &signed, &copy, before)?;
     let (size, root) = (copy.size, Sha256(target.head.root.0));
     let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), key, trust).map_err(RecoverError::Log)?;
-    log.append(&[Draft::server(Facts::ProcessRecovered { before, size, root })]).map_err(RecoverError::Log)?;
+    // What could not be said while the log refused entries: who had shown more than there was (A32).
+    let shown = evidence::kept(layout)?;
+    let alarms = shown.iter().map(|(_, hash, _)| Facts::AuditAlarm { alarm: AlarmKind::Rollback, evidence: *hash });
+    let said: Vec<_> = std::iter::once(Facts::ProcessRecovered { before, size, root }).chain(alarms).map(Draft::server).collect();
+    log.append(&said).map_err(RecoverError::Log)?;
+    evidence::settle(layout, &shown)?;
     drop(lock);
     Ok(Recovered { before, size, root, kept })
 }
@@ -177,7 +201,8 @@ fn trust(layout: &Layout, theirs: &Directory) -> Result<Vec<u8>, RecoverError> {
     }
 }
 
-/// Everything that this log is known to have signed: notes of the mirror and of our own directory, what the operator was given, the guard.
+/// Everything that this log is known to have signed: notes of the mirror and of our own directory, what members have shown, what the
+/// operator was given, the guard.
 fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf]) -> Result<Vec<Signed>, RecoverError> {
     let mut signed = Vec::new();
     for (dir, source, ours) in [(theirs, "the mirror", false), (&Directory(layout.audit()), "this server's directory", true)] {
@@ -186,19 +211,30 @@ fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf
             // A note that does not verify says nothing about what was signed.
             let Ok(note) = Note::parse(&bytes) else { continue };
             let Some(head) = signed_head(&note, key) else { continue };
-            signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours });
+            let tail = ours && path == TREE;
+            signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours, tail });
         }
+    }
+    for (path, _, bytes) in evidence::kept(layout)? {
+        let Some((head, note)) = note_in(&bytes).and_then(|note| Some((signed_head(&note, key)?, note))) else { continue };
+        signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false, tail: false });
     }
     for path in given {
         let bytes = durable::read_limited(path, (MAX_NOTE_BYTES + MAX_PROOF_BYTES + protocol::entry::MAX_ENTRY) as u64)?;
         let found = note_in(&bytes).and_then(|note| Some((signed_head(&note, key)?, note)));
         let (head, note) = found.ok_or_else(|| RecoverError::NotANote(path.clone()))?;
-        signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false });
+        signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false, tail: false });
     }
     match durable::read_limited(&layout.key("log-guard"), 256) {
         Ok(bytes) => {
             let head = std::str::from_utf8(&bytes).ok().and_then(|t| t.parse().ok());
-            signed.extend(head.map(|head| Signed { head, note: None, source: "the guard of the log's key".to_owned(), ours: true }));
+            signed.extend(head.map(|head| Signed {
+                head,
+                note: None,
+                source: "the guard of the log's key".to_owned(),
+                ours: true,
+                tail: true,
+            }));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e.into()),
@@ -206,9 +242,30 @@ fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf
     Ok(signed)
 }
 
+/// Takes our own newest tree out of what binds, if the mirror's entries, under a note that our key signed, contradict it. A tree that merely
+/// goes on from the mirror's stays: giving that up would take back what was acknowledged.
+fn give_up(ours: &Directory, theirs: &Directory, trust: &TrustDocument, signed: &mut Vec<Signed>) -> Result<(), RecoverError> {
+    let others = signed.iter().filter(|s| !s.tail).map(|s| s.head).max_by_key(|head| head.size);
+    let Some(others) = others else { return Ok(()) };
+    let shared = |s: &Signed| s.head.size.min(others.size);
+    let sizes = signed.iter().filter(|s| s.tail).map(shared).chain([others.size]).collect();
+    let copy = Copied::read(theirs, trust, others.size, &sizes)?;
+    if copy.roots.get(&others.size) != Some(&others.root) {
+        return Ok(()); // not the tree that was signed: refused with its reason later
+    }
+    signed.retain(|s| {
+        let hashes = TileHashes::new(ours, s.head.size);
+        let root_at = |size| range_root(&hashes, 0, size).ok();
+        let (own, other) = (root_at(shared(s)), copy.roots.get(&shared(s)).copied());
+        let parted = root_at(s.head.size) == Some(s.head.root) && own.is_some() && own != other;
+        !(s.tail && parted)
+    });
+    Ok(())
+}
+
 /// Where a log's directory keeps notes.
 fn note_paths(dir: &Directory) -> io::Result<Vec<String>> {
-    let mut paths = vec![CHECKPOINT_PATH.to_owned(), ".state/tree".to_owned()];
+    let mut paths = vec![CHECKPOINT_PATH.to_owned(), TREE.to_owned()];
     paths.extend(dir.list("checkpoints")?.into_iter().filter_map(|e| match e {
         DirEntry::File(name) => Some(format!("checkpoints/{name}")),
         DirEntry::Directory(_) => None,

@@ -1,6 +1,7 @@
 //! Recovery from mirrors that are whole, behind, forked, damaged and foreign, on the disk of a server that lost some or all of its log.
 
 use super::*;
+use crate::testing::copy_all;
 use audit::cosign::cosign;
 use audit::key::KeyType;
 use audit::policy::Witness;
@@ -74,7 +75,7 @@ impl Host {
     }
 
     fn recover(&self, from: &Mirrored) -> Result<Recovered, RecoverError> {
-        recover(&self.layout(), from.dir.path(), std::slice::from_ref(&from.note))
+        recover(&self.layout(), from.dir.path(), std::slice::from_ref(&from.note), OwnTail::Binds)
     }
 
     fn size(&self) -> u64 {
@@ -112,18 +113,6 @@ fn files(dir: &Path, out: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_lost_log_comes_back_whole_and_says_so() {
     let host = Host::new("demo");
@@ -153,6 +142,32 @@ fn an_old_backup_goes_on_where_the_log_had_been_and_is_kept() {
     assert_eq!((done.before, done.size, backup.size()), (21, 301, 302));
     let kept = done.kept.unwrap();
     assert!(kept.join("trust.json").exists() && kept.starts_with(backup.dir.path()));
+}
+
+#[test]
+fn a_backup_that_was_started_gives_its_own_beginning_up_only_when_it_is_told_to_and_only_that() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    for own in [1, 3, 300] {
+        let backup = host.copy();
+        let twin = host.copy();
+        twin.append(2, 4);
+        // It says that it started, and more: a history of its own, which no quorum has seen.
+        backup.append(3, own);
+        let (mirror, state) = (twin.mirror(), backup.state());
+        let again = |tail| recover(&backup.layout(), mirror.dir.path(), std::slice::from_ref(&mirror.note), tail);
+        let refused = again(OwnTail::Binds);
+        assert!(matches!(&refused, Err(e) if e.is_refusal()), "{own}: {refused:?}");
+        assert_eq!(backup.state(), state);
+        let done = again(OwnTail::GivenUp).unwrap();
+        assert_eq!((done.size, backup.size()), (10, 11));
+        assert!(done.kept.unwrap().join(".state/tree").exists(), "what was given up is kept");
+    }
+    // What goes on from the mirror was acknowledged to somebody: no word gives it up.
+    let mirror = host.mirror();
+    host.append(4, 2);
+    let refused = recover(&host.layout(), mirror.dir.path(), std::slice::from_ref(&mirror.note), OwnTail::GivenUp);
+    assert!(matches!(refused, Err(RecoverError::Older { have: 6, signed: 8, .. })), "{refused:?}");
 }
 
 #[test]
@@ -189,7 +204,7 @@ fn a_mirror_behind_what_was_acknowledged_is_refused_and_nothing_changes() {
     let backup = host.copy();
     std::fs::remove_file(backup.layout().key("log-guard")).unwrap();
     let notes = [mirror.note.clone(), newer.note.clone()];
-    let refused = recover(&backup.layout(), mirror.dir.path(), &notes);
+    let refused = recover(&backup.layout(), mirror.dir.path(), &notes, OwnTail::Binds);
     assert!(matches!(&refused, Err(e @ RecoverError::Older { signed: 11, .. }) if e.is_refusal()), "{refused:?}");
     assert!(!backup.layout().audit().exists());
 }
@@ -302,7 +317,7 @@ fn a_foreign_mirror_a_foreign_note_and_a_running_server_are_refused() {
     host.append(1, 2);
     let mirror = host.mirror();
     assert!(matches!(host.recover(&other.mirror()), Err(RecoverError::OtherFederation)));
-    let refused = recover(&host.layout(), mirror.dir.path(), &[other.mirror().note]);
+    let refused = recover(&host.layout(), mirror.dir.path(), &[other.mirror().note], OwnTail::Binds);
     assert!(matches!(refused, Err(RecoverError::NotANote(_))), "{refused:?}");
     let lock = std::fs::File::create(host.layout().lock()).unwrap();
     lock.try_lock().unwrap();

@@ -1,23 +1,32 @@
-//! The summing worker: adds accepted updates, opens certified sums, takes the server's step. A thread of its own, off the async ones.
+//! The summing worker: adds accepted updates, opens certified sums, takes the server's step. A thread of its own, off the async ones. Sums
+//! and opened integers lie on disk; a block and a chunk are in memory, whatever the model and the cohort (transport-storage.md S11).
+
+mod blocks;
+mod values;
 
 use crate::durable;
 use crate::layout::Layout;
 use crate::uploads::Uploads;
-use crypto::open::{OpenedSum, open_group};
-use crypto::share::{DecodeKeySumError, decode_key_sum};
-use crypto::sum::AggregateSum;
+use blocks::{BlockFile, SumError};
+use crypto::open::{OpenError, OpenedSum, Opener};
+use crypto::share::{DecodeKeySumError, KeySum, decode_key_sum};
 use protocol::decimal::Decimal;
 use protocol::ids::{Address, GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
-use protocol::manifest::{Certificate, Manifest, OpeningPayload, SumResult};
+use protocol::manifest::{Certificate, GroupSpec, Manifest, OpeningPayload, SumResult};
 use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
 use protocol::round::Blamed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 use train::combine::{self, GroupSum, Mass};
 use train::count::Known;
 use train::strategy::StrategyState;
+use values::ValueFile;
+
+/// Updates that are added together when they wait: each block is then read and written once for all of them.
+const TOGETHER: usize = 64;
 
 /// Something to do.
 pub(crate) enum Job {
@@ -102,7 +111,7 @@ pub(crate) enum WorkError {
 
 /// Sum of one group so far.
 struct RunningSum {
-    sum: AggregateSum,
+    sum: BlockFile,
     holds: BTreeSet<HeaderDigest>,
     seconds: Seconds,
 }
@@ -113,26 +122,36 @@ pub(crate) struct Worker {
     uploads: Uploads,
     round: Option<(Manifest, ManifestDigest)>,
     sums: BTreeMap<GroupId, RunningSum>,
-    opened: BTreeMap<GroupId, (OpenedSum, Mass)>,
+    opened: BTreeMap<GroupId, (ValueFile, Mass)>,
 }
 
 impl Worker {
     /// Starts the thread. Results come back through `done`.
-    pub(crate) fn start(
-        layout: Layout,
-        uploads: Uploads,
-        done: impl Fn(Done) + Send + 'static,
-    ) -> std::io::Result<std::sync::mpsc::Sender<Job>> {
-        let (sender, jobs) = std::sync::mpsc::channel();
-        let mut worker = Self { layout, uploads, round: None, sums: BTreeMap::new(), opened: BTreeMap::new() };
+    pub(crate) fn start(layout: Layout, uploads: Uploads, done: impl Fn(Done) + Send + 'static) -> std::io::Result<Sender<Job>> {
+        let (sender, jobs) = channel();
+        let mut worker = Self::new(layout, uploads);
         std::thread::Builder::new().name("sums".to_owned()).spawn(move || {
-            for job in jobs {
-                if let Some(result) = worker.work(job) {
+            let mut next = None;
+            while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+                let result = match job {
+                    Job::Add(group, header) => {
+                        let mut headers = vec![header];
+                        next = more_of(group, &jobs, &mut headers);
+                        worker.add(group, &headers);
+                        None
+                    }
+                    other => worker.work(other),
+                };
+                if let Some(result) = result {
                     done(result);
                 }
             }
         })?;
         Ok(sender)
+    }
+
+    fn new(layout: Layout, uploads: Uploads) -> Self {
+        Self { layout, uploads, round: None, sums: BTreeMap::new(), opened: BTreeMap::new() }
     }
 
     fn work(&mut self, job: Job) -> Option<Done> {
@@ -143,7 +162,7 @@ impl Worker {
                 None
             }
             Job::Add(group, header) => {
-                self.add(group, header);
+                self.add(group, &[header]);
                 None
             }
             Job::Open(opening) => {
@@ -156,29 +175,42 @@ impl Worker {
         }
     }
 
-    /// Adds an update to its group's running sum. A sum is scratch: one that cannot be added to is dropped and made again when opened.
-    fn add(&mut self, id: GroupId, header: HeaderDigest) {
+    /// Adds updates to their group's running sum, each once. A sum is scratch: one that cannot be added to is dropped and made again when
+    /// opened.
+    fn add(&mut self, id: GroupId, headers: &[HeaderDigest]) {
         let started = Instant::now();
         let Some(mut group) = self.sums.remove(&id).or_else(|| self.empty(id)) else { return };
-        if self.add_chunks(&mut group.sum, header).is_some() && group.holds.insert(header) {
-            group.seconds.sum += started.elapsed().as_secs_f64();
-            self.sums.insert(id, group);
+        let fresh: BTreeSet<HeaderDigest> = headers.iter().copied().filter(|h| !group.holds.contains(h)).collect();
+        if !fresh.is_empty()
+            && let Err(e) = self.add_chunks(&mut group.sum, &fresh)
+        {
+            return tracing::warn!(
+                group = id.0,
+                error = &e as &dyn std::error::Error,
+                "a running sum is dropped; it is made again when it is opened"
+            );
         }
+        group.holds.extend(fresh);
+        group.seconds.sum += started.elapsed().as_secs_f64();
+        self.sums.insert(id, group);
     }
 
     fn empty(&self, id: GroupId) -> Option<RunningSum> {
         let spec = self.round.as_ref()?.0.group(id)?;
-        Some(RunningSum { sum: AggregateSum::new(spec).ok()?, holds: BTreeSet::new(), seconds: Seconds::default() })
+        let sum = BlockFile::new(spec, &self.layout.sums());
+        let sum = sum.inspect_err(|e| tracing::warn!(group = id.0, error = e as &dyn std::error::Error, "no room for a sum")).ok()?;
+        Some(RunningSum { sum, holds: BTreeSet::new(), seconds: Seconds::default() })
     }
 
-    fn add_chunks(&self, sum: &mut AggregateSum, header: HeaderDigest) -> Option<()> {
-        let chunks = self.uploads.chunks_of(header)?;
-        for (index, address) in chunks.iter().enumerate() {
-            let bytes = self.uploads.read(address).ok()?;
-            sum.add_chunk(index as u64, &bytes).ok()?;
-        }
-        self.keep_list(header, &chunks);
-        Some(())
+    fn add_chunks(&self, sum: &mut BlockFile, headers: &BTreeSet<HeaderDigest>) -> Result<(), SumError> {
+        let lists = headers.iter().map(|h| self.uploads.chunks_of(*h).ok_or(SumError::Unknown)).collect::<Result<Vec<_>, _>>()?;
+        sum.add(lists.len(), |update, index| {
+            let list = lists.get(update).ok_or(SumError::Unknown)?;
+            let address = usize::try_from(index).ok().and_then(|at| list.get(at)).ok_or(SumError::Unknown)?;
+            Ok(self.uploads.read(address)?)
+        })?;
+        headers.iter().zip(&lists).for_each(|(header, chunks)| self.keep_list(*header, chunks));
+        Ok(())
     }
 
     /// Keeps the order of an update's chunks beside them: the header signs only a root over it, and whoever makes the sum again needs it
@@ -197,7 +229,7 @@ impl Worker {
             return Some(());
         }
         self.sums.remove(&id);
-        members.into_iter().for_each(|h| self.add(id, h));
+        self.add(id, certificate.headers());
         let whole = self.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
         whole.then_some(())
     }
@@ -212,18 +244,19 @@ impl Worker {
         let blame = decoded.as_ref().map_or_else(DecodeKeySumError::blame, |d| &d.blame);
         blamed.decryptors = blame.decryptors.iter().map(|(position, _)| *position).collect();
         blamed.updates.clone_from(&blame.clients);
+        blamed.disputed = blame.disputed.iter().map(|d| (d.header, d.position)).collect();
         let decoded =
             decoded.inspect_err(|e| tracing::warn!(group = id.0, error = %e, "openings give no key sum")).map_err(|_| Rejection::BadSum)?;
-        let group = self.sums.get_mut(&id).ok_or(Rejection::BadSum)?;
-        let opened = open_group(digest, spec, certificate, &decoded.candidates, &group.sum)
-            .inspect_err(|e| tracing::warn!(group = id.0, error = %e, "the sum does not open"))
+        let opened = self
+            .open_sum((digest, spec), certificate, &decoded.candidates)
+            .inspect_err(|e| tracing::warn!(group = id.0, error = e as &dyn std::error::Error, "the sum does not open"))
             .map_err(|_| Rejection::BadSum)?;
         if opened.weight != job.weight {
             tracing::warn!(group = id.0, "the opened weights are not those that the log declares");
             return Err(Rejection::BadWeight);
         }
-        let mass = mass(&job.plan, &opened, certificate.members(), job.units).ok_or(Rejection::BadWeight)?;
-        within_norm(&job.plan, &opened, mass)
+        let mass = mass(&job.plan, opened.weight, certificate.members(), job.units).ok_or(Rejection::BadWeight)?;
+        within_norm(&job.plan, &opened.values, mass)
             .inspect_err(|_| tracing::warn!(group = id.0, "the mean of the group is longer than the plan allows"))?;
         let result = SumResult {
             manifest: digest,
@@ -234,9 +267,50 @@ impl Worker {
             values: opened.value_digest,
             residual_ratio: Decimal::ceil(opened.residual_ratio, 6).map_err(|_| Rejection::BadSum)?,
         };
-        group.seconds.open += started.elapsed().as_secs_f64();
-        self.opened.insert(id, (opened, mass));
+        if let Some(group) = self.sums.get_mut(&id) {
+            group.seconds.open += started.elapsed().as_secs_f64();
+        }
+        self.opened.insert(id, (opened.values, mass));
         Ok(result)
+    }
+
+    /// Opens a group with the first candidate that passes every check over all blocks (crypto.md C56, C59, C60). A false one does not get
+    /// beyond the first block: its residuals are uniform in every polynomial. Blocks that cannot be read are made again, once.
+    fn open_sum(
+        &mut self,
+        (digest, spec): (ManifestDigest, &GroupSpec),
+        certificate: &Certificate,
+        candidates: &[KeySum],
+    ) -> Result<OpenedSum<ValueFile>, NotOpened> {
+        let mut first = None;
+        for key_sum in candidates {
+            let mut opened = self.open_with((digest, spec), certificate, key_sum);
+            if let Err(NotOpened::Sum(_)) = opened {
+                self.sums.remove(&spec.id);
+                self.certified_sum(spec.id, certificate).ok_or(NotOpened::Gone)?;
+                opened = self.open_with((digest, spec), certificate, key_sum);
+            }
+            match opened {
+                Err(NotOpened::Refused(e)) => first = first.or(Some(e)),
+                settled => return settled,
+            }
+        }
+        Err(first.unwrap_or(OpenError::WrongKeySum).into())
+    }
+
+    fn open_with(
+        &self,
+        (digest, spec): (ManifestDigest, &GroupSpec),
+        certificate: &Certificate,
+        key_sum: &KeySum,
+    ) -> Result<OpenedSum<ValueFile>, NotOpened> {
+        let sum = &self.sums.get(&spec.id).ok_or(NotOpened::Gone)?.sum;
+        let values = ValueFile::new(spec, &self.layout.sums()).map_err(SumError::from)?;
+        let mut opener = Opener::into_sink(digest, spec, certificate, key_sum, values)?;
+        for index in 0..sum.blocks() {
+            opener.open_block(&sum.block(index)?)?;
+        }
+        Ok(opener.finish()?)
     }
 
     fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
@@ -248,7 +322,7 @@ impl Worker {
         };
         if let Some((manifest, _)) = &self.round {
             let path = self.layout.opened(&step.plan.task, manifest.round);
-            durable::replace(&path, &self.opened_json()).map_err(storage(&path))?;
+            self.write_opened(&path).map_err(storage(&path))?;
         }
         Ok(digest)
     }
@@ -272,11 +346,16 @@ impl Worker {
     /// What is known after the round.
     fn count(&self, step: &Step, bytes: &[u8]) -> Result<SnapshotDigest, WorkError> {
         let known = Known::of_plan(&step.plan, bytes)?;
-        let opened = step.groups.iter().find_map(|id| self.opened.get(id));
-        let (sum, institutions) = opened.map_or((Vec::new(), 0), |(opened, mass)| {
-            let members = if let Mass::Members(members) = mass { *members } else { 0 };
-            (opened.values.iter().flat_map(|(_, v)| v.iter().copied()).collect(), members)
-        });
+        let mut sum = Vec::new();
+        let mut institutions = 0;
+        if let Some((values, mass)) = step.groups.iter().find_map(|id| self.opened.get(id)) {
+            institutions = if let Mass::Members(members) = mass { *members } else { 0 };
+            for (shard, _) in values.shards() {
+                for window in values.windows(shard) {
+                    sum.extend(window.map_err(storage(&self.layout.sums()))?);
+                }
+            }
+        }
         let known = train::count::advance(&step.plan, &known, &sum, institutions)?;
         let bytes = known.to_bytes()?;
         let digest = train::snapshot::digest(&bytes);
@@ -290,25 +369,44 @@ impl Worker {
     }
 
     /// Opened integers by group and shard: what the log's value digests are over.
-    fn opened_json(&self) -> Vec<u8> {
-        let groups: BTreeMap<u32, BTreeMap<u32, &Vec<i64>>> =
-            self.opened.iter().map(|(g, (o, _))| (g.0, o.values.iter().map(|(s, v)| (s.0, v)).collect())).collect();
-        serde_json::to_vec(&groups).unwrap_or_default()
+    fn write_opened(&self, path: &Path) -> std::io::Result<()> {
+        durable::replace_by(path, |out| values::write_json(self.opened.iter().map(|(id, (values, _))| (*id, values)), out))
     }
 
     /// The combined mean of every planned sum of which groups take part in the step.
     fn mean(&self, step: &Step) -> Result<Vec<(ShardId, Vec<f32>)>, WorkError> {
-        let mut sums: BTreeMap<GroupId, Vec<GroupSum<'_>>> = BTreeMap::new();
+        let mut sums: BTreeMap<GroupId, Vec<(&ValueFile, Mass)>> = BTreeMap::new();
         for id in &step.groups {
-            if let (Some((opened, mass)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
-                sums.entry(planned.id).or_default().push(GroupSum { shards: &opened.values, mass: *mass });
+            if let (Some((values, mass)), Some(planned)) = (self.opened.get(id), step.plan.sum_of_part(*id)) {
+                sums.entry(planned.id).or_default().push((values, *mass));
             }
         }
-        let how = step.plan.robust().combine;
-        let means = sums.values().map(|groups| combine::combine(&step.plan.shards, how, groups));
+        let means = sums.values().map(|groups| self.mean_of(&step.plan, groups));
         let mean = means.collect::<Result<Vec<_>, _>>()?.concat();
         // In `local` institutions send changes, in the other modes gradients.
         Ok(if step.plan.privacy.mode.joint().is_some() { combine::descent(mean) } else { mean })
+    }
+
+    /// The combined mean of the groups of one planned sum, shard by shard and a window of coordinates at a time.
+    fn mean_of(&self, plan: &Plan, groups: &[(&ValueFile, Mass)]) -> Result<Vec<(ShardId, Vec<f32>)>, WorkError> {
+        let shape = |values: &ValueFile| values.shards().collect::<Vec<_>>();
+        let Some(first) = groups.first().map(|(values, _)| shape(values)) else { return Ok(Vec::new()) };
+        if groups.iter().any(|(values, _)| shape(values) != first) {
+            return Err(combine::CombineError::Unlike.into());
+        }
+        let mut out = Vec::with_capacity(first.len());
+        for (shard, len) in first {
+            let mut mean = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+            let mut windows: Vec<_> = groups.iter().map(|(values, mass)| (values.windows(shard), *mass)).collect();
+            while let Some(parts) = next_of_each(&mut windows).transpose().map_err(storage(&self.layout.sums()))? {
+                let parts: Vec<_> = parts.into_iter().map(|(window, mass)| ([(shard, window)], mass)).collect();
+                let sums: Vec<_> = parts.iter().map(|(shards, mass)| GroupSum { shards, mass: *mass }).collect();
+                let combined = combine::combine(&plan.shards, plan.robust().combine, &sums)?;
+                mean.extend(combined.into_iter().flat_map(|(_, values)| values));
+            }
+            out.push((shard, mean));
+        }
+        Ok(out)
     }
 
     /// Momentum of the snapshot that this round started from; none before the first step.
@@ -318,30 +416,69 @@ impl Worker {
     }
 }
 
+/// Why a certified sum does not open.
+#[derive(Debug, thiserror::Error)]
+enum NotOpened {
+    /// What is in the blocks is not what the set's members may have sealed, or the key sum is not theirs.
+    #[error(transparent)]
+    Refused(#[from] OpenError),
+    /// The disk.
+    #[error(transparent)]
+    Sum(#[from] SumError),
+    /// The sum cannot be made again.
+    #[error("the sum of the set is not there and cannot be made again")]
+    Gone,
+}
+
+/// Takes the updates of the same group that wait next; whatever else waits behind them comes back.
+fn more_of(group: GroupId, jobs: &Receiver<Job>, headers: &mut Vec<HeaderDigest>) -> Option<Job> {
+    while headers.len() < TOGETHER {
+        match jobs.try_recv().ok()? {
+            Job::Add(same, header) if same == group => headers.push(header),
+            other => return Some(other),
+        }
+    }
+    None
+}
+
+/// The next window of every group, or nothing after the last one: they have the same shape.
+type Windows<T> = Option<std::io::Result<Vec<(Vec<i64>, T)>>>;
+
+fn next_of_each<T: Copy>(windows: &mut [(impl Iterator<Item = std::io::Result<Vec<i64>>>, T)]) -> Windows<T> {
+    windows.iter_mut().map(|(windows, mass)| Some(windows.next()?.map(|w| (w, *mass)))).collect()
+}
+
 fn storage(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
     let path = path.to_owned();
     move |source| WorkError::Storage { path, source }
 }
 
 /// What a group's integers are divided by (crypto.md C24, privacy.md D15). Nothing where it would be a size that nobody declared.
-fn mass(plan: &Plan, opened: &OpenedSum, members: u16, units: Option<u64>) -> Option<Mass> {
+fn mass(plan: &Plan, weight: Option<u64>, members: u16, units: Option<u64>) -> Option<Mass> {
     if plan.privacy.mode.joint().is_some() && plan.count.is_none() {
         return units.map(|units| Mass::Gradient { units, rate: plan.privacy.sampling_rate, clip: plan.privacy.clip });
     }
-    Some(match (plan.weighting, opened.weight) {
+    Some(match (plan.weighting, weight) {
         (Weighting::Declared { max_weight }, Some(sum)) => Mass::Weights { sum, most: max_weight },
         (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Mass::Members(u32::from(members)),
     })
 }
 
 /// Whether a group's mean is as short as the plan wants it (training.md M18).
-fn within_norm(plan: &Plan, opened: &OpenedSum, mass: Mass) -> Result<(), Rejection> {
+fn within_norm(plan: &Plan, opened: &ValueFile, mass: Mass) -> Result<(), Rejection> {
     let Some(most) = plan.robust().max_group_norm else { return Ok(()) };
-    let sum = GroupSum { shards: &opened.values, mass };
-    let norm = combine::norm(&plan.shards, &sum).map_err(|_| Rejection::BadSum)?;
-    if norm <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
+    let mut square = 0.0;
+    for (shard, _) in opened.shards() {
+        for window in opened.windows(shard) {
+            let shards = [(shard, window.map_err(|_| Rejection::BadSum)?)];
+            square += combine::square(&plan.shards, &GroupSum { shards: &shards, mass }).map_err(|_| Rejection::BadSum)?;
+        }
+    }
+    if square.sqrt() <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod memory_tests;
 #[cfg(test)]
 #[path = "sums_tests.rs"]
 mod tests;

@@ -4,11 +4,12 @@ use super::*;
 use crate::plan_file::PlanFile;
 use crate::uploads::Upload;
 use crypto::doors::{Federation, Sealed};
-use protocol::ids::{ClientId, TaskId};
+use crypto::share::{Share, post_opening};
+use protocol::ids::{ClientId, Position, TaskId};
 use protocol::messages::upload_id;
 use protocol::params::CommitteeSize;
 
-const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
+pub(super) const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
 const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
      [committee]\ndecryptors = 4\ncorrupt = 1\n\
      [model]\nvocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\nclasses = [\"a\", \"b\"]\n\
@@ -17,7 +18,7 @@ const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\nco
      [strategy.fed-avg]\nrate = \"1\"\n\
      [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
 
-fn plan(more: &str) -> Plan {
+pub(super) fn plan(more: &str) -> Plan {
     PlanFile::parse(&format!("{PLAN}{more}")).unwrap().prepare(TaskId([7; 16])).unwrap().plan
 }
 
@@ -43,7 +44,7 @@ fn world(more: &str, value: i32) -> World {
     for (client, update) in sealed.iter().enumerate() {
         put(&layout, &uploads, federation.ids[client], federation.header(client, update), update);
     }
-    let mut worker = Worker { layout, uploads, round: None, sums: BTreeMap::new(), opened: BTreeMap::new() };
+    let mut worker = Worker::new(layout, uploads);
     assert!(worker.work(Job::Begin(Box::new(federation.manifest.clone()), federation.digest)).is_none());
     World { _dir: dir, federation, sealed, worker, plan }
 }
@@ -76,6 +77,69 @@ impl World {
             Some(Done::Opened(opened)) => (opened.result, opened.blame),
             Some(Done::Advanced(_)) | None => panic!("an answer about the sum"),
         }
+    }
+}
+
+/// S10: a sum is the same however the updates came: one by one, together, one of them twice, or from blocks that the disk has lost.
+#[test]
+fn a_sum_is_the_same_however_it_was_added() {
+    let sum = |add: &dyn Fn(&mut Worker, GroupId, &[HeaderDigest])| {
+        let mut world = world("", 3);
+        let (group, headers): (_, Vec<_>) = (world.federation.group().id, world.sealed.iter().map(|s| s.digest).collect());
+        add(&mut world.worker, group, &headers);
+        world.open(Some(3)).0.unwrap()
+    };
+    let at_the_end = sum(&|_, _, _| {});
+    assert_eq!(sum(&|worker, group, headers| worker.add(group, headers)), at_the_end);
+    let twice = |worker: &mut Worker, group, headers: &[HeaderDigest]| {
+        for header in [headers[1], headers[0], headers[1]] {
+            assert!(worker.work(Job::Add(group, header)).is_none());
+        }
+        assert_eq!(worker.sums[&group].holds.len(), 2);
+    };
+    assert_eq!(sum(&twice), at_the_end);
+    let lost = |worker: &mut Worker, group, headers: &[HeaderDigest]| {
+        worker.add(group, headers);
+        worker.sums[&group].sum.lose();
+    };
+    assert_eq!(sum(&lost), at_the_end);
+}
+
+/// What waits for one group is taken together; what waits behind another job stays behind it.
+#[test]
+fn updates_that_wait_are_taken_together_and_no_job_is_overtaken() {
+    let (sender, jobs) = channel();
+    let header = |i: u8| HeaderDigest([i; 32]);
+    let add = |group, i| sender.send(Job::Add(GroupId(group), header(i))).unwrap();
+    (1..=3).for_each(|i| add(7, i));
+    add(8, 4);
+    add(7, 5);
+    let mut taken = vec![header(0)];
+    assert!(matches!(more_of(GroupId(7), &jobs, &mut taken), Some(Job::Add(GroupId(8), h)) if h == header(4)));
+    assert_eq!(taken, [0, 1, 2, 3].map(header));
+    let mut last = Vec::new();
+    assert!(more_of(GroupId(7), &jobs, &mut last).is_none());
+    assert_eq!(last, [header(5)]);
+    (0..=TOGETHER).for_each(|_| add(7, 6));
+    let mut many = Vec::new();
+    assert!(more_of(GroupId(7), &jobs, &mut many).is_none());
+    assert_eq!(many.len(), TOGETHER);
+}
+
+/// C56: three answers of threshold two and one lie leave several key sums; only one opens the blocks.
+#[test]
+fn of_several_key_sums_the_one_that_opens_the_blocks_is_taken() {
+    let mut world = world("", 3);
+    let certificate = world.federation.certify(&world.sealed);
+    let honest = world.open(Some(3)).0.unwrap();
+    for liar in 1..=3 {
+        let mut openings = world.federation.openings(&certificate, &world.sealed, &[1, 2, 3]);
+        openings[usize::from(liar) - 1] = lie_consistently(&world, &certificate, 1, liar);
+        let decoded = decode_key_sum(COMMITTEE, &certificate, &openings).unwrap();
+        assert!(decoded.candidates.len() > 1, "the openings alone do not decide");
+        let (result, blame) = world.open_with(Some(3), certificate.clone(), openings);
+        assert_eq!(result, Ok(honest.clone()), "liar {liar}");
+        assert_eq!(blame.disputed.len(), 3, "each of the three may be the one that lies");
     }
 }
 
@@ -114,5 +178,28 @@ fn an_opening_that_contradicts_itself_names_its_decryptor_and_the_sum_opens_with
     openings[2].shares[0] ^= 1;
     let (result, blame) = world.open_with(Some(3), certificate, openings);
     assert!(result.is_ok(), "{result:?}");
-    assert_eq!(blame.decryptors, [protocol::ids::Position(3)]);
+    assert_eq!(blame.decryptors, [Position(3)]);
+}
+
+/// An opening whose check values fit the lie: it was made from another share than the one that came.
+fn lie_consistently(world: &World, certificate: &Certificate, about: usize, position: u8) -> OpeningPayload {
+    let mut shares = world.federation.shares(&world.sealed, position);
+    let share = shares.get_mut(&world.sealed[about].digest).unwrap();
+    let mut bytes = share.to_bytes();
+    bytes[20] ^= 1;
+    *share = Share::from_bytes(Position(position), &bytes).unwrap();
+    post_opening(certificate, Position(position), &shares).unwrap()
+}
+
+/// C56: nothing proves which of the two is wrong, and the server says so instead of nothing.
+#[test]
+fn a_decryptor_that_lies_without_contradicting_itself_is_disputed_and_the_sum_opens_without_it() {
+    let mut world = world("", 3);
+    let certificate = world.federation.certify(&world.sealed);
+    let mut openings = world.federation.openings(&certificate, &world.sealed, &[1, 2, 3, 4]);
+    openings[1] = lie_consistently(&world, &certificate, 0, 2);
+    let header = world.sealed[0].digest;
+    let (result, blame) = world.open_with(Some(3), certificate, openings);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(blame, Blamed { disputed: vec![(header, Position(2))], ..Blamed::default() });
 }

@@ -23,6 +23,8 @@ mod counting;
 mod mixed;
 #[path = "loopback/reviews.rs"]
 mod reviews;
+#[path = "loopback/rollback.rs"]
+mod rollback;
 #[path = "loopback/sums.rs"]
 mod sums;
 

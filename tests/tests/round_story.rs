@@ -3,7 +3,7 @@
 use protocol::dealing::{self, NonceReveal};
 use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry};
 use protocol::history::Clause;
-use protocol::ids::{GroupId, HeaderDigest, LeafIndex, Position, RoundId, Sha256, SnapshotDigest};
+use protocol::ids::{ClientId, GroupId, HeaderDigest, LeafIndex, Position, RoundId, Sha256, SnapshotDigest};
 use protocol::manifest::Manifest;
 use protocol::messages::{ClientMessage, ServerMessage, frame};
 use protocol::reject::Rejection;
@@ -408,7 +408,7 @@ fn alarms(world: &World, round: RoundId) -> Vec<(AlarmKind, Sha256)> {
 fn a_decryptor_and_an_update_that_openings_show_to_be_false_are_named_once_with_evidence_from_the_log() {
     let mut world = world(4);
     let header = HeaderDigest([9; 32]);
-    world.server.blamed = Blamed { decryptors: vec![Position(2)], updates: vec![header] };
+    world.server.blamed = Blamed { decryptors: vec![Position(2)], updates: vec![header], ..Blamed::default() };
     world.rest(FIRST).unwrap();
     assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
     let seen = alarms(&world, FIRST);
@@ -419,6 +419,36 @@ fn a_decryptor_and_an_update_that_openings_show_to_be_false_are_named_once_with_
     let payloads: Vec<_> = posted.map(|e| Sha256(protocol::hash::sha256(&[&e.stmt.as_ref().unwrap().payload_bytes().unwrap()]))).collect();
     let named = seen.iter().filter(|(k, _)| *k == AlarmKind::FalseOpening);
     assert!(named.clone().all(|(_, evidence)| payloads.contains(evidence)), "the evidence is the opening as it was posted");
+}
+
+/// Disputes that the log has about a round: in which group, with which decryptor, about which update.
+fn disputes(world: &World, round: RoundId) -> Vec<(GroupId, ClientId, Sha256)> {
+    let entries = world.server.log.entries().iter().filter_map(|bytes| LogEntry::parse(bytes).ok()).filter(|e| e.round == Some(round));
+    let dispute = |e: LogEntry| match e.facts {
+        Facts::AuditAlarm { alarm: AlarmKind::Disputed, evidence } => Some((e.group?, e.institution?, evidence)),
+        _other => None,
+    };
+    entries.filter_map(dispute).collect()
+}
+
+/// crypto.md C56, in a group that opens and in one that fails after as many attempts as there are openings: each dispute stands in the log
+/// once, with both sides, and says what the last attempt knew.
+#[test]
+fn what_neither_a_client_nor_a_decryptor_is_proven_wrong_of_is_logged_as_disputed_between_the_two() {
+    let mut world = world(4);
+    let header = HeaderDigest([9; 32]);
+    world.server.blamed = Blamed { disputed: vec![(header, Position(3)), (header, Position(1))], ..Blamed::default() };
+    world.server.spoiled.insert(GroupId(1), Rejection::BadSum);
+    world.until(|w| w.phase_is(Phase::Opening)).unwrap();
+    let committee: Vec<_> = manifest(&world).committee.iter().map(|m| m.institution).collect();
+    world.rest(FIRST).unwrap();
+    assert!(is_closed(&world, FIRST), "{:?}", world.outcomes);
+    let mut seen = disputes(&world, FIRST);
+    let mut expected: Vec<_> = [0, 1].iter().flat_map(|g| [2, 0].map(|at| (GroupId(*g), committee[at], Sha256(header.0)))).collect();
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+    assert_eq!(alarms(&world, FIRST).iter().filter(|(kind, _)| *kind == AlarmKind::FalseShares).count(), 0, "nobody is accused alone");
 }
 
 #[test]

@@ -126,11 +126,11 @@ impl Audited<'_> {
     }
 
     /// The mechanism that the account is made for, and ε of all steps as a header would state it.
-    fn claim(&self, declared_units: u64) -> Result<(Mechanism, f64), AuditRunError> {
+    fn claim(&self, make: payment::Make, declared_units: u64) -> Result<(Mechanism, f64), AuditRunError> {
         let mut plan = self.plan.clone();
         self.payable(self.claimed)?;
         (plan.privacy.noise_multiplier, plan.privacy.mode) = (self.claimed, Mode::Local);
-        let m = Mechanism::of_plan(&plan, declared_units)?;
+        let m = make(&plan, declared_units)?;
         let terms = TaskTerms {
             noise_multiplier: m.noise_multiplier_accounted(),
             sampling_rate: m.sampling_rate_decimal(),

@@ -158,13 +158,21 @@ pub fn descent(mut gradient: Vec<(ShardId, Vec<f32>)>) -> Vec<(ShardId, Vec<f32>
 ///
 /// # Errors
 /// [`CombineError`].
-#[expect(clippy::cast_precision_loss, reason = "sums stay below 2^53")]
 pub fn norm(table: &[ShardSpec], group: &GroupSum<'_>) -> Result<f64, CombineError> {
+    square(table, group).map(f64::sqrt)
+}
+
+/// The square of [`norm`], which adds up over parts of a group.
+///
+/// # Errors
+/// [`CombineError`].
+#[expect(clippy::cast_precision_loss, reason = "sums stay below 2^53")]
+pub fn square(table: &[ShardSpec], group: &GroupSum<'_>) -> Result<f64, CombineError> {
     let square = |(id, values): &(ShardId, Vec<i64>)| {
         let scale = scale(table, *id, group.mass)?;
         Ok(values.iter().map(|&v| (v as f64 * scale).powi(2)).sum::<f64>())
     };
-    group.shards.iter().map(square).sum::<Result<f64, _>>().map(f64::sqrt)
+    group.shards.iter().map(square).sum()
 }
 
 /// What one integer of the shard is worth in the mean.

@@ -379,7 +379,7 @@ impl CountRound<'_> {
     fn add(&self, sum: &mut UnitSum) -> Result<(), CountError> {
         let mut add = |integers: &[(u32, i64)]| match sum.add_counts(integers) {
             UnitOutcome::Added => Ok(()),
-            UnitOutcome::NonFinite | UnitOutcome::Misplaced => Err(CountError::Misplaced),
+            UnitOutcome::NonFinite | UnitOutcome::TooLong | UnitOutcome::Misplaced => Err(CountError::Misplaced),
         };
         match (&self.units.0, &self.known.what) {
             (Kind::Statistics(units), What::Statistics { .. }) => units.iter().try_for_each(|unit| add(unit)),

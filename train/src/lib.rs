@@ -22,6 +22,7 @@ pub mod optim;
 pub mod round;
 pub mod schedule;
 pub mod shard;
+pub mod slots;
 pub mod snapshot;
 mod step;
 pub mod strategy;

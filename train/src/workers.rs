@@ -46,7 +46,7 @@ pub const NON_FINITE_LIMIT: usize = 10;
 pub struct Tally {
     /// Units in the sample.
     pub units: usize,
-    /// Units whose gradient was not finite; they contributed 0.
+    /// Units whose gradient was not finite, or not to be shortened; they contributed 0.
     pub non_finite: usize,
     /// Tokens read.
     pub tokens: usize,
@@ -204,7 +204,7 @@ fn drain(work: Work<'_>, jobs: &[&[&UnitExamples]], next: &AtomicUsize) -> Resul
             finite.push(outcome == UnitOutcome::Added);
             match outcome {
                 UnitOutcome::Added => tally.loss_sum += loss,
-                UnitOutcome::NonFinite => tally.non_finite += 1,
+                UnitOutcome::NonFinite | UnitOutcome::TooLong => tally.non_finite += 1,
                 UnitOutcome::Misplaced => return Err(WorkError::Misplaced),
             }
             Ok(())

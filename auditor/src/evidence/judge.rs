@@ -215,7 +215,7 @@ impl Own {
     fn take(&mut self, index: u64, entry: &LogEntry, s: &Checked, findings: &mut Findings) -> bool {
         match &entry.facts {
             Facts::DatasetDeclared { dataset } => s.read::<DatasetDeclaration>().is_ok_and(|d| {
-                let new = DatasetHistory { declaration: d, cap: None, spends: Vec::new(), repairs: Vec::new() };
+                let new = DatasetHistory::declared(d);
                 self.datasets.entry(d.dataset).and_modify(|h| h.declaration = d).or_insert(new);
                 d.dataset == *dataset
             }),
@@ -238,7 +238,8 @@ impl Own {
                 let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
                 let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
                 match self.datasets.get_mut(&record.spend.dataset) {
-                    Some(d) => d.spends.push(record),
+                    // The manifest is not the institution's to show: what it had declared by now counts.
+                    Some(d) => d.spend(record, None),
                     None => findings.add(UNDECLARED, Place::Index(index), "a declared dataset", record.spend.dataset.to_hex()),
                 }
                 Header::digest(&s.payload) == *header && entry.group == Some(said.core.group)

@@ -58,7 +58,7 @@ impl Kept {
 fn history(unit: Unit, spends: Vec<SpendRecord>) -> DatasetHistory {
     let declaration = DatasetDeclaration { dataset: DATASET, unit, declared_units: 1000 };
     let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap: "30".parse().unwrap(), delta: "0.00001".parse().unwrap() };
-    DatasetHistory { declaration, cap: Some(cap), spends, repairs: Vec::new() }
+    DatasetHistory { cap: Some(cap), spends, ..DatasetHistory::declared(declaration) }
 }
 
 /// Rounds with releases before, between and after them: the auditor finds what it finds without releases, which is nothing.

@@ -23,23 +23,34 @@ pub(crate) struct Signers {
 
 impl Signers {
     pub(crate) fn new() -> Self {
-        let log = SignerKey::new("demo/log", KeyType::Note, &[3; 32]).unwrap();
-        let witness = |n: u8| SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[20 + n; 32]).unwrap();
-        Self { log, witnesses: (1..=3).map(witness).collect() }
+        Self::of(3)
     }
 
-    /// Two of three.
+    /// The log with so many witnesses.
+    pub(crate) fn of(witnesses: u8) -> Self {
+        let log = SignerKey::new("demo/log", KeyType::Note, &[3; 32]).unwrap();
+        let witness = |n: u8| SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[20 + n; 32]).unwrap();
+        Self { log, witnesses: (1..=witnesses).map(witness).collect() }
+    }
+
+    /// Two of three, or so many of others as A11 asks for.
     pub(crate) fn policy(&self) -> Policy {
         let witness = |k: &SignerKey| Witness { name: k.verifier().name().to_owned(), key: k.verifier().clone() };
-        Policy::compose(self.log.verifier(), &self.witnesses.iter().map(witness).collect::<Vec<_>>(), Some(2)).unwrap()
+        let quorum = audit::policy::default_quorum(self.witnesses.len());
+        Policy::compose(self.log.verifier(), &self.witnesses.iter().map(witness).collect::<Vec<_>>(), Some(quorum)).unwrap()
     }
 
     /// A note over this head with the first `cosigners` witnesses.
     pub(crate) fn note(&self, head: TreeHead, cosigners: usize) -> Vec<u8> {
+        self.note_by(head, 0..cosigners)
+    }
+
+    /// A note over this head, cosigned by the witnesses of these places.
+    pub(crate) fn note_by(&self, head: TreeHead, cosigners: impl IntoIterator<Item = usize>) -> Vec<u8> {
         let checkpoint = Checkpoint { origin: "demo/log".to_owned(), head };
         let mut note = checkpoint.sign(&self.log).unwrap();
-        let lines: Vec<_> =
-            self.witnesses[..cosigners].iter().map(|w| cosign(w, 1_700_000_000 + head.size, note.text()).unwrap()).collect();
+        let line = |at: usize| cosign(&self.witnesses[at], 1_700_000_000 + head.size, note.text()).unwrap();
+        let lines: Vec<_> = cosigners.into_iter().map(line).collect();
         note.add(&lines).unwrap();
         note.encode()
     }

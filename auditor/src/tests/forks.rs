@@ -95,6 +95,40 @@ fn with_at_most_f_colluding_witnesses_one_of_two_views_stays_below_its_quorum() 
     assert!(with(&draft, 2) && !with(&fork, 1));
 }
 
+/// A50: with at most f colluders at most one of two views has its quorum, however the server divides the honest witnesses; in any case
+/// two views that were signed are proved by `diff`, and `proof check` names those who vouched for both.
+#[test]
+fn two_views_for_one_three_four_and_seven_witnesses_and_any_number_of_colluders() {
+    let draft = tell(Twist::None);
+    let fork = other(&draft, 100);
+    for n in [1u8, 3, 4, 7] {
+        let (signers, n) = (Signers::of(n), usize::from(n));
+        let (policy, k, f) = (signers.policy(), audit::policy::default_quorum(n), (n - 1) / 3);
+        let quorum = |note: &[u8]| policy.open(note).unwrap().has_quorum();
+        for colluders in 0..=n {
+            let views = |to_a: usize| {
+                let a = signers.note_by(head_of(&draft.entries), 0..colluders + to_a);
+                let b = signers.note_by(head_of(&fork.entries), (0..colluders).chain(colluders + to_a..n));
+                (a, b)
+            };
+            let both = (0..=n - colluders).map(views).filter(|(a, b)| quorum(a) && quorum(b)).count();
+            assert!(colluders > f || both == 0, "{n} witnesses, {colluders} collude, {both} divisions fool both sides");
+            // The bound is sharp where the numbers of A11 are: two quorums need 2k cosignatures, and colluders give two each.
+            assert_eq!(both > 0, n + colluders >= 2 * k, "{n} witnesses, {colluders} collude");
+            let (a, b) = views((n - colluders) / 2);
+            let with = |draft: &Draft, note: Vec<u8>| {
+                let mut files = draft.files();
+                files.retain(|path, _| !path.starts_with("checkpoints/"));
+                files.insert(CHECKPOINT_PATH.to_owned(), note);
+                files
+            };
+            let proof = compare(&with(&draft, a), &with(&fork, b)).proof.unwrap();
+            let shown = ForkProof::parse(&proof.to_bytes()).unwrap().check(&key(), Some(&policy)).unwrap();
+            assert_eq!(shown.cosigned_both, (1..=colluders).map(|w| format!("w{w}")).collect::<Vec<_>>());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -65,6 +65,13 @@ fn a_mechanism_other_than_the_plans_is_named() {
 }
 
 #[test]
+fn a_spend_is_judged_by_what_was_declared_for_its_round() {
+    expect_clean(Twist::DeclaredMoreLater);
+    expect_clean(Twist::DeclaredMoreInTheRound);
+    expect(Twist::DeclaredMoreBetween, 3, "I8: a spend states the mechanism of the plan");
+}
+
+#[test]
 fn a_falling_ledger_counter_is_named() {
     expect(Twist::LedgerFalls, 3, "I8: ledger counter does not rise");
 }
@@ -131,6 +138,18 @@ fn an_opening_by_a_stranger_is_named() {
 #[test]
 fn an_opening_that_contradicts_itself_is_named() {
     expect(Twist::OpeningLies, 3, "I5: check values add up");
+}
+
+/// C56: with three answers of threshold two nothing proves which of them lies, so all are named beside the member, which is not at fault.
+#[test]
+fn an_opening_that_fits_its_own_lie_is_a_dispute_and_no_finding_against_an_honest_header() {
+    expect(Twist::OpeningBends, 3, "else the two dispute (C56)");
+    let v = verdict(Twist::OpeningBends);
+    assert!(v.findings.iter().all(|f| !f.clause.contains("for all but at most d answers")), "{:#?}", v.findings);
+    let disputes = v.findings.iter().filter(|f| f.got.contains("neither is proven wrong")).count();
+    assert_eq!(disputes, 2 * 3, "in each of two rounds, with each of three decryptors");
+    let rounds = &v.tasks[0].rounds;
+    assert!(rounds.iter().all(|r| r.groups[0].key_sum_confirmed), "the sum comes out as stated");
 }
 
 #[test]
@@ -257,6 +276,50 @@ fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() 
     expect(Twist::ReviewOfTheFuture, 3, "A39: a review speaks about entries that stood before it");
     expect(Twist::ReviewByAStranger, 3, "I9: statement is not by an enrolled institution");
     expect(Twist::ReviewUnderAnotherTrust, 3, "A39: a review names this trust document");
+}
+
+#[test]
+fn a_model_that_was_released_again_can_be_withdrawn_again_and_once() {
+    expect(Twist::ReleasedAgain, 0, "A19: a released model was withdrawn");
+    expect(Twist::WithdrawnTwiceAfterReleasedAgain, 3, "I10: a withdrawal names a model that was released");
+}
+
+#[test]
+fn only_the_institution_itself_declines_and_only_what_it_said() {
+    expect_clean(Twist::Declined);
+    expect(Twist::DeclineInvented, 1, "A17: statement is not signed");
+    expect(Twist::DeclineOfAnotherRound, 1, "A17: entry fields differ from the signed payload");
+    expect(Twist::DeclineForAnotherReason, 1, "A17: entry fields differ from the signed payload");
+}
+
+#[test]
+fn an_institution_is_enrolled_once_under_a_name_and_by_a_token_of_its_own() {
+    expect(Twist::EnrolledTwice, 3, "I9: an institution is enrolled once");
+    expect(Twist::NameTaken, 3, "I9: an institution is enrolled once");
+    expect(Twist::JoinedForAnother, 1, "A17: entry fields differ from the signed payload");
+    expect(Twist::TokenNeverMade, 3, "A19: a request to join names a token");
+    expect(Twist::TokenUsedTwice, 3, "A19: a request to join names a token");
+}
+
+#[test]
+fn another_plan_under_the_name_of_an_approved_task_is_named() {
+    expect_clean(Twist::PlanApprovedAgain);
+    expect(Twist::PlanReplaced, 3, "I7: the round or task is not in a state that allows this");
+}
+
+#[test]
+fn counts_and_sizes_that_an_entry_states_are_counted_again() {
+    expect(Twist::EndMiscounted, 3, "I7: a task's end states");
+    expect(Twist::SetOfAnEarlierTree, 3, "I2: a set is proposed for a tree");
+    expect(Twist::SetOfALaterTree, 3, "I2: a set is proposed for a tree");
+    expect(Twist::SetSignedElsewhere, 3, "I4: a decryptor signs the number and the tree size");
+    expect(Twist::JoinListMiscounted, 3, "I6: a join list has as many institutions");
+}
+
+#[test]
+fn roots_of_reviews_and_recoveries_are_those_of_the_log() {
+    expect(Twist::ReviewOfAnotherTree, 3, "A39: a review names the root");
+    expect(Twist::RecoveredToAnotherTree, 3, "A32: a recovery names the root");
 }
 
 #[test]

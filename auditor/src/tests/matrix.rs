@@ -99,7 +99,27 @@ fn swapped_bundles_are_found_at_the_first_entry() {
     let (a, b) = (files[&first].clone(), files[&second].clone());
     files.insert(first, b);
     files.insert(second, a);
-    assert_eq!(check(&files).exit_code, 1);
+    let v = check(&files);
+    assert_eq!((v.exit_code, first_index(&v)), (1, Some(0)));
+}
+
+#[test]
+fn a_dropped_note_hides_nothing_that_another_note_covers() {
+    let draft = tell(Twist::None);
+    let mut entries = draft.entries.clone();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    let middle = &draft.published[1..draft.published.len() - 1];
+    assert!(middle.len() >= 2 && middle.iter().all(|size| *size > 100));
+    for dropped in middle {
+        let mut honest = draft.files();
+        honest.remove(&note_path(*dropped)).unwrap();
+        assert_eq!(check(&honest).exit_code, 0, "notes are no entries: without the one of size {dropped} everything else still holds");
+        let mut forged = repaired(&draft, entries.clone());
+        forged.remove(&note_path(*dropped)).unwrap();
+        let other = middle.iter().find(|size| *size != dropped).unwrap();
+        let v = check(&forged);
+        assert!(v.exit_code == 1 && points_at(&v, &note_path(*other)), "{dropped}: {:?}", v.findings);
+    }
 }
 
 /// A note whose line of witness `w1` is replaced.

@@ -43,10 +43,11 @@ fn le(values: impl IntoIterator<Item = u64>) -> Vec<u8> {
     values.into_iter().flat_map(|v| u32::try_from(v).unwrap().to_le_bytes()).collect()
 }
 
-/// An opening of these updates by the decryptor at `position`.
-pub(super) fn opening(certificate: CertificateDigest, position: Position, updates: &[Sealed], lie: u64) -> OpeningPayload {
+/// An opening of these updates by the decryptor at `position`: a `lie` contradicts its check values, with a `bend` of the first share they fit.
+pub(super) fn opening(certificate: CertificateDigest, position: Position, updates: &[Sealed], lie: u64, bend: u64) -> OpeningPayload {
     let (matrix, x, p) = (CheckMatrix::of(certificate), u64::from(position.0), u64::from(SHARE_PRIME));
-    let shares: Vec<Vec<u64>> = updates.iter().map(|u| u.share(x)).collect();
+    let mut shares: Vec<Vec<u64>> = updates.iter().map(|u| u.share(x)).collect();
+    shares[0][9] = (shares[0][9] + bend) % p;
     let mut sum: Vec<u64> = (0..SHARE_LEN).map(|k| shares.iter().map(|s| s[k]).sum::<u64>() % p).collect();
     sum[5] = (sum[5] + lie) % p;
     let checks = shares.iter().flat_map(|s| matrix.apply(s)).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! The plain share arithmetic against the reference vectors, and its answers to lying decryptors.
 
-use crate::share::{Answer, CHECKS, CheckMatrix, candidates, disputed_members, elements};
+use crate::share::{Answer, CHECKS, CheckMatrix, Doubt, candidates, doubts, elements};
 use aes::Aes256;
 use ctr::Ctr128LE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
@@ -58,9 +58,14 @@ fn le(values: impl IntoIterator<Item = u64>) -> Vec<u8> {
 
 /// The opening of the three clients by decryptor `x`; a liar adds one to a coordinate of the last client's share and fits his check values.
 fn opening(x: u8, liar: bool) -> OpeningPayload {
+    bent_opening(x, u64::from(liar))
+}
+
+/// An opening by decryptor `x` to whom the last client's share came with one coordinate off by so much.
+fn bent_opening(x: u8, by: u64) -> OpeningPayload {
     let matrix = CheckMatrix::of(certificate());
     let mut shares = [0x42, 0x43, 0x44].map(|z| share(z, x));
-    shares[2][9] = (shares[2][9] + u64::from(liar)) % P;
+    shares[2][9] = (shares[2][9] + by) % P;
     let sum = (0..SHARE_LEN).map(|k| shares.iter().map(|s| s[k]).sum::<u64>() % P);
     let checks = shares.iter().flat_map(|s| matrix.apply(s));
     OpeningPayload { certificate: certificate(), position: Position(x), shares: le(sum), checks: le(checks) }
@@ -115,7 +120,20 @@ fn two_liars_among_seven_are_outvoted_and_named() {
     let best = &candidates(&answers, D)[0];
     assert_eq!(best.digest(), true_digest());
     assert_eq!(best.agreeing, [1, 2, 4, 5, 7].map(Position).into());
-    assert_eq!(disputed_members(&answers, D, 3), [2], "the member whose shares they bent");
+    let disputed = Doubt::Disputed([3, 6].map(Position).into());
+    assert_eq!(doubts(&answers, D, 3), [(2, disputed)], "the member whose shares they bent is not at fault: five of seven agree with it");
+}
+
+/// C56: a client is at fault only where more than d answers are off, which d liars alone cannot bring about.
+#[test]
+fn a_member_that_dealt_no_polynomial_is_at_fault_and_one_that_three_of_seven_speak_against_too() {
+    let read = |x: u8, by: u64| Answer::parse(&bent_opening(x, by), 3).unwrap();
+    let cubic: Vec<Answer> = (1..=C).map(|x| read(x, u64::from(x).pow(3))).collect();
+    assert_eq!(doubts(&cubic, D, 3), [(2, Doubt::AtFault)]);
+    let three: Vec<Answer> = (1..=C).map(|x| read(x, u64::from([2, 3, 6].contains(&x)))).collect();
+    assert_eq!(doubts(&three, D, 3), [(2, Doubt::AtFault)]);
+    assert_eq!(doubts(&answers(&[1, 2, 3, 4, 5, 6, 7], &[]), D, 3), []);
+    assert_eq!(doubts(&answers(&[1, 2], &[2]), D, 3), [], "too few to say anything");
 }
 
 #[test]
@@ -125,6 +143,8 @@ fn with_one_answer_to_spare_a_lie_shows_and_the_truth_is_among_the_candidates() 
     assert!(sums.len() > 1 && sums.iter().any(|s| s.digest() == true_digest()));
     let clean = sums.iter().filter(|s| s.is_bounded(3)).count();
     assert_eq!(clean, 1, "a false sum is far outside the bound");
+    let everybody = Doubt::Disputed([1, 2, 4, 7].map(Position).into());
+    assert_eq!(doubts(&answers, D, 3), [(2, everybody)], "any three of the four fit: each may be the one that lies");
 }
 
 #[test]

@@ -22,11 +22,12 @@ use protocol::ids::{
     SetDigest, Sha256, SnapshotDigest, TaskId, TokenId, ValueDigest,
 };
 use protocol::manifest::{
-    BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult, body_root,
-    certificate_digest, committee_of, roster_root, set_digest,
+    BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, PREKEY_BYTES, Prekeys, SetPayload, SumResult,
+    body_root, certificate_digest, committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
+use protocol::reject::Rejection;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
@@ -187,9 +188,13 @@ impl Scribe {
     }
 
     fn join(&mut self, who: usize) {
-        let name = format!("clinic-{who}");
-        let token = TokenId([u8::try_from(who).unwrap(); 16]);
-        self.push(Draft::server(Facts::MemberInvited { token }));
+        let last = who == 3;
+        let name = if last && self.twist == Twist::NameTaken { "clinic-1".to_owned() } else { format!("clinic-{who}") };
+        let token = if last && self.twist == Twist::TokenUsedTwice { 1 } else { u8::try_from(who).unwrap() };
+        let token = TokenId([token; 16]);
+        if !(last && self.twist == Twist::TokenNeverMade) {
+            self.push(Draft::server(Facts::MemberInvited { token }));
+        }
         let witness_vkey = Signers::new().witnesses[who.min(2)].verifier().to_string();
         let institution_key = public(&self.people[who]);
         let trust = if self.twist == Twist::OtherTrustShown { Sha256([1; 32]) } else { self.trust };
@@ -197,7 +202,16 @@ impl Scribe {
         let request = JoinRequest { token, trust, nonce, name, institution_key, witness_vkey, tls_key };
         let hash = Sha256(sha256(&[&codec::encode(&request)]));
         self.says(who, &request, Facts::MemberJoinRequested { token, request: hash });
-        self.admin_says(&Membership::of(&request), Facts::MemberJoined { request: hash }, None);
+        let (facts, said) = (Facts::MemberJoined { request: hash }, Membership::of(&request));
+        if last && self.twist == Twist::JoinedForAnother {
+            let draft = Draft::said(Actor::Administrator, Some(self.ids()[1]), Statement::sign(&said, &admin()), facts);
+            self.push(draft);
+            return;
+        }
+        self.admin_says(&said, facts.clone(), None);
+        if last && self.twist == Twist::EnrolledTwice {
+            self.admin_says(&said, facts, None);
+        }
         self.joined += 1;
     }
 
@@ -219,6 +233,15 @@ impl Scribe {
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
 
+    /// Institution 1 says that it has far more records by now, too many for the plan's delta, if this is the time that the story says so.
+    fn declare_more(&mut self, now: Twist) {
+        if self.twist == now {
+            let dataset = Self::dataset(1);
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 100_000_000 };
+            self.says(1, &declaration, Facts::DatasetDeclared { dataset });
+        }
+    }
+
     /// Institution 1 raises its ledger between the rounds.
     fn repair(&mut self) {
         let (dataset, log_size) = (Self::dataset(1), self.entries.len() as u64);
@@ -237,6 +260,11 @@ impl Scribe {
         (0..self.people.len()).for_each(|who| self.declare(who));
         let digest = Plan::digest(plan);
         self.admin_says(&PlanApproval { task: TASK, plan: digest }, Facts::TaskApproved { plan: digest }, Some(TASK));
+        for (twist, plan) in [(Twist::PlanApprovedAgain, digest), (Twist::PlanReplaced, PlanDigest([67; 32]))] {
+            if self.twist == twist {
+                self.admin_says(&PlanApproval { task: TASK, plan }, Facts::TaskApproved { plan }, Some(TASK));
+            }
+        }
         if self.twist == Twist::OtherBase {
             self.snapshot = SnapshotDigest([66; 32]);
         }
@@ -262,6 +290,11 @@ impl Scribe {
         let covered = self.entries.len() as u64;
         self.push(Draft::server(Facts::RoundOpened { previous_end: self.previous_end }).in_round(TASK, round));
         let ids = self.ids();
+        if self.twist == Twist::JoinListMiscounted {
+            let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
+            self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
+        }
+        self.decline(round);
         let who = |id: &ClientId| ids.iter().position(|i| i == id).unwrap();
         let size = self.plan.committee;
         let committee: Vec<usize> = committee_of(&ids, self.previous_end, size).iter().map(who).collect();
@@ -291,6 +324,28 @@ impl Scribe {
             self.in_round(round, who, &Endorsement { manifest: digest }, Facts::ManifestEndorsed { manifest: digest });
         }
         (manifest, digest, committee)
+    }
+
+    /// In the second round `clinic-3` stays away, or so the log says.
+    fn decline(&mut self, round: RoundId) {
+        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
+        if round.0 != 2 || !twists.contains(&self.twist) {
+            return;
+        }
+        let said = Decline {
+            task: TASK,
+            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
+            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
+        };
+        let statement = if self.twist == Twist::DeclineInvented {
+            // It did sign something: that it has data.
+            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
+            Statement::sign(&declaration, &self.people[3])
+        } else {
+            Statement::sign(&said, &self.people[3])
+        };
+        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
+        self.push(draft.in_round(TASK, round));
     }
 
     fn epsilon(&self, steps: u64) -> Decimal {
@@ -421,6 +476,9 @@ impl Scribe {
 
     fn round(&mut self, round: RoundId, plan: PlanDigest) {
         let (manifest, digest, committee) = self.open_round(round, plan);
+        if round.0 == 2 {
+            self.declare_more(Twist::DeclaredMoreInTheRound);
+        }
         let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember {
             1
@@ -466,8 +524,17 @@ impl Scribe {
     fn certify(&mut self, round: RoundId, manifest: ManifestDigest, updates: &[Sealed], committee: &[usize]) -> CertificateDigest {
         let headers: Vec<HeaderDigest> = updates.iter().map(|u| u.header).collect();
         let set = set_digest(manifest, GROUP, &headers);
-        let (count, log_size) = (u32::try_from(headers.len()).unwrap(), self.entries.len() as u64 + 1);
+        let (count, here) = (u32::try_from(headers.len()).unwrap(), self.entries.len() as u64);
+        // The last header stands at `here - 1`.
+        let log_size = if self.twist == Twist::SetOfAnEarlierTree {
+            here - 1
+        } else if self.twist == Twist::SetOfALaterTree {
+            here + 2
+        } else {
+            here + 1
+        };
         self.server_says(round, Facts::SetProposed { set, count, log_size });
+        let log_size = if self.twist == Twist::SetSignedElsewhere { here } else { log_size };
         let payload = SetPayload { manifest, group: GROUP, set, count, log_size };
         let signing = if self.twist == Twist::FewSignatures { 2 } else { 3 };
         for &who in &committee[..signing] {
@@ -489,7 +556,8 @@ impl Scribe {
             let stranger = (0..self.people.len()).find(|p| !committee.contains(p)).unwrap();
             let who = if self.twist == Twist::StrangerOpens && place == 2 { stranger } else { who };
             let lie = u64::from(self.twist == Twist::AllOpeningsLie || self.twist == Twist::OpeningLies && place == 2);
-            let payload = opening(certificate, position, updates, lie);
+            let bend = u64::from(self.twist == Twist::OpeningBends && place == 2);
+            let payload = opening(certificate, position, updates, lie, bend);
             self.in_round(round, who, &payload, Facts::OpeningPosted { certificate, position });
         }
     }
@@ -555,11 +623,16 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }
+        if round == 2 {
+            scribe.declare_more(Twist::DeclaredMoreBetween);
+        }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }
     let closed = if twist == Twist::SumFails { 1 } else { 2 };
-    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned: 2 - closed }).in_task(TASK));
+    let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
+    scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
+    scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
     fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }

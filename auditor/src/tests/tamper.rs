@@ -153,6 +153,48 @@ fn a_fork_with_colluding_witnesses_gives_a_proof() {
     assert_eq!((v.exit_code, v.equivocations.len()), (1, 1));
     assert_ne!(v.equivocations[0].ours, v.equivocations[0].theirs);
     assert!(crate::table::render(&v).contains("PROOF OF A FORK"));
+    proves(&v);
+}
+
+/// Whether a verdict's one conflict is proved to somebody who has the log's key and nothing else.
+#[track_caller]
+fn proves(v: &Verdict) {
+    let proof = v.equivocations[0].proof.as_ref().unwrap();
+    let again = crate::fork::ForkProof::parse(&proof.to_bytes()).unwrap();
+    let fork = again.check(Signers::new().log.verifier(), None).unwrap();
+    assert_eq!(fork.size, v.equivocations[0].size);
+}
+
+#[test]
+fn a_fork_between_notes_of_different_sizes_is_proved_where_the_files_give_it_and_called_a_conflict_where_not() {
+    let draft = tell(Twist::None);
+    let (_, entries) = edits(&draft).swap_remove(0);
+    let mut short = Draft { entries, ..draft.clone() };
+    short.entries.truncate(usize::try_from(draft.published[2]).unwrap());
+    short.published.truncate(3);
+    let (long, short) = (write(&draft.files()), write(&short.files()));
+    let with = |dir: &Path, with: &Path| verify(dir, &Options { with: vec![with.to_owned()], ..Options::default() }).unwrap();
+    // The note from elsewhere is the smaller one: our own tiles prove it.
+    let v = with(long.path(), &short.path().join(CHECKPOINT_PATH));
+    assert!(v.exit_code == 1 && !v.equivocations[0].proof.as_ref().unwrap().consistency.is_empty());
+    proves(&v);
+    // It is the larger one and comes alone: nobody can say yet, and the auditor is told how.
+    let v = with(short.path(), &long.path().join(CHECKPOINT_PATH));
+    assert!(v.exit_code == 1 && v.equivocations.is_empty());
+    assert!(v.findings.iter().any(|f| f.got.contains("give the directory of the note with --with")), "{:?}", v.findings);
+    assert!(!crate::table::render(&v).contains("PROOF"));
+    // With its directory: its tiles prove it.
+    let v = with(short.path(), long.path());
+    assert_eq!(v.exit_code, 1);
+    assert!(v.equivocations.iter().all(|e| e.proof.is_some()));
+    proves(&v);
+    // The checkpoint of this directory is gone: a conflict, and no proof is claimed.
+    let mut bare = draft.files();
+    bare.remove(CHECKPOINT_PATH);
+    let v = with(write(&bare).path(), &short.path().join(CHECKPOINT_PATH));
+    let text = crate::table::render(&v);
+    assert!(v.equivocations.len() == 1 && v.equivocations[0].proof.is_none(), "{text}");
+    assert!(text.contains("CONFLICT at size") && !text.contains("PROOF"), "{text}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl From<SyncError> for Trouble {
         match e {
             SyncError::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Self::Fatal(e.into()),
             // The server's fault, or a matter of time.
-            SyncError::Mirror(_) | SyncError::Wire(_) | SyncError::TooFar => Self::Link(Box::new(e)),
+            SyncError::Mirror(_) | SyncError::Wire(_) => Self::Link(Box::new(e)),
         }
     }
 }
@@ -85,6 +85,9 @@ impl Agent {
             Ok(end) => Ok(end),
             Err(Trouble::Link(error)) => {
                 tracing::warn!(error = %chain(&*error), "the link ended");
+                if let Some(SyncError::Mirror(MirrorError::BadEntries { .. })) = error.downcast_ref() {
+                    self.status.alarm("the server sent entries that do not give the tree that it signed; they are asked for again");
+                }
                 Ok(End::Lost)
             }
             Err(Trouble::Fatal(error)) => {

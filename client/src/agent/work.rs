@@ -13,10 +13,11 @@ use privacy::ledger::{Alarm, Compared, Repaired};
 use privacy::mechanism::Mechanism;
 use protocol::history::RoundState;
 use protocol::ids::{ClientId, PlanDigest, RoundId, SnapshotDigest, TaskId};
-use protocol::plan::Plan;
+use protocol::plan::{ClipPath, Plan};
 use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
 use std::sync::{Arc, PoisonError};
+use train::slots::{SlotsError, slots_agree};
 
 impl Agent {
     /// Judges a task once: policy, records, mechanism, schedule. The answer holds until the process ends.
@@ -207,6 +208,9 @@ fn judge(
         tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
         return Ok(Err(Rejection::BadParameters));
     }
+    if let Err(reason) = exact(&plan, &mechanism, slots_agree) {
+        return Ok(Err(reason));
+    }
     let examples = match data.for_task(&plan) {
         Ok(examples) => examples,
         Err(error) => {
@@ -231,9 +235,34 @@ fn judge(
     }
 }
 
+/// Whether this machine may take the exact path, if the plan does: there a unit's gradient must not depend on the others in its batch, not
+/// even in its last bit (privacy.md D19). The sum path has an allowance for that, and plans that count add integers.
+///
+/// # Errors
+/// The reason for which the plan is declined.
+fn exact(plan: &Plan, mechanism: &Mechanism, ask: fn(&Plan, &Mechanism) -> Result<bool, SlotsError>) -> Result<(), Rejection> {
+    if plan.privacy.path != ClipPath::Exact || plan.count.is_some() {
+        return Ok(());
+    }
+    match ask(plan, mechanism) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::error!(
+                "on this machine a unit's gradient depends on what else is in the batch: plans on the exact path are declined, Book-Keeping is not"
+            );
+            Err(Rejection::Policy)
+        }
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "whether the exact path holds on this machine could not be found out");
+            Err(Rejection::Policy)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::plan::{Accumulate, Rounding};
     use protocol::plan::{Assigned, Tier, Turn};
 
     #[test]
@@ -250,5 +279,18 @@ mod tests {
         let error = own_part(&named, me, Some("small")).unwrap_err();
         assert_eq!(error.to_string(), "the settings say tier \"small\", the plan puts this institution into Some(\"large\")");
         assert_eq!(own_part(&named, ClientId([2; 32]), None), Err(NoPart::NoTier));
+    }
+
+    /// D19: a machine on which batches show in gradients takes no plan on the exact path, and every other.
+    #[test]
+    fn a_machine_on_which_places_show_declines_the_exact_path_only() {
+        let exact_plan = crate::testing::plan();
+        assert_eq!(exact_plan.privacy.path, ClipPath::Exact);
+        let m = Mechanism::of_plan(&exact_plan, 1000).unwrap();
+        assert_eq!(exact(&exact_plan, &m, |_, _| Ok(true)), Ok(()));
+        assert_eq!(exact(&exact_plan, &m, |_, _| Ok(false)), Err(Rejection::Policy));
+        let mut sums = exact_plan;
+        sums.privacy.path = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered };
+        assert_eq!(exact(&sums, &m, |_, _| Ok(false)), Ok(()));
     }
 }

@@ -4,6 +4,7 @@
 mod depot;
 
 use super::answer::{Answer, Failure, say};
+use super::bar::{self, Bar};
 use super::bench::peak_memory;
 use crate::clock::OsEntropy;
 use crate::files::{self, Item};
@@ -11,18 +12,14 @@ use clap::{Args, Subcommand};
 use corpus::pipeline::prepared::{INDEX, Unit};
 use corpus::pipeline::{Manifest, Nonce, Outcome, PrepareError, Quality, Rules, Step, manifest, page, prepare, quality, rules};
 use depot::{Files, Folder};
-use indicatif::{ProgressBar, ProgressStyle};
 use privacy::noise::EntropySource as _;
 use serde_json::json;
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Longest report of a preparation before that is compared with.
 const MAX_REPORT: usize = 16 << 20;
-/// Pause between two words on progress where there is no terminal (operations.md O18).
-const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DataVerb {
@@ -110,7 +107,7 @@ pub(super) fn run(options: &Prepare, config: Option<&Path>) -> Result<Answer, Fa
     let inputs = Files::of(&options.input);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|e| Failure::bug("no_threads", &e))?;
     let bar = Bar::default();
-    let done = pool.install(|| prepare(&rules, &inputs, &folder, &|step, by, of| bar.tell(step, by, of)));
+    let done = pool.install(|| prepare(&rules, &inputs, &folder, &|step, by, of| bar.tell(shown(step), by, of)));
     bar.end();
     let mut outcome = match done {
         Ok(outcome) => outcome,
@@ -217,55 +214,14 @@ fn answer(rules: &Rules, outcome: &Outcome, time: Duration) -> Answer {
     Answer::table(rows.iter().map(|(k, v)| (k.as_str(), v.clone()))).with_data(&data)
 }
 
-/// A bar per step on a terminal, else one line of JSON every few seconds.
-#[derive(Default)]
-struct Bar(Mutex<Option<Shown>>);
-
-struct Shown {
-    step: Step,
-    done: u64,
-    bar: Option<ProgressBar>,
-    told: Instant,
-}
-
-impl Bar {
-    fn tell(&self, step: Step, by: u64, of: Option<u64>) {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if held.as_ref().is_none_or(|s| s.step != step) {
-            held.take().and_then(|s| s.bar).inspect(ProgressBar::finish_and_clear);
-            *held = Some(Shown { step, done: 0, bar: std::io::stderr().is_terminal().then(|| bar(step, of)), told: Instant::now() });
-        }
-        let Some(shown) = held.as_mut() else { return };
-        shown.done += by;
-        match &shown.bar {
-            Some(bar) => bar.inc(by),
-            None if shown.told.elapsed() >= TOLD_EVERY => {
-                shown.told = Instant::now();
-                say(&json!({ "step": name(step), "done": shown.done, "of": of }).to_string());
-            }
-            None => {}
-        }
-    }
-
-    fn end(&self) {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        held.take().and_then(|s| s.bar).inspect(ProgressBar::finish_and_clear);
-    }
-}
-
-fn name(step: Step) -> &'static str {
-    match step {
-        Step::Fit => "fitting constants",
-        Step::Clean => "reading and cleaning",
-        Step::Duplicates => "looking for duplicates",
-        Step::Write => "writing shards",
-    }
-}
-
-fn bar(step: Step, of: Option<u64>) -> ProgressBar {
-    let unit = if matches!(step, Step::Fit | Step::Clean) { "{bytes}/{total_bytes}, {bytes_per_sec}" } else { "{pos}/{len}" };
-    let style = ProgressStyle::with_template(&format!("{{msg:24}} {{bar:40}} {unit}, {{eta}} left"));
-    ProgressBar::new(of.unwrap_or(0)).with_message(name(step)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+fn shown(step: Step) -> bar::Step {
+    let (name, bytes) = match step {
+        Step::Fit => ("fitting constants", true),
+        Step::Clean => ("reading and cleaning", true),
+        Step::Duplicates => ("looking for duplicates", false),
+        Step::Write => ("writing shards", false),
+    };
+    bar::Step { name, bytes }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `data label`: labels from annotation tools and from rules (corpus room, `label`). Figures go to the terminal, records to the file named.
 
 use super::answer::{Answer, Failure};
+use super::bar::{Bar, Step};
 use crate::files::{self, Item};
 use clap::{Args, Subcommand, ValueEnum};
 use corpus::label::{
@@ -121,7 +122,12 @@ fn take(o: &Import) -> Result<Answer, Failure> {
         BadItems::Skip => BadLines::Skip,
         BadItems::Fatal => BadLines::Fatal,
     };
-    let got = import(BufReader::new(open(&o.input)?), format, bad).map_err(|e| import_failure(&e))?;
+    let bar = Bar::default();
+    let file = open(&o.input)?;
+    let length = file.metadata().map(|m| m.len()).ok();
+    let read = Watched { inner: file, bar: &bar, length };
+    let got = import(BufReader::new(read), format, bad).map_err(|e| import_failure(&e))?;
+    bar.end();
     let (settled, report) = settle(&got.annotations);
     let lines = settled.iter().map(|s| json!({ "text": s.record.text, "label": s.record.label, "label_source": s.source }));
     write(&o.out, lines)?;
@@ -169,18 +175,22 @@ fn label(o: &Rules) -> Result<Answer, Failure> {
     if input.len() as u64 > MAX_INPUT {
         return Err(Failure::trouble_text("bad_data", "the input is longer than 4 GiB").hint("label it in parts"));
     }
+    let bar = Bar::default();
     for (line, number) in input.lines().zip(1u64..).filter(|(l, _)| !l.trim().is_empty()) {
+        bar.tell(Step { name: "reading", bytes: true }, line.len() as u64 + 1, Some(input.len() as u64));
         let row = serde_json::from_str::<serde_json::Map<String, Value>>(line)
             .ok()
             .filter(|m| m.get(&o.text_field).is_some_and(Value::is_string));
         rows.push(row.ok_or_else(|| Failure::refused_text("bad_data", &format!("line {number} is no object with a text in the field"))));
     }
     let rows = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let votes: Vec<_> = rows.iter().map(|m| set.votes(m[&o.text_field].as_str().unwrap_or_default())).collect();
+    let votes: Vec<_> =
+        bar.each(Step::of("voting"), rows.iter()).map(|m| set.votes(m[&o.text_field].as_str().unwrap_or_default())).collect();
     let voting = match o.vote {
         Ballot::Majority => Voting::Majority,
         Ballot::Weighted => Voting::Weighted,
     };
+    bar.end();
     let (outcomes, report) = vote(&votes, set.labels().classes(), voting);
     let labelled = rows.into_iter().zip(&outcomes).filter_map(|(mut row, outcome)| {
         let corpus::label::Outcome::Label(class) = outcome else { return None };
@@ -211,6 +221,21 @@ fn label(o: &Rules) -> Result<Answer, Failure> {
         "labels": set.labels().names().iter().zip(&report.by_class).map(|(l, n)| json!({ "label": l, "texts": n })).collect::<Vec<_>>(),
     });
     Ok(Answer::table(table.iter().map(|(k, v)| (k.as_str(), v.clone()))).with_data(&data))
+}
+
+/// Tells how much of a file was read.
+struct Watched<'a> {
+    inner: File,
+    bar: &'a Bar,
+    length: Option<u64>,
+}
+
+impl std::io::Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.bar.tell(Step { name: "reading", bytes: true }, got as u64, self.length);
+        Ok(got)
+    }
 }
 
 fn import_failure(error: &ImportError) -> Failure {

@@ -16,6 +16,7 @@ use privacy::audit::{AuditError, Check, MOST_RUNS, RUNS, Report, Subject, Verdic
 use privacy::noise::EntropySource;
 use protocol::decimal::Decimal;
 use protocol::ids::PlanDigest;
+use protocol::plan::Plan;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use train::audit::Exposed;
@@ -121,23 +122,28 @@ fn find(
     entropy: &mut dyn EntropySource,
 ) -> Result<Found, Failure> {
     let plan = args.plan.as_deref().map(trained::read_plan).transpose()?;
-    let subject = subject(args, plan.as_ref().map(|(plan, _)| plan.privacy.noise_multiplier));
     let refused = |e: AuditError| Failure::trouble("not_audited", &e);
-    let shallow = |report| Found { report, subject, plan: plan.as_ref().map(|(_, digest)| *digest), more: More::Nothing };
+    let subject = subject(args, plan.as_ref().map(|(plan, _)| plan)).map_err(refused)?;
+    let shallow = |report| Found { report, subject: subject.clone(), plan: plan.as_ref().map(|(_, digest)| *digest), more: More::Nothing };
     match args.level {
-        Depth::L0 => audit_statistics(subject, entropy).map(shallow).map_err(refused),
-        Depth::L1 => audit_mechanism(subject, args.runs, entropy).map(shallow).map_err(refused),
+        Depth::L0 => audit_statistics(&subject, entropy).map(shallow).map_err(refused),
+        Depth::L1 => audit_mechanism(&subject, args.runs, entropy).map(shallow).map_err(refused),
         Depth::L2 => trained::one_run(home, args, (subject, plan), settings, entropy),
         Depth::L3 => trained::membership(home, args, (subject, plan), settings, entropy),
     }
 }
 
-/// What is executed and what is claimed: the plan's noise, or what was asked for.
-fn subject(args: &AuditArgs, planned: Option<Decimal>) -> Subject {
+/// What is executed and what is claimed: the plan's noise, or what was asked for; with the plan's grid, clipping, law and path.
+fn subject(args: &AuditArgs, planned: Option<&Plan>) -> Result<Subject, AuditError> {
     let built_in = if args.level == Depth::L2 { trained::POWERFUL_NOISE } else { "1" };
     let built_in = built_in.parse().unwrap_or(Decimal::ONE);
-    let noise_multiplier = args.noise_multiplier.or(planned).unwrap_or(built_in);
-    Subject { noise_multiplier, claimed: args.claimed_noise_multiplier.or(planned).unwrap_or(noise_multiplier) }
+    let stated = planned.map(|plan| plan.privacy.noise_multiplier);
+    let noise_multiplier = args.noise_multiplier.or(stated).unwrap_or(built_in);
+    let claimed = args.claimed_noise_multiplier.or(stated).unwrap_or(noise_multiplier);
+    match planned {
+        Some(plan) => Subject::of_plan(plan, noise_multiplier, claimed),
+        None => Subject::built_in(noise_multiplier, claimed),
+    }
 }
 
 /// A run beside a plan's counts as much as the plan's own.
@@ -202,7 +208,7 @@ fn mean(exposed: &[Exposed], inside: bool) -> Option<f64> {
 }
 
 fn data(found: &Found) -> Value {
-    let (report, subject, g) = (&found.report, found.subject, found.report.guessed);
+    let (report, subject, g) = (&found.report, &found.subject, found.report.guessed);
     let mut data = json!({
         "level": report.level.name(),
         "noise_multiplier": subject.noise_multiplier.to_string(),

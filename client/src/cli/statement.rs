@@ -196,7 +196,7 @@ fn sentences(s: &Statement) -> Vec<Value> {
             Claim::Promise => "promise",
             Claim::PendingReview => "pending review",
         };
-        json!({ "adversary": en.adversary.name(), "epsilon": figure(en.epsilon), "delta": s.promise.delta, "claim": claim,
+        json!({ "adversary": en.adversary.name(), "epsilon": figure(Figure::Epsilon(en.epsilon)), "delta": s.promise.delta, "claim": claim,
             "en": en.text, "zh": zh.text })
     };
     both.map(one).collect()

@@ -2,6 +2,7 @@
 //! records alone says something about them and stays at the institution; one that is learnt from words that were counted together does not.
 
 use super::answer::{Answer, Failure};
+use super::bar::{Bar, Step};
 use crate::config::Config;
 use crate::files::{self, Item};
 use clap::{Args, ValueEnum};
@@ -95,7 +96,13 @@ fn subword(o: &Tokenize, kind: SubwordKind, records: &[Record]) -> Result<Answer
             let bytes = files::read(path, MAX_TOKENIZER_BYTES, Item::Prepared).map_err(|e| Failure::trouble("no_tokenizer", &e))?;
             Subword::load(&bytes, o.words)
         }
-        (None, None) => Subword::learn(kind, &Words::new(o.words).count(records.iter().map(|r| r.text.as_str())), o.words, o.vocab),
+        (None, None) => {
+            let bar = Bar::default();
+            let texts = bar.each(Step::of("counting words"), records.iter()).map(|r| r.text.as_str());
+            let counts = Words::new(o.words).count(texts);
+            bar.tell(Step::of("learning a tokenizer"), 0, None);
+            Subword::learn(kind, &counts, o.words, o.vocab)
+        }
     };
     let tokenizer = tokenizer.map_err(|e| Failure::trouble("bad_tokenizer", &e))?;
     let json = tokenizer.to_json().to_owned();
@@ -123,7 +130,9 @@ fn shards(o: &Tokenize, tokenizer: &impl TextTokenizer, records: &[Record], json
     // A person's records lie next to each other, so that they share rows.
     let mut order: Vec<usize> = (0..records.len()).collect();
     order.sort_by_key(|&i| units[i]);
+    let bar = Bar::default();
     for group in order.chunk_by(|&a, &b| units[a] == units[b]) {
+        bar.tell(Step::of("cutting texts"), group.len() as u64, Some(records.len() as u64));
         let cut: Vec<Vec<u32>> = group.iter().map(|&i| tokenizer.encode(&records[i].text)).collect();
         characters += group.iter().map(|&i| records[i].text.chars().count()).sum::<usize>();
         let made: Vec<Row> = match o.rows {

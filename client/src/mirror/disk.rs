@@ -53,6 +53,27 @@ impl Disk {
         tiles.iter().try_for_each(|t| files::write_once(&self.root.join(t.path.to_string()), &t.bytes, Item::Tile))
     }
 
+    /// Lays tiles down where they wait for their root. Nothing relies on them after a crash, so nothing is synced.
+    pub(crate) fn lay(&self, tiles: &[TileFile]) -> Result<(), StoreError> {
+        for tile in tiles {
+            let path = self.root.join(tile.path.to_string());
+            let parent = path.parent().unwrap_or(&self.root);
+            std::fs::create_dir_all(parent)
+                .and_then(|()| std::fs::write(&path, &tile.bytes))
+                .map_err(|e| StoreError::Write(Item::Tile, e))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over tiles that waited at another place, durably.
+    pub(crate) fn adopt(&self, from: &Self, tiles: &[TilePath]) -> Result<(), StoreError> {
+        for path in tiles.iter().map(ToString::to_string) {
+            let bytes = files::read(&from.root.join(&path), MAX_BUNDLE_BYTES, Item::Tile)?;
+            files::write_once(&self.root.join(&path), &bytes, Item::Tile)?;
+        }
+        Ok(())
+    }
+
     /// Makes a published note the latest and keeps it for ever, in this order (A30): the other one would, half done, look like a
     /// checkpoint that was put back.
     pub(crate) fn store_note(&self, size: u64, note: &[u8]) -> Result<(), StoreError> {

@@ -71,8 +71,8 @@ proptest! {
             }
         }
         // C30 and C70 in one pass: the rounding of every body, then the same string.
-        let body = |i: usize| if i % 5 == 0 { u64::MAX } else { seed.rotate_left(i as u32 % 64).wrapping_mul(2 * i as u64 + 1) };
-        let bodies: Polynomial = std::array::from_fn(body);
+        let body = |i: u64| if i.is_multiple_of(5) { u64::MAX } else { seed.rotate_left(u32::from(i.to_le_bytes()[0] % 64)).wrapping_mul(2 * i + 1) };
+        let bodies: Polynomial = std::array::from_fn(|i| body(i as u64));
         let half = if k < 64 { 1u64 << (63 - k) } else { 0 };
         let rounded = bodies.map(|v| v.wrapping_add(half) >> (64 - k));
         let (mut once, mut twice) = (bytes.clone(), bytes.clone());

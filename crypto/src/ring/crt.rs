@@ -8,12 +8,15 @@ use zeroize::Zeroizing;
 pub(super) const PRIMES: [u32; 3] = [1_073_692_673, 1_073_668_097, 1_073_651_713];
 const P: [u64; 3] = [PRIMES[0] as u64, PRIMES[1] as u64, PRIMES[2] as u64];
 
-/// Largest sum of absolute coefficients for which a product with a mask centred to [-2^63, 2^63) stays below half of P0·P1·P2:
-/// floor(P0·P1·P2 / 2^64).
-pub const MAX_L1_NORM: u64 = {
-    let product = P[0] as u128 * P[1] as u128 * P[2] as u128;
-    (product >> 64) as u64
-};
+/// P0·P1·P2.
+const PRODUCT: u128 = P[0] as u128 * P[1] as u128 * P[2] as u128;
+
+/// Sums of absolute coefficients up to here keep a product with a mask centred to [-2^63, 2^63) within half of P0·P1·P2 (C68).
+const HALF_PRODUCT_NORM: u64 = (PRODUCT >> 64) as u64;
+
+/// Largest sum of absolute coefficients that the fast path takes: one part in 2048 less than C68 allows, for the quotient in [`join`] is
+/// rounded from an estimate.
+pub const MAX_L1_NORM: u64 = HALF_PRODUCT_NORM - HALF_PRODUCT_NORM.div_ceil(2048);
 
 /// One polynomial modulo each prime.
 pub(super) type Residues = [[u32; RING_DIMENSION]; 3];
@@ -83,6 +86,9 @@ const fn word(x: u64) -> u32 {
     x as u32
 }
 
+/// The bits of a low word.
+const LOW: u64 = 0xffff_ffff;
+
 /// x modulo `m` for x < 2m, without a branch: x - m wraps to something larger than x exactly if x < m.
 #[inline(always)]
 fn below(x: u32, m: u32) -> u32 {
@@ -108,9 +114,9 @@ impl Reduction {
     /// Of x, the high word h and t < p such that x = (h - t)·2^32 modulo p.
     #[inline(always)]
     fn halves(&self, x: u64) -> (u32, u32) {
-        // m·p has the same low word as x, so x - m·p = (h - t)·2^32.
-        let m = word(x).wrapping_mul(self.inverse);
-        (word(x >> 32), word((u64::from(m) * u64::from(self.p)) >> 32))
+        // m·p has the same low word as x, so x - m·p = (h - t)·2^32. Products of low words in 64 bits are one instruction each.
+        let m = (x & LOW) * u64::from(self.inverse);
+        (word(x >> 32), word(((m & LOW) * u64::from(self.p)) >> 32))
     }
 
     /// a·2^-32 modulo p, a centred to [-2^63, 2^63).
@@ -142,13 +148,13 @@ impl Reduction {
 }
 
 /// What the key's residues are multiplied with before their transform: 2^64 to undo [`Reduction::reduce`] and [`Reduction::product`], 1/4096
-/// for the inverse transform, and the inverses that Garner's recombination would otherwise multiply every coefficient with.
-const SCALES: [u64; 3] =
-    [scale(P[0]), scale(P[1]) * inverse(P[0], P[1]) % P[1], scale(P[2]) * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2]];
+/// for the inverse transform, and the inverse of the other two primes' product, with which recombination begins.
+const SCALES: [u64; 3] = [scale(P[0], P[1], P[2]), scale(P[1], P[0], P[2]), scale(P[2], P[0], P[1])];
 
-/// 2^64 / 4096 modulo p.
-const fn scale(p: u64) -> u64 {
-    power(2, 64, p) * inverse(RING_DIMENSION as u64, p) % p
+/// 2^64 / (4096·q·r) modulo p.
+const fn scale(p: u64, q: u64, r: u64) -> u64 {
+    let others = (q % p) * (r % p) % p;
+    power(2, 64, p) * inverse(RING_DIMENSION as u64, p) % p * inverse(others, p) % p
 }
 
 /// Residues of a mask, ready for their transforms.
@@ -177,32 +183,26 @@ pub(super) fn split_key(small: &[u64; RING_DIMENSION], out: &mut Residues) {
     }
 }
 
-/// H = (P0·P1·P2 - 1) / 2: added before recombination and taken off after it, so that signs need no branch.
-const HALF: u128 = (P[0] as u128 * P[1] as u128 * P[2] as u128 - 1) / 2;
-const HALF_0: u32 = (HALF % P[0] as u128) as u32;
-/// H·P0^-1 modulo P1.
-const HALF_1: u32 = ((HALF % P[1] as u128) as u64 * inverse(P[0], P[1]) % P[1]) as u32;
-/// H·(P0·P1)^-1 modulo P2.
-const HALF_2: u32 = ((HALF % P[2] as u128) as u64 * inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]) % P[2]) as u32;
-const INVERSE_01: Factor = Factor::new(inverse(P[0], P[1]), P[1]);
-const INVERSE_02: Factor = Factor::new(inverse(P[0] % P[2] * (P[1] % P[2]) % P[2], P[2]), P[2]);
-const INVERSE_12: Factor = Factor::new(inverse(P[1], P[2]), P[2]);
-const HALF_WORD: u64 = HALF as u64;
-
-/// Products modulo 2^64 from the residues of products with a [`split_key`] key (Garner).
+/// Products modulo 2^64 from the residues of products with a [`split_key`] key: with those residues r0, r1, r2 the product is
+/// r0·P1·P2 + r1·P0·P2 + r2·P0·P1 - k·P0·P1·P2 for the k that brings it nearest to 0 (Chinese remainders).
+///
+/// That k is r0/P0 + r1/P1 + r2/P2 rounded. The estimate divides by 2^30 instead: it is at most [`ESTIMATE`] too small, and a product within
+/// [`MAX_L1_NORM`] is farther than that from half of P0·P1·P2, where rounding turns.
 #[inline(always)]
 pub(super) fn join(residues: &Residues, out: &mut [u64; RING_DIMENSION]) {
-    let [p0, p1, p2] = PRIMES;
+    const OTHERS: [u64; 3] = [P[1] * P[2], P[0] * P[2], P[0] * P[1]];
+    const ALL: u64 = PRODUCT as u64;
     let [r0, r1, r2] = residues;
     for (((x, &r0), &r1), &r2) in out.iter_mut().zip(r0).zip(r1).zip(r2) {
-        let v0 = below(r0 + HALF_0, p0);
-        // What is taken off is below 2p, so both differences lie in (0, 4p).
-        let v1 = (r1 + HALF_1).wrapping_add(2 * p1).wrapping_sub(INVERSE_01.lazily(v0));
-        let v1 = below(below(v1, 2 * p1), p1);
-        let off = below(INVERSE_02.lazily(v0).wrapping_add(INVERSE_12.lazily(v1)), 2 * p2);
-        let v2 = (r2 + HALF_2).wrapping_add(2 * p2).wrapping_sub(off);
-        let v2 = below(below(v2, 2 * p2), p2);
-        let high = u64::from(v1).wrapping_mul(P[0]).wrapping_add(u64::from(v2).wrapping_mul(P[0] * P[1]));
-        *x = u64::from(v0).wrapping_add(high).wrapping_sub(HALF_WORD);
+        // Below 3·2^30 + 2^29.
+        let k = r0.wrapping_add(r1).wrapping_add(r2).wrapping_add(1 << 29) >> 30;
+        let times = |r: u32, other: u64| u64::from(r).wrapping_mul(other);
+        let sum = times(r0, OTHERS[0]).wrapping_add(times(r1, OTHERS[1])).wrapping_add(times(r2, OTHERS[2]));
+        *x = sum.wrapping_sub(times(k, ALL));
     }
 }
+
+/// Σ (1 - P_i/2^30), in parts of 2^30.
+const ESTIMATE: u64 = 3 * (1 << 30) - P[0] - P[1] - P[2];
+// |product| / (P0·P1·P2) + estimate < 1/2: with norm·2^63 for the product, twice of it leaves the estimate free.
+const _: () = assert!((HALF_PRODUCT_NORM - MAX_L1_NORM) as u128 * (1 << 30) > 2 * ESTIMATE as u128 * (HALF_PRODUCT_NORM as u128 + 1));

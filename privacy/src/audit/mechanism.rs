@@ -1,18 +1,18 @@
 //! L1: the real path with and without one unit, attacked by a threshold on the coordinate that the unit moves (privacy.md D70).
-//! Knows no law of the noise beyond its claimed deviation.
+//! Knows no law of the noise beyond the deviation that the account rests on.
 
 use super::bounds::{Mistakes, MuEstimate, epsilon_lower};
-use super::payment::{Payments, mechanism};
+use super::payment::{Means, Payments};
+use super::subject::Way;
 use super::{AuditError, BEYOND, Check, Level, MOST_RUNS, Report, Subject, claim, verdict, whole};
-use crate::bound::{Block, UnitSum};
-use crate::noise::{EntropySource, Noise, Sample, Stream};
+use crate::noise::{EntropySource, Sample, Stream};
 use crate::sample::poisson_sample;
-use protocol::decimal::Decimal;
 
 /// Coordinates.
 const DIMENSION: usize = 64;
-/// Length of the unit's gradient in clip bounds: it must be clipped to count as C·e₁, so that clipping is audited too.
-const LOUD: f32 = 1000.0;
+/// Length of the unit's gradient in clip bounds, or in ones where the bound is smaller: it must be clipped to count as C·e₁, so that clipping
+/// is audited too, and the 0.01 of AUTO-S must not show.
+const LOUD: f64 = 1000.0;
 /// Units that are there in every run.
 const BYSTANDERS: usize = 3;
 /// Standard errors by which μ̂ may miss 1/σ.
@@ -23,18 +23,23 @@ const THRESHOLDS: usize = 64;
 const FEWEST_RUNS: u32 = 40;
 
 const METHOD: &str = "two worlds, with and without one unit of gradient 1000·C·e1 beside three others, 64 coordinates, sampling rate 1: sample, \
-clip, grid, integer sum, paid noise; sealing, summing of updates and opening are left out (exact on integers); threshold chosen on the first \
-half of the runs, Clopper-Pearson on the second; mu from means and pooled deviation of all runs; fresh entropy of the system, not committed to";
+clip, grid, integer sum, paid noise, on the path of the mechanism; expected is what the accounted noise multiplier and the clauses on sensitivity \
+say, not what the mechanism says of itself; own noise as in mode local, whose clamp for other modes, a contraction, is left out; sealing, summing \
+of updates and opening are left out (exact on integers); threshold chosen on the first half of the runs, Clopper-Pearson on the second; mu from \
+means and pooled deviation of all runs; fresh entropy of the system, not committed to";
 
-pub(super) fn run(subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+pub(super) fn run(subject: &Subject, means: Means, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
     if !(FEWEST_RUNS..=MOST_RUNS).contains(&runs) {
         return Err(AuditError::Runs(runs));
     }
-    let (rate, dimension) = (Decimal::new(1, 0)?, u64::try_from(DIMENSION).unwrap_or(u64::MAX));
-    let claimed = mechanism(subject.claimed, rate, dimension)?;
-    let mut payments = Payments::new(subject.noise_multiplier, rate, dimension)?;
-    let scores = Scores::collect(&mut payments, runs, entropy)?;
-    report(&scores, claim(&claimed)?, 1.0 / claimed.noise_multiplier_executed(), claimed.delta().to_f64())
+    let (claimed, expected) = subject.claim(means.make, DIMENSION)?;
+    let mut payments = Payments::new(subject, means, DIMENSION)?;
+    let scores = Scores::collect(&mut payments, loud(subject.clip()), runs, entropy)?;
+    let left = match subject.way() {
+        Way::Gradients => expected.left_by_itself(),
+        Way::FloatSums | Way::Counts => expected.left_whole(),
+    };
+    report(&scores, claim(&claimed)?, left / expected.deviation(), claimed.delta().to_f64())
 }
 
 fn report(scores: &Scores, epsilon_claimed: f64, mu_claimed: f64, delta: f64) -> Result<Report, AuditError> {
@@ -70,11 +75,11 @@ struct Scores {
 
 impl Scores {
     /// The two worlds in turn, so that nothing which drifts could tell them apart.
-    fn collect(payments: &mut Payments, runs: u32, entropy: &mut dyn EntropySource) -> Result<Self, AuditError> {
+    fn collect(payments: &mut Payments, loud: f32, runs: u32, entropy: &mut dyn EntropySource) -> Result<Self, AuditError> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            with.push(noised_coordinate(payments, true, entropy)?);
-            without.push(noised_coordinate(payments, false, entropy)?);
+            with.push(noised_coordinate(payments, loud, true, entropy)?);
+            without.push(noised_coordinate(payments, loud, false, entropy)?);
         }
         Ok(Self { with, without })
     }
@@ -109,26 +114,27 @@ fn mistakes(with: &[f64], without: &[f64], threshold: f64) -> Mistakes {
 }
 
 /// One run of the real path: sample, clip, grid, sum, noise. The first noised coordinate.
-#[expect(clippy::cast_precision_loss, reason = "sums of four units and noise below 2^44 grid steps are exact")]
-fn noised_coordinate(payments: &mut Payments, with: bool, entropy: &mut dyn EntropySource) -> Result<f64, AuditError> {
+fn noised_coordinate(payments: &mut Payments, loud: f32, with: bool, entropy: &mut dyn EntropySource) -> Result<f64, AuditError> {
     let paid = payments.step()?;
-    let (context, m) = (paid.context(), payments.mechanism());
-    let units = BYSTANDERS + usize::from(with);
-    let mut sum = UnitSum::new(m);
-    for unit in poisson_sample(&mut Stream::<Sample>::open(entropy, &context)?, m.sampling_rate(), units) {
-        sum.add_unit(&[Block { offset: 0, values: &gradient(unit) }]);
-    }
-    let noised = sum.noised(paid, m, &mut Stream::<Noise>::open(entropy, &context)?)?;
-    Ok(noised.values().first().map_or(f64::NAN, |&v| v as f64))
+    let (context, units) = (paid.context(), BYSTANDERS + usize::from(with));
+    let sample = poisson_sample(&mut Stream::<Sample>::open(entropy, &context)?, payments.mechanism().sampling_rate(), units);
+    let gradients: Vec<_> = sample.into_iter().map(|unit| gradient(unit, loud)).collect();
+    let noised = payments.noised(paid, gradients.iter().map(<[f32; DIMENSION]>::as_slice), entropy)?;
+    Ok(noised.first().copied().unwrap_or(f64::NAN))
 }
 
 /// Of the unit in question (the last): long, along the first coordinate. Of the others: something everywhere, the same in both worlds.
-fn gradient(unit: usize) -> [f32; DIMENSION] {
+fn gradient(unit: usize, loud: f32) -> [f32; DIMENSION] {
     let mut values = [0.0; DIMENSION];
     if unit == BYSTANDERS {
-        values[0] = LOUD;
+        values[0] = loud;
     } else {
         values.iter_mut().skip(unit).step_by(BYSTANDERS).for_each(|x| *x = 0.1);
     }
     values
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats; a clip bound is far below their end")]
+fn loud(clip: f64) -> f32 {
+    (clip.max(1.0) * LOUD) as f32
 }

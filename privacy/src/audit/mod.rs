@@ -4,22 +4,27 @@
 
 pub mod bounds;
 mod coins;
+mod expected;
 mod mechanism;
 pub mod membership;
 pub mod one_run;
 mod payment;
 mod statistics;
+mod subject;
 
 pub use coins::Coins;
+pub use expected::Expected;
+pub use subject::Subject;
 
-use crate::accountant::{AccountantError, Phase, epsilon_exact};
-use crate::bound::NoiseError;
+use crate::accountant::{AccountantError, Phase, epsilon_exact, epsilon_rdp};
+use crate::bound::{NoiseError, UnitOutcome};
 use crate::ledger::{Alarm, CreateError, NotNext, RegisterError, ReserveError};
-use crate::mechanism::{Mechanism, MechanismError};
+use crate::mechanism::{Mechanism, MechanismError, slack_per_step};
 use crate::noise::{EntropyError, EntropySource};
 use bounds::BoundsError;
-use protocol::decimal::{BadDecimal, Decimal};
+use protocol::decimal::BadDecimal;
 use protocol::ids::Sha256;
+use protocol::plan::NoiseKind;
 
 /// Runs with the unit, and as many without it, unless another number is asked for (D70).
 pub const RUNS: u32 = 2000;
@@ -51,6 +56,9 @@ pub enum AuditError {
     /// The path refused to noise.
     #[error("a paid step was not noised")]
     Noise(#[from] NoiseError),
+    /// A made-up unit was not added: the path drops what it must clip.
+    #[error("a made-up unit was not added to the sum: {0:?}")]
+    Unit(UnitOutcome),
     /// A score for some canaries or units and none for others, or too few of them on a side.
     #[error("{scores} scores for {coins} coins with at least {least} on each side expected")]
     Coins {
@@ -148,15 +156,6 @@ impl Check {
     }
 }
 
-/// What is drawn, and what is said about it: equal for a right program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// Noise multiplier that is executed.
-    pub noise_multiplier: Decimal,
-    /// Noise multiplier that the account is made for.
-    pub claimed: Decimal,
-}
-
 /// What an attacker who guesses coins said, and how often rightly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guessed {
@@ -207,8 +206,8 @@ pub struct Report {
 ///
 /// # Source
 /// privacy.md D70. Streams are keyed by fresh entropy of the system, which is neither kept, told nor committed to (D27).
-pub fn audit_statistics(subject: Subject, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
-    statistics::run(subject, entropy)
+pub fn audit_statistics(subject: &Subject, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    statistics::run(subject, payment::REAL, entropy)
 }
 
 /// L1: the mechanism attacked, `runs` times with the unit and as often without it.
@@ -221,14 +220,19 @@ pub fn audit_statistics(subject: Subject, entropy: &mut dyn EntropySource) -> Re
 ///
 /// # Source
 /// privacy.md D70.
-pub fn audit_mechanism(subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
-    mechanism::run(subject, runs, entropy)
+pub fn audit_mechanism(subject: &Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    mechanism::run(subject, payment::REAL, runs, entropy)
 }
 
-/// ε that the accountant claims for one step of a mechanism without sampling.
+/// ε that the accountant claims for one step of a mechanism without sampling: in closed form for the rounded Gaussian (D44), by zCDP for the
+/// discrete one (D23). What a dither may fail by is in δ (D18).
 fn claim(m: &Mechanism) -> Result<f64, AuditError> {
     let phase = Phase { noise_multiplier: m.noise_multiplier_accounted().to_f64(), sampling_rate: 1.0, steps: 1 };
-    Ok(epsilon_exact(&[phase], m.delta().to_f64())?.unwrap_or(f64::INFINITY))
+    let delta = m.delta().to_f64() - slack_per_step(m.executed().clip_path());
+    match m.noise() {
+        NoiseKind::RoundedGaussian => Ok(epsilon_exact(&[phase], delta)?.unwrap_or(f64::INFINITY)),
+        NoiseKind::DiscreteGaussian => Ok(epsilon_rdp(&[phase], delta)?.epsilon),
+    }
 }
 
 /// Chance that a normal value lies beyond four deviations, on both sides together: what a check may alarm falsely with.

@@ -1,14 +1,15 @@
 //! L0: does the noise follow its law, everywhere and independently, and are units drawn as claimed (privacy.md D70, D21, D29)? Knows no attack.
 
-use super::payment::{Payments, mechanism};
+use super::expected::Expected;
+use super::payment::{Means, Payments};
 use super::{AuditError, Check, Level, Report, Subject, chi_square_at, claim, real, verdict, whole};
-use crate::bound::{Block, UnitSum};
 use crate::mechanism::Mechanism;
-use crate::noise::{EntropySource, Noise, Sample, StepContext, Stream};
+use crate::noise::{EntropySource, Sample, StepContext, Stream};
 use crate::sample::poisson_sample;
-use libm::erfc;
+use libm::{erfc, exp};
 use protocol::decimal::Decimal;
 use protocol::ids::ManifestDigest;
+use protocol::plan::NoiseKind;
 use std::f64::consts::SQRT_2;
 
 /// Lengths of the tensors of one step. Units touch every second one; all must be noised (bug class B9).
@@ -25,30 +26,33 @@ const SILENT: usize = 32;
 const PAIRS: usize = 8;
 /// Units of those steps.
 const UNITS: usize = 3;
-/// Steps and units of the sampling, at a rate of 0.1.
+/// Steps and units of the sampling.
 const SAMPLED: (usize, usize) = (400, 500);
+/// Its rate.
+const RATE: f64 = 0.1;
 /// Deviations of a normal value that are consistent.
 const DEVIATIONS: f64 = 5.0;
 /// Chance that a normal value lies beyond them, on both sides together.
 const BEYOND: f64 = 5.8e-7;
 /// Equal cells of the χ² test out to 3.5 deviations; beyond lie two more.
 const CELLS: i32 = 40;
+/// Largest deviation for which the masses of the discrete Gaussian are added up one by one.
+const ONE_BY_ONE: f64 = 4096.0;
 
-const METHOD: &str = "chi-square of paid noise on empty sums against the masses of the rounded Gaussian; correlation of neighbouring \
-coordinates, of successive steps and of two institutions; variance of differences of steps with the same units, per tensor; Poisson sampling at \
-rate 0.1: inclusions in all, of each unit, and sizes; every figure within 5 deviations of its normal approximation, alarms added up; fresh \
-entropy of the system, not committed to";
+const METHOD: &str = "chi-square of paid noise on empty sums against the masses of the claimed law; correlation of neighbouring coordinates, of \
+successive steps and of two institutions; variance of differences of steps with the same units, per tensor, on the path of the mechanism; what \
+is expected is worked out from the accounted noise multiplier and the clauses on sensitivity, not asked of the mechanism; 4096 coordinates; \
+Poisson sampling at rate 0.1, whatever a plan's: inclusions in all, of each unit, and sizes; own noise as in mode local; every figure within 5 \
+deviations of its normal approximation, alarms added up; fresh entropy of the system, not committed to";
 
-pub(super) fn run(subject: Subject, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
-    let (one, dimension) = (Decimal::new(1, 0)?, u64::try_from(DIMENSION).unwrap_or(u64::MAX));
-    let claimed = mechanism(subject.claimed, one, dimension)?;
-    let mut payments = Payments::new(subject.noise_multiplier, one, dimension)?;
+pub(super) fn run(subject: &Subject, means: Means, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
+    let (claimed, expected) = subject.claim(means.make, DIMENSION)?;
+    let mut payments = Payments::new(subject, means, DIMENSION)?;
     let (ours, theirs) = (silent(&mut payments, entropy)?, silent(&mut payments.beside(), entropy)?);
-    let s = claimed.sigma_grid();
-    let mut checks = vec![fit(&ours, s)];
-    checks.extend(correlations(&ours, &theirs, s));
-    checks.extend(variances(&mut payments, s, entropy)?);
-    checks.extend(sampling(&mechanism(subject.claimed, Decimal::new(1, 1)?, dimension)?, 0.1, entropy)?);
+    let mut checks = vec![fit(&ours, &expected)];
+    checks.extend(correlations(&ours, &theirs, expected.deviation()));
+    checks.extend(variances(&mut payments, &expected, entropy)?);
+    checks.extend(sampling(&sampler()?, RATE, entropy)?);
     Ok(Report {
         level: Level::Statistics,
         epsilon_claimed: claim(&claimed)?,
@@ -74,17 +78,10 @@ fn normal(name: &'static str, value: f64) -> Check {
     Check { name, value, least: -DEVIATIONS, most: DEVIATIONS }
 }
 
-/// One paid step over the units' gradients.
-#[expect(clippy::cast_precision_loss, reason = "sums of few units and noise below 2^44 grid steps are exact")]
+/// One paid step over what the units have.
 fn step(payments: &mut Payments, units: &[Vec<f32>], entropy: &mut dyn EntropySource) -> Result<Vec<f64>, AuditError> {
     let paid = payments.step()?;
-    let (context, m) = (paid.context(), payments.mechanism());
-    let mut sum = UnitSum::new(m);
-    for values in units {
-        sum.add_unit(&[Block { offset: 0, values }]);
-    }
-    let noised = sum.noised(paid, m, &mut Stream::<Noise>::open(entropy, &context)?)?;
-    Ok(noised.values().iter().map(|&v| v as f64).collect())
+    payments.noised(paid, units.iter().map(Vec::as_slice), entropy)
 }
 
 /// Noise alone: steps of empty samples.
@@ -92,18 +89,42 @@ fn silent(payments: &mut Payments, entropy: &mut dyn EntropySource) -> Result<Ve
     (0..SILENT).map(|_| step(payments, &[], entropy)).collect()
 }
 
-/// χ² of noise against the masses of round(N(0, s²)).
-fn fit(noise: &[Vec<f64>], s: f64) -> Check {
-    let edges: Vec<f64> = (0..=CELLS).map(|i| (s * 3.5 * f64::from(2 * i - CELLS) / f64::from(CELLS)).round() - 0.5).collect();
-    let below = |x: f64| 0.5 * erfc(-x / s / SQRT_2);
-    let inner = edges.windows(2).map(|w| below(w[1]) - below(w[0]));
-    let tail = below(edges[0]);
-    let chances: Vec<f64> = std::iter::once(tail).chain(inner).chain([0.5 * erfc(edges[edges.len() - 1] / s / SQRT_2)]).collect();
+/// χ² of noise against the masses of its law.
+fn fit(noise: &[Vec<f64>], expected: &Expected) -> Check {
+    let (s, law) = (expected.sigma_grid(), expected.noise());
+    let mut edges: Vec<f64> = (0..=CELLS).map(|i| (s * 3.5 * f64::from(2 * i - CELLS) / f64::from(CELLS)).round() - 0.5).collect();
+    edges.dedup();
+    let chances = chances(law, s, &edges);
     let mut counts = vec![0.0f64; chances.len()];
     noise.iter().flatten().for_each(|x| counts[edges.partition_point(|e| e < x)] += 1.0);
-    let all = real(noise.len() * DIMENSION);
+    let all = real(noise.len() * noise.first().map_or(0, Vec::len));
     let distance = counts.iter().zip(&chances).map(|(c, p)| (c - all * p).powi(2) / (all * p)).sum();
     chi_square("fit to the law", distance, real(chances.len() - 1))
+}
+
+/// Chances of a value below the first edge, between each two, above the last. Edges lie between integers.
+///
+/// For the rounded Gaussian these are differences of Φ. For the discrete Gaussian masses are added up; beyond [`ONE_BY_ONE`] they differ
+/// from those of the rounded one by less than 1/24s² < 1e-8 of themselves, which no number of values here could show.
+fn chances(law: NoiseKind, s: f64, edges: &[f64]) -> Vec<f64> {
+    let within: Box<dyn Fn(f64, f64) -> f64> = match law {
+        NoiseKind::DiscreteGaussian if s <= ONE_BY_ONE => {
+            let mass = move |from: f64, to: f64| steps_between(from, to).map(|k| exp(-(k / s).powi(2) / 2.0)).sum::<f64>();
+            let all = mass(-20.0 * s, 20.0 * s);
+            Box::new(move |from, to| mass(from.max(-20.0 * s), to.min(20.0 * s)) / all)
+        }
+        NoiseKind::DiscreteGaussian | NoiseKind::RoundedGaussian => {
+            let below = move |x: f64| 0.5 * erfc(-x / s / SQRT_2);
+            Box::new(move |from, to| below(to) - below(from))
+        }
+    };
+    let ends: Vec<f64> = [&[f64::NEG_INFINITY][..], edges, &[f64::INFINITY]].concat();
+    ends.windows(2).map(|w| within(w[0], w[1])).collect()
+}
+
+/// The integers between two numbers.
+fn steps_between(from: f64, to: f64) -> impl Iterator<Item = f64> {
+    std::iter::successors(Some(from.ceil()), |k| Some(k + 1.0)).take_while(move |k| *k <= to)
 }
 
 /// Σxy/s² over √n: a normal value if x and y are independent noise of deviation s.
@@ -128,9 +149,9 @@ fn units() -> Vec<Vec<f32>> {
     (0..UNITS).map(gradient).collect()
 }
 
-/// (noised − clean) per tensor, the clean sum cancelled by a second step over the same units: Σ(difference)²/2(s² + 1/12) has as many
-/// degrees of freedom as values.
-fn variances(payments: &mut Payments, s: f64, entropy: &mut dyn EntropySource) -> Result<Vec<Check>, AuditError> {
+/// (noised − clean) per tensor, the clean sum cancelled by a second step over the same units: Σ(difference)² over twice the variance of the
+/// noise has as many degrees of freedom as values. What a dither adds is at most a quarter of a squared grid step.
+fn variances(payments: &mut Payments, expected: &Expected, entropy: &mut dyn EntropySource) -> Result<Vec<Check>, AuditError> {
     let units = units();
     let mut squares = [0.0; TENSORS.len()];
     for _ in 0..PAIRS {
@@ -140,8 +161,15 @@ fn variances(payments: &mut Payments, s: f64, entropy: &mut dyn EntropySource) -
             *square += differences.by_ref().take(len).map(|d| d * d).sum::<f64>();
         }
     }
-    let variance = 2.0 * (s * s + 1.0 / 12.0);
+    let variance = 2.0 * expected.deviation().powi(2);
     Ok(squares.iter().zip(TENSORS).map(|(square, (name, len))| chi_square(name, square / variance, real(len * PAIRS))).collect())
+}
+
+/// A mechanism at the rate of the sampling. Nothing of it is used but that rate, so that noise without an account for it does not matter.
+fn sampler() -> Result<Mechanism, AuditError> {
+    let mut plan = Subject::built_in(Decimal::ONE, Decimal::ONE)?.plan(Decimal::ONE, Decimal::ONE, DIMENSION);
+    plan.privacy.sampling_rate = Decimal::new(1, 1)?;
+    Ok(Mechanism::of_plan(&plan, 1000)?)
 }
 
 /// Inclusions under Poisson sampling at rate `q`: in all, of every unit, and sizes of samples, which no batch size fixes (bug class B1).

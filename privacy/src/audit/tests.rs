@@ -1,7 +1,17 @@
 //! Whole audits: a right program is consistent, one that draws too little noise, or claims too little, is not. Fixed seeds.
 
+use super::payment::Means;
 use super::*;
+use crate::ledger::Paid;
 use crate::noise::SeededEntropy;
+use protocol::ids::ManifestDigest;
+use protocol::plan::{Accumulate, ClipFunction, ClipPath, Plan, Rounding};
+
+/// Every maker of mechanisms is wrong about itself: it draws half the noise and accounts for all of it. No ledger pays for that.
+const HALVED: Means = Means {
+    make: |plan, units| Ok(Mechanism::of_plan(plan, units)?.with_half_its_noise_for_test()),
+    pay: |_, m| Ok(Paid::for_test(m, ManifestDigest([0; 32]), 1, 1)),
+};
 
 /// Coins of a seed.
 pub(super) fn seeded_coins(count: usize, seed: u64) -> Coins {
@@ -10,7 +20,7 @@ pub(super) fn seeded_coins(count: usize, seed: u64) -> Coins {
 }
 
 fn subject(noise_multiplier: &str, claimed: &str) -> Subject {
-    Subject { noise_multiplier: noise_multiplier.parse().unwrap(), claimed: claimed.parse().unwrap() }
+    Subject::built_in(noise_multiplier.parse().unwrap(), claimed.parse().unwrap()).unwrap()
 }
 
 fn audited(level: Level, executed: &str, claimed: &str, seed: u64) -> Report {
@@ -19,8 +29,8 @@ fn audited(level: Level, executed: &str, claimed: &str, seed: u64) -> Report {
 
 fn audit(level: Level, subject: Subject, runs: u32, entropy: &mut dyn EntropySource) -> Result<Report, AuditError> {
     match level {
-        Level::Statistics => audit_statistics(subject, entropy),
-        Level::Mechanism => audit_mechanism(subject, runs, entropy),
+        Level::Statistics => audit_statistics(&subject, entropy),
+        Level::Mechanism => audit_mechanism(&subject, runs, entropy),
         Level::OneRun | Level::Membership => panic!("run where models are trained"),
     }
 }
@@ -94,4 +104,71 @@ fn what_cannot_be_audited_is_told() {
     for level in [Level::Statistics, Level::Mechanism] {
         assert_eq!(audit(level, subject("1", "1"), RUNS, &mut Empty).unwrap_err(), AuditError::Entropy(EntropyError));
     }
+}
+
+fn counting() -> protocol::plan::Count {
+    protocol::plan::Count { limbs: 1, what: protocol::plan::Counted::Statistics { queries: Vec::new() } }
+}
+
+/// Plans of every path and kind of noise that there is, each with numbers of its own.
+fn plans() -> Vec<(&'static str, Plan)> {
+    let dec = |text: &str| text.parse().unwrap();
+    let with = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = crate::ledger::machine_tests::plan(1, "1");
+        change(&mut plan);
+        plan
+    };
+    let sums = |accumulate, rounding| ClipPath::BookKeeping { accumulate, rounding };
+    vec![
+        ("exact", with(&|p| (p.privacy.clip, p.privacy.clip_function) = (dec("0.003"), ClipFunction::Flat))),
+        ("coarse", with(&|p| (p.privacy.grid_bits, p.privacy.delta) = (8, dec("0.0000001")))),
+        ("dithered", with(&|p| (p.privacy.path, p.privacy.grid_bits) = (sums(Accumulate::F32, Rounding::Dithered), 10))),
+        ("nearest", with(&|p| (p.privacy.path, p.privacy.clip) = (sums(Accumulate::F64, Rounding::Nearest), dec("20")))),
+        (
+            "discrete",
+            with(&|p| (p.privacy.noise, p.privacy.sampling_rate, p.privacy.grid_bits) = (NoiseKind::DiscreteGaussian, dec("1"), 8)),
+        ),
+        ("joint", crate::ledger::machine_tests::joint_plan(1, "1")),
+        ("counts", with(&|p| (p.count, p.privacy.clip) = (Some(counting()), dec("8")))),
+    ]
+}
+
+/// False alarm 1.3e-4 and 6.4e-6 for each plan; the seed is fixed. The mutant halves what is drawn wherever a mechanism is made, also in the
+/// one that the claim comes from, and leaves the account: what is expected must not come from there.
+#[test]
+fn a_mechanism_that_is_wrong_about_itself_is_caught_on_every_path_and_with_every_noise() {
+    for (name, plan) in plans() {
+        let sigma = plan.privacy.noise_multiplier;
+        let subject = Subject::of_plan(&plan, sigma, sigma).unwrap();
+        let look = |level, means, seed| {
+            let mut entropy = SeededEntropy::new(seed);
+            match level {
+                Level::Statistics => statistics::run(&subject, means, &mut entropy).unwrap(),
+                Level::Mechanism => mechanism::run(&subject, means, 400, &mut entropy).unwrap(),
+                Level::OneRun | Level::Membership => panic!("run where models are trained"),
+            }
+        };
+        for level in [Level::Statistics, Level::Mechanism] {
+            let (honest, halved) = (look(level, payment::REAL, 1), look(level, HALVED, 1));
+            assert_eq!((honest.verdict, failing(&honest)), (Verdict::Consistent, vec![]), "{name}: {honest:?}");
+            assert_eq!(halved.verdict, Verdict::Violation, "{name}: {halved:?}");
+            assert!((honest.delta - plan.privacy.delta.to_f64()).abs() < 1e-18, "{name}");
+            let expected = if level == Level::Mechanism { "mu" } else { "fit to the law" };
+            assert!(failing(&halved).contains(&expected), "{name}: {halved:?}");
+            assert!((halved.epsilon_claimed - honest.epsilon_claimed).abs() < 1e-12, "the mutant leaves the account: {name}");
+        }
+    }
+}
+
+/// D23: what makes no mechanism is not audited as something else.
+#[test]
+fn a_plan_whose_noise_has_no_account_is_refused() {
+    let mut plan = crate::ledger::machine_tests::plan(1, "1");
+    plan.privacy.noise = NoiseKind::DiscreteGaussian;
+    let sigma = plan.privacy.noise_multiplier;
+    assert!(matches!(Subject::of_plan(&plan, sigma, sigma), Err(AuditError::Mechanism(MechanismError::Unaccounted { .. }))));
+    plan.privacy.sampling_rate = protocol::decimal::Decimal::ONE;
+    let subject = Subject::of_plan(&plan, sigma, sigma).unwrap();
+    let report = mechanism::run(&subject, payment::REAL, 40, &mut SeededEntropy::new(1)).unwrap();
+    assert!(report.epsilon_claimed > 4.5, "zCDP gives 4.73 where the Gaussian has 4.377: {report:?}");
 }

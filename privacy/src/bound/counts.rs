@@ -1,7 +1,7 @@
 //! Counts and other integers of one unit: bounded, put on the grid, summed, all without a float that could round up. What statistics and
 //! counts of words are made of. Ends in the same sums as gradients, so that noise and payment are the same (privacy.md D15, D31).
 
-use super::{UnitOutcome, UnitSum};
+use super::{UnitOutcome, UnitSum, shrinking};
 use zeroize::Zeroizing;
 
 impl UnitSum {
@@ -26,9 +26,9 @@ impl UnitSum {
         }
         let square: f64 = entries.iter().map(|&(_, v)| exact(v) * exact(v)).sum();
         let longest = 1u128 << (2 * u32::from(self.executed.grid_bits));
-        let mut factor = 2f64.powi(i32::from(self.executed.grid_bits)) / square.sqrt().max(self.clip);
-        // The first try fits but for the rounding errors of the norm; the further ones are for the theorem, as for gradients.
-        for _ in 0..8 {
+        let first = 2f64.powi(i32::from(self.executed.grid_bits)) / square.sqrt().max(self.clip);
+        // The first try fits but for the rounding errors of the norm.
+        for factor in shrinking(first) {
             let steps: Zeroizing<Vec<i64>> = Zeroizing::new(entries.iter().map(|&(_, v)| toward_zero(exact(v) * factor)).collect());
             let norm = steps.iter().try_fold(0u128, |sum, z| {
                 let z = u128::from(z.unsigned_abs());
@@ -36,11 +36,10 @@ impl UnitSum {
             });
             if norm.is_some_and(|n| n <= longest) {
                 entries.iter().zip(steps.iter()).for_each(|(e, z)| self.sum[at(e)] += z);
-                break;
+                return UnitOutcome::Added;
             }
-            factor *= 1.0 - 2f64.powi(-16);
         }
-        UnitOutcome::Added
+        UnitOutcome::TooLong
     }
 }
 

@@ -107,6 +107,15 @@ impl<P: Purpose> Stream<P> {
         &self.context
     }
 
+    /// The same stream with two or three buffers left of its 256 GiB: it panics in the middle of a long draw. Tests only.
+    #[cfg(test)]
+    pub(crate) fn at_its_end_for_test(mut self) -> Self {
+        let left = u64::try_from(3 * BUFFER).unwrap();
+        chacha20::cipher::StreamCipherSeek::seek(&mut self.cipher, (1u64 << 38) - left);
+        self.at = BUFFER;
+        self
+    }
+
     fn refill(&mut self) {
         self.buffer.fill(0);
         self.cipher.apply_keystream(self.buffer.as_mut());

@@ -247,7 +247,8 @@ impl Statement {
         let steps = rounds.saturating_mul(s.steps_per_round);
         let scheduled = terms_of(&s.executed, s.epsilon_cap);
         let epsilon = larger(scheduled.epsilon(steps)?, task.epsilon);
-        let delta = s.executed.delta.to_f64() - scheduled.slack(steps);
+        let (promised, slack) = (s.executed.delta.to_f64(), scheduled.slack(steps));
+        let delta = promised - slack;
         let (phase, noise) = (phase(s, steps), s.executed.noise);
         let rdp = epsilon_rdp(&[phase], delta)?;
         Ok(Self {
@@ -263,7 +264,10 @@ impl Statement {
             replace_one: figures::replace_one(noise, phase, delta)?,
             rdp: RdpFigure { epsilon: Figure::up(rdp.epsilon), order: rdp.order },
             groups: [figures::group(noise, phase, 2, delta)?, figures::group(noise, phase, 4, delta)?],
-            institutions: [figures::institutions(noise, phase, 2, delta)?, figures::institutions(noise, phase, 4, delta)?],
+            institutions: [
+                figures::institutions(noise, phase, 2, promised, slack)?,
+                figures::institutions(noise, phase, 4, promised, slack)?,
+            ],
             coalition: figures::coalition(&s.executed, s.epsilon_cap, steps)?,
             basis: s.basis.clone(),
             executed: s.executed.clone(),

@@ -2,6 +2,7 @@
 
 use super::{CoalitionFigures, Figure, Language, Multiple, Statement};
 use crate::coalition::Standing;
+use protocol::decimal::Decimal;
 use protocol::plan::{Mode, Unit};
 
 /// Who looks, and at what: the rows of D8.
@@ -35,8 +36,8 @@ pub enum Claim {
 pub struct Sentence {
     /// Against whom.
     pub adversary: Adversary,
-    /// ε that it states.
-    pub epsilon: Figure,
+    /// ε that it states. A row whose bound is not finite, or not reported, has no sentence.
+    pub epsilon: Decimal,
     /// Whether it is a promise, or a figure whose proof is pending review (D22).
     pub claim: Claim,
     /// The words.
@@ -93,9 +94,14 @@ impl Statement {
     /// One sentence per row of D8 that has a claim, promises first. The institution's own staff and machines are promised nothing.
     ///
     /// Own noise alone carries every promise. What the guaranteed shares of other institutions add is a sentence of its own for each row that
-    /// it is about: a promise where its theorem is published, else with the words "pending review" and no promise (D22, D69).
+    /// it is about: a promise where its theorem is published, else with the words "pending review" and no promise (D22, D69). A figure that is
+    /// not finite, or that no accountant reports, makes no sentence at all.
     pub fn sentences(&self, language: Language) -> Vec<Sentence> {
         let own = Figure::Epsilon(self.promise.epsilon);
+        let finite = |(adversary, figure)| match figure {
+            Figure::Epsilon(epsilon) => Some((adversary, epsilon)),
+            Figure::Unbounded | Figure::NotReported => None,
+        };
         let (rows, joint) = match (self.basis.mode, self.coalition) {
             (Mode::Local, _) | (_, None) => {
                 (vec![Adversary::Public, Adversary::OtherInstitution, Adversary::Institutions, Adversary::SealingBroken], None)
@@ -107,31 +113,29 @@ impl Statement {
             }
         };
         let promises = rows.into_iter().map(|a| (a, own)).chain(self.institutions.map(|m| (Adversary::PersonIn(m), m.epsilon)));
-        let promises = promises.map(|(a, epsilon)| self.promised(a, epsilon, language));
-        let shared = joint.into_iter().flat_map(|(rows, figures)| rows.map(|a| self.shared(a, &figures, language)));
-        promises.chain(shared).collect()
+        let promises = promises.filter_map(finite).map(|(a, epsilon)| self.promised(a, epsilon, language));
+        let shared = joint.into_iter().flat_map(|(rows, figures)| rows.map(|a| (a, figures)));
+        let shared = shared.filter_map(|(a, figures)| finite((a, figures.epsilon)).map(|(a, epsilon)| (a, epsilon, figures)));
+        promises.chain(shared.map(|(a, epsilon, figures)| self.shared(a, epsilon, &figures, language))).collect()
     }
 
-    fn promised(&self, adversary: Adversary, epsilon: Figure, language: Language) -> Sentence {
+    fn promised(&self, adversary: Adversary, epsilon: Decimal, language: Language) -> Sentence {
         Sentence { adversary, epsilon, claim: Claim::Promise, text: self.sentence(adversary, epsilon, language) }
     }
 
     /// A row as the guaranteed shares have it.
-    fn shared(&self, adversary: Adversary, figures: &CoalitionFigures, language: Language) -> Sentence {
+    fn shared(&self, adversary: Adversary, epsilon: Decimal, figures: &CoalitionFigures, language: Language) -> Sentence {
         match figures.standing {
-            Standing::Published => self.promised(adversary, figures.epsilon, language),
-            Standing::PendingReview => Sentence {
-                adversary,
-                epsilon: figures.epsilon,
-                claim: Claim::PendingReview,
-                text: self.pending(adversary, figures, language),
-            },
+            Standing::Published => self.promised(adversary, epsilon, language),
+            Standing::PendingReview => {
+                let text = self.pending(adversary, epsilon, figures.shares, language);
+                Sentence { adversary, epsilon, claim: Claim::PendingReview, text }
+            }
         }
     }
 
-    fn pending(&self, adversary: Adversary, figures: &CoalitionFigures, language: Language) -> String {
-        let (task, delta, against, shares) = (self.task, self.promise.delta, adversary.words(self, language), figures.shares);
-        let epsilon = figures.epsilon;
+    fn pending(&self, adversary: Adversary, epsilon: Decimal, shares: u16, language: Language) -> String {
+        let (task, delta, against) = (self.task, self.promise.delta, adversary.words(self, language));
         match language {
             Language::English => format!(
                 "Pending review, no promise: in sums opened for task {task}, the noise of {shares} guaranteed shares is computed by Lemma S to be worth ({epsilon}, {delta}) against {against}."
@@ -142,7 +146,7 @@ impl Statement {
         }
     }
 
-    fn sentence(&self, adversary: Adversary, epsilon: Figure, language: Language) -> String {
+    fn sentence(&self, adversary: Adversary, epsilon: Decimal, language: Language) -> String {
         let (who, delta, against) = (&self.institution, self.promise.delta, adversary.words(self, language));
         let (task, dataset, unit) = (self.task, self.dataset, unit(self.unit, language));
         match (adversary, language) {

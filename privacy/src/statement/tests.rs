@@ -48,14 +48,16 @@ fn every_number_is_the_ledgers_or_the_accountants() {
         let got = e.to_f64();
         assert!(got >= want - 1e-12 && got <= want + 2e-6, "{got} for {want}");
     };
-    let delta = 1e-5 - terms_of(&e, plan.privacy.epsilon_cap).slack(steps);
+    let slack = terms_of(&e, plan.privacy.epsilon_cap).slack(steps);
+    let delta = 1e-5 - slack;
     near(s.replace_one, Adjacency::ReplaceOne.epsilon_pld(&[phase], delta).unwrap());
     near(s.rdp.epsilon, epsilon_rdp(&[phase], delta).unwrap().epsilon);
     for m in s.groups {
         near(m.epsilon, epsilon_group(&[phase], m.k, delta).unwrap());
     }
     for m in s.institutions {
-        near(m.epsilon, epsilon_pld(&[Phase { steps: steps * u64::from(m.k), ..phase }], delta).unwrap());
+        let all = Phase { steps: steps * u64::from(m.k), ..phase };
+        near(m.epsilon, epsilon_pld(&[all], 1e-5 - f64::from(m.k) * slack).unwrap());
     }
     assert_eq!((s.groups.map(|m| m.k), s.institutions.map(|m| m.k)), ([2, 4], [2, 4]));
     assert_ne!(s.replace_one, Figure::up(2.0 * s.promise.epsilon.to_f64()), "replacing is never twice adding (D2)");
@@ -120,8 +122,8 @@ fn every_row_with_a_claim_has_its_sentence() {
             let figure = format!("({}, {})", x.epsilon, s.promise.delta);
             assert!(x.text.contains(&figure) && x.text.contains(verb) && x.text.contains(&s.task.to_hex()), "{}", x.text);
         }
-        assert!(sentences[..4].iter().all(|x| x.epsilon == Figure::Epsilon(s.promise.epsilon)));
-        assert!(sentences[4].text.contains('2') && sentences[5].epsilon == s.institutions[1].epsilon);
+        assert!(sentences[..4].iter().all(|x| x.epsilon == s.promise.epsilon));
+        assert!(sentences[4].text.contains('2') && Figure::Epsilon(sentences[5].epsilon) == s.institutions[1].epsilon);
     }
     let all: String = s.sentences(Language::English).into_iter().map(|x| x.text).collect();
     assert!(!all.contains("pending") && !all.to_lowercase().contains("institution-level"));
@@ -154,7 +156,7 @@ fn figures_that_wait_for_a_review_are_no_promises() {
             let promise = x.claim == Claim::Promise;
             assert!(x.text.contains(verb) == promise && x.text.contains(words) != promise, "{}", x.text);
             assert!(x.text.contains(&format!("({}, {})", x.epsilon, s.promise.delta)), "{}", x.text);
-            assert!(!promise || x.epsilon != figures.epsilon, "a coalition's figure in a promise: {}", x.text);
+            assert!(!promise || Figure::Epsilon(x.epsilon) != figures.epsilon, "a coalition's figure in a promise: {}", x.text);
         }
         let rows = s.rows(language);
         let row = |key: &str| rows.iter().find(|r| r.key == key).unwrap().value.join(" ");
@@ -192,9 +194,42 @@ fn a_published_bound_makes_a_promise() {
     assert_eq!(figures.standing, Standing::Published);
     let sentences = s.sentences(Language::English);
     assert!(sentences.iter().all(|x| x.claim == Claim::Promise && x.text.contains("satisfies") && !x.text.contains("ending review")));
-    let of = |name: &str| sentences.iter().filter(|x| x.adversary.name() == name).map(|x| x.epsilon).collect::<Vec<_>>();
+    let of = |name: &str| sentences.iter().filter(|x| x.adversary.name() == name).map(|x| Figure::Epsilon(x.epsilon)).collect::<Vec<_>>();
     assert_eq!(of("coalition"), [Figure::Epsilon(s.promise.epsilon), figures.epsilon]);
     assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
+    // D8, D23: a person in k institutions by zCDP over the steps of all; replacing and groups have no account for this noise.
+    assert_eq!(of("person-in-institutions"), s.institutions.map(|m| m.epsilon));
+    let phase = |k: u64| Phase { noise_multiplier: 2.0, sampling_rate: 1.0, steps: k * plan.rounds };
+    for m in s.institutions {
+        let Figure::Epsilon(epsilon) = m.epsilon else { panic!("{m:?}") };
+        let rdp = epsilon_rdp(&[phase(u64::from(m.k))], 1e-5).unwrap().epsilon;
+        assert!((epsilon.to_f64() - rdp).abs() < 2e-6 && rdp > s.promise.epsilon.to_f64(), "{m:?}");
+    }
+    assert_eq!((s.replace_one, s.groups[0].epsilon), (Figure::NotReported, Figure::NotReported));
+}
+
+/// A bound that is not finite, or that no accountant reports, makes no sentence: neither a promise nor a figure that waits for a review.
+#[test]
+fn no_sentence_is_made_of_a_figure_that_does_not_exist() {
+    let mut k = Kept::new("20");
+    let plan = crate::ledger::machine_tests::joint_plan(1, "2");
+    let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
+    let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
+    k.keep(pending);
+    let whole = Statement::of(&k.ledger, &plan, digest(&plan), &[], around()).unwrap();
+    for missing in [Figure::NotReported, Figure::Unbounded] {
+        for standing in [Standing::Published, Standing::PendingReview] {
+            let mut s = whole.clone();
+            s.institutions[0].epsilon = missing;
+            s.coalition = s.coalition.map(|c| CoalitionFigures { epsilon: missing, standing, ..c });
+            for language in [Language::English, Language::Chinese] {
+                let sentences = s.sentences(language);
+                // Of nine, one person's and the three rows of the coalition are gone.
+                assert_eq!(sentences.len(), whole.sentences(language).len() - 4);
+                assert!(sentences.iter().all(|x| !x.text.contains("not reported") && !x.text.contains("inf,") && !x.text.contains("(inf")));
+            }
+        }
+    }
 }
 
 /// D19: the allowance of float sums stands among the assumptions, and the sensitivity that it makes beside the grid.

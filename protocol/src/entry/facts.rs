@@ -322,6 +322,9 @@ pub enum AlarmKind {
     FalseOpening,
     /// A client's shares lie on no polynomial.
     FalseShares,
+    /// A client's shares and a decryptor's opening do not fit, and neither is proven wrong (crypto.md C56): the entry names the decryptor,
+    /// the evidence is the header's digest.
+    Disputed,
     /// A certified sum does not open to what the set's members declared and the plan allows (crypto.md C62).
     FalseSum,
     /// A witness showed a larger or different tree than ours.
@@ -336,6 +339,7 @@ impl AlarmKind {
             Self::TwoSets => "two-sets",
             Self::FalseOpening => "false-opening",
             Self::FalseShares => "false-shares",
+            Self::Disputed => "disputed",
             Self::FalseSum => "false-sum",
             Self::Rollback => "rollback",
         }

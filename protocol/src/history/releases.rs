@@ -66,7 +66,6 @@ impl History {
             self.proposed.push((index, said.clone()));
         }
         if self.effect(statement, index) == Effect::Now {
-            self.forget_withdrawals(said.task, said.snapshot);
             self.releases.push((index, said));
         }
     }
@@ -101,25 +100,30 @@ impl History {
         }
     }
 
-    /// Only what was released, and is not withdrawn yet, can be withdrawn.
+    /// Only what was released, and was not withdrawn since, can be withdrawn.
     pub(super) fn withdrawn(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let Some(said) = self.administrator::<Withdrawal>(statement, out) else { return };
         let same =
             matches!(&entry.facts, Facts::ModelWithdrawn { snapshot, reason } if (*snapshot, *reason) == (said.snapshot, said.reason));
         out.require(same && entry.task == Some(said.task), Clause::FieldsDiffer);
-        let released = self.releases.iter().any(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot));
-        let again = self.withdrawals.iter().any(|(_, w)| (w.task, w.snapshot) == (said.task, said.snapshot));
-        out.require(released && !again, Clause::Withdrawal);
+        let this = |task, snapshot| (task, snapshot) == (said.task, said.snapshot);
+        let released = self.releases.iter().rev().find(|(_, r)| this(r.task, r.snapshot)).map(|(at, _)| *at);
+        let withdrawn = self.withdrawals.iter().rev().find(|(_, w)| this(w.task, w.snapshot)).map(|(at, _)| *at);
+        // A place in the log is above none: what was never released is not, and what was withdrawn last is no more.
+        out.require(released > withdrawn, Clause::Withdrawal);
         if self.effect(statement, index) == Effect::Now {
-            self.forget_withdrawals(said.task, said.snapshot);
+            self.forget_words(said.task, said.snapshot);
             self.withdrawals.push((index, said));
         }
     }
 
-    /// A model may be released again and withdrawn again, each time with as many words.
-    fn forget_withdrawals(&mut self, task: TaskId, snapshot: SnapshotDigest) {
+    /// A model may be withdrawn, released again and withdrawn again, each time with as many words.
+    fn forget_words(&mut self, task: TaskId, snapshot: SnapshotDigest) {
         for reason in WithdrawalReason::ALL {
             self.approvals.forget(Withdrawal::KIND, &codec::encode(&Withdrawal { task, snapshot, reason }));
+        }
+        for (_, release) in self.releases.iter().filter(|(_, r)| (r.task, r.snapshot) == (task, snapshot)) {
+            self.approvals.forget(Release::KIND, &codec::encode(release));
         }
     }
 

@@ -35,6 +35,8 @@ clauses! {
     NotAdministrator = "A19: statement is not an administrator's", false;
     /// Needs a member.
     NotMember = "I9: statement is not by an enrolled institution", false;
+    /// Somebody who is enrolled already, or a name that is taken.
+    Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.

@@ -9,8 +9,8 @@ use crate::ids::{
     Sha256, SnapshotDigest, TaskId,
 };
 use crate::manifest::{
-    BudgetSpend, Certificate, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult, committee_of, roster_root,
-    set_digest,
+    BudgetSpend, Certificate, Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult, committee_of,
+    roster_root, set_digest,
 };
 use crate::plan::Plan;
 use crate::statement::{Checked, Statement};
@@ -440,10 +440,7 @@ impl RoundHistory {
                 self.joined.get_or_insert(*joined);
             }
             (Facts::ManifestEndorsed { .. }, Some(s)) => self.endorse(s, world, out),
-            (Facts::RoundDeclined {}, Some(s)) => {
-                out.require(world.members.contains_key(&s.signer()), Clause::NotMember);
-                self.declined.insert(s.signer());
-            }
+            (Facts::RoundDeclined {}, Some(s)) => self.decline(entry, s, world, out),
             (Facts::UpdateAccepted { header, .. }, Some(s)) => return self.accept(index, entry, *header, s, world, out),
             (Facts::UpdateDropped { header }, None) => {
                 let group = self.group(entry, out)?;
@@ -470,6 +467,20 @@ impl RoundHistory {
         let group = entry.group.and_then(|g| self.groups.get_mut(&g));
         out.require(group.is_some(), Clause::State);
         group
+    }
+
+    /// Only what an institution said about this round keeps it out of it: the server cannot decline for anybody (A17).
+    fn decline(&mut self, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
+        let Ok(said) = s.read::<Decline>() else { return out.add(Clause::Signature) };
+        let who = s.signer();
+        let member = entry.institution == Some(who) && world.members.contains_key(&who);
+        let reason = Some(said.reason.name());
+        let same = (Some(said.task), Some(said.round), reason) == (entry.task, entry.round, entry.code.as_deref());
+        out.require(member, Clause::NotMember);
+        out.require(same, Clause::FieldsDiffer);
+        if member && same {
+            self.declined.insert(who);
+        }
     }
 
     fn endorse(&mut self, s: &Checked, _world: &World<'_>, out: &mut Report) {

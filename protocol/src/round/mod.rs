@@ -108,6 +108,8 @@ pub struct Blamed {
     pub decryptors: Vec<Position>,
     /// Updates whose shares lie on no polynomial.
     pub updates: Vec<HeaderDigest>,
+    /// Updates and decryptors whose statements do not fit: one of the two is wrong, and nothing proves which.
+    pub disputed: Vec<(HeaderDigest, Position)>,
 }
 
 /// Where a message goes.

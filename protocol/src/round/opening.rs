@@ -5,7 +5,7 @@ use super::{Action, Blamed, End, Ending, Endorsed, Event, Recipients, State};
 use crate::codec;
 use crate::entry::{Actor, AlarmKind, Draft, Facts};
 use crate::hash::sha256;
-use crate::ids::{CertificateDigest, ClientId, GroupId, LeafIndex, Sha256, SnapshotDigest, Ticket};
+use crate::ids::{CertificateDigest, ClientId, GroupId, HeaderDigest, LeafIndex, Position, Sha256, SnapshotDigest, Ticket};
 use crate::manifest::{Certificate, OpeningPayload, SumResult};
 use crate::messages::ServerMessage;
 use crate::reject::Rejection;
@@ -33,6 +33,8 @@ struct Group {
     posted: BTreeMap<ClientId, OpeningPayload>,
     /// Evidence that the log already has an alarm about.
     accused: BTreeSet<Sha256>,
+    /// What the last attempt left open between an update and a decryptor.
+    disputed: BTreeSet<(HeaderDigest, ClientId)>,
     progress: Progress,
 }
 
@@ -64,6 +66,7 @@ impl Opening {
             pending: BTreeMap::new(),
             posted: BTreeMap::new(),
             accused: BTreeSet::new(),
+            disputed: BTreeSet::new(),
             progress: progress(),
         };
         let groups = certificates.into_iter().map(|(id, c)| (id, group(c))).collect();
@@ -152,12 +155,15 @@ impl Opening {
         }
     }
 
-    /// Alarms with evidence that stands in the log: the opening's or the header's digest (C62). Each once.
+    /// Alarms with evidence that stands in the log: the opening's or the header's digest (C62). Each once. What is only disputed waits until
+    /// the group is over: further openings may still settle it.
     fn accuse(&mut self, id: GroupId, blame: &Blamed, desk: &mut Desk) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let committee = &self.endorsed.manifest.committee;
+        let at = |p: &Position| usize::from(p.0).checked_sub(1).and_then(|at| committee.get(at)).map(|m| m.institution);
+        group.disputed = blame.disputed.iter().filter_map(|(header, position)| Some((*header, at(position)?))).collect();
         for position in &blame.decryptors {
-            let member = usize::from(position.0).checked_sub(1).and_then(|at| committee.get(at)).map(|m| m.institution);
+            let member = at(position);
             let opening = member.and_then(|m| group.posted.get(&m));
             let evidence = opening.map(|o| Sha256(sha256(&[&codec::encode(o)])));
             if let Some(evidence) = evidence.filter(|e| group.accused.insert(*e)) {
@@ -189,6 +195,7 @@ impl Opening {
             values: r.values,
             residual_ratio: r.residual_ratio,
         };
+        group.log_disputes(id, desk);
         let ticket = desk.record(Draft::said(Actor::Server, None, statement, facts).in_group(id));
         group.progress = Progress::Recording { ticket };
     }
@@ -233,12 +240,22 @@ impl Group {
     /// No sum, for ever: the entry with its code, and an alarm where what was opened is wrong. The certificate is the evidence: openings,
     /// headers and declarations that belong to it stand in the log (C62).
     fn fail(&self, id: GroupId, code: Rejection, desk: &mut Desk) -> Progress {
+        self.log_disputes(id, desk);
         desk.record(Draft::server(Facts::SumFailed {}).in_group(id).failed(code));
         if is_false(code) {
             let evidence = Sha256(self.certificate.digest().0);
             desk.record(Draft::server(Facts::AuditAlarm { alarm: AlarmKind::FalseSum, evidence }).in_group(id).failed(code));
         }
         Progress::Failed(code)
+    }
+
+    /// Logs what stayed open between a client and a decryptor (C56): the two are named together, neither is accused alone.
+    fn log_disputes(&self, id: GroupId, desk: &mut Desk) {
+        for &(header, decryptor) in &self.disputed {
+            let facts = Facts::AuditAlarm { alarm: AlarmKind::Disputed, evidence: Sha256(header.0) };
+            let draft = Draft { institution: Some(decryptor), ..Draft::server(facts) };
+            desk.record(draft.in_group(id).rejected(Rejection::BadShares));
+        }
     }
 
     /// Tries to open when a quorum has posted, again with each further opening, and last at the deadline.

@@ -49,9 +49,20 @@ pub(crate) struct ManifestWorld {
     pub(crate) manifest: Manifest,
     pub(crate) digest: ManifestDigest,
     pub(crate) sets: [SetWorld; 2],
-    /// The log when all updates are in, and who sends one more.
+    /// The log when all updates are in, who sends a second one, and who has sent none.
     reported: Log,
     first: SigningKey,
+    last: SigningKey,
+}
+
+/// An update that comes besides those of the first three institutions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    None,
+    /// The first institution's second one.
+    Again,
+    /// That of an institution more.
+    Another,
 }
 
 /// A proposal that a server may only make by breaking a rule, and the log that shows it.
@@ -59,15 +70,35 @@ pub(crate) struct BadProposal {
     pub(crate) log: History,
     pub(crate) payload: SetPayload,
     pub(crate) headers: Vec<HeaderDigest>,
+    book: Log,
+}
+
+impl BadProposal {
+    /// The set signed by the whole committee against its duty, and the log in which it is certified.
+    pub(crate) fn certify(&self, committee: &[SigningKey]) -> (History, Vec<Statement>) {
+        let (mut log, set) = (self.book.clone(), self.payload.set);
+        let signatures: Vec<_> = committee.iter().map(|k| Statement::sign(&self.payload, k)).collect();
+        for (key, said) in committee.iter().zip(&signatures) {
+            log.force(Draft::said(Actor::Decryptor, Some(id(key)), said.clone(), Facts::SetSigned { set }).in_group(GROUP));
+        }
+        let certificate = protocol::manifest::certificate_digest(&codec::encode(&self.payload));
+        log.force(Draft::server(Facts::SetCertified { set, certificate }).in_group(GROUP));
+        (log.history, signatures)
+    }
 }
 
 impl ManifestWorld {
-    /// The first `keep` updates, proposed; with `twice`, the first institution's second one besides.
-    pub(crate) fn propose(&self, keep: usize, twice: bool) -> BadProposal {
+    /// The first `keep` updates, proposed, with one more besides.
+    pub(crate) fn propose(&self, keep: usize, more: More) -> BadProposal {
         let mut log = self.reported.clone();
         let mut facts = Vec::new();
-        if twice {
-            let more = update(&self.manifest, self.digest, &self.first, Sha256([10; 32]));
+        let from = match more {
+            More::None => None,
+            More::Again => Some((&self.first, Sha256([10; 32]))),
+            More::Another => Some((&self.last, Sha256([9; 32]))),
+        };
+        if let Some((site, build)) = from {
+            let more = update(&self.manifest, self.digest, site, build);
             let header: Header = more.verify().unwrap();
             let (digest, core) = (Header::digest(&more.payload), header.core);
             let accepted = Facts::UpdateAccepted { header: digest, body_root: core.body_root, body_bytes: core.body_bytes };
@@ -81,7 +112,8 @@ impl ManifestWorld {
         let headers = log.history.task(TASK).unwrap().rounds()[&ROUND].groups[&GROUP].members();
         let (set, count, log_size) = (set_digest(self.digest, GROUP, &headers), u32::try_from(headers.len()).unwrap(), log.seq);
         log.force(Draft::server(Facts::SetProposed { set, count, log_size }).in_group(GROUP));
-        BadProposal { log: log.history, payload: SetPayload { manifest: self.digest, group: GROUP, set, count, log_size }, headers }
+        let payload = SetPayload { manifest: self.digest, group: GROUP, set, count, log_size };
+        BadProposal { log: log.history.clone(), payload, headers, book: log }
     }
 }
 
@@ -153,7 +185,20 @@ fn dataset(of: ClientId) -> Sha256 {
 impl World {
     /// One institution more than decryptors, so that one institution has no say; at least three have updates.
     pub(crate) fn new(decryptors: u8, corrupt: u8) -> Self {
-        Self::of(CommitteeSize { decryptors, corrupt }, plan(CommitteeSize { decryptors, corrupt }))
+        let size = CommitteeSize { decryptors, corrupt };
+        Self::of(size, plan(size), size.quorum())
+    }
+
+    /// The same under a plan whose sums carry three updates.
+    pub(crate) fn of_at_most_three(decryptors: u8, corrupt: u8) -> Self {
+        let size = CommitteeSize { decryptors, corrupt };
+        Self::of(size, Plan { n_max: 3, ..plan(size) }, size.quorum())
+    }
+
+    /// The same in a log that shows fewer endorsements than a quorum, and goes on all the same.
+    pub(crate) fn not_endorsed(decryptors: u8, corrupt: u8) -> Self {
+        let size = CommitteeSize { decryptors, corrupt };
+        Self::of(size, plan(size), size.quorum() - 1)
     }
 
     /// The same under a plan of mode hybrid whose noise is calibrated for three institutions: there is no second set.
@@ -165,10 +210,10 @@ impl World {
         plan.local.learning_rate = decimal("0");
         plan.shards[0].step_exponent = -12;
         plan.check().unwrap();
-        Self::of(size, plan)
+        Self::of(size, plan, size.quorum())
     }
 
-    fn of(size: CommitteeSize, plan: Plan) -> Self {
+    fn of(size: CommitteeSize, plan: Plan, endorsements: usize) -> Self {
         let decryptors = size.decryptors;
         let (server, admin) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
         let sites: Vec<_> = (0..=decryptors).map(|i| SigningKey::from_bytes(&[i + 10; 32])).collect();
@@ -196,7 +241,7 @@ impl World {
                 log_size: log.seq,
                 previous_end,
             };
-            manifest_world(manifest, &log, &server, &committee, &sites)
+            manifest_world(manifest, &log, &server, &committee[..endorsements], (&committee, &sites))
         });
         let mut over = log.clone();
         over.write_in_round(Draft::server(Facts::RoundAbandoned {}));
@@ -213,12 +258,18 @@ impl World {
     }
 }
 
-fn manifest_world(manifest: Manifest, log: &Log, server: &SigningKey, committee: &[SigningKey], sites: &[SigningKey]) -> ManifestWorld {
+fn manifest_world(
+    manifest: Manifest,
+    log: &Log,
+    server: &SigningKey,
+    endorsing: &[SigningKey],
+    (committee, sites): (&[SigningKey], &[SigningKey]),
+) -> ManifestWorld {
     let statement = Statement::sign(&manifest, server);
     let digest = Manifest::digest(&statement.payload);
     let mut log = log.clone();
     log.write_in_round(Draft::said(Actor::Server, None, statement.clone(), Facts::ManifestPublished { manifest: digest }));
-    for key in &committee[..manifest.size.quorum()] {
+    for key in endorsing {
         let said = Statement::sign(&Endorsement { manifest: digest }, key);
         log.write_in_round(Draft::said(Actor::Decryptor, Some(id(key)), said, Facts::ManifestEndorsed { manifest: digest }));
     }
@@ -227,11 +278,13 @@ fn manifest_world(manifest: Manifest, log: &Log, server: &SigningKey, committee:
         let header: Header = u.verify().unwrap();
         let (header, core) = (Header::digest(&u.payload), header.core);
         let facts = Facts::UpdateAccepted { header, body_root: core.body_root, body_bytes: core.body_bytes };
-        log.write_in_round(Draft::said(Actor::Institution, Some(core.institution), u.clone(), facts).in_group(GROUP));
+        let draft = Draft::said(Actor::Institution, Some(core.institution), u.clone(), facts).in_group(GROUP);
+        // No honest log takes an update under a manifest that no quorum endorsed.
+        if endorsing.len() < manifest.size.quorum() { log.force(draft) } else { log.write_in_round(draft) }
     }
     let dropped = Some(Header::digest(&updates[2].payload)).filter(|_| manifest.groups[0].cohort_min < 3);
     let sets = [None, dropped].map(|dropped| set_world(&manifest, digest, dropped, log.clone(), committee));
-    ManifestWorld { statement, manifest, digest, sets, reported: log, first: sites[0].clone() }
+    ManifestWorld { statement, manifest, digest, sets, reported: log, first: sites[0].clone(), last: sites[sites.len() - 1].clone() }
 }
 
 fn set_world(m: &Manifest, digest: ManifestDigest, dropped: Option<HeaderDigest>, mut log: Log, committee: &[SigningKey]) -> SetWorld {

@@ -4,7 +4,7 @@ use super::Dir;
 use super::output::{Failure, Output};
 use crate::durable;
 use crate::layout::Layout;
-use crate::recover::{RecoverError, recover};
+use crate::recover::{OwnTail, RecoverError, recover};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,10 @@ pub(super) struct RecoverArgs {
     /// `witness/mirrored.note`; repeatable
     #[arg(long, value_name = "FILE")]
     note: Vec<PathBuf>,
+    /// Give up entries of this server that no quorum of witnesses has seen and that the mirror contradicts: a backup that was started has
+    /// begun such a history. They are kept in the old directory; whoever holds a receipt for one of them has an alarm
+    #[arg(long)]
+    give_up_own: bool,
     /// Where the proof goes if the mirror and the log's signed notes contradict each other
     #[arg(long, value_name = "FILE", default_value = "fork.json")]
     proof: PathBuf,
@@ -33,7 +37,8 @@ pub(super) struct RecoverArgs {
 
 pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
     let LogVerb::Recover(args) = verb;
-    let done = recover(&Layout::new(&args.dir.dir), &args.from, &args.note).map_err(|e| refuse(e, &args.proof))?;
+    let own = if args.give_up_own { OwnTail::GivenUp } else { OwnTail::Binds };
+    let done = recover(&Layout::new(&args.dir.dir), &args.from, &args.note, own).map_err(|e| refuse(e, &args.proof))?;
     let kept = done.kept.as_ref().map_or_else(String::new, |path| format!("\nthe old directory is kept as {}", path.display()));
     let text = format!(
         "the log has {} entries again ({} were here); entry {} says so{kept}\nstart the server; a round that was under way will be abandoned",
@@ -50,8 +55,10 @@ fn refuse(e: RecoverError, path: &Path) -> Failure {
         return match written {
             Ok(()) => Failure::checked(
                 "forked",
-                anyhow::Error::new(e)
-                    .context(format!("the proof is in {shown}; anybody checks it with `concordat-audit proof check {shown}`")),
+                anyhow::Error::new(e).context(format!(
+                    "the proof is in {shown}; anybody checks it with `concordat-audit proof check {shown}`. If this directory is an old \
+                     backup that was started, --give-up-own recovers without what it began"
+                )),
             ),
             Err(w) => {
                 Failure::checked("forked", anyhow::Error::new(w).context(format!("the proof of a fork could not be written to {shown}")))

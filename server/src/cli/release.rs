@@ -12,8 +12,9 @@ use crate::log::Directory;
 use crate::model_signing::ReleaseKey;
 use crate::{durable, init};
 use anyhow::Context as _;
+use audit::checkpoint::Checkpoint;
 use audit::merkle::prove_inclusion;
-use audit::note::MAX_NOTE_BYTES;
+use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::{MAX_POLICY_BYTES, Policy};
 use audit::proof::TlogProof;
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, policy_path};
@@ -298,9 +299,9 @@ fn wait(args: &ReleaseArgs, index: LeafIndex) -> Result<(), Failure> {
 fn prove(layout: &Layout, places: &[LeafIndex], out: &Path) -> anyhow::Result<()> {
     let log = Directory(layout.audit());
     let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?;
-    let policy = policy_in_force(&log)?;
+    let size = Note::parse(&note)?.text().parse::<Checkpoint>()?.head.size;
+    let policy = policy_at(&log, size)?;
     let opened = policy.open(&note)?;
-    let size = opened.checkpoint().head.size;
     let (last, before) = places.split_last().ok_or(ReleaseError::Unproved)?;
     let named = before.iter().map(|at| (*at, format!("approval-{at}"))).chain([(*last, "release".to_owned())]);
     for (index, name) in named {
@@ -318,14 +319,14 @@ fn prove(layout: &Layout, places: &[LeafIndex], out: &Path) -> anyhow::Result<()
     Ok(())
 }
 
-/// The newest policy of the log's directory.
-fn policy_in_force(log: &Directory) -> anyhow::Result<Policy> {
-    let size = |e: DirEntry| match e {
+/// The policy that judges a checkpoint of `size`: the last one that holds from there or before (A12), not one that came since.
+fn policy_at(log: &Directory, size: u64) -> anyhow::Result<Policy> {
+    let from = |e: DirEntry| match e {
         DirEntry::File(name) => name.strip_suffix(".txt").and_then(|n| n.parse::<u64>().ok()),
         DirEntry::Directory(_) => None,
     };
-    let newest = log.list("policy")?.into_iter().filter_map(size).max().ok_or(ReleaseError::Unproved)?;
-    let text = log.read(&policy_path(newest), MAX_POLICY_BYTES)?.ok_or(ReleaseError::Unproved)?;
+    let in_force = log.list("policy")?.into_iter().filter_map(from).filter(|from| *from <= size).max().ok_or(ReleaseError::Unproved)?;
+    let text = log.read(&policy_path(in_force), MAX_POLICY_BYTES)?.ok_or(ReleaseError::Unproved)?;
     Ok(Policy::parse(std::str::from_utf8(&text)?)?)
 }
 
@@ -337,4 +338,28 @@ fn entry(log: &Directory, index: u64, size: u64) -> anyhow::Result<Option<Vec<u8
         return Ok(decode_bundle(&bytes, candidate.width())?.get(at).map(|e| e.to_vec()));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::key::{KeyType, SignerKey};
+    use audit::policy::Witness;
+
+    #[test]
+    fn a_checkpoint_is_judged_by_the_policy_of_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Directory(dir.path().to_owned());
+        let key = SignerKey::new("demo/log", KeyType::Note, &[1; 32]).unwrap();
+        for (from, witness) in [(4u64, "early"), (9, "late")] {
+            let signer = SignerKey::new(witness, KeyType::Cosignature, &[2; 32]).unwrap();
+            let named = [Witness { name: witness.into(), key: signer.verifier().clone() }];
+            let policy = Policy::compose(key.verifier(), &named, Some(1)).unwrap();
+            durable::write_new(&dir.path().join(policy_path(from)), policy.text().as_bytes()).unwrap();
+        }
+        let name = |size| policy_at(&log, size).map(|p| p.witnesses()[0].name.clone()).ok();
+        let got: Vec<_> = [3, 4, 8, 9, 20].into_iter().map(name).collect();
+        let (early, late) = (Some("early".to_owned()), Some("late".to_owned()));
+        assert_eq!(got, [None, early.clone(), early, late.clone(), late]);
+    }
 }

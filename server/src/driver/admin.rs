@@ -93,16 +93,21 @@ impl Driver {
         if asked.as_ref() != Some(&said) || taken {
             return Ok(Err(Refusal::NoSuchJoin));
         }
+        let facts = Facts::MemberJoined { request: said.request };
+        let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, facts);
+        // An institution that is enrolled already, under whatever name it asks again, must not stop the log.
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::NoSuchJoin));
+        }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
-        let federation = history.trust().federation.clone();
-        if history.takes_effect(&statement) {
+        if draft.statement.as_ref().is_some_and(|s| self.log.history().takes_effect(s)) {
+            let federation = self.log.history().trust().federation.clone();
             let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
                 .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
             let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
             self.store.put_issued(said.institution, &der)?;
         }
-        let facts = Facts::MemberJoined { request: said.request };
-        Ok(Ok(self.say(Draft::said(Actor::Administrator, Some(said.institution), statement, facts), None)?.done()))
+        Ok(Ok(self.say(draft, None)?.done()))
     }
 
     /// The policy's artefact is durable before its entry; the file that auditors read follows and is written again at a start.

@@ -1,12 +1,13 @@
 //! Members and newcomers: identity, connections, requests outside of rounds, enrolment.
 
 use super::{Answer, Driver, DriverError, Link, Reply, Waiting, now};
+use crate::evidence::{self, Shown};
 use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
-use protocol::entry::{Actor, AlarmKind, Draft, Facts, Right};
+use protocol::entry::{Actor, Draft, Facts, Right};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
@@ -47,20 +48,19 @@ impl Driver {
         self.append_one(denied.rejected(Rejection::NotEnrolled)).map(|_| ())
     }
 
+    /// Takes a member's connection in, unless the note that it shows is none of ours.
+    ///
+    /// # Errors
+    /// [`DriverError::Rollback`] if the note proves that this log lost history.
     pub(super) fn connected(
         &mut self,
         who: ClientId,
         id: usize,
         outbox: mpsc::Sender<ServerMessage>,
-        cosigned: u64,
-        root: Sha256,
-    ) -> Result<ServerMessage, DriverError> {
-        // Rollback guard (A32): a witness that cosigned more than we hold means that we lost history. Never append then.
-        if cosigned > self.log.size() {
-            tracing::error!(cosigned, ours = self.log.size(), "a witness has cosigned a larger tree than ours");
-            let draft = Draft::server(Facts::AuditAlarm { alarm: AlarmKind::Rollback, evidence: root });
-            tracing::error!(alarm = ?draft.facts, "refusing to append; restore the log from a mirror");
-            return Err(crate::log::LogError::Inconsistent("a witness has cosigned a larger tree than ours").into());
+        note: &[u8],
+    ) -> Result<Result<ServerMessage, Rejection>, DriverError> {
+        if let Err(reason) = self.shown(who, note)? {
+            return Ok(Err(reason));
         }
         self.links.insert(who, Link { id, outbox: outbox.clone() });
         if let Some(note) = self.publisher.showing() {
@@ -70,7 +70,23 @@ impl Driver {
             outbox.try_send(task.catch_up()).ok();
         }
         self.round_event(Event::Back(who));
-        Ok(ServerMessage::Welcome { now: now(), log_size: self.log.size() })
+        Ok(Ok(ServerMessage::Welcome { now: now(), log_size: self.log.size() }))
+    }
+
+    /// The rollback guard (A32). What is not ours is the member's own trouble; what our key signed and the log here contradicts ends us.
+    fn shown(&self, who: ClientId, note: &[u8]) -> Result<Result<(), Rejection>, DriverError> {
+        match evidence::judge(&self.log, note)? {
+            Shown::Agrees => Ok(Ok(())),
+            Shown::Foreign => {
+                tracing::warn!(client = %who.short(), "a member shows a note that this log did not sign; its connection is refused");
+                Ok(Err(Rejection::BadSignature))
+            }
+            Shown::Contradicts(head) => {
+                let found = evidence::keep(&self.layout, &self.log, note, head)?;
+                tracing::error!(client = %who.short(), error = %found, "alarm: rollback");
+                Err(found.into())
+            }
+        }
     }
 
     pub(super) fn disconnected(&mut self, who: ClientId, link: usize) {
@@ -123,6 +139,10 @@ impl Driver {
                 None => Rejection::Unknown.into(),
             },
             Request::Log { from, to } => Response::Entries { entries: self.page(from, to)? }.into(),
+            Request::Consistency { old, new } => match self.log.consistency(old, new)? {
+                Some(hashes) => Response::Bytes { bytes: hashes.iter().flat_map(|h| h.0).collect::<Vec<u8>>().into() }.into(),
+                None => Rejection::Unknown.into(),
+            },
             Request::Artefact { hash } => bytes_of(&artefact_path(self.log.root(), &hash)),
             Request::Snapshot { digest } => {
                 let path = self.layout.snapshot(&digest);
@@ -229,7 +249,9 @@ impl Driver {
         let fits = request.institution_key == statement.key && request.trust == Sha256(protocol::hash::sha256(&[&self.trust_bytes]));
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
         let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
-        if !(valid && fits && key_fits && witness_fits && request.nonce == nonce) {
+        // Also where a crash came before the token of an earlier request was marked as used: the log knows.
+        let fresh = self.log.history().requests().values().all(|r| r.token != request.token || r.institution_key == statement.key);
+        if !(valid && fits && key_fits && witness_fits && fresh && request.nonce == nonce) {
             self.deny(Right::MemberJoin)?;
             return Ok(denied);
         }

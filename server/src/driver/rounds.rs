@@ -96,6 +96,10 @@ impl Driver {
             return self.pump();
         }
         self.end_task()?;
+        if self.publisher.passes(now(), self.log.size()) {
+            let (size, published) = (self.log.size(), self.publisher.published());
+            tracing::error!(size, published, "alarm: no quorum of witnesses for 15 minutes; rounds and releases wait for it");
+        }
         self.show_note();
         Ok(())
     }

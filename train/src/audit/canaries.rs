@@ -1,6 +1,6 @@
 //! L2: one training run with many canaries, each in it by a secret coin (privacy.md D70; Steinke, Nasr, Jagielski 2023, arXiv 2305.08846).
 
-use super::payment::pay;
+use super::payment::{Means as Hands, REAL};
 use super::{AuditRunError, Audited, Stage};
 use crate::batch::Dataset;
 use crate::model::embedding::TOKENS;
@@ -12,7 +12,7 @@ use crate::shard::names;
 use crate::workers::WorkError;
 use privacy::accountant::Phase;
 use privacy::audit::one_run::{Claim, Outcome, report};
-use privacy::audit::{Coins, Report};
+use privacy::audit::{Coins, Expected, Report};
 use privacy::bound::{Block, UnitOutcome, UnitSum};
 use privacy::mechanism::{Mechanism, declared_size};
 use privacy::noise::{Canary, EntropySource, StepContext, Stream};
@@ -20,7 +20,8 @@ use protocol::ids::ManifestDigest;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// Length of a canary's gradient in clip bounds: it must be clipped to count as C·u, so that clipping is audited too.
+/// Length of a canary's gradient in clip bounds, or in ones where the bound is smaller: it must be clipped to count as C·u, so that clipping is
+/// audited too, and the 0.01 of AUTO-S must not show.
 const LOUD: f64 = 1000.0;
 /// Seed of the first weights: public, and without influence on what canaries show.
 const WEIGHTS: u64 = 1;
@@ -50,7 +51,7 @@ impl Canaries {
     /// Adds the sampled ones as `workers` add units: through clipping and grid.
     pub(crate) fn add_to(&self, sum: &mut UnitSum, sampled: impl Iterator<Item = usize>, m: &Mechanism) -> Result<(), WorkError> {
         #[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats")]
-        let loud = [(m.clip() * LOUD) as f32];
+        let loud = [(m.clip().max(1.0) * LOUD) as f32];
         for at in sampled {
             let block = Block { offset: self.places[self.inside[at]], values: &loud };
             if sum.add_unit(&[block]) != UnitOutcome::Added {
@@ -90,48 +91,60 @@ pub fn one_run(
     entropy: &mut dyn EntropySource,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<CanaryRun, AuditRunError> {
+    one_run_with(audited, REAL, canaries, entropy, tell)
+}
+
+/// The same with mechanisms and payments that tests may have spoiled.
+pub(super) fn one_run_with(
+    audited: &Audited<'_>,
+    hands: Hands,
+    canaries: usize,
+    entropy: &mut dyn EntropySource,
+    tell: &mut dyn FnMut(Stage),
+) -> Result<CanaryRun, AuditRunError> {
     let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
     // Coordinates are those of what is trained.
     let part = TransformerWeights::part_of(&start, names(&audited.plan.shards))?;
     let places = quiet(part.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
-    let (claimed, epsilon) = audited.claim(declared)?;
-    let mechanism = Mechanism::of_plan(&plan, declared)?;
+    let (claimed, epsilon) = audited.claim(hands.make, declared)?;
+    // Asked of the plan and the account, not of a mechanism that may be wrong about itself.
+    let expected = Expected::of_plan(&plan, declared, claimed.noise_multiplier_accounted());
+    let mechanism = (hands.make)(&plan, declared)?;
     let context = StepContext { manifest: ManifestDigest([0; 32]), ledger_counter: 0, step: 0 };
     let coins = Coins::toss(canaries, &mut Stream::<Canary>::open(entropy, &context).map_err(privacy::audit::AuditError::from)?);
     tell(Stage::Committed(coins.commitment()));
     let mut seen = Canaries::new(places, coins.sides());
     let round = Round { plan: &plan, start: &start, data: audited.data, mechanism: &mechanism, global_step: 0 };
     let mut optimiser = OptimiserState::adam_w(part.flat().len());
-    let paid = pay(&plan, &mechanism, 0)?;
+    let paid = (hands.pay)(&plan, &mechanism, 0)?;
     let means = Means { workers: audited.workers, entropy, canaries: Some(&mut seen) };
     noised_steps(&round, paid, &mut optimiser, means, &mut |p| {
         tell(Stage::Steps { done: p.step + 1, all: p.steps });
         ControlFlow::Continue(())
     })?;
     let phase = Phase {
-        noise_multiplier: claimed.noise_multiplier_executed(),
+        noise_multiplier: expected.noise_multiplier(),
         sampling_rate: claimed.sampling_rate_decimal().to_f64(),
         steps: u64::from(plan.local.steps),
     };
-    let claim = Claim { phase, epsilon, delta: claimed.delta().to_f64(), reach: reach(&claimed) };
-    let scores = in_sensitivities(&seen.scores, &mechanism);
+    let claim = Claim { phase, epsilon, delta: claimed.delta().to_f64(), reach: reach(&expected) };
+    let scores = in_sensitivities(&seen.scores, &expected);
     Ok(CanaryRun { report: report(&claim, &Outcome { scores: &scores, coins: &coins })?, coins })
 }
 
-/// (2^g − √d/2) / 2^g: what a unit that is clipped has left (privacy.md D17).
-#[expect(clippy::cast_precision_loss, reason = "a dimension is at most 2^32")]
-fn reach(m: &Mechanism) -> f64 {
-    1.0 - (m.dimension() as f64).sqrt() / 2.0 / m.delta_grid()
+/// What a canary, which is put on the grid by itself on every path, has left of one sensitivity (privacy.md D17).
+fn reach(expected: &Expected) -> f64 {
+    expected.left_by_itself() / expected.delta_grid()
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "sums of steps below 2^44 grid steps stay below 2^53 for 500 steps and lose less than noise beyond"
 )]
-fn in_sensitivities(scores: &[i64], m: &Mechanism) -> Vec<f64> {
-    scores.iter().map(|&score| score as f64 / m.delta_grid()).collect()
+fn in_sensitivities(scores: &[i64], expected: &Expected) -> Vec<f64> {
+    scores.iter().map(|&score| score as f64 / expected.delta_grid()).collect()
 }
 
 /// So many coordinates that no record moves: rows of the token table whose tokens do not occur, evenly spread. What others add to a canary's

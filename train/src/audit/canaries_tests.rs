@@ -39,7 +39,8 @@ fn a_canary_moves_its_direction_by_the_clip_bound() {
         noised.values().iter().zip(alone.values()).map(|(a, b)| a - b).enumerate().filter(|(_, d)| *d != 0).collect();
     let [(place, by)] = moved[..] else { panic!("{moved:?}") };
     assert_eq!(place, 7);
-    assert!((by as f64 / m.delta_grid() - reach(&m)).abs() < 1e-4, "{by}");
+    let expected = Expected::of_plan(&plan, 10, m.noise_multiplier_accounted());
+    assert!((by as f64 / m.delta_grid() - reach(&expected)).abs() < 1e-4, "{by}");
     canaries.see(noised.values());
     canaries.see(alone.values());
     assert_eq!(canaries.scores[2], noised.values()[7] + alone.values()[7]);

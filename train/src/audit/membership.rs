@@ -96,7 +96,7 @@ pub fn membership(
             shadows.push(Shadow { confidences: lesson.confidences(&shadow)?, inside });
         }
     }
-    let (claimed, epsilon) = audited.claim(declared_size(lesson.half()))?;
+    let (claimed, epsilon) = audited.claim(Mechanism::of_plan, declared_size(lesson.half()))?;
     let claim = Claim { epsilon, delta: claimed.delta().to_f64(), steps };
     let outcome = Outcome { confidences: &confidences, coins: &coins, shadows: &shadows };
     let membership = figures::report(&claim, &outcome)?;

@@ -2,7 +2,7 @@
 
 use privacy::audit::AuditError;
 use privacy::ledger::{Paid, PrivacyLedger, ReserveRequest, Terms, default_order};
-use privacy::mechanism::Mechanism;
+use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, ManifestDigest, PlanDigest, RoundId, Sha256};
@@ -11,6 +11,19 @@ use protocol::time::Time;
 
 /// Lifetime cap of that ledger; no budget of anybody's.
 const LIFETIME_CAP: u64 = 1_000_000;
+
+/// How mechanisms are made and paid for. Tests put a program that is wrong about itself here.
+#[derive(Clone, Copy)]
+pub(super) struct Means {
+    pub(super) make: Make,
+    pub(super) pay: fn(&Plan, &Mechanism, u64) -> Result<Paid, AuditError>,
+}
+
+/// From a plan to its mechanism.
+pub(super) type Make = fn(&Plan, u64) -> Result<Mechanism, MechanismError>;
+
+/// As every task does it.
+pub(super) const REAL: Means = Means { make: Mechanism::of_plan, pay };
 
 /// All steps of a plan of one round. `model` tells runs of one audit apart: it enters the keys of their streams.
 ///

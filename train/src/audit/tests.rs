@@ -4,8 +4,10 @@ use super::*;
 use crate::batch::{Record, UnitExamples};
 use crate::testing::{data, decimal, plan, small_config};
 use privacy::audit::Verdict;
+use privacy::ledger::Paid;
 use privacy::noise::SeededEntropy;
-use protocol::plan::EncoderConfig;
+use protocol::ids::ManifestDigest;
+use protocol::plan::{Accumulate, ClipPath, EncoderConfig, Rounding};
 use std::num::NonZeroUsize;
 
 fn workers() -> Workers {
@@ -53,6 +55,30 @@ fn halved_noise_in_one_run_is_a_violation() {
     }
     let sampled = run_once(&audit_plan("1", "0.3", 12), "0.5", "1", 600, 1).report;
     assert!(failing(&sampled).contains(&"noise in parts of the claim"), "{sampled:?}");
+}
+
+/// The audited program is wrong about itself: wherever it makes a mechanism, also the claimed one, it draws half the noise and accounts for
+/// all of it. On both paths; seeds are fixed.
+#[test]
+fn a_mechanism_that_is_wrong_about_itself_is_caught_in_one_run() {
+    let hands = payment::Means {
+        make: |plan, units| Ok(Mechanism::of_plan(plan, units)?.with_half_its_noise_for_test()),
+        pay: |plan, m, _| Ok(Paid::for_test(m, ManifestDigest([0; 32]), 1, u64::from(plan.local.steps))),
+    };
+    let sums = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered };
+    for path in [ClipPath::Exact, sums] {
+        let (mut plan, data, workers) = (audit_plan("2", "1", 4), data(12), workers());
+        plan.privacy.path = path;
+        let two = decimal("2");
+        let audited = Audited { plan: &plan, executed: two, claimed: two, data: &data, workers: &workers };
+        let run = |hands| canaries::one_run_with(&audited, hands, 400, &mut SeededEntropy::new(1), &mut |_| ()).unwrap().report;
+        let (honest, halved) = (run(payment::REAL), run(hands));
+        assert_eq!((honest.verdict, failing(&honest)), (Verdict::Consistent, vec![]), "{path:?}: {honest:?}");
+        assert_eq!(halved.verdict, Verdict::Violation, "{path:?}: {halved:?}");
+        assert!(failing(&halved).contains(&"noise in parts of the claim"), "{halved:?}");
+        assert!((halved.epsilon_claimed - honest.epsilon_claimed).abs() < 1e-12, "the mutant leaves the account");
+        assert!(halved.epsilon_estimate.unwrap() > 7.5, "{halved:?}");
+    }
 }
 
 /// The commitment is told before a step is taken and opens to the coins; every step is told.

@@ -1,7 +1,7 @@
 //! What stands in the log after the task: releases and withdrawals, reviews, a recovery, anchors of site logs, a stranger.
 
 use super::super::twist::Twist;
-use super::{Scribe, TASK, admin, key, public, real, server};
+use super::{Scribe, TASK, admin, fixture, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
@@ -31,6 +31,7 @@ impl Scribe {
             evaluation,
             overridden,
         };
+        let once_more = good.clone();
         let is = |twists: &[Twist]| twists.contains(&self.twist);
         let released = [
             Twist::Released,
@@ -64,6 +65,20 @@ impl Scribe {
                 self.push(Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK));
             } else {
                 self.admin_says(&said, facts, Some(TASK));
+            }
+        }
+        let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain];
+        if again.contains(&self.twist) {
+            // Out, taken back, out once more, taken back once more; and once too often.
+            let steps = if self.twist == Twist::ReleasedAgain { 4 } else { 5 };
+            for step in 0..steps {
+                let withdrawn = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance };
+                if step == 0 || step == 2 {
+                    let facts = Facts::ModelReleased { snapshot, signature, substantial, gates: Vec::new(), overridden };
+                    self.admin_says(&once_more, facts, Some(TASK));
+                } else {
+                    self.admin_says(&withdrawn, Facts::ModelWithdrawn { snapshot, reason: withdrawn.reason }, Some(TASK));
+                }
             }
         }
         let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
@@ -120,8 +135,15 @@ impl Scribe {
 
     /// What others say about the log itself.
     fn reviewed(&mut self) {
-        let (size, root) = (self.entries.len() as u64, Sha256([80; 32]));
-        let reviews = [Twist::Reviewed, Twist::ReviewOfTheFuture, Twist::ReviewByAStranger, Twist::ReviewUnderAnotherTrust];
+        let (size, real) = (self.entries.len() as u64, Sha256(fixture::head_of(&self.entries).root.0));
+        let root = if [Twist::ReviewOfAnotherTree, Twist::RecoveredToAnotherTree].contains(&self.twist) { Sha256([80; 32]) } else { real };
+        let reviews = [
+            Twist::Reviewed,
+            Twist::ReviewOfTheFuture,
+            Twist::ReviewByAStranger,
+            Twist::ReviewUnderAnotherTrust,
+            Twist::ReviewOfAnotherTree,
+        ];
         if reviews.contains(&self.twist) {
             let size = if self.twist == Twist::ReviewOfTheFuture { size + 1 } else { size };
             let (first, last, findings) = (2, size - 1, Sha256([81; 32]));
@@ -136,7 +158,7 @@ impl Scribe {
             };
             self.push(draft);
         }
-        if [Twist::Recovered, Twist::RecoveredElsewhere].contains(&self.twist) {
+        if [Twist::Recovered, Twist::RecoveredElsewhere, Twist::RecoveredToAnotherTree].contains(&self.twist) {
             let size = if self.twist == Twist::RecoveredElsewhere { size - 1 } else { size };
             self.push(Draft::server(Facts::ProcessRecovered { before: 3, size, root }));
         }

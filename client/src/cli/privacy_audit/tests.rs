@@ -179,6 +179,46 @@ fn a_plan_is_audited_with_its_own_numbers_and_beside_the_audit_configuration() {
     assert_eq!((told["verdict"].as_str(), told["audit_configuration"]["verdict"].as_str()), (Some("violation"), Some("violation")));
 }
 
+/// L0 and L1 run the mechanism of the plan whose digest they stamp: its δ, its law, its path; what makes no mechanism is refused in words.
+#[test]
+fn the_shallow_levels_execute_the_plan_that_they_name() {
+    use protocol::plan::{Accumulate, ClipPath, NoiseKind, Rounding};
+    let dir = tempfile::tempdir().unwrap();
+    let written = |name: &str, change: &dyn Fn(&mut Plan)| {
+        let mut plan = crate::testing::plan();
+        plan.privacy.noise_multiplier = Decimal::ONE;
+        plan.privacy.delta = "0.000001".parse().unwrap();
+        change(&mut plan);
+        let path = dir.path().join(name);
+        std::fs::write(&path, protocol::codec::encode(&plan)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let sums = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered };
+    let plans = [
+        written("exact", &|_| ()),
+        written("sums", &|p| (p.privacy.path, p.privacy.grid_bits) = (sums, 12)),
+        written("discrete", &|p| (p.privacy.noise, p.privacy.sampling_rate) = (NoiseKind::DiscreteGaussian, Decimal::ONE)),
+    ];
+    let claims = plans.map(|path| {
+        for level in ["l0", "l1"] {
+            let line = format!("audit --level {level} --plan {path}");
+            let honest = data(&found(&line, 1).unwrap());
+            assert_eq!(honest["verdict"], "consistent", "{honest}");
+            assert!((honest["delta"].as_f64().unwrap() - 1e-6).abs() < 1e-15, "{honest}");
+            let halved = data(&found(&format!("{line} --noise-multiplier 0.5"), 1).unwrap());
+            assert_eq!(halved["verdict"], "violation", "{halved}");
+        }
+        found(&format!("audit --level l1 --runs 40 --plan {path}"), 1).unwrap().report.epsilon_claimed
+    });
+    assert!((claims[1] - claims[0]).abs() < 1e-4, "one noise multiplier, one claim: {claims:?}");
+    assert!(claims[2] > claims[0] + 0.1, "discrete noise costs more: {claims:?}");
+    let path = written("unaccounted", &|p| p.privacy.noise = NoiseKind::DiscreteGaussian);
+    for level in ["l0", "l1"] {
+        let refused = found(&format!("audit --level {level} --plan {path}"), 1).err().unwrap();
+        assert!(format!("{refused:?}").contains("not_audited") || format!("{refused:?}").contains("bad_plan"), "{refused:?}");
+    }
+}
+
 /// With the institution's own records where they are asked for.
 #[test]
 fn own_records_are_read_from_the_settings_and_missing_ones_are_told() {

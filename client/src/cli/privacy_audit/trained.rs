@@ -56,10 +56,11 @@ pub(super) fn one_run(
     let units = args.units.unwrap_or(BYSTANDERS);
     let Some((plan, digest)) = planned else {
         let plan = built_in(POWERFUL_STEPS, Decimal::ONE, subject.claimed).map_err(|e| no_plan(&e))?;
-        return canaries(&plan, subject, &made_up(&plan, units)?, args, entropy);
+        let data = made_up(&plan, units)?;
+        return canaries(&plan, subject, &data, args, entropy);
     };
     let data = records(home, args, &plan, units, settings)?;
-    let powerful = powerful(&plan, subject).map_err(|e| no_plan(&e))?;
+    let powerful = powerful(&plan, &subject).map_err(|e| no_plan(&e))?;
     let beside = canaries(&powerful.0, powerful.1, &data, args, entropy)?;
     let mut found = canaries(&plan, subject, &data, args, entropy)?;
     found.plan = Some(digest);
@@ -70,7 +71,7 @@ pub(super) fn one_run(
 }
 
 /// The plan's model and clipping where an attack has power, with as much less noise than is claimed as the subject has.
-fn powerful(plan: &Plan, subject: Subject) -> Result<(Plan, Subject), protocol::decimal::BadDecimal> {
+fn powerful(plan: &Plan, subject: &Subject) -> Result<(Plan, Subject), protocol::decimal::BadDecimal> {
     let mut plan = plan.clone();
     let claimed: Decimal = POWERFUL_NOISE.parse()?;
     plan.rounds = 1;
@@ -78,7 +79,8 @@ fn powerful(plan: &Plan, subject: Subject) -> Result<(Plan, Subject), protocol::
     plan.privacy.sampling_rate = Decimal::ONE;
     plan.privacy.noise_multiplier = claimed;
     let part = subject.noise_multiplier.to_f64() / subject.claimed.to_f64();
-    Ok((plan, Subject { noise_multiplier: Decimal::ceil(claimed.to_f64() * part, 6)?, claimed }))
+    let noise_multiplier = Decimal::ceil(claimed.to_f64() * part, 6)?;
+    Ok((plan, subject.clone().with_noise(noise_multiplier, claimed)))
 }
 
 fn canaries(plan: &Plan, subject: Subject, data: &Dataset, args: &AuditArgs, entropy: &mut dyn EntropySource) -> Result<Found, Failure> {

@@ -1,5 +1,5 @@
 //! What a panic may say (audit.md A22, A23): where it happened, never what it quotes. A message of a library may hold a piece of the record that it
-//! choked on, and standard error of a service ends in journals and support tickets. Knows no record.
+//! choked on, and standard error of a service ends in journals and support tickets. Both edges install this; knows no record.
 
 use std::panic::PanicHookInfo;
 

@@ -1,0 +1,135 @@
+//! Does this machine compute the same gradient of a unit whatever else is in the batch? Asked once per task, of made-up records (privacy.md
+//! D19). Knows no institution's record and no ledger.
+
+use crate::batch::{Record, UnitExamples};
+use crate::model::parameters::size;
+use crate::model::{ModelError, Transformer, TransformerWeights, initial};
+use crate::shard::names;
+use crate::workers::{Work, WorkError, Workers, unit_gradients};
+use privacy::mechanism::Mechanism;
+use protocol::plan::Plan;
+use std::num::NonZeroUsize;
+
+/// Seed of the weights that it is asked with: public, and without influence on anything secret.
+const WEIGHTS: u64 = 1;
+/// Tokens of the shorter of the two records.
+const SHORT: usize = 3;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotsError {
+    /// The plan's model cannot be made.
+    #[error("the plan's model cannot be made")]
+    Model(#[from] ModelError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+    /// No gradient came out.
+    #[error("gradients could not be computed")]
+    Work(#[from] WorkError),
+    /// No threads.
+    #[error("no thread for the question")]
+    Thread(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Whether the gradients of two units, in the model and at the shapes of the plan, are bitwise the same alone, side by side, and with their
+/// places in the batch exchanged.
+///
+/// # Privacy
+/// The exact path's sensitivity, 2^g grid steps without a probability, rests on it: a unit that comes or goes must not move another unit's
+/// float vector, not even in its last bit. Where it does not hold, that path must not be taken (D17, D19).
+///
+/// # Errors
+/// [`SlotsError`]: there is no answer then.
+///
+/// # Source
+/// privacy.md D19.
+pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsError> {
+    let start = initial(&plan.model, WEIGHTS)?;
+    let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
+    drop(start);
+    let work = Work {
+        objective: &Transformer::load(&part)?,
+        table: part.table(),
+        mechanism,
+        max_tokens: size(plan.model.max_tokens),
+        // Both in one batch.
+        micro_batch: 2,
+        max_records: 1,
+    };
+    let long = size(plan.model.max_tokens);
+    let [a, b] = [(long, 0), (SHORT.min(long), 1)].map(|(length, number)| unit(plan, length, number));
+    Ok(Workers::start(NonZeroUsize::MIN)?.run(|| agree(work, [&a, &b]))?)
+}
+
+/// Tokens all over the vocabulary.
+fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
+    let token = |i: u32| (i.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) % plan.model.vocab.max(1);
+    let classes = u32::try_from(plan.model.classes.len()).unwrap_or(1).max(1);
+    let tokens = (0u32..).take(length).map(token).collect();
+    UnitExamples { records: vec![Record { tokens, class: number % classes, labels: Vec::new() }] }
+}
+
+/// Bits of one unit's gradient, with the coordinates where its parts begin.
+type Bits = Vec<(usize, Vec<u32>)>;
+
+fn agree(work: Work<'_>, [a, b]: [&UnitExamples; 2]) -> Result<bool, WorkError> {
+    let (together, exchanged) = (gradients(work, &[a, b])?, gradients(work, &[b, a])?);
+    let alone = [gradients(work, &[a])?, gradients(work, &[b])?].concat();
+    Ok(together == alone && exchanged.iter().rev().eq(&alone))
+}
+
+fn gradients(work: Work<'_>, units: &[&UnitExamples]) -> Result<Vec<Bits>, WorkError> {
+    let mut all = Vec::with_capacity(units.len());
+    unit_gradients(work, units, &mut |blocks, _| {
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
+        all.push(blocks.iter().map(|b| (b.offset, bits(b.values))).collect());
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::capture::Tape;
+    use crate::model::Objective;
+    use crate::testing::{plan, small_config};
+    use candle_core::{Result, Tensor};
+
+    #[test]
+    fn a_unit_has_the_same_gradient_in_every_place() {
+        let plan = plan(small_config(), 1, "1", "0.5");
+        let m = Mechanism::of_plan(&plan, 100).unwrap();
+        assert!(slots_agree(&plan, &m).unwrap());
+    }
+
+    /// An engine that rounds otherwise in the second place of a batch: by less than any tolerance of floats would show.
+    struct Uneven(Transformer);
+
+    impl Objective for Uneven {
+        fn losses(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
+            let losses = self.0.losses(batch, tape)?;
+            let scale: Vec<f32> = (0..losses.dims1()?).map(|i| 1.0 + f32::EPSILON * i as f32).collect();
+            losses.mul(&Tensor::new(scale, losses.device())?)
+        }
+    }
+
+    #[test]
+    fn a_place_that_shows_in_the_last_bit_is_noticed() {
+        let plan = plan(small_config(), 1, "1", "0.5");
+        let m = Mechanism::of_plan(&plan, 100).unwrap();
+        let start = initial(&plan.model, 1).unwrap();
+        let part = TransformerWeights::part_of(&start, names(&plan.shards)).unwrap();
+        let (even, uneven) = (Transformer::load(&part).unwrap(), Uneven(Transformer::load(&part).unwrap()));
+        let (a, b) = (unit(&plan, 7, 0), unit(&plan, 3, 1));
+        let asked = |objective: &dyn Objective| {
+            let work = Work { objective, table: part.table(), mechanism: &m, max_tokens: 10, micro_batch: 2, max_records: 1 };
+            agree(work, [&a, &b]).unwrap()
+        };
+        assert!(asked(&even) && !asked(&uneven));
+        assert_ne!(a.records[0].tokens[..3], b.records[0].tokens[..], "two units, not one twice");
+    }
+}
