@@ -23,7 +23,8 @@ const COALITION: Rule = Rule::new(
     "I8: what a plan states against coalitions is not below its recomputation (privacy.md D22)",
 );
 const STEPS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: steps add up");
-const TASKS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks of a dataset together stay under the signed cap");
+const TASKS: Rule =
+    Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks and releases of a dataset together stay under the signed cap");
 const SKIPPED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: steps that were paid and have no accepted update count as spent");
 const CHAIN: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: one ledger counter names one entry");
 const REPAIRED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger was raised to what the log shows");
@@ -184,11 +185,12 @@ impl Spend<'_> {
 /// Counters rise over all tasks of a ledger (the fold says where they do not); here: no two entries under one counter, and every repair.
 fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
     let mut heads: BTreeMap<u64, Sha256> = BTreeMap::new();
-    for r in &dataset.spends {
-        let head = *heads.entry(r.spend.ledger_counter).or_insert(r.spend.ledger_head);
-        if head != r.spend.ledger_head {
-            let got = format!("{} under counter {}", r.spend.ledger_head, r.spend.ledger_counter);
-            findings.add(CHAIN, Place::Index(r.index.0), head.to_string(), got);
+    let spends = dataset.spends.iter().map(|r| (r.index, r.spend.ledger_counter, r.spend.ledger_head));
+    let releases = dataset.releases.iter().map(|(index, r)| (*index, r.ledger_counter, r.ledger_head));
+    for (index, counter, named) in spends.chain(releases) {
+        let head = *heads.entry(counter).or_insert(named);
+        if head != named {
+            findings.add(CHAIN, Place::Index(index.0), head.to_string(), format!("{named} under counter {counter}"));
         }
     }
     for (index, repair) in &dataset.repairs {
@@ -198,10 +200,12 @@ fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
     }
 }
 
-/// Tasks on one dataset compose: their steps in one RDP account stay under the cap that the ledger's filter enforced (privacy.md D57).
+/// Tasks on one dataset compose, with each other and with scalar releases: all in one RDP account stay under the cap that the ledger's filter
+/// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order, as one step of everybody at σ = 1/√2ρ does.
 fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, findings: &mut Findings) {
-    let (Some(cap), Some(newest)) = (&dataset.cap, dataset.spends.last()) else { return };
-    if last.len() < 2 {
+    let newest = dataset.spends.iter().map(|r| r.index).chain(dataset.releases.iter().map(|(index, _)| *index)).max();
+    let (Some(cap), Some(newest)) = (&dataset.cap, newest) else { return };
+    if last.len() < 2 && dataset.releases.is_empty() {
         return; // one task's own figure is already under the cap
     }
     let phase = |r: &&SpendRecord| Phase {
@@ -209,11 +213,13 @@ fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, 
         sampling_rate: r.spend.sampling_rate.to_f64(),
         steps: r.spend.steps_total,
     };
-    let phases: Vec<_> = last.values().map(phase).collect();
+    let rho: f64 = dataset.releases.iter().map(|(_, r)| r.rho.to_f64()).sum();
+    let release = (rho > 0.0).then(|| Phase { noise_multiplier: (2.0 * rho).sqrt().recip(), sampling_rate: 1.0, steps: 1 });
+    let phases: Vec<_> = last.values().map(phase).chain(release).collect();
     let epsilon = epsilon_rdp(&phases, cap.delta.to_f64()).map_or(f64::INFINITY, |a| a.epsilon);
     if epsilon > cap.epsilon_cap.to_f64() + LAST_PLACE {
-        let got = format!("{epsilon:.6} over {} tasks", last.len());
-        findings.add(TASKS, Place::Index(newest.index.0), format!("at most {}", cap.epsilon_cap), got);
+        let got = format!("{epsilon:.6} over {} tasks and {} releases", last.len(), dataset.releases.len());
+        findings.add(TASKS, Place::Index(newest.0), format!("at most {}", cap.epsilon_cap), got);
     }
 }
 
@@ -234,7 +240,7 @@ mod tests {
     use protocol::ids::LeafIndex;
     use protocol::manifest::BudgetSpend;
     use protocol::plan::{ClipPath, NoiseKind, Unit};
-    use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
+    use protocol::trust::{BudgetDeclaration, DatasetDeclaration, ReleaseSpend};
 
     fn record(task: u8, steps_total: u64) -> SpendRecord {
         let (dataset, number) = (Sha256([1; 32]), |text: &str| text.parse::<Decimal>().unwrap());
@@ -256,17 +262,27 @@ mod tests {
         SpendRecord { index: LeafIndex(u64::from(task)), task: TaskId([task; 16]), round: RoundId(1), spend }
     }
 
-    /// Findings over tasks of so many steps each, under a cap of 3.
-    fn over(tasks: &[u64]) -> Findings {
+    /// Findings over tasks of so many steps each and releases of these costs, under a cap of 3.
+    fn over_all(tasks: &[u64], releases: &[&str]) -> Findings {
         let dataset = Sha256([1; 32]);
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
         let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
         let spends: Vec<_> = (1..).zip(tasks).map(|(task, steps)| record(task, *steps)).collect();
-        let history = DatasetHistory { cap: Some(cap), spends, ..DatasetHistory::declared(declaration) };
+        let release = |(counter, rho): (u64, &&str)| {
+            let (unit, rho, ledger_head) = (Unit::Record, rho.parse().unwrap(), Sha256([9; 32]));
+            (LeafIndex(counter), ReleaseSpend { dataset, unit, rho, ledger_counter: counter, ledger_head })
+        };
+        let releases = (100..).zip(releases).map(release).collect();
+        let history = DatasetHistory { cap: Some(cap), spends, releases, ..DatasetHistory::declared(declaration) };
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
+        check_chain(&history, &mut findings);
         check_tasks(&history, &last, &mut findings);
         findings
+    }
+
+    fn over(tasks: &[u64]) -> Findings {
+        over_all(tasks, &[])
     }
 
     #[test]
@@ -286,6 +302,16 @@ mod tests {
         let (small, large) = (terms(1), terms(u64::MAX));
         assert!(accounts.epsilon(&record, &small).is_some() && large.epsilon(s.steps_total).is_err());
         assert_eq!(accounts.epsilon(&record, &large), None);
+    }
+
+    /// D28: ρ = 0.15 alone is ε 2.68 at δ = 1e-6 and fits under 3; twice, or with a task that fits alone too, it does not.
+    #[test]
+    fn scalar_releases_are_added_to_the_tasks() {
+        assert!(over_all(&[], &["0.15"]).worst().is_none());
+        assert!(over_all(&[1500], &["0.000001"]).worst().is_none(), "a small release fits beside a task");
+        assert_eq!(over_all(&[], &["0.15", "0.15"]).worst(), Some(Severity::Invariant), "two releases without any task");
+        assert_eq!(over_all(&[1500], &["0.15"]).worst(), Some(Severity::Invariant), "a task and a release");
+        assert!(over(&[1500]).worst().is_none());
     }
 
     #[test]

@@ -20,7 +20,9 @@ use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
-use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use crate::trust::{
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+};
 use std::collections::BTreeMap;
 
 /// An enrolled institution.
@@ -52,12 +54,14 @@ pub struct DatasetHistory {
     pub in_force: BTreeMap<LeafIndex, DatasetDeclaration>,
     /// Repairs of the ledger, in order, with where they stand.
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
+    /// Scalar releases that were paid beside every task, in order, with where they are stated.
+    pub releases: Vec<(LeafIndex, ReleaseSpend)>,
 }
 
 impl DatasetHistory {
     /// A dataset that was just declared.
     pub fn declared(declaration: DatasetDeclaration) -> Self {
-        Self { declaration, cap: None, spends: Vec::new(), in_force: BTreeMap::new(), repairs: Vec::new() }
+        Self { declaration, cap: None, spends: Vec::new(), in_force: BTreeMap::new(), repairs: Vec::new(), releases: Vec::new() }
     }
 
     /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
@@ -273,6 +277,11 @@ impl History {
                 out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
                 self.repaired(index, who, said, out);
             }
+            (Facts::BudgetReleased { dataset, ledger_counter }, Some(s)) => {
+                let Some((who, said)) = self.member_said::<ReleaseSpend>(entry, &s, out) else { return };
+                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
+                self.release_paid(index, who, said, out);
+            }
             (Facts::TaskApproved { plan }, Some(s)) => {
                 let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
                 let Some(task) = entry.task else { return out.add(Clause::Schema) };
@@ -395,6 +404,17 @@ impl History {
         let Some(dataset) = self.datasets.get_mut(&(who, repair.dataset)) else { return out.add(Clause::BudgetUndeclared) };
         rules::check_repair(dataset, index, &repair, out);
         dataset.repairs.push((index, repair));
+    }
+
+    /// A release is stated once, about a declared dataset and its unit. Its counter may lie below those of spends: it is told when the
+    /// institution is next connected, not when it is paid.
+    fn release_paid(&mut self, index: LeafIndex, who: ClientId, release: ReleaseSpend, out: &mut rules::Report) {
+        let Some(dataset) = self.datasets.get_mut(&(who, release.dataset)) else { return out.add(Clause::BudgetUndeclared) };
+        out.require(release.unit == dataset.declaration.unit, Clause::FieldsDiffer);
+        let spends = dataset.spends.iter().map(|r| r.spend.ledger_counter);
+        let mut taken = spends.chain(dataset.releases.iter().map(|(_, r)| r.ledger_counter));
+        out.require(taken.all(|counter| counter != release.ledger_counter), Clause::LedgerCounter);
+        dataset.releases.push((index, release));
     }
 
     /// Tells the history what a plan's artefact says; from then on rounds of its tasks are checked against it.

@@ -60,6 +60,8 @@ statement_kinds! {
     Repair = 15, "ledger-repair";
     /// An entry of an institution's own privacy ledger; never on the wire.
     LedgerEntry = 16, "ledger-entry";
+    /// An institution paid for a scalar release.
+    ReleaseSpend = 17, "release-spend";
     /// An institution describes its prepared records.
     DataManifest = 20, "data-manifest";
     /// Administrators release a model.

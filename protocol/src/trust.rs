@@ -221,6 +221,31 @@ impl Payload for LedgerRepair {
     const KIND: StatementKind = StatementKind::Repair;
 }
 
+/// An institution paid for a scalar release from a dataset's records, beside every task (privacy.md D28, D65): the cost and where it stands in
+/// its ledger. Nothing about what was asked or answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct ReleaseSpend {
+    /// The dataset.
+    #[n(0)]
+    pub dataset: Sha256,
+    /// Whose data one unit is.
+    #[n(1)]
+    pub unit: Unit,
+    /// Upper bound on its zero-concentrated divergence.
+    #[n(2)]
+    pub rho: Decimal,
+    /// Counter of the ledger entry that pays.
+    #[n(3)]
+    pub ledger_counter: u64,
+    /// Hash of that entry.
+    #[n(4)]
+    pub ledger_head: Sha256,
+}
+
+impl Payload for ReleaseSpend {
+    const KIND: StatementKind = StatementKind::ReleaseSpend;
+}
+
 /// `n` with two significant digits, rounded down (privacy.md D4).
 pub fn two_digits(n: u64) -> u64 {
     let mut unit = 1u64;

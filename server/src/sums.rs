@@ -140,7 +140,7 @@ impl Worker {
                         worker.add(group, &headers);
                         None
                     }
-                    other => worker.work(other),
+                    other @ (Job::Begin(..) | Job::Open(_) | Job::Advance(_)) => worker.work(other),
                 };
                 if let Some(result) = result {
                     done(result);
@@ -435,7 +435,7 @@ fn more_of(group: GroupId, jobs: &Receiver<Job>, headers: &mut Vec<HeaderDigest>
     while headers.len() < TOGETHER {
         match jobs.try_recv().ok()? {
             Job::Add(same, header) if same == group => headers.push(header),
-            other => return Some(other),
+            other @ (Job::Begin(..) | Job::Add(..) | Job::Open(_) | Job::Advance(_)) => return Some(other),
         }
     }
     None
@@ -477,7 +477,8 @@ fn within_norm(plan: &Plan, opened: &ValueFile, mass: Mass) -> Result<(), Reject
     if square.sqrt() <= most.to_f64() { Ok(()) } else { Err(Rejection::NormBound) }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 #[path = "sums_tests.rs"]

@@ -138,7 +138,7 @@ fn of_several_key_sums_the_one_that_opens_the_blocks_is_taken() {
         let decoded = decode_key_sum(COMMITTEE, &certificate, &openings).unwrap();
         assert!(decoded.candidates.len() > 1, "the openings alone do not decide");
         let (result, blame) = world.open_with(Some(3), certificate.clone(), openings);
-        assert_eq!(result, Ok(honest.clone()), "liar {liar}");
+        assert_eq!(result, Ok(honest), "liar {liar}");
         assert_eq!(blame.disputed.len(), 3, "each of the three may be the one that lies");
     }
 }

@@ -424,9 +424,9 @@ fn a_decryptor_and_an_update_that_openings_show_to_be_false_are_named_once_with_
 /// Disputes that the log has about a round: in which group, with which decryptor, about which update.
 fn disputes(world: &World, round: RoundId) -> Vec<(GroupId, ClientId, Sha256)> {
     let entries = world.server.log.entries().iter().filter_map(|bytes| LogEntry::parse(bytes).ok()).filter(|e| e.round == Some(round));
-    let dispute = |e: LogEntry| match e.facts {
-        Facts::AuditAlarm { alarm: AlarmKind::Disputed, evidence } => Some((e.group?, e.institution?, evidence)),
-        _other => None,
+    let dispute = |e: LogEntry| {
+        let Facts::AuditAlarm { alarm: AlarmKind::Disputed, evidence } = e.facts else { return None };
+        Some((e.group?, e.institution?, evidence))
     };
     entries.filter_map(dispute).collect()
 }

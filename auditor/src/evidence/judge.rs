@@ -16,7 +16,7 @@ use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
@@ -225,6 +225,10 @@ impl Own {
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
+                (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
+            }),
+            Facts::BudgetReleased { dataset, ledger_counter } => s.read::<ReleaseSpend>().is_ok_and(|r| {
+                self.datasets.entry(r.dataset).and_modify(|h| h.releases.push((LeafIndex(index), r)));
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {

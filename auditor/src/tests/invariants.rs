@@ -105,6 +105,15 @@ fn a_repaired_ledger_is_reported_and_stays_above_the_log() {
     expect(Twist::SpendBelowTheRepair, 3, "I8: ledger counter does not rise");
 }
 
+/// privacy.md D28: what was paid for counts is added to what the tasks cost; one ledger entry pays once.
+#[test]
+fn counts_beside_the_tasks_are_added_up_against_the_signed_cap() {
+    expect_clean(Twist::CountsPaid);
+    expect(Twist::CountsOnAPaidCounter, 3, "I8: ledger counter does not rise");
+    expect(Twist::CountsOnAPaidCounter, 3, "I8: one ledger counter names one entry");
+    expect(Twist::CountsAboveTheCap, 3, "I8: all tasks and releases of a dataset together stay under the signed cap");
+}
+
 #[test]
 fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");

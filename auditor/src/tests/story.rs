@@ -30,7 +30,9 @@ use protocol::plan::{Plan, PlanApproval, Unit};
 use protocol::reject::Rejection;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, TrustDocument};
+use protocol::trust::{
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+};
 
 const TASK: TaskId = TaskId([7; 16]);
 const GROUP: GroupId = GroupId(0);
@@ -249,6 +251,15 @@ impl Scribe {
         let epsilon = Some(self.epsilon(6));
         let repair = LedgerRepair { dataset, log_size, epsilon, ledger_counter, ledger_head: Sha256([77; 32]) };
         self.says(1, &repair, Facts::BudgetRepaired { dataset, ledger_counter });
+    }
+
+    /// Institution 1 pays for counts with noise between the rounds.
+    fn counts(&mut self) {
+        let rho = decimal(if self.twist == Twist::CountsAboveTheCap { "0.5" } else { "0.001" });
+        let ledger_counter = if self.twist == Twist::CountsOnAPaidCounter { 10 } else { 15 };
+        let (dataset, unit, ledger_head) = (Self::dataset(1), Unit::Record, Sha256([78; 32]));
+        let said = ReleaseSpend { dataset, unit, rho, ledger_counter, ledger_head };
+        self.says(1, &said, Facts::BudgetReleased { dataset, ledger_counter });
     }
 
     fn prepare(&mut self, plan: &[u8]) {
@@ -625,6 +636,9 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         }
         if round == 2 {
             scribe.declare_more(Twist::DeclaredMoreBetween);
+        }
+        if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
+            scribe.counts();
         }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));

@@ -78,6 +78,8 @@ impl Agent {
                 ledger_head: r.head,
             }));
         }
+        let stated = |counter| known.is_some_and(|d| d.releases.iter().any(|(_, said)| said.ledger_counter == counter));
+        due.extend(ledger.ledger().release_spends().filter(|r| !stated(r.ledger_counter)).map(|r| self.keys.sign(&r)));
         due
     }
 

@@ -13,6 +13,7 @@ use protocol::ids::Sha256;
 use protocol::plan::Unit;
 use protocol::site::SiteFacts;
 use protocol::time::Time;
+use protocol::trust::ReleaseSpend;
 
 /// Most values of one release (D28).
 pub const MAX_VALUES: u64 = 10_000;
@@ -274,6 +275,20 @@ impl PrivacyLedger {
     /// All releases by counter.
     pub fn releases(&self) -> impl Iterator<Item = (u64, &ReleaseState)> {
         self.state.releases.iter().map(|(counter, state)| (*counter, state))
+    }
+
+    /// What the federation's log is told of every release that this ledger paid, in order: the cost and where it stands in the chain, nothing
+    /// of what was asked. Spent whatever became of it.
+    ///
+    /// # Privacy
+    /// The cost is a number of the request; no record enters it.
+    pub fn release_spends(&self) -> impl Iterator<Item = ReleaseSpend> {
+        let (dataset, unit) = (self.terms().dataset, self.terms().unit);
+        self.releases().filter_map(move |(ledger_counter, state)| {
+            // A release costs no more than the budget, which is a decimal.
+            let rho = Decimal::ceil(state.release.rho(), 9).ok()?;
+            Some(ReleaseSpend { dataset, unit, rho, ledger_counter, ledger_head: self.hash_of(ledger_counter)? })
+        })
     }
 
     /// Releases that a repair took from the site log.

@@ -46,6 +46,26 @@ fn a_release_costs_rho_alpha_at_every_order() {
     assert!((r.cost.decimal().to_f64() - 0.02 * kept.ledger.terms().order.to_f64()).abs() < 2e-9);
 }
 
+/// The federation's log is told of every payment, also of one that came to nothing: cost and place in the chain, and nothing of the question.
+#[test]
+fn every_payment_is_stated_with_its_cost_and_its_place() {
+    let mut kept = Kept::new("8");
+    let paid = [1, 2].map(|id| pay(&mut kept, id, 10 * 1024).unwrap());
+    let pending = kept.ledger.void(paid[0].ledger_counter(), NOW).unwrap();
+    kept.keep(pending);
+    let (dataset, unit) = (kept.ledger.terms().dataset, kept.ledger.terms().unit);
+    let stated: Vec<_> = kept.reload().ledger.release_spends().collect();
+    let rho = dec("0.02");
+    let want = paid.map(|p| ReleaseSpend { dataset, unit, rho, ledger_counter: p.counter, ledger_head: p.head });
+    assert_eq!(stated.len(), 2);
+    for (s, w) in stated.iter().zip(&want) {
+        // The last place is rounded up.
+        assert!((0.0..2e-9).contains(&(s.rho.to_f64() - w.rho.to_f64())), "{s:?}");
+        assert_eq!(ReleaseSpend { rho, ..*s }, *w);
+        assert!(kept.ledger.holds(s.ledger_counter, s.ledger_head));
+    }
+}
+
 #[test]
 fn an_id_is_paid_once_for_ever() {
     let mut kept = Kept::new("8");

@@ -121,6 +121,13 @@ facts! {
         /// Counter of the ledger entry that repairs.
         ledger_counter: u64
     }
+    /// An institution paid for a scalar release (statement of the institution).
+    BudgetReleased = "budget.released" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Counter of the ledger entry that pays.
+        ledger_counter: u64
+    }
     /// A task's plan was approved (statement of an administrator).
     TaskApproved = "task.approved" {
         /// The plan, an artefact.

@@ -16,7 +16,7 @@ use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend};
 use tokio::sync::mpsc;
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
@@ -343,6 +343,10 @@ fn declaration(who: ClientId, statement: Statement) -> Option<Draft> {
         StatementKind::Repair => {
             let said = statement.verify::<LedgerRepair>().ok()?;
             (Facts::BudgetRepaired { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
+        }
+        StatementKind::ReleaseSpend => {
+            let said = statement.verify::<ReleaseSpend>().ok()?;
+            (Facts::BudgetReleased { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
         }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;
