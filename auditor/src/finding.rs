@@ -79,6 +79,8 @@ checks! {
     Openings = "A37", "openings give the stated key sums";
     /// Sums made again from chunks; only where chunks are given.
     Sums = "A37", "sums made again from the members' chunks";
+    /// Snapshots made again from sums; only where snapshots are given.
+    Snapshots = "A37", "snapshots made again from the opened sums";
 }
 
 impl Serialize for Check {

@@ -19,10 +19,12 @@ pub mod ring;
 pub mod select;
 pub mod share;
 pub mod show;
+pub mod step;
 pub mod table;
 pub mod verdict;
 pub mod verify;
 pub mod watch;
+pub mod weights;
 
 mod ahead;
 mod artefacts;

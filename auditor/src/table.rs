@@ -27,6 +27,9 @@ pub fn render(v: &Verdict) -> String {
     if !v.releases.is_empty() {
         line(releases(v));
     }
+    if !v.recomputed.is_empty() {
+        line(crate::recompute::rounds(&v.recomputed));
+    }
     if !v.findings.is_empty() {
         line(findings(v));
     }

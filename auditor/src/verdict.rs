@@ -2,6 +2,7 @@
 
 use crate::finding::{Check, Finding, Findings, Severity};
 use crate::others::Equivocation;
+use crate::recompute::{Given, GroupReport, Outcome, RoundReport, SnapshotOutcome, SnapshotReport};
 use serde::Serialize;
 
 /// Version of the JSON form (operations.md O3); fields are only added within a version.
@@ -202,6 +203,9 @@ pub struct Verdict {
     pub equivocations: Vec<Equivocation>,
     /// What this verdict does not speak about.
     pub not_verified: Vec<&'static str>,
+    /// Every round whose sums were made again, where chunks or sums were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recomputed: Vec<RoundReport>,
 }
 
 /// What nobody looks at without chunks.
@@ -210,16 +214,76 @@ const SUMS: &str = "summed bodies and opened values against the key sums: no sum
 /// How good a model is, no log shows.
 const STATED: &str =
     "figures of gates that no log shows (loss, accuracy, macro-F1): administrators state them, and name a file by its hash";
+/// What nobody looks at without snapshots.
+const SNAPSHOTS: &str = "snapshots against the opened sums: no snapshots were given";
+/// What kept integers do not show.
+const KEPT_ONLY: &str = "summed bodies against the key sums: of some sums only kept integers were compared, with what the server signed";
+/// Sums that are not among those made again.
+const OTHER_SUMS: &str = "sums of rounds and groups that were not asked for";
+/// Sums that could not be made again.
+const LOST_SUMS: &str = "sums that could not be made again: their rounds say why";
+/// Snapshots that were not made again.
+const OTHER_SNAPSHOTS: &str = "snapshots of rounds that were not asked for or could not be made again: their rounds say why";
 
 /// What a verification of the log alone does not look at.
 const NEVER: [&str; 6] = [
     "that inputs were honest: a log shows what was said, not that it was true",
     SUMS,
-    "snapshots against the opened sums: no snapshots were given",
+    SNAPSHOTS,
     "ledger entries behind the stated heads: they stay with the institutions",
     "roots that reviews and recoveries state: only sizes are compared",
     "truncation signed again by the log, unless notes kept elsewhere are given with --with",
 ];
+
+/// What was made again, and what was not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Again {
+    /// Sums that came out of chunks, the stated ones or others.
+    sums: u64,
+    /// Sums of which only kept integers were compared.
+    kept: u64,
+    /// Opened sums of which neither could be had.
+    lost: u64,
+    asked_snapshots: bool,
+    /// Snapshots that came out, the stated ones or others.
+    snapshots: u64,
+    lost_snapshots: u64,
+    /// Whether every round of the log was asked for.
+    whole: bool,
+}
+
+impl Again {
+    /// Counts what became of rounds.
+    pub(crate) fn of<'a>(
+        rounds: impl IntoIterator<Item = (&'a [GroupReport], Option<&'a SnapshotReport>)>,
+        given: Given<'_>,
+        whole: bool,
+    ) -> Self {
+        let mut again = Self { asked_snapshots: given.snapshots.is_some(), whole, ..Self::default() };
+        for (groups, snapshot) in rounds {
+            for group in groups {
+                match group.outcome {
+                    Outcome::Agrees => again.sums += 1,
+                    // Kept integers that are other ones, or too long, were not summed.
+                    Outcome::Differs if group.sum_root.is_some() => again.sums += 1,
+                    Outcome::Differs | Outcome::Kept => again.kept += 1,
+                    Outcome::NotRecomputed => again.lost += 1,
+                    Outcome::Failed | Outcome::NotOpened => {}
+                }
+            }
+            match snapshot.map(|s| s.outcome) {
+                Some(SnapshotOutcome::Agrees | SnapshotOutcome::Differs) => again.snapshots += 1,
+                Some(SnapshotOutcome::NotMade) => again.lost_snapshots += 1,
+                None => {}
+            }
+        }
+        again
+    }
+
+    fn any_sum(&self) -> bool {
+        self.sums + self.kept > 0
+    }
+}
 
 impl Verdict {
     /// A verdict that rests on findings alone; the rest is filled in by whoever got further.
@@ -245,11 +309,12 @@ impl Verdict {
             members: Vec::new(),
             tasks: Vec::new(),
             releases: Vec::new(),
-            checks: Check::ALL.iter().filter(|c| **c != Check::Sums).map(|c| check(*c)).collect(),
+            checks: Check::ALL.iter().filter(|c| !matches!(c, Check::Sums | Check::Snapshots)).map(|c| check(*c)).collect(),
             findings: findings.list().to_vec(),
             findings_omitted: findings.omitted(),
             equivocations: Vec::new(),
             not_verified: NEVER.to_vec(),
+            recomputed: Vec::new(),
         }
     }
 
@@ -261,15 +326,23 @@ impl Verdict {
         self.releases = releases;
     }
 
-    /// Says what came of making sums again, which a verification of the log alone does not try.
-    pub(crate) fn add_sums(&mut self, run: bool) {
-        let findings = self.findings.iter().filter(|f| f.check == Check::Sums && f.severity > Severity::Notice).count() as u64;
-        let (name, clause) = (Check::Sums.name(), Check::Sums.clause());
-        self.checks.push(CheckResult { name, clause, run, passed: run && findings == 0, findings });
-        if run {
-            self.not_verified.retain(|line| *line != SUMS);
-            self.not_verified.push("sums of rounds and groups that were not asked for");
+    /// Says what came of making sums and snapshots again, which a verification of the log alone does not try.
+    pub(crate) fn add_again(&mut self, again: &Again) {
+        for (check, asked, run) in [(Check::Sums, true, again.any_sum()), (Check::Snapshots, again.asked_snapshots, again.snapshots > 0)] {
+            let findings = self.findings.iter().filter(|f| f.check == check && f.severity > Severity::Notice).count() as u64;
+            if asked {
+                self.checks.push(CheckResult { name: check.name(), clause: check.clause(), run, passed: run && findings == 0, findings });
+            }
         }
+        let covered = [(SUMS, again.any_sum()), (SNAPSHOTS, again.asked_snapshots)];
+        self.not_verified.retain(|line| covered.iter().all(|(covered, is)| line != covered || !is));
+        let beyond = [
+            (KEPT_ONLY, again.kept > 0),
+            (OTHER_SUMS, again.any_sum() && !again.whole),
+            (LOST_SUMS, again.any_sum() && again.lost > 0),
+            (OTHER_SNAPSHOTS, again.asked_snapshots && (!again.whole || again.lost_snapshots > 0)),
+        ];
+        self.not_verified.extend(beyond.into_iter().filter(|(_, is)| *is).map(|(line, _)| line));
     }
 
     /// One sentence for people.

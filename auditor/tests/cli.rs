@@ -255,3 +255,32 @@ fn verify_model_has_its_exit_codes_and_its_form() {
     assert_eq!((code(&none), &json(&none)["error"]["code"]), (2, &"bad_input".into()));
     assert!(json(&none)["error"]["message"].as_str().unwrap().contains("model.sig"));
 }
+
+#[test]
+fn verify_makes_sums_and_snapshots_again_where_they_are_given() {
+    let draft = tell(Twist::None);
+    let log = fixture::write(&draft.files());
+    let [chunks, sums, models] = [&draft.chunks, &draft.sums, &draft.snapshots].map(fixture::write);
+    let [chunks, sums, models] = [&chunks, &sums, &models].map(|d| d.path().to_str().unwrap());
+    let out = verify(log.path(), &["--chunks", chunks, "--sums", sums, "--snapshots", models, "--format", "json"]);
+    let v = json(&out);
+    assert_eq!((code(&out), v["data"]["recomputed"].as_array().map(Vec::len)), (0, Some(2)), "{v}");
+    for round in v["data"]["recomputed"].as_array().unwrap() {
+        assert_eq!((&round["groups"][0]["outcome"], &round["snapshot"]["outcome"]), (&"agrees".into(), &"agrees".into()));
+    }
+    let words = verify(log.path(), &["--sums", sums]);
+    assert_eq!(code(&words), 0);
+    assert!(String::from_utf8(words.stdout).unwrap().contains("not summed; the kept integers are the signed ones"));
+    // Snapshots are made of sums: alone they say nothing. Those of a round are made of all its groups.
+    assert_eq!(code(&verify(log.path(), &["--snapshots", models])), 2);
+    let one = ["recompute", log.path().to_str().unwrap(), "--chunks", chunks, "--round", "2", "--snapshots", models];
+    assert_eq!(code(&run(&one)), 0);
+    assert_eq!(code(&run(&[&one[..], &["--group", "0"]].concat())), 2);
+    let false_step = tell(Twist::OtherSnapshot);
+    let log = fixture::write(&false_step.files());
+    let [chunks, models] = [&false_step.chunks, &false_step.snapshots].map(fixture::write);
+    let [chunks, models] = [&chunks, &models].map(|d| d.path().to_str().unwrap());
+    let out = verify(log.path(), &["--chunks", chunks, "--snapshots", models]);
+    assert_eq!((code(&out), verify(log.path(), &[]).status.code()), (1, Some(0)), "the log alone does not show it");
+    assert!(String::from_utf8(out.stdout).unwrap().contains("DIFFERS: stated"));
+}

@@ -1,7 +1,7 @@
 //! The demo as a newcomer runs it: the real program, its exit codes, what it leaves, and what it does not leave.
 #![expect(clippy::unwrap_used, reason = "helpers of a test panic with it")]
 
-use auditor::recompute::Outcome;
+use auditor::recompute::{Given, Outcome, SnapshotOutcome};
 use protocol::ids::RoundId;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -145,13 +145,19 @@ fn every_epsilon_is_the_accountants(report: &serde_json::Value) {
     }
 }
 
-/// What the federation opened, the auditor's second implementation opens too, from chunks alone; and not from chunks that were touched.
+/// What the federation opened, the auditor's second implementation opens too, from chunks alone; and not from chunks that were touched. Its own
+/// step leads to the snapshots that were published.
 fn make_the_sums_again(out: &Path) {
-    let (log, chunks) = (out.join("log"), out.join("chunks"));
+    let (log, chunks, snapshots) = (out.join("log"), out.join("chunks"), out.join("snapshots"));
+    let (options, none) = (auditor::Options::default(), |_: u64| ());
+    let given = Given { chunks: Some(&chunks), sums: None, snapshots: Some(&snapshots) };
     let round = |round: u64| {
         let wanted = auditor::Wanted { task: None, round: RoundId(round), group: None };
-        auditor::recompute::recompute(&log, &chunks, wanted, &auditor::Options::default(), &|_, _, _| ()).unwrap()
+        auditor::recompute::recompute(&log, Given { snapshots: None, ..given }, wanted, &options, &|_| ()).unwrap()
     };
+    let all = auditor::recompute::everything(&log, given, &options, &none, &|_| ()).unwrap();
+    let after: Vec<_> = all.recomputed.iter().map(|r| r.snapshot.as_ref().map(|s| s.outcome)).collect();
+    assert_eq!((all.exit_code, after), (0, vec![Some(SnapshotOutcome::Agrees); 2]), "{:#?}", all.findings);
     for id in [1, 2] {
         let made = round(id);
         assert!(made.exit_code == 0 && made.groups.len() == 2, "{made:?}");

@@ -5,7 +5,12 @@
 pub mod checkpoints;
 #[cfg(feature = "training")]
 pub mod counts;
+#[cfg(feature = "training")]
+pub mod homes;
 pub mod log;
+#[cfg(feature = "sealing")]
+pub mod openings;
+pub mod outsiders;
 pub mod records;
 #[cfg(feature = "sealing")]
 pub mod sealing;

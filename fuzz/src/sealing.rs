@@ -8,11 +8,24 @@ use protocol::ids::{CoreDigest, GroupId, Position, ShardId};
 use protocol::manifest::{GroupShard, GroupSpec};
 use protocol::params::{BLOB_BYTES, Packing};
 
-/// A share blob for a fixed prekey, a public prekey, and a stored secret one.
+/// What stands before a blob here: the secret that opens it, the core digest that it is bound to, and the decryptor's position.
+pub const BEFORE_BLOB: usize = PREKEY_SECRET_BYTES + 32 + 1;
+
+/// A share blob behind what its decryptor knows, a public prekey, and a stored secret one.
 pub fn blobs(bytes: &[u8]) {
-    let secret = PrekeySecret::from_bytes(&mut [7; PREKEY_SECRET_BYTES]);
-    let opened = open_blob(&secret, CoreDigest([1; 32]), Position(1), bytes);
-    assert!(opened.is_err() || bytes.len() == BLOB_BYTES);
+    if let Some((known, blob)) = bytes.split_first_chunk::<BEFORE_BLOB>() {
+        let (secret, known) = known.split_at(PREKEY_SECRET_BYTES);
+        let (core, position) = known.split_at(32);
+        let (Ok(mut secret), Ok(core)) = (<[u8; PREKEY_SECRET_BYTES]>::try_from(secret), <[u8; 32]>::try_from(core)) else { return };
+        let position = Position(position[0]);
+        match open_blob(&PrekeySecret::from_bytes(&mut secret), CoreDigest(core), position, blob) {
+            Ok(share) => {
+                assert_eq!((share.position(), blob.len()), (position, BLOB_BYTES));
+                assert!(Share::from_bytes(position, &share.to_bytes()).is_ok());
+            }
+            Err(_) => assert_eq!(secret, [0; PREKEY_SECRET_BYTES], "the caller's copy is wiped"),
+        }
+    }
     let _sealable = check_prekey(bytes);
     if let Ok(mut stored) = <[u8; PREKEY_SECRET_BYTES]>::try_from(bytes) {
         assert_eq!(&PrekeySecret::from_bytes(&mut stored).to_bytes()[..], bytes);

@@ -5,8 +5,17 @@
 #[path = "../../fuzz/src/counts.rs"]
 mod counts;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/homes.rs"]
+mod homes;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/log.rs"]
 mod log;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/openings.rs"]
+mod openings;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/outsiders.rs"]
+mod outsiders;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/records.rs"]
 mod records;
@@ -20,6 +29,16 @@ mod tokens;
 #[path = "../../fuzz/src/words.rs"]
 mod words;
 
+#[path = "fuzz_bodies/told.rs"]
+mod told;
+/// The story is told with the library's own check matrix and products.
+mod share {
+    pub(crate) use auditor::share::CheckMatrix;
+}
+mod ring {
+    pub(crate) use auditor::ring::{Mask, lift, product};
+}
+
 use audit::checkpoint::Checkpoint;
 use audit::hash::Hash;
 use audit::key::{KeyType, SignerKey};
@@ -29,12 +48,14 @@ use audit::policy::{Policy, Witness};
 use audit::proof::{Receipt, TlogProof};
 use audit::tree::CompactRange;
 use audit::witness::{AddCheckpoint, WitnessState};
+use crypto::doors::{Federation, Sealed};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
-use protocol::ids::{Address, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
+use protocol::ids::{Address, CoreDigest, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
+use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
-use protocol::params::{BLOB_BYTES, Packing, Tally};
+use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
 use protocol::plan::{Gate, GateCode};
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::trust::Token;
@@ -221,9 +242,77 @@ fn tiles() -> Seeds {
     paths.into_iter().chain([bundle, tile, log.tree.encode(), CompactRange::new().encode()]).collect()
 }
 
-/// No valid blob can be had from outside the sealing room; the first two are of the right length, so that the key is decapsulated.
+/// A round of two sealed updates and four decryptors, of whom any two open.
+static SEALED: LazyLock<(Federation, Vec<Sealed>)> = LazyLock::new(|| {
+    let federation = Federation::new(2, 4, CommitteeSize { decryptors: 4, corrupt: 1 }, 8, &[3]);
+    let sealed = (0..2).map(|client| federation.seal(client, &[vec![1, -2, 3]])).collect();
+    (federation, sealed)
+});
+
+/// Blobs behind what their decryptor knows, one of which is somebody else's; prekeys.
 fn blobs() -> Seeds {
-    vec![vec![0; BLOB_BYTES], (0..BLOB_BYTES).map(|i| i.to_le_bytes()[0]).collect(), vec![1; protocol::manifest::PREKEY_BYTES], vec![9; 32]]
+    let (federation, sealed) = &*SEALED;
+    let known = |client: usize, position: u8, blob: usize| {
+        let update = &sealed[client].update;
+        let (secret, core) = (federation.prekey(position).to_bytes(), update.header.core.digest());
+        [&secret[..], &core.0, &[position], &update.blobs[blob]].concat()
+    };
+    let before = vec![7; sealing::BEFORE_BLOB];
+    vec![
+        known(0, 1, 0),
+        known(1, 4, 3),
+        known(0, 1, 1),
+        [before.clone(), vec![0; BLOB_BYTES]].concat(),
+        [before, (0..BLOB_BYTES).map(|i| i.to_le_bytes()[0]).collect()].concat(),
+        vec![1; protocol::manifest::PREKEY_BYTES],
+        vec![9; 32],
+    ]
+}
+
+/// Lists of openings: all four, two, with one liar, and one who says two things.
+fn hostile_openings() -> Seeds {
+    let (federation, sealed) = &*SEALED;
+    let certificate = openings::certificate();
+    let opening = |position: u8| {
+        let shares = federation.shares(sealed, position).into_values();
+        let shares = openings::MEMBERS.into_iter().zip(shares).collect();
+        crypto::share::post_opening(certificate, Position(position), &shares).unwrap()
+    };
+    let all: Vec<OpeningPayload> = (1..=4).map(opening).collect();
+    let mut lying = all.clone();
+    lying[2].shares[40] ^= 1;
+    // Shares of other members, and check values that fit them.
+    let mut swapped = all.clone();
+    swapped[1] = OpeningPayload { position: Position(2), ..opening(3) };
+    let mut twice = all[..3].to_vec();
+    twice.push(OpeningPayload { position: Position(1), ..all[3].clone() });
+    [all.clone(), all[1..3].to_vec(), lying, swapped, twice, all[..1].to_vec()].iter().map(codec::encode).collect()
+}
+
+fn packs() -> Seeds {
+    let pack = told::pack();
+    let whole = outsiders::join(pack.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    let bare = pack.iter().filter(|(name, _)| !name.starts_with("entries/"));
+    let bare = outsiders::join(bare.map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    vec![whole, bare]
+}
+
+fn forks() -> Seeds {
+    vec![told::fork(), b"{}\n".to_vec()]
+}
+
+fn snapshots() -> Seeds {
+    let of = |seed| train::snapshot::to_bytes(&train::model::initial(&homes::model(), seed).unwrap()).unwrap();
+    vec![of(1), of(2)]
+}
+
+/// One learnt tokenizer of each kind.
+fn tokenizers() -> Seeds {
+    use corpus::tokenizer::{Subword, SubwordKind, WordCounts, WordRule};
+    let words = ["hello", "help", "held", "world", "word", "你好", "你们", "12", "a"];
+    let counts: WordCounts = words.iter().zip(3u64..).map(|(w, n)| ((*w).to_owned(), n)).collect();
+    let learnt = |kind| Subword::learn(kind, &counts, WordRule::Pattern, 600).unwrap().to_json().as_bytes().to_vec();
+    [SubwordKind::Bpe, SubwordKind::WordPiece, SubwordKind::Unigram].map(learnt).into()
 }
 
 fn shares() -> Seeds {
@@ -306,6 +395,13 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("tokens", tokens::tokens, shards(), 2000),
         ("searches", tokens::searches, searches(), 2000),
         ("counts", counts::counts, known(), 2000),
+        ("forks", outsiders::forks, forks(), 1000),
+        ("lists", outsiders::lists, told::lists().into(), 2000),
+        ("packs", outsiders::packs, packs(), 150),
+        ("openings", openings::openings, hostile_openings(), 150),
+        ("snapshots", homes::snapshots, snapshots(), 2000),
+        ("sites", homes::sites, told::site_entries(), 2000),
+        ("tokenizers", homes::tokenizers, tokenizers(), 200),
         ("blobs", sealing::blobs, blobs(), 300),
         ("shares", sealing::shares, shares(), 1000),
         ("chunks", sealing::chunks, chunks(), 100),
@@ -382,6 +478,40 @@ fn the_seeds_are_whole() {
         TlogProof::parse(&requests()[0]).is_ok() && Receipt::parse(&requests()[1]).is_ok() && AddCheckpoint::parse(&requests()[2]).is_ok()
     );
     assert!(tiles()[..3].iter().all(|s| std::str::from_utf8(s).unwrap().parse::<audit::tile::TilePath>().is_ok()));
+}
+
+/// The same of what outsiders, decryptors and institutions read: each success is reached by a seed.
+#[test]
+fn the_seeds_of_other_parties_are_whole() {
+    let opened = |seed: &[u8]| {
+        let (known, blob) = seed.split_at(sealing::BEFORE_BLOB);
+        let mut secret = known[..32].try_into().unwrap();
+        let core = CoreDigest(known[32..64].try_into().unwrap());
+        crypto::blob::open_blob(&crypto::prekey::PrekeySecret::from_bytes(&mut secret), core, Position(known[64]), blob).is_ok()
+    };
+    assert_eq!(blobs()[..4].iter().map(|s| opened(s)).collect::<Vec<_>>(), [true, true, false, false]);
+    let sums = |seed: &Vec<u8>| {
+        let openings: Vec<OpeningPayload> = codec::decode(seed, 1 << 18).unwrap();
+        let decoded = crypto::share::decode_key_sum(CommitteeSize { decryptors: 4, corrupt: 1 }, openings::certificate(), &openings);
+        decoded.map(|d| d.candidates.len()).unwrap_or(0)
+    };
+    assert_eq!(hostile_openings().iter().map(sums).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 0]);
+    assert!(auditor::fork::ForkProof::parse(&forks()[0]).is_ok());
+    let [list, kept, weights] = told::lists();
+    assert!(auditor::recompute::parse_chunk_list(&list).is_some_and(|l| l.len() == 1));
+    assert!(auditor::recompute::parse_kept(&kept).is_some_and(|k| k[&0][&0].len() == 512));
+    assert!(auditor::weights::Weights::parse(&weights).is_ok());
+    assert!(snapshots().iter().all(|s| train::snapshot::from_bytes(&homes::model(), s).is_ok()));
+    assert!(told::site_entries().iter().all(|s| protocol::site::SiteEntry::parse(s).is_ok()));
+    let pack = told::pack();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in &pack {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let verdict = auditor::evidence::verify_evidence(dir.path(), None).unwrap();
+    assert!(verdict.verified && verdict.receipts > 10 && verdict.site_entries == Some(3), "{:#?}", verdict.findings);
 }
 
 /// Seeds for a real fuzzer: `cargo test -p concordat-tests --test fuzz_bodies -- --ignored` writes them to `fuzz/corpus`.

@@ -1,7 +1,7 @@
 //! Arguments of every verb. Knows nothing of what the verbs do.
 
 use super::output::Format;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use protocol::ids::{Sha256, TaskId};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -91,9 +91,19 @@ impl LogArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("integers").args(["sums", "chunks"]).multiple(true)))]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) log: LogArgs,
+    /// Compare opened integers with what the server signed: a server's `sums/`
+    #[arg(long, value_name = "DIR")]
+    pub(super) sums: Option<PathBuf>,
+    /// Make every sum again from sealed chunks, without any key: a server's `chunks/`, or a flat copy
+    #[arg(long, value_name = "DIR")]
+    pub(super) chunks: Option<PathBuf>,
+    /// Make the weights after every round again from its sums: a server's `models/`, or a copy; a task's first snapshot is enough
+    #[arg(long, value_name = "DIR", requires = "integers")]
+    pub(super) snapshots: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: Format,
@@ -115,6 +125,9 @@ pub(super) struct RecomputeArgs {
     /// Only this group
     #[arg(long, value_name = "G")]
     pub(super) group: Option<u32>,
+    /// Make the weights after the round again too: a server's `models/`, or a copy; the snapshot before the round is needed
+    #[arg(long, value_name = "DIR", conflicts_with = "group")]
+    pub(super) snapshots: Option<PathBuf>,
     /// SHA-256 of the trust document, as known from elsewhere
     #[arg(long, value_name = "H")]
     pub(super) trust_hash: Option<Sha256>,

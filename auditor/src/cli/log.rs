@@ -8,7 +8,7 @@ use crate::{show, table};
 use serde_json::{Value, json};
 
 pub(super) fn verify(args: &VerifyArgs) -> u8 {
-    match crate::verify(&args.log.dir, &args.log.options()) {
+    match super::sums::verify(args) {
         Ok(verdict) => {
             let data = serde_json::to_value(&verdict).unwrap_or(Value::Null);
             answer(args.format, verdict.verified, &data, &table::render(&verdict));

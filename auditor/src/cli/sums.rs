@@ -1,17 +1,30 @@
-//! `recompute`.
+//! `recompute`, and `verify` where there is more than the log.
 
 use super::TROUBLE;
-use super::args::RecomputeArgs;
+use super::args::{RecomputeArgs, VerifyArgs};
 use super::output::{Trouble, answer, trouble};
-use crate::{Options, RecomputeError, Wanted, recompute};
+use crate::recompute::{Given, Tick};
+use crate::{Options, RecomputeError, Verdict, Wanted, recompute};
+use indicatif::{ProgressBar, ProgressStyle};
 use protocol::ids::{GroupId, RoundId};
 use serde_json::Value;
-use std::io::{IsTerminal as _, Write as _};
+
+/// Bar, blocks, time left, and which sum.
+const TEMPLATE: &str = "{bar:30} {pos}/{len} blocks, {eta} left, {msg}";
 
 pub(super) fn recompute(args: &RecomputeArgs) -> u8 {
     let options = Options { trust_hash: args.trust_hash, ..Options::default() };
     let wanted = Wanted { task: args.task, round: RoundId(args.round), group: args.group.map(GroupId) };
-    match recompute::recompute(&args.dir, &args.chunks, wanted, &options, &progress) {
+    let given = Given { chunks: Some(&args.chunks), sums: None, snapshots: args.snapshots.as_deref() };
+    let bar = bar();
+    let made = recompute::recompute(&args.dir, given, wanted, &options, &|tick| {
+        // Rounds before the wanted one may be made again too: each group is a bar of its own.
+        bar.set_length(tick.all);
+        show(&bar, tick);
+        bar.set_position(tick.done);
+    });
+    bar.finish_and_clear();
+    match made {
         Ok(made) => {
             let data = serde_json::to_value(&made).unwrap_or(Value::Null);
             answer(args.format, made.exit_code == 0, &data, &recompute::render(&made));
@@ -25,11 +38,27 @@ pub(super) fn recompute(args: &RecomputeArgs) -> u8 {
     }
 }
 
-/// Blocks done, on one line of a terminal; nothing where nobody looks.
-fn progress(group: GroupId, done: u64, all: u64) {
-    let mut stderr = std::io::stderr().lock();
-    if stderr.is_terminal() {
-        let end = if done == all { "\n" } else { "" };
-        write!(stderr, "\rgroup {group}: block {done} of {all}{end}").and_then(|()| stderr.flush()).unwrap_or(());
+/// Verifies a log with what else is given.
+pub(super) fn verify(args: &VerifyArgs) -> Result<Verdict, RecomputeError> {
+    let [sums, chunks, snapshots] = [&args.sums, &args.chunks, &args.snapshots].map(Option::as_deref);
+    if (sums, chunks) == (None, None) {
+        return Ok(crate::verify(&args.log.dir, &args.log.options())?);
     }
+    let bar = bar();
+    let total = |blocks| bar.set_length(blocks);
+    let verdict = recompute::everything(&args.log.dir, Given { chunks, sums, snapshots }, &args.log.options(), &total, &|tick| {
+        show(&bar, tick);
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    verdict
+}
+
+/// On a terminal's stderr; nothing where nobody looks.
+fn bar() -> ProgressBar {
+    ProgressBar::no_length().with_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, tick: Tick) {
+    bar.set_message(format!("round {}, group {}", tick.round, tick.group));
 }

@@ -4,9 +4,10 @@
 use super::bodies;
 use super::chunks::ChunkFault;
 use super::extract::{Extraction, Fault, Opened, Places, QUIET};
+use super::integers::{Integers, Keep, Reading};
 use crate::ring::{Mask, lift, product};
 use protocol::hash::{Domain, tagged};
-use protocol::ids::{Address, GroupId, ManifestDigest, SumRoot, ValueDigest};
+use protocol::ids::{Address, GroupId, ManifestDigest, SumRoot};
 use protocol::manifest::GroupSpec;
 use protocol::params::{CHUNK_POLYNOMIALS, Packing, RING_DIMENSION};
 use std::num::NonZeroUsize;
@@ -20,6 +21,8 @@ pub(crate) struct Job<'a> {
     pub(crate) members: &'a [Vec<Address>],
     /// S; empty if no openings give one, then only bodies are added.
     pub(crate) key_sum: &'a [i32],
+    /// Whether the integers are wanted.
+    pub(crate) keep: Keep,
 }
 
 /// What came out.
@@ -29,12 +32,11 @@ pub(crate) struct Sum {
     pub(crate) opened: Result<OpenedSum, Fault>,
 }
 
-/// What the integers say.
+/// The integers, and how well they opened.
 pub(crate) struct OpenedSum {
-    pub(crate) values: ValueDigest,
+    pub(crate) integers: Integers,
     pub(crate) worst: f64,
     pub(crate) quiet: u64,
-    pub(crate) weight: Option<u64>,
 }
 
 impl Job<'_> {
@@ -94,11 +96,10 @@ fn open_block(job: &Job<'_>, key: &[u64], first: u64, acc: &[u64]) -> Vec<Result
     })
 }
 
-/// Reads opened polynomials in order, without keeping their values.
+/// Reads opened polynomials in order.
 struct Reader<'a> {
     job: &'a Job<'a>,
-    shards: Vec<blake3::Hasher>,
-    tally: Vec<i64>,
+    integers: Reading<'a>,
     worst: f64,
     quiet: u64,
     fault: Option<Fault>,
@@ -106,8 +107,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(job: &'a Job<'a>) -> Self {
-        let shards = job.spec.shards.iter().map(|_| blake3::Hasher::new()).collect();
-        Self { job, shards, tally: Vec::new(), worst: 0.0, quiet: 0, fault: None }
+        Self { job, integers: Reading::new(job.manifest, job.spec, job.keep), worst: 0.0, quiet: 0, fault: None }
     }
 
     fn take(&mut self, first: u64, block: Vec<Result<Opened, Fault>>) {
@@ -122,13 +122,8 @@ impl<'a> Reader<'a> {
     fn keep(&mut self, j: u64, opened: Opened) {
         self.worst = self.worst.max(opened.ratio);
         self.quiet += u64::from(opened.ratio < QUIET);
-        let shard = self.job.places.at(j).and_then(|(part, _)| self.shards.get_mut(part));
-        match shard {
-            Some(hash) => {
-                let bytes: Vec<u8> = opened.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                hash.update(&bytes);
-            }
-            None => self.tally.extend(opened.values),
+        if let Some((part, _)) = self.job.places.at(j) {
+            self.integers.take(part, opened.values);
         }
     }
 
@@ -136,12 +131,8 @@ impl<'a> Reader<'a> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let weight = self.job.spec.tally.map(|t| t.join(&self.tally, self.job.set()).ok_or(Fault::Tally)).transpose()?;
-        let limbs: Vec<u8> = self.tally.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let tally = (!limbs.is_empty()).then(|| blake3::hash(&limbs));
-        let flat: Vec<u8> = self.shards.iter().map(blake3::Hasher::finalize).chain(tally).flat_map(|h| *h.as_bytes()).collect();
-        let values = ValueDigest(tagged(Domain::Values, &[&self.job.manifest.0, &self.job.spec.id.0.to_le_bytes(), &flat]));
-        Ok(OpenedSum { values, worst: self.worst, quiet: self.quiet, weight })
+        let integers = self.integers.finish(self.job.set())?;
+        Ok(OpenedSum { integers, worst: self.worst, quiet: self.quiet })
     }
 }
 

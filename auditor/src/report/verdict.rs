@@ -108,6 +108,7 @@ fn check_name(page: &Page<'_>, name: &str) -> String {
         Check::Artefacts => "附属文件",
         Check::Openings => "开启份额与所述密钥和一致",
         Check::Sums => "由密文分块重新求和",
+        Check::Snapshots => "由开启的和重新计算模型快照",
     };
     let found = Check::ALL.iter().copied().find(|c| c.name() == name);
     found.map_or_else(|| escape(name), |c| escape(page.story.language.say(c.name(), zh(c))))

@@ -71,6 +71,10 @@ pub(crate) struct Draft {
     pub(crate) entries: Vec<Vec<u8>>,
     /// Sealed chunks by address, and the list of each update.
     pub(crate) chunks: Files,
+    /// Snapshots by digest.
+    pub(crate) snapshots: Files,
+    /// Opened integers by task and round.
+    pub(crate) sums: Files,
     /// The entry that activates the policy.
     pub(crate) activation: Option<u64>,
     /// Sizes at which a note is published, ascending; the last is the checkpoint's.

@@ -7,7 +7,8 @@ use super::twist::Twist;
 use crate::recompute::chunks::ChunkFault;
 use crate::recompute::extract::{Extraction, Fault, Places};
 use crate::recompute::group::{Job, Sum};
-use crate::recompute::{Outcome, Recomputation, Wanted, recompute, render};
+use crate::recompute::integers::Keep;
+use crate::recompute::{Given, Outcome, Recomputation, Tick, Wanted, recompute, render};
 use crate::{Options, RecomputeError, Severity};
 use protocol::ids::{Address, GroupId, ManifestDigest, RoundId, ShardId, TaskId};
 use protocol::manifest::{GroupShard, GroupSpec};
@@ -49,7 +50,7 @@ fn run(spec: &GroupSpec, updates: &[Bodies], key_sum: &[i32]) -> Sum {
     let places = Places::of(spec).unwrap();
     let bytes: BTreeMap<Address, &Vec<u8>> = updates.iter().flat_map(|u| &u.chunks).map(|c| (address(c), c)).collect();
     let members: Vec<Vec<Address>> = updates.iter().map(|u| u.chunks.iter().map(|c| address(c)).collect()).collect();
-    let job = Job { manifest: MANIFEST, spec, places: &places, members: &members, key_sum };
+    let job = Job { manifest: MANIFEST, spec, places: &places, members: &members, key_sum, keep: Keep::Values };
     let read = |a: Address, len: usize| {
         assert_eq!(bytes[&a].len(), len);
         Ok::<_, ChunkFault>(bytes[&a].clone())
@@ -71,9 +72,16 @@ fn groups_of_every_shape_open_to_what_was_sealed() {
         let expected = sealing::stated(&spec, MANIFEST, &updates.iter().collect::<Vec<_>>());
         let got = run(&spec, &updates, &key_sum(3));
         let opened = got.opened.unwrap_or_else(|e| panic!("{n_max} {bits}: {e}"));
-        assert_eq!((got.sum_root, opened.values), (expected.sum_root, expected.values), "{n_max} {bits}");
+        let integers = opened.integers;
+        assert_eq!((got.sum_root, integers.digest), (expected.sum_root, expected.values), "{n_max} {bits}");
         assert!((opened.worst - expected.ratio).abs() < 1e-9, "{} {}", opened.worst, expected.ratio);
-        assert_eq!(opened.weight, weight.map(|_| 1 + 2 + 3));
+        assert_eq!(integers.weight, weight.map(|_| 1 + 2 + 3));
+        let values: Vec<Vec<i64>> = integers.values.unwrap().into_iter().map(|(_, v)| v).collect();
+        let sum = |shard: usize, i: usize| updates.iter().map(|u| u.values[shard][i]).sum::<i64>();
+        for (shard, got) in values.iter().enumerate() {
+            assert!(got.iter().enumerate().all(|(i, v)| *v == sum(shard, i)) && got.len() as u64 == lengths[shard]);
+            assert_eq!(integers.squares[shard], got.iter().map(|v| u128::from(v.unsigned_abs()) * u128::from(v.unsigned_abs())).sum());
+        }
     }
 }
 
@@ -85,7 +93,7 @@ fn sums_of_several_blocks_hold_one_at_a_time() {
     assert_eq!((updates[0].chunks.len(), spec.polynomials().unwrap()), (2, 257));
     let expected = sealing::stated(&spec, MANIFEST, &updates.iter().collect::<Vec<_>>());
     let got = run(&spec, &updates, &key_sum(2));
-    assert_eq!((got.sum_root, got.opened.unwrap().values), (expected.sum_root, expected.values));
+    assert_eq!((got.sum_root, got.opened.unwrap().integers.digest), (expected.sum_root, expected.values));
 }
 
 #[test]
@@ -148,7 +156,8 @@ fn case(twist: Twist) -> Case {
 impl Case {
     fn try_round(&self, round: u64, task: Option<TaskId>, group: Option<u32>) -> Result<Recomputation, RecomputeError> {
         let wanted = Wanted { task, round: RoundId(round), group: group.map(GroupId) };
-        recompute(self.log.path(), fixture::write(&self.chunks).path(), wanted, &Options::default(), &|_, _, _| ())
+        let chunks = fixture::write(&self.chunks);
+        recompute(self.log.path(), Given { chunks: Some(chunks.path()), ..Given::default() }, wanted, &Options::default(), &|_: Tick| ())
     }
     fn round(&self, round: u64) -> Recomputation {
         self.try_round(round, None, None).unwrap()
@@ -257,6 +266,28 @@ fn figures_that_did_not_come_out_are_integrity_failures() {
     let none = case(Twist::AllOpeningsLie).round(1);
     expect(&none, 1, "the stated key sum", Outcome::Differs);
     assert!(none.groups[0].sum_root.as_ref().is_some_and(|f| f.agrees), "bodies need no openings");
+}
+
+/// C24: a member that weighs less in its tally than it declared, and a server that publishes the sum all the same.
+#[test]
+fn a_tally_other_than_the_declared_weights_is_an_integrity_failure() {
+    let made = case(Twist::OtherWeight).round(1);
+    expect(&made, 1, "C24: the opened tally", Outcome::Differs);
+    let figure = made.groups[0].weights.as_ref().unwrap();
+    assert_eq!((figure.stated.as_str(), figure.recomputed.as_deref(), figure.agrees), ("36000", Some("24500"), false));
+    assert!(made.groups[0].values.as_ref().is_some_and(|f| f.agrees) && render(&made).contains("24500; DECLARED: 36000"));
+    let honest = case(Twist::Weighted).round(1);
+    assert_eq!((honest.exit_code, honest.groups[0].outcome, honest.groups[0].weight), (0, Outcome::Agrees, Some(36_000)));
+}
+
+/// training.md M18: a server that publishes a group whose mean is longer than the plan allows.
+#[test]
+fn a_mean_beyond_the_plans_bound_is_an_invariant_failure() {
+    let made = case(Twist::LongMean).round(2);
+    expect(&made, 3, "C64: a group whose mean is longer", Outcome::Differs);
+    assert!(render(&made).contains("TOO LONG"));
+    let honest = case(Twist::Weighted).round(2);
+    assert!(honest.exit_code == 0 && honest.groups[0].norm.as_ref().is_some_and(|f| f.agrees), "{:?}", honest.groups[0].norm);
 }
 
 /// One lying decryptor of three is blamed, and the sum still comes out of the other two.

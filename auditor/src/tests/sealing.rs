@@ -10,7 +10,7 @@ use protocol::params::{CHUNK_POLYNOMIALS, RING_DIMENSION};
 /// One sealed update with all that an institution never tells.
 pub(super) struct Bodies {
     /// Values of each shard, then the limbs of the tally.
-    values: Vec<Vec<i64>>,
+    pub(super) values: Vec<Vec<i64>>,
     /// Body << r of every polynomial.
     shifted: Vec<Vec<u64>>,
     /// What is left of it without mask and message.

@@ -26,7 +26,7 @@ use protocol::manifest::{
     body_root, certificate_digest, committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A};
-use protocol::plan::{Plan, PlanApproval, Unit};
+use protocol::plan::{Plan, PlanApproval, Strategy, Unit, Weighting};
 use protocol::reject::Rejection;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
@@ -63,7 +63,7 @@ fn plan(twist: Twist) -> Plan {
     let mut json = serde_json::json!({
         "federation": "demo", "task": TASK,
         "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
-        "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
+        "tokenizer": "hashed-characters", "base": snapshot_digest(&base_snapshot()), "rounds": 2,
         "shards": [{"id": 0, "tensors": [{"name": "embedding", "shape": [64, 8]}], "step_exponent": -12}],
         "groups": [{"id": 0, "shards": [0], "bits": 16}], "cohort_min": 2, "n_max": 10,
         "committee": {"decryptors": 3, "corrupt": 1},
@@ -86,9 +86,71 @@ fn plan(twist: Twist) -> Plan {
             {"code": "epsilon", "threshold": "6"}, {"code": "cohort", "threshold": "3"}, {"code": "accuracy", "threshold": "0.9"}
         ]);
     }
+    if [Twist::Weighted, Twist::OtherWeight, Twist::WeightedByTally].contains(&twist) {
+        json["weighting"] = serde_json::json!({ "declared": { "max_weight": 20_000 } });
+    }
+    if [Twist::Weighted, Twist::LongMean].contains(&twist) {
+        // The values cover their whole range: a mean of 512 numbers up to 8.
+        let most = if twist == Twist::LongMean { "50" } else { "400" };
+        json["robustness"] = serde_json::json!({ "random_groups": 1, "combine": "mean", "max_group_norm": most });
+    }
+    if twist == Twist::Momentum {
+        json["strategy"] = serde_json::json!({ "fed-avg-m": { "rate": "0.5", "momentum": "0.75" } });
+    }
+    if twist == Twist::Adam {
+        json["strategy"] = serde_json::json!({ "fed-adam": { "rate": "0.1", "momentum": "0.9", "decay": "0.99", "floor": "0.001" } });
+    }
     let plan: Plan = serde_json::from_value(json).unwrap();
     plan.check().unwrap();
     plan
+}
+
+/// One tensor that is trained and, behind it, one that is frozen, in the one spelling that the federation writes.
+fn snapshot(numbers: &[f32]) -> Vec<u8> {
+    let mut header = r#"{"__metadata__":{"format":"pt"},"embedding":{"dtype":"F32","shape":[64,8],"data_offsets":[0,2048]},"frozen":{"dtype":"F32","shape":[3],"data_offsets":[2048,2060]}}"#.to_owned();
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    let length = (header.len() as u64).to_le_bytes().to_vec();
+    [length, header.into_bytes(), numbers.iter().flat_map(|n| n.to_le_bytes()).collect()].concat()
+}
+
+fn base_snapshot() -> Vec<u8> {
+    snapshot(&base_numbers())
+}
+fn base_numbers() -> Vec<f32> {
+    (0..515u16).map(|i| f32::from(i % 37) / 64.0 - 0.25).collect()
+}
+fn snapshot_digest(bytes: &[u8]) -> SnapshotDigest {
+    SnapshotDigest(sha256(&[bytes]))
+}
+
+/// A server's weights and what its strategy remembers, in the plainest way: one number after the other.
+struct Model {
+    numbers: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl Model {
+    fn step(&mut self, strategy: &Strategy, mean: &[f32]) {
+        let single = |d: &Decimal| d.to_f64() as f32;
+        for (i, &x) in mean.iter().enumerate() {
+            let (w, m, v) = (&mut self.numbers[i], &mut self.first[i], &mut self.second[i]);
+            match strategy {
+                Strategy::FedAvg { rate } => *w += single(rate) * x,
+                Strategy::FedAvgM { rate, momentum } => {
+                    *m = single(momentum) * *m + x;
+                    *w += single(rate) * *m;
+                }
+                Strategy::FedAdam { rate, momentum, decay, floor } => {
+                    *m = single(momentum) * *m + (1.0 - single(momentum)) * x;
+                    *v = single(decay) * *v + (1.0 - single(decay)) * (x * x);
+                    *w += single(rate) * *m / (v.sqrt() + single(floor));
+                }
+            }
+        }
+    }
 }
 
 /// Writes the entries.
@@ -103,6 +165,10 @@ struct Scribe {
     previous_end: Sha256,
     snapshot: SnapshotDigest,
     chunks: fixture::Files,
+    /// Snapshots by digest, and opened integers as a server keeps them.
+    snapshots: fixture::Files,
+    sums: fixture::Files,
+    model: Model,
     /// What `clinic-1` sent in round 1.
     first_header: Option<Header>,
     /// Institutions that were admitted.
@@ -426,16 +492,22 @@ impl Scribe {
     }
 
     /// An update that is sealed but not yet sent: its header is still unknown.
-    fn seal(round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
+    fn seal(&self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
         let seed = 10 * round.0 + who as u64;
         let (spec, sealed) = (&manifest.0.groups[0], Sealed::new(HeaderDigest([0; 32]), seed));
-        let values = sealing::values(spec, i64::try_from(seed).unwrap());
+        let mut values = sealing::values(spec, i64::try_from(seed).unwrap());
+        values.extend(spec.tally.map(|t| t.split(self.tallied(who)).unwrap().into_iter().map(i64::from).collect()));
         let bodies = sealing::seal(spec, manifest.1, &sealed.secret, values, seed);
         Update { sealed, bodies }
     }
 
+    /// The weight that an institution seals: what it declared, unless it is the one that does not.
+    fn tallied(&self, who: usize) -> u64 {
+        if who == 1 && [Twist::OtherWeight, Twist::WeightedByTally].contains(&self.twist) { 500 } else { 12_000 }
+    }
+
     fn update(&mut self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
-        let mut update = Self::seal(round, who, manifest);
+        let mut update = self.seal(round, who, manifest);
         let bodies = &update.bodies.chunks;
         let addresses: Vec<Address> = bodies.iter().map(|b| address(b)).collect();
         let core = HeaderCore {
@@ -508,7 +580,7 @@ impl Scribe {
         updates.sort_unstable_by_key(|u| u.sealed.header);
         let (updates, mut bodies): (Vec<Sealed>, Vec<Bodies>) = updates.into_iter().map(|u| (u.sealed, u.bodies)).unzip();
         if self.twist == Twist::StrangerSummed {
-            bodies.push(Self::seal(round, 3, manifest).bodies);
+            bodies.push(self.seal(round, 3, manifest).bodies);
         }
         let certificate = self.certify(round, digest, &updates, &committee);
         self.open(round, certificate, &updates, &committee);
@@ -520,16 +592,45 @@ impl Scribe {
         }
         let stated = sealing::stated(&manifest.0.groups[0], digest, &bodies.iter().collect::<Vec<_>>());
         self.opened(round, digest, certificate, &updates, &stated);
-        self.snapshot = if round.0 == 2 && self.twist.is_of_a_real_model() {
-            real::Model::new().snapshot()
-        } else {
-            SnapshotDigest([50 + u8::try_from(round.0).unwrap(); 32])
-        };
+        self.advance(round, &bodies);
+        if round.0 == 2 && self.twist.is_of_a_real_model() {
+            self.snapshot = real::Model::new().snapshot();
+        }
         self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
         self.previous_end = self.leaf();
         if self.twist == Twist::UpdateAfterTheEnd {
             self.update(round, 3, manifest);
         }
+    }
+
+    /// The server's step in the clear, and what it keeps of the round.
+    fn advance(&mut self, round: RoundId, bodies: &[Bodies]) {
+        let sum: Vec<i64> = (0..512).map(|i| bodies.iter().map(|b| b.values[0][i]).sum()).collect();
+        let kept = serde_json::json!({ "0": { "0": sum } });
+        self.sums.insert(format!("{TASK}/{:08}.json", round.0), kept.to_string().into_bytes());
+        let joint = self.plan.privacy.mode.joint().is_some();
+        let divisor = if self.twist == Twist::WeightedByTally {
+            // Divided by what was opened instead of what was declared.
+            24_500.0 / 20_000.0
+        } else if joint {
+            // q N̂ for each, C = 1.
+            (bodies.len() * 12_000) as f64 * 0.01 / 1.0
+        } else if self.plan.weighting == Weighting::Uniform {
+            bodies.len() as f64
+        } else {
+            36_000.0 / 20_000.0
+        };
+        let scale = 2f64.powi(i32::from(self.plan.shards[0].step_exponent)) / divisor;
+        let mut mean: Vec<f32> = sum.iter().map(|v| (*v as f64 * scale) as f32).map(|x| if joint { -x } else { x }).collect();
+        if self.twist == Twist::OtherSnapshot && round.0 == 2 {
+            mean[400] += 1e-6;
+        }
+        if self.twist != Twist::StaleMean || round.0 == 1 {
+            self.model.step(&self.plan.strategy, &mean);
+        }
+        let bytes = snapshot(&self.model.numbers);
+        self.snapshot = snapshot_digest(&bytes);
+        self.snapshots.insert(format!("{}.safetensors", self.snapshot), bytes);
     }
 
     fn certify(&mut self, round: RoundId, manifest: ManifestDigest, updates: &[Sealed], committee: &[usize]) -> CertificateDigest {
@@ -611,20 +712,22 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
-    let (entries, chunks) = (Vec::new(), fixture::Files::new());
-    let first_header = None;
+    let numbers = base_numbers();
     let mut scribe = Scribe {
         twist,
         plan,
         mechanism,
-        chunks,
-        entries,
+        chunks: fixture::Files::new(),
+        snapshots: [(format!("{snapshot}.safetensors"), base_snapshot())].into(),
+        sums: fixture::Files::new(),
+        model: Model { first: vec![0.0; numbers.len()], second: vec![0.0; numbers.len()], numbers },
+        entries: Vec::new(),
         people,
         trust: shown,
         activation: None,
         previous_end,
         snapshot,
-        first_header,
+        first_header: None,
         joined: 0,
     };
     scribe.found(&trust);
@@ -649,5 +752,6 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
-    fixture::Draft { trust, plan: bytes, entries: scribe.entries, chunks: scribe.chunks, activation: scribe.activation, published }
+    let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;
+    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, published }
 }

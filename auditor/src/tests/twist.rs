@@ -109,6 +109,14 @@ pub(crate) enum Twist {
     DeclaredMoreLater,
     DeclaredMoreInTheRound,
     DeclaredMoreBetween,
+    Weighted,
+    OtherWeight,
+    LongMean,
+    OtherSnapshot,
+    StaleMean,
+    WeightedByTally,
+    Momentum,
+    Adam,
 }
 
 impl Twist {

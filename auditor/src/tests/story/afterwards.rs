@@ -12,8 +12,7 @@ use protocol::trust::DatasetDeclaration;
 impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
-        let rounds = [SnapshotDigest([51; 32]), self.snapshot];
-        let (snapshot, signature) = (rounds[1], Sha256([70; 32]));
+        let (snapshot, signature) = (self.snapshot, Sha256([70; 32]));
         let (first, last) = (RoundId(1), RoundId(2));
         let (base, released_under, gates, evaluation) = (self.plan.base, Sha256([71; 32]), Vec::new(), None);
         let (substantial, overridden) = (false, None);
@@ -55,7 +54,7 @@ impl Scribe {
         } else if is(&[Twist::ReleaseOfAnotherModel]) {
             Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
         } else {
-            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: rounds[0], ..good })
+            is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: SnapshotDigest([51; 32]), ..good })
         };
         if let Some(said) = release {
             let Release { snapshot, signature, gates, overridden, .. } = said.clone();

@@ -1,0 +1,76 @@
+//! The small log that the auditor's own tests are told about, and what an outsider may be handed of it: a pack of evidence, a proof of a fork.
+
+#[path = "../../../auditor/src/tests/fixture.rs"]
+mod fixture;
+#[path = "../../../auditor/src/tests/sealing.rs"]
+mod sealing;
+#[path = "../../../auditor/src/tests/secrets.rs"]
+mod secrets;
+#[path = "../../../auditor/src/tests/story.rs"]
+mod story;
+#[path = "../../../auditor/src/tests/twist.rs"]
+mod twist;
+
+use audit::proof::Receipt;
+use auditor::show::show;
+use fixture::{Draft, Files, Signers, write};
+use protocol::entry::{Facts, LogEntry};
+use protocol::ids::{ClientId, PlanDigest, Sha256, TaskId};
+use protocol::plan::Plan;
+use protocol::site::{SiteEntry, SiteFacts};
+use protocol::trust::TrustDocument;
+use twist::Twist;
+
+/// Lines of a site log.
+pub(crate) fn site_entries() -> Vec<Vec<u8>> {
+    let facts = SiteFacts::PolicyDecided { task: TaskId([1; 16]), plan: PlanDigest([2; 32]), policy: Sha256([3; 32]), code: 0 };
+    let entry = |seq| SiteEntry { v: 1, seq, ts: "2026-01-02T03:04:05.006Z".into(), facts: facts.clone() }.to_bytes();
+    (0..3).map(entry).collect()
+}
+
+/// The pack of the institution named `clinic-1`, as its client exports it.
+pub(crate) fn pack() -> Files {
+    let draft = story::tell(Twist::None);
+    let dir = write(&draft.files());
+    let entries: Vec<LogEntry> = draft.entries.iter().map(|e| LogEntry::parse(e).unwrap()).collect();
+    let asked = |e: &&LogEntry| matches!(e.facts, Facts::MemberJoinRequested { .. });
+    let joined: Vec<ClientId> = entries.iter().filter(asked).filter_map(|e| e.institution).collect();
+    let me = joined[1];
+    let concerns = |e: &LogEntry| {
+        let all = matches!(e.facts, Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. });
+        e.institution == Some(me) || all || matches!(e.facts, Facts::MemberJoined { .. })
+    };
+    let mut files = Files::new();
+    for (index, _) in (0u64..).zip(&entries).filter(|(_, e)| concerns(e)) {
+        let shown = show(dir.path(), index, true).unwrap();
+        let receipt = Receipt { entry: shown.entry, proof: shown.proof.unwrap() };
+        files.insert(format!("entries/{index:020}.receipt"), receipt.encode().unwrap());
+    }
+    let trust = TrustDocument::hash(&draft.trust);
+    let about = serde_json::json!({"format": "concordat-evidence/v1", "federation": "demo", "institution": me, "name": "clinic-1",
+        "trust": trust, "size": entries.len()});
+    files.insert("evidence.json".to_owned(), about.to_string().into_bytes());
+    files.insert("trust.json".to_owned(), draft.trust.clone());
+    files.insert("policy.txt".to_owned(), Signers::new().policy().text().as_bytes().to_vec());
+    files.insert(format!("plans/{}.cbor", Plan::digest(&draft.plan)), draft.plan.clone());
+    files.insert("site/log.jsonl".to_owned(), site_entries().into_iter().flat_map(|line| [line, vec![b'\n']].concat()).collect());
+    files
+}
+
+/// What a chunk store, a server's `sums/` and a server's `models/` hold of it.
+pub(crate) fn lists() -> [Vec<u8>; 3] {
+    let draft = story::tell(Twist::None);
+    let list = draft.chunks.iter().find(|(name, _)| name.ends_with(".list")).unwrap().1;
+    let first = |files: &Files| files.values().next().unwrap().clone();
+    [list.clone(), first(&draft.sums), first(&draft.snapshots)]
+}
+
+/// A proof that this log has told two stories.
+pub(crate) fn fork() -> Vec<u8> {
+    let draft = story::tell(Twist::None);
+    let mut entries = draft.entries.clone();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    let other = Draft { entries, ..draft.clone() };
+    let difference = auditor::diff::diff(write(&draft.files()).path(), write(&other.files()).path()).unwrap();
+    difference.proof.unwrap().to_bytes()
+}
