@@ -6,6 +6,7 @@ mod compare;
 mod evidence;
 mod export;
 mod log;
+mod model;
 mod output;
 mod proofs;
 mod report;
@@ -48,6 +49,7 @@ fn dispatch(verb: &Verb) -> u8 {
         Verb::Report(args) => report::run(args),
         Verb::Diff(args) => compare::diff(args),
         Verb::VerifyEvidence(args) => evidence::run(args),
+        Verb::VerifyModel(args) => model::run(args),
         Verb::Watch(args) => watch::run(args),
         Verb::Review(args) => review::run(args),
         Verb::Bench(args) => bench::run(args),

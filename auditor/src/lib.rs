@@ -10,6 +10,8 @@ pub mod evidence;
 pub mod export;
 pub mod finding;
 pub mod fork;
+pub mod model;
+pub mod model_sig;
 pub mod recompute;
 pub mod report;
 pub mod review;

@@ -1,26 +1,83 @@
-//! I10 as far as it takes counting: how many administrators stand behind each release (audit.md A14, A36). Knows no file.
+//! What administrators said: what waits for more of them, who stands behind each release, what it states and what its gates came to (audit.md
+//! A14, A36; training.md M20). Knows no file.
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
-use protocol::history::History;
+use crate::verdict::{GateSummary, ReleaseSummary};
+use protocol::history::{Approval, History};
+use protocol::ids::LeafIndex;
+use protocol::release::{Release, Withdrawal};
+use protocol::statement::StatementKind;
 
-const APPROVALS: Rule = Rule::new(
+const WAITS: Rule = Rule::new(
     Check::Invariants,
-    Severity::Invariant,
-    "I10: a release has the approvals of as many administrators as the trust document asks for",
+    Severity::Notice,
+    "A14: what administrators say has effect where as many said it as the trust document asks for; this waits for more",
 );
 const WITHDRAWN: Rule = Rule::new(Check::Invariants, Severity::Notice, "A19: a released model was withdrawn");
+const OVERRIDDEN: Rule = Rule::new(Check::Invariants, Severity::Notice, "M20: a release was made although a gate was not passed");
 
-/// Counts approvals, and tells of withdrawals.
+/// What administrators sign, in one word.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else takes administrators")]
+fn word(kind: StatementKind) -> &'static str {
+    match kind {
+        StatementKind::Membership => "membership",
+        StatementKind::Policy => "policy",
+        StatementKind::Plan => "plan",
+        StatementKind::Release => "release",
+        StatementKind::Withdrawal => "withdrawal",
+        _ => "statement",
+    }
+}
+
+/// Tells of acts that wait for more administrators, of withdrawals, and of gates that were overridden.
 pub(crate) fn check(history: &History, findings: &mut Findings) {
-    let threshold = usize::from(history.trust().threshold);
+    for (index, kind, approval) in history.waiting() {
+        let expected = format!("{} administrators", history.trust().threshold);
+        findings.add(WAITS, Place::Index(index.0), expected, format!("{} of them, about a {}", approval.have(), word(kind)));
+    }
     for (index, release) in history.releases() {
-        let got = history.approvals(release);
-        if got < threshold {
-            findings.add(APPROVALS, Place::Index(index.0), format!("{threshold} administrators"), got.to_string());
+        if let Some(reason) = release.overridden {
+            let failed: Vec<String> = release.gates.iter().filter(|g| !g.passed).map(ToString::to_string).collect();
+            findings.add(OVERRIDDEN, Place::Index(index.0), "every gate passed", format!("{}; {}", failed.join("; "), reason.name()));
         }
     }
     for (index, withdrawal) in history.withdrawals() {
         let reason = format!("{:?}, snapshot {}", withdrawal.reason, withdrawal.snapshot);
         findings.add(WITHDRAWN, Place::Index(index.0), "a model in use", reason);
+    }
+}
+
+/// What the log says of each release, in order.
+pub(crate) fn summary(history: &History) -> Vec<ReleaseSummary> {
+    history.releases().iter().map(|(index, release)| one(history, *index, release)).collect()
+}
+
+fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary {
+    let gate = |g: &protocol::plan::GateResult| GateSummary {
+        code: g.code.name(),
+        threshold: g.threshold.to_string(),
+        figure: g.figure.to_string(),
+        passed: g.passed,
+        from_log: g.code.is_in_the_log(),
+        text: g.to_string(),
+    };
+    let needed = usize::from(history.trust().threshold);
+    let of_model = |(at, w): &&(LeafIndex, Withdrawal)| *at > index && (w.task, w.snapshot) == (release.task, release.snapshot);
+    let withdrawn = history.withdrawals().iter().find(of_model);
+    ReleaseSummary {
+        entry: index.0,
+        task: release.task.to_hex(),
+        snapshot: release.snapshot.to_hex(),
+        signature: release.signature.to_hex(),
+        first_round: release.first.0,
+        last_round: release.last.0,
+        substantial: release.substantial,
+        // After a withdrawal words are counted anew; it took effect with enough of them.
+        approvals: history.approval(release).map_or(needed, Approval::have),
+        needed,
+        gates: release.gates.iter().map(gate).collect(),
+        evaluation: release.evaluation.map(|h| h.to_hex()),
+        overridden: release.overridden.map(|r| r.name()),
+        withdrawn: withdrawn.map(|(at, _)| at.0),
     }
 }

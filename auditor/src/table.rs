@@ -24,6 +24,9 @@ pub fn render(v: &Verdict) -> String {
     line(subject(v));
     line(checks(v));
     v.tasks.iter().for_each(|t| line(task(t)));
+    if !v.releases.is_empty() {
+        line(releases(v));
+    }
     if !v.recomputed.is_empty() {
         line(crate::recompute::rounds(&v.recomputed));
     }
@@ -111,6 +114,24 @@ fn task(task: &TaskSummary) -> String {
         _ => "its plan is not there".to_owned(),
     };
     format!("Task {}: {promise}; plan {}\n{t}", task.id, task.plan)
+}
+
+fn releases(v: &Verdict) -> String {
+    let mut t = table(&["release", "model", "rounds", "approvals", "gates", "state"]);
+    for r in &v.releases {
+        let source = |from_log| if from_log { "from the log" } else { "stated" };
+        let gates: Vec<String> = r.gates.iter().map(|g| format!("{} ({})", g.text, source(g.from_log))).collect();
+        let overridden = r.overridden.map(|reason| format!("overridden: {reason}"));
+        t.add_row([
+            format!("entry {}", r.entry),
+            r.snapshot.chars().take(12).collect(),
+            format!("{} to {}", r.first_round, r.last_round),
+            format!("{} of {}", r.approvals, r.needed),
+            gates.into_iter().chain(overridden).collect::<Vec<_>>().join("\n"),
+            r.withdrawn.map_or_else(|| "released".to_owned(), |at| format!("withdrawn by entry {at}")),
+        ]);
+    }
+    format!("Releases: {}\n{t}", v.releases.len())
 }
 
 pub(crate) fn findings(v: &Verdict) -> String {

@@ -113,6 +113,55 @@ pub struct TaskSummary {
     pub rounds: Vec<RoundSummary>,
 }
 
+/// What one gate of a release came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GateSummary {
+    /// What was looked at.
+    pub code: &'static str,
+    /// The plan's threshold.
+    pub threshold: String,
+    /// The model's figure.
+    pub figure: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Whether the log has the figure, which was compared; otherwise administrators state it.
+    pub from_log: bool,
+    /// The same in one line.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// One release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReleaseSummary {
+    /// Its entry.
+    pub entry: u64,
+    /// The task.
+    pub task: String,
+    /// Digest of the weights.
+    pub snapshot: String,
+    /// SHA-256 of the model's signature.
+    pub signature: String,
+    /// First closed round that the weights come from.
+    pub first_round: u64,
+    /// The round that closed with them.
+    pub last_round: u64,
+    /// Whether it is called a substantial modification of a model released before.
+    pub substantial: bool,
+    /// Administrators behind it.
+    pub approvals: usize,
+    /// Administrators that the trust document asks for.
+    pub needed: usize,
+    /// What the gates of the plan came to.
+    pub gates: Vec<GateSummary>,
+    /// SHA-256 of the file that says how the stated figures were measured.
+    pub evaluation: Option<String>,
+    /// Why it was made although a gate was not passed.
+    pub overridden: Option<&'static str>,
+    /// The entry that withdraws it.
+    pub withdrawn: Option<u64>,
+}
+
 /// The verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -142,6 +191,8 @@ pub struct Verdict {
     pub members: Vec<MemberSummary>,
     /// Tasks.
     pub tasks: Vec<TaskSummary>,
+    /// Released models.
+    pub releases: Vec<ReleaseSummary>,
     /// Each check.
     pub checks: Vec<CheckResult>,
     /// Everything found, notices too.
@@ -160,6 +211,9 @@ pub struct Verdict {
 /// What nobody looks at without chunks.
 const SUMS: &str = "summed bodies and opened values against the key sums: no sums and no chunks were given";
 
+/// How good a model is, no log shows.
+const STATED: &str =
+    "figures of gates that no log shows (loss, accuracy, macro-F1): administrators state them, and name a file by its hash";
 /// What nobody looks at without snapshots.
 const SNAPSHOTS: &str = "snapshots against the opened sums: no snapshots were given";
 /// What kept integers do not show.
@@ -254,6 +308,7 @@ impl Verdict {
             quorum: QuorumSummary::default(),
             members: Vec::new(),
             tasks: Vec::new(),
+            releases: Vec::new(),
             checks: Check::ALL.iter().filter(|c| !matches!(c, Check::Sums | Check::Snapshots)).map(|c| check(*c)).collect(),
             findings: findings.list().to_vec(),
             findings_omitted: findings.omitted(),
@@ -261,6 +316,14 @@ impl Verdict {
             not_verified: NEVER.to_vec(),
             recomputed: Vec::new(),
         }
+    }
+
+    /// Takes in the releases, and says what of them only administrators know.
+    pub(crate) fn add_releases(&mut self, releases: Vec<ReleaseSummary>) {
+        if releases.iter().flat_map(|r| &r.gates).any(|g| !g.from_log) {
+            self.not_verified.push(STATED);
+        }
+        self.releases = releases;
     }
 
     /// Says what came of making sums and snapshots again, which a verification of the log alone does not try.

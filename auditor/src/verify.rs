@@ -105,7 +105,7 @@ fn verify_trusted<T>(
     releases::check(fold.history(), &mut findings);
     let confirmed = openings::check(&fold, &mut findings);
     let seen = look(&fold, &mut findings);
-    let verdict = Verdict {
+    let mut verdict = Verdict {
         federation: Some(trusted.document.federation.clone()),
         trust_hash: Some(trusted.hash.to_hex()),
         trust_fingerprint: Some(fingerprint(&trusted.hash)),
@@ -120,6 +120,7 @@ fn verify_trusted<T>(
         equivocations,
         ..Verdict::of(&findings, options.strict, true)
     };
+    verdict.add_releases(releases::summary(fold.history()));
     Ok((verdict, seen))
 }
 

@@ -229,6 +229,34 @@ fn a_review_is_written_with_a_key_that_nobody_else_can_read() {
 }
 
 #[test]
+fn verify_model_has_its_exit_codes_and_its_form() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), fixture::write(&tell(Twist::RealModel).files()));
+    story::real::Model::new().write(dir.path());
+    let path = dir.path().to_str().unwrap();
+    let verify_model = |more: &[&str]| run(&[&["verify-model", path, "--format", "json"], more].concat());
+    let good = verify_model(&["--log", log.path().to_str().unwrap()]);
+    let v = json(&good);
+    assert_eq!((code(&good), &v["schema_version"], &v["status"]), (0, &1.into(), &"ok".into()));
+    for field in ["model", "key", "signature", "snapshot", "release", "trust_hash"] {
+        assert!(!v["data"][field].is_null(), "{field}");
+    }
+    assert_eq!((&v["data"]["release"]["last_round"], &v["data"]["trust_pinned"]), (&2.into(), &false.into()));
+    let hash = v["data"]["trust_hash"].as_str().unwrap();
+    let pinned = verify_model(&["--log", log.path().to_str().unwrap(), "--trust-hash", hash]);
+    assert_eq!((code(&pinned), &json(&pinned)["data"]["trust_pinned"]), (0, &true.into()));
+    let withdrawn = fixture::write(&tell(Twist::RealModelWithdrawn).files());
+    assert_eq!(code(&verify_model(&["--log", withdrawn.path().to_str().unwrap()])), 3);
+    std::fs::write(dir.path().join("model/model.safetensors"), "other weights").unwrap();
+    assert_eq!(code(&verify_model(&[])), 1);
+    std::fs::remove_file(dir.path().join("model/model.safetensors")).unwrap();
+    assert_eq!(code(&verify_model(&[])), 4);
+    std::fs::remove_file(dir.path().join("model/model.sig")).unwrap();
+    let none = verify_model(&[]);
+    assert_eq!((code(&none), &json(&none)["error"]["code"]), (2, &"bad_input".into()));
+    assert!(json(&none)["error"]["message"].as_str().unwrap().contains("model.sig"));
+}
+
+#[test]
 fn verify_makes_sums_and_snapshots_again_where_they_are_given() {
     let draft = tell(Twist::None);
     let log = fixture::write(&draft.files());

@@ -13,11 +13,12 @@ use crate::tls::{self, TlsError};
 use minicbor::bytes::ByteVec;
 use protocol::codec;
 use protocol::entry::{EntryError, Facts, LogEntry};
-use protocol::ids::{LeafIndex, Sha256};
+use protocol::ids::{LeafIndex, PublicKey, Sha256};
 use protocol::messages::{ALPN_JOIN, JoinMessage, JoinReply, MAX_JOIN_FRAME};
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
 use protocol::trust::{BadToken, BadTrust, JoinRequest, Membership, Token, TrustDocument, fingerprint};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -136,9 +137,10 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
     };
     loop {
         match reply {
-            JoinReply::Admitted { chain, index, entry } => {
+            JoinReply::Admitted { chain, index, entry, others } => {
                 let chain: Vec<Vec<u8>> = chain.into_iter().map(Into::into).collect();
-                let joined = finish(&home, &keys, &trust, &token, &session.root, &chain, index, &entry, &request);
+                let words: Vec<&[u8]> = std::iter::once(&entry).chain(&others).map(|e| e.as_slice()).collect();
+                let joined = finish(&home, &keys, &trust, &token, &session.root, &chain, index, &words, &request);
                 session.close().await;
                 return joined;
             }
@@ -278,10 +280,10 @@ fn finish(
     root: &[u8],
     chain: &[Vec<u8>],
     index: LeafIndex,
-    entry: &[u8],
+    words: &[&[u8]],
     request: &Statement,
 ) -> Result<Joined, JoinError> {
-    check_entry(trust, request, entry, index)?;
+    check_entries(trust, request, words, index)?;
     let asked: JoinRequest = request.verify().map_err(|_| JoinError::NotAdmitted)?;
     tls::check_issued(chain, root, asked.tls_key, &trust.federation, &token.institution)?;
     store_chain(home, chain, root)?;
@@ -305,15 +307,22 @@ fn finish(
     Ok(Joined { identity, index })
 }
 
-/// The entry is `member.joined`, signed by an administrator of the pinned trust document, for exactly our request.
-fn check_entry(trust: &TrustDocument, request: &Statement, entry: &[u8], index: LeafIndex) -> Result<(), JoinError> {
-    let entry = LogEntry::parse(entry)?;
-    let hash = Sha256(protocol::hash::sha256(&[&request.payload]));
+/// The entries, of which the first stands at `index`, are `member.joined` for exactly our request, signed by as many administrators as the
+/// pinned trust document asks for.
+fn check_entries(trust: &TrustDocument, request: &Statement, entries: &[&[u8]], index: LeafIndex) -> Result<(), JoinError> {
     let asked: JoinRequest = request.verify().map_err(|_| JoinError::NotAdmitted)?;
-    let fields = entry.facts == Facts::MemberJoined { request: hash } && entry.stamp.seq == index.0;
-    let stmt = entry.stmt.as_ref().filter(|_| fields).ok_or(JoinError::NotAdmitted)?;
-    let said = trust.administrators.iter().find_map(|key| stmt.with_key(*key).ok()?.verify_by::<Membership>(key).ok());
-    if said == Some(Membership::of(&asked)) { Ok(()) } else { Err(JoinError::NotAdmitted) }
+    let (hash, membership) = (Sha256(protocol::hash::sha256(&[&request.payload])), Membership::of(&asked));
+    let mut signers = BTreeSet::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let entry = LogEntry::parse(entry)?;
+        let placed = if at == 0 { entry.stamp.seq == index.0 } else { entry.stamp.seq < index.0 };
+        let stmt = entry.stmt.as_ref().filter(|_| placed && entry.facts == Facts::MemberJoined { request: hash });
+        let stmt = stmt.ok_or(JoinError::NotAdmitted)?;
+        let said =
+            |key: &&PublicKey| stmt.with_key(**key).ok().and_then(|s| s.verify_by::<Membership>(key).ok()).as_ref() == Some(&membership);
+        signers.insert(*trust.administrators.iter().find(said).ok_or(JoinError::NotAdmitted)?);
+    }
+    if signers.len() >= usize::from(trust.threshold) { Ok(()) } else { Err(JoinError::NotAdmitted) }
 }
 
 #[cfg(test)]

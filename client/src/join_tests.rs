@@ -53,13 +53,31 @@ fn only_an_administrators_word_for_exactly_our_request_admits() {
     let (trust, (asked, statement)) = (trust(&administrator), request(&ours));
     let (membership, hash) = (Membership::of(&asked), Sha256(protocol::hash::sha256(&[&statement.payload])));
     let good = entry(&membership, hash, &administrator, 5);
-    assert!(check_entry(&trust, &statement, &good, LeafIndex(5)).is_ok());
-    assert!(matches!(check_entry(&trust, &statement, &good, LeafIndex(6)), Err(JoinError::NotAdmitted)));
+    assert!(check_entries(&trust, &statement, &[&good], LeafIndex(5)).is_ok());
+    assert!(matches!(check_entries(&trust, &statement, &[&good], LeafIndex(6)), Err(JoinError::NotAdmitted)));
     let by_stranger = entry(&membership, hash, &ours, 5);
-    assert!(matches!(check_entry(&trust, &statement, &by_stranger, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+    assert!(matches!(check_entries(&trust, &statement, &[&by_stranger], LeafIndex(5)), Err(JoinError::NotAdmitted)));
     let other = Membership { institution: ClientId([0; 32]), ..membership.clone() };
     let for_another = entry(&other, hash, &administrator, 5);
-    assert!(matches!(check_entry(&trust, &statement, &for_another, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+    assert!(matches!(check_entries(&trust, &statement, &[&for_another], LeafIndex(5)), Err(JoinError::NotAdmitted)));
     let another_request = entry(&membership, Sha256([0; 32]), &administrator, 5);
-    assert!(matches!(check_entry(&trust, &statement, &another_request, LeafIndex(5)), Err(JoinError::NotAdmitted)));
+    assert!(matches!(check_entries(&trust, &statement, &[&another_request], LeafIndex(5)), Err(JoinError::NotAdmitted)));
+}
+
+#[test]
+fn where_two_administrators_must_admit_one_is_not_enough() {
+    let [first, second, ours] = [7u8, 6, 8].map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let public = |k: &SigningKey| PublicKey(k.verifying_key().to_bytes());
+    let trust = TrustDocument { administrators: vec![public(&first), public(&second)], threshold: 2, ..trust(&first) };
+    let (asked, statement) = request(&ours);
+    let (membership, hash) = (Membership::of(&asked), Sha256(protocol::hash::sha256(&[&statement.payload])));
+    let (early, late) = (entry(&membership, hash, &first, 4), entry(&membership, hash, &second, 5));
+    let check = |words: &[&[u8]]| check_entries(&trust, &statement, words, LeafIndex(5)).is_ok();
+    assert!(check(&[&late, &early]));
+    assert!(!check(&[&late]) && !check(&[&early]) && !check(&[]));
+    assert!(!check(&[&late, &entry(&membership, hash, &second, 4)]), "one administrator twice");
+    assert!(!check(&[&late, &entry(&membership, hash, &ours, 4)]), "a stranger");
+    assert!(!check(&[&late, &entry(&membership, hash, &first, 6)]), "a word that came later");
+    let other = Membership { name: "hospital-b".into(), ..membership.clone() };
+    assert!(!check(&[&late, &entry(&other, hash, &first, 4)]), "a word for another");
 }

@@ -66,6 +66,7 @@ pub(crate) fn plan() -> Plan {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     }
 }
 

@@ -61,6 +61,20 @@ impl Decimal {
     }
 }
 
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // 18 digits and 18 places: both sides stay below 10^36, which 128 bits hold.
+        let scaled = |d: &Self, by: u8| u128::from(d.digits) * 10u128.pow(u32::from(by));
+        scaled(self, other.scale).cmp(&scaled(other, self.scale))
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl<'b, C> Decode<'b, C> for Decimal {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         if d.array()? != Some(2) {
@@ -191,6 +205,17 @@ mod tests {
         #[test]
         fn ceil_is_never_below(x in 0f64..1e6) {
             prop_assert!(Decimal::ceil(x, 6).unwrap().to_f64() >= x * (1.0 - 1e-15));
+        }
+    }
+
+    #[test]
+    fn decimals_are_in_the_order_of_the_numbers() {
+        let rising = ["0", "0.000000000000000001", "0.09", "0.1", "0.8", "0.80001", "1", "9.99", "10", "999999999999999999"];
+        let numbers: Vec<Decimal> = rising.iter().map(|t| t.parse().unwrap()).collect();
+        for (i, a) in numbers.iter().enumerate() {
+            for (j, b) in numbers.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
+            }
         }
     }
 

@@ -3,10 +3,13 @@
 //! One fold for everybody: clients judge manifests and sets by their mirror's history, the server restarts from its own, the
 //! auditor reports what contradicts it (audit.md A35 check 5, A36).
 
+mod approvals;
 mod releases;
 mod rules;
 mod task;
 
+pub use approvals::Approval;
+use approvals::Effect;
 pub use releases::Lineage;
 pub use rules::{Clause, Violation};
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
@@ -100,8 +103,10 @@ pub struct History {
     tasks: BTreeMap<TaskId, TaskHistory>,
     policy: Option<(Sha256, LeafIndex)>,
     releases: Vec<(LeafIndex, Release)>,
-    /// Which administrator signed which release, each pair once.
-    approvals: Vec<(Release, PublicKey)>,
+    /// Releases that administrators signed, whether or not enough of them did.
+    proposed: Vec<(LeafIndex, Release)>,
+    /// Which administrators signed what.
+    approvals: approvals::Approvals,
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
@@ -130,7 +135,8 @@ impl History {
             tasks: BTreeMap::new(),
             policy: None,
             releases: Vec::new(),
-            approvals: Vec::new(),
+            proposed: Vec::new(),
+            approvals: approvals::Approvals::default(),
             withdrawals: Vec::new(),
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
@@ -247,9 +253,13 @@ impl History {
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
             (Facts::PolicyActivated { policy }, Some(s)) => {
-                let said = self.administrator::<PolicyApproval>(&s, out);
-                out.require(said.is_some_and(|p| p.policy == *policy), Clause::FieldsDiffer);
-                self.policy = Some((*policy, index));
+                let Some(said) = self.administrator::<PolicyApproval>(&s, out) else { return };
+                out.require(said.policy == *policy, Clause::FieldsDiffer);
+                if self.effect(&s, index) == Effect::Now {
+                    self.policy = Some((said.policy, index));
+                    // The policy before it may come back, and takes as many words again.
+                    self.approvals.forget_all(StatementKind::Policy);
+                }
             }
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),
@@ -273,12 +283,14 @@ impl History {
                 self.release_paid(index, who, said, out);
             }
             (Facts::TaskApproved { plan }, Some(s)) => {
-                let said = self.administrator::<PlanApproval>(&s, out);
+                let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
                 let Some(task) = entry.task else { return out.add(Clause::Schema) };
-                out.require(said.is_some_and(|p| p.plan == *plan && p.task == task), Clause::FieldsDiffer);
+                out.require(said.plan == *plan && said.task == task, Clause::FieldsDiffer);
+                if self.effect(&s, index) == Effect::Now {
+                    self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
+                }
                 // Other administrators may approve the same plan; another one under this name would change what was opened.
-                let known = self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
-                out.require(known.plan_digest() == *plan, Clause::State);
+                out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == *plan), Clause::State);
             }
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
@@ -322,11 +334,19 @@ impl History {
         out.require(entry.institution.is_none_or(|named| named == said.institution), Clause::FieldsDiffer);
         let taken = self.members.contains_key(&said.institution) || self.members.values().any(|m| m.name == said.name);
         out.require(!taken, Clause::Enrolled);
+        if self.effect(statement, index) == Effect::Waits {
+            return;
+        }
         let member =
             Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
         self.keys.insert(Sha256(said.institution.0), said.institution_key);
         // The first entry holds: a second one would exchange the keys of somebody who is there.
         self.members.entry(said.institution).or_insert(member);
+    }
+
+    /// Counts an administrator's word for what it says (A14).
+    fn effect(&mut self, statement: &Statement, index: LeafIndex) -> Effect {
+        self.approvals.count(statement, index, self.trust.threshold)
     }
 
     fn administrator<P: Payload>(&self, statement: &Checked, out: &mut rules::Report) -> Option<P> {

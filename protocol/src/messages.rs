@@ -487,6 +487,9 @@ pub enum JoinReply {
         /// Its exact bytes.
         #[n(2)]
         entry: ByteVec,
+        /// Exact bytes of the entries in which other administrators admitted it before, where the trust document asks for several.
+        #[n(3)]
+        others: Vec<ByteVec>,
     },
     /// No.
     #[n(3)]

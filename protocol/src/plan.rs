@@ -3,6 +3,7 @@
 
 mod averaging;
 mod count;
+mod gates;
 mod mode;
 mod model;
 mod tiers;
@@ -10,6 +11,7 @@ mod tiers;
 pub use crate::decimal::Signed;
 pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
+pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
 pub use model::{AdapterConfig, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
@@ -350,6 +352,10 @@ pub struct Plan {
     #[n(18)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<Count>,
+    /// What a model must have reached to be released; none: the administrators' approval is all that it takes.
+    #[n(19)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Vec<Gate>>,
 }
 
 /// An administrator approves a plan; the plan itself is an artefact named by its digest (audit.md A17).
@@ -453,6 +459,11 @@ impl Plan {
         group.shards.iter().filter_map(|&id| self.shard(id).map(|s| (id, s.len()))).collect()
     }
 
+    /// What a model must have reached to be released.
+    pub fn gates(&self) -> &[Gate] {
+        self.gates.as_deref().unwrap_or(&[])
+    }
+
     /// What is done against hostile institutions.
     pub fn robust(&self) -> Robustness {
         self.robustness.unwrap_or(Robustness::NONE)
@@ -538,6 +549,9 @@ impl Plan {
         self.committee.check().map_err(PlanError::Committee)?;
         self.robust().check(self)?;
         mode::check(self)?;
+        if let Some(gates) = &self.gates {
+            gates::check(gates, self.rounds, self.count.is_some())?;
+        }
         self.check_groups()?;
         Ok(tiers::check(self)?)
     }

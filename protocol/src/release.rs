@@ -1,11 +1,12 @@
 //! A model leaves the federation, and an institution anchors its own log: what the two statements say (audit.md A19, A27, A44).
 
 use crate::ids::{PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use crate::plan::GateResult;
 use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
 
 /// Administrators release a model: exactly this snapshot, made in these rounds of this plan from this base, under this signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct Release {
     /// The task.
     #[n(0)]
@@ -34,6 +35,53 @@ pub struct Release {
     /// Whether the administrators call this a substantial modification of a model that was released before.
     #[n(8)]
     pub substantial: bool,
+    /// What each gate of the plan came to, in the plan's order.
+    #[n(9)]
+    pub gates: Vec<GateResult>,
+    /// SHA-256 of the file that says how the stated figures were measured; where a gate needs such a figure.
+    #[n(10)]
+    pub evaluation: Option<Sha256>,
+    /// Why the model is released although it did not pass every gate.
+    #[n(11)]
+    pub overridden: Option<OverrideReason>,
+}
+
+impl Release {
+    /// Whether the model passed every gate.
+    pub fn passed(&self) -> bool {
+        self.gates.iter().all(|g| g.passed)
+    }
+}
+
+/// Why a model that did not pass every gate is released all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum OverrideReason {
+    /// It goes to those who study it, and into no use.
+    #[n(0)]
+    Research,
+    /// It replaces a released model that is worse.
+    #[n(1)]
+    Correction,
+    /// An authority asked for it.
+    #[n(2)]
+    Authority,
+    /// The administrators judge the gate to be wrong.
+    #[n(3)]
+    Judgement,
+}
+
+impl OverrideReason {
+    /// As entries spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Research => "research",
+            Self::Correction => "correction",
+            Self::Authority => "authority",
+            Self::Judgement => "judgement",
+        }
+    }
 }
 
 impl Payload for Release {
@@ -60,6 +108,11 @@ pub enum WithdrawalReason {
     /// Data or a legal basis is gone.
     #[n(4)]
     LegalBasis,
+}
+
+impl WithdrawalReason {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::Superseded, Self::Harmful, Self::Performance, Self::Privacy, Self::LegalBasis];
 }
 
 /// Administrators withdraw a model that was released before.

@@ -56,7 +56,9 @@ impl TrustDocument {
         }
         let doc: Self = serde_json::from_slice(bytes).map_err(|_| BadTrust)?;
         let threshold = usize::from(doc.threshold);
-        let sound = doc.v == 1 && is_name(&doc.federation) && threshold >= 1 && threshold <= doc.administrators.len();
+        // A key that stands twice would count once, and a threshold that counts it twice would never be met.
+        let distinct = doc.administrators.iter().collect::<std::collections::BTreeSet<_>>().len() == doc.administrators.len();
+        let sound = doc.v == 1 && is_name(&doc.federation) && threshold >= 1 && threshold <= doc.administrators.len() && distinct;
         if sound && doc.to_bytes() == bytes { Ok(doc) } else { Err(BadTrust) }
     }
 

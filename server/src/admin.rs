@@ -6,8 +6,10 @@ use crate::durable;
 use crate::layout::Layout;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
+use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::messages::{MAX_FRAME, frame, unframe};
+use protocol::plan::Gate;
 use protocol::statement::Statement;
 use std::io;
 use std::path::Path;
@@ -103,8 +105,19 @@ pub enum AdminRequest {
     },
 }
 
+/// A gate that a model must pass to be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct GateAsked {
+    /// As the plan has it.
+    #[n(0)]
+    pub gate: Gate,
+    /// The model's figure, where the log has it.
+    #[n(1)]
+    pub figure: Option<Decimal>,
+}
+
 /// A model that may be released, with what its release must name.
-#[derive(Clone, Copy, Debug, Encode, Decode, CborLen)]
+#[derive(Clone, Debug, Encode, Decode, CborLen)]
 pub struct Releasable {
     /// Its task.
     #[n(0)]
@@ -124,6 +137,9 @@ pub struct Releasable {
     /// Round that closed with them.
     #[n(5)]
     pub last: RoundId,
+    /// Gates of the plan, in its order.
+    #[n(6)]
+    pub gates: Vec<GateAsked>,
 }
 
 /// Somebody who asks to join, as an administrator must see it.
@@ -222,12 +238,18 @@ pub enum AdminReply {
         #[n(0)]
         model: Releasable,
     },
-    /// Recorded.
+    /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]
     Logged {
         /// Where.
         #[n(0)]
         index: LeafIndex,
+        /// Where each administrator who said the same said it, in order.
+        #[n(1)]
+        approvals: Vec<LeafIndex>,
+        /// How many must.
+        #[n(2)]
+        need: u16,
     },
     /// No, and why.
     #[n(5)]
@@ -290,6 +312,14 @@ pub enum Refusal {
     #[n(20)]
     #[error("no closed round of the log gave such a model")]
     NothingToRelease,
+    /// Figures are no model.
+    #[n(22)]
+    #[error("the task counts and gives no model; `concordat-server counts` shows what it found")]
+    Counts,
+    /// Gates.
+    #[n(23)]
+    #[error("the release does not state the plan's gates with the log's figures, or a gate was not passed and no --override was given")]
+    Gates,
     /// Not out.
     #[n(30)]
     #[error("no such model is released, or it is withdrawn already")]

@@ -8,13 +8,13 @@ mod release;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
-use crate::init;
+use crate::init::{self, Administrators};
 use crate::plan_file::AnyPlanFile;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
 use protocol::codec;
-use protocol::ids::{Sha256, TaskId};
+use protocol::ids::{PublicKey, Sha256, TaskId};
 use protocol::plan::{Plan, PlanApproval, guaranteed_shares};
 use protocol::statement::Statement;
 use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
@@ -72,6 +72,18 @@ enum Verb {
         /// Where the first administrator's key goes; keep it off this host afterwards
         #[arg(long)]
         admin_key: PathBuf,
+        /// Public keys of the other administrators, as `admin-key` prints them, separated by commas
+        #[arg(long, value_name = "HEX", value_delimiter = ',')]
+        administrators: Vec<PublicKey>,
+        /// How many administrators must say the same before it has effect
+        #[arg(long, value_name = "M", default_value_t = 1)]
+        threshold: u16,
+    },
+    /// Make an administrator's key, on that administrator's own machine
+    AdminKey {
+        /// Where the secret key goes; its public half is printed
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Run the server
     Serve {
@@ -213,7 +225,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
-        Verb::Init { dir, federation, admin_key } => init_federation(&dir.dir, &federation, &admin_key, output),
+        Verb::Init { dir, federation, admin_key, administrators, threshold } => {
+            init_federation(&dir.dir, &federation, &admin_key, &Administrators { others: administrators, threshold }, output)
+        }
+        Verb::AdminKey { out } => admin_key(&out, output),
         Verb::Serve { dir, config } => serve(&dir.dir, config.as_deref()),
         Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
         Verb::Member(MemberVerb::Pending { dir }) => pending(&dir.dir, output),
@@ -234,8 +249,21 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
     }
 }
 
-fn init_federation(dir: &Path, federation: &str, admin_key: &Path, output: &Output) -> Result<(), Failure> {
-    let trust = init::init(dir, federation, admin_key).map_err(Failure::trouble)?;
+fn admin_key(out: &Path, output: &Output) -> Result<(), Failure> {
+    let key = init::make_admin_key(out).map_err(Failure::trouble)?;
+    let text = format!("the key is made; keep it to yourself\ngive out its public half, {}, before the federation is made", key.to_hex());
+    output.value(&serde_json::json!({ "public": key }), &text);
+    Ok(())
+}
+
+fn init_federation(
+    dir: &Path,
+    federation: &str,
+    admin_key: &Path,
+    administrators: &Administrators,
+    output: &Output,
+) -> Result<(), Failure> {
+    let trust = init::init_with(dir, federation, admin_key, administrators).map_err(Failure::trouble)?;
     let hash = TrustDocument::hash(&trust);
     output.value(
         &serde_json::json!({ "federation": federation, "trust": hash, "words": fingerprint(&hash) }),
@@ -275,6 +303,48 @@ fn unexpected() -> Failure {
     Failure::trouble(admin::AdminError::Malformed)
 }
 
+/// What came of an administrator's word: done, or what it waits for.
+struct Heard {
+    /// The entry, where it is known.
+    index: Option<u64>,
+    have: usize,
+    need: u16,
+}
+
+impl Heard {
+    fn of(reply: &AdminReply) -> Option<Self> {
+        match reply {
+            AdminReply::Done {} => Some(Self { index: None, have: 1, need: 1 }),
+            AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
+            AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
+            AdminReply::Releasable { .. } | AdminReply::Refused { .. } => None,
+        }
+    }
+
+    fn is_effective(&self) -> bool {
+        self.have >= usize::from(self.need)
+    }
+
+    /// Says that it is done, or how many others must say the same with the same command.
+    fn tell(&self, mut data: serde_json::Value, done: &str, output: &Output) {
+        data["effective"] = self.is_effective().into();
+        let text = if self.is_effective() {
+            done.to_owned()
+        } else {
+            (data["approvals"], data["needed"]) = (self.have.into(), self.need.into());
+            format!(
+                "recorded: {} of {} administrators have said so; another one runs the same command with a key of his own",
+                self.have, self.need
+            )
+        };
+        output.value(&data, &text);
+    }
+}
+
+fn heard(dir: &Path, request: &AdminRequest) -> Result<Heard, Failure> {
+    Heard::of(&call(dir, request)?).ok_or_else(unexpected)
+}
+
 fn invite(dir: &Path, institution: String, ttl_h: u64, output: &Output) -> Result<(), Failure> {
     let request = AdminRequest::Invite { institution: institution.clone(), ttl_s: ttl_h.saturating_mul(3600) };
     let AdminReply::Token { line } = call(dir, &request)? else { return Err(unexpected()) };
@@ -307,8 +377,9 @@ fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Outpu
         return Err(Failure::refused(admin::Refusal::NoSuchJoin));
     }
     let statement = Statement::sign(&Membership::of(&request), &key);
-    call(&admin.dir.dir, &AdminRequest::Approve { statement })?;
-    output.value(&serde_json::json!({ "institution": institution, "words": fingerprint(&hash) }), &format!("{institution} is a member"));
+    let heard = heard(&admin.dir.dir, &AdminRequest::Approve { statement })?;
+    let data = serde_json::json!({ "institution": institution, "words": fingerprint(&hash) });
+    heard.tell(data, &format!("{institution} is a member"), output);
     Ok(())
 }
 
@@ -317,8 +388,8 @@ fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     let AdminReply::Policy { text } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
     let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
     let statement = Statement::sign(&PolicyApproval { policy: hash }, &key);
-    call(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
-    output.value(&serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"));
+    let heard = heard(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
+    heard.tell(serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"), output);
     Ok(())
 }
 
@@ -347,6 +418,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
+        "gates": plan.gates(),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
         "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
     })
@@ -386,8 +458,8 @@ fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failur
     let statement = Statement::sign(&PlanApproval { task: decoded.task, plan: digest }, &key);
     let snapshot = prepared.join("base.safetensors").canonicalize().map_err(Failure::trouble)?;
     let snapshot_path = snapshot.to_string_lossy().into_owned();
-    call(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
-    output.value(&serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task));
+    let heard = heard(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
+    heard.tell(serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task), output);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod members;
 mod release;
 mod rounds;
+mod words;
 
 use crate::admin::{AdminReply, AdminRequest};
 use crate::init::Keys;

@@ -6,10 +6,11 @@ use crate::layout::Layout;
 use crate::log::{Log, LogError};
 use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use protocol::entry::{Draft, Facts};
 use protocol::ids::PublicKey;
 use protocol::trust::{TrustDocument, is_name};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -21,6 +22,19 @@ pub enum InitError {
     /// Another name.
     #[error("a federation's name has 1 to 63 of a-z, 0-9 and '-'")]
     Name,
+    /// Keys of the other administrators.
+    #[error(
+        "the other administrators' public keys are not all different, or one of them is no Ed25519 key; `admin-key` makes and prints one"
+    )]
+    Administrators,
+    /// A threshold that nobody meets, or everybody.
+    #[error("{threshold} administrators shall agree, and there are {all}; the threshold is 1 to that number")]
+    Threshold {
+        /// m.
+        threshold: u16,
+        /// n.
+        all: usize,
+    },
     /// There is one already.
     #[error("{0} already holds a federation")]
     Exists(std::path::PathBuf),
@@ -71,13 +85,44 @@ fn seed() -> Result<Zeroizing<[u8; 32]>, InitError> {
     Ok(bytes)
 }
 
+/// Who else administers, and how many must say the same (audit.md A14).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Administrators {
+    /// Public keys of the others; the first one's key is made here.
+    pub others: Vec<PublicKey>,
+    /// m.
+    pub threshold: u16,
+}
+
+impl Default for Administrators {
+    fn default() -> Self {
+        Self { others: Vec::new(), threshold: 1 }
+    }
+}
+
 /// Makes a federation in `dir`, with one administrator whose key goes to `admin_key`. Returns the trust document's bytes.
 ///
 /// # Errors
 /// [`InitError`]; an existing federation is never touched.
 pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, InitError> {
+    init_with(dir, federation, admin_key, &Administrators::default())
+}
+
+/// As [`init`], with more administrators.
+///
+/// # Errors
+/// [`InitError`]; an existing federation is never touched.
+pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators: &Administrators) -> Result<Vec<u8>, InitError> {
     if !is_name(federation) {
         return Err(InitError::Name);
+    }
+    let (all, threshold) = (administrators.others.len() + 1, administrators.threshold);
+    let distinct = administrators.others.iter().collect::<BTreeSet<_>>().len() == administrators.others.len();
+    if !distinct || administrators.others.iter().any(|k| VerifyingKey::from_bytes(&k.0).is_err()) {
+        return Err(InitError::Administrators);
+    }
+    if threshold == 0 || usize::from(threshold) > all {
+        return Err(InitError::Threshold { threshold, all });
     }
     let layout = Layout::new(dir);
     if layout.trust().exists() {
@@ -102,8 +147,8 @@ pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, I
         federation: federation.to_owned(),
         log_vkey: log_key.verifier().to_string(),
         root_ca: identity::spki_hash(&root)?,
-        administrators: vec![public(&admin)],
-        threshold: 1,
+        administrators: std::iter::once(public(&admin)).chain(administrators.others.iter().copied()).collect(),
+        threshold,
         server: public(&statement),
     };
     let bytes = trust.to_bytes();
@@ -116,6 +161,19 @@ pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, I
 
 fn public(seed: &Zeroizing<[u8; 32]>) -> PublicKey {
     PublicKey(SigningKey::from_bytes(seed).verifying_key().to_bytes())
+}
+
+/// Makes an administrator's key, where only its owner can read it; for those whose keys are not made by [`init`].
+///
+/// # Errors
+/// [`InitError`]; a file of that name is never replaced.
+pub fn make_admin_key(path: &Path) -> Result<PublicKey, InitError> {
+    if path.exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name already; a key is never replaced").into());
+    }
+    let key = seed()?;
+    durable::replace_secret(path, Zeroizing::new(hex::encode(&key[..])).as_bytes())?;
+    Ok(public(&key))
 }
 
 /// Reads an administrator's key file.
@@ -161,4 +219,27 @@ pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
     };
     let log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
     Ok((keys, log, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_federation_has_the_administrators_and_the_threshold_that_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let second = make_admin_key(&at("second.key")).unwrap();
+        assert!(make_admin_key(&at("second.key")).is_err(), "a key is never replaced");
+        let make = |name: &str, others: Vec<PublicKey>, threshold| {
+            init_with(&at(name), "demo", &at("first.key"), &Administrators { others, threshold }).map(|b| TrustDocument::parse(&b).unwrap())
+        };
+        assert!(matches!(make("a", vec![second], 3), Err(InitError::Threshold { threshold: 3, all: 2 })));
+        assert!(matches!(make("a", vec![second], 0), Err(InitError::Threshold { .. })));
+        assert!(matches!(make("a", vec![second, second], 2), Err(InitError::Administrators)));
+        let trust = make("a", vec![second], 2).unwrap();
+        let first = PublicKey(read_admin_key(&at("first.key")).unwrap().verifying_key().to_bytes());
+        assert_eq!((trust.threshold, trust.administrators), (2, vec![first, second]));
+        assert_eq!(PublicKey(read_admin_key(&at("second.key")).unwrap().verifying_key().to_bytes()), second);
+    }
 }

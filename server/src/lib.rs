@@ -14,7 +14,7 @@ pub mod init;
 mod join;
 mod layout;
 mod log;
-mod model_signing;
+pub mod model_signing;
 pub mod plan_file;
 mod publish;
 mod recover;

@@ -17,12 +17,12 @@ const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// Name of the signature's file beside the model.
-pub(crate) const SIGNATURE: &str = "model.sig";
+pub const SIGNATURE: &str = "model.sig";
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum SigningError {
+pub enum SigningError {
     /// A file.
     #[error("a file of the model or the key could not be read or written")]
     Storage(#[from] io::Error),
@@ -32,11 +32,14 @@ pub(crate) enum SigningError {
 }
 
 /// The key that signs models: ECDSA P-256, kept apart from every other key of the federation. No copy and no text form of it leaves here.
-pub(crate) struct ReleaseKey(KeyPair);
+pub struct ReleaseKey(KeyPair);
 
 impl ReleaseKey {
     /// Makes a key and writes it where only its owner can read it; the public half goes beside it, as `<name>.pub`.
-    pub(crate) fn make(path: &Path) -> Result<Self, SigningError> {
+    ///
+    /// # Errors
+    /// [`SigningError`]; a file of that name is never replaced.
+    pub fn make(path: &Path) -> Result<Self, SigningError> {
         if path.exists() {
             return Err(
                 io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name already; a key is never replaced").into()
@@ -49,7 +52,10 @@ impl ReleaseKey {
     }
 
     /// Reads a key; refuses a file that others may read.
-    pub(crate) fn read(path: &Path) -> Result<Self, SigningError> {
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub fn read(path: &Path) -> Result<Self, SigningError> {
         let bytes = durable::read_secret(path, MAX_KEY_FILE)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| SigningError::Key)?;
         let key = KeyPair::from_pem(text).map_err(|_| SigningError::Key)?;
@@ -57,7 +63,7 @@ impl ReleaseKey {
     }
 
     /// The public half as other tools write it: subject public key info in PEM, lines of 64.
-    pub(crate) fn public_pem(&self) -> String {
+    pub fn public_pem(&self) -> String {
         use rcgen::PublicKeyData as _;
         let text = BASE64.encode(self.0.subject_public_key_info());
         let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
@@ -65,7 +71,7 @@ impl ReleaseKey {
     }
 
     /// SHA-256 of [`Self::public_pem`], by which a bundle hints at its key.
-    pub(crate) fn hint(&self) -> Sha256 {
+    pub fn hint(&self) -> Sha256 {
         Sha256(protocol::hash::sha256(&[self.public_pem().as_bytes()]))
     }
 }
@@ -106,21 +112,41 @@ fn pae(payload: &[u8]) -> Vec<u8> {
     [head.as_bytes(), payload].concat()
 }
 
-/// Signs these files of `dir`; returns the bytes of `model.sig`.
-pub(crate) fn sign(dir: &Path, model: &str, files: &[&str], key: &ReleaseKey) -> Result<Vec<u8>, SigningError> {
-    let payload = statement(dir, model, files)?;
-    let signature = key.0.sign(&pae(&payload)).map_err(|_| SigningError::Key)?;
-    let bundle = json!({
+/// Signs these files of `dir`; returns the bytes of `model.sig`. ECDSA draws anew: another call gives another signature.
+///
+/// # Errors
+/// [`SigningError`].
+pub fn sign(dir: &Path, model: &str, files: &[&str], key: &ReleaseKey) -> Result<Vec<u8>, SigningError> {
+    Ok(bundle(&statement(dir, model, files)?, key)?.to_string().into_bytes())
+}
+
+/// The bundle around a signed payload.
+fn bundle(payload: &[u8], key: &ReleaseKey) -> Result<serde_json::Value, SigningError> {
+    let signature = key.0.sign(&pae(payload)).map_err(|_| SigningError::Key)?;
+    Ok(json!({
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": {"publicKey": {"hint": key.hint()}, "tlogEntries": []},
         "dsseEnvelope": {
-            "payload": BASE64.encode(&payload),
+            "payload": BASE64.encode(payload),
             "payloadType": PAYLOAD_TYPE,
             "signatures": [{"sig": BASE64.encode(signature), "keyid": ""}],
         },
-    });
-    Ok(bundle.to_string().into_bytes())
+    }))
 }
+
+/// Whether a bundle of ours lists these files of `dir` as they are now. Who signed it is not looked at.
+pub(crate) fn covers(dir: &Path, bundle: &[u8], files: &[&str]) -> io::Result<bool> {
+    let said = serde_json::from_slice::<serde_json::Value>(bundle).ok();
+    let payload = said.as_ref().and_then(|b| BASE64.decode(b["dsseEnvelope"]["payload"].as_str()?).ok());
+    let Some(payload) = payload else { return Ok(false) };
+    let value: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
+    let Some(model) = value["subject"][0]["name"].as_str() else { return Ok(false) };
+    Ok(statement(dir, model, files)? == payload)
+}
+
+#[cfg(test)]
+#[path = "model_signing_vectors.rs"]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

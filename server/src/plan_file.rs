@@ -7,7 +7,7 @@ use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
-    Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
+    Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
     PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, TokenizerKind, Unit, Weighting,
 };
 use serde::Deserialize;
@@ -58,6 +58,9 @@ pub struct PlanFile {
     /// Who trains what; none: everybody trains everything.
     #[serde(default)]
     pub tiers: Option<Vec<TierFile>>,
+    /// What a model must have reached to be released.
+    #[serde(default)]
+    pub gates: Option<Vec<Gate>>,
 }
 
 /// Institutions of one capability.
@@ -285,6 +288,7 @@ impl PlanFile {
             robustness: self.robustness,
             tiers,
             count: None,
+            gates: self.gates.clone(),
         };
         // Whatever needs no noise first: a plan that cannot run is refused by its own rule, not by a calibration that fails.
         plan.check()?;

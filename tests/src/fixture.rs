@@ -235,6 +235,7 @@ fn plan(shape: Shape) -> Plan {
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },
         count: None,
+        gates: None,
         robustness: (shape.parts > 1).then_some(Robustness {
             random_groups: shape.parts,
             combine: if shape.parts > 3 { Combine::Median } else { Combine::Mean },

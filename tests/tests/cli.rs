@@ -46,6 +46,7 @@ fn help_and_version_are_done_and_unknown_words_are_trouble() {
 fn every_verb_explains_itself() {
     for verb in [
         "init",
+        "admin-key",
         "serve",
         "invite",
         "member",

@@ -456,6 +456,7 @@ fn the_example_plan_states_every_key() {
         "[deadlines]\nno_such_key = 1",
         "[robustness]\nno_such_key = 1",
         "[[tiers]]\nno_such_key = 1",
+        "[[gates]]\nno_such_key = 1",
     ] {
         let complaint = chain(&PlanFile::parse(text).err().unwrap());
         assert_states_every_key(PLAN, &complaint);

@@ -50,12 +50,14 @@ use audit::tree::CompactRange;
 use audit::witness::{AddCheckpoint, WitnessState};
 use crypto::doors::{Federation, Sealed};
 use protocol::codec;
+use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
 use protocol::ids::{Address, CoreDigest, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
-use protocol::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::plan::{Gate, GateCode};
+use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::trust::Token;
 use server::plan_file::{AnyPlanFile, Prepared};
 use std::cell::RefCell;
@@ -127,6 +129,9 @@ fn afterwards() -> [Vec<u8>; 4] {
         key: Sha256([6; 32]),
         signature: Sha256([7; 32]),
         substantial: true,
+        gates: vec![Gate { code: GateCode::Accuracy, threshold: Decimal::ONE }.judge(Decimal::ZERO)],
+        evaluation: Some(Sha256([10; 32])),
+        overridden: Some(OverrideReason::Research),
     };
     let review = Review { trust: Sha256([8; 32]), first: 2, last: 40, size: 300, root, findings: Sha256([9; 32]), exit_code: 3 };
     [

@@ -3,9 +3,10 @@
 
 use client::config::Config as ClientConfig;
 use client::observer::{Observer, Phase};
+use ed25519_dalek::SigningKey;
 use protocol::ids::{GroupId, RoundId, ShardId, TaskId};
 use protocol::plan::PlanApproval;
-use protocol::statement::Statement;
+use protocol::statement::{Payload, Statement};
 use protocol::trust::{JoinRequest, Membership, PolicyApproval};
 use server::admin::{self, AdminReply, AdminRequest, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +15,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+#[path = "loopback/administrators.rs"]
+mod administrators;
 #[path = "loopback/counting.rs"]
 mod counting;
 #[path = "loopback/mixed.rs"]
 mod mixed;
+#[path = "loopback/reviews.rs"]
+mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
 #[path = "loopback/sums.rs"]
@@ -119,26 +124,29 @@ impl Federation {
 
     /// One institution for each number of units.
     async fn of_sizes(units: &[usize]) -> Self {
+        Self::made_by(tempfile::tempdir().unwrap(), units, &server::init::Administrators::default()).await
+    }
+
+    /// As many administrators as must agree: the first one's key is made here, the others' lie in `dir`.
+    async fn made_by(dir: tempfile::TempDir, units: &[usize], administrators: &server::init::Administrators) -> Self {
         let alone = ONE_AT_A_TIME.lock().await;
         // Diagnostics of all parties when somebody looks for a fault: RUST_LOG=debug. Only the first call of a process counts.
         tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init().ok();
         let members = units.len();
-        let dir = tempfile::tempdir().unwrap();
         let (server_dir, key) = (dir.path().join("server"), dir.path().join("admin.key"));
-        server::init::init(&server_dir, "loop", &key).unwrap();
+        server::init::init_with(&server_dir, "loop", &key, administrators).unwrap();
         let config = server::config::Config::parse("listen = \"127.0.0.1:0\"", Path::new("test")).unwrap();
         let serving = server_dir.clone();
         let server = tokio::spawn(async move { server::serve::run(&serving, &config).await });
         until(async || server_dir.join("address").exists().then_some(())).await;
-        let admin_key = server::init::read_admin_key(&key).unwrap();
+        let admins = admins(dir.path());
         for (index, units) in units.iter().enumerate() {
-            enrol(dir.path(), &server_dir, index, *units, &admin_key).await;
+            enrol(dir.path(), &server_dir, index, *units, &admins).await;
         }
         let AdminReply::Policy { text } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
         let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-        let statement = Statement::sign(&PolicyApproval { policy }, &admin_key);
-        let done = call(&server_dir, AdminRequest::ActivatePolicy { text, statement }).await;
-        assert!(matches!(done, AdminReply::Done {}), "{done:?}");
+        agree(&server_dir, &admins, &PolicyApproval { policy }, |statement| AdminRequest::ActivatePolicy { text: text.clone(), statement })
+            .await;
         let (sender, trained) = tokio::sync::mpsc::unbounded_channel();
         let integers: Integers = Arc::default();
         let clients = (0..members).map(|i| run_client(dir.path(), i, integers.clone(), sender.clone())).collect();
@@ -152,12 +160,11 @@ impl Federation {
     async fn propose_prepared(&self, prepared: server::plan_file::Prepared) -> protocol::plan::Plan {
         let base = self.dir.path().join("base.safetensors");
         std::fs::write(&base, &prepared.base).unwrap();
-        let key = server::init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
         let digest = protocol::plan::Plan::digest(&prepared.bytes);
-        let statement = Statement::sign(&PlanApproval { task: prepared.plan.task, plan: digest }, &key);
-        let snapshot_path = base.to_string_lossy().into_owned();
-        let reply = call(&self.server_dir(), AdminRequest::Propose { plan: prepared.bytes.into(), statement, snapshot_path }).await;
-        assert!(matches!(reply, AdminReply::Done {}), "{reply:?}");
+        let said = PlanApproval { task: prepared.plan.task, plan: digest };
+        let (plan, snapshot_path) = (prepared.bytes, base.to_string_lossy().into_owned());
+        let request = |statement| AdminRequest::Propose { plan: plan.clone().into(), statement, snapshot_path: snapshot_path.clone() };
+        agree(&self.server_dir(), &admins(self.dir.path()), &said, request).await;
         prepared.plan
     }
 
@@ -216,7 +223,27 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn enrol(dir: &Path, server: &Path, index: usize, units: usize, key: &ed25519_dalek::SigningKey) {
+/// Keys of the administrators, the first one's first.
+fn admins(dir: &Path) -> Vec<SigningKey> {
+    let names = std::iter::once("admin.key".to_owned()).chain((1..).map(|n| format!("admin-{n}.key")));
+    let there = names.map(|name| dir.join(name)).take_while(|path| path.exists());
+    there.map(|path| server::init::read_admin_key(&path).unwrap()).collect()
+}
+
+/// Every administrator says the same, twice: only with the last one it is done, and nobody's second word adds anything.
+async fn agree<P: Payload>(dir: &Path, admins: &[SigningKey], said: &P, request: impl Fn(Statement) -> AdminRequest) {
+    for (at, key) in admins.iter().enumerate() {
+        for _ in 0..2 {
+            let reply = call(dir, request(Statement::sign(said, key))).await;
+            let last = at + 1 == admins.len();
+            let waits = matches!(&reply, AdminReply::Logged { approvals, need, .. }
+                if approvals.len() == at + 1 && usize::from(*need) == admins.len());
+            assert!(if last { matches!(reply, AdminReply::Done {}) } else { waits }, "{reply:?}");
+        }
+    }
+}
+
+async fn enrol(dir: &Path, server: &Path, index: usize, units: usize, admins: &[SigningKey]) {
     let invited = call(server, AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await;
     let AdminReply::Token { line } = invited else { panic!("{invited:?}") };
     let home = dir.join(name(index));
@@ -229,9 +256,7 @@ async fn enrol(dir: &Path, server: &Path, index: usize, units: usize, key: &ed25
         joins.iter().filter_map(|j| protocol::codec::decode::<JoinRequest>(&j.request, 1 << 16).ok()).find(|r| r.name == name(index))
     })
     .await;
-    let statement = Statement::sign(&Membership::of(&request), key);
-    let done = call(server, AdminRequest::Approve { statement }).await;
-    assert!(matches!(done, AdminReply::Done {}), "{done:?}");
+    agree(server, admins, &Membership::of(&request), |statement| AdminRequest::Approve { statement }).await;
     joining.await.unwrap().expect("joined");
     std::fs::write(home.join("records.jsonl"), records(units)).unwrap();
     let policy =
@@ -348,15 +373,13 @@ async fn a_model_leaves_only_under_its_witnesses_and_each_institution_has_its_ev
     }
     assert_eq!(administer(release("0")).await, format!("{:?}", std::process::ExitCode::from(3)));
     assert!(!f.dir.path().join("released").exists());
-    // They come back as witnesses; the same command goes on where it stopped.
-    for index in 0..3 {
-        let settings = f.dir.path().join(name(index)).join("client.toml");
-        let config = std::fs::read_to_string(&settings).unwrap().replace("exit_when_task_ends = true", "exit_when_task_ends = false");
-        std::fs::write(&settings, config).unwrap();
-        let (sender, _) = tokio::sync::mpsc::unbounded_channel();
-        f.clients.push(run_client(f.dir.path(), index, f.integers.clone(), sender));
-    }
+    // They come back as witnesses; the same command goes on where it stopped, with the same signature and the same entry.
+    let signature = std::fs::read(f.dir.path().join("released.partial/model/model.sig")).unwrap();
+    f.come_back(3);
     assert_eq!(administer(release("200")).await, done);
+    assert_eq!(std::fs::read(f.dir.path().join("released/model/model.sig")).unwrap(), signature);
+    let size = usize::try_from(f.status().await.log_size).unwrap();
+    assert_eq!(all_entries(&f.audit(), size).matches("\"type\":\"model.released\"").count(), 1, "said twice, it stands there once");
     // Each of them has anchored its site log on coming back, and again on every link that broke; witnesses cover that too.
     until(async || {
         let log = std::fs::read_to_string(f.audit().join("checkpoint")).ok()?;

@@ -1,6 +1,6 @@
 //! Weights at rest: safetensors bytes, named by their SHA-256. Knows no file system.
 
-use crate::model::{ModelError, ParameterTable, Weights};
+use crate::model::{ModelError, ParameterTable, Weights, lora};
 use protocol::hash::sha256;
 use protocol::ids::SnapshotDigest;
 use protocol::plan::EncoderConfig;
@@ -9,6 +9,9 @@ use std::collections::HashMap;
 
 /// Room for the names in front of the numbers: some hundred tensors at a hundred bytes each fit many times over.
 const MAX_HEADER_BYTES: usize = 1 << 20;
+
+/// Written by most tools of the trade, and asked for by some readers.
+const FORMAT: [&str; 2] = ["format", "pt"];
 
 /// Bytes that are not a snapshot of this model.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +72,34 @@ pub fn tensors_to_bytes(table: &ParameterTable, flat: &[f32]) -> Result<Vec<u8>,
         TensorView::new(Dtype::F32, p.shape.clone(), &raw[4 * range.start..4 * range.end]).map(|v| (p.name.clone(), v))
     };
     let tensors = table.iter().map(view).collect::<Result<Vec<_>, _>>()?;
-    // Written by most tools of the trade, and asked for by some readers.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(safetensors::serialize(tensors, Some(metadata))?)
+    Ok(safetensors::serialize(tensors, Some(HashMap::from([FORMAT.map(str::to_owned).into()])))?)
+}
+
+/// The two parts of a model with adapters, each by the digest of its own tensors in the one spelling: what somebody who has only one of them
+/// hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// All tensors but the adapters'.
+    pub without: SnapshotDigest,
+    /// The adapters' factors A and B.
+    pub adapters: SnapshotDigest,
+}
+
+/// Names the parts of a snapshot; nothing for a model without adapters.
+///
+/// # Errors
+/// As [`from_bytes`].
+pub fn parts(config: &EncoderConfig, bytes: &[u8]) -> Result<Option<Parts>, SnapshotError> {
+    if config.adapter.is_none() {
+        return Ok(None);
+    }
+    from_bytes(config, bytes)?;
+    let file = SafeTensors::deserialize(bytes)?;
+    let some = |adapters: bool| -> Result<SnapshotDigest, SnapshotError> {
+        let tensors = file.tensors().into_iter().filter(|(name, _)| lora::is_factor(name) == adapters);
+        Ok(digest(&safetensors::serialize(tensors, Some(HashMap::from([FORMAT.map(str::to_owned).into()])))?))
+    };
+    Ok(Some(Parts { without: some(false)?, adapters: some(true)? }))
 }
 
 /// Most bytes of a snapshot of this model, whatever part of it an institution trains.
@@ -127,6 +155,28 @@ mod tests {
         assert_eq!(bytes, to_bytes(&weights).unwrap());
         assert_eq!(from_bytes(&small_config(), &bytes).unwrap(), weights);
         assert_ne!(digest(&bytes), digest(&to_bytes(&initial(&small_config(), 4).unwrap()).unwrap()));
+    }
+
+    #[test]
+    fn the_parts_of_a_model_with_adapters_are_named_by_their_own_tensors() {
+        let plain = small_config();
+        let adapter = Some(protocol::plan::AdapterConfig { rank: 2, alpha: 4, targets: None });
+        let config = EncoderConfig { adapter, ..plain.clone() };
+        let whole = initial(&config, 3).unwrap();
+        let bytes = to_bytes(&whole).unwrap();
+        let named = parts(&config, &bytes).unwrap().unwrap();
+        // The model without adapters, out of the same tensors.
+        let table = ParameterTable::new(&plain).unwrap();
+        let of = |name: &str| whole.table().iter().find(|p| p.name == name).unwrap().range();
+        let flat = table.iter().flat_map(|p| whole.flat()[of(&p.name)].to_vec()).collect();
+        let without = to_bytes(&Weights::new(&plain, flat).unwrap()).unwrap();
+        assert_eq!(named.without, digest(&without));
+        assert_eq!(parts(&plain, &without).unwrap(), None);
+        // One number of an adapter changes only the adapters' name.
+        let mut flat = whole.flat().to_vec();
+        flat[whole.table().iter().find(|p| lora::is_factor(&p.name)).unwrap().range().start] += 1.0;
+        let moved = parts(&config, &to_bytes(&Weights::new(&config, flat).unwrap()).unwrap()).unwrap().unwrap();
+        assert!(moved.without == named.without && moved.adapters != named.adapters);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     }
 }
 

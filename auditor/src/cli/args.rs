@@ -40,6 +40,8 @@ pub(super) enum Verb {
     Diff(DiffArgs),
     /// Check the evidence that one institution hands to its regulator
     VerifyEvidence(EvidenceArgs),
+    /// Check a released model: its signature, its files, and with --log its release
+    VerifyModel(ModelArgs),
     /// Follow a log: verify each new checkpoint, and hold the one before it against it
     Watch(WatchArgs),
     /// Verify a log and sign what was found about a part of it
@@ -260,6 +262,24 @@ pub(super) struct EvidenceArgs {
     pub(super) dir: PathBuf,
     /// SHA-256 of the trust document, as known from elsewhere
     #[arg(long, value_name = "H")]
+    pub(super) trust_hash: Option<Sha256>,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// What `concordat-server release` made, or its directory `model` alone
+    pub(super) dir: PathBuf,
+    /// A copy of the federation's log, to find the release in
+    #[arg(long, value_name = "DIR")]
+    pub(super) log: Option<PathBuf>,
+    /// Public half of the release key in PEM, best one that you have from elsewhere; otherwise the one that lies beside the model
+    #[arg(long, value_name = "FILE")]
+    pub(super) public_key: Option<PathBuf>,
+    /// SHA-256 of the log's trust document, as known from elsewhere
+    #[arg(long, value_name = "H", requires = "log")]
     pub(super) trust_hash: Option<Sha256>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]

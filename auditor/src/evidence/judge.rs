@@ -12,11 +12,12 @@ use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
+use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
 const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
@@ -146,11 +147,23 @@ fn administrator<P: Payload>(pack: &Pack, entry: &LogEntry) -> Option<P> {
     stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
 }
 
+/// What as many administrators say as the trust document asks for (A14): each by exactly the same bytes, which `read` reads.
+fn by_enough<'a, P>(pack: &Pack, entries: impl Iterator<Item = &'a LogEntry>, read: impl Fn(&LogEntry) -> Option<P>) -> Vec<P> {
+    let mut said: BTreeMap<String, (BTreeSet<Sha256>, P)> = BTreeMap::new();
+    for entry in entries {
+        let Some(value) = read(entry) else { continue };
+        let Some(stmt) = &entry.stmt else { continue };
+        said.entry(stmt.payload.clone()).or_insert_with(|| (BTreeSet::new(), value)).0.insert(stmt.keyid);
+    }
+    let enough = |(signers, _): &(BTreeSet<Sha256>, P)| signers.len() >= usize::from(pack.trust.threshold);
+    said.into_values().filter(enough).map(|(_, value)| value).collect()
+}
+
 fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
     let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
-    let activates = |e: &LogEntry| matches!(e.facts, Facts::PolicyActivated { policy } if policy == hash);
-    let said = |e: &LogEntry| administrator::<PolicyApproval>(pack, e).is_some_and(|p| p.policy == hash);
-    if !proved.values().any(|e| activates(e) && said(e)) {
+    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy } if policy == hash);
+    let said = by_enough(pack, proved.values().filter(activates), |e| administrator::<PolicyApproval>(pack, e));
+    if !said.iter().any(|p| p.policy == hash) {
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
     }
 }
@@ -158,7 +171,7 @@ fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
 fn member(pack: &Pack, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
     let own = |m: &Membership| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution;
     let joined = proved.values().filter(|e| matches!(e.facts, Facts::MemberJoined { .. }));
-    let said = joined.filter_map(|e| administrator::<Membership>(pack, e)).find(own);
+    let said = by_enough(pack, joined, |e| administrator::<Membership>(pack, e)).into_iter().find(own);
     if said.is_none() {
         findings.add(MEMBER, Place::Path("entries".to_owned()), "member.joined by an administrator", "none");
     }
@@ -265,7 +278,8 @@ impl Own {
     }
 
     fn budgets(&self, pack: &Pack, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
-        let plans: BTreeMap<TaskId, PlanDigest> = proved.values().filter_map(|e| approved(pack, e)).collect();
+        let approvals = by_enough(pack, proved.values(), |e| approved(pack, e));
+        let plans: BTreeMap<TaskId, PlanDigest> = approvals.into_iter().map(|p| (p.task, p.plan)).collect();
         let plan_of = |task: TaskId| plans.get(&task).and_then(|d| pack.plans.get(d)).filter(|p| p.task == task);
         let mut accounts = Accounts::default();
         let mut out = Vec::new();
@@ -292,10 +306,10 @@ impl Own {
     }
 }
 
-fn approved(pack: &Pack, e: &LogEntry) -> Option<(TaskId, PlanDigest)> {
+fn approved(pack: &Pack, e: &LogEntry) -> Option<PlanApproval> {
     let Facts::TaskApproved { plan } = e.facts else { return None };
-    let said = administrator::<protocol::plan::PlanApproval>(pack, e)?;
-    (said.plan == plan && Some(said.task) == e.task).then_some((said.task, plan))
+    let said = administrator::<PlanApproval>(pack, e)?;
+    (said.plan == plan && Some(said.task) == e.task).then_some(said)
 }
 
 /// What the ledger of a dataset adds to its summary, where it is in the pack.

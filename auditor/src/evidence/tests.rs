@@ -123,3 +123,12 @@ fn what_is_no_pack_is_an_error_and_no_verdict() {
     assert!(matches!(verify_evidence(write(&files).path(), None), Err(BadPack::File("policy.txt"))));
     assert!(verify_evidence(&write(&Files::new()).path().join("nowhere"), None).is_err());
 }
+
+/// A14: where two administrators must say the same, one of them makes no policy that a pack could rest on.
+#[test]
+fn a_pack_rests_on_what_enough_administrators_said() {
+    let (files, trust) = pack(Twist::ReleaseByBoth);
+    assert_eq!(check(&files, Some(trust)).findings, []);
+    let v = check(&pack(Twist::PolicyByOneOfTwo).0, None);
+    assert!(v.exit_code == 1 && v.findings.iter().any(|f| f.clause.starts_with("A12: the policy is one")), "{:#?}", v.findings);
+}

@@ -2,7 +2,9 @@
 //! Knows no file.
 
 use super::Row;
-use protocol::entry::{Actor, Outcome};
+use protocol::entry::{Actor, Facts, Outcome};
+use protocol::plan::GateResult;
+use protocol::release::OverrideReason;
 use serde_json::{Value, json};
 
 const VERSION: &str = "1.8.0";
@@ -57,17 +59,38 @@ fn api_activity(kind: &str) -> (u32, &'static str) {
     }
 }
 
-/// Informational; low for refusals; high for failures; critical for alarms.
+/// Informational; low for refusals; medium for a release in spite of a gate; high for failures; critical for alarms.
 fn severity(row: &Row<'_>) -> (u32, &'static str) {
     if row.kind == "audit.alarm" {
         return (5, "Critical");
     }
     match row.entry.map(|e| e.outcome) {
+        Some(Outcome::Ok) if overridden(row) => (3, "Medium"),
         Some(Outcome::Ok) => (1, "Informational"),
         Some(Outcome::Rejected) => (2, "Low"),
         Some(Outcome::Failed) => (4, "High"),
         None => (0, "Unknown"),
     }
+}
+
+fn gates<'a>(row: &'a Row<'_>) -> Option<(&'a [GateResult], Option<OverrideReason>)> {
+    match row.entry.map(|e| &e.facts) {
+        Some(Facts::ModelReleased { gates, overridden, .. }) => Some((gates, *overridden)),
+        Some(_) | None => None,
+    }
+}
+
+fn overridden(row: &Row<'_>) -> bool {
+    gates(row).is_some_and(|(_, reason)| reason.is_some())
+}
+
+/// What the gates of a release came to, in one line.
+fn detail(row: &Row<'_>) -> Option<String> {
+    let (gates, reason) = gates(row)?;
+    let passed = gates.iter().filter(|g| g.passed).count();
+    let each = gates.iter().map(|g| format!("; {g}")).collect::<String>();
+    let reason = reason.map(|r| format!("; overridden: {}", r.name())).unwrap_or_default();
+    Some(format!("{passed} of {} gates passed{each}{reason}", gates.len()))
 }
 
 fn status(row: &Row<'_>) -> (u32, &'static str) {
@@ -113,6 +136,7 @@ pub(super) fn event(row: &Row<'_>) -> Value {
     let own = own_fields(row, &class, origin);
     if let (Some(event), Value::Object(own)) = (event.as_object_mut(), own) {
         event.extend(own);
+        event.extend(detail(row).map(|text| ("status_detail".to_owned(), Value::String(text))));
     }
     event
 }

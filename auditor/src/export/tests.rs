@@ -57,6 +57,24 @@ fn ocsf_events_follow_the_mapping() {
 }
 
 #[test]
+fn a_release_carries_its_gates_into_events_and_rows() {
+    let export = |twist, form| run(&tell(twist).files(), form, &Selection::default(), Doubt::Refuse).1;
+    let released = |twist| -> Value {
+        let text = export(twist, Form::Ocsf);
+        let mut events = text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        events.find(|e| e["metadata"]["event_code"] == "model.released").unwrap()
+    };
+    let (good, bad) = (released(Twist::GatesPassed), released(Twist::GateOverridden));
+    assert_eq!((&good["severity_id"], &bad["severity_id"]), (&1.into(), &3.into()));
+    assert!(good["status_detail"].as_str().unwrap().starts_with("3 of 3 gates passed; epsilon "));
+    let detail = bad["status_detail"].as_str().unwrap();
+    assert!(detail.starts_with("2 of 3 gates passed") && detail.ends_with("accuracy 0.89, at least 0.9: NOT PASSED; overridden: research"));
+    assert_eq!(bad["unmapped"]["leaf"]["gates"][2]["passed"], false);
+    assert_eq!(released(Twist::Released)["status_detail"], "0 of 0 gates passed");
+    assert!(export(Twist::GateOverridden, Form::Csv).contains("research"));
+}
+
+#[test]
 fn a_provenance_document_leads_from_datasets_to_the_last_snapshot() {
     let document: Value = serde_json::from_str(&all(Form::ProvJson)).unwrap();
     let things = |kind: &str| document[kind].as_object().unwrap().clone();

@@ -5,7 +5,7 @@ use super::facts::TaskFact;
 use super::page::{Page, escape, hash, time};
 use crate::verdict::{GroupSummary, RoundSummary, TaskSummary};
 use protocol::history::RoundState;
-use protocol::plan::Plan;
+use protocol::plan::{GateResult, Plan};
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("Tasks and rounds", "任务与轮次");
@@ -226,8 +226,17 @@ fn releases(page: &mut Page<'_>) {
     page.table(&head, &rows);
 }
 
+/// Gates one by one; everything else as it stands in the entry.
 fn field((name, value): (&String, &serde_json::Value)) -> String {
+    if let Ok(gates) = serde_json::from_value::<Vec<GateResult>>(value.clone()) {
+        return gates.iter().map(gate).collect::<Vec<_>>().join("<br>");
+    }
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let value = if text.len() == 64 { hash(&text) } else { escape(&text) };
     format!("{}: {value}", escape(name))
+}
+
+fn gate(result: &GateResult) -> String {
+    let class = if result.passed { "ok" } else { "bad" };
+    format!("<span class=\"{class}\">{}</span>", escape(&result.to_string()))
 }

@@ -46,6 +46,14 @@ fn a_report_of_a_broken_log_says_so_first() {
 }
 
 #[test]
+fn a_release_shows_what_its_gates_came_to() {
+    let html = page(Twist::GateOverridden, Language::English);
+    assert!(html.contains("<span class=\"ok\">cohort 3, at least 3: passed</span>"));
+    assert!(html.contains("<span class=\"bad\">accuracy 0.89, at least 0.9: NOT PASSED</span>") && html.contains("overridden: research"));
+    assert!(page(Twist::GatesPassed, Language::Chinese).contains("日志无法显示的门槛指标"));
+}
+
+#[test]
 fn chinese_pages_have_chinese_headings_only() {
     let html = page(Twist::None, Language::Chinese);
     for heading in html.split("<h2").skip(1).filter_map(|h| h.split("</h2>").next()) {

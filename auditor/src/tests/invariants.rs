@@ -220,10 +220,62 @@ fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
     expect(Twist::ReleaseByAMember, 3, "A19: statement is not an administrator's");
 }
 
+const WAITS: &str = "A14: what administrators say has effect where as many said it as the trust document asks for";
+
 #[test]
 fn a_release_needs_as_many_administrators_as_the_trust_document_asks_for() {
     expect_clean(Twist::ReleaseByBoth);
-    expect(Twist::ReleaseByOneOfTwo, 3, "I10: a release has the approvals");
+    let both = &verdict(Twist::ReleaseByBoth).releases;
+    assert_eq!((both.len(), both[0].approvals, both[0].needed), (1, 2, 2));
+    for twist in [Twist::ReleaseByOneOfTwo, Twist::ReleaseByOneTwice] {
+        expect(twist, 0, WAITS);
+        assert!(verdict(twist).releases.is_empty(), "{twist:?}");
+    }
+}
+
+#[test]
+fn a_withdrawal_needs_as_many_administrators_as_a_release() {
+    expect(Twist::WithdrawalByBoth, 0, "A19: a released model was withdrawn");
+    expect(Twist::WithdrawalByOneOfTwo, 0, WAITS);
+    let v = verdict(Twist::WithdrawalByOneOfTwo);
+    assert!(v.releases[0].withdrawn.is_none() && v.findings.iter().all(|f| !f.clause.contains("was withdrawn")));
+    assert!(verdict(Twist::WithdrawalByBoth).releases[0].withdrawn.is_some());
+}
+
+/// A server that goes on as if one word were enough is found by what it does next.
+#[test]
+fn what_one_of_two_administrators_says_makes_no_member_no_policy_and_no_task() {
+    expect(Twist::MembershipByOneOfTwo, 1, "A17: statement is not signed by a key enrolled at this index");
+    expect(Twist::PolicyByOneOfTwo, 1, "A12: a policy is the one that administrators activated");
+    expect(Twist::PlanByOneOfTwo, 3, "I7: entry names a task that was not approved");
+    for twist in [Twist::MembershipByOneOfTwo, Twist::PolicyByOneOfTwo, Twist::PlanByOneOfTwo] {
+        let v = verdict(twist);
+        assert!(v.findings.iter().any(|f| f.clause.contains(WAITS) && f.severity == Severity::Notice), "{twist:?}");
+    }
+}
+
+/// training.md M20: the gates of the plan, with the log's own figures where it has them.
+#[test]
+fn a_release_states_its_gates_and_passes_them_or_says_why_not() {
+    const GATES: &str = "M20: a release states the gates of its plan";
+    let v = verdict(Twist::GatesPassed);
+    assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()));
+    let release = &v.releases[0];
+    let gates: Vec<_> = release.gates.iter().map(|g| (g.code, g.figure.as_str(), g.passed, g.from_log)).collect();
+    assert_eq!(gates[1..], [("cohort", "3", true, true), ("accuracy", "0.93", true, false)]);
+    assert!(gates[0].0 == "epsilon" && gates[0].2 && (release.approvals, release.needed, release.withdrawn) == (1, 1, None));
+    assert!(v.not_verified.iter().any(|n| n.starts_with("figures of gates that no log shows")));
+    assert!(!verdict(Twist::Released).not_verified.iter().any(|n| n.starts_with("figures of gates")));
+    let text = crate::table::render(&v);
+    assert!(text.contains("accuracy 0.93") && text.contains("(stated)") && text.contains("cohort 3") && text.contains("(from the log)"));
+
+    expect(Twist::GateOverridden, 0, "M20: a release was made although a gate was not passed");
+    assert_eq!(verdict(Twist::GateOverridden).releases[0].overridden, Some("research"));
+    for twist in
+        [Twist::GateNotPassed, Twist::GateOverriddenForNothing, Twist::GateLeftOut, Twist::GateFigureInvented, Twist::GateWithoutEvaluation]
+    {
+        expect(twist, 3, GATES);
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod afterwards;
 #[path = "story/model.rs"]
 mod model;
+#[path = "story/real.rs"]
+pub(crate) mod real;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -29,7 +31,7 @@ use protocol::manifest::{
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, PlanApproval, Unit};
 use protocol::reject::Rejection;
-use protocol::statement::{Payload, Statement};
+use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
@@ -82,6 +84,11 @@ fn plan(twist: Twist) -> Plan {
         });
         (json["cohort_min"], json["groups"][0]["bits"], json["shards"][0]["step_exponent"]) = (3.into(), 24.into(), (-16).into());
     }
+    if twist.has_gates() {
+        json["gates"] = serde_json::json!([
+            {"code": "epsilon", "threshold": "6"}, {"code": "cohort", "threshold": "3"}, {"code": "accuracy", "threshold": "0.9"}
+        ]);
+    }
     if [Twist::Weighted, Twist::OtherWeight, Twist::WeightedByTally].contains(&twist) {
         json["weighting"] = serde_json::json!({ "declared": { "max_weight": 20_000 } });
     }
@@ -119,6 +126,8 @@ struct Scribe {
     model: Model,
     /// What `clinic-1` sent in round 1.
     first_header: Option<Header>,
+    /// Institutions that were admitted.
+    joined: usize,
 }
 
 /// One update as its institution and the server know it.
@@ -151,9 +160,28 @@ impl Scribe {
         let statement = Statement::sign(value, key);
         self.push(Draft::said(Actor::Institution, Some(id), statement, facts));
     }
+    /// As many administrators as must; one less where the story wants it. Where the last of them stands.
     fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
-        let draft = Draft::said(Actor::Administrator, None, Statement::sign(value, &admin()), facts);
-        self.push(Draft { task, ..draft })
+        let only_one = |kind, twist: &[Twist]| P::KIND == kind && twist.contains(&self.twist);
+        let one_less = only_one(StatementKind::Membership, &[Twist::MembershipByOneOfTwo]) && self.joined == 3
+            || only_one(StatementKind::Policy, &[Twist::PolicyByOneOfTwo])
+            || only_one(StatementKind::Plan, &[Twist::PlanByOneOfTwo])
+            || only_one(StatementKind::Withdrawal, &[Twist::WithdrawalByOneOfTwo])
+            || only_one(StatementKind::Release, &[Twist::ReleaseByOneOfTwo, Twist::RealModelByOneOfTwo]);
+        let mut signers = vec![admin()];
+        if self.twist.has_two_administrators() && !one_less {
+            signers.push(if self.twist == Twist::ReleaseByOneTwice && P::KIND == StatementKind::Release {
+                admin()
+            } else {
+                second_admin()
+            });
+        }
+        let mut last = 0;
+        for key in signers {
+            let draft = Draft::said(Actor::Administrator, None, Statement::sign(value, &key), facts.clone());
+            last = self.push(Draft { task, ..draft });
+        }
+        last
     }
     fn in_round<P: Payload>(&mut self, round: RoundId, who: usize, value: &P, facts: Facts) {
         let key = &self.people[who];
@@ -207,6 +235,7 @@ impl Scribe {
         if last && self.twist == Twist::EnrolledTwice {
             self.admin_says(&said, facts, None);
         }
+        self.joined += 1;
     }
 
     fn dataset(who: usize) -> Sha256 {
@@ -520,6 +549,9 @@ impl Scribe {
         let stated = sealing::stated(&manifest.0.groups[0], digest, &bodies.iter().collect::<Vec<_>>());
         self.opened(round, digest, certificate, &updates, &stated);
         self.advance(round, &bodies);
+        if round.0 == 2 && self.twist.is_of_a_real_model() {
+            self.snapshot = real::Model::new().snapshot();
+        }
         self.push(Draft::server(Facts::RoundClosed { snapshot: self.snapshot }).in_round(TASK, round));
         self.previous_end = self.leaf();
         if self.twist == Twist::UpdateAfterTheEnd {
@@ -591,7 +623,7 @@ impl Scribe {
 
 /// The log of this story.
 pub(crate) fn tell(twist: Twist) -> fixture::Draft {
-    let two = [Twist::ReleaseByOneOfTwo, Twist::ReleaseByBoth].contains(&twist);
+    let two = twist.has_two_administrators();
     let trust = TrustDocument {
         v: 1,
         federation: "demo".into(),
@@ -621,6 +653,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         previous_end,
         snapshot,
         first_header: None,
+        joined: 0,
     };
     scribe.found(&trust);
     scribe.prepare(&bytes);

@@ -143,6 +143,7 @@ impl Subject {
             robustness: None,
             tiers: None,
             count: None,
+            gates: None,
         }
     }
 

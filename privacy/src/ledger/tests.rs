@@ -55,6 +55,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     }
 }
 

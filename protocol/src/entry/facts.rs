@@ -5,7 +5,8 @@ use crate::ids::{
     BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
 };
-use crate::release::WithdrawalReason;
+use crate::plan::GateResult;
+use crate::release::{OverrideReason, WithdrawalReason};
 use serde::{Deserialize, Serialize};
 
 macro_rules! facts {
@@ -255,7 +256,11 @@ facts! {
         /// SHA-256 of the model signature.
         signature: Sha256,
         /// Whether it is a substantial modification of a model released before.
-        substantial: bool
+        substantial: bool,
+        /// What each gate of the plan came to.
+        gates: Vec<GateResult>,
+        /// Why it is released although it did not pass every gate.
+        overridden: Option<OverrideReason>
     }
     /// A released model shall no longer be used (statement of an administrator).
     ModelWithdrawn = "model.withdrawn" {

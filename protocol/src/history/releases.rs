@@ -1,11 +1,14 @@
 //! Releases and site anchors against the log so far (I10, I14).
 
 use super::rules::{Clause, Report};
-use super::{History, RoundState, TaskHistory};
+use super::{Approval, Effect, History, RoundState, TaskHistory};
+use crate::codec;
+use crate::decimal::Decimal;
 use crate::entry::{Facts, LogEntry};
-use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest};
-use crate::release::{Release, Review, SiteAnchor, Withdrawal};
-use crate::statement::Checked;
+use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest, TaskId};
+use crate::plan::GateCode;
+use crate::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use crate::statement::{Checked, Payload, Statement, StatementKind};
 
 /// Where a model comes from within its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,17 @@ pub struct Lineage {
 }
 
 impl TaskHistory {
-    /// The lineage of the model that `last` closed with, or of the newest model; nothing where no round closed, or a link is missing.
+    /// Whether the plan trains: a task that counts ends with figures, which are no model. A plan that was not shown is another rule's matter.
+    pub fn gives_models(&self) -> bool {
+        self.plan().is_none_or(|p| p.count.is_none())
+    }
+
+    /// The lineage of the model that `last` closed with, or of the newest model; nothing where no round closed, a link is missing, or the
+    /// task gives no models.
     pub fn lineage(&self, last: Option<RoundId>) -> Option<Lineage> {
+        if !self.gives_models() {
+            return None;
+        }
         let closed = |(id, r): (&RoundId, &super::RoundHistory)| match r.state {
             RoundState::Closed(end) => Some((*id, r.manifest.as_ref()?.0.snapshot, end)),
             RoundState::Selecting | RoundState::Reporting | RoundState::Certifying | RoundState::Opening | RoundState::Abandoned => None,
@@ -42,17 +54,50 @@ impl TaskHistory {
 impl History {
     pub(super) fn released(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let Some(said) = self.administrator::<Release>(statement, out) else { return };
-        let same = matches!(&entry.facts, Facts::ModelReleased { snapshot, signature, substantial }
-            if (*snapshot, *signature, *substantial) == (said.snapshot, said.signature, said.substantial));
+        let same = matches!(&entry.facts, Facts::ModelReleased { snapshot, signature, substantial, gates, overridden }
+            if (*snapshot, *signature, *substantial, gates, *overridden)
+                == (said.snapshot, said.signature, said.substantial, &said.gates, said.overridden));
         out.require(same && entry.task == Some(said.task), Clause::FieldsDiffer);
         let Some(task) = self.tasks.get(&said.task) else { return out.add(Clause::UnknownTask) };
         let expected = Lineage { base: said.base, first: said.first, last: said.last, snapshot: said.snapshot };
         out.require(task.plan_digest() == said.plan && task.lineage(Some(said.last)) == Some(expected), Clause::Release);
-        let approval = (said, statement.key);
-        if !self.approvals.contains(&approval) {
-            self.approvals.push(approval);
+        out.require(self.gates_hold(&said), Clause::Gates);
+        if !self.proposed.iter().any(|(_, r)| *r == said) {
+            self.proposed.push((index, said.clone()));
         }
-        self.releases.push((index, said));
+        if self.effect(statement, index) == Effect::Now {
+            self.releases.push((index, said));
+        }
+    }
+
+    /// Whether a release states exactly the gates of its plan, the figures that the log has as the log has them, and a reason where the
+    /// model did not pass. A plan that was not shown is another rule's matter.
+    fn gates_hold(&self, said: &Release) -> bool {
+        let Some(plan) = self.tasks.get(&said.task).and_then(TaskHistory::plan) else { return true };
+        let gates = plan.gates();
+        let of_plan = said.gates.len() == gates.len() && said.gates.iter().zip(gates).all(|(r, g)| r.is_of(*g));
+        let of_log = said.gates.iter().all(|r| !r.code.is_in_the_log() || self.figure(said.task, said.last, r.code) == Some(r.figure));
+        let stated = gates.iter().any(|g| !g.code.is_in_the_log());
+        of_plan && of_log && said.evaluation.is_some() == stated && said.passed() == said.overridden.is_none()
+    }
+
+    /// The figure of a gate for the model that `last` closed with, as far as the log has it.
+    pub fn figure(&self, task: TaskId, last: RoundId, code: GateCode) -> Option<Decimal> {
+        let of = self.tasks.get(&task)?;
+        let closed = || of.rounds().iter().filter(|(id, r)| **id <= last && matches!(r.state, RoundState::Closed(_)));
+        let whole = |n: usize| u64::try_from(n).ok().and_then(|n| Decimal::new(n, 0).ok());
+        match code {
+            GateCode::Epsilon => {
+                let spends = self.datasets.values().flat_map(|d| &d.spends).filter(|s| s.task == task && s.round <= last);
+                Some(spends.map(|s| s.spend.epsilon_after).max().unwrap_or(Decimal::ZERO))
+            }
+            GateCode::Rounds => whole(closed().count()),
+            GateCode::Cohort => {
+                let opened = closed().flat_map(|(_, r)| r.groups.values()).filter(|g| g.result.is_some());
+                opened.filter_map(|g| g.certificate.as_ref()).map(|c| c.headers().len()).min().and_then(whole)
+            }
+            GateCode::Loss | GateCode::Accuracy | GateCode::MacroF1 => None,
+        }
     }
 
     /// Only what was released, and was not withdrawn since, can be withdrawn.
@@ -66,7 +111,20 @@ impl History {
         let withdrawn = self.withdrawals.iter().rev().find(|(_, w)| this(w.task, w.snapshot)).map(|(at, _)| *at);
         // A place in the log is above none: what was never released is not, and what was withdrawn last is no more.
         out.require(released > withdrawn, Clause::Withdrawal);
-        self.withdrawals.push((index, said));
+        if self.effect(statement, index) == Effect::Now {
+            self.forget_words(said.task, said.snapshot);
+            self.withdrawals.push((index, said));
+        }
+    }
+
+    /// A model may be withdrawn, released again and withdrawn again, each time with as many words.
+    fn forget_words(&mut self, task: TaskId, snapshot: SnapshotDigest) {
+        for reason in WithdrawalReason::ALL {
+            self.approvals.forget(Withdrawal::KIND, &codec::encode(&Withdrawal { task, snapshot, reason }));
+        }
+        for (_, release) in self.releases.iter().filter(|(_, r)| (r.task, r.snapshot) == (task, snapshot)) {
+            self.approvals.forget(Release::KIND, &codec::encode(release));
+        }
     }
 
     /// A review is signed by an administrator or a member, and speaks about entries that stood when it was written.
@@ -82,12 +140,42 @@ impl History {
         self.reviews.push((index, said));
     }
 
-    /// Administrators who approved exactly this release; the trust document says how many must (A14).
-    pub fn approvals(&self, release: &Release) -> usize {
-        self.approvals.iter().filter(|(said, _)| said == release).count()
+    /// Who approved exactly this act; the trust document says how many must (A14). Acts that may be done again (policies, withdrawals) are
+    /// known until they take effect.
+    pub fn approval<P: Payload>(&self, said: &P) -> Option<&Approval> {
+        self.approvals.of(P::KIND, &codec::encode(said))
     }
 
-    /// Withdrawals in order, with where they stand.
+    /// Who approved what this statement says.
+    pub fn approval_of(&self, statement: &Statement) -> Option<&Approval> {
+        self.approvals.of(statement.kind, &statement.payload)
+    }
+
+    /// Whether an act takes effect with this word: it is the m-th administrator's first.
+    pub fn takes_effect(&self, statement: &Statement) -> bool {
+        let (have, effective, new) = match self.approval_of(statement) {
+            Some(a) => (a.have(), a.effective().is_some(), a.by(statement.signer()).is_none()),
+            None => (0, false, true),
+        };
+        !effective && have + usize::from(new) >= usize::from(self.trust.threshold)
+    }
+
+    /// Acts of administrators that wait for more of them: where the newest word stands, what it is about, who said it.
+    pub fn waiting(&self) -> Vec<(LeafIndex, StatementKind, &Approval)> {
+        self.approvals.waiting()
+    }
+
+    /// Releases that administrators signed, whether or not enough of them did, with where the first of them stands.
+    pub fn proposed_releases(&self) -> &[(LeafIndex, Release)] {
+        &self.proposed
+    }
+
+    /// Where the log already has this administrator's word for exactly this act. An act is said once, however often it is sent.
+    pub fn approved_at(&self, statement: &Statement) -> Option<LeafIndex> {
+        self.approvals.of(statement.kind, &statement.payload)?.by(statement.signer())
+    }
+
+    /// Withdrawals that took effect in order, each with where the last word that it took stands.
     pub fn withdrawals(&self) -> &[(LeafIndex, Withdrawal)] {
         &self.withdrawals
     }
@@ -107,7 +195,7 @@ impl History {
         anchors.push((index, said));
     }
 
-    /// Releases in order, with where they stand.
+    /// Releases that took effect in order, each with where the last word that it took stands.
     pub fn releases(&self) -> &[(LeafIndex, Release)] {
         &self.releases
     }
@@ -115,5 +203,84 @@ impl History {
     /// An institution's anchors in order, with where they stand.
     pub fn anchors(&self, who: ClientId) -> &[(LeafIndex, SiteAnchor)] {
         self.anchors.get(&who).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::RoundHistory;
+    use crate::ids::{ManifestDigest, PlanDigest, Sha256};
+    use crate::manifest::Manifest;
+    use crate::params::{CommitteeSize, PS_A};
+    use crate::plan::{Count, Counted, Plan, WordRule};
+    use crate::time::Time;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn plan() -> Plan {
+        serde_json::from_value(serde_json::json!({
+            "federation": "demo", "task": TaskId([7; 16]),
+            "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
+            "tokenizer": "hashed-characters", "base": SnapshotDigest([5; 32]), "rounds": 2,
+            "shards": [], "groups": [], "cohort_min": 2, "n_max": 10, "committee": {"decryptors": 3, "corrupt": 1},
+            "privacy": {"unit": "record", "mode": "local", "clip_function": "auto-s", "clip": "1", "grid_bits": 16,
+                "noise_multiplier": "2", "sampling_rate": "0.01", "delta": "0.000001", "epsilon_cap": "6", "max_records_per_unit": 1},
+            "local": {"steps": 3, "micro_batch": 4, "learning_rate": "0.001", "warmup_steps": 1, "weight_decay": "0.01"},
+            "weighting": "uniform", "strategy": {"fed-avg": {"rate": "1"}},
+            "deadlines": {"selecting_ms": 1000, "reporting_ms": 1000, "certifying_ms": 1000, "opening_ms": 1000}
+        }))
+        .unwrap()
+    }
+
+    /// A round that started from these weights and closed with those.
+    fn closed(round: RoundId, from: u8, to: u8) -> RoundHistory {
+        let manifest = Manifest {
+            federation: "demo".into(),
+            task: TaskId([7; 16]),
+            round,
+            plan: PlanDigest([1; 32]),
+            snapshot: SnapshotDigest([from; 32]),
+            parameter_set: PS_A,
+            groups: Vec::new(),
+            roster: Sha256([0; 32]),
+            committee: Vec::new(),
+            size: CommitteeSize { decryptors: 3, corrupt: 1 },
+            reporting_until: Time(1),
+            certifying_until: Time(2),
+            opening_until: Time(3),
+            log_size: 1,
+            previous_end: Sha256([0; 32]),
+        };
+        RoundHistory {
+            state: RoundState::Closed(SnapshotDigest([to; 32])),
+            manifest: Some((manifest, ManifestDigest([2; 32]))),
+            endorsed: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            declared: BTreeMap::new(),
+            joined: None,
+            nonces: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    fn task(plan: Plan) -> TaskHistory {
+        let mut task = TaskHistory::approved(PlanDigest([1; 32]));
+        task.learn_plan(plan);
+        task.with_rounds([closed(RoundId(1), 5, 6), closed(RoundId(2), 6, 7)])
+    }
+
+    #[test]
+    fn a_task_that_counts_gives_nothing_to_release() {
+        let trained = task(plan());
+        let line = trained.lineage(None).unwrap();
+        assert_eq!(
+            (line.base, line.first, line.last, line.snapshot),
+            (SnapshotDigest([5; 32]), RoundId(1), RoundId(2), SnapshotDigest([7; 32]))
+        );
+        assert_eq!(trained.lineage(Some(RoundId(1))).unwrap().snapshot, SnapshotDigest([6; 32]));
+        let count = Count { limbs: 1, what: Counted::Words { rule: WordRule::Jieba, threshold: "4.5".parse().unwrap() } };
+        let counted = task(Plan { count: Some(count), ..plan() });
+        assert!(!counted.gives_models());
+        assert_eq!((counted.lineage(None), counted.lineage(Some(RoundId(1)))), (None, None));
     }
 }

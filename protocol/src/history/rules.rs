@@ -71,6 +71,8 @@ clauses! {
     BudgetCap = "I8: epsilon is above the signed cap", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// Gates other than the plan's, a figure other than the log's, or one that was not passed and not overridden.
+    Gates = "M20: a release states the gates of its plan with the log's figures, and passes them all or says why it is made all the same", false;
     /// A withdrawal of something that is not out.
     Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before", false;
     /// A recovery of another size than that of the log before it.

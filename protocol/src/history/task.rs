@@ -179,6 +179,12 @@ impl TaskHistory {
     pub(super) fn learn_plan(&mut self, plan: Plan) {
         self.plan = Some(plan);
     }
+    /// With these rounds, from the first on.
+    #[cfg(test)]
+    pub(super) fn with_rounds(self, rounds: impl IntoIterator<Item = RoundHistory>) -> Self {
+        let numbers = std::iter::successors(Some(RoundId::FIRST), |id| id.next());
+        Self { rounds: numbers.zip(rounds).collect(), ..self }
+    }
 
     pub(super) fn apply(
         &mut self,

@@ -403,6 +403,7 @@ fn plan(committee: CommitteeSize) -> Plan {
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
         federation: FEDERATION.into(),
         task: TASK,
         model: EncoderConfig {

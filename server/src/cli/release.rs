@@ -1,13 +1,17 @@
 //! `release`: the model's files, its signature, the administrators' word, and the proof that it stands in the log. Nothing reaches the
 //! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
 
+mod gates;
+mod stage;
+
 use super::output::{Failure, Output};
-use super::{Admin, call, unexpected};
-use crate::admin::{AdminReply, AdminRequest, Releasable};
+use super::{Admin, call, heard, unexpected};
+use crate::admin::{AdminReply, AdminRequest};
 use crate::layout::Layout;
 use crate::log::Directory;
-use crate::model_signing::{ReleaseKey, SIGNATURE, sign};
+use crate::model_signing::ReleaseKey;
 use crate::{durable, init};
+use anyhow::Context as _;
 use audit::checkpoint::Checkpoint;
 use audit::merkle::prove_inclusion;
 use audit::note::{MAX_NOTE_BYTES, Note};
@@ -16,29 +20,36 @@ use audit::proof::TlogProof;
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
 use clap::{Args, ValueEnum};
+use gates::{GateError, Stated};
+use protocol::decimal::Decimal;
 use protocol::ids::{LeafIndex, RoundId, Sha256, SnapshotDigest, TaskId};
-use protocol::release::{Release, Withdrawal, WithdrawalReason};
+use protocol::plan::GateCode;
+use protocol::release::{OverrideReason, Release, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use serde_json::json;
+use stage::{Stage, StageError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often the published checkpoint is looked at.
 const POLL: Duration = Duration::from_millis(200);
-const WEIGHTS: &str = "model.safetensors";
-const LINEAGE: &str = "lineage.json";
+/// Largest evaluation: a report, not its records.
+const MAX_EVALUATION: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
     #[command(flatten)]
     admin: Admin,
     /// File with the release key, made by `release-key`
-    #[arg(long)]
-    release_key: PathBuf,
+    #[arg(long, required_unless_present = "approve")]
+    release_key: Option<PathBuf>,
     /// Directory to make: `model` is given out, `evidence` proves its history
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "approve")]
+    out: Option<PathBuf>,
+    /// Say so too, as another administrator: the directory `OUT.partial` that the first one's command made
+    #[arg(long, value_name = "OUT.partial", conflicts_with_all = ["release_key", "out", "task", "round", "substantial_modification", "figures", "evaluation", "overridden"])]
+    approve: Option<PathBuf>,
     /// The task; the newest one unless given
     #[arg(long)]
     task: Option<TaskId>,
@@ -48,6 +59,15 @@ pub(super) struct ReleaseArgs {
     /// Say that it is a substantial modification of a model that was released before
     #[arg(long)]
     substantial_modification: bool,
+    /// A figure that no log shows, for a gate of the plan: loss, accuracy or macro-f1; repeatable
+    #[arg(long = "figure", value_name = "CODE=NUMBER", value_parser = gates::figure)]
+    figures: Vec<(GateCode, Decimal)>,
+    /// File that says how these figures were measured; its hash goes into the log, and it into the evidence
+    #[arg(long, value_name = "FILE")]
+    evaluation: Option<PathBuf>,
+    /// Release the model although it does not pass every gate; the reason is logged
+    #[arg(long = "override", value_enum, value_name = "CODE")]
+    overridden: Option<Override>,
     /// Seconds to wait for the witnesses
     #[arg(long, default_value_t = 900)]
     timeout_s: u64,
@@ -95,13 +115,38 @@ impl From<Reason> for WithdrawalReason {
     }
 }
 
+/// Why gates are overridden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Override {
+    /// It goes to those who study it, and into no use
+    Research,
+    /// It replaces a released model that is worse
+    Correction,
+    /// An authority asked for it
+    Authority,
+    /// The gate is judged to be wrong
+    Judgement,
+}
+
+impl From<Override> for OverrideReason {
+    fn from(reason: Override) -> Self {
+        match reason {
+            Override::Research => Self::Research,
+            Override::Correction => Self::Correction,
+            Override::Authority => Self::Authority,
+            Override::Judgement => Self::Judgement,
+        }
+    }
+}
+
 /// Signs the withdrawal here, where the administrator's key is, and sends it.
 pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
     let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into() };
     let statement = Statement::sign(&said, &key);
-    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })? else { return Err(unexpected()) };
-    output.value(&json!({ "index": index, "snapshot": args.snapshot }), &format!("entry {index} withdraws {}", args.snapshot));
+    let heard = heard(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })?;
+    let index = heard.index.ok_or_else(unexpected)?;
+    heard.tell(json!({ "index": index, "snapshot": args.snapshot }), &format!("entry {index} withdraws {}", args.snapshot), output);
     Ok(())
 }
 
@@ -109,7 +154,7 @@ pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failu
 pub(super) fn review(dir: &Path, file: &Path, output: &Output) -> Result<(), Failure> {
     let bytes = durable::read_limited(file, protocol::statement::MAX_PAYLOAD as u64).map_err(Failure::trouble)?;
     let statement: Statement = protocol::codec::decode(&bytes, protocol::statement::MAX_PAYLOAD).map_err(Failure::trouble)?;
-    let AdminReply::Logged { index } = call(dir, &AdminRequest::Review { statement })? else { return Err(unexpected()) };
+    let AdminReply::Logged { index, .. } = call(dir, &AdminRequest::Review { statement })? else { return Err(unexpected()) };
     output.value(&json!({ "index": index }), &format!("entry {index} records the review"));
     Ok(())
 }
@@ -123,8 +168,10 @@ enum ReleaseError {
     Exists(PathBuf),
     #[error("entry {0} awaits its witnesses; run the same command again to go on")]
     Awaiting(u64),
-    #[error("the model that was signed is not the one that the log names")]
-    OtherModel,
+    #[error("{have} of {need} administrators have signed this release; another one runs `concordat-server release --approve {}`", stage.display())]
+    Approvals { have: usize, need: u16, stage: PathBuf },
+    #[error("{0} holds no release that was made ready; give the directory OUT.partial of the first administrator's command")]
+    NoStage(PathBuf),
 }
 
 pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
@@ -139,62 +186,84 @@ pub(super) fn make_key(out: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 pub(super) fn run(args: &ReleaseArgs, output: &Output) -> Result<(), Failure> {
-    if args.out.exists() {
-        return Err(Failure::trouble(ReleaseError::Exists(args.out.clone())));
-    }
-    let stage = Stage::of(&args.out);
-    // A first call may have waited in vain: the entry is in the log, and its files lie ready.
-    let index = match stage.recorded().map_err(Failure::trouble)? {
-        Some(index) => index,
-        None => record(args, &stage)?,
-    };
-    wait(args, index)?;
     let layout = Layout::new(&args.admin.dir.dir);
-    prove(&layout, index, &stage.evidence()).map_err(Failure::trouble)?;
-    std::fs::remove_file(stage.index_file()).map_err(Failure::trouble)?;
-    std::fs::rename(&stage.0, &args.out).map_err(Failure::trouble)?;
-    durable::sync_dir(args.out.parent().unwrap_or(&args.out)).map_err(Failure::trouble)?;
-    let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}", args.out.display());
-    output.value(&json!({ "index": index, "out": args.out }), &text);
+    let (stage, out, release) = match (&args.approve, &args.out, &args.release_key) {
+        (Some(partial), ..) => {
+            let (stage, out) = Stage::at(partial).ok_or_else(|| Failure::trouble(ReleaseError::NoStage(partial.clone())))?;
+            let made = stage.release(&layout).map_err(Failure::trouble)?;
+            (stage, out, made.ok_or_else(|| Failure::trouble(ReleaseError::NoStage(partial.clone())))?)
+        }
+        (None, Some(out), Some(key)) => {
+            let stage = Stage::of(out);
+            let release = make_ready(args, &layout, out, &stage, key)?;
+            (stage, out.clone(), release)
+        }
+        (None, ..) => return Err(Failure::trouble(ReleaseError::NoStage(PathBuf::new()))),
+    };
+    let places = say(args, &stage, &release)?;
+    let index = places.last().copied().ok_or_else(unexpected)?;
+    wait(args, index)?;
+    prove(&layout, &places, &stage.evidence()).map_err(Failure::trouble)?;
+    stage.publish(&out).map_err(Failure::trouble)?;
+    let gates: Vec<String> = release.gates.iter().map(|g| format!("\n{g}")).collect();
+    let text = format!("entry {index} is under a quorum of witnesses\nthe model is in {}{}", out.display(), gates.concat());
+    output.value(&json!({ "index": index, "out": out, "approvals": places, "gates": release.gates }), &text);
     Ok(())
 }
 
-/// The directory in which a release is made ready, beside the one that it becomes.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn of(out: &Path) -> Self {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".partial");
-        Self(name.into())
+/// Makes files and signature ready, if an earlier call has not.
+fn make_ready(args: &ReleaseArgs, layout: &Layout, out: &Path, stage: &Stage, key: &Path) -> Result<Release, Failure> {
+    if out.exists() {
+        return Err(Failure::trouble(ReleaseError::Exists(out.to_owned())));
     }
-    fn model(&self) -> PathBuf {
-        self.0.join("model")
-    }
-    fn evidence(&self) -> PathBuf {
-        self.0.join("evidence")
-    }
-    fn index_file(&self) -> PathBuf {
-        self.evidence().join("index")
-    }
-    fn recorded(&self) -> Result<Option<LeafIndex>, std::io::Error> {
-        match durable::read_limited(&self.index_file(), 32) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().parse().ok().map(LeafIndex)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+    let key = ReleaseKey::read(key).map_err(Failure::trouble)?;
+    match stage.release(layout).map_err(Failure::trouble)? {
+        Some(made) if is_asked_for(args, &key, &made) => Ok(made),
+        Some(_) => Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
+        None => {
+            let evaluation = args.evaluation.as_deref().map(read_evaluation).transpose().map_err(Failure::input)?;
+            stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input)
         }
     }
 }
 
-/// Makes files and signature ready, then the entry.
-fn record(args: &ReleaseArgs, stage: &Stage) -> Result<LeafIndex, Failure> {
+/// Sends the administrator's word; a repeated call sends the same bytes, and the server answers with the same entry. Answers the entries of as
+/// many administrators as must say so, the last of which makes it a release.
+fn say(args: &ReleaseArgs, stage: &Stage, release: &Release) -> Result<Vec<LeafIndex>, Failure> {
     let admin_key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let key = ReleaseKey::read(&args.release_key).map_err(Failure::trouble)?;
+    let statement = stage.word(release, &admin_key).map_err(Failure::trouble)?;
+    let reply = call(&args.admin.dir.dir, &AdminRequest::Release { statement })?;
+    let AdminReply::Logged { mut approvals, need, .. } = reply else { return Err(unexpected()) };
+    let have = approvals.len();
+    if have < usize::from(need) {
+        return Err(Failure::unfinished(ReleaseError::Approvals { have, need, stage: stage.path().to_owned() }));
+    }
+    approvals.truncate(usize::from(need));
+    Ok(approvals)
+}
+
+/// Whether a release that was made ready is the one that these arguments ask for.
+fn is_asked_for(args: &ReleaseArgs, key: &ReleaseKey, made: &Release) -> bool {
+    let task = args.task.is_none_or(|t| t == made.task) && args.round.is_none_or(|r| RoundId(r) == made.last);
+    let figures = args.figures.iter().all(|(code, figure)| made.gates.iter().any(|g| (g.code, g.figure) == (*code, *figure)));
+    let overridden = made.overridden == args.overridden.map(Into::into);
+    task && figures && overridden && made.key == key.hint() && made.substantial == args.substantial_modification
+}
+
+fn read_evaluation(path: &Path) -> anyhow::Result<Vec<u8>> {
+    durable::read_limited(path, MAX_EVALUATION).with_context(|| format!("the evaluation {} cannot be read", path.display()))
+}
+
+/// The release as the server's log gives it; its signature is not made yet.
+fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
     let asked = AdminRequest::Releasable { task: args.task, round: args.round.map(RoundId) };
     let AdminReply::Releasable { model } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
-    let layout = Layout::new(&args.admin.dir.dir);
-    let signature = write_model(&layout, &model, &stage.model(), &key).map_err(Failure::input)?;
-    let release = Release {
+    let stated = Stated { figures: &args.figures, evaluated: args.evaluation.is_some(), overridden: args.overridden.is_some() };
+    let gates = gates::judge(&model.gates, &stated).map_err(|e| match e {
+        GateError::NotPassed(_) => Failure::checked("gates", e),
+        other => Failure::trouble(other),
+    })?;
+    Ok(Release {
         task: model.task,
         plan: model.plan,
         snapshot: model.snapshot,
@@ -202,33 +271,12 @@ fn record(args: &ReleaseArgs, stage: &Stage) -> Result<LeafIndex, Failure> {
         first: model.first,
         last: model.last,
         key: key.hint(),
-        signature,
+        signature: Sha256([0; 32]),
         substantial: args.substantial_modification,
-    };
-    durable::replace(&stage.evidence().join("release-key.pub"), key.public_pem().as_bytes()).map_err(Failure::trouble)?;
-    let statement = Statement::sign(&release, &admin_key);
-    let AdminReply::Logged { index } = call(&args.admin.dir.dir, &AdminRequest::Release { statement })? else { return Err(unexpected()) };
-    durable::replace(&stage.index_file(), index.to_string().as_bytes()).map_err(Failure::trouble)?;
-    Ok(index)
-}
-
-/// Weights, lineage and signature; returns the hash of the signature.
-fn write_model(layout: &Layout, model: &Releasable, dir: &Path, key: &ReleaseKey) -> anyhow::Result<Sha256> {
-    let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
-    let weights = std::fs::read(layout.snapshot(&model.snapshot))?;
-    // What is signed is what the log names, whatever lies on the disk.
-    anyhow::ensure!(train::snapshot::digest(&weights) == model.snapshot, ReleaseError::OtherModel);
-    durable::replace(&dir.join(WEIGHTS), &weights)?;
-    let federation = TrustDocument::parse(&trust)?.federation;
-    let lineage = json!({
-        "federation": federation, "trust": TrustDocument::hash(&trust), "task": model.task, "plan": model.plan, "base": model.base,
-        "first_round": model.first, "last_round": model.last, "snapshot": model.snapshot,
-    });
-    durable::replace(&dir.join(LINEAGE), format!("{lineage:#}\n").as_bytes())?;
-    let name = format!("{federation}-{}-round-{}", &model.task.to_hex()[..8], model.last);
-    let signature = sign(dir, &name, &[WEIGHTS, LINEAGE], key)?;
-    durable::replace(&dir.join(SIGNATURE), &signature)?;
-    Ok(Sha256(protocol::hash::sha256(&[&signature])))
+        gates,
+        evaluation: None,
+        overridden: args.overridden.map(Into::into),
+    })
 }
 
 /// Until the entry is under a published checkpoint; that one has its quorum.
@@ -246,22 +294,27 @@ fn wait(args: &ReleaseArgs, index: LeafIndex) -> Result<(), Failure> {
     }
 }
 
-/// Writes what a buyer checks the history with: the entry, its proof, the policy that judges it, the trust document.
-fn prove(layout: &Layout, index: LeafIndex, out: &Path) -> anyhow::Result<()> {
+/// Writes what a buyer checks the history with: the entry that makes the release, its proof, the policy that judges it, the trust document; and
+/// entry and proof of each administrator who said so before.
+fn prove(layout: &Layout, places: &[LeafIndex], out: &Path) -> anyhow::Result<()> {
     let log = Directory(layout.audit());
     let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?;
     let size = Note::parse(&note)?.text().parse::<Checkpoint>()?.head.size;
     let policy = policy_at(&log, size)?;
     let opened = policy.open(&note)?;
-    let entry = entry(&log, index.0, size)?.ok_or(ReleaseError::Unproved)?;
-    let inclusion = prove_inclusion(&TileHashes::new(&log, size), index.0, size).map_err(|_| ReleaseError::Unproved)?;
-    let proof = TlogProof { index: index.0, inclusion, note: opened.note().clone() };
-    proof.verify(&policy, &entry)?;
+    let (last, before) = places.split_last().ok_or(ReleaseError::Unproved)?;
+    let named = before.iter().map(|at| (*at, format!("approval-{at}"))).chain([(*last, "release".to_owned())]);
+    for (index, name) in named {
+        let entry = entry(&log, index.0, size)?.ok_or(ReleaseError::Unproved)?;
+        let inclusion = prove_inclusion(&TileHashes::new(&log, size), index.0, size).map_err(|_| ReleaseError::Unproved)?;
+        let proof = TlogProof { index: index.0, inclusion, note: opened.note().clone() };
+        proof.verify(&policy, &entry)?;
+        durable::replace(&out.join(format!("{name}.tlog-proof")), &proof.encode())?;
+        durable::replace(&out.join(format!("{name}.entry")), &entry)?;
+    }
     let trust = durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64)?;
-    let files =
-        [("release.tlog-proof", proof.encode()), ("release.entry", entry), ("policy.txt", policy.text().into()), ("trust.json", trust)];
-    for (name, bytes) in files {
-        durable::replace(&out.join(name), &bytes)?;
+    for (name, bytes) in [("policy.txt", policy.text().as_bytes()), ("trust.json", &trust)] {
+        durable::replace(&out.join(name), bytes)?;
     }
     Ok(())
 }

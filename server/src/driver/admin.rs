@@ -80,9 +80,13 @@ impl Driver {
         if self.is_administrator(statement) { statement.verify().ok() } else { None }
     }
 
-    /// Issues the TLS certificate, then records the membership: a member without a certificate would be locked out by a crash.
+    /// Issues the TLS certificate, then records the membership: a member without a certificate would be locked out by a crash. With the
+    /// m-th administrator only: the words before it make nobody a member.
     fn approve(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Some(said) = self.said::<Membership>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        if let Some(word) = self.known_word(&statement) {
+            return Ok(Ok(word.done()));
+        }
         let history = self.log.history();
         let asked = history.requests().get(&said.request).map(Membership::of);
         let taken = history.members().values().any(|m| m.name == said.name);
@@ -96,13 +100,14 @@ impl Driver {
             return Ok(Err(Refusal::NoSuchJoin));
         }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
-        let federation = self.log.history().trust().federation.clone();
-        let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-            .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
-        let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
-        self.store.put_issued(said.institution, &der)?;
-        self.append_one(draft)?;
-        Ok(Ok(AdminReply::Done {}))
+        if draft.statement.as_ref().is_some_and(|s| self.log.history().takes_effect(s)) {
+            let federation = self.log.history().trust().federation.clone();
+            let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
+                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
+            let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
+            self.store.put_issued(said.institution, &der)?;
+        }
+        Ok(Ok(self.say(draft, None)?.done()))
     }
 
     /// The policy's artefact is durable before its entry; the file that auditors read follows and is written again at a start.
@@ -116,15 +121,29 @@ impl Driver {
         if policy.log() != self.log.key().verifier() || !policy.demands_witnesses() {
             return Ok(Err(Refusal::Policy));
         }
+        if let Some(word) = self.known_word(&statement) {
+            return Ok(Ok(word.done()));
+        }
+        if self.log.history().policy().is_some_and(|(in_force, _)| in_force == hash) {
+            return Ok(Ok(AdminReply::Done {}));
+        }
         durable::write_new(&artefact_path(self.log.root(), &hash), text.as_bytes())?;
-        let done = self.append_one(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }))?;
-        durable::write_new(&self.log.root().join(policy_path(done.index.0 + 1)), text.as_bytes())?;
-        self.publisher.adopt(policy);
-        self.publisher.want(done.index.0 + 1);
-        Ok(Ok(AdminReply::Done {}))
+        let word = self.say(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }), None)?;
+        if word.is_effective() {
+            durable::write_new(&self.log.root().join(policy_path(word.index.0 + 1)), text.as_bytes())?;
+            self.publisher.adopt(policy);
+        }
+        self.publisher.want(word.index.0 + 1);
+        Ok(Ok(word.done()))
     }
 
+    /// Records an administrator's word for a plan; with the m-th the task opens.
     fn propose(&mut self, bytes: &[u8], statement: Statement, snapshot: &Path) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        if self.said::<PlanApproval>(&statement).is_some()
+            && let Some(word) = self.known_word(&statement)
+        {
+            return Ok(Ok(word.done()));
+        }
         if self.task.as_ref().is_some_and(|t| !matches!(t.stage, Stage::Ended(_))) {
             return Ok(Err(Refusal::TaskOpen));
         }
@@ -157,13 +176,17 @@ impl Driver {
         durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
         let task = plan.task;
-        self.append_one(Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest }).in_task(task))?;
-        let opened = Facts::TaskOpened { plan: digest, snapshot: plan.base };
-        let done = self.append_one(Draft::server(opened).in_task(task))?;
-        self.publisher.want(done.index.0 + 1);
-        self.task = Some(TaskRun::new(task, plan, digest, done.index.0 + 1));
-        self.send(&Recipients::All, &ServerMessage::TaskOpened { task, plan: digest });
-        Ok(Ok(AdminReply::Done {}))
+        let opened = Draft::server(Facts::TaskOpened { plan: digest, snapshot: plan.base }).in_task(task);
+        let opened = self.log.history().takes_effect(&statement).then_some(opened);
+        let approved = Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest }).in_task(task);
+        let word = self.say(approved, opened)?;
+        let size = self.log.size();
+        self.publisher.want(size);
+        if word.is_effective() {
+            self.task = Some(TaskRun::new(task, plan, digest, size));
+            self.send(&Recipients::All, &ServerMessage::TaskOpened { task, plan: digest });
+        }
+        Ok(Ok(word.done()))
     }
 
     fn status(&self) -> Status {

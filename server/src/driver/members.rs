@@ -16,7 +16,7 @@ use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, ReleaseSpend};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend};
 use tokio::sync::mpsc;
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
@@ -305,7 +305,19 @@ impl Driver {
         let Some(der) = self.store.issued(who)? else { return Ok(denied) };
         let entry = self.log.entries(index.0, index.0 + 1)?.pop().unwrap_or_default();
         let chain = vec![der.into(), self.keys.root_der.to_vec().into()];
-        Ok(JoinReply::Admitted { chain, index, entry: entry.into() })
+        Ok(JoinReply::Admitted { chain, index, entry: entry.into(), others: self.other_words(who, index)? })
+    }
+
+    /// The entries in which other administrators admitted the same institution before.
+    fn other_words(&self, who: ClientId, index: LeafIndex) -> Result<Vec<minicbor::bytes::ByteVec>, DriverError> {
+        let history = self.log.history();
+        let request = history.requests().values().find(|r| ClientId::of(&r.institution_key) == who);
+        let places = request.and_then(|r| history.approval(&Membership::of(r))).map(|a| a.places()).unwrap_or_default();
+        let mut out = Vec::new();
+        for at in places.into_iter().filter(|at| *at < index) {
+            out.extend(self.log.entries(at.0, at.0 + 1)?.pop().map(Into::into));
+        }
+        Ok(out)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Release of a model: what may be released now, and the administrators' word for it in the log (audit.md A33 d, A44).
 
 use super::{Driver, DriverError};
-use crate::admin::{AdminReply, Refusal, Releasable};
+use crate::admin::{AdminReply, GateAsked, Refusal, Releasable};
 use protocol::entry::{Actor, Draft, Facts};
+use protocol::history::Clause;
 use protocol::ids::{RoundId, TaskId};
 use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
@@ -15,9 +16,14 @@ impl Driver {
         let newest =
             history.tasks().iter().filter(|(_, t)| t.lineage(round).is_some()).max_by_key(|(_, t)| t.ended().map_or(u64::MAX, |i| i.0));
         let id = task.or(newest.map(|(id, _)| *id)).ok_or(Refusal::NothingToRelease)?;
+        if history.task(id).is_some_and(|t| !t.gives_models()) {
+            return Err(Refusal::Counts);
+        }
         let found = history.task(id).and_then(|t| Some((t.plan_digest(), t.lineage(round)?)));
         let (plan, l) = found.ok_or(Refusal::NothingToRelease)?;
-        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last };
+        let gates = history.task(id).and_then(|t| t.plan()).map_or(&[][..], |p| p.gates());
+        let gates = gates.iter().map(|gate| GateAsked { gate: *gate, figure: history.figure(id, l.last, gate.code) }).collect();
+        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last, gates };
         Ok(AdminReply::Releasable { model })
     }
 
@@ -27,7 +33,8 @@ impl Driver {
         if !self.publisher.has_policy() {
             return Ok(Err(Refusal::NoPolicy));
         }
-        let facts = Facts::ModelReleased { snapshot: said.snapshot, signature: said.signature, substantial: said.substantial };
+        let Release { snapshot, signature, substantial, gates, overridden, .. } = said;
+        let facts = Facts::ModelReleased { snapshot, signature, substantial, gates, overridden };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         self.record(draft, Refusal::NothingToRelease)
     }
@@ -35,6 +42,13 @@ impl Driver {
     /// Records that a released model shall no longer be used.
     pub(super) fn withdraw(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Some(said) = self.said::<Withdrawal>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        // What has effect may be said again after another release, so the log does not count it any more; it still stands there.
+        let history = self.log.history();
+        let released = history.releases().iter().rev().find(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot)).map(|(at, _)| *at);
+        let withdrawn = history.withdrawals().iter().rev().find(|(at, w)| *w == said && Some(*at) > released).map(|(at, _)| *at);
+        if let Some(index) = withdrawn {
+            return Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }));
+        }
         let facts = Facts::ModelWithdrawn { snapshot: said.snapshot, reason: said.reason };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         self.record(draft, Refusal::NothingToWithdraw)
@@ -51,16 +65,30 @@ impl Driver {
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };
-        self.record(Draft::said(actor, member, statement, facts), Refusal::Review)
+        let draft = Draft::said(actor, member, statement, facts);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::Review));
+        }
+        // One reviewer speaks for himself.
+        let index = self.append_one(draft)?.index;
+        self.publisher.want(index.0 + 1);
+        Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }))
     }
 
-    /// Appends what breaks no rule, and asks for a checkpoint over it.
+    /// Appends what breaks no rule, and asks for a checkpoint over it. What the log has already, word for word of the same administrator, is
+    /// answered with where it stands.
     fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
-        if self.log.would_violate(&draft).is_some() {
-            return Ok(Err(otherwise));
+        if let Some(word) = draft.statement.as_ref().and_then(|s| self.known_word(s)) {
+            self.publisher.want(word.index.0 + 1);
+            return Ok(Ok(word.logged()));
         }
-        let done = self.append_one(draft)?;
-        self.publisher.want(done.index.0 + 1);
-        Ok(Ok(AdminReply::Logged { index: done.index }))
+        match self.log.would_violate(&draft).map(|v| v.clause) {
+            Some(Clause::Gates) => return Ok(Err(Refusal::Gates)),
+            Some(_) => return Ok(Err(otherwise)),
+            None => {}
+        }
+        let word = self.say(draft, None)?;
+        self.publisher.want(word.index.0 + 1);
+        Ok(Ok(word.logged()))
     }
 }

@@ -130,6 +130,7 @@ impl CountFile {
             robustness: None,
             tiers: None,
             count: Some(Count { limbs, what: shape.what }),
+            gates: None,
         };
         plan.check()?;
         privacy.calibrate(&mut plan)?;

@@ -21,6 +21,11 @@ async fn counted(f: &mut Federation, toml: &str) -> Known {
     let plan = f.propose_prepared(prepared).await;
     f.ended().await;
     opened_sums_are_exact(f, &plan, plan.groups.len(), &[0, 1, 2, 3]);
+    // Figures are no model: there is nothing to release, whether the task is named or not.
+    for (task, expected) in [(Some(plan.task), admin::Refusal::Counts), (None, admin::Refusal::NothingToRelease)] {
+        let refused = call(&f.server_dir(), AdminRequest::Releasable { task, round: None }).await;
+        assert!(matches!(refused, AdminReply::Refused { reason } if reason == expected), "{refused:?}");
+    }
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
     let name = format!("counts/{}/{:08}.json", plan.task.to_hex(), plan.rounds);

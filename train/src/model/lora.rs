@@ -67,6 +67,11 @@ pub(crate) fn factor_b(path: &str) -> String {
     format!("{path}.lora_B.weight")
 }
 
+/// Whether a tensor of this name is a factor of an adapter.
+pub(crate) fn is_factor(name: &str) -> bool {
+    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
+}
+
 /// The two factors of one layer.
 pub struct Adapter {
     a: Linear, // (r, in)

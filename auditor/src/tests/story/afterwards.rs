@@ -1,11 +1,11 @@
 //! What stands in the log after the task: releases and withdrawals, reviews, a recovery, anchors of site logs, a stranger.
 
 use super::super::twist::Twist;
-use super::{Scribe, TASK, admin, fixture, key, public, second_admin, server};
+use super::{Scribe, TASK, admin, fixture, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
-use protocol::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
 use protocol::trust::DatasetDeclaration;
 
@@ -14,33 +14,56 @@ impl Scribe {
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
         let (snapshot, signature) = (self.snapshot, Sha256([70; 32]));
         let (first, last) = (RoundId(1), RoundId(2));
-        let good =
-            Release { task: TASK, plan, snapshot, base: self.plan.base, first, last, key: Sha256([71; 32]), signature, substantial: false };
+        let (base, released_under, gates, evaluation) = (self.plan.base, Sha256([71; 32]), Vec::new(), None);
+        let (substantial, overridden) = (false, None);
+        let good = Release {
+            task: TASK,
+            plan,
+            snapshot,
+            base,
+            first,
+            last,
+            key: released_under,
+            signature,
+            substantial,
+            gates,
+            evaluation,
+            overridden,
+        };
+        let once_more = good.clone();
         let is = |twists: &[Twist]| twists.contains(&self.twist);
         let released = [
             Twist::Released,
             Twist::ReleaseByAMember,
             Twist::ReleaseByOneOfTwo,
             Twist::ReleaseByBoth,
+            Twist::ReleaseByOneTwice,
+            Twist::WithdrawalByOneOfTwo,
+            Twist::WithdrawalByBoth,
             Twist::Withdrawn,
             Twist::WithdrawnTwice,
         ];
-        let release = if is(&released) {
+        let release = if self.twist.is_of_a_real_model() {
+            let model = real::Model::new();
+            let key = if is(&[Twist::RealModelUnderAnotherKey]) { good.key } else { model.key_hash() };
+            Some(Release { signature: model.signature(), key, ..good })
+        } else if is(&released) {
             Some(good)
+        } else if self.twist.has_gates() {
+            Some(self.gated(good))
         } else if is(&[Twist::ReleaseOfAnotherModel]) {
             Some(Release { snapshot: SnapshotDigest([66; 32]), ..good })
         } else {
             is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: SnapshotDigest([51; 32]), ..good })
         };
         if let Some(said) = release {
-            let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
-            let who = if self.twist == Twist::ReleaseByAMember { self.people[0].clone() } else { admin() };
-            let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK);
-            self.push(draft);
-            if self.twist == Twist::ReleaseByBoth {
-                let facts = Facts::ModelReleased { snapshot: said.snapshot, signature, substantial: false };
-                let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &second_admin()), facts).in_task(TASK);
-                self.push(draft);
+            let Release { snapshot, signature, gates, overridden, .. } = said.clone();
+            let facts = Facts::ModelReleased { snapshot, signature, substantial, gates, overridden };
+            if self.twist == Twist::ReleaseByAMember {
+                let who = self.people[0].clone();
+                self.push(Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK));
+            } else {
+                self.admin_says(&said, facts, Some(TASK));
             }
         }
         let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain];
@@ -50,15 +73,23 @@ impl Scribe {
             for step in 0..steps {
                 let withdrawn = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance };
                 if step == 0 || step == 2 {
-                    let facts = Facts::ModelReleased { snapshot, signature, substantial: false };
-                    self.admin_says(&good, facts, Some(TASK));
+                    let facts = Facts::ModelReleased { snapshot, signature, substantial, gates: Vec::new(), overridden };
+                    self.admin_says(&once_more, facts, Some(TASK));
                 } else {
                     self.admin_says(&withdrawn, Facts::ModelWithdrawn { snapshot, reason: withdrawn.reason }, Some(TASK));
                 }
             }
         }
         let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
-        let withdrawals = times(&[Twist::Withdrawn, Twist::WithdrawnTwice, Twist::WithdrawnUnreleased]) + times(&[Twist::WithdrawnTwice]);
+        let once = [
+            Twist::Withdrawn,
+            Twist::WithdrawnTwice,
+            Twist::WithdrawnUnreleased,
+            Twist::RealModelWithdrawn,
+            Twist::WithdrawalByOneOfTwo,
+            Twist::WithdrawalByBoth,
+        ];
+        let withdrawals = times(&once) + times(&[Twist::WithdrawnTwice]);
         for _ in 0..withdrawals {
             let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy };
             self.admin_says(&said, Facts::ModelWithdrawn { snapshot, reason: said.reason }, Some(TASK));
@@ -80,6 +111,24 @@ impl Scribe {
                 Facts::DatasetDeclared { dataset },
             );
             self.push(draft);
+        }
+    }
+
+    /// The release as the gates of the plan ask for it, with one fault on request.
+    fn gated(&self, good: Release) -> Release {
+        let accuracy = if [Twist::GateNotPassed, Twist::GateOverridden].contains(&self.twist) { "0.89" } else { "0.93" };
+        let epsilon = if self.twist == Twist::GateFigureInvented { "0.1".parse().unwrap() } else { self.epsilon(6) };
+        let figures = [epsilon, "3".parse().unwrap(), accuracy.parse().unwrap()];
+        let mut gates: Vec<_> = self.plan.gates().iter().zip(figures).map(|(gate, figure)| gate.judge(figure)).collect();
+        if self.twist == Twist::GateLeftOut {
+            gates.remove(2);
+        }
+        let overridden = [Twist::GateOverridden, Twist::GateOverriddenForNothing].contains(&self.twist);
+        Release {
+            gates,
+            evaluation: (self.twist != Twist::GateWithoutEvaluation).then_some(Sha256([73; 32])),
+            overridden: overridden.then_some(OverrideReason::Research),
+            ..good
         }
     }
 

@@ -227,6 +227,7 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
         robustness: None,
         tiers: None,
         count: None,
+        gates: None,
     })
 }
 

@@ -1,0 +1,110 @@
+//! A model as somebody receives it: whole, altered, incomplete, of another release, withdrawn.
+
+use super::*;
+use crate::tests::fixture::write;
+use crate::tests::story::{real::Model, tell};
+use crate::tests::twist::Twist;
+use tempfile::TempDir;
+
+fn received() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    Model::new().write(dir.path());
+    dir
+}
+
+fn verdict(dir: &Path, log: Option<&Path>) -> ModelVerdict {
+    verify_model(dir, &Given { log: log.map(Path::to_owned), ..Given::default() }).unwrap()
+}
+
+#[track_caller]
+fn expect(v: &ModelVerdict, exit_code: u8, clause: &str) {
+    let hit = v.findings.iter().any(|f| f.clause.contains(clause) && f.severity.exit_code() == exit_code);
+    assert!(hit && v.exit_code == exit_code && v.verified == (exit_code == 0), "exit {}: {:#?}", v.exit_code, v.findings);
+}
+
+#[test]
+fn a_whole_model_holds_and_says_what_it_does_not_show() {
+    let dir = received();
+    let v = verdict(dir.path(), None);
+    assert!(v.verified && v.findings.is_empty() && v.files == 2 && !v.key_given, "{:?}", v.findings);
+    assert_eq!(v.not_verified.len(), 3);
+    assert!(render(&v).contains("COMPARE: it lay beside the model"));
+    // The directory `model` alone, with a key from elsewhere.
+    let key = dir.path().join("evidence/release-key.pub");
+    let alone = verify_model(&dir.path().join("model"), &Given { public_key: Some(key), ..Given::default() }).unwrap();
+    assert!(alone.verified && alone.key_given && alone.not_verified.len() == 2);
+}
+
+#[test]
+fn what_is_altered_missing_or_added_is_named() {
+    for name in ["model.safetensors", "lineage.json"] {
+        let dir = received();
+        let path = dir.path().join("model").join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        expect(&verdict(dir.path(), None), 1, "A44: the model's files are exactly those");
+        std::fs::remove_file(&path).unwrap();
+        expect(&verdict(dir.path(), None), 4, "A44: every file that was signed is there");
+    }
+    let dir = received();
+    std::fs::create_dir(dir.path().join("model/extra")).unwrap();
+    std::fs::write(dir.path().join("model/extra/run.py"), b"import os").unwrap();
+    expect(&verdict(dir.path(), None), 1, "A44: the model's files are exactly those");
+    let dir = received();
+    let weights = dir.path().join("model/model.safetensors");
+    std::fs::rename(&weights, dir.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", &weights).unwrap();
+    expect(&verdict(dir.path(), None), 1, "A44: the model's files are exactly those");
+}
+
+#[test]
+fn another_signature_or_key_is_named_and_their_absence_is_no_verdict() {
+    let dir = received();
+    let bundle = dir.path().join("model/model.sig");
+    let whole = std::fs::read_to_string(&bundle).unwrap();
+    std::fs::write(&bundle, whole.replacen("\"payload\":\"", "\"payload\":\"AAAA", 1)).unwrap();
+    expect(&verdict(dir.path(), None), 1, "A44: the model's signature is whole");
+    std::fs::write(dir.path().join("evidence/release-key.pub"), b"no key").unwrap();
+    expect(&verdict(dir.path(), None), 1, "A44: the model's signature is whole");
+    std::fs::remove_file(dir.path().join("evidence/release-key.pub")).unwrap();
+    assert!(matches!(verify_model(dir.path(), &Given::default()), Err(ModelError::NoKey)));
+    std::fs::remove_file(&bundle).unwrap();
+    assert!(matches!(verify_model(dir.path(), &Given::default()), Err(ModelError::NoSignature(_))));
+}
+
+#[test]
+fn a_release_stands_in_the_log_with_its_signature_and_its_key() {
+    let dir = received();
+    let log = |twist| write(&tell(twist).files());
+    let good = log(Twist::RealModel);
+    let v = verdict(dir.path(), Some(good.path()));
+    assert!(v.verified && v.findings.is_empty(), "{:#?}", v.findings);
+    let release = v.release.clone().unwrap();
+    assert_eq!((release.last_round, release.approvals, Some(release.snapshot.clone())), (2, 1, v.snapshot.clone()));
+    assert!(render(&v).contains("1 of 1 administrators"));
+
+    expect(&verdict(dir.path(), Some(log(Twist::RealModelWithdrawn).path())), 3, "A19: a model in use is not withdrawn");
+    let other = verdict(dir.path(), Some(log(Twist::RealModelUnderAnotherKey).path()));
+    expect(&other, 1, "A44: the log records the release of exactly these weights");
+    assert!(other.findings[0].got.contains("releases them with signature") && other.release.is_none());
+    let none = verdict(dir.path(), Some(log(Twist::Released).path()));
+    expect(&none, 1, "A44: the log records the release of exactly these weights");
+    assert_eq!(none.findings[0].got, "no release of these weights");
+}
+
+#[test]
+fn a_release_that_waits_for_another_administrator_is_incomplete() {
+    let (dir, log) = (received(), write(&tell(Twist::RealModelByOneOfTwo).files()));
+    expect(&verdict(dir.path(), Some(log.path())), 4, "A14: a release has effect where as many administrators signed it");
+}
+
+/// A release in a log that does not verify is worth what the log is worth.
+#[test]
+fn a_log_that_fails_fails_the_model() {
+    let dir = received();
+    let log = write(&tell(Twist::RealModel).files());
+    std::fs::remove_file(log.path().join("checkpoint")).unwrap();
+    let v = verdict(dir.path(), Some(log.path()));
+    assert!(!v.verified && v.findings.iter().any(|f| f.clause == LOG), "{:#?}", v.findings);
+}

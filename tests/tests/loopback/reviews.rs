@@ -1,0 +1,69 @@
+//! Reviews and withdrawals on the same wire: signed where the auditor is, written by the server, found again by the next verification
+//! (audit.md A39, A45).
+
+use super::*;
+use protocol::ids::SnapshotDigest;
+use protocol::release::{Withdrawal, WithdrawalReason};
+
+/// What `concordat-audit` answers.
+fn audit(args: &[&str]) -> String {
+    let all = std::iter::once("concordat-audit").chain(args.iter().copied()).map(std::ffi::OsString::from);
+    format!("{:?}", auditor::cli::run(all))
+}
+
+/// Signs a review of the first ten entries of the log with this key, and has the server write it.
+async fn review(f: &Federation, key: &Path, out: &str) -> String {
+    let (log, out) = (f.published().await, f.dir.path().join(out));
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let signed = audit(&["review", &text(&log), "--entries", "0..9", "--key", &text(key), "--out", &text(&out)]);
+    assert_eq!(signed, format!("{:?}", std::process::ExitCode::SUCCESS));
+    administer(vec!["review".into(), "--dir".into(), text(&f.server_dir()), text(&out.join("review.statement"))]).await
+}
+
+/// A key in the form that the auditor reads: 64 hexadecimal digits, for its owner only.
+fn key_file(dir: &Path, name: &str, seed: &[u8]) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join(name);
+    let hex: String = seed.iter().map(|b| format!("{b:02x}")).collect();
+    std::fs::write(&path, hex).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_strangers_does_not() {
+    let done = format!("{:?}", std::process::ExitCode::SUCCESS);
+    let mut f = Federation::start(3).await;
+    f.propose(&plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3")).await;
+    f.ended().await;
+    for client in std::mem::take(&mut f.clients) {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
+    }
+    // What was never released cannot be withdrawn.
+    let (task, snapshot) = (TaskId([7; 16]), SnapshotDigest([9; 32]));
+    let key = server::init::read_admin_key(&f.dir.path().join("admin.key")).unwrap();
+    let statement = Statement::sign(&Withdrawal { task, snapshot, reason: WithdrawalReason::Harmful }, &key);
+    let refused = call(&f.server_dir(), AdminRequest::Withdraw { statement }).await;
+    assert!(matches!(refused, AdminReply::Refused { reason: admin::Refusal::NothingToWithdraw }), "{refused:?}");
+
+    // The institutions come back as witnesses, so that every review is under a checkpoint.
+    f.come_back(3);
+    assert_eq!(review(&f, &f.dir.path().join("admin.key"), "review-1").await, done);
+    let seed = std::fs::read(f.dir.path().join(name(1)).join("keys/institution.seed")).unwrap();
+    let own = key_file(f.dir.path(), "member.key", &seed);
+    assert_eq!(review(&f, &own, "review-2").await, done);
+    let stranger = key_file(f.dir.path(), "stranger.key", &[5; 32]);
+    assert_eq!(review(&f, &stranger, "review-3").await, format!("{:?}", std::process::ExitCode::from(1)));
+
+    let log = f.published().await;
+    let verdict = f.verify(&log);
+    assert!(verdict.verified, "{:?}", verdict.findings);
+    let entries = all_entries(&log, usize::try_from(verdict.tree_size).unwrap());
+    let reviews: Vec<&str> = entries.match_indices("\"type\":\"audit.reviewed\"").map(|(at, _)| &entries[at..]).collect();
+    assert_eq!(reviews.len(), 2);
+    for (review, (dir, actor)) in reviews.iter().zip([("review-1", "administrator"), ("review-2", "institution")]) {
+        let findings = std::fs::read(f.dir.path().join(dir).join("findings.json")).unwrap();
+        assert_eq!(field(review, "findings"), protocol::ids::Sha256(protocol::hash::sha256(&[&findings])).to_hex());
+        assert_eq!((field(review, "actor"), field(review, "first"), field(review, "last")), (actor, "0", "9"));
+    }
+}
