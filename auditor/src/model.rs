@@ -222,7 +222,7 @@ impl ModelVerdict {
     fn released(&self, history: &History, findings: &mut Findings) -> Option<ReleaseSummary> {
         let place = || Place::Path(SIGNATURE.to_owned());
         let snapshot = self.snapshot.as_ref().and_then(|s| s.parse::<SnapshotDigest>().ok());
-        let of_model = history.releases().iter().filter(|(_, r)| Some(r.snapshot) == snapshot);
+        let mut of_model = history.releases().iter().filter(|(_, r)| Some(r.snapshot) == snapshot);
         let exact = of_model.clone().find(|(_, r)| (r.signature.to_hex(), r.key.to_hex()) == (self.signature.clone(), self.key.clone()));
         let Some((index, _)) = exact else {
             let said =
@@ -232,7 +232,7 @@ impl ModelVerdict {
                 findings.add(WAITS, Place::Index(at.0), format!("{} administrators", history.trust().threshold), have.to_string());
                 return None;
             }
-            let other = of_model.last().map_or_else(
+            let other = of_model.next_back().map_or_else(
                 || "no release of these weights".to_owned(),
                 |(index, r)| format!("entry {index} releases them with signature {} and key {}", r.signature, r.key),
             );

@@ -259,10 +259,8 @@ fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
     let asked = AdminRequest::Releasable { task: args.task, round: args.round.map(RoundId) };
     let AdminReply::Releasable { model } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
     let stated = Stated { figures: &args.figures, evaluated: args.evaluation.is_some(), overridden: args.overridden.is_some() };
-    let gates = gates::judge(&model.gates, &stated).map_err(|e| match e {
-        GateError::NotPassed(_) => Failure::checked("gates", e),
-        other => Failure::trouble(other),
-    })?;
+    let failed = |e: GateError| if matches!(e, GateError::NotPassed(_)) { Failure::checked("gates", e) } else { Failure::trouble(e) };
+    let gates = gates::judge(&model.gates, &stated).map_err(failed)?;
     Ok(Release {
         task: model.task,
         plan: model.plan,

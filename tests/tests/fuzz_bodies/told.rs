@@ -6,6 +6,7 @@ mod fixture;
 mod sealing;
 #[path = "../../../auditor/src/tests/secrets.rs"]
 mod secrets;
+#[expect(dead_code, reason = "the log without the files of its model is enough here")]
 #[path = "../../../auditor/src/tests/story.rs"]
 mod story;
 #[path = "../../../auditor/src/tests/twist.rs"]

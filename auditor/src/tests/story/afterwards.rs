@@ -12,25 +12,25 @@ use protocol::trust::DatasetDeclaration;
 impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
+        let good = self.good_release(plan);
+        self.released(&good);
+        self.released_again(&good);
+        self.withdrawn();
+        self.reviewed();
+        self.anchored();
+        self.stranger();
+    }
+
+    fn good_release(&self, plan: PlanDigest) -> Release {
         let (snapshot, signature) = (self.snapshot, Sha256([70; 32]));
         let (first, last) = (RoundId(1), RoundId(2));
-        let (base, released_under, gates, evaluation) = (self.plan.base, Sha256([71; 32]), Vec::new(), None);
+        let (base, key, gates, evaluation) = (self.plan.base, Sha256([71; 32]), Vec::new(), None);
         let (substantial, overridden) = (false, None);
-        let good = Release {
-            task: TASK,
-            plan,
-            snapshot,
-            base,
-            first,
-            last,
-            key: released_under,
-            signature,
-            substantial,
-            gates,
-            evaluation,
-            overridden,
-        };
-        let once_more = good.clone();
+        Release { task: TASK, plan, snapshot, base, first, last, key, signature, substantial, gates, evaluation, overridden }
+    }
+
+    fn released(&mut self, good: &Release) {
+        let good = good.clone();
         let is = |twists: &[Twist]| twists.contains(&self.twist);
         let released = [
             Twist::Released,
@@ -57,7 +57,7 @@ impl Scribe {
             is(&[Twist::ReleaseWithoutItsBase]).then_some(Release { base: SnapshotDigest([51; 32]), ..good })
         };
         if let Some(said) = release {
-            let Release { snapshot, signature, gates, overridden, .. } = said.clone();
+            let Release { snapshot, signature, substantial, gates, overridden, .. } = said.clone();
             let facts = Facts::ModelReleased { snapshot, signature, substantial, gates, overridden };
             if self.twist == Twist::ReleaseByAMember {
                 let who = self.people[0].clone();
@@ -66,6 +66,10 @@ impl Scribe {
                 self.admin_says(&said, facts, Some(TASK));
             }
         }
+    }
+
+    fn released_again(&mut self, good: &Release) {
+        let snapshot = self.snapshot;
         let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain];
         if again.contains(&self.twist) {
             // Out, taken back, out once more, taken back once more; and once too often.
@@ -73,13 +77,23 @@ impl Scribe {
             for step in 0..steps {
                 let withdrawn = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance };
                 if step == 0 || step == 2 {
-                    let facts = Facts::ModelReleased { snapshot, signature, substantial, gates: Vec::new(), overridden };
-                    self.admin_says(&once_more, facts, Some(TASK));
+                    let facts = Facts::ModelReleased {
+                        snapshot,
+                        signature: good.signature,
+                        substantial: good.substantial,
+                        gates: Vec::new(),
+                        overridden: good.overridden,
+                    };
+                    self.admin_says(good, facts, Some(TASK));
                 } else {
                     self.admin_says(&withdrawn, Facts::ModelWithdrawn { snapshot, reason: withdrawn.reason }, Some(TASK));
                 }
             }
         }
+    }
+
+    fn withdrawn(&mut self) {
+        let snapshot = self.snapshot;
         let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
         let once = [
             Twist::Withdrawn,
@@ -94,13 +108,18 @@ impl Scribe {
             let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy };
             self.admin_says(&said, Facts::ModelWithdrawn { snapshot, reason: said.reason }, Some(TASK));
         }
-        self.reviewed();
+    }
+
+    fn anchored(&mut self) {
         let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
         let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
         for &size in sizes {
             let anchor = SiteAnchor { size, root: Sha256([72; 32]) };
             self.says(1, &anchor, Facts::SiteAnchored { size, root: anchor.root });
         }
+    }
+
+    fn stranger(&mut self) {
         if self.twist == Twist::StrangerDeclares {
             let (key, dataset) = (key(90), Sha256([91; 32]));
             let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10 };
