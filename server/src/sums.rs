@@ -13,7 +13,7 @@ use crypto::share::{DecodeKeySumError, KeySum, decode_key_sum};
 use protocol::decimal::Decimal;
 use protocol::ids::{Address, GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
 use protocol::manifest::{Certificate, GroupSpec, Manifest, OpeningPayload, SumResult};
-use protocol::plan::{Plan, Weighting};
+use protocol::plan::{Plan, Strategy, Weighting};
 use protocol::reject::Rejection;
 use protocol::round::Blamed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +94,12 @@ pub(crate) enum WorkError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The strategy's memory.
+    #[error("what the strategy remembers cannot be read or written at {path}: restore the file, or end the task")]
+    Memory {
+        /// Where.
+        path: PathBuf,
     },
     /// Not a model.
     #[error("the snapshot is not of the plan's model")]
@@ -331,12 +337,12 @@ impl Worker {
     fn train(&self, step: &Step, bytes: &[u8]) -> Result<SnapshotDigest, WorkError> {
         let weights = train::snapshot::from_bytes(&step.plan.model, bytes)?;
         let mean = self.mean(step)?;
-        let state = self.strategy_state(step);
+        let state = self.strategy_state(step)?;
         let (state, next) = train::strategy::advance(&step.plan.strategy, &step.plan.shards, &state, &weights, &mean)?;
         let bytes = train::snapshot::to_bytes(&next)?;
         let digest = train::snapshot::digest(&bytes);
         let path = self.layout.strategy(&step.plan.task, &digest);
-        let json = serde_json::to_vec(&state).unwrap_or_default();
+        let json = serde_json::to_vec(&state).map_err(|_| WorkError::Memory { path: path.clone() })?;
         durable::replace(&path, &json).map_err(storage(&path))?;
         let path = self.layout.snapshot(&digest);
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
@@ -409,10 +415,15 @@ impl Worker {
         Ok(out)
     }
 
-    /// Momentum of the snapshot that this round started from; none before the first step.
-    fn strategy_state(&self, step: &Step) -> StrategyState {
+    /// Momentum of the snapshot that this round started from; none before the first step. A memory that is lost is never taken for an empty
+    /// one: the step would be another than the plan's.
+    fn strategy_state(&self, step: &Step) -> Result<StrategyState, WorkError> {
+        if matches!(step.plan.strategy, Strategy::FedAvg { .. }) || step.snapshot == step.plan.base {
+            return Ok(StrategyState::default());
+        }
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
-        std::fs::read(path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default()
+        let bytes = std::fs::read(&path).map_err(storage(&path))?;
+        serde_json::from_slice(&bytes).map_err(|_| WorkError::Memory { path })
     }
 }
 

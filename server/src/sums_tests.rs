@@ -203,3 +203,22 @@ fn a_decryptor_that_lies_without_contradicting_itself_is_disputed_and_the_sum_op
     assert!(result.is_ok(), "{result:?}");
     assert_eq!(blame, Blamed { disputed: vec![(header, Position(2))], ..Blamed::default() });
 }
+
+/// A step with momentum is never taken from an empty memory where there should be one.
+#[test]
+fn a_lost_or_damaged_memory_of_the_strategy_ends_the_step() {
+    let plan = PLAN.replace("[strategy.fed-avg]\nrate = \"1\"", "[strategy.fed-avg-m]\nrate = \"1\"\nmomentum = \"0.9\"");
+    let plan = PlanFile::parse(&plan).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let worker = Worker::new(layout.clone(), Uploads::new(layout.clone()));
+    let step = |snapshot| Step { plan: plan.clone(), groups: Vec::new(), snapshot };
+    let later = step(SnapshotDigest([5; 32]));
+    assert_eq!(worker.strategy_state(&step(plan.base)).unwrap(), StrategyState::default());
+    assert!(matches!(worker.strategy_state(&later), Err(WorkError::Storage { .. })));
+    let path = layout.strategy(&plan.task, &later.snapshot);
+    durable::replace(&path, b"{\"momentum\":[0.5").unwrap();
+    assert!(matches!(worker.strategy_state(&later), Err(WorkError::Memory { .. })));
+    durable::replace(&path, b"{\"momentum\":[0.5]}").unwrap();
+    assert_eq!(worker.strategy_state(&later).unwrap().momentum, [0.5]);
+}

@@ -141,14 +141,14 @@ impl Driver {
     fn declared_weight(&self, group: GroupId) -> Option<u64> {
         let task = self.task.as_ref()?;
         let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
-        round.weights(group).map(|weights| weights.iter().sum())
+        round.weights(group).map(|weights| weights.into_iter().fold(0, u64::saturating_add))
     }
 
     /// Σ N̂ of a certified group's members, as declared before the manifest.
     fn declared_units(&self, group: GroupId) -> Option<u64> {
         let task = self.task.as_ref()?;
         let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
-        round.units(group).map(|units| units.iter().sum())
+        round.units(group).map(|units| units.into_iter().fold(0, u64::saturating_add))
     }
 
     fn job(&self, job: Job) -> Result<(), DriverError> {
