@@ -1,6 +1,7 @@
 //! What a panic may say (audit.md A22, A23): where it happened, never what it quotes. A message of a library may hold a piece of the record that it
 //! choked on, and standard error of a service ends in journals and support tickets. Both edges install this; knows no record.
 
+use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
 /// Withholds the messages of panics for the whole process; the place in our sources is told instead.
@@ -10,7 +11,9 @@ pub fn withhold() {
 
 fn tell(info: &PanicHookInfo<'_>) {
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), |l| format!("{}:{}:{}", l.file(), l.line(), l.column()));
-    eprintln!("error: a bug of this program, at {place}; its message is withheld, because it may quote a record. Please report the place.");
+    let said = "its message is withheld, because it may quote a record. Please report the place.";
+    // Where nobody listens nothing can be told.
+    writeln!(std::io::stderr(), "error: a bug of this program, at {place}; {said}").unwrap_or(());
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ const EVERYTHING: &[&str] = &[
 /// The foreign giants by the beginning of their names, and the only rooms whose manifest may name them.
 const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("tfhe", &["concordat-crypto"]),
-    ("pulp", &["concordat-audit-log", "concordat-crypto", "concordat-train"]),
+    ("pulp", &["concordat-audit-log", "concordat-corpus", "concordat-crypto", "concordat-train"]),
     ("curve25519", &["concordat-audit-log"]),
     // The server signs models with the library that its TLS keys need; whoever verifies one has neither TLS nor a key.
     ("p256", &["concordat-auditor"]),

@@ -1,9 +1,11 @@
 //! Rows of Apache Parquet. Must not know what a column means. The file is untrusted: its reader is a foreign crate in safe Rust.
 
 use std::io::Read;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use parquet::data_type::Decimal;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
@@ -13,6 +15,12 @@ use crate::pipeline::rules::Input;
 
 fn broken(what: &'static str) -> SourceError {
     SourceError::Parquet { what }
+}
+
+/// Runs the foreign reader: on some damaged pages it panics instead of saying so.
+fn guarded<T>(what: &'static str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, SourceError> {
+    // What it leaves behind is dropped, never used again.
+    std::panic::catch_unwind(AssertUnwindSafe(read)).map_err(|_| broken(what))?.map_err(|_| broken(what))
 }
 
 /// Hands out the rows of a file. Its table of contents stands at the end, so that the file is held whole: `input.max_file_bytes` is the
@@ -29,7 +37,7 @@ pub(super) fn read(
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > input.max_file_bytes {
         return Err(SourceError::TooLarge { max: input.max_file_bytes });
     }
-    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(|_| broken("its footer does not parse"))?;
+    let reader = guarded("its footer does not parse", || SerializedFileReader::new(bytes::Bytes::from(bytes)))?;
     let schema = reader.metadata().file_metadata().schema().clone();
     let names: Vec<String> = schema.get_fields().iter().map(|f| f.name().to_owned()).collect();
     let places = super::table::places(&names, columns)?;
@@ -41,11 +49,11 @@ pub(super) fn read(
     let wanted: Vec<_> = schema.get_fields().iter().filter(|f| kept.clone().any(|(name, _)| name == f.name())).cloned().collect();
     let projected = parquet::schema::types::Type::group_type_builder(schema.name()).with_fields(wanted).build();
     let projected = projected.map_err(|_| broken("its schema cannot be narrowed"))?;
-    let rows = reader.get_row_iter(Some(projected)).map_err(|_| broken("its rows cannot be read"))?;
+    let mut rows = guarded("its rows cannot be read", || reader.get_row_iter(Some(projected)))?;
     let none: Arc<[Option<usize>]> = Arc::from([]);
     let mut batch = Batch::new(file, &none);
-    for (row, number) in rows.zip(1u64..) {
-        let row = row.map_err(|_| broken("a page does not decode"))?;
+    for number in 1u64.. {
+        let Some(row) = guarded("a page does not decode", || rows.next().transpose())? else { break };
         let mut loose: Vec<Option<Loose>> = columns.iter().map(|_| None).collect();
         for (name, field) in row.get_column_iter() {
             if let Some(at) = columns.iter().position(|c| c == name) {
