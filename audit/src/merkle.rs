@@ -138,7 +138,7 @@ fn split(n: u64) -> u64 {
     1 << (n - 1).ilog2()
 }
 
-/// MTH(D[start:end]); `start` is a multiple of a power of two that is not below the length, as in every RFC 6962 recursion. From 0 on it
+/// `MTH(D[start:end])`; `start` is a multiple of a power of two that is not below the length, as in every RFC 6962 recursion. From 0 on it
 /// is the root of the tree of size `end`.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ const PRODUCT: u128 = P[0] as u128 * P[1] as u128 * P[2] as u128;
 /// Sums of absolute coefficients up to here keep a product with a mask centred to [-2^63, 2^63) within half of P0·P1·P2 (C68).
 const HALF_PRODUCT_NORM: u64 = (PRODUCT >> 64) as u64;
 
-/// Largest sum of absolute coefficients that the fast path takes: one part in 2048 less than C68 allows, for the quotient in [`join`] is
+/// Largest sum of absolute coefficients that the fast path takes: one part in 2048 less than C68 allows, for the quotient of the recombination is
 /// rounded from an estimate.
 pub const MAX_L1_NORM: u64 = HALF_PRODUCT_NORM - HALF_PRODUCT_NORM.div_ceil(2048);
 
