@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 const LAGS: usize = 16;
 /// 10^8 draws.
-const LONG: u64 = 24_415;
+const POLYNOMIALS: u64 = 24_415;
 
 /// Counts and moments of many polynomials.
 #[derive(Clone)]
@@ -68,8 +68,8 @@ impl Survey {
 #[test]
 fn hundred_million_draws_are_centred_sums_of_180_coins() {
     let round = RoundSecret::for_vector([0x32; 32]);
-    Survey::of(LONG, |j| round.noise(j)).check();
-    Survey::of(LONG, |z| numbered(z).secret()).check();
+    Survey::of(POLYNOMIALS, |j| round.noise(j)).check();
+    Survey::of(POLYNOMIALS, |z| numbered(z).secret()).check();
 }
 
 fn numbered(z: u64) -> RoundSecret {

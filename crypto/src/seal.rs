@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Message polynomials packed and hashed at a time by each thread: as many as stay in a processor's own cache.
-const MESSAGE_POLYNOMIALS: usize = 16;
+const MESSAGE_POLYNOMIALS: u64 = 16;
 
 /// Under what an update is sealed. The caller has verified the manifest and its endorsements (C38).
 #[derive(Clone, Copy, Debug)]
@@ -244,7 +244,7 @@ fn tally_limbs<E>(context: &SealContext<'_>, group: &GroupSpec) -> Result<Option
 fn message_digest<E>(layout: &Layout, shards: &[&[i32]]) -> Result<Zeroizing<[u8; 32]>, SealError<E>> {
     let mut hash = blake3::Hasher::new();
     let mut room: Zeroizing<Vec<Polynomial>> = Zeroizing::new(Vec::new());
-    let most = u64::try_from(MESSAGE_POLYNOMIALS * rayon::current_num_threads()).unwrap_or(u64::MAX);
+    let most = MESSAGE_POLYNOMIALS * rayon::current_num_threads() as u64;
     for (first, count) in spans(layout.polynomials(), most) {
         room.resize(count, [0; RING_DIMENSION]);
         let packed = room.par_iter_mut().enumerate().try_for_each(|(i, packed)| {

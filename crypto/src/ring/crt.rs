@@ -69,14 +69,10 @@ impl Factor {
     /// factor·a modulo the prime, for any 32-bit a.
     #[inline(always)]
     fn times(self, a: u32) -> u32 {
-        below(self.lazily(a), self.prime)
-    }
-
-    /// Congruent to factor·a and below twice the prime, so exact in 32 bits.
-    #[inline(always)]
-    fn lazily(self, a: u32) -> u32 {
         let q = (u64::from(a) * self.quotient) >> 32;
-        word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime))
+        // Below 2p, and so exact in 32 bits.
+        let r = word(u64::from(a) * self.factor).wrapping_sub(word(q).wrapping_mul(self.prime));
+        below(r, self.prime)
     }
 }
 
@@ -204,5 +200,5 @@ pub(super) fn join(residues: &Residues, out: &mut [u64; RING_DIMENSION]) {
 
 /// Σ (1 - P_i/2^30), in parts of 2^30.
 const ESTIMATE: u64 = 3 * (1 << 30) - P[0] - P[1] - P[2];
-// |product| / (P0·P1·P2) + estimate < 1/2: with norm·2^63 for the product, twice of it leaves the estimate free.
+// A product of norm·2^63 is at most norm / (2·HALF_PRODUCT_NORM) of P0·P1·P2: what that leaves of a half is more than the estimate misses.
 const _: () = assert!((HALF_PRODUCT_NORM - MAX_L1_NORM) as u128 * (1 << 30) > 2 * ESTIMATE as u128 * (HALF_PRODUCT_NORM as u128 + 1));

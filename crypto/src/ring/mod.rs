@@ -171,7 +171,8 @@ mod tests {
         }
     }
 
-    /// The bound of C68 less one part in 2048: the bound itself, and one key on each side of it, against the stock product with the masks that reach farthest.
+    /// The bound of C68 less one part in 2048: the bound itself, and one key on each side of it, against the stock product with the masks that
+    /// reach farthest.
     #[test]
     fn keys_at_the_bound_are_exact_and_above_it_take_the_reference_path() {
         assert_eq!(MAX_L1_NORM, 67_095_553 - 32_762);
