@@ -1,22 +1,7 @@
 use super::*;
 use crate::keys::Keys;
-use crate::testing::TestLog;
+use crate::testing::{TestLog, case};
 use crate::witness::Witness;
-
-struct Case {
-    _dir: tempfile::TempDir,
-    home: Home,
-    log: TestLog,
-    mirror: Mirror,
-}
-
-fn case() -> Case {
-    let dir = tempfile::tempdir().unwrap();
-    let (home, log) = (Home::new(dir.path()), TestLog::new());
-    log.trust(&home);
-    let mirror = Mirror::open(&home).unwrap();
-    Case { _dir: dir, home, log, mirror }
-}
 
 /// Does what `sync` does, out of a log at hand.
 fn follow(mirror: &mut Mirror, log: &TestLog) -> Result<(), MirrorError> {

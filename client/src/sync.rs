@@ -101,8 +101,7 @@ async fn fetch(mirror: &mut Mirror, source: &impl Source, note: &LogNote, portio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Home;
-    use crate::testing::TestLog;
+    use crate::testing::{Case, TestLog, case};
     use audit::merkle::{prove_consistency, range_root};
     use audit::reader::TileHashes;
     use std::sync::Mutex;
@@ -155,20 +154,6 @@ mod tests {
         }
     }
 
-    struct Case {
-        dir: tempfile::TempDir,
-        log: TestLog,
-        mirror: Mirror,
-    }
-
-    fn case() -> Case {
-        let dir = tempfile::tempdir().unwrap();
-        let (home, log) = (Home::new(dir.path()), TestLog::new());
-        log.trust(&home);
-        let mirror = Mirror::open(&home).unwrap();
-        Case { dir, log, mirror }
-    }
-
     fn up_to(mirror: &mut Mirror, server: &Server<'_>) -> Result<(), SyncError> {
         let note = mirror.read_note(&server.log.note()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -176,7 +161,7 @@ mod tests {
     }
 
     fn whole(c: &Case) {
-        let again = Mirror::open(&Home::new(c.dir.path())).unwrap();
+        let again = Mirror::open(&c.home).unwrap();
         assert_eq!((again.size(), again.history().size()), (c.log.entries.len() as u64, c.log.entries.len() as u64));
         for (n, entry) in (0..).zip(&c.log.entries).step_by(97) {
             assert_eq!(again.entry(protocol::ids::LeafIndex(n)).unwrap().as_ref(), Some(entry));
@@ -193,7 +178,7 @@ mod tests {
         assert_eq!(c.mirror.size(), 3 + 3 * 256);
         assert_eq!(c.mirror.fold().unwrap(), None);
         assert_eq!(c.mirror.history().size(), c.mirror.size());
-        assert!(!Home::new(c.dir.path()).incoming().exists(), "nothing waits any more");
+        assert!(!c.home.incoming().exists(), "nothing waits any more");
         whole(&c);
         // And goes on from there, in portions and without.
         for more in [5, 700] {
@@ -231,10 +216,10 @@ mod tests {
                 let refused = up_to(&mut c.mirror, &server);
                 assert!(matches!(refused, Err(SyncError::Mirror(MirrorError::BadEntries { size: 1000 }))), "{refused:?}");
                 assert_eq!(c.mirror.size(), 10);
-                assert!(Home::new(c.dir.path()).unproved_note().exists(), "the note that nothing gave is there to be compared elsewhere");
+                assert!(c.home.unproved_note().exists(), "the note that nothing gave is there to be compared elsewhere");
             }
             // The same institution, also after a restart, follows whoever sends the right ones.
-            c.mirror = Mirror::open(&Home::new(c.dir.path())).unwrap();
+            c.mirror = Mirror::open(&c.home).unwrap();
             up_to(&mut c.mirror, &Server::new(&c.log)).unwrap();
             whole(&c);
         }
@@ -252,8 +237,8 @@ mod tests {
         assert!(matches!(refused, Err(SyncError::Mirror(MirrorError::BadEntries { size: 600 }))), "{refused:?}");
         let refused = up_to(&mut c.mirror, &Server::new(&other));
         assert!(matches!(refused, Err(SyncError::Mirror(MirrorError::Forked { size: 600 }))), "{refused:?}");
-        assert!(matches!(Mirror::open(&Home::new(c.dir.path())), Err(MirrorError::Forked { .. })));
-        let proof = std::fs::read(Home::new(c.dir.path()).evidence().join("00000000000000000010-fork.json")).unwrap();
+        assert!(matches!(Mirror::open(&c.home), Err(MirrorError::Forked { .. })));
+        let proof = std::fs::read(c.home.evidence().join("00000000000000000010-fork.json")).unwrap();
         let proof: serde_json::Value = serde_json::from_slice(&proof).unwrap();
         assert_eq!((&proof["format"], &proof["size"]), (&"concordat-fork/v1".into(), &10.into()));
         assert_eq!(proof["first"].as_str().map(str::as_bytes), Some(&*c.log.note()));

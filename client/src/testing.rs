@@ -2,6 +2,7 @@
 
 use crate::files::{self, Item};
 use crate::home::Home;
+use crate::mirror::Mirror;
 use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
 use audit::reader::{DirEntry, LogReader};
@@ -77,6 +78,22 @@ pub(crate) struct TestLog {
     pub(crate) entries: Vec<Vec<u8>>,
     /// Tiles by path.
     files: BTreeMap<String, Vec<u8>>,
+}
+
+/// A log, and a mirror of it in a directory of its own; both are empty.
+pub(crate) struct Case {
+    _dir: tempfile::TempDir,
+    pub(crate) home: Home,
+    pub(crate) log: TestLog,
+    pub(crate) mirror: Mirror,
+}
+
+pub(crate) fn case() -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, log) = (Home::new(dir.path()), TestLog::new());
+    log.trust(&home);
+    let mirror = Mirror::open(&home).unwrap();
+    Case { _dir: dir, home, log, mirror }
 }
 
 /// The tiles of a log at hand.

@@ -6,6 +6,7 @@ use crate::model::parameters::size;
 use crate::model::{ModelError, Transformer, TransformerWeights, initial};
 use crate::shard::names;
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
+use privacy::bound::Block;
 use privacy::mechanism::Mechanism;
 use protocol::plan::Plan;
 use std::num::NonZeroUsize;
@@ -71,23 +72,41 @@ fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     UnitExamples { records: vec![Record { tokens, class: number % classes, labels: Vec::new() }] }
 }
 
-/// Bits of one unit's gradient, with the coordinates where its parts begin.
-type Bits = Vec<(usize, Vec<u32>)>;
+/// A part of one unit's gradient: where it begins, and the bits of its numbers.
+type Bits = (usize, Vec<u32>);
 
+/// Gradients of the two alone are kept; those of batches are compared as they come, so that copies of no more than two are held.
 fn agree(work: Work<'_>, [a, b]: [&UnitExamples; 2]) -> Result<bool, WorkError> {
-    let (together, exchanged) = (gradients(work, &[a, b])?, gradients(work, &[b, a])?);
-    let alone = [gradients(work, &[a])?, gradients(work, &[b])?].concat();
-    Ok(together == alone && exchanged.iter().rev().eq(&alone))
+    let (of_a, of_b) = (alone(work, a)?, alone(work, b)?);
+    Ok(same(work, [a, b], [&of_a, &of_b])? && same(work, [b, a], [&of_b, &of_a])?)
 }
 
-fn gradients(work: Work<'_>, units: &[&UnitExamples]) -> Result<Vec<Bits>, WorkError> {
-    let mut all = Vec::with_capacity(units.len());
-    unit_gradients(work, units, &mut |blocks, _| {
-        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
-        all.push(blocks.iter().map(|b| (b.offset, bits(b.values))).collect());
+fn alone(work: Work<'_>, unit: &UnitExamples) -> Result<Vec<Bits>, WorkError> {
+    let mut parts: Vec<Bits> = Vec::new();
+    unit_gradients(work, &[unit], &mut |blocks, _| {
+        parts.extend(blocks.iter().map(|b| (b.offset, bits(b).collect())));
         Ok(())
     })?;
-    Ok(all)
+    Ok(parts)
+}
+
+/// Whether two units in one batch have these gradients.
+fn same(work: Work<'_>, units: [&UnitExamples; 2], gradients: [&[Bits]; 2]) -> Result<bool, WorkError> {
+    let (mut left, mut all) = (gradients.into_iter(), true);
+    unit_gradients(work, &units, &mut |blocks, _| {
+        all &= left.next().is_some_and(|gradient| equal(blocks, gradient));
+        Ok(())
+    })?;
+    Ok(all && left.next().is_none())
+}
+
+fn equal(blocks: &[Block<'_>], gradient: &[Bits]) -> bool {
+    let part = |(b, (offset, kept)): (&Block<'_>, &Bits)| b.offset == *offset && bits(b).eq(kept.iter().copied());
+    blocks.len() == gradient.len() && blocks.iter().zip(gradient).all(part)
+}
+
+fn bits(block: &Block<'_>) -> impl Iterator<Item = u32> {
+    block.values.iter().map(|x| x.to_bits())
 }
 
 #[cfg(test)]

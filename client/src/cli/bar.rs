@@ -15,15 +15,20 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// In a person's words.
-    pub(super) name: &'static str,
+    name: &'static str,
     /// Whether its units are bytes.
-    pub(super) bytes: bool,
+    bytes: bool,
 }
 
 impl Step {
     /// A step whose units are counted.
     pub(super) const fn of(name: &'static str) -> Self {
         Self { name, bytes: false }
+    }
+
+    /// A step whose units are bytes.
+    pub(super) const fn of_bytes(name: &'static str) -> Self {
+        Self { name, bytes: true }
     }
 }
 

@@ -215,13 +215,12 @@ fn answer(rules: &Rules, outcome: &Outcome, time: Duration) -> Answer {
 }
 
 fn shown(step: Step) -> bar::Step {
-    let (name, bytes) = match step {
-        Step::Fit => ("fitting constants", true),
-        Step::Clean => ("reading and cleaning", true),
-        Step::Duplicates => ("looking for duplicates", false),
-        Step::Write => ("writing shards", false),
-    };
-    bar::Step { name, bytes }
+    match step {
+        Step::Fit => bar::Step::of_bytes("fitting constants"),
+        Step::Clean => bar::Step::of_bytes("reading and cleaning"),
+        Step::Duplicates => bar::Step::of("looking for duplicates"),
+        Step::Write => bar::Step::of("writing shards"),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 const MAX_RULES_FILE: usize = 4 << 20;
 /// Most bytes of records that rules label at once: texts and votes are held.
 const MAX_INPUT: u64 = 4 << 30;
+const READING: Step = Step::of_bytes("reading");
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LabelVerb {
@@ -177,13 +178,12 @@ fn label(o: &Rules) -> Result<Answer, Failure> {
     }
     let bar = Bar::default();
     for (line, number) in input.lines().zip(1u64..).filter(|(l, _)| !l.trim().is_empty()) {
-        bar.tell(Step { name: "reading", bytes: true }, line.len() as u64 + 1, Some(input.len() as u64));
+        bar.tell(READING, line.len() as u64 + 1, Some(input.len() as u64));
         let row = serde_json::from_str::<serde_json::Map<String, Value>>(line)
             .ok()
             .filter(|m| m.get(&o.text_field).is_some_and(Value::is_string));
-        rows.push(row.ok_or_else(|| Failure::refused_text("bad_data", &format!("line {number} is no object with a text in the field"))));
+        rows.push(row.ok_or_else(|| Failure::refused_text("bad_data", &format!("line {number} is no object with a text in the field")))?);
     }
-    let rows = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
     let votes: Vec<_> =
         bar.each(Step::of("voting"), rows.iter()).map(|m| set.votes(m[&o.text_field].as_str().unwrap_or_default())).collect();
     let voting = match o.vote {
@@ -233,7 +233,7 @@ struct Watched<'a> {
 impl std::io::Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let got = self.inner.read(buffer)?;
-        self.bar.tell(Step { name: "reading", bytes: true }, got as u64, self.length);
+        self.bar.tell(READING, got as u64, self.length);
         Ok(got)
     }
 }

@@ -1,12 +1,12 @@
 //! The levels that train: which plan, on which records, with a bar for people (privacy.md D70).
 
 use super::super::answer::{Failure, say};
+use super::super::bar::{Bar, Step};
 use super::{AuditArgs, Found, More};
 use crate::config::Config;
 use crate::data::{DataError, DataSource};
 use crate::files::{self, Item};
 use crate::home::Home;
-use indicatif::{ProgressBar, ProgressStyle};
 use privacy::audit::Subject;
 use privacy::noise::EntropySource;
 use protocol::codec;
@@ -86,9 +86,9 @@ fn powerful(plan: &Plan, subject: &Subject) -> Result<(Plan, Subject), protocol:
 fn canaries(plan: &Plan, subject: Subject, data: &Dataset, args: &AuditArgs, entropy: &mut dyn EntropySource) -> Result<Found, Failure> {
     let workers = workers()?;
     let audited = Audited { plan, executed: subject.noise_multiplier, claimed: subject.claimed, data, workers: &workers };
-    let bar = bar();
+    let bar = Bar::default();
     let run = train::audit::one_run(&audited, usize::try_from(args.canaries).unwrap_or(usize::MAX), entropy, &mut |s| show(&bar, s));
-    bar.finish_and_clear();
+    bar.end();
     let run = run.map_err(|e| not_audited(&e))?;
     let more = More::OneRun { opening: run.coins.opening(), beside: None };
     Ok(Found { report: run.report, subject, plan: None, more })
@@ -108,9 +108,9 @@ pub(super) fn membership(
     let (data, workers) = (records(home, args, &plan, args.units.unwrap_or(MEMBERS), settings)?, workers()?);
     let audited = Audited { plan: &plan, executed: subject.noise_multiplier, claimed: subject.claimed, data: &data, workers: &workers };
     let [shadows, planted] = [args.shadows, args.planted].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let bar = bar();
+    let bar = Bar::default();
     let run = train::audit::membership(&audited, Membership { shadows, planted }, entropy, &mut |s| show(&bar, s));
-    bar.finish_and_clear();
+    bar.end();
     let run = run.map_err(|e| not_audited(&e))?;
     let more = More::Membership { points: run.membership.points.to_vec(), exposed: run.exposed };
     Ok(Found { report: run.membership.report, subject, plan: digest, more })
@@ -129,19 +129,11 @@ fn workers() -> Result<Workers, Failure> {
     Workers::start(threads).map_err(|e| Failure::trouble("no_threads", &e))
 }
 
-/// Shows nothing where nobody looks.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
-}
-
-fn show(bar: &ProgressBar, stage: Stage) {
+/// Coins are committed to before the first step, so that no bar is in the way of the words.
+fn show(bar: &Bar, stage: Stage) {
     match stage {
-        Stage::Committed(coins) => bar.suspend(|| say(&format!("coins committed to: {coins}"))),
-        Stage::Steps { done, all } => {
-            bar.set_length(all);
-            bar.set_position(done);
-        }
+        Stage::Committed(coins) => say(&format!("coins committed to: {coins}")),
+        Stage::Steps { done: _, all } => bar.tell(Step::of("training steps"), 1, Some(all)),
     }
 }
 
