@@ -4,7 +4,7 @@ use crate::dir::{ReadError, read_file};
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
 use crate::model_sig::{MAX_BUNDLE_BYTES, MAX_KEY_BYTES, MAX_RESOURCES, Signed, open};
 use crate::releases;
-use crate::table::table;
+use crate::table::{listed, not_verified, table};
 use crate::verdict::{ReleaseSummary, SCHEMA_VERSION};
 use crate::verify::{Options, VerifyError, verify_with};
 use protocol::history::History;
@@ -291,14 +291,10 @@ pub fn render(v: &ModelVerdict) -> String {
     }
     let mut out = format!("{}\n\n{t}\n", v.sentence());
     if !v.findings.is_empty() {
-        let mut t = table(&["severity", "where", "rule", "expected", "got"]);
-        for f in &v.findings {
-            t.add_row([f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()]);
-        }
-        out.push_str(&format!("Findings: {}\n{t}\n", v.findings.len()));
+        out.push_str(&format!("Findings: {}\n{}\n", v.findings.len(), listed(&v.findings)));
     }
-    out.push_str("Not verified:\n");
-    v.not_verified.iter().for_each(|n| out.push_str(&format!("  - {n}\n")));
+    out.push_str(&not_verified(&v.not_verified));
+    out.push('\n');
     out
 }
 
