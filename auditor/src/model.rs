@@ -225,7 +225,8 @@ impl ModelVerdict {
         let snapshot = self.snapshot.as_ref().and_then(|s| s.parse::<SnapshotDigest>().ok());
         let of_model = |r: &Release| Some(r.snapshot) == snapshot;
         let exact = |r: &Release| of_model(r) && r.signature.to_hex() == self.signature && r.key.to_hex() == self.key;
-        let Some((index, _)) = history.releases().iter().find(|(_, r)| exact(r)) else {
+        // One that was withdrawn may have been released again: the last one counts.
+        let Some((index, _)) = history.releases().iter().rfind(|(_, r)| exact(r)) else {
             if let Some((at, waits)) = history.proposed_releases().iter().find(|(_, r)| exact(r)) {
                 let have = history.approval(waits).map_or(0, protocol::history::Approval::have);
                 findings.add(WAITS, Place::Index(at.0), format!("{} administrators", history.trust().threshold), have.to_string());
