@@ -31,12 +31,15 @@ mod words;
 
 #[path = "fuzz_bodies/told.rs"]
 mod told;
-/// The story is told with the library's own check matrix and products.
+/// The story is told with the library's own check matrix and products, and shown with its own receipts.
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
 }
 mod ring {
     pub(crate) use auditor::ring::{Mask, lift, product};
+}
+mod show {
+    pub(crate) use auditor::show::show;
 }
 
 use audit::checkpoint::Checkpoint;
