@@ -4,9 +4,8 @@
 use crate::dir::{Directory, ReadError};
 use crate::entries;
 use crate::finding::Findings;
-use crate::fork::ForkProof;
+use crate::fork::{ForkProof, signed};
 use crate::trust;
-use audit::checkpoint::Checkpoint;
 use audit::hash::{Hash, leaf_hash};
 use audit::key::VerifierKey;
 use audit::merkle::prove_consistency;
@@ -149,10 +148,8 @@ fn notes(log: &Directory, key: &VerifierKey) -> Result<BTreeMap<u64, (Note, Tree
     let mut notes = BTreeMap::new();
     for name in names {
         let Some(bytes) = log.read(&name, MAX_NOTE_BYTES)? else { continue };
-        let Ok(note) = Note::parse(&bytes) else { continue };
-        let Ok(checkpoint) = note.text().parse::<Checkpoint>() else { continue };
-        if checkpoint.origin == key.name() && note.verify([key]).is_ok_and(|v| !v.is_empty()) {
-            notes.entry(checkpoint.head.size).or_insert((note, checkpoint.head));
+        if let Some((note, head)) = signed(&bytes, key) {
+            notes.entry(head.size).or_insert((note, head));
         }
     }
     Ok(notes)

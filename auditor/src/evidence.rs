@@ -33,7 +33,7 @@ pub struct DatasetSummary {
     pub spends: usize,
     /// Whether the ledger itself was in the pack and agrees with the log.
     pub ledger_agrees: Option<bool>,
-    /// Scalar releases that the ledger paid for, if it was in the pack: they are in no header and in no federation's log.
+    /// Scalar releases that the ledger paid for, if it was in the pack: no header has them, the federation's log has their cost.
     pub releases: Option<usize>,
     /// ε over all tasks and releases by the ledger's filter, if the ledger was in the pack and the figure is finite.
     pub ledger_epsilon: Option<String>,
@@ -85,7 +85,7 @@ const NEVER: [&str; 6] = [
     "that no entry about the institution was left out: only the whole log shows that (concordat-audit verify, then compare)",
     "that inputs were honest: a statement shows what was said, not that it was true",
     "rules about other institutions: sets, committees and sums are judged by verify over the whole log",
-    "scalar releases without the ledger and the site log: no header states them, and the federation's log only shows that the ledger's counter went on",
+    "scalar releases beyond the cost that the federation's log states (budget.released), without the ledger and the site log: no header states them",
     "ledgers that are not in the pack (evidence export --with-ledger)",
     "a site log that is not in the pack (evidence export --with-site-log), and what it says beyond its last anchor",
 ];

@@ -86,8 +86,9 @@ fn hash(text: &str) -> Option<Hash> {
     text.parse().ok()
 }
 
-fn signed(note: &str, key: &VerifierKey) -> Option<(Note, TreeHead)> {
-    let note = Note::parse(note.as_bytes()).ok()?;
+/// A checkpoint, if the log of `key` signed it.
+pub(crate) fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)> {
+    let note = Note::parse(note).ok()?;
     let by_log = note.verify([key]).is_ok_and(|v| !v.is_empty());
     let checkpoint: Checkpoint = note.text().parse().ok()?;
     (by_log && checkpoint.origin == key.name()).then_some((note, checkpoint.head))
@@ -142,8 +143,8 @@ impl ForkProof {
         if self.log != key.to_string() {
             return Err(NoFork::OtherLog { expected: key.to_string(), got: self.log.clone() });
         }
-        let (first, head) = signed(&self.first, key).ok_or(NoFork::NotSigned("first"))?;
-        let (second, newer) = signed(&self.second, key).ok_or(NoFork::NotSigned("second"))?;
+        let (first, head) = signed(self.first.as_bytes(), key).ok_or(NoFork::NotSigned("first"))?;
+        let (second, newer) = signed(self.second.as_bytes(), key).ok_or(NoFork::NotSigned("second"))?;
         if head.size != self.size {
             return Err(NoFork::Size { expected: self.size, got: head.size });
         }

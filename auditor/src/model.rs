@@ -4,11 +4,12 @@ use crate::dir::{ReadError, read_file};
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
 use crate::model_sig::{MAX_BUNDLE_BYTES, MAX_KEY_BYTES, MAX_RESOURCES, Signed, open};
 use crate::releases;
-use crate::table::table;
+use crate::table::{listed, not_verified, table};
 use crate::verdict::{ReleaseSummary, SCHEMA_VERSION};
 use crate::verify::{Options, VerifyError, verify_with};
 use protocol::history::History;
 use protocol::ids::{Sha256, SnapshotDigest};
+use protocol::release::Release;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256 as Hasher};
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,17 +223,16 @@ impl ModelVerdict {
     fn released(&self, history: &History, findings: &mut Findings) -> Option<ReleaseSummary> {
         let place = || Place::Path(SIGNATURE.to_owned());
         let snapshot = self.snapshot.as_ref().and_then(|s| s.parse::<SnapshotDigest>().ok());
-        let mut of_model = history.releases().iter().filter(|(_, r)| Some(r.snapshot) == snapshot);
-        let exact = of_model.clone().find(|(_, r)| (r.signature.to_hex(), r.key.to_hex()) == (self.signature.clone(), self.key.clone()));
-        let Some((index, _)) = exact else {
-            let said =
-                |r: &protocol::release::Release| (r.signature.to_hex(), r.key.to_hex()) == (self.signature.clone(), self.key.clone());
-            if let Some((at, waits)) = history.proposed_releases().iter().find(|(_, r)| Some(r.snapshot) == snapshot && said(r)) {
+        let of_model = |r: &Release| Some(r.snapshot) == snapshot;
+        let exact = |r: &Release| of_model(r) && r.signature.to_hex() == self.signature && r.key.to_hex() == self.key;
+        // One that was withdrawn may have been released again: the last one counts.
+        let Some((index, _)) = history.releases().iter().rfind(|(_, r)| exact(r)) else {
+            if let Some((at, waits)) = history.proposed_releases().iter().find(|(_, r)| exact(r)) {
                 let have = history.approval(waits).map_or(0, protocol::history::Approval::have);
                 findings.add(WAITS, Place::Index(at.0), format!("{} administrators", history.trust().threshold), have.to_string());
                 return None;
             }
-            let other = of_model.next_back().map_or_else(
+            let other = history.releases().iter().rfind(|(_, r)| of_model(r)).map_or_else(
                 || "no release of these weights".to_owned(),
                 |(index, r)| format!("entry {index} releases them with signature {} and key {}", r.signature, r.key),
             );
@@ -291,14 +291,10 @@ pub fn render(v: &ModelVerdict) -> String {
     }
     let mut out = format!("{}\n\n{t}\n", v.sentence());
     if !v.findings.is_empty() {
-        let mut t = table(&["severity", "where", "rule", "expected", "got"]);
-        for f in &v.findings {
-            t.add_row([f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()]);
-        }
-        out.push_str(&format!("Findings: {}\n{t}\n", v.findings.len()));
+        out.push_str(&format!("Findings: {}\n{}\n", v.findings.len(), listed(&v.findings)));
     }
-    out.push_str("Not verified:\n");
-    v.not_verified.iter().for_each(|n| out.push_str(&format!("  - {n}\n")));
+    out.push_str(&not_verified(&v.not_verified));
+    out.push('\n');
     out
 }
 

@@ -85,6 +85,8 @@ fn a_release_stands_in_the_log_with_its_signature_and_its_key() {
     assert!(render(&v).contains("1 of 1 administrators"));
 
     expect(&verdict(dir.path(), Some(log(Twist::RealModelWithdrawn).path())), 3, "A19: a model in use is not withdrawn");
+    let again = verdict(dir.path(), Some(log(Twist::RealModelReleasedAgain).path()));
+    assert!(again.verified && again.release.as_ref().is_some_and(|r| r.withdrawn.is_none()), "{:#?}", again.findings);
     let other = verdict(dir.path(), Some(log(Twist::RealModelUnderAnotherKey).path()));
     expect(&other, 1, "A44: the log records the release of exactly these weights");
     assert!(other.findings[0].got.contains("releases them with signature") && other.release.is_none());

@@ -3,7 +3,7 @@
 use crate::dir::{Directory, ReadError, read_file};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
-use crate::fork::ForkProof;
+use crate::fork::{ForkProof, signed};
 use crate::policies::Policies;
 use audit::checkpoint::Checkpoint;
 use audit::key::VerifierKey;
@@ -108,14 +108,6 @@ pub(crate) fn sizes(notes: &[OtherNote]) -> BTreeSet<u64> {
     notes.iter().filter_map(head_of).map(|h| h.size).collect()
 }
 
-/// The checkpoint of this directory, if the log signed it.
-fn signed(text: &str, key: &VerifierKey) -> Option<(Note, TreeHead)> {
-    let note = Note::parse(text.as_bytes()).ok()?;
-    let checkpoint: Checkpoint = note.text().parse().ok()?;
-    let by_log = note.verify([key]).is_ok_and(|v| !v.is_empty()) && checkpoint.origin == key.name();
-    by_log.then_some((note, checkpoint.head))
-}
-
 /// Compares every note with the entries of this directory, and proves what contradicts them as far as the files at hand go.
 pub(crate) fn check(notes: &[OtherNote], fold: &Fold<'_>, policies: &Policies, ours: &str, findings: &mut Findings) -> Vec<Equivocation> {
     let mut conflicts = Vec::new();
@@ -138,10 +130,13 @@ pub(crate) fn check(notes: &[OtherNote], fold: &Fold<'_>, policies: &Policies, o
             findings.add(QUORUM, place(), "a quorum", format!("{} cosigners", opened.cosigners().len()));
         }
         let (head, key) = (opened.checkpoint().head, policy.log());
-        let own = signed(ours, key);
+        let root = fold.root_at(head.size);
+        if root == Some(head.root) {
+            continue;
+        }
+        let own = signed(ours.as_bytes(), key);
         let theirs = || String::from_utf8_lossy(&note.bytes).into_owned();
-        match fold.root_at(head.size) {
-            Some(root) if root == head.root => {}
+        match root {
             Some(root) => {
                 findings.add(AGREE, place(), head.root.to_string(), format!("{root} at size {}", head.size));
                 let whole = own.as_ref().filter(|(_, h)| h.size >= head.size);

@@ -123,9 +123,9 @@ pub fn recompute(
     let look = |fold: &Fold<'_>, findings: &mut Findings| one_round(fold, findings, (&sources, walk.as_mut()), wanted, progress);
     let (mut verdict, seen) = verify_with(dir, options, look)?;
     let (manifest, report) = seen.transpose()?.unzip();
+    verdict.add_again(&Again::of(report.as_slice(), given, false));
     let task = report.as_ref().map(|r| r.task.clone()).or(wanted.task.map(TaskId::to_hex));
     let (groups, snapshot) = report.map_or((Vec::new(), None), |r| (r.groups, r.snapshot));
-    verdict.add_again(&Again::of([(groups.as_slice(), snapshot.as_ref())], given, false));
     let manifest = manifest.map(ManifestDigest::to_hex);
     Ok(Recomputation { exit_code: verdict.exit_code, task, round: wanted.round.0, manifest, groups, snapshot, verdict })
 }
@@ -186,7 +186,7 @@ pub fn everything(
     };
     let (mut verdict, seen) = verify_with(dir, options, look)?;
     let rounds = seen.transpose()?.unwrap_or_default();
-    verdict.add_again(&Again::of(rounds.iter().map(|r| (r.groups.as_slice(), r.snapshot.as_ref())), given, true));
+    verdict.add_again(&Again::of(&rounds, given, true));
     verdict.recomputed = rounds;
     Ok(verdict)
 }

@@ -6,7 +6,6 @@ use crate::verdict::{GateSummary, ReleaseSummary};
 use protocol::history::{Approval, History};
 use protocol::ids::LeafIndex;
 use protocol::release::{Release, Withdrawal};
-use protocol::statement::StatementKind;
 
 const WAITS: Rule = Rule::new(
     Check::Invariants,
@@ -16,24 +15,11 @@ const WAITS: Rule = Rule::new(
 const WITHDRAWN: Rule = Rule::new(Check::Invariants, Severity::Notice, "A19: a released model was withdrawn");
 const OVERRIDDEN: Rule = Rule::new(Check::Invariants, Severity::Notice, "M20: a release was made although a gate was not passed");
 
-/// What administrators sign, in one word.
-#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else takes administrators")]
-fn word(kind: StatementKind) -> &'static str {
-    match kind {
-        StatementKind::Membership => "membership",
-        StatementKind::Policy => "policy",
-        StatementKind::Plan => "plan",
-        StatementKind::Release => "release",
-        StatementKind::Withdrawal => "withdrawal",
-        _ => "statement",
-    }
-}
-
 /// Tells of acts that wait for more administrators, of withdrawals, and of gates that were overridden.
 pub(crate) fn check(history: &History, findings: &mut Findings) {
     for (index, kind, approval) in history.waiting() {
         let expected = format!("{} administrators", history.trust().threshold);
-        findings.add(WAITS, Place::Index(index.0), expected, format!("{} of them, about a {}", approval.have(), word(kind)));
+        findings.add(WAITS, Place::Index(index.0), expected, format!("{} of them, about a {}", approval.have(), kind.name()));
     }
     for (index, release) in history.releases() {
         if let Some(reason) = release.overridden {

@@ -142,14 +142,15 @@ pub fn is_beyond(norm: f64, most: f64, values: u64) -> bool {
 /// Groups that the plan does not count (too few parts of their sum were opened) have no effect, nor has their order. Numbers of no opened
 /// shard stay, and so does what is remembered of them.
 ///
+/// Takes over the snapshot before and the memory and changes them in place: of a large model there may be room for one.
+///
 /// # Errors
-/// [`StepError`]; nothing was changed.
-pub fn advance(plan: &Plan, before: &[u8], memory: &Memory, opened: &[Opened]) -> Result<(Vec<u8>, Memory), StepError> {
+/// [`StepError`]; then both are gone.
+pub fn advance(plan: &Plan, before: Vec<u8>, mut memory: Memory, opened: &[Opened]) -> Result<(Vec<u8>, Memory), StepError> {
     if plan.count.is_some() {
         return Err(StepError::Counts);
     }
     let mut weights = Weights::parse(before)?;
-    let mut memory = memory.clone();
     for part in parts(plan, opened)?.values() {
         let Some(first) = part.first() else { continue };
         for (at, (id, _)) in first.values.iter().enumerate() {

@@ -34,7 +34,7 @@ fn opened(group: u32, values: [i64; 2], members: u16) -> Opened {
 }
 
 fn step(plan: &Plan, before: &[u8], opened: &[Opened]) -> Result<Vec<u8>, StepError> {
-    advance(plan, before, &Memory::default(), opened).map(|(bytes, _)| bytes)
+    advance(plan, before.to_vec(), Memory::default(), opened).map(|(bytes, _)| bytes)
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_hostile_group_is_outvoted_and_order_has_no_effect() {
 fn memory_of_another_model_is_refused() {
     let plan = plan(|json| json["strategy"] = json!({ "fed-avg-m": { "rate": "1", "momentum": "0.5" } }));
     let short = Memory { momentum: vec![0.0], square: Vec::new() };
-    assert_eq!(advance(&plan, &file([0.0, 0.0]), &short, &[opened(0, [1, 1], 2)]).err(), Some(StepError::Memory));
+    assert_eq!(advance(&plan, file([0.0, 0.0]), short, &[opened(0, [1, 1], 2)]).err(), Some(StepError::Memory));
 }
 
 #[test]

@@ -36,8 +36,7 @@ pub fn render(v: &Verdict) -> String {
     for e in &v.equivocations {
         line(conflict(e));
     }
-    line("Not verified:".to_owned());
-    v.not_verified.iter().for_each(|n| line(format!("  - {n}")));
+    line(not_verified(&v.not_verified));
     out
 }
 
@@ -134,12 +133,22 @@ fn releases(v: &Verdict) -> String {
     format!("Releases: {}\n{t}", v.releases.len())
 }
 
-pub(crate) fn findings(v: &Verdict) -> String {
+/// Findings, one on a line.
+pub(crate) fn listed<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Table {
     let mut t = table(&["severity", "where", "rule", "expected", "got"]);
-    let row = |f: &Finding| [f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()];
-    for f in v.findings.iter().take(SHOWN) {
-        t.add_row(row(f));
+    for f in findings {
+        t.add_row([f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()]);
     }
+    t
+}
+
+/// What a verdict does not speak about.
+pub(crate) fn not_verified(lines: &[&str]) -> String {
+    lines.iter().fold("Not verified:".to_owned(), |text, line| format!("{text}\n  - {line}"))
+}
+
+pub(crate) fn findings(v: &Verdict) -> String {
+    let t = listed(v.findings.iter().take(SHOWN));
     let total = v.findings_omitted.saturating_add(v.findings.len() as u64);
     format!("Findings: {total}, the first {} follow\n{t}", v.findings.len().min(SHOWN))
 }

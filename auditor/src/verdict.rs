@@ -2,7 +2,7 @@
 
 use crate::finding::{Check, Finding, Findings, Severity};
 use crate::others::Equivocation;
-use crate::recompute::{Given, GroupReport, Outcome, RoundReport, SnapshotOutcome, SnapshotReport};
+use crate::recompute::{Given, Outcome, RoundReport, SnapshotOutcome};
 use serde::Serialize;
 
 /// Version of the JSON form (operations.md O3); fields are only added within a version.
@@ -226,12 +226,11 @@ const LOST_SUMS: &str = "sums that could not be made again: their rounds say why
 const OTHER_SNAPSHOTS: &str = "snapshots of rounds that were not asked for or could not be made again: their rounds say why";
 
 /// What a verification of the log alone does not look at.
-const NEVER: [&str; 6] = [
+const NEVER: [&str; 5] = [
     "that inputs were honest: a log shows what was said, not that it was true",
     SUMS,
     SNAPSHOTS,
     "ledger entries behind the stated heads: they stay with the institutions",
-    "roots that reviews and recoveries state: only sizes are compared",
     "truncation signed again by the log, unless notes kept elsewhere are given with --with",
 ];
 
@@ -254,14 +253,10 @@ pub(crate) struct Again {
 
 impl Again {
     /// Counts what became of rounds.
-    pub(crate) fn of<'a>(
-        rounds: impl IntoIterator<Item = (&'a [GroupReport], Option<&'a SnapshotReport>)>,
-        given: Given<'_>,
-        whole: bool,
-    ) -> Self {
+    pub(crate) fn of(rounds: &[RoundReport], given: Given<'_>, whole: bool) -> Self {
         let mut again = Self { asked_snapshots: given.snapshots.is_some(), whole, ..Self::default() };
-        for (groups, snapshot) in rounds {
-            for group in groups {
+        for round in rounds {
+            for group in &round.groups {
                 match group.outcome {
                     Outcome::Agrees => again.sums += 1,
                     // Kept integers that are other ones, or too long, were not summed.
@@ -271,7 +266,7 @@ impl Again {
                     Outcome::Failed | Outcome::NotOpened => {}
                 }
             }
-            match snapshot.map(|s| s.outcome) {
+            match round.snapshot.as_ref().map(|s| s.outcome) {
                 Some(SnapshotOutcome::Agrees | SnapshotOutcome::Differs) => again.snapshots += 1,
                 Some(SnapshotOutcome::NotMade) => again.lost_snapshots += 1,
                 None => {}

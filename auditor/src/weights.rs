@@ -53,7 +53,7 @@ impl Weights {
     ///
     /// # Security
     /// The bytes may be anybody's.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Malformed> {
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or(Malformed::Format)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|n| *n <= MAX_HEADER).ok_or(Malformed::Format)?;
         let (header, numbers) = rest.split_at_checked(length).ok_or(Malformed::Format)?;
@@ -72,7 +72,7 @@ impl Weights {
         if end != numbers.len() as u64 {
             return Err(Malformed::Format);
         }
-        Ok(Self { bytes: bytes.to_vec(), data: 8 + length, tensors })
+        Ok(Self { data: 8 + length, bytes, tensors })
     }
 
     /// All numbers.
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn numbers_are_found_by_name_and_nothing_else_changes() {
         let before = file(HEADER, &[1.5, 2.5, -0.0]);
-        let mut weights = Weights::parse(&before).unwrap();
+        let mut weights = Weights::parse(before).unwrap();
         assert_eq!((weights.numbers(), weights.find("b", &[2]), weights.get(2).to_bits()), (3, Ok(1..3), (-0.0f32).to_bits()));
         assert_eq!(weights.find("b", &[1, 2]), Err(Malformed::Missing("b".into())));
         weights.set(1, 7.0);
@@ -147,18 +147,18 @@ mod tests {
     fn files_of_another_form_are_refused() {
         let good = file(HEADER, &[0.0; 3]);
         for cut in [0, 7, 8, 40, good.len() - 1] {
-            assert!(Weights::parse(&good[..cut]).is_err(), "{cut}");
+            assert!(Weights::parse(good[..cut].to_vec()).is_err(), "{cut}");
         }
-        assert!(Weights::parse(&[good.clone(), vec![0; 4]].concat()).is_err());
+        assert!(Weights::parse([good.clone(), vec![0; 4]].concat()).is_err());
         let mut long = good;
         long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(Weights::parse(&long).is_err());
+        assert!(Weights::parse(long).is_err());
         let swapped = [("F32", "F16"), ("[4,12]", "[0,8]"), ("[4,12]", "[8,12]"), ("\"shape\":[2]", "\"shape\":[3]"), ("[0,4]", "[4,0]")];
         for (from, to) in swapped {
-            assert!(Weights::parse(&file(&HEADER.replacen(from, to, 1), &[0.0; 3])).is_err(), "{from} {to}");
+            assert!(Weights::parse(file(&HEADER.replacen(from, to, 1), &[0.0; 3])).is_err(), "{from} {to}");
         }
         // Whose product does not fit any number.
         let wide = HEADER.replacen("[2]", "[4294967296,4294967296,4294967296]", 1);
-        assert!(Weights::parse(&file(&wide, &[0.0; 3])).is_err());
+        assert!(Weights::parse(file(&wide, &[0.0; 3])).is_err());
     }
 }

@@ -26,7 +26,7 @@ pub fn lists(bytes: &[u8]) {
         let integers: usize = groups.values().flat_map(|g| g.values()).map(Vec::len).sum();
         assert!(integers <= bytes.len(), "every integer has a byte of its own");
     }
-    let Ok(mut weights) = Weights::parse(bytes) else { return };
+    let Ok(mut weights) = Weights::parse(bytes.to_vec()) else { return };
     assert!(4 * weights.numbers() <= bytes.len());
     (0..weights.numbers()).for_each(|at| weights.set(at, weights.get(at)));
     assert!(weights.into_bytes().len() == bytes.len());

@@ -17,6 +17,10 @@ macro_rules! statement_kinds {
         impl StatementKind {
             /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// The name in the type string.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
             /// The type string that is signed with the payload.
             pub fn media_type(self) -> &'static str {
                 match self { $(Self::$variant => concat!("application/vnd.concordat.", $name, ".v1+cbor"),)* }

@@ -31,12 +31,15 @@ mod words;
 
 #[path = "fuzz_bodies/told.rs"]
 mod told;
-/// The story is told with the library's own check matrix and products.
+/// The story is told with the library's own check matrix and products, and shown with its own receipts.
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
 }
 mod ring {
     pub(crate) use auditor::ring::{Mask, lift, product};
+}
+mod show {
+    pub(crate) use auditor::show::show;
 }
 
 use audit::checkpoint::Checkpoint;
@@ -500,7 +503,7 @@ fn the_seeds_of_other_parties_are_whole() {
     let [list, kept, weights] = told::lists();
     assert!(auditor::recompute::parse_chunk_list(&list).is_some_and(|l| l.len() == 1));
     assert!(auditor::recompute::parse_kept(&kept).is_some_and(|k| k[&0][&0].len() == 512));
-    assert!(auditor::weights::Weights::parse(&weights).is_ok());
+    assert!(auditor::weights::Weights::parse(weights).is_ok());
     assert!(snapshots().iter().all(|s| train::snapshot::from_bytes(&homes::model(), s).is_ok()));
     assert!(told::site_entries().iter().all(|s| protocol::site::SiteEntry::parse(s).is_ok()));
     let pack = told::pack();

@@ -191,7 +191,7 @@ proptest! {
             let mut opened = opened(&plan, &mut random);
             let theirs = taken(&plan, &bytes, &state, &opened);
             opened.reverse();
-            let ours = step::advance(&plan, &bytes, &memory, &opened);
+            let ours = step::advance(&plan, bytes.clone(), memory.clone(), &opened);
             match (theirs, ours) {
                 (Some((theirs, next)), Ok((ours, kept))) => {
                     prop_assert!(theirs == ours, "round {}: other bytes", round);
@@ -237,7 +237,7 @@ fn what_was_not_opened_stays() {
     let first = train::model::initial(&plan.model, 5).unwrap();
     let bytes = snapshot::to_bytes(&first).unwrap();
     let all = opened(&plan, &mut random);
-    let (next, _) = step::advance(&plan, &bytes, &Memory::default(), &all[..1]).unwrap();
+    let (next, _) = step::advance(&plan, bytes, Memory::default(), &all[..1]).unwrap();
     let next = snapshot::from_bytes(&plan.model, &next).unwrap();
     let trained: Vec<&str> = plan.shard(all[0].values[0].0).unwrap().tensors.iter().map(|t| t.name.as_str()).collect();
     for p in next.table().iter() {

@@ -1,8 +1,7 @@
 //! A pack's verdict for people. Adds nothing to it and hides nothing of it.
 
 use super::EvidenceVerdict;
-use crate::finding::Finding;
-use crate::table::table;
+use crate::table::{listed, not_verified, table};
 
 /// The verdict as text.
 pub fn render(v: &EvidenceVerdict) -> String {
@@ -45,14 +44,9 @@ pub fn render(v: &EvidenceVerdict) -> String {
     }
     let mut out = format!("{sentence}\n\n{about}\n{spent}\n");
     if !v.findings.is_empty() {
-        let mut t = table(&["severity", "where", "rule", "expected", "got"]);
-        let row = |f: &Finding| [f.severity.word().to_owned(), f.place.to_string(), f.clause.to_owned(), f.expected.clone(), f.got.clone()];
-        v.findings.iter().take(100).for_each(|f| {
-            t.add_row(row(f));
-        });
-        out.push_str(&format!("Findings: {}\n{t}\n", v.findings.len()));
+        out.push_str(&format!("Findings: {}\n{}\n", v.findings.len(), listed(v.findings.iter().take(100))));
     }
-    out.push_str("Not verified:\n");
-    v.not_verified.iter().for_each(|n| out.push_str(&format!("  - {n}\n")));
+    out.push_str(&not_verified(&v.not_verified));
+    out.push('\n');
     out
 }

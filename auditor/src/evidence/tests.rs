@@ -2,44 +2,15 @@
 
 use super::{BadPack, EvidenceVerdict, verify_evidence};
 use crate::finding::Severity;
-use crate::show::show;
-use crate::tests::fixture::{Files, Signers, write};
+use crate::tests::fixture::{Files, write};
 use crate::tests::story::tell;
 use crate::tests::twist::Twist;
-use audit::proof::Receipt;
-use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{ClientId, Sha256};
-use protocol::plan::Plan;
+use protocol::ids::Sha256;
 use protocol::trust::TrustDocument;
 
-/// The pack of the institution named `clinic-1`, as its client exports it.
 fn pack(twist: Twist) -> (Files, Sha256) {
     let draft = tell(twist);
-    let dir = write(&draft.files());
-    let entries: Vec<LogEntry> = draft.entries.iter().map(|e| LogEntry::parse(e).unwrap()).collect();
-    let joined: Vec<ClientId> =
-        entries.iter().filter(|e| matches!(e.facts, Facts::MemberJoinRequested { .. })).filter_map(|e| e.institution).collect();
-    let me = joined[1];
-    let concerns = |e: &LogEntry| {
-        e.institution == Some(me)
-            || matches!(e.facts, Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. })
-            // The story's administrator admits without naming whom in the entry.
-            || matches!(e.facts, Facts::MemberJoined { .. })
-    };
-    let mut files = Files::new();
-    for (index, _) in (0u64..).zip(&entries).filter(|(_, e)| concerns(e)) {
-        let shown = show(dir.path(), index, true).unwrap();
-        let receipt = Receipt { entry: shown.entry, proof: shown.proof.unwrap() };
-        files.insert(format!("entries/{index:020}.receipt"), receipt.encode().unwrap());
-    }
-    let trust = TrustDocument::hash(&draft.trust);
-    let about = serde_json::json!({"format": "concordat-evidence/v1", "federation": "demo", "institution": me, "name": "clinic-1",
-        "trust": trust, "size": entries.len()});
-    files.insert("evidence.json".to_owned(), about.to_string().into_bytes());
-    files.insert("trust.json".to_owned(), draft.trust.clone());
-    files.insert("policy.txt".to_owned(), Signers::new().policy().text().as_bytes().to_vec());
-    files.insert(format!("plans/{}.cbor", Plan::digest(&draft.plan)), draft.plan.clone());
-    (files, trust)
+    (crate::tests::pack::pack(&draft), TrustDocument::hash(&draft.trust))
 }
 
 fn check(files: &Files, trust: Option<Sha256>) -> EvidenceVerdict {

@@ -155,8 +155,7 @@ pub fn render(r: &Recomputation) -> String {
     }
     let holds = if r.verdict.checks.iter().all(|c| c.passed) { "holds in every check" } else { "see its findings, and `verify`" };
     lines.push(format!("The log: {} entries, {holds}.", r.verdict.entries));
-    lines.push("Not verified:".to_owned());
-    lines.extend(r.verdict.not_verified.iter().map(|n| format!("  - {n}")));
+    lines.push(table::not_verified(&r.verdict.not_verified));
     lines.join("\n")
 }
 

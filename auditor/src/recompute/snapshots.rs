@@ -173,7 +173,7 @@ fn make(round: &Round<'_>, opened: &[Opened], standing: &mut Standing, files: &m
     if let Some(group) = stated.into_iter().find(lacks) {
         return Ok(Err(NotMade::NoIntegers(group.0)));
     }
-    let memory = match &standing.memory {
+    let memory = match &mut standing.memory {
         Ok(memory) => memory,
         Err(since) => return Ok(Err(NotMade::NoMemory(*since))),
     };
@@ -185,9 +185,9 @@ fn make(round: &Round<'_>, opened: &[Opened], standing: &mut Standing, files: &m
             None => return Ok(Err(NotMade::NoSnapshot(from))),
         },
     };
-    Ok(match step::advance(plan, &before, memory, opened) {
-        Ok((bytes, memory)) => {
-            standing.memory = Ok(memory);
+    Ok(match step::advance(plan, before, std::mem::take(memory), opened) {
+        Ok((bytes, next)) => {
+            *memory = next;
             Ok(bytes)
         }
         Err(e) => Err(NotMade::Step(e)),

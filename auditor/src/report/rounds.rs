@@ -228,7 +228,10 @@ fn releases(page: &mut Page<'_>) {
 
 /// Gates one by one; everything else as it stands in the entry.
 fn field((name, value): (&String, &serde_json::Value)) -> String {
-    if let Ok(gates) = serde_json::from_value::<Vec<GateResult>>(value.clone()) {
+    // An empty list is one of gates as well as of anything else.
+    if let Ok(gates) = serde_json::from_value::<Vec<GateResult>>(value.clone())
+        && !gates.is_empty()
+    {
         return gates.iter().map(gate).collect::<Vec<_>>().join("<br>");
     }
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

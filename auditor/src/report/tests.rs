@@ -51,6 +51,7 @@ fn a_release_shows_what_its_gates_came_to() {
     assert!(html.contains("<span class=\"ok\">cohort 3, at least 3: passed</span>"));
     assert!(html.contains("<span class=\"bad\">accuracy 0.89, at least 0.9: NOT PASSED</span>") && html.contains("overridden: research"));
     assert!(page(Twist::GatesPassed, Language::Chinese).contains("日志无法显示的门槛指标"));
+    assert!(page(Twist::Released, Language::English).contains("gates: []"), "a plan without gates says so");
 }
 
 #[test]

@@ -158,7 +158,6 @@ fn not_verified(page: &Page<'_>, line: &str) -> String {
         ("summed bodies", "密文求和与开启值：未提供求和文件或密文分块"),
         ("snapshots against", "模型快照与开启的和是否一致：未提供快照"),
         ("ledger entries behind", "所述账本头背后的账本条目：保存在各机构内部"),
-        ("roots that reviews", "复核与恢复记录所声明的根哈希：仅核对其大小"),
         ("figures of gates", "日志无法显示的门槛指标（损失、准确率、宏平均 F1）：由管理员声明，并以哈希指明其依据文件"),
         ("truncation signed again", "由日志重新签名的截断，除非用 --with 提供保存在别处的检查点"),
     ];

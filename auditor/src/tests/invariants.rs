@@ -335,6 +335,8 @@ fn counts_and_sizes_that_an_entry_states_are_counted_again() {
 fn roots_of_reviews_and_recoveries_are_those_of_the_log() {
     expect(Twist::ReviewOfAnotherTree, 3, "A39: a review names the root");
     expect(Twist::RecoveredToAnotherTree, 3, "A32: a recovery names the root");
+    let left = verdict(Twist::Reviewed).not_verified;
+    assert!(left.iter().all(|line| !line.starts_with("roots")), "what was compared is not called unverified: {left:?}");
 }
 
 #[test]

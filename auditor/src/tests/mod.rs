@@ -5,6 +5,7 @@ mod forks;
 mod invariants;
 mod matrix;
 mod numbers;
+pub(crate) mod pack;
 mod recompute;
 mod sealing;
 mod secrets;

@@ -52,6 +52,7 @@ pub(crate) enum Twist {
     Released,
     RealModel,
     RealModelWithdrawn,
+    RealModelReleasedAgain,
     RealModelUnderAnotherKey,
     RealModelByOneOfTwo,
     GatesPassed,
@@ -123,7 +124,8 @@ pub(crate) enum Twist {
 impl Twist {
     /// Whether the released model is one that was signed.
     pub(crate) fn is_of_a_real_model(self) -> bool {
-        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo].contains(&self)
+        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelReleasedAgain, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo]
+            .contains(&self)
     }
 
     /// Whether two administrators must say the same.

@@ -2,6 +2,8 @@
 
 #[path = "../../../auditor/src/tests/fixture.rs"]
 mod fixture;
+#[path = "../../../auditor/src/tests/pack.rs"]
+mod pack;
 #[path = "../../../auditor/src/tests/sealing.rs"]
 mod sealing;
 #[path = "../../../auditor/src/tests/secrets.rs"]
@@ -12,14 +14,9 @@ mod story;
 #[path = "../../../auditor/src/tests/twist.rs"]
 mod twist;
 
-use audit::proof::Receipt;
-use auditor::show::show;
-use fixture::{Draft, Files, Signers, write};
-use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{ClientId, PlanDigest, Sha256, TaskId};
-use protocol::plan::Plan;
+use fixture::{Draft, Files, write};
+use protocol::ids::{PlanDigest, Sha256, TaskId};
 use protocol::site::{SiteEntry, SiteFacts};
-use protocol::trust::TrustDocument;
 use twist::Twist;
 
 /// Lines of a site log.
@@ -29,31 +26,9 @@ pub(crate) fn site_entries() -> Vec<Vec<u8>> {
     (0..3).map(entry).collect()
 }
 
-/// The pack of the institution named `clinic-1`, as its client exports it.
+/// The pack of one of its institutions, with a site log.
 pub(crate) fn pack() -> Files {
-    let draft = story::tell(Twist::None);
-    let dir = write(&draft.files());
-    let entries: Vec<LogEntry> = draft.entries.iter().map(|e| LogEntry::parse(e).unwrap()).collect();
-    let asked = |e: &&LogEntry| matches!(e.facts, Facts::MemberJoinRequested { .. });
-    let joined: Vec<ClientId> = entries.iter().filter(asked).filter_map(|e| e.institution).collect();
-    let me = joined[1];
-    let concerns = |e: &LogEntry| {
-        let all = matches!(e.facts, Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. });
-        e.institution == Some(me) || all || matches!(e.facts, Facts::MemberJoined { .. })
-    };
-    let mut files = Files::new();
-    for (index, _) in (0u64..).zip(&entries).filter(|(_, e)| concerns(e)) {
-        let shown = show(dir.path(), index, true).unwrap();
-        let receipt = Receipt { entry: shown.entry, proof: shown.proof.unwrap() };
-        files.insert(format!("entries/{index:020}.receipt"), receipt.encode().unwrap());
-    }
-    let trust = TrustDocument::hash(&draft.trust);
-    let about = serde_json::json!({"format": "concordat-evidence/v1", "federation": "demo", "institution": me, "name": "clinic-1",
-        "trust": trust, "size": entries.len()});
-    files.insert("evidence.json".to_owned(), about.to_string().into_bytes());
-    files.insert("trust.json".to_owned(), draft.trust.clone());
-    files.insert("policy.txt".to_owned(), Signers::new().policy().text().as_bytes().to_vec());
-    files.insert(format!("plans/{}.cbor", Plan::digest(&draft.plan)), draft.plan.clone());
+    let mut files = pack::pack(&story::tell(Twist::None));
     files.insert("site/log.jsonl".to_owned(), site_entries().into_iter().flat_map(|line| [line, vec![b'\n']].concat()).collect());
     files
 }

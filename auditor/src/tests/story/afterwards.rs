@@ -16,6 +16,9 @@ impl Scribe {
         self.released(&good);
         self.released_again(&good);
         self.withdrawn();
+        if self.twist == Twist::RealModelReleasedAgain {
+            self.released(&good);
+        }
         self.reviewed();
         self.anchored();
         self.stranger();
@@ -100,6 +103,7 @@ impl Scribe {
             Twist::WithdrawnTwice,
             Twist::WithdrawnUnreleased,
             Twist::RealModelWithdrawn,
+            Twist::RealModelReleasedAgain,
             Twist::WithdrawalByOneOfTwo,
             Twist::WithdrawalByBoth,
         ];
