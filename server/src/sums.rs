@@ -32,8 +32,8 @@ const TOGETHER: usize = 64;
 pub(crate) enum Job {
     /// A round's manifest: start empty sums.
     Begin(Box<Manifest>, ManifestDigest),
-    /// Add one accepted update.
-    Add(GroupId, HeaderDigest),
+    /// Add accepted updates.
+    Add(GroupId, Vec<HeaderDigest>),
     /// Open a certified sum.
     Open(Box<Opening>),
     /// Take the server's step from the opened groups.
@@ -138,17 +138,11 @@ impl Worker {
         let mut worker = Self::new(layout, uploads);
         std::thread::Builder::new().name("sums".to_owned()).spawn(move || {
             let mut next = None;
-            while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
-                let result = match job {
-                    Job::Add(group, header) => {
-                        let mut headers = vec![header];
-                        next = more_of(group, &jobs, &mut headers);
-                        worker.add(group, &headers);
-                        None
-                    }
-                    other @ (Job::Begin(..) | Job::Open(_) | Job::Advance(_)) => worker.work(other),
-                };
-                if let Some(result) = result {
+            while let Some(mut job) = next.take().or_else(|| jobs.recv().ok()) {
+                if let Job::Add(group, headers) = &mut job {
+                    next = more_of(*group, &jobs, headers);
+                }
+                if let Some(result) = worker.work(job) {
                     done(result);
                 }
             }
@@ -167,8 +161,8 @@ impl Worker {
                 self.round = Some((*manifest, digest));
                 None
             }
-            Job::Add(group, header) => {
-                self.add(group, &[header]);
+            Job::Add(group, headers) => {
+                self.add(group, &headers);
                 None
             }
             Job::Open(opening) => {
@@ -230,14 +224,13 @@ impl Worker {
 
     /// The sum over exactly the certified set: the running one if it holds that set, else made again from the stored chunks (S10).
     fn certified_sum(&mut self, id: GroupId, certificate: &Certificate) -> Option<()> {
-        let members: BTreeSet<_> = certificate.headers().iter().copied().collect();
-        if self.sums.get(&id).is_some_and(|s| s.holds == members) {
-            return Some(());
+        // Both ascend.
+        let holds = |worker: &Self| worker.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
+        if !holds(self) {
+            self.sums.remove(&id);
+            self.add(id, certificate.headers());
         }
-        self.sums.remove(&id);
-        self.add(id, certificate.headers());
-        let whole = self.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
-        whole.then_some(())
+        holds(self).then_some(())
     }
 
     fn open(&mut self, job: &Opening, blamed: &mut Blamed) -> Result<SumResult, Rejection> {
@@ -445,7 +438,7 @@ enum NotOpened {
 fn more_of(group: GroupId, jobs: &Receiver<Job>, headers: &mut Vec<HeaderDigest>) -> Option<Job> {
     while headers.len() < TOGETHER {
         match jobs.try_recv().ok()? {
-            Job::Add(same, header) if same == group => headers.push(header),
+            Job::Add(same, more) if same == group => headers.extend(more),
             other @ (Job::Begin(..) | Job::Add(..) | Job::Open(_) | Job::Advance(_)) => return Some(other),
         }
     }

@@ -93,7 +93,7 @@ fn a_sum_is_the_same_however_it_was_added() {
     assert_eq!(sum(&|worker, group, headers| worker.add(group, headers)), at_the_end);
     let twice = |worker: &mut Worker, group, headers: &[HeaderDigest]| {
         for header in [headers[1], headers[0], headers[1]] {
-            assert!(worker.work(Job::Add(group, header)).is_none());
+            assert!(worker.work(Job::Add(group, vec![header])).is_none());
         }
         assert_eq!(worker.sums[&group].holds.len(), 2);
     };
@@ -110,12 +110,12 @@ fn a_sum_is_the_same_however_it_was_added() {
 fn updates_that_wait_are_taken_together_and_no_job_is_overtaken() {
     let (sender, jobs) = channel();
     let header = |i: u8| HeaderDigest([i; 32]);
-    let add = |group, i| sender.send(Job::Add(GroupId(group), header(i))).unwrap();
+    let add = |group, i| sender.send(Job::Add(GroupId(group), vec![header(i)])).unwrap();
     (1..=3).for_each(|i| add(7, i));
     add(8, 4);
     add(7, 5);
     let mut taken = vec![header(0)];
-    assert!(matches!(more_of(GroupId(7), &jobs, &mut taken), Some(Job::Add(GroupId(8), h)) if h == header(4)));
+    assert!(matches!(more_of(GroupId(7), &jobs, &mut taken), Some(Job::Add(GroupId(8), h)) if h == [header(4)]));
     assert_eq!(taken, [0, 1, 2, 3].map(header));
     let mut last = Vec::new();
     assert!(more_of(GroupId(7), &jobs, &mut last).is_none());

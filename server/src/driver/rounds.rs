@@ -116,7 +116,7 @@ impl Driver {
             Action::Send(to, message) => self.send(&to, &message),
             Action::Answer(ticket, verdict) => self.answer(ticket, verdict),
             Action::SignManifest(manifest) => self.sign_manifest(*manifest)?,
-            Action::Accumulate(group, header) => self.job(Job::Add(group, header))?,
+            Action::Accumulate(group, header) => self.job(Job::Add(group, vec![header]))?,
             Action::AwaitCover(size) => {
                 self.publisher.want(size);
                 if self.publisher.published() >= size {

@@ -86,7 +86,7 @@ fn sum_and_open(dir: &Path) {
     let mut worker = Worker::new(layout, uploads);
     worker.work(Job::Begin(Box::new(federation.manifest.clone()), federation.digest));
     for s in &sealed {
-        worker.work(Job::Add(group, s.digest));
+        worker.work(Job::Add(group, vec![s.digest]));
     }
     assert_eq!(worker.sums[&group].holds.len(), 2);
     let job = Opening { plan, group, certificate, openings, weight: None, units: None };
