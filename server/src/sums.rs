@@ -87,7 +87,7 @@ pub(crate) struct Seconds {
 #[non_exhaustive]
 pub(crate) enum WorkError {
     /// The disk.
-    #[error("a snapshot could not be read or written at {path}")]
+    #[error("a file of the step could not be read or written at {path}")]
     Storage {
         /// Where.
         path: PathBuf,
@@ -100,6 +100,9 @@ pub(crate) enum WorkError {
     Memory {
         /// Where.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
     },
     /// Not a model.
     #[error("the snapshot is not of the plan's model")]
@@ -335,7 +338,7 @@ impl Worker {
         let bytes = train::snapshot::to_bytes(&next)?;
         let digest = train::snapshot::digest(&bytes);
         let path = self.layout.strategy(&step.plan.task, &digest);
-        let json = serde_json::to_vec(&state).map_err(|_| WorkError::Memory { path: path.clone() })?;
+        let json = serde_json::to_vec(&state).map_err(memory(&path))?;
         durable::replace(&path, &json).map_err(storage(&path))?;
         let path = self.layout.snapshot(&digest);
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
@@ -416,7 +419,7 @@ impl Worker {
         }
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
         let bytes = std::fs::read(&path).map_err(storage(&path))?;
-        serde_json::from_slice(&bytes).map_err(|_| WorkError::Memory { path })
+        serde_json::from_slice(&bytes).map_err(memory(&path))
     }
 }
 
@@ -455,6 +458,11 @@ fn next_of_each<T: Copy>(windows: &mut [(impl Iterator<Item = std::io::Result<Ve
 fn storage(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
     let path = path.to_owned();
     move |source| WorkError::Storage { path, source }
+}
+
+fn memory(path: &Path) -> impl FnOnce(serde_json::Error) -> WorkError {
+    let path = path.to_owned();
+    move |source| WorkError::Memory { path, source }
 }
 
 /// What a group's integers are divided by (crypto.md C24, privacy.md D15). Nothing where it would be a size that nobody declared.
