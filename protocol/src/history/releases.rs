@@ -215,7 +215,6 @@ mod tests {
     use crate::params::{CommitteeSize, PS_A};
     use crate::plan::{Count, Counted, Plan, WordRule};
     use crate::time::Time;
-    use std::collections::{BTreeMap, BTreeSet};
 
     fn plan() -> Plan {
         serde_json::from_value(serde_json::json!({
@@ -254,12 +253,7 @@ mod tests {
         RoundHistory {
             state: RoundState::Closed(SnapshotDigest([to; 32])),
             manifest: Some((manifest, ManifestDigest([2; 32]))),
-            endorsed: BTreeSet::new(),
-            declined: BTreeSet::new(),
-            declared: BTreeMap::new(),
-            joined: None,
-            nonces: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            ..RoundHistory::opened()
         }
     }
 

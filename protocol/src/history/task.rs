@@ -386,7 +386,7 @@ impl RoundHistory {
         matches!(self.state, RoundState::Closed(_) | RoundState::Abandoned)
     }
 
-    fn opened() -> Self {
+    pub(super) fn opened() -> Self {
         Self {
             state: RoundState::Selecting,
             manifest: None,
