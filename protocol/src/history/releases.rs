@@ -170,11 +170,6 @@ impl History {
         &self.proposed
     }
 
-    /// Where the log already has this administrator's word for exactly this act. An act is said once, however often it is sent.
-    pub fn approved_at(&self, statement: &Statement) -> Option<LeafIndex> {
-        self.approvals.of(statement.kind, &statement.payload)?.by(statement.signer())
-    }
-
     /// Withdrawals that took effect in order, each with where the last word that it took stands.
     pub fn withdrawals(&self) -> &[(LeafIndex, Withdrawal)] {
         &self.withdrawals
