@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan_file::PlanFile;
+use crate::testing::{PLAN, plan};
 use crate::uploads::Upload;
 use crypto::doors::{Federation, Sealed};
 use crypto::share::{Share, post_opening};
@@ -10,17 +11,6 @@ use protocol::messages::upload_id;
 use protocol::params::CommitteeSize;
 
 pub(super) const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
-const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
-     [committee]\ndecryptors = 4\ncorrupt = 1\n\
-     [model]\nvocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\nclasses = [\"a\", \"b\"]\n\
-     [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
-     [local]\nsteps = 1\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
-     [strategy.fed-avg]\nrate = \"1\"\n\
-     [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
-
-pub(super) fn plan(more: &str) -> Plan {
-    PlanFile::parse(&format!("{PLAN}{more}")).unwrap().prepare(TaskId([7; 16])).unwrap().plan
-}
 
 /// Two institutions that weigh 1 and 2, whose updates lie on a server's disk.
 struct World {

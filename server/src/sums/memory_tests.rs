@@ -2,8 +2,9 @@
 //! system how much a process has held at most. The measured process is one of its own, so that nothing else has run in it: this test seals the
 //! updates, and runs itself again to sum them.
 
-use super::tests::{COMMITTEE, plan};
+use super::tests::COMMITTEE;
 use super::*;
+use crate::testing::plan;
 use crate::uploads::Upload;
 use crypto::doors::{Federation, Sealed};
 use crypto::seal::SealedUpdate;
