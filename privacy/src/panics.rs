@@ -16,11 +16,33 @@ fn tell(info: &PanicHookInfo<'_>) {
     writeln!(std::io::stderr(), "error: a bug of this program, at {place}; {said}").unwrap_or(());
 }
 
-#[cfg(test)]
-mod tests {
+/// What tests of the programs that withhold need: a panic ends the process that it is tried in, so it is one of its own.
+#[cfg(any(test, feature = "test-doors"))]
+pub mod doors {
     use std::process::Command;
 
-    const CANARY: &str = "kanarienvogel";
+    /// What a panic is to quote in vain.
+    pub const CANARY: &str = "kanarienvogel";
+
+    /// Runs an ignored test of the calling program alone. It is to call [`super::withhold`], then to panic this often, quoting [`CANARY`].
+    ///
+    /// # Panics
+    /// If it does not fail, tells of more or fewer panics or of another place, or quotes the canary.
+    pub fn assert_withheld(test: &str, panics: usize, place: &str) {
+        let arguments = ["--exact", test, "--ignored", "--nocapture"];
+        let program = std::env::current_exe().expect("a running test has a file");
+        let child = Command::new(program).args(arguments).env("RUST_BACKTRACE", "0").output().expect("what runs can be run again");
+        let said = [child.stdout, child.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!child.status.success() && said.contains("1 failed"), "{said}");
+        assert_eq!(said.matches("a bug of this program, at ").count(), panics, "{said}");
+        assert!(said.contains(place) && !said.contains(CANARY), "{said}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::doors::{CANARY, assert_withheld};
 
     #[test]
     #[ignore = "panics on purpose: the next test runs it as a process of its own"]
@@ -35,15 +57,6 @@ mod tests {
 
     #[test]
     fn no_panic_quotes_a_record() {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "panics::tests::a_library_chokes_on_a_record", "--ignored", "--nocapture"])
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .unwrap();
-        let said = [child.stdout, child.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(!child.status.success() && said.contains("1 failed"), "{said}");
-        assert_eq!(said.matches("a bug of this program, at ").count(), 2, "{said}");
-        assert!(said.contains("panics.rs:") && !said.contains(CANARY), "{said}");
+        assert_withheld("panics::tests::a_library_chokes_on_a_record", 2, "panics.rs:");
     }
 }

@@ -6,6 +6,7 @@
 mod approvals;
 mod releases;
 mod rules;
+mod sizes;
 mod task;
 
 pub use approvals::Approval;

@@ -114,7 +114,8 @@ fn an_institution_is_a_member_where_the_second_of_two_admits_it() {
     let approval = w.history.approval(&said).unwrap();
     assert_eq!((approval.places(), approval.effective()), (vec![first, second], Some(second)));
     assert!(!w.history.takes_effect(&next(2)), "what has effect takes none again");
-    assert_eq!((w.history.approved_at(&next(3)), w.history.approved_at(&next(2))), (Some(second), None));
+    let approval = w.history.approval_of(&next(3)).unwrap();
+    assert_eq!((approval.by(next(3).signer()), approval.by(next(2).signer())), (Some(second), None));
 }
 
 /// Two words for different things are not two words for one.

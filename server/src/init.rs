@@ -135,7 +135,7 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
     let root_key = rcgen::KeyPair::generate()?;
     let tls_key = rcgen::KeyPair::generate()?;
     let root = identity::make_root(federation, &root_key)?;
-    durable::replace_secret(admin_key, hex::encode(&admin[..]).as_bytes())?;
+    write_admin_key(admin_key, &admin)?;
     for (name, bytes) in [("log", &log_seed), ("statement", &statement), ("token-mac", &mac)] {
         durable::replace_secret(&layout.key(name), &bytes[..])?;
     }
@@ -172,8 +172,13 @@ pub fn make_admin_key(path: &Path) -> Result<PublicKey, InitError> {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name already; a key is never replaced").into());
     }
     let key = seed()?;
-    durable::replace_secret(path, Zeroizing::new(hex::encode(&key[..])).as_bytes())?;
+    write_admin_key(path, &key)?;
     Ok(public(&key))
+}
+
+/// As [`read_admin_key`] reads it.
+fn write_admin_key(path: &Path, seed: &Zeroizing<[u8; 32]>) -> io::Result<()> {
+    durable::replace_secret(path, Zeroizing::new(hex::encode(&seed[..])).as_bytes())
 }
 
 /// Reads an administrator's key file.

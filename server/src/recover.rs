@@ -215,14 +215,17 @@ fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf
             signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours, tail });
         }
     }
+    let found = |bytes: &[u8]| {
+        let note = note_in(bytes)?;
+        Some((signed_head(&note, key)?, note))
+    };
     for (path, _, bytes) in evidence::kept(layout)? {
-        let Some((head, note)) = note_in(&bytes).and_then(|note| Some((signed_head(&note, key)?, note))) else { continue };
+        let Some((head, note)) = found(&bytes) else { continue };
         signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false, tail: false });
     }
     for path in given {
         let bytes = durable::read_limited(path, (MAX_NOTE_BYTES + MAX_PROOF_BYTES + protocol::entry::MAX_ENTRY) as u64)?;
-        let found = note_in(&bytes).and_then(|note| Some((signed_head(&note, key)?, note)));
-        let (head, note) = found.ok_or_else(|| RecoverError::NotANote(path.clone()))?;
+        let (head, note) = found(&bytes).ok_or_else(|| RecoverError::NotANote(path.clone()))?;
         signed.push(Signed { head, note: Some(note), source: path.display().to_string(), ours: false, tail: false });
     }
     match durable::read_limited(&layout.key("log-guard"), 256) {
@@ -301,7 +304,7 @@ fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Sign
 
 /// Entries of the directory as it was, for the record: by its tree file, or nothing.
 fn own_size(layout: &Layout, key: &SignerKey) -> u64 {
-    let bytes = durable::read_limited(&layout.audit().join(".state").join("tree"), MAX_NOTE_BYTES as u64).unwrap_or_default();
+    let bytes = durable::read_limited(&layout.audit().join(TREE), MAX_NOTE_BYTES as u64).unwrap_or_default();
     Note::parse(&bytes).ok().and_then(|note| signed_head(&note, key)).map_or(0, |head| head.size)
 }
 

@@ -32,8 +32,8 @@ const TOGETHER: usize = 64;
 pub(crate) enum Job {
     /// A round's manifest: start empty sums.
     Begin(Box<Manifest>, ManifestDigest),
-    /// Add one accepted update.
-    Add(GroupId, HeaderDigest),
+    /// Add accepted updates.
+    Add(GroupId, Vec<HeaderDigest>),
     /// Open a certified sum.
     Open(Box<Opening>),
     /// Take the server's step from the opened groups.
@@ -87,7 +87,7 @@ pub(crate) struct Seconds {
 #[non_exhaustive]
 pub(crate) enum WorkError {
     /// The disk.
-    #[error("a snapshot could not be read or written at {path}")]
+    #[error("a file of the step could not be read or written at {path}")]
     Storage {
         /// Where.
         path: PathBuf,
@@ -100,6 +100,9 @@ pub(crate) enum WorkError {
     Memory {
         /// Where.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
     },
     /// Not a model.
     #[error("the snapshot is not of the plan's model")]
@@ -138,17 +141,11 @@ impl Worker {
         let mut worker = Self::new(layout, uploads);
         std::thread::Builder::new().name("sums".to_owned()).spawn(move || {
             let mut next = None;
-            while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
-                let result = match job {
-                    Job::Add(group, header) => {
-                        let mut headers = vec![header];
-                        next = more_of(group, &jobs, &mut headers);
-                        worker.add(group, &headers);
-                        None
-                    }
-                    other @ (Job::Begin(..) | Job::Open(_) | Job::Advance(_)) => worker.work(other),
-                };
-                if let Some(result) = result {
+            while let Some(mut job) = next.take().or_else(|| jobs.recv().ok()) {
+                if let Job::Add(group, headers) = &mut job {
+                    next = more_of(*group, &jobs, headers);
+                }
+                if let Some(result) = worker.work(job) {
                     done(result);
                 }
             }
@@ -167,8 +164,8 @@ impl Worker {
                 self.round = Some((*manifest, digest));
                 None
             }
-            Job::Add(group, header) => {
-                self.add(group, &[header]);
+            Job::Add(group, headers) => {
+                self.add(group, &headers);
                 None
             }
             Job::Open(opening) => {
@@ -230,14 +227,13 @@ impl Worker {
 
     /// The sum over exactly the certified set: the running one if it holds that set, else made again from the stored chunks (S10).
     fn certified_sum(&mut self, id: GroupId, certificate: &Certificate) -> Option<()> {
-        let members: BTreeSet<_> = certificate.headers().iter().copied().collect();
-        if self.sums.get(&id).is_some_and(|s| s.holds == members) {
-            return Some(());
+        // Both ascend.
+        let holds = |worker: &Self| worker.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
+        if !holds(self) {
+            self.sums.remove(&id);
+            self.add(id, certificate.headers());
         }
-        self.sums.remove(&id);
-        self.add(id, certificate.headers());
-        let whole = self.sums.get(&id).is_some_and(|s| s.holds.iter().eq(certificate.headers()));
-        whole.then_some(())
+        holds(self).then_some(())
     }
 
     fn open(&mut self, job: &Opening, blamed: &mut Blamed) -> Result<SumResult, Rejection> {
@@ -342,7 +338,7 @@ impl Worker {
         let bytes = train::snapshot::to_bytes(&next)?;
         let digest = train::snapshot::digest(&bytes);
         let path = self.layout.strategy(&step.plan.task, &digest);
-        let json = serde_json::to_vec(&state).map_err(|_| WorkError::Memory { path: path.clone() })?;
+        let json = serde_json::to_vec(&state).map_err(memory(&path))?;
         durable::replace(&path, &json).map_err(storage(&path))?;
         let path = self.layout.snapshot(&digest);
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
@@ -423,7 +419,7 @@ impl Worker {
         }
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
         let bytes = std::fs::read(&path).map_err(storage(&path))?;
-        serde_json::from_slice(&bytes).map_err(|_| WorkError::Memory { path })
+        serde_json::from_slice(&bytes).map_err(memory(&path))
     }
 }
 
@@ -445,7 +441,7 @@ enum NotOpened {
 fn more_of(group: GroupId, jobs: &Receiver<Job>, headers: &mut Vec<HeaderDigest>) -> Option<Job> {
     while headers.len() < TOGETHER {
         match jobs.try_recv().ok()? {
-            Job::Add(same, header) if same == group => headers.push(header),
+            Job::Add(same, more) if same == group => headers.extend(more),
             other @ (Job::Begin(..) | Job::Add(..) | Job::Open(_) | Job::Advance(_)) => return Some(other),
         }
     }
@@ -462,6 +458,11 @@ fn next_of_each<T: Copy>(windows: &mut [(impl Iterator<Item = std::io::Result<Ve
 fn storage(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
     let path = path.to_owned();
     move |source| WorkError::Storage { path, source }
+}
+
+fn memory(path: &Path) -> impl FnOnce(serde_json::Error) -> WorkError {
+    let path = path.to_owned();
+    move |source| WorkError::Memory { path, source }
 }
 
 /// What a group's integers are divided by (crypto.md C24, privacy.md D15). Nothing where it would be a size that nobody declared.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan_file::PlanFile;
+use crate::testing::{PLAN, plan};
 use crate::uploads::Upload;
 use crypto::doors::{Federation, Sealed};
 use crypto::share::{Share, post_opening};
@@ -10,17 +11,6 @@ use protocol::messages::upload_id;
 use protocol::params::CommitteeSize;
 
 pub(super) const COMMITTEE: CommitteeSize = CommitteeSize { decryptors: 4, corrupt: 1 };
-const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
-     [committee]\ndecryptors = 4\ncorrupt = 1\n\
-     [model]\nvocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\nclasses = [\"a\", \"b\"]\n\
-     [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
-     [local]\nsteps = 1\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
-     [strategy.fed-avg]\nrate = \"1\"\n\
-     [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
-
-pub(super) fn plan(more: &str) -> Plan {
-    PlanFile::parse(&format!("{PLAN}{more}")).unwrap().prepare(TaskId([7; 16])).unwrap().plan
-}
 
 /// Two institutions that weigh 1 and 2, whose updates lie on a server's disk.
 struct World {
@@ -93,7 +83,7 @@ fn a_sum_is_the_same_however_it_was_added() {
     assert_eq!(sum(&|worker, group, headers| worker.add(group, headers)), at_the_end);
     let twice = |worker: &mut Worker, group, headers: &[HeaderDigest]| {
         for header in [headers[1], headers[0], headers[1]] {
-            assert!(worker.work(Job::Add(group, header)).is_none());
+            assert!(worker.work(Job::Add(group, vec![header])).is_none());
         }
         assert_eq!(worker.sums[&group].holds.len(), 2);
     };
@@ -110,12 +100,12 @@ fn a_sum_is_the_same_however_it_was_added() {
 fn updates_that_wait_are_taken_together_and_no_job_is_overtaken() {
     let (sender, jobs) = channel();
     let header = |i: u8| HeaderDigest([i; 32]);
-    let add = |group, i| sender.send(Job::Add(GroupId(group), header(i))).unwrap();
+    let add = |group, i| sender.send(Job::Add(GroupId(group), vec![header(i)])).unwrap();
     (1..=3).for_each(|i| add(7, i));
     add(8, 4);
     add(7, 5);
     let mut taken = vec![header(0)];
-    assert!(matches!(more_of(GroupId(7), &jobs, &mut taken), Some(Job::Add(GroupId(8), h)) if h == header(4)));
+    assert!(matches!(more_of(GroupId(7), &jobs, &mut taken), Some(Job::Add(GroupId(8), h)) if h == [header(4)]));
     assert_eq!(taken, [0, 1, 2, 3].map(header));
     let mut last = Vec::new();
     assert!(more_of(GroupId(7), &jobs, &mut last).is_none());

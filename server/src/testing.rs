@@ -1,6 +1,24 @@
-//! Copies of a server's disk, for the tests of this crate: a backup that comes back, or a second machine.
+//! What tests of several rooms of this crate begin with: a small plan, and a copy of a server's disk, which is a backup that comes back or a
+//! second machine.
 
+use crate::plan_file::PlanFile;
+use protocol::ids::TaskId;
+use protocol::plan::Plan;
 use std::path::Path;
+
+/// The file of a plan that a test can run.
+pub(crate) const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
+     [committee]\ndecryptors = 4\ncorrupt = 1\n\
+     [model]\nvocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\nclasses = [\"a\", \"b\"]\n\
+     [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
+     [local]\nsteps = 1\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
+     [strategy.fed-avg]\nrate = \"1\"\n\
+     [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
+
+/// It, with these lines besides, prepared for a task.
+pub(crate) fn plan(more: &str) -> Plan {
+    PlanFile::parse(&format!("{PLAN}{more}")).unwrap().prepare(TaskId([7; 16])).unwrap().plan
+}
 
 /// Copies everything below `from`.
 pub(crate) fn copy_all(from: &Path, to: &Path) {

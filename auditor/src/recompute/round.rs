@@ -150,8 +150,7 @@ impl<'a> Round<'a> {
         let history = self.history.groups.get(&spec.id);
         if let Some((history, certificate, stated)) = history.and_then(|h| Some((h, h.certificate.as_ref()?, h.result.as_ref()?))) {
             let place = Place::Index(self.fold.sum_index(at));
-            let total = |all: Option<Vec<u64>>| all?.into_iter().try_fold(0u64, u64::checked_add);
-            let (weight, units) = (total(self.history.weights(spec.id)), total(self.history.units(spec.id)));
+            let (weight, units) = (self.history.total_weight(spec.id), self.history.total_units(spec.id));
             let mass = Mass { members: certificate.members(), weight, units };
             return OneSum { round: self, at, place, spec, history, certificate, stated, mass, findings, report }
                 .recompute(sources, kept, progress);

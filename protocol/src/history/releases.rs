@@ -170,11 +170,6 @@ impl History {
         &self.proposed
     }
 
-    /// Where the log already has this administrator's word for exactly this act. An act is said once, however often it is sent.
-    pub fn approved_at(&self, statement: &Statement) -> Option<LeafIndex> {
-        self.approvals.of(statement.kind, &statement.payload)?.by(statement.signer())
-    }
-
     /// Withdrawals that took effect in order, each with where the last word that it took stands.
     pub fn withdrawals(&self) -> &[(LeafIndex, Withdrawal)] {
         &self.withdrawals
@@ -215,7 +210,6 @@ mod tests {
     use crate::params::{CommitteeSize, PS_A};
     use crate::plan::{Count, Counted, Plan, WordRule};
     use crate::time::Time;
-    use std::collections::{BTreeMap, BTreeSet};
 
     fn plan() -> Plan {
         serde_json::from_value(serde_json::json!({
@@ -254,12 +248,7 @@ mod tests {
         RoundHistory {
             state: RoundState::Closed(SnapshotDigest([to; 32])),
             manifest: Some((manifest, ManifestDigest([2; 32]))),
-            endorsed: BTreeSet::new(),
-            declined: BTreeSet::new(),
-            declared: BTreeMap::new(),
-            joined: None,
-            nonces: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            ..RoundHistory::opened()
         }
     }
 

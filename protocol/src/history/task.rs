@@ -386,7 +386,7 @@ impl RoundHistory {
         matches!(self.state, RoundState::Closed(_) | RoundState::Abandoned)
     }
 
-    fn opened() -> Self {
+    pub(super) fn opened() -> Self {
         Self {
             state: RoundState::Selecting,
             manifest: None,
@@ -397,34 +397,6 @@ impl RoundHistory {
             nonces: BTreeMap::new(),
             groups: BTreeMap::new(),
         }
-    }
-
-    /// The weight that `who` must seal for `dataset`: its declared units, at most the plan's bound (crypto.md C24). Nothing for a group
-    /// that carries no weights, or a dataset that was not declared before the manifest.
-    pub fn weight(&self, group: GroupId, who: ClientId, dataset: Sha256) -> Option<u64> {
-        let tally = self.manifest.as_ref()?.0.group(group)?.tally?;
-        self.declared.get(&(who, dataset)).map(|units| (*units).min(tally.max_weight))
-    }
-
-    /// The weights of a certified set, in the order of its headers. Nothing before there is one, or for a group without weights.
-    pub fn weights(&self, group: GroupId) -> Option<Vec<u64>> {
-        let members = self.groups.get(&group)?;
-        let weight = |header| {
-            let (who, _, header) = members.accepted.get(header)?;
-            self.weight(group, *who, header.core.spend.dataset)
-        };
-        members.certificate.as_ref()?.headers().iter().map(weight).collect()
-    }
-
-    /// Units that the members of a certified set had declared when the manifest was published, in the order of its headers: what a sum of
-    /// gradients is divided by (privacy.md D15). Nothing before there is a certificate, or where a member had declared nothing.
-    pub fn units(&self, group: GroupId) -> Option<Vec<u64>> {
-        let members = self.groups.get(&group)?;
-        let units = |header| {
-            let (who, _, header) = members.accepted.get(header)?;
-            self.declared.get(&(*who, header.core.spend.dataset)).copied()
-        };
-        members.certificate.as_ref()?.headers().iter().map(units).collect()
     }
 
     fn apply(

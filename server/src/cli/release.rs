@@ -296,10 +296,10 @@ fn wait(args: &ReleaseArgs, index: LeafIndex) -> Result<(), Failure> {
 /// entry and proof of each administrator who said so before.
 fn prove(layout: &Layout, places: &[LeafIndex], out: &Path) -> anyhow::Result<()> {
     let log = Directory(layout.audit());
-    let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?;
-    let size = Note::parse(&note)?.text().parse::<Checkpoint>()?.head.size;
+    let note = Note::parse(&log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ReleaseError::Unproved)?)?;
+    let size = note.text().parse::<Checkpoint>()?.head.size;
     let policy = policy_at(&log, size)?;
-    let opened = policy.open(&note)?;
+    let opened = policy.open_note(note)?;
     let (last, before) = places.split_last().ok_or(ReleaseError::Unproved)?;
     let named = before.iter().map(|at| (*at, format!("approval-{at}"))).chain([(*last, "release".to_owned())]);
     for (index, name) in named {

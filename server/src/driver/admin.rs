@@ -87,20 +87,15 @@ impl Driver {
         if let Some(word) = self.known_word(&statement) {
             return Ok(Ok(word.done()));
         }
-        let history = self.log.history();
-        let asked = history.requests().get(&said.request).map(Membership::of);
-        let taken = history.members().values().any(|m| m.name == said.name);
-        if asked.as_ref() != Some(&said) || taken {
-            return Ok(Err(Refusal::NoSuchJoin));
-        }
+        let effective = self.log.history().takes_effect(&statement);
         let facts = Facts::MemberJoined { request: said.request };
         let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, facts);
-        // An institution that is enrolled already, under whatever name it asks again, must not stop the log.
+        // Not what anybody asked for, a name that is taken, or an institution that is enrolled already, under whatever name it asks again.
         if self.log.would_violate(&draft).is_some() {
             return Ok(Err(Refusal::NoSuchJoin));
         }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
-        if draft.statement.as_ref().is_some_and(|s| self.log.history().takes_effect(s)) {
+        if effective {
             let federation = self.log.history().trust().federation.clone();
             let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
                 .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));

@@ -16,13 +16,14 @@ impl Driver {
         let newest =
             history.tasks().iter().filter(|(_, t)| t.lineage(round).is_some()).max_by_key(|(_, t)| t.ended().map_or(u64::MAX, |i| i.0));
         let id = task.or(newest.map(|(id, _)| *id)).ok_or(Refusal::NothingToRelease)?;
-        if history.task(id).is_some_and(|t| !t.gives_models()) {
+        let of = history.task(id).ok_or(Refusal::NothingToRelease)?;
+        if !of.gives_models() {
             return Err(Refusal::Counts);
         }
-        let found = history.task(id).and_then(|t| Some((t.plan_digest(), t.lineage(round)?)));
-        let (plan, l) = found.ok_or(Refusal::NothingToRelease)?;
-        let gates = history.task(id).and_then(|t| t.plan()).map_or(&[][..], |p| p.gates());
+        let l = of.lineage(round).ok_or(Refusal::NothingToRelease)?;
+        let gates = of.plan().map_or(&[][..], |p| p.gates());
         let gates = gates.iter().map(|gate| GateAsked { gate: *gate, figure: history.figure(id, l.last, gate.code) }).collect();
+        let plan = of.plan_digest();
         let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last, gates };
         Ok(AdminReply::Releasable { model })
     }

@@ -5,7 +5,7 @@ use crate::sums::{Done, Job, Opened, Opening, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
 use protocol::entry::{Actor, Draft, Facts};
-use protocol::history::Clause;
+use protocol::history::{Clause, RoundHistory};
 use protocol::ids::{GroupId, RoundId, Ticket};
 use protocol::manifest::{Header, Manifest};
 use protocol::messages::{Response, ServerMessage, upload_id};
@@ -116,7 +116,7 @@ impl Driver {
             Action::Send(to, message) => self.send(&to, &message),
             Action::Answer(ticket, verdict) => self.answer(ticket, verdict),
             Action::SignManifest(manifest) => self.sign_manifest(*manifest)?,
-            Action::Accumulate(group, header) => self.job(Job::Add(group, header))?,
+            Action::Accumulate(group, header) => self.job(Job::Add(group, vec![header]))?,
             Action::AwaitCover(size) => {
                 self.publisher.want(size);
                 if self.publisher.published() >= size {
@@ -128,7 +128,8 @@ impl Driver {
                     active.meter.members.insert(group, certificate.members());
                 }
                 let Some(plan) = self.task.as_ref().map(|t| t.plan.clone()) else { return Ok(()) };
-                let (weight, units) = (self.declared_weight(group), self.declared_units(group));
+                let round = self.round_in_the_log();
+                let (weight, units) = (round.and_then(|r| r.total_weight(group)), round.and_then(|r| r.total_units(group)));
                 self.job(Job::Open(Box::new(Opening { plan, group, certificate: *certificate, openings, weight, units })))?;
             }
             Action::Advance(groups) => self.advance(groups)?,
@@ -137,18 +138,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Σ W of a certified group's members, from the log; nothing where the round weighs nobody.
-    fn declared_weight(&self, group: GroupId) -> Option<u64> {
+    /// What the log says of the round that is under way.
+    fn round_in_the_log(&self) -> Option<&RoundHistory> {
         let task = self.task.as_ref()?;
-        let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
-        round.weights(group).map(|weights| weights.into_iter().fold(0, u64::saturating_add))
-    }
-
-    /// Σ N̂ of a certified group's members, as declared before the manifest.
-    fn declared_units(&self, group: GroupId) -> Option<u64> {
-        let task = self.task.as_ref()?;
-        let round = self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)?;
-        round.units(group).map(|units| units.into_iter().fold(0, u64::saturating_add))
+        self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)
     }
 
     fn job(&self, job: Job) -> Result<(), DriverError> {

@@ -2,8 +2,9 @@
 //! system how much a process has held at most. The measured process is one of its own, so that nothing else has run in it: this test seals the
 //! updates, and runs itself again to sum them.
 
-use super::tests::{COMMITTEE, plan};
+use super::tests::COMMITTEE;
 use super::*;
+use crate::testing::plan;
 use crate::uploads::Upload;
 use crypto::doors::{Federation, Sealed};
 use crypto::seal::SealedUpdate;
@@ -86,7 +87,7 @@ fn sum_and_open(dir: &Path) {
     let mut worker = Worker::new(layout, uploads);
     worker.work(Job::Begin(Box::new(federation.manifest.clone()), federation.digest));
     for s in &sealed {
-        worker.work(Job::Add(group, s.digest));
+        worker.work(Job::Add(group, vec![s.digest]));
     }
     assert_eq!(worker.sums[&group].holds.len(), 2);
     let job = Opening { plan, group, certificate, openings, weight: None, units: None };

@@ -77,22 +77,23 @@ impl ValueSink for ValueFile {
 
 /// Writes opened sums as JSON: an object of groups, each an object of shards, each the list of its integers. Groups and shards ascend.
 pub(crate) fn write_json<'a>(groups: impl Iterator<Item = (GroupId, &'a ValueFile)>, out: &mut dyn Write) -> io::Result<()> {
-    let mut before = "{";
+    out.write_all(b"{")?;
+    let mut comma = "";
     for (group, values) in groups {
-        write!(out, "{before}\"{}\":", group.0)?;
+        write!(out, "{comma}\"{}\":", group.0)?;
         write_group(values, out)?;
-        before = ",";
+        comma = ",";
     }
-    // Without any group nothing was opened yet.
-    write!(out, "{}}}", if before == "{" { "{" } else { "" })
+    out.write_all(b"}")
 }
 
 fn write_group(values: &ValueFile, out: &mut dyn Write) -> io::Result<()> {
     let mut shards: Vec<ShardId> = values.shards().map(|(id, _)| id).collect();
     shards.sort_unstable();
-    let mut before = "{";
+    out.write_all(b"{")?;
+    let mut next = "";
     for shard in shards {
-        write!(out, "{before}\"{}\":[", shard.0)?;
+        write!(out, "{next}\"{}\":[", shard.0)?;
         let mut comma = "";
         for window in values.windows(shard) {
             let list = serde_json::to_vec(&window?)?;
@@ -102,9 +103,9 @@ fn write_group(values: &ValueFile, out: &mut dyn Write) -> io::Result<()> {
             comma = ",";
         }
         out.write_all(b"]")?;
-        before = ",";
+        next = ",";
     }
-    write!(out, "{}}}", if before == "{" { "{" } else { "" })
+    out.write_all(b"}")
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(&dir.path().join("server"));
         crate::init::init(&dir.path().join("server"), "demo", &dir.path().join("admin.key")).unwrap();
-        let plan = Plan { model: config(adapter), ..sample_plan() };
+        let plan = Plan { model: config(adapter), ..crate::testing::plan("") };
         let (bytes, weights) = (codec::encode(&plan), train::model::initial(&plan.model, 3).unwrap());
         let (digest, weights) = (Plan::digest(&bytes), train::snapshot::to_bytes(&weights).unwrap());
         let snapshot = train::snapshot::digest(&weights);
@@ -59,17 +59,6 @@ fn plain() -> Release {
         evaluation: None,
         overridden: None,
     }
-}
-
-fn sample_plan() -> Plan {
-    let toml = "federation = \"demo\"\nrounds = 2\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
-         [committee]\ndecryptors = 4\ncorrupt = 1\n\
-         [model]\nvocab = 64\nmax_tokens = 8\nwidth = 8\nheads = 2\nlayers = 1\nhidden = 8\nclasses = [\"no\", \"yes\"]\n\
-         [privacy]\nunit = \"user\"\nepsilon = \"8\"\ndelta = \"0.00001\"\nsampling_rate = \"0.25\"\n\
-         [local]\nsteps = 2\nmicro_batch = 8\nlearning_rate = \"0.01\"\nwarmup_steps = 1\nweight_decay = \"0\"\n\
-         [strategy.fed-avg]\nrate = \"1\"\n\
-         [deadlines]\nselecting_ms = 20000\nreporting_ms = 20000\ncertifying_ms = 20000\nopening_ms = 20000\n";
-    crate::plan_file::PlanFile::parse(toml).unwrap().prepare(TaskId([7; 16])).unwrap().plan
 }
 
 fn admin(seed: u8) -> SigningKey {
