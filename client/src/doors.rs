@@ -9,13 +9,16 @@ use crate::data_manifest::{self, Said};
 use crate::identity::Identity;
 use crate::mirror::fork::Prefix;
 use crate::release::Stored;
-use crate::spool::SpoolIndex;
+use crate::spool::{SpoolIndex, SpooledGroup};
 use crate::status::Status;
 use crate::{home, site_log, tls, vault};
 use protocol::codec;
 use protocol::data_manifest::{LegalBasis, Licence, Purpose};
 use protocol::decimal::Decimal;
-use protocol::ids::{PlanDigest, Sha256};
+use protocol::decryptor::Record;
+use protocol::ids::{Address, GroupId, ManifestDigest, PlanDigest, RoundId, SetDigest, Sha256, TaskId};
+use protocol::manifest::SetPayload;
+use protocol::statement::Statement;
 
 /// The status file.
 pub fn status(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -42,6 +45,22 @@ pub fn records(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     let (whole, records) = vault::parse_records(bytes).ok()?;
     let written = records.iter().map(vault::frame).collect::<Result<Vec<_>, _>>().ok()?;
     Some((whole, written.concat()))
+}
+
+/// Seeds for [`spool`] and [`records`], around any statement: both types stay inside.
+pub fn stored(statement: &Statement) -> Option<[Vec<u8>; 2]> {
+    let manifest = ManifestDigest([3; 32]);
+    let (chunks, blobs) = (vec![Address([1; 32])], vec![Address([2; 32])]);
+    let group = SpooledGroup { group: GroupId(2), header: statement.clone(), chunks, blobs };
+    let index = codec::encode(&SpoolIndex { manifest, reservation: 4, groups: vec![group] });
+    let payload = SetPayload { manifest, group: GroupId(2), set: SetDigest([3; 32]), count: 4, log_size: 9 };
+    let records = [
+        Record::Endorsed { task: TaskId([1; 16]), round: RoundId(7), manifest: statement.clone() },
+        Record::Signed { payload },
+        Record::Opened { manifest, group: GroupId(2), opening: statement.clone() },
+    ];
+    let records = records.iter().map(vault::frame).collect::<Result<Vec<_>, _>>().ok()?;
+    Some([index, records.concat()])
 }
 
 /// The public half of a prekey and its time.

@@ -39,6 +39,7 @@ const PAPERS: &[&str] = &[
     "docs/models.md",
     "docs/compliance.md",
     "docs/data.md",
+    "docs/fuzzing.md",
     "docs/privacy-tests.md",
     "docs/labels-tokens-statistics.md",
     "docs/training.md",
