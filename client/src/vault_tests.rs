@@ -52,7 +52,7 @@ fn zeros_where_a_record_should_be_are_a_torn_write() {
         let (_, found) = Vault::open(&home).unwrap();
         assert_eq!((found, std::fs::read(&path).unwrap()), (records(), whole.clone()), "{zeros} zeros");
     }
-    std::fs::write(&path, [&[0; 500], whole.as_slice()].concat()).unwrap();
+    std::fs::write(&path, [&[0u8; 500][..], &whole].concat()).unwrap();
     assert!(Vault::open(&home).is_err(), "zeros before a record are damage");
 }
 
