@@ -39,6 +39,8 @@ mod words;
 mod kept;
 #[path = "fuzz_bodies/told.rs"]
 mod told;
+#[path = "fuzz_bodies/watch.rs"]
+mod watch;
 /// The story is told with the library's own check matrix and products, and shown with its own receipts.
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
@@ -472,6 +474,11 @@ impl Damage {
     }
 }
 
+/// Most memory that a decoder may ask for at once. No seed has a megabyte; tables and the foreign room for compiled patterns stay far below.
+const MOST_AT_ONCE: usize = 256 << 20;
+/// Readers of others, which believe a length before they look: libFuzzer has a limit of its own for them.
+const FOREIGN: &[&str] = &["parquets", "tokenizers"];
+
 #[test]
 fn no_decoder_panics_or_takes_a_second_spelling() {
     for (name, body, seeds, damaged) in targets() {
@@ -482,9 +489,21 @@ fn no_decoder_panics_or_takes_a_second_spelling() {
         for n in 0..damaged {
             let bytes = damage.of(&seeds);
             let hex = |b: &[u8]| b.iter().take(512).map(|b| format!("{b:02x}")).collect::<String>();
+            watch::begin();
             assert!(std::panic::catch_unwind(|| body(&bytes)).is_ok(), "{name}, damage {n}: {}", hex(&bytes));
+            let most = watch::largest();
+            assert!(most <= MOST_AT_ONCE || FOREIGN.contains(&name), "{name}, damage {n}, asks for {most} bytes at once: {}", hex(&bytes));
         }
     }
+}
+
+/// The watch sees what a thread asks for, whoever it is.
+#[test]
+fn a_large_request_is_seen() {
+    let asked = std::thread::spawn(|| std::hint::black_box(vec![0u8; 1 << 24]).len()).join().unwrap();
+    // Another test may have begun to watch anew in between; not every time.
+    let seen = (0..1000).any(|_| std::hint::black_box(vec![0u8; 1 << 24]).len() == asked && watch::largest() >= asked);
+    assert!(seen);
 }
 
 /// Valid seeds are taken, so that the damage begins behind the first check.
