@@ -37,7 +37,7 @@ fn targets() -> BTreeMap<String, Vec<String>> {
         let name = bin["name"].as_str().unwrap().to_owned();
         assert_eq!(bin["path"].as_str(), Some(format!("fuzz_targets/{name}.rs").as_str()));
         let features = bin.get("required-features").and_then(Value::as_array).into_iter().flatten();
-        (name, features.map(|f| f.as_str().unwrap().to_owned()).collect())
+        (name, features.map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<String>>())
     };
     manifest["bin"].as_array().unwrap().iter().map(bin).collect()
 }
