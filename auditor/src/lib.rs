@@ -5,6 +5,8 @@ pub mod bench;
 pub mod cli;
 pub mod diff;
 pub mod dir;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 pub mod entries;
 pub mod evidence;
 pub mod export;

@@ -13,7 +13,7 @@ mod describe;
 mod evidence;
 mod label;
 mod ledger;
-mod privacy_audit;
+pub(crate) mod privacy_audit;
 mod privacy_figures;
 mod release;
 mod statement;

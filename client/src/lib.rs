@@ -8,6 +8,8 @@ mod clock;
 pub mod config;
 pub mod data;
 mod data_manifest;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 pub mod edges;
 pub mod endpoint;
 pub mod files;

@@ -393,8 +393,11 @@ fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Longest plan file: some pages of numbers and what people write beside them.
+const MAX_PLAN_FILE: u64 = 1 << 20;
+
 fn read_plan_file(file: &Path) -> Result<AnyPlanFile, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = crate::durable::read_text(file, MAX_PLAN_FILE)
         .with_context(|| format!("the plan file {} cannot be read", file.display()))
         .map_err(Failure::input)?;
     AnyPlanFile::parse(&text).map_err(Failure::trouble)

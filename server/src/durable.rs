@@ -104,6 +104,11 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if out.len() as u64 > limit { Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is longer than its limit")) } else { Ok(out) }
 }
 
+/// As [`read_limited`], for text.
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_limited(path, limit)?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
+}
+
 /// Reads a secret; refuses a file that others may read (transport-storage.md T19).
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -126,6 +131,10 @@ mod tests {
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_limited(&path, 3).unwrap(), b"one");
         assert!(read_limited(&path, 2).is_err());
+        assert_eq!(read_text(&path, 3).unwrap(), "one");
+        assert!(read_text(&path, 2).is_err());
+        replace(&path, b"\xff").unwrap();
+        assert!(read_text(&path, 3).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
+use x509_parser::certificate::X509Certificate;
 
 /// DNS name of every federation's server; rustls checks DNS names only (T1).
 pub(crate) const SERVER_DNS: &str = "concordat.internal";
@@ -24,9 +25,17 @@ pub enum IdentityError {
     Name,
 }
 
+/// The certificate that all of these bytes are.
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
+    match x509_parser::parse_x509_certificate(der) {
+        Ok(([], cert)) => Ok(cert),
+        Ok(_) | Err(_) => Err(IdentityError::NotX509),
+    }
+}
+
 /// SHA-256 of a certificate's subject public key info: what tokens and member entries name a key by.
 pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, IdentityError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let cert = parsed(der)?;
     Ok(Sha256(protocol::hash::sha256(&[cert.public_key().raw])))
 }
 
@@ -35,7 +44,10 @@ pub(crate) fn csr_key_hash(der: &[u8]) -> Result<Sha256, IdentityError> {
     use x509_parser::prelude::FromDer as _;
     // rcgen's parser checks the self-signature: proof that the asker holds the key.
     CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(der))?;
-    let (_, csr) = x509_parser::certification_request::X509CertificationRequest::from_der(der).map_err(|_| IdentityError::NotX509)?;
+    let csr = match x509_parser::certification_request::X509CertificationRequest::from_der(der) {
+        Ok(([], csr)) => csr,
+        Ok(_) | Err(_) => return Err(IdentityError::NotX509),
+    };
     Ok(Sha256(protocol::hash::sha256(&[csr.certification_request_info.subject_pki.raw])))
 }
 
@@ -49,7 +61,7 @@ pub(crate) struct PeerName {
 
 /// Reads the peer's name; none, two, or another shape is refused.
 pub(crate) fn peer_name(der: &[u8]) -> Result<PeerName, IdentityError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let cert = parsed(der)?;
     let san = cert.subject_alternative_name().map_err(|_| IdentityError::Name)?.ok_or(IdentityError::Name)?;
     let uris: Vec<&str> = san
         .value
@@ -144,6 +156,9 @@ mod tests {
         let name = peer_name(&der).unwrap();
         assert_eq!((name.institution.as_str(), name.role.as_str()), ("hospital-a", "client"));
         assert_eq!(spki_hash(&der).unwrap(), csr_key_hash(csr.der()).unwrap());
+        let behind = |der: &[u8]| [der, &[0]].concat();
+        let (der, csr) = (behind(&der), behind(csr.der()));
+        assert!(spki_hash(&der).is_err() && peer_name(&der).is_err() && csr_key_hash(&csr).is_err(), "one byte more is another file");
     }
 
     #[test]

@@ -56,8 +56,11 @@ impl ReleaseKey {
     /// # Errors
     /// [`SigningError`].
     pub fn read(path: &Path) -> Result<Self, SigningError> {
-        let bytes = durable::read_secret(path, MAX_KEY_FILE)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| SigningError::Key)?;
+        Self::parse(&durable::read_secret(path, MAX_KEY_FILE)?)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, SigningError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| SigningError::Key)?;
         let key = KeyPair::from_pem(text).map_err(|_| SigningError::Key)?;
         if key.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256 { Ok(Self(key)) } else { Err(SigningError::Key) }
     }
@@ -136,12 +139,16 @@ fn bundle(payload: &[u8], key: &ReleaseKey) -> Result<serde_json::Value, Signing
 
 /// Whether a bundle of ours lists these files of `dir` as they are now. Who signed it is not looked at.
 pub(crate) fn covers(dir: &Path, bundle: &[u8], files: &[&str]) -> io::Result<bool> {
-    let said = serde_json::from_slice::<serde_json::Value>(bundle).ok();
-    let payload = said.as_ref().and_then(|b| BASE64.decode(b["dsseEnvelope"]["payload"].as_str()?).ok());
-    let Some(payload) = payload else { return Ok(false) };
-    let value: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
-    let Some(model) = value["subject"][0]["name"].as_str() else { return Ok(false) };
-    Ok(statement(dir, model, files)? == payload)
+    let Some((model, payload)) = payload_of(bundle) else { return Ok(false) };
+    Ok(statement(dir, &model, files)? == payload)
+}
+
+/// The name of the model in a bundle, and the payload that says so. Whether anybody signed it is not looked at.
+pub(crate) fn payload_of(bundle: &[u8]) -> Option<(String, Vec<u8>)> {
+    let said: serde_json::Value = serde_json::from_slice(bundle).ok()?;
+    let payload = BASE64.decode(said["dsseEnvelope"]["payload"].as_str()?).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    Some((value["subject"][0]["name"].as_str()?.to_owned(), payload))
 }
 
 #[cfg(test)]

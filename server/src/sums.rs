@@ -27,6 +27,8 @@ use values::ValueFile;
 
 /// Updates that are added together when they wait: each block is then read and written once for all of them.
 const TOGETHER: usize = 64;
+/// Longest memory of a strategy: text of two floats per coordinate of the largest model.
+const MAX_MEMORY: u64 = 8 << 30;
 
 /// Something to do.
 pub(crate) enum Job {
@@ -418,7 +420,7 @@ impl Worker {
             return Ok(StrategyState::default());
         }
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
-        let bytes = std::fs::read(&path).map_err(storage(&path))?;
+        let bytes = durable::read_limited(&path, MAX_MEMORY).map_err(storage(&path))?;
         serde_json::from_slice(&bytes).map_err(memory(&path))
     }
 }

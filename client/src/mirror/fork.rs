@@ -10,7 +10,7 @@ use serde::Serialize;
 const FORMAT: &str = "concordat-fork/v1";
 
 /// The root that a later tree has at an earlier size, and the hashes that show it.
-pub(super) struct Prefix {
+pub(crate) struct Prefix {
     root: Hash,
     proof: ConsistencyProof,
 }
@@ -27,7 +27,7 @@ impl Prefix {
     }
 
     /// Reads what a server shows: 32 bytes of root, then 32 for each hash.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (hashes, rest) = bytes.as_chunks::<32>();
         let (root, hashes) = hashes.split_first()?;
         let sound = rest.is_empty() && hashes.len() <= MAX_PROOF_HASHES;
