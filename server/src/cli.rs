@@ -438,6 +438,10 @@ fn check(file: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
+    // Administrators sign a prepared plan one after the other: nobody takes it away from under them.
+    if out.join("plan.cbor").exists() {
+        return Err(Failure::input(anyhow::anyhow!("{} holds a prepared plan already; give another --out", out.display())));
+    }
     let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
     for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {

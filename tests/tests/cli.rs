@@ -125,6 +125,30 @@ fn a_federation_is_made_once() {
     assert!(home.join("audit/trust.json").exists());
 }
 
+/// Whatever the commands make under a name that somebody gives: what is there already is somebody's key, or worth as much.
+#[test]
+fn no_command_of_the_server_writes_over_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, key) = (dir.path().join("server"), dir.path().join("admin.key"));
+    assert_eq!(server(&["admin-key", "--out", text(&key)]), code(DONE));
+    let before = std::fs::read(&key).unwrap();
+    assert_eq!(server(&["admin-key", "--out", text(&key)]), code(TROUBLE));
+    assert_eq!(server(&["release-key", "--out", text(&key)]), code(TROUBLE));
+    assert_eq!(server(&["init", "--dir", text(&home), "--federation", "fed", "--admin-key", text(&key)]), code(TROUBLE));
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    assert!(!home.exists() && !key.with_extension("pub").exists(), "refused before anything was made");
+    let release = dir.path().join("release.key");
+    assert_eq!(server(&["release-key", "--out", text(&release)]), code(DONE));
+    let before = [&release, &release.with_extension("pub")].map(|file| std::fs::read(file).unwrap());
+    for name in ["release.key", "release.pem", "release.pub"] {
+        assert_eq!(server(&["release-key", "--out", text(&dir.path().join(name))]), code(TROUBLE), "{name}");
+    }
+    assert_eq!([&release, &release.with_extension("pub")].map(|file| std::fs::read(file).unwrap()), before);
+    assert!(!dir.path().join("release.pem").exists());
+    assert_eq!(client(&["data", "make", "--out", text(&release), "--bytes", "1000"]), code(TROUBLE));
+    assert_eq!(std::fs::read(&release).unwrap(), before[0]);
+}
+
 #[test]
 fn without_a_running_server_administration_is_not_reachable() {
     let dir = tempfile::tempdir().unwrap();
@@ -159,6 +183,9 @@ fn plans_are_checked_and_prepared_without_a_server() {
     for file in ["plan.cbor", "plan.json", "base.safetensors"] {
         assert!(out.join(file).exists(), "{file}");
     }
+    let before = std::fs::read(out.join("plan.cbor")).unwrap();
+    assert_eq!(server(&["plan", "prepare", sample, "--out", text(&out)]), code(TROUBLE));
+    assert_eq!(std::fs::read(out.join("plan.cbor")).unwrap(), before, "a plan that administrators may be signing stays");
 }
 
 /// A plan that counts goes the way of any other; before anything was counted there is nothing to show.

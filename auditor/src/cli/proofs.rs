@@ -2,7 +2,7 @@
 
 use super::args::{CheckArgs, ProveArgs};
 use super::log::cannot_show;
-use super::output::{Trouble, answer, chain, trouble};
+use super::output::{Trouble, answer, chain, create, trouble};
 use super::{REFUSED, TROUBLE};
 use crate::dir::{ReadError, read_file};
 use crate::fork::{ForkProof, MAX_FORK_BYTES};
@@ -24,11 +24,10 @@ pub(super) fn prove(args: &ProveArgs) -> u8 {
         };
         let Some(proof) = shown.proof else { continue };
         let (at, beside) = (args.out.join(format!("{index}.tlog-proof")), args.out.join(format!("{index}.entry")));
-        let written = std::fs::create_dir_all(&args.out)
-            .and_then(|()| std::fs::write(&at, proof.encode()))
-            .and_then(|()| std::fs::write(&beside, &shown.entry));
+        let written =
+            std::fs::create_dir_all(&args.out).and_then(|()| create(&at, &proof.encode())).and_then(|()| create(&beside, &shown.entry));
         if let Err(e) = written {
-            trouble(args.format, Trouble::input("A13"), &e);
+            trouble(args.format, Trouble::output("A13"), &e);
             return TROUBLE;
         }
         made.push(json!({"index": index, "leaf_hash": shown.leaf_hash, "hashes": proof.inclusion.0.len(), "proof": at, "entry": beside}));
