@@ -252,6 +252,7 @@ fn verify_model_has_its_exit_codes_and_its_form() {
         assert!(!v["data"][field].is_null(), "{field}");
     }
     assert_eq!((&v["data"]["release"]["last_round"], &v["data"]["trust_pinned"]), (&2.into(), &false.into()));
+    assert_eq!((&v["data"]["key_in_log"], &v["data"]["key_given"]), (&true.into(), &false.into()));
     let hash = v["data"]["trust_hash"].as_str().unwrap();
     let pinned = verify_model(&["--log", log.path().to_str().unwrap(), "--trust-hash", hash]);
     assert_eq!((code(&pinned), &json(&pinned)["data"]["trust_pinned"]), (0, &true.into()));
