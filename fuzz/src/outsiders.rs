@@ -1,8 +1,8 @@
 //! Files that an auditor gets from anybody: proofs of forks, packs of evidence, lists of chunks, kept integers, snapshots.
 
+use audit::fork::ForkProof;
 use audit::key::VerifierKey;
 use auditor::evidence::verify_evidence;
-use auditor::fork::ForkProof;
 use auditor::recompute::{parse_chunk_list, parse_kept};
 use auditor::weights::Weights;
 use std::path::{Component, Path};

@@ -222,7 +222,8 @@ fn a_mirror_of_another_history_is_refused_with_a_proof_that_stands_alone() {
         let Err(RecoverError::Forked { size, proof, .. }) = host.recover(&mirror) else { panic!("{more}: not refused") };
         assert!(size > 6 && size <= 13);
         assert_eq!(host.state(), state);
-        let proof: serde_json::Value = serde_json::from_slice(&proof.to_bytes().unwrap()).unwrap();
+        assert_eq!(ForkProof::parse(&proof.to_bytes()), Ok(*proof.clone()), "in the one spelling that everybody reads");
+        let proof: serde_json::Value = serde_json::from_slice(&proof.to_bytes()).unwrap();
         let notes = [ours.clone(), theirs].map(|n| String::from_utf8(n).unwrap());
         assert!(["first", "second"].into_iter().all(|side| notes.contains(&proof[side].as_str().unwrap().to_owned())), "{proof:#}");
         assert_ne!(proof["first"], proof["second"]);

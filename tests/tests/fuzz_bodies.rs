@@ -499,7 +499,7 @@ fn the_seeds_of_other_parties_are_whole() {
         decoded.map(|d| d.candidates.len()).unwrap_or(0)
     };
     assert_eq!(hostile_openings().iter().map(sums).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 0]);
-    assert!(auditor::fork::ForkProof::parse(&forks()[0]).is_ok());
+    assert!(audit::fork::ForkProof::parse(&forks()[0]).is_ok());
     let [list, kept, weights] = told::lists();
     assert!(auditor::recompute::parse_chunk_list(&list).is_some_and(|l| l.len() == 1));
     assert!(auditor::recompute::parse_kept(&kept).is_some_and(|k| k[&0][&0].len() == 512));

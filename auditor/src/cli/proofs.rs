@@ -5,9 +5,9 @@ use super::log::cannot_show;
 use super::output::{Trouble, answer, chain, create, trouble};
 use super::{REFUSED, TROUBLE};
 use crate::dir::{ReadError, read_file};
-use crate::fork::{ForkProof, MAX_FORK_BYTES};
 use crate::show::show;
 use audit::MAX_ENTRY_BYTES;
+use audit::fork::{ForkProof, MAX_FORK_BYTES};
 use audit::hash::leaf_hash;
 use audit::key::VerifierKey;
 use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
@@ -170,7 +170,7 @@ fn vouched(both: &[String]) -> String {
     }
 }
 
-fn no_fork(e: &crate::fork::NoFork) -> Judged {
+fn no_fork(e: &audit::fork::NoFork) -> Judged {
     let data = json!({"kind": "fork", "holds": false, "reason": e.to_string()});
     Judged { holds: false, data, text: format!("NOT PROVED: {e}") }
 }

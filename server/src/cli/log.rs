@@ -50,7 +50,7 @@ pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
 
 fn refuse(e: RecoverError, path: &Path) -> Failure {
     if let RecoverError::Forked { proof, .. } = &e {
-        let written = proof.to_bytes().map_err(std::io::Error::other).and_then(|bytes| durable::write_new(path, &bytes));
+        let written = durable::write_new(path, &proof.to_bytes());
         let shown = path.display();
         return match written {
             Ok(()) => Failure::checked(
