@@ -64,7 +64,7 @@ impl Layout {
     pub(crate) fn snapshot(&self, digest: &SnapshotDigest) -> PathBuf {
         self.0.join("models").join(format!("{}.safetensors", digest.to_hex()))
     }
-    /// Strategy state after a round: momentum, derived from opened sums only.
+    /// Strategy state after a round, where the strategy remembers: momentum, derived from opened sums only.
     pub(crate) fn strategy(&self, task: &TaskId, snapshot: &SnapshotDigest) -> PathBuf {
         self.0.join("models").join(format!("{}-{}.strategy", task.to_hex(), snapshot.to_hex()))
     }
