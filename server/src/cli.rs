@@ -385,9 +385,9 @@ fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Outpu
 
 fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let AdminReply::Policy { text } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
+    let AdminReply::Policy { text, replaces } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
     let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-    let statement = Statement::sign(&PolicyApproval { policy: hash }, &key);
+    let statement = Statement::sign(&PolicyApproval { policy: hash, replaces }, &key);
     let heard = heard(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
     heard.tell(serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"), output);
     Ok(())

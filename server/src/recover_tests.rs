@@ -54,8 +54,10 @@ impl Host {
         let policy = Policy::compose(log.key().verifier(), &named, Some(1)).unwrap();
         let hash = Sha256(protocol::hash::sha256(&[policy.text().as_bytes()]));
         let admin = init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
-        let statement = Statement::sign(&PolicyApproval { policy: hash }, &admin);
-        log.append(&[Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash })]).unwrap();
+        let replaces = log.history().policy_in_force();
+        let statement = Statement::sign(&PolicyApproval { policy: hash, replaces }, &admin);
+        let facts = Facts::PolicyActivated { old: replaces.map(|r| r.policy), policy: hash };
+        log.append(&[Draft::said(Actor::Administrator, None, statement, facts)]).unwrap();
         durable::write_new(&self.layout().audit().join(policy_path(log.size())), policy.text().as_bytes()).unwrap();
         let mut note = Note::parse(log.note()).unwrap();
         let line = cosign(&witness(1), 1_000, note.text()).unwrap();

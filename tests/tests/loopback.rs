@@ -143,10 +143,13 @@ impl Federation {
         for (index, units) in units.iter().enumerate() {
             enrol(dir.path(), &server_dir, index, *units, &admins).await;
         }
-        let AdminReply::Policy { text } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
+        let AdminReply::Policy { text, replaces } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
         let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-        agree(&server_dir, &admins, &PolicyApproval { policy }, |statement| AdminRequest::ActivatePolicy { text: text.clone(), statement })
-            .await;
+        agree(&server_dir, &admins, &PolicyApproval { policy, replaces }, |statement| AdminRequest::ActivatePolicy {
+            text: text.clone(),
+            statement,
+        })
+        .await;
         let (sender, trained) = tokio::sync::mpsc::unbounded_channel();
         let integers: Integers = Arc::default();
         let clients = (0..members).map(|i| run_client(dir.path(), i, integers.clone(), sender.clone())).collect();

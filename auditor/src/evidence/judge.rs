@@ -161,7 +161,7 @@ fn by_enough<'a, P>(pack: &Pack, entries: impl Iterator<Item = &'a LogEntry>, re
 
 fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
     let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
-    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy } if policy == hash);
+    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if policy == hash);
     let said = by_enough(pack, proved.values().filter(activates), |e| administrator::<PolicyApproval>(pack, e));
     if !said.iter().any(|p| p.policy == hash) {
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");

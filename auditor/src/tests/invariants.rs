@@ -322,6 +322,12 @@ fn another_plan_under_the_name_of_an_approved_task_is_named() {
     expect(Twist::PlanReplaced, 3, "I7: the round or task is not in a state that allows this");
 }
 
+/// Old statements of administrators are in every copy of the log: with them a server alone puts no policy in force.
+#[test]
+fn an_approval_of_a_policy_that_is_brought_again_is_named() {
+    expect(Twist::PolicyApprovalReplayed, 3, "I11: an approved policy names the one that is in force before it");
+}
+
 #[test]
 fn counts_and_sizes_that_an_entry_states_are_counted_again() {
     expect(Twist::EndMiscounted, 3, "I7: a task's end states");

@@ -99,6 +99,7 @@ pub(crate) enum Twist {
     TokenUsedTwice,
     PlanApprovedAgain,
     PlanReplaced,
+    PolicyApprovalReplayed,
     EndMiscounted,
     SetOfAnEarlierTree,
     SetOfALaterTree,

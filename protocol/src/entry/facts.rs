@@ -92,6 +92,8 @@ facts! {
     }
     /// A witness policy is in force from the next tree size on (statement of an administrator).
     PolicyActivated = "policy.activated" {
+        /// SHA-256 of the text of the policy that it replaces; none for the first.
+        old: Option<Sha256>,
         /// SHA-256 of the policy text.
         policy: Sha256
     }

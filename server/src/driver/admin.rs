@@ -26,7 +26,9 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().members().len() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
+                Some(p) if self.log.history().members().len() >= 2 => {
+                    Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
+                }
                 Some(_) | None => Err(Refusal::TooFewMembers),
             },
             AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
@@ -122,8 +124,13 @@ impl Driver {
         if self.log.history().policy().is_some_and(|(in_force, _)| in_force == hash) {
             return Ok(Ok(AdminReply::Done {}));
         }
+        let facts = Facts::PolicyActivated { old: said.replaces.map(|r| r.policy), policy: hash };
+        let draft = Draft::said(Actor::Administrator, None, statement, facts);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::PolicyReplaced));
+        }
         durable::write_new(&artefact_path(self.log.root(), &hash), text.as_bytes())?;
-        let word = self.say(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }), None)?;
+        let word = self.say(draft, None)?;
         if word.is_effective() {
             durable::write_new(&self.log.root().join(policy_path(word.index.0 + 1)), text.as_bytes())?;
             self.publisher.adopt(policy);
