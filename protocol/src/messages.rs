@@ -64,7 +64,7 @@ pub enum Request {
         #[n(0)]
         hash: Sha256,
     },
-    /// A snapshot's safetensors bytes; they follow the answer on the same stream.
+    /// A snapshot's bytes; they follow the answer on the same stream.
     #[n(4)]
     Snapshot {
         /// Which.

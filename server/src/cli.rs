@@ -193,7 +193,7 @@ enum PlanVerb {
     Prepare {
         /// The plan file
         file: PathBuf,
-        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`
+        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`, or `base.json` of a plan that counts
         #[arg(long)]
         out: PathBuf,
     },
@@ -444,12 +444,18 @@ fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
     }
     let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
-    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {
+    let base = base_name(&prepared.plan);
+    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), (base.as_str(), &prepared.base)] {
         crate::durable::replace(&out.join(name), bytes).map_err(Failure::trouble)?;
     }
     let value = summary(&prepared.plan);
     output.value(&value, &format!("written to {}\n{value:#}", out.display()));
     Ok(())
+}
+
+/// What the first round starts from, in the directory of a prepared plan.
+fn base_name(plan: &Plan) -> String {
+    format!("base.{}", plan.snapshot_ending())
 }
 
 fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failure> {
@@ -460,7 +466,7 @@ fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failur
     let decoded: Plan = codec::decode(&plan, Plan::MAX_BYTES).map_err(Failure::trouble)?;
     let digest = Plan::digest(&plan);
     let statement = Statement::sign(&PlanApproval { task: decoded.task, plan: digest }, &key);
-    let snapshot = prepared.join("base.safetensors").canonicalize().map_err(Failure::trouble)?;
+    let snapshot = prepared.join(base_name(&decoded)).canonicalize().map_err(Failure::trouble)?;
     let snapshot_path = snapshot.to_string_lossy().into_owned();
     let heard = heard(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
     heard.tell(serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task), output);

@@ -316,7 +316,7 @@ impl Worker {
     }
 
     fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
-        let path = self.layout.snapshot(&step.snapshot);
+        let path = self.layout.snapshot(&step.snapshot, step.plan.snapshot_ending());
         let bytes = std::fs::read(&path).map_err(storage(&path))?;
         let digest = match &step.plan.count {
             Some(_) => self.count(step, &bytes)?,
@@ -342,7 +342,7 @@ impl Worker {
             let json = serde_json::to_vec(&state).map_err(memory(&path))?;
             durable::replace(&path, &json).map_err(storage(&path))?;
         }
-        let path = self.layout.snapshot(&digest);
+        let path = self.layout.snapshot(&digest, step.plan.snapshot_ending());
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
         Ok(digest)
     }
@@ -363,7 +363,7 @@ impl Worker {
         let known = train::count::advance(&step.plan, &known, &sum, institutions)?;
         let bytes = known.to_bytes()?;
         let digest = train::snapshot::digest(&bytes);
-        let path = self.layout.snapshot(&digest);
+        let path = self.layout.snapshot(&digest, step.plan.snapshot_ending());
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
         if let Some((manifest, _)) = &self.round {
             let path = self.layout.counted(&step.plan.task, manifest.round);

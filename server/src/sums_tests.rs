@@ -222,7 +222,7 @@ fn only_a_strategy_that_remembers_leaves_a_memory() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let worker = Worker::new(layout.clone(), Uploads::new(layout.clone()));
-        durable::write_new(&layout.snapshot(&prepared.plan.base), &prepared.base).unwrap();
+        durable::write_new(&layout.snapshot(&prepared.plan.base, Plan::WEIGHTS), &prepared.base).unwrap();
         // A round that opened nothing: the weights stay.
         let step = Step { groups: Vec::new(), snapshot: prepared.plan.base, plan: prepared.plan.clone() };
         let next = worker.advance(&step).unwrap();

@@ -202,11 +202,11 @@ fn plans_that_count_are_prepared_and_their_results_are_shown_when_there_are_some
     let task = "07".repeat(16);
     for (folder, name) in [(format!("counts/{task}"), "00000001.json".to_owned()), ("counts".to_owned(), format!("{task}.json"))] {
         std::fs::create_dir_all(dir.path().join(&folder)).unwrap();
-        std::fs::copy(out.join("base.safetensors"), dir.path().join(folder).join(name)).unwrap();
+        std::fs::copy(out.join("base.json"), dir.path().join(folder).join(name)).unwrap();
     }
     let copy = dir.path().join("copy.json");
     assert_eq!(server(&["counts", "--dir", home, "--task", &task, "--out", text(&copy), "--format", "json"]), code(DONE));
-    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(out.join("base.safetensors")).unwrap());
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(out.join("base.json")).unwrap());
     assert_eq!(client(&["--dir", home, "data", "counts", "--task", &task]), code(DONE));
     let tokens = dir.path().join("tokens");
     let no_words = ["data", "tokenize", "--counts", text(&copy), "--out", text(&tokens)];

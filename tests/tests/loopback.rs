@@ -161,7 +161,7 @@ impl Federation {
     }
 
     async fn propose_prepared(&self, prepared: server::plan_file::Prepared) -> protocol::plan::Plan {
-        let base = self.dir.path().join("base.safetensors");
+        let base = self.dir.path().join(format!("base.{}", prepared.plan.snapshot_ending()));
         std::fs::write(&base, &prepared.base).unwrap();
         let digest = protocol::plan::Plan::digest(&prepared.bytes);
         let said = PlanApproval { task: prepared.plan.task, plan: digest };

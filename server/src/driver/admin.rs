@@ -175,7 +175,7 @@ impl Driver {
         if let Err(refusal) = check_base(&plan, &weights) {
             return Ok(Err(refusal));
         }
-        durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
+        durable::write_new(&self.layout.snapshot(&plan.base, plan.snapshot_ending()), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
         let task = plan.task;
         let opened = Draft::server(Facts::TaskOpened { plan: digest, snapshot: plan.base }).in_task(task);

@@ -145,10 +145,10 @@ impl Driver {
             },
             Request::Artefact { hash } => bytes_of(&artefact_path(self.log.root(), &hash)),
             Request::Snapshot { digest } => {
-                let path = self.layout.snapshot(&digest);
-                match std::fs::metadata(&path) {
-                    Ok(m) => Answer { response: Response::Stream { length: m.len() }, stream: Some(path) },
-                    Err(_) => Rejection::Unknown.into(),
+                let kept = self.layout.kept_snapshot(&digest).and_then(|path| Some((std::fs::metadata(&path).ok()?.len(), path)));
+                match kept {
+                    Some((length, path)) => Answer { response: Response::Stream { length }, stream: Some(path) },
+                    None => Rejection::Unknown.into(),
                 }
             }
             Request::Blob { address } => self.blob(who, &address),

@@ -113,7 +113,7 @@ impl Stage {
         evaluation: Option<&[u8]>,
         key: &ReleaseKey,
     ) -> anyhow::Result<Release> {
-        let weights = std::fs::read(layout.snapshot(&release.snapshot))?;
+        let weights = std::fs::read(layout.snapshot(&release.snapshot, Plan::WEIGHTS))?;
         // What is signed is what the log names, whatever lies on the disk.
         anyhow::ensure!(train::snapshot::digest(&weights) == release.snapshot, StageError::NotTheLogs);
         let dir = self.model();
