@@ -2,6 +2,8 @@
 
 use super::*;
 use corpus::statistics::{Estimate, Figure};
+use protocol::ids::TaskId;
+use server::admin;
 use server::plan_file::AnyPlanFile;
 use train::count::{Known, What};
 

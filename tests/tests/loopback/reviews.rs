@@ -2,8 +2,11 @@
 //! (audit.md A39, A45).
 
 use super::*;
-use protocol::ids::SnapshotDigest;
+use protocol::ids::{SnapshotDigest, TaskId};
 use protocol::release::{Withdrawal, WithdrawalReason};
+use protocol::statement::Statement;
+use server::admin;
+use std::path::PathBuf;
 
 /// What `concordat-audit` answers.
 fn audit(args: &[&str]) -> String {
