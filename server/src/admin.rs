@@ -97,6 +97,16 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Where was this model released last?
+    #[n(24)]
+    Released {
+        /// Its task.
+        #[n(0)]
+        task: TaskId,
+        /// The weights.
+        #[n(1)]
+        snapshot: SnapshotDigest,
+    },
     /// Record a review.
     #[n(23)]
     Review {
@@ -141,6 +151,9 @@ pub struct Releasable {
     /// Gates of the plan, in its order.
     #[n(6)]
     pub gates: Vec<GateAsked>,
+    /// The last withdrawal of these weights.
+    #[n(7)]
+    pub after: Option<LeafIndex>,
 }
 
 /// Somebody who asks to join, as an administrator must see it.

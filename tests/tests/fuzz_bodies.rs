@@ -55,7 +55,7 @@ use crypto::doors::{Federation, Sealed};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
-use protocol::ids::{Address, CoreDigest, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
+use protocol::ids::{Address, CoreDigest, LeafIndex, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
@@ -135,11 +135,12 @@ fn afterwards() -> [Vec<u8>; 4] {
         gates: vec![Gate { code: GateCode::Accuracy, threshold: Decimal::ONE }.judge(Decimal::ZERO)],
         evaluation: Some(Sha256([10; 32])),
         overridden: Some(OverrideReason::Research),
+        after: Some(LeafIndex(6)),
     };
     let review = Review { trust: Sha256([8; 32]), first: 2, last: 40, size: 300, root, findings: Sha256([9; 32]), exit_code: 3 };
     [
         codec::encode(&release),
-        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy }),
+        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy, release: LeafIndex(5) }),
         codec::encode(&review),
         codec::encode(&SiteAnchor { size: 300, root }),
     ]

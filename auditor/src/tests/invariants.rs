@@ -285,6 +285,17 @@ fn a_withdrawal_is_told_and_only_a_released_model_is_withdrawn_once() {
     expect(Twist::WithdrawnUnreleased, 3, "I10: a withdrawal names a model that was released");
 }
 
+/// Old statements of administrators are in every copy of the log: with them a server alone neither releases nor withdraws.
+#[test]
+fn a_release_or_a_withdrawal_that_is_brought_again_is_named_and_has_no_effect() {
+    expect(Twist::ReleaseReplayed, 3, "I10: a release names the last withdrawal of its model");
+    let v = verdict(Twist::ReleaseReplayed);
+    assert!(v.releases.len() == 1 && v.releases[0].withdrawn.is_some(), "{:?}", v.releases);
+    expect(Twist::WithdrawalReplayed, 3, "I10: a withdrawal names a model that was released");
+    let v = verdict(Twist::WithdrawalReplayed);
+    assert_eq!(v.releases.iter().map(|r| r.withdrawn.is_some()).collect::<Vec<_>>(), [true, false]);
+}
+
 #[test]
 fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() {
     expect_clean(Twist::Reviewed);

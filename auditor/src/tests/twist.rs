@@ -109,6 +109,8 @@ pub(crate) enum Twist {
     RecoveredToAnotherTree,
     ReleasedAgain,
     WithdrawnTwiceAfterReleasedAgain,
+    ReleaseReplayed,
+    WithdrawalReplayed,
     DeclaredMoreLater,
     DeclaredMoreInTheRound,
     DeclaredMoreBetween,

@@ -142,7 +142,9 @@ impl From<Override> for OverrideReason {
 /// Signs the withdrawal here, where the administrator's key is, and sends it.
 pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into() };
+    let asked = AdminRequest::Released { task: args.task, snapshot: args.snapshot };
+    let AdminReply::Logged { index: release, .. } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
+    let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into(), release };
     let statement = Statement::sign(&said, &key);
     let heard = heard(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })?;
     let index = heard.index.ok_or_else(unexpected)?;
@@ -283,6 +285,7 @@ fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
         gates,
         evaluation: None,
         overridden: args.overridden.map(Into::into),
+        after: model.after,
     })
 }
 
@@ -387,6 +390,7 @@ mod tests {
             gates: vec![gate(GateCode::Epsilon, "3", "2.5"), gate(GateCode::Accuracy, "0.9", "0.93")],
             evaluation: Some(Sha256(protocol::hash::sha256(&[b"measured so"]))),
             overridden: None,
+            after: None,
         };
         let (so, figure) = (Some(&b"measured so"[..]), ["--figure", "accuracy=0.93", "--evaluation", "report.json"]);
         let task = made.task.to_hex();

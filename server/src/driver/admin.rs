@@ -36,6 +36,7 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Released { task, snapshot } => self.released(task, snapshot),
             AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
             AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),

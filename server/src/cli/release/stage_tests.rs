@@ -58,6 +58,7 @@ fn plain() -> Release {
         gates: Vec::new(),
         evaluation: None,
         overridden: None,
+        after: None,
     }
 }
 
