@@ -258,6 +258,10 @@ impl History {
             (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
+            (Facts::MemberRenewed { tls_key, .. }, None) => {
+                let member = entry.institution.and_then(|who| self.members.get(&who));
+                out.require(member.is_some_and(|m| m.tls_key == *tls_key), Clause::Renewed);
+            }
             (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),

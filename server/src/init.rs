@@ -146,7 +146,7 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
     let (statement, admin, mac) = (seed()?, seed()?, seed()?);
     let root_key = rcgen::KeyPair::generate()?;
     let tls_key = rcgen::KeyPair::generate()?;
-    let root = identity::make_root(federation, &root_key)?;
+    let root = identity::make_root(federation, &root_key, crate::driver::now())?;
     write_admin_key(admin_key, &admin)?;
     for (name, bytes) in [("log", &log_seed), ("statement", &statement), ("token-mac", &mac)] {
         create_key(&layout.key(name), &bytes[..])?;

@@ -18,6 +18,8 @@ mod means;
 mod mixed;
 #[path = "loopback/released.rs"]
 mod released;
+#[path = "loopback/renewals.rs"]
+mod renewals;
 #[path = "loopback/reviews.rs"]
 mod reviews;
 #[path = "loopback/rollback.rs"]

@@ -333,6 +333,12 @@ fn another_plan_under_the_name_of_an_approved_task_is_named() {
     expect(Twist::PlanReplaced, 3, "I7: the round or task is not in a state that allows this");
 }
 
+#[test]
+fn a_certificate_is_renewed_for_a_member_and_its_own_key() {
+    expect_clean(Twist::Renewed);
+    expect(Twist::RenewedForAnotherKey, 3, "I9: a certificate is renewed for an enrolled institution");
+}
+
 /// Old statements of administrators are in every copy of the log: with them a server alone puts no policy in force.
 #[test]
 fn an_approval_of_a_policy_that_is_brought_again_is_named() {

@@ -100,6 +100,8 @@ pub(crate) enum Twist {
     PlanApprovedAgain,
     PlanReplaced,
     PolicyApprovalReplayed,
+    Renewed,
+    RenewedForAnotherKey,
     EndMiscounted,
     SetOfAnEarlierTree,
     SetOfALaterTree,

@@ -37,6 +37,8 @@ clauses! {
     NotMember = "I9: statement is not by an enrolled institution", false;
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
+    /// A certificate for a stranger, or over another key.
+    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that it was admitted with", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
     /// No such task.

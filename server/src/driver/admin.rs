@@ -101,7 +101,7 @@ impl Driver {
         if effective {
             let federation = self.log.history().trust().federation.clone();
             let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
+                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer, now()));
             let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
             self.store.put_issued(said.institution, &der)?;
         }

@@ -34,7 +34,7 @@ impl Driver {
     }
 
     /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
-    fn deny(&mut self, right: Right) -> Result<(), DriverError> {
+    pub(super) fn deny(&mut self, right: Right) -> Result<(), DriverError> {
         let minute = now().0 / 60_000;
         if self.denials.0 != minute {
             self.denials = (minute, 0);
@@ -154,6 +154,10 @@ impl Driver {
             Request::Blob { address } => self.blob(who, &address),
             Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
             Request::Declare { statement } => self.declare(who, statement)?,
+            Request::Renew { csr } => match self.renew(who, &csr, now())? {
+                Ok(der) => Response::Bytes { bytes: der.into() }.into(),
+                Err(reason) => reason.into(),
+            },
         };
         reply.send(answer).ok();
         Ok(())
@@ -236,6 +240,7 @@ impl Driver {
             JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
             JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
             JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
+            JoinMessage::Renew { statement, csr } => self.come_back(&statement, &csr, nonce, now()),
         }
     }
 
@@ -371,7 +376,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Withdrawal | StatementKind::Review => return None,
+        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

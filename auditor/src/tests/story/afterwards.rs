@@ -24,6 +24,7 @@ impl Scribe {
             self.withdrawn_at = None;
             self.released(&good);
         }
+        self.renewed();
         self.reviewed();
         self.anchored();
         self.stranger();
@@ -121,6 +122,16 @@ impl Scribe {
             let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy, release: self.released_at };
             let facts = Facts::ModelWithdrawn { snapshot, reason: said.reason };
             self.withdrawn_at = Some(LeafIndex(self.admin_says(&said, facts, Some(TASK))));
+        }
+    }
+
+    /// `clinic-1` has another TLS certificate, over the key that it was admitted with or, in the one story, over another.
+    fn renewed(&mut self) {
+        if [Twist::Renewed, Twist::RenewedForAnotherKey].contains(&self.twist) {
+            let tls_key = Sha256([if self.twist == Twist::Renewed { 2 } else { 3 }; 32]);
+            let facts = Facts::MemberRenewed { tls_key, until_s: 1_800_000_000 };
+            let institution = Some(ClientId::of(&public(&self.people[1])));
+            self.push(Draft { institution, ..Draft::server(facts) });
         }
     }
 
