@@ -37,7 +37,8 @@ async fn a_certificate_is_renewed_in_time_and_also_after_it() {
     let old = plant(&f, 1, |params| {
         (params.not_before, params.not_after) = ((SystemTime::now() - 6 * DAY).into(), (SystemTime::now() + DAY).into());
     });
-    let leaf = |index: usize| std::fs::read(f.dir.path().join(name(index)).join("tls/leaf.der")).unwrap();
+    let root = f.dir.path().to_owned();
+    let leaf = |index: usize| std::fs::read(root.join(name(index)).join("tls/leaf.der")).unwrap();
     let young = leaf(2);
     f.come_back(3);
     until(async || (leaf(0) != over && leaf(1) != old).then_some(())).await;
