@@ -11,7 +11,6 @@ pub mod entries;
 pub mod evidence;
 pub mod export;
 pub mod finding;
-pub mod fork;
 pub mod model;
 pub mod model_sig;
 pub mod recompute;

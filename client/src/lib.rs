@@ -24,6 +24,7 @@ pub mod mirror;
 pub mod observer;
 pub mod prepare;
 mod release;
+pub mod renewal;
 mod site_log;
 pub mod site_policy;
 mod spool;

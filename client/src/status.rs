@@ -40,6 +40,9 @@ pub struct Status {
     pub epsilon: Option<String>,
     /// The institution's cap.
     pub epsilon_cap: Option<String>,
+    /// When the TLS certificate runs out: milliseconds since 1970. It is renewed before, while the link is up.
+    #[serde(default)]
+    pub certificate_until_ms: u64,
     /// What somebody should look at.
     pub alarms: Vec<String>,
     /// Milliseconds since 1970.

@@ -2,6 +2,8 @@
 
 use crate::keys::Keys;
 use protocol::ids::Sha256;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use rcgen::{CertificateParams, DnType, SanType};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -54,6 +56,13 @@ fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, TlsError> {
 pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, TlsError> {
     let cert = parsed(der)?;
     Ok(Sha256(protocol::hash::sha256(&[cert.public_key().raw])))
+}
+
+/// The time in which a certificate holds; none of it lies before 1970.
+pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, TlsError> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let at = |time: x509_parser::time::ASN1Time| Time(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000));
+    Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }
 
 /// SHA-256 of our own TLS key's subject public key info, and a signing request for it.

@@ -1,9 +1,9 @@
 //! Files that an auditor gets from anybody: proofs of forks, packs of evidence, lists of chunks, kept integers, snapshots, signatures of models.
 
+use audit::fork::ForkProof;
 use audit::key::VerifierKey;
 use auditor::doors::model_statement;
 use auditor::evidence::verify_evidence;
-use auditor::fork::ForkProof;
 use auditor::model_sig::{self, MAX_RESOURCES, Signed};
 use auditor::recompute::{parse_chunk_list, parse_kept};
 use auditor::weights::Weights;

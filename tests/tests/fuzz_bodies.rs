@@ -65,7 +65,7 @@ use crypto::doors::{Federation, Sealed};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
-use protocol::ids::{Address, CoreDigest, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
+use protocol::ids::{Address, CoreDigest, LeafIndex, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
@@ -105,7 +105,7 @@ fn messages() -> Seeds {
     let upload = UploadId([1; 16]);
     let header = ChunkHeader { kind: ChunkKind::Shares, index: 1, length: 1 << 20, upload, address: Address([2; 32]) };
     seeds.push(header.to_bytes().to_vec());
-    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }];
+    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() }];
     seeds.extend(asks.iter().map(|r| frame(r)[4..].to_vec()));
     seeds
 }
@@ -145,11 +145,12 @@ fn afterwards() -> [Vec<u8>; 4] {
         gates: vec![Gate { code: GateCode::Accuracy, threshold: Decimal::ONE }.judge(Decimal::ZERO)],
         evaluation: Some(Sha256([10; 32])),
         overridden: Some(OverrideReason::Research),
+        after: Some(LeafIndex(6)),
     };
     let review = Review { trust: Sha256([8; 32]), first: 2, last: 40, size: 300, root, findings: Sha256([9; 32]), exit_code: 3 };
     [
         codec::encode(&release),
-        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy }),
+        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy, release: LeafIndex(5) }),
         codec::encode(&review),
         codec::encode(&SiteAnchor { size: 300, root }),
     ]
@@ -540,7 +541,7 @@ fn the_seeds_of_other_parties_are_whole() {
         decoded.map(|d| d.candidates.len()).unwrap_or(0)
     };
     assert_eq!(hostile_openings().iter().map(sums).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 0]);
-    assert!(auditor::fork::ForkProof::parse(&forks()[0]).is_ok());
+    assert!(audit::fork::ForkProof::parse(&forks()[0]).is_ok());
     let [list, kept, weights] = told::lists();
     assert!(auditor::recompute::parse_chunk_list(&list).is_some_and(|l| l.len() == 1));
     assert!(auditor::recompute::parse_kept(&kept).is_some_and(|k| k[&0][&0].len() == 512));

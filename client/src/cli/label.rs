@@ -247,8 +247,13 @@ fn open(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|e| Failure::trouble("no_data", &e).hint("--input names the file"))
 }
 
-/// The whole file or none of it; readable by its owner only.
+/// The whole file or none of it; readable by its owner only. What lies there already, labels that somebody has corrected perhaps, stays.
 fn write(path: &Path, lines: impl Iterator<Item = Value>) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Err(
+            Failure::trouble_text("not_written", "there is a file of this name already").hint("--out names a file that does not exist yet")
+        );
+    }
     let mut bytes = Vec::new();
     for line in lines {
         bytes.extend_from_slice(line.to_string().as_bytes());
