@@ -2,6 +2,7 @@
 
 mod admin;
 mod members;
+mod process;
 mod release;
 mod rounds;
 mod words;
@@ -127,6 +128,9 @@ pub(crate) struct Driver {
     next_answer: u64,
     /// Minute, and denials in it.
     denials: (u64, u32),
+    clock: process::Clock,
+    /// Whether the log was told that the disk has no room for the next round.
+    storage_is_low: bool,
 }
 
 /// Who waits for a round's answer.
@@ -152,6 +156,8 @@ pub(crate) struct Parts {
     pub(crate) uploads: Uploads,
     pub(crate) shared: Arc<crate::endpoint::Shared>,
     pub(crate) jobs: std::sync::mpsc::Sender<Job>,
+    /// SHA-256 of the settings.
+    pub(crate) config: Sha256,
 }
 
 impl Driver {
@@ -179,8 +185,10 @@ impl Driver {
             answers: BTreeMap::new(),
             next_answer: 0,
             denials: (0, 0),
+            clock: process::Clock::new(),
+            storage_is_low: false,
         };
-        this.started()?;
+        this.started(parts.config)?;
         Ok(this)
     }
 
@@ -198,6 +206,7 @@ impl Driver {
 
     /// One input, or the passing of time. False when the server shall end.
     fn step(&mut self, input: Option<Option<Input>>) -> Result<bool, DriverError> {
+        self.watch_clock()?;
         match input {
             None => self.tick()?,
             Some(None | Some(Input::Stop)) => return Ok(false),
@@ -260,7 +269,7 @@ impl Driver {
 
     /// Shows the newest tree to the witnesses, if somebody waits for a checkpoint.
     fn show_note(&mut self) {
-        if let Some(note) = self.publisher.start(&self.log) {
+        if let Some(note) = self.publisher.start(&self.log, now()) {
             self.send(&Recipients::All, &ServerMessage::Cosign { note: note.into() });
         }
     }

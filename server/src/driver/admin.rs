@@ -53,7 +53,7 @@ impl Driver {
         let expires_s = (now().0 / 1000).saturating_add(ttl_s);
         let id = TokenId(id);
         self.store.put_invitation(id, &Invitation { mac, institution: institution.to_owned(), expires_s, used_by: None })?;
-        self.append_one(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
+        self.append_allowed(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
         let token = Token {
             address: self.public_address.clone(),
             root_ca: self.log.history().trust().root_ca,

@@ -7,7 +7,7 @@ use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
-use protocol::entry::{Actor, Draft, Facts, Right};
+use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
@@ -44,7 +44,7 @@ impl Driver {
             tracing::warn!(denied = self.denials.1, "denials of this minute are no longer recorded one by one");
             return Ok(());
         }
-        let denied = Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right }) };
+        let denied = Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, right));
         self.append_one(denied.rejected(Rejection::NotEnrolled)).map(|_| ())
     }
 
