@@ -10,7 +10,7 @@ use crate::task::{Stage, TaskRun};
 use audit::policy::Policy;
 use audit::reader::policy_path;
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts};
+use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::ids::{Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
@@ -21,6 +21,7 @@ use std::path::Path;
 
 impl Driver {
     pub(super) fn admin(&mut self, request: AdminRequest) -> Result<AdminReply, DriverError> {
+        let unentitled = self.unentitled(&request);
         let answer = match request {
             AdminRequest::Invite { institution, ttl_s } => self.invite(&institution, ttl_s)?,
             AdminRequest::Pending {} => Ok(self.pending()),
@@ -38,7 +39,26 @@ impl Driver {
             AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
+        if let (Some(right), Err(_)) = (unentitled, &answer) {
+            self.deny(right)?;
+        }
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
+    }
+
+    /// The right that a request asks for with the statement of somebody who does not have it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other requests carry no statement")]
+    fn unentitled(&self, request: &AdminRequest) -> Option<Right> {
+        let (right, statement) = match request {
+            AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
+            AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
+            AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
+            AdminRequest::Release { statement } => (Right::ModelRelease, statement),
+            AdminRequest::Withdraw { statement } => (Right::ModelWithdraw, statement),
+            AdminRequest::Review { statement } => (Right::LogReview, statement),
+            _without_a_statement => return None,
+        };
+        let reviewer = right.rule() == Rule::Reviewer && self.log.history().members().contains_key(&statement.signer());
+        (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
     fn invite(&mut self, institution: &str, ttl_s: u64) -> Result<Result<AdminReply, Refusal>, DriverError> {

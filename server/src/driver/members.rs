@@ -34,7 +34,7 @@ impl Driver {
     }
 
     /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
-    fn deny(&mut self, right: Right) -> Result<(), DriverError> {
+    pub(super) fn deny(&mut self, right: Right) -> Result<(), DriverError> {
         let minute = now().0 / 60_000;
         if self.denials.0 != minute {
             self.denials = (minute, 0);

@@ -174,3 +174,17 @@ fn what_an_administrator_asks_for_is_allowed_right_before_it_is_done() {
     assert_eq!(entries[0].stamp.who.uri.as_deref(), Some(server));
     assert!(entries.iter().all(|e| e.stamp.origin == entries[0].stamp.origin));
 }
+
+#[test]
+fn an_act_that_somebody_else_signed_is_refused_and_the_denial_stands_in_the_log() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[77; 32]);
+    let said = protocol::trust::PolicyApproval { policy: Sha256([5; 32]) };
+    let statement = protocol::statement::Statement::sign(&said, &stranger);
+    let answer = driver.admin(AdminRequest::ActivatePolicy { text: String::new(), statement }).unwrap();
+    assert!(matches!(answer, AdminReply::Refused { .. }));
+    drop(driver);
+    let decision = disk.entries().last().unwrap().decision.unwrap();
+    assert_eq!((decision.ruling, decision.right, decision.rule), (Ruling::Deny, Right::PolicyActivate, Rule::Administrator));
+}
