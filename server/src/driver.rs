@@ -22,7 +22,7 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::round::Recipients;
 use protocol::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -131,10 +131,13 @@ pub(crate) struct Driver {
     clock: process::Clock,
     /// Whether the log was told that the disk has no room for the next round.
     storage_is_low: bool,
+    /// Refusals of updates that the log was told of since the last round began.
+    refusals: BTreeSet<(ClientId, Rejection)>,
 }
 
 /// Who waits for a round's answer.
 struct Waiting {
+    who: ClientId,
     reply: Reply<Answer>,
     begin: Option<(ClientId, protocol::statement::Statement, Vec<protocol::ids::Address>)>,
 }
@@ -187,6 +190,7 @@ impl Driver {
             denials: (0, 0),
             clock: process::Clock::new(),
             storage_is_low: false,
+            refusals: BTreeSet::new(),
         };
         this.started(parts.config)?;
         Ok(this)

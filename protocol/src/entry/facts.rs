@@ -227,7 +227,7 @@ facts! {
         /// Bytes of all bodies.
         body_bytes: u64
     }
-    /// An update is refused.
+    /// An update is refused; once in a round for each institution and reason.
     UpdateRejected = "round.update.rejected" {}
     /// An accepted update will be in no sum.
     UpdateDropped = "round.update.dropped" {

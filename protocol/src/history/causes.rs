@@ -75,9 +75,9 @@ impl Causes {
             Facts::NonceRevealed {} => self.last(in_round, &[K::RoundJoined]),
             Facts::ManifestPublished { .. } => self.last(in_round, &[K::RoundOpened, K::RoundJoined]),
             Facts::RoundDeclined {} => self.last(in_round, &[K::RoundOpened, K::ManifestPublished]),
-            Facts::ManifestEndorsed { .. } | Facts::UpdateBegun { .. } | Facts::UpdateRejected {} => {
-                self.last(in_round, &[K::ManifestPublished])
-            }
+            // An update may be refused because no round is open.
+            Facts::UpdateRejected {} => round.and_then(|_| self.last(in_round, &[K::ManifestPublished])),
+            Facts::ManifestEndorsed { .. } | Facts::UpdateBegun { .. } => self.last(in_round, &[K::ManifestPublished]),
             Facts::UpdateAccepted { header, .. } => {
                 self.about(K::UpdateBegun, Sha256(header.0)).or_else(|| self.last(in_round, &[K::ManifestPublished]))
             }

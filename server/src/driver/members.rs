@@ -128,14 +128,10 @@ impl Driver {
     pub(super) fn request(&mut self, who: ClientId, request: Request, reply: Reply<Answer>) -> Result<(), DriverError> {
         let answer = match request {
             Request::Begin { header, chunks } => {
-                self.begin(who, header, chunks, reply);
-                return Ok(());
+                return self.begin(who, header, chunks, reply);
             }
             Request::Commit { upload } => match self.uploads.statement(upload) {
-                Some(statement) => {
-                    self.commit(who, statement, reply);
-                    return Ok(());
-                }
+                Some(statement) => return self.commit(who, statement, reply),
                 None => Rejection::Unknown.into(),
             },
             Request::Log { from, to } => Response::Entries { entries: self.page(from, to)? }.into(),
@@ -189,19 +185,36 @@ impl Driver {
         }
     }
 
-    fn begin(&mut self, who: ClientId, header: Statement, chunks: Vec<protocol::ids::Address>, reply: Reply<Answer>) {
-        let answer = self.wait(Waiting { reply, begin: Some((who, header.clone(), chunks)) });
+    fn begin(
+        &mut self,
+        who: ClientId,
+        header: Statement,
+        chunks: Vec<protocol::ids::Address>,
+        reply: Reply<Answer>,
+    ) -> Result<(), DriverError> {
+        if self.task.as_ref().is_none_or(|t| t.active.is_none()) {
+            return self.refuse(who, Rejection::WrongRound, reply);
+        }
+        let answer = self.wait(Waiting { who, reply, begin: Some((who, header.clone(), chunks)) });
         self.round_event(Event::Begin { from: who, header, answer });
+        Ok(())
     }
 
-    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
+    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) -> Result<(), DriverError> {
         // Checked again: another group's header of the same client may have come in since the upload began.
         if let Err(reason) = self.acceptable(who, &header) {
-            reply.send(reason.into()).ok();
-            return;
+            return self.refuse(who, reason, reply);
         }
-        let answer = self.wait(Waiting { reply, begin: None });
+        let answer = self.wait(Waiting { who, reply, begin: None });
         self.round_event(Event::Commit { from: who, header, answer });
+        Ok(())
+    }
+
+    /// Tells a client that its update is refused, once the log says so.
+    fn refuse(&mut self, who: ClientId, reason: Rejection, reply: Reply<Answer>) -> Result<(), DriverError> {
+        self.note_refusal(who, reason)?;
+        reply.send(reason.into()).ok();
+        Ok(())
     }
 
     fn wait(&mut self, waiting: Waiting) -> Ticket {

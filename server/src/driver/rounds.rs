@@ -185,7 +185,10 @@ impl Driver {
     fn answer(&mut self, ticket: Ticket, verdict: Result<Verdict, Rejection>) -> Result<(), DriverError> {
         let Some(waiting) = self.answers.remove(&ticket) else { return Ok(()) };
         let answer = match (verdict, waiting.begin) {
-            (Err(reason), _) => reason.into(),
+            (Err(reason), _) => {
+                self.note_refusal(waiting.who, reason)?;
+                reason.into()
+            }
             (Ok(Verdict::Accepted(index)), _) => self.receipt(index),
             (Ok(Verdict::Proceed), Some((who, statement, chunks))) => self.have(who, &statement, chunks)?,
             (Ok(Verdict::Proceed), None) => Rejection::BadHeader.into(),
@@ -226,7 +229,10 @@ impl Driver {
     fn have(&mut self, who: ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Result<Answer, DriverError> {
         let header = match self.acceptable(who, statement) {
             Ok(header) => header,
-            Err(reason) => return Ok(reason.into()),
+            Err(reason) => {
+                self.note_refusal(who, reason)?;
+                return Ok(reason.into());
+            }
         };
         let (upload, group) = (upload_id(statement), header.core.group);
         let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
@@ -235,8 +241,25 @@ impl Driver {
                 self.begun(who, group, Header::digest(&statement.payload))?;
                 Ok(Response::Have { upload, chunks, blobs }.into())
             }
-            Err(reason) => Ok(reason.into()),
+            Err(reason) => {
+                self.note_refusal(who, reason)?;
+                Ok(reason.into())
+            }
         }
+    }
+
+    /// `round.update.rejected`, once in a round for each institution and reason: who asks again and again cannot make the log grow.
+    pub(super) fn note_refusal(&mut self, who: ClientId, reason: Rejection) -> Result<(), DriverError> {
+        if !self.refusals.insert((who, reason)) {
+            return Ok(());
+        }
+        let refused = Draft { institution: Some(who), ..Draft::server(Facts::UpdateRejected {}) }.rejected(reason);
+        let placed = match self.task.as_ref().map(|t| (t.id, t.active.as_ref().map(|a| a.id))) {
+            Some((task, Some(round))) => refused.in_round(task, round),
+            Some((task, None)) => refused.in_task(task),
+            None => refused,
+        };
+        self.append_one(placed).map(|_| ())
     }
 
     /// `round.update.begun`, once for each update (A21); it stands before anybody is told which parts to send.
@@ -334,6 +357,7 @@ impl Driver {
         if let Some(task) = &mut self.task {
             task.active = Some(active);
         }
+        self.refusals.clear();
         Ok(true)
     }
 

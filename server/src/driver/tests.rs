@@ -188,3 +188,23 @@ fn an_act_that_somebody_else_signed_is_refused_and_the_denial_stands_in_the_log(
     let decision = disk.entries().last().unwrap().decision.unwrap();
     assert_eq!((decision.ruling, decision.right, decision.rule), (Ruling::Deny, Right::PolicyActivate, Rule::Administrator));
 }
+
+#[test]
+fn a_refused_update_stands_in_the_log_once_before_the_client_hears_of_it() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let said = protocol::trust::PolicyApproval { policy: Sha256([5; 32]) };
+    let header = protocol::statement::Statement::sign(&said, &ed25519_dalek::SigningKey::from_bytes(&[77; 32]));
+    for _ in 0..3 {
+        let (reply, mut answer) = oneshot::channel();
+        driver.request(MEMBER, Request::Begin { header: header.clone(), chunks: Vec::new() }, reply).unwrap();
+        let Response::Rejected { reason } = answer.try_recv().unwrap().response else { panic!("no round is open") };
+        assert_eq!(reason, Rejection::WrongRound);
+    }
+    drop(driver);
+    let entries = disk.entries();
+    let refused: Vec<_> = entries.iter().filter(|e| e.facts == Facts::UpdateRejected {}).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].institution, refused[0].code.as_deref()), (Some(MEMBER), Some("wrong_round")));
+    assert_eq!((refused[0].stamp.cause, refused[0].round), (None, None));
+}
