@@ -8,6 +8,7 @@ mod causes;
 mod releases;
 mod rules;
 mod sizes;
+mod spends;
 mod stamps;
 mod task;
 
@@ -25,7 +26,7 @@ use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -302,6 +303,12 @@ impl History {
                 let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
                 out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
                 self.repaired(index, who, said, out);
+            }
+            (Facts::BudgetSpent { dataset, ledger_counter }, Some(s)) => {
+                let Some((who, said)) = self.member_said::<RoundSpend>(entry, &s, out) else { return };
+                let same = (said.spend.dataset, said.spend.ledger_counter) == (*dataset, *ledger_counter);
+                out.require(same && (Some(said.task), Some(said.round)) == (entry.task, entry.round), Clause::FieldsDiffer);
+                self.round_paid(index, who, said, out);
             }
             (Facts::BudgetReleased { dataset, ledger_counter }, Some(s)) => {
                 let Some((who, said)) = self.member_said::<ReleaseSpend>(entry, &s, out) else { return };

@@ -5,6 +5,7 @@ use protocol::codec;
 use protocol::entry::{Decision, Facts, LogEntry};
 use protocol::manifest::{BudgetSpend, Header};
 use protocol::statement::Payload as _;
+use protocol::trust::RoundSpend;
 use serde_json::Value;
 
 /// The columns. More may be added at the end, none are renamed.
@@ -67,9 +68,13 @@ fn common(entry: Option<&LogEntry>) -> [String; 11] {
     ]
 }
 
-/// What an accepted update states to have spent.
+/// What an accepted update, or a round that took none, is stated to have spent.
 pub(super) fn spend(entry: &LogEntry) -> Option<BudgetSpend> {
-    let stmt = entry.stmt.as_ref().filter(|_| matches!(entry.facts, Facts::UpdateAccepted { .. }))?;
+    let stmt = entry.stmt.as_ref()?;
+    if matches!(entry.facts, Facts::BudgetSpent { .. }) {
+        return codec::decode::<RoundSpend>(&stmt.payload_bytes().ok()?, RoundSpend::LIMIT).ok().map(|s| s.spend);
+    }
+    let stmt = Some(stmt).filter(|_| matches!(entry.facts, Facts::UpdateAccepted { .. }))?;
     codec::decode::<Header>(&stmt.payload_bytes().ok()?, Header::LIMIT).ok().map(|h| h.core.spend)
 }
 

@@ -158,6 +158,11 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("round.update.dropped", "an accepted update was left out of the sum", "已接受的更新未计入求和"),
         ("round.sum.failed", "a sum could not be opened", "某个求和无法开启"),
         ("round.abandoned", "a round ended without a result", "轮次无结果终止"),
+        (
+            "budget.spent",
+            "an institution paid for a round that took no update of it; there is no refund",
+            "机构为未计入其更新的轮次付出的隐私（不退还）",
+        ),
         ("budget.released", "an institution paid for counts with noise, beside every task", "机构为任务之外的带噪计数付出隐私预算"),
         ("budget.repaired", "a privacy ledger was raised to what the log shows", "隐私账本被提升至日志所示"),
         ("audit.alarm", "evidence of something that must not happen", "不应发生之事的证据"),

@@ -114,6 +114,19 @@ fn counts_beside_the_tasks_are_added_up_against_the_signed_cap() {
     expect(Twist::CountsAboveTheCap, 3, "I8: all tasks and releases of a dataset together stay under the signed cap");
 }
 
+/// audit.md A21: what was paid for nothing is told, counted once, and recomputed like any spend.
+#[test]
+fn a_spend_without_an_update_stands_alone_after_its_round() {
+    const ALONE: &str = "A21: a spend stands alone once, after the end of a round";
+    expect_clean(Twist::SpentAlone);
+    let round = &verdict(Twist::SpentAlone).tasks[0].rounds[0];
+    assert!(round.epsilon.iter().any(|e| e.institution == "clinic-3"), "{:?}", round.epsilon);
+    for twist in [Twist::SpentAloneTwice, Twist::SpentBesideAnUpdate, Twist::SpentBeforeTheRound] {
+        expect(twist, 3, ALONE);
+    }
+    expect(Twist::SpentAloneUnderstated, 3, "I8: epsilon is not below its recomputation");
+}
+
 #[test]
 fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");

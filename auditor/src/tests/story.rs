@@ -559,6 +559,9 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
             scribe.counts();
         }
+        if round == 2 {
+            scribe.spent_alone();
+        }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }

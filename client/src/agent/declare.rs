@@ -9,12 +9,13 @@ use crate::wire::WireError;
 use minicbor::bytes::ByteVec;
 use privacy::ledger::Repaired;
 use protocol::dealing::commitment;
+use protocol::history::{DatasetHistory, RoundHistory};
 use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
 use protocol::plan::Deadlines;
 use protocol::statement::Statement;
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, RoundSpend};
 use std::sync::PoisonError;
 
 /// Prekeys are published again when fewer rounds than this are covered.
@@ -89,7 +90,18 @@ impl Agent {
         }
         let stated = |counter| known.is_some_and(|d| d.releases.iter().any(|(_, said)| said.ledger_counter == counter));
         due.extend(ledger.ledger().release_spends().filter(|r| !stated(r.ledger_counter)).map(|r| self.keys.sign(&r)));
+        let told = |s: &RoundSpend| known.is_none_or(|d| self.is_told(d, s));
+        due.extend(
+            ledger.ledger().void_spends().filter(|s| s.spend.epsilon_cap == terms.epsilon_cap && !told(s)).map(|s| self.keys.sign(&s)),
+        );
         due
+    }
+
+    /// Whether the log has this spend of a round that came to nothing, has counted it with a later one, or cannot have it yet (audit.md A21).
+    fn is_told(&self, known: &DatasetHistory, paid: &RoundSpend) -> bool {
+        let newest = known.spends.last().map(|r| r.spend.ledger_counter).max(known.repairs.last().map(|(_, r)| r.ledger_counter));
+        let round = self.mirror.history().task(paid.task).and_then(|t| t.rounds().get(&paid.round));
+        newest >= Some(paid.spend.ledger_counter) || !round.is_some_and(RoundHistory::is_over)
     }
 
     /// What was said about the records with `data describe` and does not stand in the log.

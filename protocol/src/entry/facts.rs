@@ -151,6 +151,13 @@ facts! {
         /// Counter of the ledger entry that repairs.
         ledger_counter: u64
     }
+    /// An institution paid for a round that took no update of it (statement of the institution).
+    BudgetSpent = "budget.spent" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Counter of the ledger entry that paid.
+        ledger_counter: u64
+    }
     /// An institution paid for a scalar release (statement of the institution).
     BudgetReleased = "budget.released" {
         /// Opaque id.

@@ -83,6 +83,7 @@ impl Facts {
             | Self::DatasetChanged { dataset, .. }
             | Self::BudgetDeclared { dataset, .. }
             | Self::BudgetRepaired { dataset, .. }
+            | Self::BudgetSpent { dataset, .. }
             | Self::BudgetReleased { dataset, .. } => (Kind::Dataset, *dataset),
             Self::TaskApproved { plan } | Self::TaskOpened { plan, .. } => (Kind::Plan, Sha256(plan.0)),
             Self::TaskEnded { snapshot, .. }

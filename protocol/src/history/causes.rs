@@ -37,8 +37,9 @@ impl Causes {
             self.named.insert((kind, name), index);
         }
         if matches!(kind, EntryKind::RoundClosed | EntryKind::RoundAbandoned) {
-            // No entry that is still to come is led to by one of a round that is over, but for the end itself.
-            self.newest.retain(|((of, round, _), _), _| *of != task || round.is_none());
+            // Of a round that is over only the end may lead to another entry.
+            let ends = |kind: &EntryKind| matches!(kind, EntryKind::RoundClosed | EntryKind::RoundAbandoned);
+            self.newest.retain(|((of, round, _), kind), _| *of != task || round.is_none() || ends(kind));
             self.named.retain(|(kind, _), _| !matches!(kind, EntryKind::UpdateBegun | EntryKind::UpdateAccepted));
         }
     }
@@ -92,6 +93,7 @@ impl Causes {
                 .or_else(|| self.last(in_round, &[K::ManifestPublished])),
             Facts::RoundClosed { .. } => self.last(in_round, &[K::SumOpened]),
             Facts::RoundAbandoned {} => self.last(in_round, &[K::SumFailed]).or_else(|| self.restarted(in_round)),
+            Facts::BudgetSpent { .. } => self.last(in_round, &[K::RoundClosed, K::RoundAbandoned]),
             Facts::ModelWithdrawn { snapshot, .. } => self.about(K::ModelReleased, Sha256(snapshot.0)),
             Facts::WitnessReturned { witness, .. } => self.about(K::WitnessMissing, *witness),
             _of_its_own_accord => None,
@@ -158,7 +160,9 @@ mod tests {
         assert_eq!(ends(&[opened(1), failed.clone(), started], 1), Some(LeafIndex(1)));
         let next = causes(&[opened(1), failed, closed]);
         assert_eq!(next.of(&Facts::RoundOpened { previous_end: Sha256([0; 32]) }, place(2)), Some(LeafIndex(2)));
-        assert!(next.newest.keys().all(|((_, round, _), _)| round.is_none()), "what is over is forgotten");
+        assert_eq!(next.newest.keys().filter(|((_, round, _), _)| round.is_some()).count(), 1, "what is over is forgotten but for its end");
+        let spent = Facts::BudgetSpent { dataset: Sha256([5; 32]), ledger_counter: 1 };
+        assert_eq!((next.of(&spent, place(1)), next.of(&spent, place(2))), (Some(LeafIndex(2)), None));
     }
 
     #[test]

@@ -79,6 +79,8 @@ clauses! {
     DataManifest = "A19: data manifest does not fit the declared dataset or the manifest before it", false;
     /// A spend from a dataset or under a cap that was not declared.
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
+    /// A spend without an update, for a round that is open or has one.
+    SpentAlone = "A21: a spend stands alone once, after the end of a round that took no update of its institution", false;
     /// Figures that do not add up.
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.

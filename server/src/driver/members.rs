@@ -16,7 +16,7 @@ use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend, RoundSpend};
 use tokio::sync::mpsc;
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
@@ -360,6 +360,11 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
         StatementKind::ReleaseSpend => {
             let said = statement.verify::<ReleaseSpend>().ok()?;
             (Facts::BudgetReleased { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
+        }
+        StatementKind::Spend => {
+            let said = statement.verify::<RoundSpend>().ok()?;
+            let facts = Facts::BudgetSpent { dataset: said.spend.dataset, ledger_counter: said.spend.ledger_counter };
+            return Some(Draft::said(Actor::Institution, Some(who), statement, facts).in_round(said.task, said.round));
         }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;

@@ -12,7 +12,7 @@ use protocol::plan::{Plan, PlanApproval, Unit};
 use protocol::statement::Statement;
 use protocol::time::Time;
 use protocol::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
 
 impl Scribe {
@@ -100,6 +100,31 @@ impl Scribe {
         let (dataset, unit, ledger_head) = (Self::dataset(1), Unit::Record, Sha256([78; 32]));
         let said = ReleaseSpend { dataset, unit, rho, ledger_counter, ledger_head };
         self.says(1, &said, Facts::BudgetReleased { dataset, ledger_counter });
+    }
+
+    /// An institution paid for a round that took no update of it, or so it says.
+    pub(super) fn spent_alone(&mut self) {
+        // Institution 3 sends nothing in this story; the others' updates are accepted.
+        let told = [
+            (Twist::SpentAlone, 3, RoundId(1), 1),
+            (Twist::SpentAloneTwice, 3, RoundId(1), 2),
+            (Twist::SpentAloneUnderstated, 3, RoundId(1), 1),
+            (Twist::SpentBesideAnUpdate, 0, RoundId(1), 1),
+            (Twist::SpentBeforeTheRound, 3, RoundId(2), 1),
+        ];
+        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| *twist == self.twist) else { return };
+        let mut spend = self.spend(who, round);
+        if self.twist == Twist::SpentAloneUnderstated {
+            spend.epsilon_after = spend.epsilon_before;
+        }
+        let facts = Facts::BudgetSpent { dataset: spend.dataset, ledger_counter: spend.ledger_counter };
+        let said = RoundSpend { task: TASK, round, spend };
+        let key = self.people[who].clone();
+        for _ in 0..times {
+            let statement = Statement::sign(&said, &key);
+            let draft = Draft::said(Actor::Institution, Some(ClientId::of(&public(&key))), statement, facts.clone());
+            self.push(draft.in_round(TASK, round));
+        }
     }
 
     pub(super) fn prepare(&mut self, plan: &[u8]) {
