@@ -16,6 +16,7 @@ mod home;
 pub mod identity;
 pub mod join;
 pub mod keys;
+pub mod leave;
 pub mod ledger;
 pub mod link;
 pub mod mirror;

@@ -75,7 +75,7 @@ fn every_verb_explains_itself() {
     for pair in pairs {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "leave", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);

@@ -176,6 +176,8 @@ impl Chronicle {
             "round.update.dropped",
             "round.update.rejected",
             "budget.repaired",
+            "member.suspended",
+            "member.revoked",
         ]
         .into();
         let unclean = |k: &Kept| matches!(k.facts, Some(EntryFacts::ProcessStarted { clean: false, .. }));

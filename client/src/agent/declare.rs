@@ -32,7 +32,7 @@ fn lifetime_ms(deadlines: &Deadlines) -> u64 {
 impl Agent {
     /// Declares what the log does not have yet.
     pub(super) async fn declare(&mut self, link: &Link) -> Result<(), Trouble> {
-        if !self.mirror.history().members().contains_key(&self.me) {
+        if !self.mirror.history().is_active(self.me) {
             // Our own `member.joined` will be in the log that we are shown later.
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Agent {
     /// Anchors the site log, once on each connection: what was added since the last anchor can then be proved to this institution's own
     /// auditor. The federation learns a size and a root (audit.md A27).
     pub(super) async fn anchor(&mut self, link: &Link) -> Result<(), Trouble> {
-        let member = self.mirror.history().members().contains_key(&self.me);
+        let member = self.mirror.history().is_active(self.me);
         let due = self.site.due(self.mirror.history().anchors(self.me));
         match due.filter(|_| member) {
             Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
