@@ -163,6 +163,8 @@ struct Agent {
     receipts: BTreeSet<GroupId>,
     ends: Ends,
     leaving: Option<Instant>,
+    /// Datasets of whose withdrawal the server was told on the present link.
+    withdrawing: BTreeSet<Sha256>,
     /// Whether the status says that the server does not let us in.
     shut_out: bool,
     traffic: Traffic,
@@ -284,6 +286,7 @@ impl Agent {
             receipts: BTreeSet::new(),
             ends: Ends::default(),
             leaving: None,
+            withdrawing: BTreeSet::new(),
             shut_out: false,
             traffic: Traffic::default(),
             sender,

@@ -20,6 +20,7 @@ mod release;
 mod statement;
 mod tokens;
 mod train;
+mod withdraw;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -160,6 +161,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Counts(options)) => counts::run(&home, options),
         Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Withdraw(options)) => withdraw::run(&home, &settings(&cli.common)?, options),
     }
 }
 

@@ -34,4 +34,5 @@ pub mod tls;
 mod upload;
 pub mod vault;
 mod wire;
+mod withdrawal;
 pub mod witness;

@@ -66,6 +66,10 @@ fn every_verb_explains_itself() {
     let pairs = [
         ["member", "pending"],
         ["member", "approve"],
+        ["member", "list"],
+        ["member", "suspend"],
+        ["member", "resume"],
+        ["member", "revoke"],
         ["policy", "activate"],
         ["plan", "check"],
         ["plan", "prepare"],
@@ -84,6 +88,7 @@ fn every_verb_explains_itself() {
         ["data", "prepare"],
         ["data", "make"],
         ["data", "counts"],
+        ["data", "withdraw"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],
