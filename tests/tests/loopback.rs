@@ -25,6 +25,8 @@ mod mixed;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/standing.rs"]
+mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
 
