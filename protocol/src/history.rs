@@ -4,10 +4,12 @@
 //! auditor reports what contradicts it (audit.md A35 check 5, A36).
 
 mod approvals;
+mod causes;
 mod members;
 mod releases;
 mod rules;
 mod sizes;
+mod stamps;
 mod task;
 
 pub use approvals::Approval;
@@ -15,16 +17,17 @@ use approvals::Effect;
 pub use members::{Member, Withdrawn};
 pub use releases::Lineage;
 pub use rules::{Clause, Violation};
+pub use stamps::Start;
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
 
 use crate::data_manifest::DataManifest;
-use crate::entry::{EntryError, Facts, LogEntry};
+use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, ReleaseSpend, TrustDocument};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an institution declared about one dataset.
 #[derive(Clone, Debug)]
@@ -100,6 +103,15 @@ pub struct History {
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
     unclean: bool,
+    /// The server, as entries name it.
+    server: Identity,
+    /// The program that writes, from the start of its process to its end.
+    origin: Option<Origin>,
+    /// The last two starts of the server's process, the newer one last.
+    starts: [Option<Start>; 2],
+    /// Witnesses that are said to be missing.
+    missing: BTreeSet<Sha256>,
+    causes: causes::Causes,
 }
 
 /// RFC 6962 leaf hash of an entry.
@@ -112,6 +124,7 @@ impl History {
     pub fn new(trust: TrustDocument) -> Self {
         let speakers = trust.administrators.iter().chain([&trust.server]);
         let keys = speakers.map(|k| (Sha256(ClientId::of(k).0), *k)).collect();
+        let server = stamps::server(&trust.federation, &trust.server);
         Self {
             trust,
             size: 0,
@@ -130,6 +143,11 @@ impl History {
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
             unclean: false,
+            server,
+            origin: None,
+            starts: [None; 2],
+            missing: BTreeSet::new(),
+            causes: causes::Causes::default(),
         }
     }
 
@@ -218,7 +236,8 @@ impl History {
     ) {
         out.require(entry.stamp.seq == index.0, Clause::Sequence);
         out.require(entry.stamp.ts > self.last_ts, Clause::TimeOrder);
-        out.require(entry.stamp.federation == self.trust.federation, Clause::Schema);
+        self.check_stamp(entry, out);
+        self.note(index, entry);
         self.last_ts.clone_from(&entry.stamp.ts);
         let statement = match self.checked(entry, holds) {
             Ok(statement) => statement,
@@ -226,9 +245,15 @@ impl History {
         };
         match (&entry.facts, statement) {
             (Facts::FederationCreated { .. }, None) => out.require(index.0 == 0, Clause::Schema),
-            (Facts::ProcessStarted { .. }, None) => self.unclean = true,
+            (Facts::ProcessStarted { build, config, .. }, None) => self.process_started(Start { build: *build, config: *config }),
             (Facts::ProcessStopped {}, None) => self.unclean = false,
-            (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
+            (Facts::ProcessUpgraded { old, new }, None) => out.require(self.is_change(*old, *new, |s| s.build), Clause::Restart),
+            (Facts::ProcessConfigChanged { old, new }, None) => out.require(self.is_change(*old, *new, |s| s.config), Clause::Restart),
+            (Facts::ProcessClockSkew { .. } | Facts::ProcessStorageLow { .. }, None) => {}
+            (Facts::WitnessMissing { witness, size }, None) => self.witness_missing(entry, *witness, *size, out),
+            (Facts::WitnessReturned { witness, size }, None) => self.witness_returned(entry, *witness, *size, out),
+            (Facts::MemberInvited { .. } | Facts::AuthzAllowed {} | Facts::AuthzDenied {}, None) => {}
+            (Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
             (Facts::MemberSuspended { .. } | Facts::MemberResumed { .. } | Facts::MemberRevoked { .. }, Some(s)) => {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod members;
+mod process;
 mod release;
 mod rounds;
 mod standing;
@@ -23,7 +24,7 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::round::Recipients;
 use protocol::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -143,10 +144,16 @@ pub(crate) struct Driver {
     next_answer: u64,
     /// Minute, and denials in it.
     denials: (u64, u32),
+    clock: process::Clock,
+    /// Whether the log was told that the disk has no room for the next round.
+    storage_is_low: bool,
+    /// Refusals of updates that the log was told of since the last round began.
+    refusals: BTreeSet<(ClientId, Rejection)>,
 }
 
 /// Who waits for a round's answer.
 struct Waiting {
+    who: ClientId,
     reply: Reply<Answer>,
     begin: Option<(ClientId, protocol::statement::Statement, Vec<protocol::ids::Address>)>,
 }
@@ -168,6 +175,8 @@ pub(crate) struct Parts {
     pub(crate) uploads: Uploads,
     pub(crate) shared: Arc<crate::endpoint::Shared>,
     pub(crate) jobs: std::sync::mpsc::Sender<Job>,
+    /// SHA-256 of the settings.
+    pub(crate) config: Sha256,
 }
 
 impl Driver {
@@ -195,8 +204,11 @@ impl Driver {
             answers: BTreeMap::new(),
             next_answer: 0,
             denials: (0, 0),
+            clock: process::Clock::new(),
+            storage_is_low: false,
+            refusals: BTreeSet::new(),
         };
-        this.started()?;
+        this.started(parts.config)?;
         Ok(this)
     }
 
@@ -214,6 +226,7 @@ impl Driver {
 
     /// One input, or the passing of time. False when the server shall end.
     fn step(&mut self, input: Option<Option<Input>>) -> Result<bool, DriverError> {
+        self.watch_clock()?;
         match input {
             None => self.tick()?,
             Some(None | Some(Input::Stop)) => return Ok(false),
@@ -276,7 +289,7 @@ impl Driver {
 
     /// Shows the newest tree to the witnesses, if somebody waits for a checkpoint.
     fn show_note(&mut self) {
-        if let Some(note) = self.publisher.start(&self.log) {
+        if let Some(note) = self.publisher.start(&self.log, now()) {
             self.send(&Recipients::All, &ServerMessage::Cosign { note: note.into() });
         }
     }

@@ -178,6 +178,9 @@ impl Chronicle {
             "budget.repaired",
             "member.suspended",
             "member.revoked",
+            "process.clock.skew",
+            "process.storage.low",
+            "audit.witness.missing",
         ]
         .into();
         let unclean = |k: &Kept| matches!(k.facts, Some(EntryFacts::ProcessStarted { clean: false, .. }));

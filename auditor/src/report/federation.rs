@@ -76,10 +76,12 @@ fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
 }
 
 /// Types that change who may speak or who watches.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "federation.created",
     "trust.changed",
     "process.started",
+    "process.upgraded",
+    "process.config.changed",
     "process.stopped",
     "member.invited",
     "member.join.requested",
@@ -97,7 +99,6 @@ const KEYS: [&str; 24] = [
     "policy.approved",
     "policy.site.declared",
     "logging.changed",
-    "config.changed",
     "dataset.declared",
     "dataset.withdrawn",
     "budget.declared",
@@ -138,6 +139,17 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
         ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
         ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
+        ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
+        ("process.clock.skew", "the server's clock was moved, or its machine stood still", "服务器时钟被调整或主机停顿"),
+        ("process.storage.low", "the server's disk has no room for a round, which waits", "服务器磁盘空间不足，轮次等待"),
+        ("audit.witness.missing", "a witness of the policy has cosigned nothing for a quarter of an hour", "一位见证人十五分钟未联署"),
+        ("audit.witness.returned", "a witness that was missing cosigns again", "缺席的见证人恢复联署"),
+        (
+            "authz.allowed",
+            "somebody was allowed to change the federation; the next entry is what was done",
+            "批准一次变更操作（紧接其后的条目）",
+        ),
+        ("audit.reviewed", "somebody examined a part of the log and signed for it", "有人检查了部分日志并签名"),
         ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
         ("task.opened", "a task begins", "任务开始"),
         ("task.ended", "a task is over", "任务结束"),
@@ -146,6 +158,7 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("round.nonce.revealed", "a decryptor reveals its number for dealing random groups", "解密者公布随机分组用数"),
         ("round.manifest.published", "the server states everything that the round rests on", "服务器公布本轮清单"),
         ("round.manifest.endorsed", "a decryptor vouches for the manifest", "解密者背书清单"),
+        ("round.update.begun", "an institution begins to send a sealed update", "机构开始发送密封更新"),
         ("round.update.accepted", "a sealed update is accepted, with its cost in privacy", "接受一份密封更新（含隐私消耗）"),
         ("round.set.proposed", "the exact set that is to be opened", "提出拟开启的确切集合"),
         ("round.set.signed", "a decryptor signs that set", "解密者签署集合"),

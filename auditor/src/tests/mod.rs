@@ -11,6 +11,7 @@ mod sealing;
 mod secrets;
 mod sharing;
 mod snapshots;
+mod stamps;
 mod standing;
 pub(crate) mod story;
 mod tamper;

@@ -4,8 +4,12 @@
 mod afterwards;
 #[path = "story/before.rs"]
 mod before;
+#[path = "story/bend.rs"]
+mod bend;
 #[path = "story/model.rs"]
 mod model;
+#[path = "story/process.rs"]
+mod process;
 #[path = "story/real.rs"]
 pub(crate) mod real;
 #[path = "story/standing.rs"]
@@ -21,8 +25,8 @@ use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
 use protocol::decimal::Decimal;
-use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin, Stamp};
-use protocol::history::leaf_hash;
+use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin};
+use protocol::history::{History, leaf_hash};
 use protocol::ids::{
     Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, PublicKey, RoundId,
     SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
@@ -115,6 +119,8 @@ struct Scribe {
     plan: Plan,
     mechanism: Mechanism,
     entries: Vec<Vec<u8>>,
+    /// What the entries say before they are bent.
+    history: History,
     people: Vec<SigningKey>,
     trust: Sha256,
     activation: Option<u64>,
@@ -143,14 +149,14 @@ impl Scribe {
     fn push(&mut self, draft: Draft) -> u64 {
         let seq = self.entries.len() as u64;
         let late = self.twist == Twist::SequenceJumps && seq > FILL;
-        let stamp = Stamp {
-            seq: if late { seq + 1 } else { seq },
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
-            federation: "demo".into(),
-            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
-        };
-        self.entries.push(LogEntry::new(stamp, &draft).to_bytes());
+        let (id, ts) = (format!("018f0000-0000-7000-8000-{seq:012x}"), format!("2026-01-02T03:04:05.{seq:06}Z"));
+        let origin = Origin { name: "concordat-server".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let mut stamp = self.history.stamp(&draft, id, ts, origin);
+        stamp.seq = if late { seq + 1 } else { seq };
+        let bytes = LogEntry::new(stamp, &draft).to_bytes();
+        // What the scribe itself makes of it: the stamp of the next entry follows from it, whatever the entry breaks.
+        self.history.apply_judged(&bytes, LogEntry::parse(&bytes).as_ref().map_err(|e| *e), &mut |_| true);
+        self.entries.push(bend::bend(self.twist, draft.facts.kind(), bytes));
         seq
     }
 
@@ -368,6 +374,11 @@ impl Scribe {
         self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
         let second = round.0 == 2 && who == 1;
+        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist == Twist::Begun) };
+        for _ in 0..times {
+            let begun = Draft { institution: Some(self.ids()[who]), ..Draft::server(Facts::UpdateBegun { header: digest }) };
+            self.push(begun.in_round(TASK, round).in_group(GROUP));
+        }
         if self.twist == Twist::OthersStatement && second {
             // Signed by the one, entered for the other.
             let statement = Statement::sign(&header, &self.people[who]);
@@ -516,6 +527,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
     };
+    let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
@@ -530,6 +542,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         sums: fixture::Files::new(),
         model: Model::new(),
         entries: Vec::new(),
+        history,
         people,
         trust: shown,
         activation: None,
@@ -560,6 +573,8 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
     scribe.declare_more(Twist::DeclaredMoreLater);
+    scribe.restarted();
+    scribe.witnesses();
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
     let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;

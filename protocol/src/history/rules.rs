@@ -25,6 +25,20 @@ clauses! {
     Sequence = "A16: seq is not the leaf index", true;
     /// Time does not rise.
     TimeOrder = "A16: ts does not rise", true;
+    /// Another federation.
+    Federation = "A16: federation is not that of the trust document", true;
+    /// Somebody else's name or key.
+    Actor = "A16: actor is not the one whom the log knows in this role", false;
+    /// Led to by another entry, by none, or by one that leads to nothing of this type.
+    Cause = "A16: cause is not the entry that led here", false;
+    /// Written by another process than the one that started.
+    Origin = "A16: origin changes without a start of the server's process", false;
+    /// A decision that is not about a right, or not by the table.
+    Decision = "I12: a decision states a right and the rule of its table, and is allowed to somebody whom the rule fits", false;
+    /// Old or new hash of program or settings.
+    Restart = "I11: old and new program or settings are those of the last two starts", false;
+    /// A witness that is not its institution's, goes missing twice, or returns without having been missing.
+    Witness = "A19: a witness goes missing and returns in turn, at a size that the log has, and is the named institution's", false;
     /// A statement's signature, or its key, does not hold.
     Signature = "A17: statement is not signed by a key enrolled at this index", true;
     /// Fields repeat the payload wrongly.

@@ -57,6 +57,8 @@ pub enum RoundState {
 /// One group of a round.
 #[derive(Clone, Debug, Default)]
 pub struct GroupHistory {
+    /// Updates that institutions began to send.
+    pub begun: BTreeSet<HeaderDigest>,
     /// Accepted updates.
     pub accepted: BTreeMap<HeaderDigest, (ClientId, LeafIndex, Header)>,
     /// Those that were dropped.
@@ -421,6 +423,7 @@ impl RoundHistory {
             }
             (Facts::ManifestEndorsed { .. }, Some(s)) => self.endorse(s, world, out),
             (Facts::RoundDeclined {}, Some(s)) => self.decline(entry, s, world, out),
+            (Facts::UpdateBegun { header }, None) => self.begin(entry, *header, world, out),
             (Facts::UpdateAccepted { header, .. }, Some(s)) => return self.accept(index, entry, *header, s, world, out),
             (Facts::UpdateDropped { header }, None) => {
                 let group = self.group(entry, out)?;
@@ -474,6 +477,20 @@ impl RoundHistory {
         if member && said.manifest == *digest {
             self.endorsed.insert(s.signer());
         }
+    }
+
+    /// Once for each update, by somebody who may send one, while updates are taken (A21).
+    fn begin(&mut self, entry: &LogEntry, header: HeaderDigest, world: &World<'_>, out: &mut Report) {
+        out.require(self.state == RoundState::Reporting, Clause::State);
+        match entry.institution {
+            Some(who) => {
+                speaks(world.members, who, Some(who), out);
+            }
+            None => out.add(Clause::NotMember),
+        }
+        let Some(group) = self.group(entry, out) else { return };
+        let first = group.begun.insert(header);
+        out.require(first, Clause::Twice);
     }
 
     fn accept(

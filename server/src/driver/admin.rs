@@ -10,10 +10,11 @@ use crate::task::{Stage, TaskRun};
 use audit::policy::Policy;
 use audit::reader::policy_path;
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts};
+use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::ids::{Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
+use protocol::reject::Rejection;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
@@ -21,6 +22,7 @@ use std::path::Path;
 
 impl Driver {
     pub(super) fn admin(&mut self, request: AdminRequest) -> Result<AdminReply, DriverError> {
+        let unentitled = self.unentitled(&request);
         let answer = match request {
             AdminRequest::Invite { institution, ttl_s } => self.invite(&institution, ttl_s)?,
             AdminRequest::Pending {} => Ok(self.pending()),
@@ -40,7 +42,27 @@ impl Driver {
             AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
+        if let (Some(right), Err(_)) = (unentitled, &answer) {
+            self.deny(right, None, Rejection::NotEnrolled)?;
+        }
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
+    }
+
+    /// The right that a request asks for with the statement of somebody who does not have it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other requests carry no statement")]
+    fn unentitled(&self, request: &AdminRequest) -> Option<Right> {
+        let (right, statement) = match request {
+            AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
+            AdminRequest::ChangeStanding { statement } => (Right::MemberRevoke, statement),
+            AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
+            AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
+            AdminRequest::Release { statement } => (Right::ModelRelease, statement),
+            AdminRequest::Withdraw { statement } => (Right::ModelWithdraw, statement),
+            AdminRequest::Review { statement } => (Right::LogReview, statement),
+            _without_a_statement => return None,
+        };
+        let reviewer = right.rule() == Rule::Reviewer && self.log.history().is_active(statement.signer());
+        (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
     fn invite(&mut self, institution: &str, ttl_s: u64) -> Result<Result<AdminReply, Refusal>, DriverError> {
@@ -55,7 +77,7 @@ impl Driver {
         let expires_s = (now().0 / 1000).saturating_add(ttl_s);
         let id = TokenId(id);
         self.store.put_invitation(id, &Invitation { mac, institution: institution.to_owned(), expires_s, used_by: None })?;
-        self.append_one(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
+        self.append_allowed(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
         let token = Token {
             address: self.public_address.clone(),
             root_ca: self.log.history().trust().root_ca,

@@ -7,7 +7,7 @@ use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
-use protocol::entry::{Actor, Draft, Facts, Right};
+use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
@@ -42,7 +42,7 @@ impl Driver {
     }
 
     /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
-    fn deny(&mut self, right: Right, institution: Option<ClientId>, code: Rejection) -> Result<(), DriverError> {
+    pub(super) fn deny(&mut self, right: Right, institution: Option<ClientId>, code: Rejection) -> Result<(), DriverError> {
         let minute = now().0 / 60_000;
         if self.denials.0 != minute {
             self.denials = (minute, 0);
@@ -52,7 +52,7 @@ impl Driver {
             tracing::warn!(denied = self.denials.1, "denials of this minute are no longer recorded one by one");
             return Ok(());
         }
-        let denied = Draft { actor: Actor::Stranger, institution, ..Draft::server(Facts::AuthzDenied { right }) };
+        let denied = Draft { institution, ..Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, right)) };
         self.append_one(denied.rejected(code)).map(|_| ())
     }
 
@@ -144,14 +144,10 @@ impl Driver {
         }
         let answer = match request {
             Request::Begin { header, chunks } => {
-                self.begin(who, header, chunks, reply);
-                return Ok(());
+                return self.begin(who, header, chunks, reply);
             }
             Request::Commit { upload } => match self.uploads.statement(upload) {
-                Some(statement) => {
-                    self.commit(who, statement, reply);
-                    return Ok(());
-                }
+                Some(statement) => return self.commit(who, statement, reply),
                 None => Rejection::Unknown.into(),
             },
             Request::Log { from, to } => Response::Entries { entries: self.page(from, to)? }.into(),
@@ -218,19 +214,36 @@ impl Driver {
         }
     }
 
-    fn begin(&mut self, who: ClientId, header: Statement, chunks: Vec<protocol::ids::Address>, reply: Reply<Answer>) {
-        let answer = self.wait(Waiting { reply, begin: Some((who, header.clone(), chunks)) });
+    fn begin(
+        &mut self,
+        who: ClientId,
+        header: Statement,
+        chunks: Vec<protocol::ids::Address>,
+        reply: Reply<Answer>,
+    ) -> Result<(), DriverError> {
+        if self.task.as_ref().is_none_or(|t| t.active.is_none()) {
+            return self.refuse(who, Rejection::WrongRound, reply);
+        }
+        let answer = self.wait(Waiting { who, reply, begin: Some((who, header.clone(), chunks)) });
         self.round_event(Event::Begin { from: who, header, answer });
+        Ok(())
     }
 
-    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
+    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) -> Result<(), DriverError> {
         // Checked again: another group's header of the same client may have come in since the upload began.
         if let Err(reason) = self.acceptable(who, &header) {
-            reply.send(reason.into()).ok();
-            return;
+            return self.refuse(who, reason, reply);
         }
-        let answer = self.wait(Waiting { reply, begin: None });
+        let answer = self.wait(Waiting { who, reply, begin: None });
         self.round_event(Event::Commit { from: who, header, answer });
+        Ok(())
+    }
+
+    /// Tells a client that its update is refused, once the log says so.
+    fn refuse(&mut self, who: ClientId, reason: Rejection, reply: Reply<Answer>) -> Result<(), DriverError> {
+        self.note_refusal(who, reason)?;
+        reply.send(reason.into()).ok();
+        Ok(())
     }
 
     fn wait(&mut self, waiting: Waiting) -> Ticket {

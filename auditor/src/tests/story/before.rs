@@ -4,7 +4,7 @@
 use super::super::twist::Twist;
 use super::{CAP, FILL, Scribe, Signers, TASK, admin, decimal, public};
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts, Right};
+use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest, TokenId};
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
@@ -19,9 +19,9 @@ impl Scribe {
     pub(super) fn found(&mut self, trust: &[u8]) {
         let trust = if self.twist == Twist::WrongTrust { b"other" } else { trust };
         self.push(Draft::server(Facts::FederationCreated { trust: TrustDocument::hash(trust) }));
-        self.push(Draft::server(Facts::ProcessStarted { build: Sha256([8; 32]), clean: true }));
+        self.push(Draft::server(Facts::ProcessStarted { build: Sha256([8; 32]), clean: true, config: Sha256([7; 32]) }));
         for _ in 0..FILL {
-            self.push(Draft::server(Facts::AuthzDenied { right: Right::StatusRead }));
+            self.push(Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, Right::StatusRead)));
         }
         if self.twist == Twist::UnknownType {
             let text = String::from_utf8(self.entries.pop().unwrap()).unwrap().replacen("authz.denied", "authz.dreamt", 1);
