@@ -9,6 +9,7 @@ use protocol::entry::LogEntry;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
+use protocol::membership::{Barred, DatasetWithdrawal, Departure, StandingChange};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
@@ -25,6 +26,9 @@ pub fn messages(bytes: &[u8]) {
         }
     )*} }
     each!(Request, Response, ClientMessage, ServerMessage, JoinMessage, JoinReply);
+    if let Some(barred) = Barred::from_wire(bytes) {
+        assert_eq!(barred.to_wire().as_bytes(), bytes);
+    }
     if let Ok(bytes) = <&[u8; ChunkHeader::LEN]>::try_from(bytes)
         && let Ok(header) = ChunkHeader::parse(bytes)
     {
@@ -42,7 +46,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend);
+    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, StandingChange, Departure, DatasetWithdrawal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();

@@ -1,5 +1,8 @@
 //! Acts of administrators under a threshold (audit.md A14, A19): nothing has effect before the m-th of them said exactly the same.
 
+#[path = "approvals/standing.rs"]
+mod standing;
+
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::{Clause, History};
@@ -66,7 +69,7 @@ impl World {
             token: TokenId([n; 16]),
             trust: TrustDocument::hash(&self.history.trust().to_bytes()),
             nonce: Sha256([5; 32]),
-            name: format!("clinic-{n}"),
+            name: format!("clinic-{}", n % 100),
             institution_key: public(&key),
             witness_vkey: "test+00000001+AA==".into(),
             tls_key: Sha256([6; 32]),

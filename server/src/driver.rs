@@ -5,6 +5,7 @@ mod members;
 mod process;
 mod release;
 mod rounds;
+mod standing;
 mod words;
 
 use crate::admin::{AdminReply, AdminRequest};
@@ -18,6 +19,7 @@ use crate::task::TaskRun;
 use crate::uploads::Uploads;
 use protocol::entry::Draft;
 use protocol::ids::{ClientId, Sha256, Ticket};
+use protocol::membership::Barred;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::round::Recipients;
@@ -48,17 +50,29 @@ impl From<Rejection> for Answer {
     }
 }
 
+/// Who stands at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A member in good standing.
+    Member(ClientId),
+    /// A member whose word does not count now, and why.
+    Barred(Barred),
+    /// Nobody that was admitted.
+    Stranger,
+}
+
 /// Something from outside.
 pub(crate) enum Input {
     Identify {
         name: String,
         key: Sha256,
-        reply: Reply<Option<ClientId>>,
+        reply: Reply<Door>,
     },
     Connected {
         who: ClientId,
         link: usize,
         outbox: mpsc::Sender<ServerMessage>,
+        cut: oneshot::Sender<Barred>,
         note: Vec<u8>,
         reply: Reply<Result<ServerMessage, Rejection>>,
     },
@@ -108,6 +122,8 @@ pub(crate) enum DriverError {
 struct Link {
     id: usize,
     outbox: mpsc::Sender<ServerMessage>,
+    /// Ends the connection with a reason.
+    cut: oneshot::Sender<Barred>,
 }
 
 /// Everything the server owns.
@@ -232,11 +248,11 @@ impl Driver {
     fn take(&mut self, input: Input) -> Result<(), DriverError> {
         match input {
             Input::Identify { name, key, reply } => {
-                let who = self.identify(&name, key)?;
-                reply.send(who).ok();
+                let door = self.identify(&name, key)?;
+                reply.send(door).ok();
             }
-            Input::Connected { who, link, outbox, note, reply } => {
-                let welcome = self.connected(who, link, outbox, &note)?;
+            Input::Connected { who, link, outbox, cut, note, reply } => {
+                let welcome = self.connected(who, Link { id: link, outbox, cut }, &note)?;
                 reply.send(welcome).ok();
             }
             Input::Disconnected { who, link } => self.disconnected(who, link),

@@ -146,14 +146,13 @@ impl Publisher {
     }
 }
 
-/// The usual policy of a federation: all members are witnesses, `⌊(n+f)/2⌋+1` of them a quorum (A11).
+/// The usual policy of a federation: all members in good standing are witnesses, `⌊(n+f)/2⌋+1` of them a quorum (A11).
 pub(crate) fn compose(history: &History) -> Option<Policy> {
     let log: VerifierKey = history.trust().log_vkey.parse().ok()?;
     let witnesses: Vec<Witness> = history
-        .members()
-        .values()
+        .active()
         .take(audit::policy::MAX_WITNESSES)
-        .map(|m| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
+        .map(|(_, m)| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
         .collect::<Option<_>>()?;
     Policy::compose(&log, &witnesses, Some(default_quorum(witnesses.len()))).ok()
 }

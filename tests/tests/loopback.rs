@@ -25,6 +25,8 @@ mod mixed;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/standing.rs"]
+mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
 
@@ -173,7 +175,7 @@ impl Federation {
             AdminReply::Status { status } => status,
             other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
             other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
-            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => panic!("{other:?}"),
+            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. } | AdminReply::Members { .. }) => panic!("{other:?}"),
         }
     }
 

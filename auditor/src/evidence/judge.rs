@@ -12,6 +12,7 @@ use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
+use protocol::membership::{DatasetWithdrawal, Departure};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
@@ -240,6 +241,10 @@ impl Own {
                 self.datasets.entry(*dataset).and_modify(|h| h.spend(record, None));
                 agrees
             }),
+            Facts::DatasetWithdrawn { dataset, reason } => {
+                s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
+            }
+            Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
                     findings.add(SHRINKS, Place::Index(index), "a larger site log", a.size.to_string());

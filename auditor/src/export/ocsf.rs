@@ -43,6 +43,7 @@ fn account_activity(kind: &str) -> (u32, &'static str) {
     match kind {
         "member.invited" | "member.join.requested" => (99, "Other"),
         "member.joined" => (1, "Create"),
+        "member.resumed" => (2, "Enable"),
         "member.suspended" => (5, "Disable"),
         "member.revoked" | "member.left" => (6, "Delete"),
         _ => (99, "Other"),
@@ -215,7 +216,8 @@ mod tests {
             (uid("round.update.begun"), uid("process.clock.skew"), uid("audit.witness.missing")),
             ((6003, 1), (6003, 99), (6003, 99))
         );
-        assert_eq!((uid("member.joined"), uid("member.revoked")), ((3001, 1), (3001, 6)));
+        assert_eq!((uid("member.joined"), uid("member.revoked"), uid("member.left")), ((3001, 1), (3001, 6), (3001, 6)));
+        assert_eq!((uid("member.suspended"), uid("member.resumed"), uid("dataset.withdrawn")), ((3001, 5), (3001, 2), (6003, 4)));
         assert_eq!((uid("round.closed"), uid("round.opened"), uid("some.future.thing")), ((6003, 3), (6003, 1), (6003, 99)));
     }
 }

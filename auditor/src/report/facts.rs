@@ -176,6 +176,8 @@ impl Chronicle {
             "round.update.dropped",
             "round.update.rejected",
             "budget.repaired",
+            "member.suspended",
+            "member.revoked",
             "process.clock.skew",
             "process.storage.low",
             "audit.witness.missing",

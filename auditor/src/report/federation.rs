@@ -3,6 +3,7 @@
 use super::Language;
 use super::page::{Page, escape, hash, time};
 use super::plot::{Line, Plot};
+use crate::verdict::MemberSummary;
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("The federation, its members and keys", "联盟、成员与密钥");
@@ -50,18 +51,32 @@ fn members(page: &mut Page<'_>) {
         .iter()
         .map(|m| {
             let since = page.story.chronicle.kept.get(&m.joined).map(|k| time(&k.ts)).unwrap_or_default();
-            vec![escape(&m.name), hash(&m.id), page.entry(m.joined), since, format!("<code>{}</code>", escape(&m.witness))]
+            let stands =
+                format!("{} {}", escape(&standing(page, m)), if m.since == m.joined { String::new() } else { page.entry(m.since) });
+            vec![escape(&m.name), hash(&m.id), page.entry(m.joined), since, stands, format!("<code>{}</code>", escape(&m.witness))]
         })
         .collect();
     let head = match page.story.language {
-        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "key as a witness"],
-        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "见证密钥"],
+        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"],
+        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
     };
     page.table(&head, &rows);
 }
 
+/// How an institution stands, and the code of why.
+fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
+    let word = match m.standing {
+        "active" => page.say("in good standing", "正常"),
+        "suspended" => page.say("suspended", "已暂停"),
+        "revoked" => page.say("revoked", "已撤销"),
+        "left" => page.say("left", "已退出"),
+        other => other,
+    };
+    m.reason.map_or_else(|| word.to_owned(), |reason| format!("{word} ({reason})"))
+}
+
 /// Types that change who may speak or who watches.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 25] = [
     "federation.created",
     "trust.changed",
     "process.started",
@@ -73,6 +88,7 @@ const KEYS: [&str; 23] = [
     "member.joined",
     "member.renewed",
     "member.suspended",
+    "member.resumed",
     "member.revoked",
     "member.left",
     "key.rotated",
@@ -84,6 +100,7 @@ const KEYS: [&str; 23] = [
     "policy.site.declared",
     "logging.changed",
     "dataset.declared",
+    "dataset.withdrawn",
     "budget.declared",
 ];
 
@@ -115,6 +132,10 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("member.invited", "an invitation is made", "发出邀请"),
         ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
         ("member.joined", "an administrator admits it", "管理员批准加入"),
+        ("member.suspended", "administrators suspend an institution: nothing is accepted from it", "管理员暂停机构（不再接受其任何内容）"),
+        ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
+        ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
+        ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
         ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
         ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
         ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
@@ -150,6 +171,11 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
             "dataset.changed",
             "an institution describes its prepared records: hashes, and counts to two digits",
             "机构描述其整理后的数据（哈希与两位有效数字计数）",
+        ),
+        (
+            "dataset.withdrawn",
+            "an institution withdraws a data set: nothing is trained on it any more",
+            "机构撤回数据集（此后不再用于训练）",
         ),
         ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
         ("authz.denied", "somebody was denied a right", "拒绝一次授权"),

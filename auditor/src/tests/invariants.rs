@@ -5,12 +5,12 @@ use super::story::tell;
 use super::twist::Twist;
 use crate::{Check, Options, Severity, Verdict, verify};
 
-fn verdict(twist: Twist) -> Verdict {
+pub(super) fn verdict(twist: Twist) -> Verdict {
     verify(write(&tell(twist).files()).path(), &Options::default()).unwrap()
 }
 
 #[track_caller]
-fn expect(twist: Twist, exit_code: u8, clause: &str) {
+pub(super) fn expect(twist: Twist, exit_code: u8, clause: &str) {
     let v = verdict(twist);
     let hit = v.findings.iter().any(|f| f.clause.contains(clause) && f.severity.exit_code() == exit_code);
     assert!(hit && v.exit_code == exit_code, "{twist:?}: exit {}, {:#?}", v.exit_code, v.findings);
@@ -233,7 +233,7 @@ fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
     expect(Twist::ReleaseByAMember, 3, "A19: statement is not an administrator's");
 }
 
-const WAITS: &str = "A14: what administrators say has effect where as many said it as the trust document asks for";
+pub(super) const WAITS: &str = "A14: what administrators say has effect where as many said it as the trust document asks for";
 
 #[test]
 fn a_release_needs_as_many_administrators_as_the_trust_document_asks_for() {
@@ -415,7 +415,7 @@ fn a_site_log_that_shrinks_is_named() {
 }
 
 #[track_caller]
-fn expect_clean(twist: Twist) {
+pub(super) fn expect_clean(twist: Twist) {
     let v = verdict(twist);
     assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()), "{twist:?}");
 }

@@ -12,6 +12,7 @@ mod secrets;
 mod sharing;
 mod snapshots;
 mod stamps;
+mod standing;
 pub(crate) mod story;
 mod tamper;
 pub(crate) mod twist;

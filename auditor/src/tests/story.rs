@@ -12,6 +12,8 @@ mod model;
 mod process;
 #[path = "story/real.rs"]
 pub(crate) mod real;
+#[path = "story/standing.rs"]
+mod standing;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -133,6 +135,8 @@ struct Scribe {
     first_header: Option<Header>,
     /// Institutions that were admitted.
     joined: usize,
+    /// Since which entry each stands as it stands.
+    since: Vec<u64>,
 }
 
 /// One update as its institution and the server know it.
@@ -206,7 +210,7 @@ impl Scribe {
     fn open_round(&mut self, round: RoundId, plan: PlanDigest) -> (Manifest, ManifestDigest, Vec<usize>) {
         let covered = self.entries.len() as u64;
         self.push(Draft::server(Facts::RoundOpened { previous_end: self.previous_end }).in_round(TASK, round));
-        let ids = self.ids();
+        let ids = self.present(round);
         if self.twist == Twist::JoinListMiscounted {
             let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
             self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
@@ -406,6 +410,7 @@ impl Scribe {
         let (manifest, digest, committee) = self.open_round(round, plan);
         if round.0 == 2 {
             self.declare_more(Twist::DeclaredMoreInTheRound);
+            self.in_the_second_round();
         }
         let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember {
@@ -545,6 +550,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         snapshot,
         first_header: None,
         joined: 0,
+        since: Vec::new(),
     };
     scribe.found(&trust);
     scribe.prepare(&bytes);
@@ -555,6 +561,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         }
         if round == 2 {
             scribe.declare_more(Twist::DeclaredMoreBetween);
+            scribe.between_the_rounds();
         }
         if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
             scribe.counts();

@@ -147,6 +147,17 @@ pub(crate) enum Twist {
     WeightedByTally,
     Momentum,
     Adam,
+    SuspendedAndResumed,
+    SuspendedAgainByOldWords,
+    RevokedByOneOfTwo,
+    RevokedTakesPart,
+    RevokedInTheRound,
+    ResumedAfterRevoked,
+    Left,
+    LeftAndDeclares,
+    DataWithdrawn,
+    DataWithdrawnInTheRound,
+    WithdrawnDataTrained,
 }
 
 impl Twist {
@@ -168,6 +179,7 @@ impl Twist {
             Self::WithdrawalByOneOfTwo,
             Self::WithdrawalByBoth,
             Self::RealModelByOneOfTwo,
+            Self::RevokedByOneOfTwo,
         ]
         .contains(&self)
     }

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::data_manifest;
 use crate::link::Link;
 use crate::wire::WireError;
+use crate::withdrawal;
 use minicbor::bytes::ByteVec;
 use privacy::ledger::Repaired;
 use protocol::dealing::commitment;
@@ -14,6 +15,7 @@ use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
 use protocol::plan::Deadlines;
+use protocol::reject::Rejection;
 use protocol::statement::Statement;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, RoundSpend};
 use std::sync::PoisonError;
@@ -33,10 +35,11 @@ fn lifetime_ms(deadlines: &Deadlines) -> u64 {
 impl Agent {
     /// Declares what the log does not have yet.
     pub(super) async fn declare(&mut self, link: &Link) -> Result<(), Trouble> {
-        if !self.mirror.history().members().contains_key(&self.me) {
+        if !self.mirror.history().is_active(self.me) {
             // Our own `member.joined` will be in the log that we are shown later.
             return Ok(());
         }
+        self.declare_withdrawals(link).await?;
         for statement in self.due_declarations() {
             self.tell(link, statement).await?;
         }
@@ -50,10 +53,40 @@ impl Agent {
         Ok(())
     }
 
+    /// Tells the log of datasets that were withdrawn here; their records need not be here any more.
+    pub(super) async fn declare_withdrawals(&mut self, link: &Link) -> Result<(), Trouble> {
+        if !self.mirror.history().is_active(self.me) {
+            return Ok(());
+        }
+        for order in withdrawal::due(&self.home, self.mirror.history(), self.me).map_err(fatal)? {
+            // A server that refuses is asked again on the next link.
+            if self.withdrawing.insert(order.dataset) {
+                self.tell(link, self.keys.sign(&order)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the records may be used in a round that begins now.
+    pub(super) fn in_use(&mut self) -> Result<(), Rejection> {
+        let Some(data) = &self.data else { return Ok(()) };
+        match withdrawal::in_use(&self.home, self.mirror.history(), self.me, data.dataset()) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.status.alarm("the records are withdrawn: no part is taken with them; client.toml may name others");
+                Err(Rejection::Policy)
+            }
+            Err(error) => {
+                tracing::warn!(error = %super::chain(&error), "it is not known whether the records are withdrawn");
+                Err(Rejection::Policy)
+            }
+        }
+    }
+
     /// Anchors the site log, once on each connection: what was added since the last anchor can then be proved to this institution's own
     /// auditor. The federation learns a size and a root (audit.md A27).
     pub(super) async fn anchor(&mut self, link: &Link) -> Result<(), Trouble> {
-        let member = self.mirror.history().members().contains_key(&self.me);
+        let member = self.mirror.history().is_active(self.me);
         let due = self.site.due(self.mirror.history().anchors(self.me));
         match due.filter(|_| member) {
             Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
@@ -66,15 +99,16 @@ impl Agent {
         let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Vec::new() };
         let known = self.mirror.history().datasets().get(&(self.me, data.dataset()));
         let mut due = Vec::new();
-        if known.is_none() {
+        let used = withdrawal::in_use(&self.home, self.mirror.history(), self.me, data.dataset()).unwrap_or(false);
+        if known.is_none() && used {
             let declaration = DatasetDeclaration { dataset: data.dataset(), unit: data.unit(), declared_units: data.declared_units() };
             due.push(self.keys.sign(&declaration));
         }
-        due.extend(self.due_manifest(data.dataset()));
+        due.extend(self.due_manifest(data.dataset()).filter(|_| used));
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = ledger.ledger().terms();
         let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
-        if known.and_then(|d| d.cap) != Some(cap) {
+        if used && known.and_then(|d| d.cap) != Some(cap) {
             due.push(self.keys.sign(&cap));
         }
         let told = |r: &Repaired| known.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));

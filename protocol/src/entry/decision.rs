@@ -34,6 +34,8 @@ rights! {
     MemberInvite = "member.invite" by Host;
     /// Admit an institution.
     MemberApprove = "member.approve" by Administrator;
+    /// Suspend, resume or revoke a membership.
+    MemberRevoke = "member.revoke" by Administrator;
     /// Bring a witness policy into force.
     PolicyActivate = "policy.activate" by Administrator;
     /// Approve a plan, which opens its task.
@@ -118,6 +120,7 @@ impl Facts {
         match self {
             Self::MemberInvited { .. } => Some(Right::MemberInvite),
             Self::MemberJoined { .. } => Some(Right::MemberApprove),
+            Self::MemberSuspended { .. } | Self::MemberResumed { .. } | Self::MemberRevoked { .. } => Some(Right::MemberRevoke),
             Self::PolicyActivated { .. } => Some(Right::PolicyActivate),
             Self::TaskApproved { .. } => Some(Right::TaskPropose),
             Self::ModelReleased { .. } => Some(Right::ModelRelease),

@@ -2,9 +2,10 @@
 
 use crate::decimal::Decimal;
 use crate::ids::{
-    BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
+    BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
 };
+use crate::membership::{DatasetReason, StandingReason};
 use crate::plan::GateResult;
 use crate::release::{OverrideReason, WithdrawalReason};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,34 @@ facts! {
         /// SHA-256 of the request's payload.
         request: Sha256
     }
+    /// Nothing is accepted from an institution until it is resumed (statement of an administrator).
+    MemberSuspended = "member.suspended" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// A suspended institution is in good standing again (statement of an administrator).
+    MemberResumed = "member.resumed" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// Nothing is accepted from an institution ever again (statement of an administrator).
+    MemberRevoked = "member.revoked" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// An institution left (statement of the institution).
+    MemberLeft = "member.left" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
     /// A witness policy is in force from the next tree size on (statement of an administrator).
     PolicyActivated = "policy.activated" {
         /// SHA-256 of the policy text.
@@ -136,6 +165,13 @@ facts! {
         dataset: Sha256,
         /// SHA-256 of the data manifest's payload.
         manifest: Sha256
+    }
+    /// An institution withdrew a dataset: nothing is trained on it any more (statement of the institution).
+    DatasetWithdrawn = "dataset.withdrawn" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Why.
+        reason: DatasetReason
     }
     /// An institution declared a cap (statement of the institution).
     BudgetDeclared = "budget.declared" {

@@ -81,6 +81,7 @@ impl Facts {
             Self::PolicyActivated { policy } => (Kind::Policy, *policy),
             Self::DatasetDeclared { dataset }
             | Self::DatasetChanged { dataset, .. }
+            | Self::DatasetWithdrawn { dataset, .. }
             | Self::BudgetDeclared { dataset, .. }
             | Self::BudgetRepaired { dataset, .. }
             | Self::BudgetSpent { dataset, .. }

@@ -49,6 +49,10 @@ clauses! {
     NotAdministrator = "A19: statement is not an administrator's", false;
     /// Needs a member.
     NotMember = "I9: statement is not by an enrolled institution", false;
+    /// Somebody whose membership does not hold.
+    Barred = "I9: statement is by an institution whose membership is suspended, revoked or left", false;
+    /// A standing that does not follow from the one before.
+    Standing = "I9: a standing changes from what it was: active to suspended, revoked or left, suspended to active or revoked", false;
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
     /// No such task.
@@ -59,6 +63,8 @@ clauses! {
     Twice = "I1: accepted twice for one round and group", false;
     /// The set is not exactly the accepted and not dropped updates.
     Set = "I2: the set is not exactly the accepted updates of eligible members", false;
+    /// A set with an update of somebody whose membership does not hold.
+    Standings = "I2: a set is proposed of members in good standing alone; what others sent is dropped before", false;
     /// Too few or too many members.
     Cohort = "I3: set size is outside the limits", false;
     /// Closed on fewer groups than the plan combines.
@@ -77,6 +83,8 @@ clauses! {
     OtherManifest = "I6: statement names another manifest", false;
     /// A data manifest of an undeclared dataset, of another unit, with impossible numbers, or that leaves out the one before it.
     DataManifest = "A19: data manifest does not fit the declared dataset or the manifest before it", false;
+    /// A dataset that was withdrawn, or none to withdraw.
+    Withdrawn = "I9: nothing is declared about or trained on a dataset that was withdrawn, and none is withdrawn twice", false;
     /// A spend from a dataset or under a cap that was not declared.
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
     /// A spend without an update, for a round that is open or has one.

@@ -100,7 +100,7 @@ impl History {
 
     fn is_entitled(&self, entry: &LogEntry, decision: &Decision) -> bool {
         let signs = entry.actor == Actor::Administrator && entry.stamp.who.spki.is_some();
-        let member = entry.institution.is_some_and(|i| self.members.contains_key(&i)) && entry.actor == Actor::Institution;
+        let member = entry.institution.is_some_and(|i| self.is_active(i)) && entry.actor == Actor::Institution;
         match decision.rule {
             Rule::Host => entry.actor == Actor::Administrator && entry.stamp.who == Identity::default(),
             Rule::Administrator => signs,

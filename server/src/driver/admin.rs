@@ -14,6 +14,7 @@ use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::ids::{Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
+use protocol::reject::Rejection;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
@@ -27,7 +28,7 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().members().len() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
+                Some(p) if self.log.history().active().count() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
                 Some(_) | None => Err(Refusal::TooFewMembers),
             },
             AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
@@ -37,10 +38,12 @@ impl Driver {
             AdminRequest::Release { statement } => self.release(statement)?,
             AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
             AdminRequest::Review { statement } => self.review(statement)?,
+            AdminRequest::Members {} => Ok(self.members()),
+            AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         if let (Some(right), Err(_)) = (unentitled, &answer) {
-            self.deny(right)?;
+            self.deny(right, None, Rejection::NotEnrolled)?;
         }
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
     }
@@ -50,6 +53,7 @@ impl Driver {
     fn unentitled(&self, request: &AdminRequest) -> Option<Right> {
         let (right, statement) = match request {
             AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
+            AdminRequest::ChangeStanding { statement } => (Right::MemberRevoke, statement),
             AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
             AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
             AdminRequest::Release { statement } => (Right::ModelRelease, statement),
@@ -57,7 +61,7 @@ impl Driver {
             AdminRequest::Review { statement } => (Right::LogReview, statement),
             _without_a_statement => return None,
         };
-        let reviewer = right.rule() == Rule::Reviewer && self.log.history().members().contains_key(&statement.signer());
+        let reviewer = right.rule() == Rule::Reviewer && self.log.history().is_active(statement.signer());
         (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
@@ -172,12 +176,12 @@ impl Driver {
         if plan.check().is_err() || !own || said != (PlanApproval { task: plan.task, plan: digest }) {
             return Ok(Err(Refusal::Plan));
         }
-        let members = self.log.history().members().len();
+        let members = self.log.history().active().count();
         if members < usize::from(plan.committee.decryptors) || members < plan.fewest() || members > usize::from(plan.n_max) {
             return Ok(Err(Refusal::TooFewForPlan));
         }
         let named = plan.tiers.iter().flatten().flat_map(|t| &t.institutions);
-        if let Some(stranger) = named.copied().find(|who| !self.log.history().members().contains_key(who)) {
+        if let Some(stranger) = named.copied().find(|who| !self.log.history().is_active(*who)) {
             tracing::warn!(%stranger, "a tier of the plan names an institution that is not enrolled");
             return Ok(Err(Refusal::Stranger));
         }
@@ -214,8 +218,8 @@ impl Driver {
             federation: history.trust().federation.clone(),
             log_size: self.log.size(),
             published: self.publisher.published(),
-            members: history.members().values().map(|m| m.name.clone()).collect(),
-            ids: history.members().keys().copied().collect(),
+            members: history.active().map(|(_, m)| m.name.clone()).collect(),
+            ids: history.member_ids(),
             connected: self.links.keys().filter_map(name).collect(),
             task: task.map(|t| t.id),
             plan: task.map(|t| t.digest),
@@ -223,7 +227,7 @@ impl Driver {
             rounds: task.map_or(0, |t| t.plan.rounds),
             phase: phase_name(active.map(|a| a.machine.phase()), task.map(|t| t.stage)).to_owned(),
             ended: matches!(task.map(|t| t.stage), Some(Stage::Ended(_))),
-            waiting_for: history.members().keys().filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
+            waiting_for: history.active().map(|(id, _)| id).filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
         }
     }
 }

@@ -139,7 +139,7 @@ impl Driver {
     }
 
     /// What the log says of the round that is under way.
-    fn round_in_the_log(&self) -> Option<&RoundHistory> {
+    pub(super) fn round_in_the_log(&self) -> Option<&RoundHistory> {
         let task = self.task.as_ref()?;
         self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)
     }
@@ -220,7 +220,7 @@ impl Driver {
             Some(v) if matches!(v.clause, Clause::Twice | Clause::State) => Ok(header),
             Some(v) => {
                 tracing::warn!(client = %who.short(), clause = v.clause.text(), "a header is refused");
-                Err(Rejection::Policy)
+                Err(if v.clause == Clause::Barred { Rejection::Revoked } else { Rejection::Policy })
             }
         }
     }

@@ -1,5 +1,8 @@
 //! What members show the driver when they come: honest notes, forged ones, and those of a history that this disk has lost.
 
+#[path = "standing_tests.rs"]
+mod standing;
+
 use super::*;
 use crate::endpoint::{Shared, Traffic};
 use crate::recover::{OwnTail, recover};
@@ -61,7 +64,7 @@ fn grow(driver: &mut Driver, count: u8) {
 }
 
 fn come(driver: &mut Driver, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
-    driver.connected(MEMBER, 1, mpsc::channel(8).0, note)
+    driver.connected(MEMBER, Link { id: 1, outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl Scribe {
             self.push(draft);
             return;
         }
-        self.admin_says(&said, facts.clone(), None);
+        let joined = self.admin_says(&said, facts.clone(), None);
+        self.since.push(joined);
         if last && self.twist == Twist::EnrolledTwice {
             self.admin_says(&said, facts, None);
         }
