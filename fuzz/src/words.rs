@@ -15,7 +15,8 @@ use protocol::plan::{Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, Token, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
+    TrustDocument,
 };
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
@@ -46,7 +47,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, StandingChange, Departure, DatasetWithdrawal);
+    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
