@@ -27,9 +27,7 @@ use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
-use crate::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
-};
+use crate::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, ReleaseSpend, TrustDocument};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an institution declared about one dataset.
@@ -284,21 +282,8 @@ impl History {
             (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),
             (Facts::DatasetWithdrawn { .. }, Some(s)) => self.dataset_withdrawn(index, entry, &s, out),
             (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
-            (Facts::BudgetRepaired { dataset, ledger_counter }, Some(s)) => {
-                let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
-                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
-                self.repaired(index, who, said, out);
-            }
-            (Facts::BudgetSpent { dataset, ledger_counter }, Some(s)) => {
-                let Some((who, said)) = self.member_said::<RoundSpend>(entry, &s, out) else { return };
-                let same = (said.spend.dataset, said.spend.ledger_counter) == (*dataset, *ledger_counter);
-                out.require(same && (Some(said.task), Some(said.round)) == (entry.task, entry.round), Clause::FieldsDiffer);
-                self.round_paid(index, who, said, out);
-            }
-            (Facts::BudgetReleased { dataset, ledger_counter }, Some(s)) => {
-                let Some((who, said)) = self.member_said::<ReleaseSpend>(entry, &s, out) else { return };
-                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
-                self.release_paid(index, who, said, out);
+            (Facts::BudgetRepaired { .. } | Facts::BudgetSpent { .. } | Facts::BudgetReleased { .. }, Some(s)) => {
+                self.ledger_told(index, entry, &s, out);
             }
             (Facts::TaskApproved { plan }, Some(s)) => {
                 let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
