@@ -1,28 +1,8 @@
 //! The common fields of entries (audit.md A16) and what the server tells of itself (A19): honest ones pass, each bent one is named.
 
-use super::fixture::write;
+use super::invariants::{expect, expect_clean, verdict};
 use super::story::tell;
 use super::twist::Twist;
-use crate::{Options, Severity, Verdict, verify};
-
-fn verdict(twist: Twist) -> Verdict {
-    verify(write(&tell(twist).files()).path(), &Options::default()).unwrap()
-}
-
-/// The finding is there, and nothing worse.
-#[track_caller]
-fn expect(twist: Twist, exit_code: u8, clause: &str) {
-    let v = verdict(twist);
-    let hit = v.findings.iter().any(|f| f.clause.contains(clause) && f.severity.exit_code() == exit_code);
-    assert!(hit && v.exit_code == exit_code, "{twist:?}: exit {}, {:#?}", v.exit_code, v.findings);
-}
-
-#[track_caller]
-fn expect_clean(twist: Twist) {
-    let v = verdict(twist);
-    let loud: Vec<_> = v.findings.iter().filter(|f| f.severity > Severity::Notice).collect();
-    assert!(v.verified && loud.is_empty(), "{twist:?}: {loud:#?}");
-}
 
 #[test]
 fn fields_stand_in_one_order_in_one_federation_and_in_rising_time() {
