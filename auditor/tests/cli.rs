@@ -174,7 +174,7 @@ fn proofs_stand_alone_and_a_fork_is_proved_to_anybody() {
     let other = [&with_policy[..], &["--entry", &entry]].concat();
     assert_eq!(code(&check(&at("7.tlog-proof"), &other)), 1, "another entry");
     let mut entries = draft.entries.clone();
-    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
     let fork = fixture::write(&fixture::Draft { entries, ..draft.clone() }.files());
     assert_eq!(code(&run(&["diff", path, path])), 0);
     let diff = run(&["diff", path, fork.path().to_str().unwrap(), "--out", &at("fork.json"), "--format", "json"]);

@@ -12,6 +12,7 @@ mod data;
 mod describe;
 mod evidence;
 mod label;
+mod leave;
 mod ledger;
 pub(crate) mod privacy_audit;
 mod privacy_figures;
@@ -19,6 +20,7 @@ mod release;
 mod statement;
 mod tokens;
 mod train;
+mod withdraw;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -86,6 +88,11 @@ enum Verb {
     /// Evidence for this institution's own regulator
     #[command(subcommand)]
     Evidence(evidence::EvidenceVerb),
+    /// Leave the federation, for good
+    ///
+    /// The institution's own word, which nobody can take back: nothing more is accepted from it, in the round under way too. The directory
+    /// stays; its ledger is the record of what was spent.
+    Leave(leave::Leave),
     /// Train in one place, without privacy and without a federation
     Train(train::TrainArgs),
     /// What this machine does
@@ -143,6 +150,10 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Evidence(verb) => evidence::run(&home, verb),
+        Verb::Leave(options) => {
+            start_log(&cli.common, "warn");
+            leave::run(&cli.common.dir, options)
+        }
         Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
         Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
         Verb::Data(data::DataVerb::Make(options)) => data::make(options),
@@ -150,6 +161,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Counts(options)) => counts::run(&home, options),
         Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Withdraw(options)) => withdraw::run(&home, &settings(&cli.common)?, options),
     }
 }
 
@@ -228,6 +240,9 @@ fn run_failure(error: &AgentError) -> Failure {
         | AgentError::Prepare(_)
         | AgentError::Signals(_)
         | AgentError::Entropy(_) => Failure::trouble("bad_directory", error),
+        AgentError::Barred(_) => Failure::refused("membership_over", error).hint(
+            "to take part again: a new invitation, and join in a new directory; keep this one, its ledger is the record of what was spent",
+        ),
         AgentError::Data(_) => Failure::trouble("bad_data", error).hint("concordat-client data check says more"),
         AgentError::NothingToSpend => Failure::trouble("bad_site_policy", error),
     }

@@ -58,6 +58,15 @@ pub enum DataError {
     Count(#[from] CountError),
 }
 
+/// Opaque id of the lineage that the settings name. The records themselves may be gone.
+pub(crate) fn dataset_id(home: &Home, config: &DataConfig) -> Result<Sha256, DataError> {
+    Ok(named(&nonce(home)?, config))
+}
+
+fn named(nonce: &[u8; 16], config: &DataConfig) -> Sha256 {
+    Sha256(sha256(&[nonce, config.name.as_bytes()]))
+}
+
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
     records: Vec<Record>,
@@ -86,15 +95,7 @@ impl DataSource {
         let declared_units = two_digits(count_units(&records)?);
         let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
         let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        Ok(Self {
-            records,
-            dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])),
-            unit,
-            declared_units,
-            cap_seed,
-            config: Some(config.clone()),
-            nonce,
-        })
+        Ok(Self { records, dataset: named(&nonce, config), unit, declared_units, cap_seed, config: Some(config.clone()), nonce })
     }
 
     /// Records that nobody has: they have no lineage and are declared nowhere.

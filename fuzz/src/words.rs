@@ -9,13 +9,15 @@ use protocol::entry::LogEntry;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
+use protocol::membership::{Barred, DatasetWithdrawal, Departure, StandingChange};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::renewal::Renewal;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, Token, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
+    TrustDocument,
 };
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
@@ -26,6 +28,9 @@ pub fn messages(bytes: &[u8]) {
         }
     )*} }
     each!(Request, Response, ClientMessage, ServerMessage, JoinMessage, JoinReply);
+    if let Some(barred) = Barred::from_wire(bytes) {
+        assert_eq!(barred.to_wire().as_bytes(), bytes);
+    }
     if let Ok(bytes) = <&[u8; ChunkHeader::LEN]>::try_from(bytes)
         && let Ok(header) = ChunkHeader::parse(bytes)
     {
@@ -43,7 +48,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, Renewal);
+    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod history;
 pub mod ids;
 pub mod manifest;
+pub mod membership;
 pub mod messages;
 pub mod params;
 pub mod participant;

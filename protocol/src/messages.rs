@@ -18,6 +18,8 @@ use minicbor::{CborLen, Decode, Encode};
 pub const ALPN: &[u8] = b"concordat/1";
 /// Application protocol of enrolment.
 pub const ALPN_JOIN: &[u8] = b"concordat-join/1";
+/// Close code of a connection of somebody whose membership does not hold; the reason is [`crate::membership::Barred`] as it is on the wire.
+pub const CLOSE_BARRED: u32 = 4;
 /// First byte of every frame's content.
 pub const WIRE_VERSION: u8 = 1;
 /// Longest frame (T28): a manifest with its endorsements is about 40 KiB; a page of log entries is cut to fit.

@@ -1,7 +1,10 @@
 //! Acts of administrators under a threshold (audit.md A14, A19): nothing has effect before the m-th of them said exactly the same.
 
+#[path = "approvals/standing.rs"]
+mod standing;
+
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::{Clause, History};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId, TokenId};
 use protocol::plan::PlanApproval;
@@ -45,13 +48,9 @@ impl World {
 
     fn append(&mut self, draft: &Draft) -> Vec<Clause> {
         let seq = self.size;
-        let stamp = Stamp {
-            seq,
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: format!("2026-01-01T00:00:{seq:02}.000000Z"),
-            federation: "test".into(),
-            origin: Origin { name: "test".into(), version: "0.1.0".into() },
-        };
+        let (id, ts) = (format!("018f0000-0000-7000-8000-{seq:012x}"), format!("2026-01-01T00:00:{seq:02}.000000Z"));
+        let origin = Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let stamp = self.history.stamp(draft, id, ts, origin);
         self.size += 1;
         self.history.apply(&LogEntry::new(stamp, draft).to_bytes()).into_iter().map(|v| v.clause).collect()
     }
@@ -70,7 +69,7 @@ impl World {
             token: TokenId([n; 16]),
             trust: TrustDocument::hash(&self.history.trust().to_bytes()),
             nonce: Sha256([5; 32]),
-            name: format!("clinic-{n}"),
+            name: format!("clinic-{}", n % 100),
             institution_key: public(&key),
             witness_vkey: "test+00000001+AA==".into(),
             tls_key: Sha256([6; 32]),

@@ -3,6 +3,7 @@
 mod bench;
 mod counts;
 mod log;
+mod member;
 mod output;
 mod release;
 
@@ -17,7 +18,7 @@ use protocol::codec;
 use protocol::ids::{PublicKey, Sha256, TaskId};
 use protocol::plan::{Plan, PlanApproval, guaranteed_shares};
 use protocol::statement::Statement;
-use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
+use protocol::trust::{PolicyApproval, TrustDocument, fingerprint};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,9 +105,9 @@ enum Verb {
         #[arg(long, default_value_t = 24)]
         ttl_h: u64,
     },
-    /// See and admit institutions
+    /// See and admit institutions, suspend and revoke them
     #[command(subcommand)]
-    Member(MemberVerb),
+    Member(member::MemberVerb),
     /// Witness policies
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -150,26 +151,6 @@ enum Verb {
     Stop {
         #[command(flatten)]
         dir: Dir,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum MemberVerb {
-    /// List institutions that ask to join, with the words to compare
-    Pending {
-        #[command(flatten)]
-        dir: Dir,
-    },
-    /// Admit an institution
-    Approve {
-        #[command(flatten)]
-        admin: Admin,
-        /// Name of the institution
-        #[arg(long)]
-        institution: String,
-        /// Words that the institution read out; a difference refuses
-        #[arg(long)]
-        words: Option<String>,
     },
 }
 
@@ -231,8 +212,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::AdminKey { out } => admin_key(&out, output),
         Verb::Serve { dir, config } => serve(&dir.dir, config.as_deref()),
         Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
-        Verb::Member(MemberVerb::Pending { dir }) => pending(&dir.dir, output),
-        Verb::Member(MemberVerb::Approve { admin, institution, words }) => approve(&admin, &institution, words.as_deref(), output),
+        Verb::Member(verb) => member::run(&verb, output),
         Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
         Verb::Plan(PlanVerb::Check { file }) => check(&file, output),
         Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
@@ -296,6 +276,7 @@ fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
         reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. } | AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => {
             Ok(reply)
         }
+        reply @ AdminReply::Members { .. } => Ok(reply),
     }
 }
 
@@ -317,7 +298,7 @@ impl Heard {
             AdminReply::Done {} => Some(Self { index: None, have: 1, need: 1 }),
             AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
             AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
-            AdminReply::Releasable { .. } | AdminReply::Refused { .. } => None,
+            AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Refused { .. } => None,
         }
     }
 
@@ -352,34 +333,6 @@ fn invite(dir: &Path, institution: String, ttl_h: u64, output: &Output) -> Resul
         &serde_json::json!({ "institution": institution, "token": line }),
         &format!("send this line to {institution} by a channel that you trust; it works once\n{line}"),
     );
-    Ok(())
-}
-
-fn joins(dir: &Path) -> Result<Vec<(JoinRequest, Sha256)>, Failure> {
-    let AdminReply::Pending { joins } = call(dir, &AdminRequest::Pending {})? else { return Err(unexpected()) };
-    let decode = |j: admin::PendingJoin| codec::decode(&j.request, 64 << 10).map(|r| (r, j.hash));
-    joins.into_iter().map(decode).collect::<Result<_, _>>().map_err(Failure::trouble)
-}
-
-fn pending(dir: &Path, output: &Output) -> Result<(), Failure> {
-    let joins = joins(dir)?;
-    let rows: Vec<_> = joins.iter().map(|(r, h)| serde_json::json!({ "institution": r.name, "words": fingerprint(h) })).collect();
-    let text: Vec<_> = joins.iter().map(|(r, h)| format!("{}  {}", r.name, fingerprint(h))).collect();
-    output.value(&rows, &if text.is_empty() { "nobody asks to join".to_owned() } else { text.join("\n") });
-    Ok(())
-}
-
-fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Output) -> Result<(), Failure> {
-    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let found = joins(&admin.dir.dir)?.into_iter().find(|(r, _)| r.name == institution);
-    let (request, hash) = found.ok_or_else(|| Failure::refused(admin::Refusal::NoSuchJoin))?;
-    if words.is_some_and(|w| w != fingerprint(&hash)) {
-        return Err(Failure::refused(admin::Refusal::NoSuchJoin));
-    }
-    let statement = Statement::sign(&Membership::of(&request), &key);
-    let heard = heard(&admin.dir.dir, &AdminRequest::Approve { statement })?;
-    let data = serde_json::json!({ "institution": institution, "words": fingerprint(&hash) });
-    heard.tell(data, &format!("{institution} is a member"), output);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod layout;
 mod log;
 pub mod model_signing;
 pub mod plan_file;
+mod presence;
 mod publish;
 mod recover;
 mod resets;

@@ -15,13 +15,14 @@ use audit::tree::TreeHead;
 use audit::writer::LogWriter;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin, Stamp};
+use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin};
 use protocol::history::{History, Violation, leaf_hash};
 use protocol::ids::{LeafIndex, Sha256};
 use protocol::plan::Plan;
 use protocol::trust::TrustDocument;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Why the log cannot be opened or appended to. The world's fault; a server that cannot remember must not speak.
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +225,10 @@ impl Log {
         let root = range_root(&TileHashes::new(&dir, own), 0, size);
         root.map(Some).map_err(|_| LogError::Inconsistent("the root of an older tree cannot be rebuilt from the tiles"))
     }
+    /// How far the clock lies behind the newest entry, in milliseconds.
+    pub(crate) fn ahead_ms(&self, now: protocol::time::Time) -> u64 {
+        u64::try_from(self.last_us / 1000).unwrap_or(0).saturating_sub(now.0)
+    }
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
@@ -288,13 +293,8 @@ impl Log {
             random.copy_from_slice(&leaf_hash(&seq.to_le_bytes()).0[..10]);
         }
         let millis = u64::try_from(self.last_us / 1000).unwrap_or(0);
-        let stamp = Stamp {
-            seq,
-            id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string(),
-            ts: format!("{ts:.6}"),
-            federation: self.federation.clone(),
-            origin: Origin { name: "concordat-server".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-        };
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string();
+        let stamp = self.history.stamp(draft, id, format!("{ts:.6}"), origin());
         LogEntry::new(stamp, draft).to_bytes()
     }
 
@@ -324,6 +324,18 @@ impl Log {
         self.writer = writer;
         self.note = note;
         Ok(())
+    }
+}
+
+/// This program, the same in every entry of its process.
+fn origin() -> Origin {
+    static BOOT_MS: OnceLock<u64> = OnceLock::new();
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    Origin {
+        name: "concordat-server".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: format!("{profile}-{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        boot_ms: *BOOT_MS.get_or_init(|| crate::driver::now().0),
     }
 }
 

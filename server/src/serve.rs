@@ -70,7 +70,18 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(&layout.store())?;
     durable::create_dir(&layout.chunks())?;
     let renewing = Own { endpoint: endpoint.clone(), keys: Arc::clone(&keys), federation, config: config.clone(), life };
-    let parts = Parts { layout: layout.clone(), keys, trust_bytes, public_address, log, store, uploads, shared: shared.clone(), jobs };
+    let parts = Parts {
+        layout: layout.clone(),
+        keys,
+        trust_bytes,
+        public_address,
+        log,
+        store,
+        uploads,
+        shared: shared.clone(),
+        jobs,
+        config: config.digest(),
+    };
     let driver = Driver::new(parts)?;
     let listener = admin::listen(&layout, inputs.clone())?;
     let mut acceptor = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.max_connections));

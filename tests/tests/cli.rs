@@ -66,6 +66,10 @@ fn every_verb_explains_itself() {
     let pairs = [
         ["member", "pending"],
         ["member", "approve"],
+        ["member", "list"],
+        ["member", "suspend"],
+        ["member", "resume"],
+        ["member", "revoke"],
         ["policy", "activate"],
         ["plan", "check"],
         ["plan", "prepare"],
@@ -75,7 +79,7 @@ fn every_verb_explains_itself() {
     for pair in pairs {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "leave", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);
@@ -84,6 +88,7 @@ fn every_verb_explains_itself() {
         ["data", "prepare"],
         ["data", "make"],
         ["data", "counts"],
+        ["data", "withdraw"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],

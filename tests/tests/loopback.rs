@@ -24,11 +24,13 @@ mod renewals;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/standing.rs"]
+mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
 
 use federation::*;
-use sums::opened_sums_are_exact;
+use sums::{opened_sums_are_exact, stepped};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() {

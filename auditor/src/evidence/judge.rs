@@ -13,11 +13,14 @@ use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
+use protocol::membership::{DatasetWithdrawal, Departure};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument};
+use protocol::trust::{
+    BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
@@ -236,6 +239,17 @@ impl Own {
                 }
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
+            Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
+                let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
+                let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
+                let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
+                self.datasets.entry(*dataset).and_modify(|h| h.spend(record, None));
+                agrees
+            }),
+            Facts::DatasetWithdrawn { dataset, reason } => {
+                s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
+            }
+            Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
                     findings.add(SHRINKS, Place::Index(index), "a larger site log", a.size.to_string());

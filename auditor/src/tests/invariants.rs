@@ -5,12 +5,12 @@ use super::story::tell;
 use super::twist::Twist;
 use crate::{Check, Options, Severity, Verdict, verify};
 
-fn verdict(twist: Twist) -> Verdict {
+pub(super) fn verdict(twist: Twist) -> Verdict {
     verify(write(&tell(twist).files()).path(), &Options::default()).unwrap()
 }
 
 #[track_caller]
-fn expect(twist: Twist, exit_code: u8, clause: &str) {
+pub(super) fn expect(twist: Twist, exit_code: u8, clause: &str) {
     let v = verdict(twist);
     let hit = v.findings.iter().any(|f| f.clause.contains(clause) && f.severity.exit_code() == exit_code);
     assert!(hit && v.exit_code == exit_code, "{twist:?}: exit {}, {:#?}", v.exit_code, v.findings);
@@ -112,6 +112,19 @@ fn counts_beside_the_tasks_are_added_up_against_the_signed_cap() {
     expect(Twist::CountsOnAPaidCounter, 3, "I8: ledger counter does not rise");
     expect(Twist::CountsOnAPaidCounter, 3, "I8: one ledger counter names one entry");
     expect(Twist::CountsAboveTheCap, 3, "I8: all tasks and releases of a dataset together stay under the signed cap");
+}
+
+/// audit.md A21: what was paid for nothing is told, counted once, and recomputed like any spend.
+#[test]
+fn a_spend_without_an_update_stands_alone_after_its_round() {
+    const ALONE: &str = "A21: a spend stands alone once, after the end of a round";
+    expect_clean(Twist::SpentAlone);
+    let round = &verdict(Twist::SpentAlone).tasks[0].rounds[0];
+    assert!(round.epsilon.iter().any(|e| e.institution == "clinic-3"), "{:?}", round.epsilon);
+    for twist in [Twist::SpentAloneTwice, Twist::SpentBesideAnUpdate, Twist::SpentBeforeTheRound] {
+        expect(twist, 3, ALONE);
+    }
+    expect(Twist::SpentAloneUnderstated, 3, "I8: epsilon is not below its recomputation");
 }
 
 #[test]
@@ -220,7 +233,7 @@ fn a_release_of_what_no_round_gave_or_without_its_base_is_named() {
     expect(Twist::ReleaseByAMember, 3, "A19: statement is not an administrator's");
 }
 
-const WAITS: &str = "A14: what administrators say has effect where as many said it as the trust document asks for";
+pub(super) const WAITS: &str = "A14: what administrators say has effect where as many said it as the trust document asks for";
 
 #[test]
 fn a_release_needs_as_many_administrators_as_the_trust_document_asks_for() {
@@ -425,7 +438,7 @@ fn a_site_log_that_shrinks_is_named() {
 }
 
 #[track_caller]
-fn expect_clean(twist: Twist) {
+pub(super) fn expect_clean(twist: Twist) {
     let v = verdict(twist);
     assert_eq!((v.exit_code, v.findings.as_slice()), (0, [].as_slice()), "{twist:?}");
 }

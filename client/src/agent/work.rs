@@ -66,6 +66,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             return Err(Rejection::Policy);
         }
+        self.in_use()?;
         let work = self.tasks.get(&task).ok_or(Rejection::Unknown)?.as_ref().map_err(|reason| *reason)?;
         let known = self.mirror.history().task(task).ok_or(Rejection::Unknown)?;
         if work.digest != plan || known.snapshot() != Some(snapshot) {

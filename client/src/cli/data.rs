@@ -45,6 +45,11 @@ pub(super) enum DataVerb {
     ///
     /// Hashes, classes of counts and codes; no text, no name, no exact count. Signed and declared by concordat-client run.
     Describe(super::describe::Describe),
+    /// Withdraw the records, for good: no round and no count uses them any more
+    ///
+    /// Counts at once on this machine, also while concordat-client run goes on, which signs and declares it. What was trained before stays in
+    /// the sums that are opened already, and what was spent stays spent. The records themselves are the institution's to delete.
+    Withdraw(super::withdraw::Withdraw),
 }
 
 #[derive(Debug, Args)]

@@ -80,6 +80,11 @@ impl Approvals {
         out
     }
 
+    /// Forgets an act: words that waited for more are void.
+    pub(super) fn forget(&mut self, kind: StatementKind, payload: &[u8]) {
+        self.0.remove(&act(kind, payload));
+    }
+
     /// Forgets every act of this kind.
     pub(super) fn forget_all(&mut self, kind: StatementKind) {
         self.0.retain(|(k, _), _| *k != kind);

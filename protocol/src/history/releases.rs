@@ -134,7 +134,7 @@ impl History {
     /// A review is signed by an administrator or a member, and speaks about entries that stood when it was written.
     pub(super) fn reviewed(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let who = statement.signer();
-        let member = entry.institution == Some(who) && self.members.contains_key(&who);
+        let member = entry.institution == Some(who) && self.is_active(who);
         out.require(member || self.trust.administrators.contains(&statement.key), Clause::NotMember);
         let Ok(said) = statement.read::<Review>() else { return out.add(Clause::Signature) };
         let same = matches!(&entry.facts, Facts::AuditReviewed { first, last, size, root, findings }

@@ -62,7 +62,7 @@ impl Driver {
             return Ok(Err(Refusal::Review));
         }
         let who = statement.signer();
-        let member = self.log.history().members().contains_key(&who).then_some(who);
+        let member = self.log.history().is_active(who).then_some(who);
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };
@@ -71,14 +71,14 @@ impl Driver {
             return Ok(Err(Refusal::Review));
         }
         // One reviewer speaks for himself.
-        let index = self.append_one(draft)?.index;
+        let index = self.append_allowed(draft)?.index;
         self.publisher.want(index.0 + 1);
         Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }))
     }
 
     /// Appends what breaks no rule, and asks for a checkpoint over it. What the log has already, word for word of the same administrator, is
     /// answered with where it stands.
-    fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
+    pub(super) fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
         if let Some(word) = draft.statement.as_ref().and_then(|s| self.known_word(s)) {
             self.publisher.want(word.index.0 + 1);
             return Ok(Ok(word.logged()));

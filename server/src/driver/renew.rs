@@ -16,6 +16,9 @@ impl Driver {
     /// Another certificate for a member, in DER, over the key that it was admitted with. Before half of the last one's life is over it is the last
     /// one again: asking often makes no log grow, and a lost answer is given again.
     pub(super) fn renew(&mut self, who: ClientId, csr: &[u8], now: Time) -> Result<Result<Vec<u8>, Rejection>, DriverError> {
+        if self.log.history().barred(who).is_some() {
+            return Ok(Err(Rejection::Revoked));
+        }
         let member = self.log.history().members().get(&who).map(|m| (m.name.clone(), m.tls_key));
         let Some((name, tls_key)) = member else { return Ok(Err(Rejection::NotEnrolled)) };
         if !identity::csr_key_hash(csr).is_ok_and(|key| key == tls_key) {
@@ -45,7 +48,7 @@ impl Driver {
         let member = self.log.history().members().get(&who).map(|m| m.tls_key);
         let expected = member.map(|tls_key| Renewal { trust: TrustDocument::hash(&self.trust_bytes), nonce, tls_key });
         if said.is_none() || said != expected {
-            self.deny(protocol::entry::Right::MemberJoin)?;
+            self.deny(protocol::entry::Right::MemberJoin, None, Rejection::NotEnrolled)?;
             return Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled });
         }
         Ok(match self.renew(who, csr, now)? {

@@ -1,5 +1,8 @@
 //! What members show the driver when they come: honest notes, forged ones, and those of a history that this disk has lost.
 
+#[path = "standing_tests.rs"]
+mod standing;
+
 use super::*;
 use crate::endpoint::{Shared, Traffic};
 use crate::recover::{OwnTail, recover};
@@ -8,7 +11,7 @@ use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
 use audit::tree::TreeHead;
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, AlarmKind, Facts, LogEntry};
+use protocol::entry::{Actor, AlarmKind, Facts, LogEntry, Right, Rule, Ruling};
 use protocol::ids::{PublicKey, TokenId};
 use protocol::renewal::Renewal;
 use protocol::statement::{Payload, Statement};
@@ -17,20 +20,22 @@ use tokio::sync::Semaphore;
 
 const MEMBER: ClientId = ClientId([9; 32]);
 
-/// The disk of a server.
-struct Disk(tempfile::TempDir);
+/// The disk of a server, and the hash of the settings that it is started with.
+struct Disk(tempfile::TempDir, Sha256);
+
+const SETTINGS: Sha256 = Sha256([1; 32]);
 
 impl Disk {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         crate::init::init(dir.path(), "demo", &dir.path().join("admin.key")).unwrap();
-        Self(dir)
+        Self(dir, SETTINGS)
     }
 
     fn copy(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_all(self.0.path(), dir.path());
-        Self(dir)
+        Self(dir, SETTINGS)
     }
 
     fn layout(&self) -> Layout {
@@ -46,8 +51,8 @@ impl Disk {
         let (traffic, memory) = (Traffic::default(), Arc::new(Semaphore::new(1)));
         let shared = Arc::new(Shared { inputs, uploads: uploads.clone(), traffic, federation: "demo".into(), memory });
         let (jobs, _) = std::sync::mpsc::channel();
-        let keys = Arc::new(keys);
-        Driver::new(Parts { layout, keys, trust_bytes, public_address: "localhost:1".into(), log, store, uploads, shared, jobs })
+        let (keys, public_address, config) = (Arc::new(keys), "localhost:1".into(), self.1);
+        Driver::new(Parts { layout, keys, trust_bytes, public_address, log, store, uploads, shared, jobs, config })
     }
 
     fn entries(&self) -> Vec<LogEntry> {
@@ -63,7 +68,7 @@ fn grow(driver: &mut Driver, count: u8) {
 }
 
 fn come(driver: &mut Driver, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
-    driver.connected(MEMBER, 1, mpsc::channel(8).0, note)
+    driver.connected(MEMBER, Link { id: 1, outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
 }
 
 #[test]
@@ -242,4 +247,75 @@ fn a_member_whose_certificate_has_run_out_comes_back_by_its_statement_key() {
     let JoinReply::Renewed { leaf } = ask(&mut driver, &statement, &csr) else { panic!("refused") };
     assert!(!crate::identity::lifetime(&leaf).unwrap().is_over(late));
     assert_eq!(renewed(&driver).len(), 2);
+}
+
+#[test]
+fn a_start_with_other_settings_tells_the_old_and_the_new_ones_and_one_with_the_same_does_not() {
+    let mut disk = Disk::new();
+    disk.driver().unwrap().stopped().unwrap();
+    disk.driver().unwrap().stopped().unwrap();
+    disk.1 = Sha256([2; 32]);
+    disk.driver().unwrap().stopped().unwrap();
+    let entries = disk.entries();
+    let changes: Vec<_> = entries.iter().filter(|e| matches!(e.facts, Facts::ProcessConfigChanged { .. })).collect();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].facts, Facts::ProcessConfigChanged { old: SETTINGS, new: disk.1 });
+    let cause = changes[0].stamp.cause.unwrap();
+    assert_eq!(cause.0 + 1, changes[0].stamp.seq);
+    assert!(matches!(entries[usize::try_from(cause.0).unwrap()].facts, Facts::ProcessStarted { clean: true, .. }));
+    assert!(entries.iter().all(|e| !matches!(e.facts, Facts::ProcessUpgraded { .. })), "the program is the same one");
+}
+
+#[test]
+fn what_an_administrator_asks_for_is_allowed_right_before_it_is_done() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let request = AdminRequest::Invite { institution: "clinic-a".into(), ttl_s: 60 };
+    assert!(matches!(driver.admin(request).unwrap(), AdminReply::Token { .. }));
+    assert_eq!(driver.identify("clinic-a", Sha256([3; 32])).unwrap(), Door::Stranger);
+    drop(driver);
+    let entries = disk.entries();
+    let [.., allowed, invited, denied] = entries.as_slice() else { panic!("three entries and more") };
+    let ruling = |e: &LogEntry| e.decision.map(|d| (d.ruling, d.right, d.rule));
+    assert_eq!(ruling(allowed), Some((Ruling::Allow, Right::MemberInvite, Rule::Host)));
+    assert!(matches!(invited.facts, Facts::MemberInvited { .. }));
+    assert_eq!(invited.stamp.cause.map(|i| i.0), Some(allowed.stamp.seq));
+    assert_eq!(ruling(denied), Some((Ruling::Deny, Right::StatusRead, Rule::Enrolled)));
+    let server = "spiffe://demo/institution/server/server/main";
+    assert_eq!(entries[0].stamp.who.uri.as_deref(), Some(server));
+    assert!(entries.iter().all(|e| e.stamp.origin == entries[0].stamp.origin));
+}
+
+#[test]
+fn an_act_that_somebody_else_signed_is_refused_and_the_denial_stands_in_the_log() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let stranger = SigningKey::from_bytes(&[77; 32]);
+    let said = protocol::trust::PolicyApproval { policy: Sha256([5; 32]), replaces: None };
+    let statement = Statement::sign(&said, &stranger);
+    let answer = driver.admin(AdminRequest::ActivatePolicy { text: String::new(), statement }).unwrap();
+    assert!(matches!(answer, AdminReply::Refused { .. }));
+    drop(driver);
+    let decision = disk.entries().last().unwrap().decision.unwrap();
+    assert_eq!((decision.ruling, decision.right, decision.rule), (Ruling::Deny, Right::PolicyActivate, Rule::Administrator));
+}
+
+#[test]
+fn a_refused_update_stands_in_the_log_once_before_the_client_hears_of_it() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let said = protocol::trust::PolicyApproval { policy: Sha256([5; 32]), replaces: None };
+    let header = Statement::sign(&said, &SigningKey::from_bytes(&[77; 32]));
+    for _ in 0..3 {
+        let (reply, mut answer) = oneshot::channel();
+        driver.request(MEMBER, Request::Begin { header: header.clone(), chunks: Vec::new() }, reply).unwrap();
+        let Response::Rejected { reason } = answer.try_recv().unwrap().response else { panic!("no round is open") };
+        assert_eq!(reason, Rejection::WrongRound);
+    }
+    drop(driver);
+    let entries = disk.entries();
+    let refused: Vec<_> = entries.iter().filter(|e| e.facts == Facts::UpdateRejected {}).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].institution, refused[0].code.as_deref()), (Some(MEMBER), Some("wrong_round")));
+    assert_eq!((refused[0].stamp.cause, refused[0].round), (None, None));
 }

@@ -161,7 +161,7 @@ impl Federation {
             AdminReply::Status { status } => status,
             other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
             other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
-            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => panic!("{other:?}"),
+            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. } | AdminReply::Members { .. }) => panic!("{other:?}"),
         }
     }
 

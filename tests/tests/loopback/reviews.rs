@@ -68,6 +68,6 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     for (review, (dir, actor)) in reviews.iter().zip([("review-1", "administrator"), ("review-2", "institution")]) {
         let findings = std::fs::read(f.dir.path().join(dir).join("findings.json")).unwrap();
         assert_eq!(field(review, "findings"), protocol::ids::Sha256(protocol::hash::sha256(&[&findings])).to_hex());
-        assert_eq!((field(review, "actor"), field(review, "first"), field(review, "last")), (actor, "0", "9"));
+        assert_eq!((field(review, "role"), field(review, "first"), field(review, "last")), (actor, "0", "9"));
     }
 }

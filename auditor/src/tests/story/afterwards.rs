@@ -13,6 +13,7 @@ impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
         let good = self.good_release(plan);
+        self.allowed();
         self.released(&good);
         self.released_again(&good);
         self.withdrawn();
@@ -43,6 +44,9 @@ impl Scribe {
         let is = |twists: &[Twist]| twists.contains(&self.twist);
         let released = [
             Twist::Released,
+            Twist::Allowed,
+            Twist::AllowedToAStranger,
+            Twist::AllowedToAMember,
             Twist::ReleaseByAMember,
             Twist::ReleaseByOneOfTwo,
             Twist::ReleaseByBoth,
@@ -136,8 +140,9 @@ impl Scribe {
     }
 
     fn anchored(&mut self) {
-        let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
-        let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
+        let rising = [Twist::Anchored, Twist::ActorOfAnother].contains(&self.twist);
+        let sizes: &[u64] = if rising { &[3, 9] } else { &[9, 3] };
+        let sizes = if rising || self.twist == Twist::AnchorFalls { sizes } else { &[] };
         for &size in sizes {
             let anchor = SiteAnchor { size, root: Sha256([72; 32]) };
             self.says(1, &anchor, Facts::SiteAnchored { size, root: anchor.root });
