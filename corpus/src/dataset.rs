@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::labels::LabelSet;
 use crate::record::Record;
 use crate::report::{RejectReason, Report};
-use crate::tokenize::Tokenizer;
+use crate::tokenize::ToSequence;
 
 /// One example.
 ///
@@ -16,7 +16,7 @@ use crate::tokenize::Tokenizer;
 /// Token ids can be turned back into much of the text. `Debug` prints their number only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Token ids, the first one [`Tokenizer::CLS`], at most the tokenizer's limit, not padded.
+    /// Token ids as the tokenizer gives them, at most its limit, not padded.
     pub tokens: Vec<u32>,
     /// Position of the label in the label set.
     pub class: u32,
@@ -55,7 +55,7 @@ pub struct Dataset {
 
 impl Dataset {
     /// Turns records into examples. The unit is the user where a record has one, and the record itself where it has none.
-    pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &Tokenizer, cap: &UnitCap) -> (Self, Report) {
+    pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &dyn ToSequence, cap: &UnitCap) -> (Self, Report) {
         let mut report = Report::default();
         let mut declared = Vec::with_capacity(records.len());
         for record in records {
@@ -72,7 +72,7 @@ impl Dataset {
                 report.reject(RejectReason::OverUnitCap);
                 continue;
             }
-            examples.push(Example { tokens: tokenizer.encode(&record.text), class, unit: units.index_of(record) });
+            examples.push(Example { tokens: tokenizer.sequence(&record.text), class, unit: units.index_of(record) });
         }
         report.kept = u64::try_from(examples.len()).unwrap_or(u64::MAX);
         (Self { examples, units: units.count, classes: labels.classes() }, report)
@@ -150,6 +150,7 @@ fn keyed_digest(seed: u64, text: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenize::Tokenizer;
 
     fn record(text: &str, label: &str, user: Option<&str>) -> Record {
         Record { text: text.into(), label: label.into(), user: user.map(Into::into), language: None }
