@@ -11,7 +11,8 @@ use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
-use corpus::tokenize::{Tokenizer, TokenizerError};
+use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
+use corpus::tokenizer::{Published, SubwordError};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
@@ -21,6 +22,7 @@ use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
 use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
 use train::count::{CountError, Units};
+use train::hf::base::Base;
 
 /// Why there is nothing to train on.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,12 @@ pub enum DataError {
     /// The plan's numbers are no tokenizer.
     #[error("the plan's tokenizer cannot be made")]
     Tokenizer(#[from] TokenizerError),
+    /// The checkpoint's tokenizer is none that this version reads.
+    #[error("the checkpoint's tokenizer cannot be used")]
+    Published(#[from] SubwordError),
+    /// A command that has no checkpoint at hand.
+    #[error("the plan's tokenizer is that of its base checkpoint, which this command does not take")]
+    NoBase,
     /// The plan protects another unit than the records have.
     #[error("the plan's unit of privacy is not that of the records")]
     OtherUnit,
@@ -115,11 +123,11 @@ impl DataSource {
         self.declared_units
     }
 
-    /// What a plan works on: its units to count, or its examples to learn from.
-    pub(crate) fn for_task(&self, plan: &Plan) -> Result<TaskData, DataError> {
+    /// What a plan works on: its units to count, or its examples to learn from. `base` is the checkpoint that its model begins from.
+    pub(crate) fn for_task(&self, plan: &Plan, base: Option<&Base>) -> Result<TaskData, DataError> {
         match &plan.count {
             Some(_) => self.counted(plan).map(TaskData::Count),
-            None => self.for_plan(plan).map(TaskData::Train),
+            None => self.for_plan(plan, base).map(TaskData::Train),
         }
     }
 
@@ -153,19 +161,17 @@ impl DataSource {
     }
 
     /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.
-    pub(crate) fn for_plan(&self, plan: &Plan) -> Result<Dataset, DataError> {
+    pub(crate) fn for_plan(&self, plan: &Plan, base: Option<&Base>) -> Result<Dataset, DataError> {
         if plan.privacy.unit != self.unit {
             return Err(DataError::OtherUnit);
         }
         let labels = LabelSet::new(&plan.model.classes)?;
-        let tokenizer = match plan.tokenizer {
-            TokenizerKind::HashedCharacters => Tokenizer::new(plan.model.vocab, plan.model.max_tokens)?,
-        };
+        let tokenizer = tokenizer(plan, base)?;
         let limits = CleanLimits::default();
         let (records, cleaned) = corpus::prepare_within(self.records.clone(), &labels, &limits, Uniqueness::WithinPerson);
         let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
         let cap = UnitCap { max_records, seed: self.cap_seed };
-        let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &tokenizer, &cap);
+        let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &*tokenizer, &cap);
         if cleaned.then(capped).kept == 0 {
             return Err(DataError::Nothing);
         }
@@ -173,6 +179,16 @@ impl DataSource {
             return Err(DataError::OtherClasses);
         }
         Ok(by_unit(&examples))
+    }
+}
+
+/// What cuts a record's text.
+fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, DataError> {
+    let model = &plan.model;
+    match (plan.tokenizer, base) {
+        (TokenizerKind::HashedCharacters, _) => Ok(Box::new(Tokenizer::new(model.vocab, model.max_tokens)?)),
+        (TokenizerKind::Checkpoint, Some(base)) => Ok(Box::new(Published::load(base.tokenizer(), model.max_tokens)?)),
+        (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }
 

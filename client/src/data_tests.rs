@@ -28,7 +28,7 @@ fn records_become_units_of_the_plan() {
     let home = Home::new(dir.path());
     let source = DataSource::load(&home, &config(dir.path(), &LINES)).ok().unwrap();
     assert_eq!((source.declared_units(), source.unit()), (4, Unit::Record));
-    let data = source.for_plan(&plan()).ok().unwrap();
+    let data = source.for_plan(&plan(), None).ok().unwrap();
     // The label that the plan does not have is left out. A text that two units share stays with both: whether a unit counts must not
     // depend on another one.
     assert_eq!(data.units.len(), 3);
@@ -56,10 +56,10 @@ fn what_is_wrong_is_named_without_its_contents() {
     assert!(matches!(error, DataError::Read(ReadError::BadLine { line: 2, .. })), "{text}");
     assert!(!text.contains("CANARY"));
     let one_class = DataSource::load(&home, &config(dir.path(), &[LINES[0], LINES[3]])).ok().unwrap();
-    assert!(matches!(one_class.for_plan(&plan()), Err(DataError::OtherClasses)));
+    assert!(matches!(one_class.for_plan(&plan(), None), Err(DataError::OtherClasses)));
     let mut by_user = plan();
     by_user.privacy.unit = Unit::User;
-    assert!(matches!(one_class.for_plan(&by_user), Err(DataError::OtherUnit)));
+    assert!(matches!(one_class.for_plan(&by_user, None), Err(DataError::OtherUnit)));
 }
 
 /// B15: all records of a person are one unit, whatever their labels and wherever they stand, and no more of them train than the plan allows.
@@ -75,8 +75,8 @@ fn records_of_one_person_are_one_unit_and_no_more_than_the_cap() {
     assert_eq!((source.declared_units(), source.unit()), (2, Unit::User));
     let mut by_user = plan();
     (by_user.privacy.unit, by_user.privacy.max_records_per_unit) = (Unit::User, 4);
-    let mut records: Vec<usize> = source.for_plan(&by_user).ok().unwrap().units.iter().map(|u| u.records.len()).collect();
+    let mut records: Vec<usize> = source.for_plan(&by_user, None).ok().unwrap().units.iter().map(|u| u.records.len()).collect();
     records.sort_unstable();
     assert_eq!(records, [1, 4]);
-    assert!(matches!(source.for_plan(&plan()), Err(DataError::OtherUnit)));
+    assert!(matches!(source.for_plan(&plan(), None), Err(DataError::OtherUnit)));
 }

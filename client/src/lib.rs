@@ -11,6 +11,7 @@ mod data_manifest;
 pub mod edges;
 pub mod endpoint;
 pub mod files;
+mod foundation;
 pub mod frames;
 mod home;
 pub mod identity;

@@ -9,7 +9,7 @@ mod release;
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
 use crate::init::{self, Administrators};
-use crate::plan_file::AnyPlanFile;
+use crate::plan_file::{AnyPlanFile, Prepared};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
@@ -21,6 +21,7 @@ use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fi
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use train::hf::base::Base;
 
 /// The aggregator of a Concordat federation, and its administration
 #[derive(Debug, Parser)]
@@ -188,11 +189,17 @@ enum PlanVerb {
     Check {
         /// The plan file
         file: PathBuf,
+        /// Directory of the published checkpoint that the plan file names
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
     },
     /// Make the signed plan's bytes and the base snapshot from a plan file
     Prepare {
         /// The plan file
         file: PathBuf,
+        /// Directory of the published checkpoint that the plan file names: config.json, model.safetensors, tokenizer.json
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
         /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`
         #[arg(long)]
         out: PathBuf,
@@ -234,8 +241,8 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Member(MemberVerb::Pending { dir }) => pending(&dir.dir, output),
         Verb::Member(MemberVerb::Approve { admin, institution, words }) => approve(&admin, &institution, words.as_deref(), output),
         Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
-        Verb::Plan(PlanVerb::Check { file }) => check(&file, output),
-        Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
+        Verb::Plan(PlanVerb::Check { file, base }) => check(&file, base.as_deref(), output),
+        Verb::Plan(PlanVerb::Prepare { file, base, out }) => prepare((&file, base.as_deref()), &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Counts(args) => counts::run(&args, output),
@@ -418,10 +425,15 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
-        "gates": plan.gates(),
+        "gates": plan.gates(), "base": plan.model.base.as_ref().map(base),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
         "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
     })
+}
+
+/// The checkpoint that everybody must have, and how much of the model stays in it.
+fn base(b: &protocol::plan::BaseModel) -> serde_json::Value {
+    serde_json::json!({ "config": b.config_digest(), "weights": b.weights, "tokenizer": b.tokenizer, "frozen_tensors": b.frozen.len() })
 }
 
 /// Who trains how much; the noise of a step is over exactly these coordinates.
@@ -430,15 +442,21 @@ fn tier(plan: &Plan, t: &protocol::plan::Tier) -> serde_json::Value {
     serde_json::json!({ "tier": t.name, "shards": t.shards, "parameters": parameters, "institutions": t.institutions })
 }
 
-fn check(file: &Path, output: &Output) -> Result<(), Failure> {
-    let prepared = read_plan_file(file)?.prepare(TaskId([0; 16])).map_err(Failure::trouble)?;
+/// A plan file's plan, on the checkpoint in this directory if there is one.
+fn prepared(file: &Path, base: Option<&Path>, task: TaskId) -> Result<Prepared, Failure> {
+    let base = base.map(Base::open).transpose().map_err(Failure::trouble)?;
+    read_plan_file(file)?.prepare_on(task, base.as_ref()).map_err(Failure::trouble)
+}
+
+fn check(file: &Path, base: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let prepared = prepared(file, base, TaskId([0; 16]))?;
     let value = summary(&prepared.plan);
     output.value(&value, &format!("the plan is valid\n{value:#}"));
     Ok(())
 }
 
-fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
-    let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
+fn prepare((file, base): (&Path, Option<&Path>), out: &Path, output: &Output) -> Result<(), Failure> {
+    let prepared = prepared(file, base, fresh_task()?)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
     for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {
         crate::durable::replace(&out.join(name), bytes).map_err(Failure::trouble)?;

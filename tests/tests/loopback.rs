@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 
 #[path = "loopback/administrators.rs"]
 mod administrators;
+#[path = "loopback/checkpoint.rs"]
+mod checkpoint;
 #[path = "loopback/counting.rs"]
 mod counting;
 #[path = "loopback/mixed.rs"]
@@ -262,7 +264,8 @@ async fn enrol(dir: &Path, server: &Path, index: usize, units: usize, admins: &[
     let policy =
         "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
     std::fs::write(home.join("site_policy.toml"), policy).unwrap();
-    let settings = "exit_when_task_ends = true\nthreads = 1\n[data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
+    // Read by plans that begin from a checkpoint only.
+    let settings = "base = \"../checkpoint\"\nexit_when_task_ends = true\nthreads = 1\n[data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
     std::fs::write(home.join("client.toml"), settings).unwrap();
 }
 

@@ -4,10 +4,11 @@
 use crate::batch::{Batch, DataError, Dataset, Record};
 use crate::capture::Tape;
 use crate::model::parameters::size;
-use crate::model::{Encoder, Weights};
+use crate::model::{ModelError, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
 use protocol::plan::EncoderConfig;
+use std::collections::BTreeSet;
 
 /// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
 const RECORDS_AT_ONCE: usize = 8;
@@ -19,9 +20,17 @@ pub enum EvalError {
     /// A record does not fit the model.
     #[error("the data does not fit the model")]
     Data(#[from] DataError),
+    /// The model cannot be built, or lacks its checkpoint.
+    #[error("the model cannot be built")]
+    Model(#[from] ModelError),
     /// The tensor engine failed.
     #[error("the tensor engine failed")]
     Engine(#[from] candle_core::Error),
+}
+
+/// The model of these weights, of which nothing is trained.
+fn built(weights: &Weights) -> Result<Transformer, EvalError> {
+    Ok(Transformer::load(&TransformerWeights::part_of(weights, BTreeSet::new())?)?)
 }
 
 /// Results over a data set.
@@ -98,13 +107,13 @@ impl Evaluation {
 /// [`EvalError`].
 pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
     data.check(weights.config())?;
-    let encoder = Encoder::load(weights)?;
+    let model = built(weights)?;
     workers.run(|| {
         let mut total = Evaluation::empty(weights.config().classes.len());
         let records: Vec<&Record> = data.records().collect();
         for part in records.chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-            let logits = encoder.forward(&batch, &Tape::off())?; // (B, K)
+            let logits = model.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
                 total.count(size(class), scores, f64::from(loss));
@@ -121,7 +130,7 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
 /// [`EvalError`].
 pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
     data.check(weights.config())?;
-    let encoder = Encoder::load(weights)?;
+    let model = built(weights)?;
     workers.run(|| {
         let mut sure = Vec::with_capacity(data.units.len());
         for unit in &data.units {
@@ -129,7 +138,7 @@ pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, wo
             let mut sum = 0.0;
             for part in records.chunks(RECORDS_AT_ONCE) {
                 let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-                let scores = encoder.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                let scores = model.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
                 sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
             }
             #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]
@@ -156,7 +165,7 @@ pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError
     let data = Dataset { units: vec![crate::batch::UnitExamples { records: vec![record.clone()] }] };
     data.check(weights.config())?;
     let config: &EncoderConfig = weights.config();
-    let logits = Encoder::load(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
+    let logits = built(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
     let mut row = logits.flatten_all()?.to_vec1::<f32>()?;
     crate::kernels::softmax::probabilities(&mut row);
     Ok(row)

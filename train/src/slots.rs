@@ -47,7 +47,8 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsError> {
-    let start = initial(&plan.model, WEIGHTS)?;
+    // Made-up weights do for what stays in a checkpoint, too.
+    let start = initial(&plan.model.whole(), WEIGHTS)?;
     let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
     drop(start);
     let work = Work {

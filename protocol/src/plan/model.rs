@@ -1,6 +1,7 @@
 //! The model that a plan trains, in numbers. Knows no tensor and no layer.
 
 use super::{PlanError, range};
+use crate::ids::Sha256;
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,47 @@ pub struct EncoderConfig {
     #[n(7)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterConfig>,
+    /// The published checkpoint that the model begins from, which then says what it is built of; the sizes above must be its own, but for
+    /// `max_tokens`, which may be less. None: Concordat's own encoder, from random weights.
+    #[n(8)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseModel>,
+}
+
+/// A published checkpoint. Everybody who needs it has it by a way of his own; the plan names its files (training.md M7).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseModel {
+    /// Text of its `config.json`, word for word.
+    #[n(0)]
+    pub config: String,
+    /// SHA-256 of its `model.safetensors`.
+    #[n(1)]
+    pub weights: Sha256,
+    /// SHA-256 of its `tokenizer.json`.
+    #[n(2)]
+    pub tokenizer: Sha256,
+    /// Names of the tensors that nobody trains and that stay as the checkpoint has them: no snapshot of the task holds them.
+    #[n(3)]
+    pub frozen: Vec<String>,
+}
+
+impl BaseModel {
+    /// Longest `config.json` that a plan carries; published ones have a few thousand bytes.
+    pub const MAX_CONFIG_BYTES: usize = 64 << 10;
+    /// Most names of frozen tensors: models of a thousand blocks have a dozen tensors in each.
+    pub const MAX_FROZEN: usize = 1 << 14;
+
+    /// What the file `config.json` is named by.
+    pub fn config_digest(&self) -> Sha256 {
+        Sha256(crate::hash::sha256(&[self.config.as_bytes()]))
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        let length = self.config.len();
+        range(length <= Self::MAX_CONFIG_BYTES, "model.base.config", format!("{length} bytes"), "at most 65536 bytes")?;
+        range(self.frozen.len() <= Self::MAX_FROZEN, "model.base.frozen", self.frozen.len().to_string(), "at most 16384 names")
+    }
 }
 
 /// Adapters of a model: a linear layer W becomes W + (alpha / rank) B A. A starts with rows at right angles, from the public seed of the
@@ -55,7 +97,14 @@ pub struct AdapterConfig {
 impl EncoderConfig {
     /// The model of a plan that trains none: no row, no layer, no class.
     pub fn none() -> Self {
-        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None }
+        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None, base: None }
+    }
+
+    /// The same model with all its tensors in one place: none is left to the checkpoint.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        let base = self.base.clone().map(|base| BaseModel { frozen: Vec::new(), ..base });
+        Self { base, ..self.clone() }
     }
 
     /// Checks what can be checked without the shard table.
@@ -67,6 +116,7 @@ impl EncoderConfig {
         range((2..=1024).contains(&self.classes.len()), "model.classes", self.classes.len().to_string(), "2 to 1024 names")?;
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
-        range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")
+        range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")?;
+        self.base.as_ref().map_or(Ok(()), BaseModel::check)
     }
 }

@@ -174,7 +174,7 @@ fn head(fields: &Fields, default: bool) -> Result<Head, ConfigError> {
 pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     let fields = Fields::parse(bytes)?;
     let choices = match fields.text_or("model_type", "none")? {
-        "bert" => bert(&fields)?,
+        "bert" => bert(&fields, bert_task(&fields)?)?,
         "gpt2" => gpt2(&fields)?,
         "llama" => llama(&fields, Shifts::None)?,
         "qwen2" => llama(&fields, Shifts::Queries)?,
@@ -184,19 +184,35 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     Ok(Config::new(choices)?)
 }
 
-fn bert(f: &Fields) -> Result<Choices, ConfigError> {
+/// The encoder that a `config.json` describes, under a classifier of so many classes, whatever head it was published with.
+///
+/// # Errors
+/// [`ConfigError`], also for a model that is no encoder.
+pub(crate) fn classifier(bytes: &[u8], classes: u32) -> Result<Choices, ConfigError> {
+    let fields = Fields::parse(bytes)?;
+    match fields.text_or("model_type", "none")? {
+        "bert" => bert(&fields, Task::Classify { classes }),
+        other => Err(unsupported("model_type", other, "bert")),
+    }
+}
+
+/// What a published BERT is for.
+fn bert_task(f: &Fields) -> Result<Task, ConfigError> {
+    match f.architecture().unwrap_or("BertForMaskedLM") {
+        "BertForSequenceClassification" => Ok(Task::Classify { classes: f.labels()? }),
+        "BertForTokenClassification" => Ok(Task::Tag { labels: f.labels()? }),
+        "BertForMaskedLM" => Ok(Task::MaskedTokens),
+        other => Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
+    }
+}
+
+fn bert(f: &Fields, task: Task) -> Result<Choices, ConfigError> {
     f.off("is_decoder")?;
     let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
     let position = f.text_or("position_embedding_type", "absolute")?;
     if position != "absolute" {
         return Err(unsupported("position_embedding_type", position, "absolute"));
     }
-    let task = match f.architecture().unwrap_or("BertForMaskedLM") {
-        "BertForSequenceClassification" => Task::Classify { classes: f.labels()? },
-        "BertForTokenClassification" => Task::Tag { labels: f.labels()? },
-        "BertForMaskedLM" => Task::MaskedTokens,
-        other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
-    };
     Ok(Choices {
         family: Family::Encoder(task),
         vocab: f.size("vocab_size")?,
@@ -224,6 +240,7 @@ fn bert(f: &Fields) -> Result<Choices, ConfigError> {
         spelling: Spelling::Bert,
         adapter: None,
         trained: Trained::All,
+        outside: None,
     })
 }
 
@@ -281,6 +298,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
         spelling: Spelling::Own,
         adapter: None,
         trained: Trained::All,
+        outside: None,
     })
 }
 

@@ -27,6 +27,8 @@ pub enum Part {
     LoraB,
     /// B in odd rounds and A in even ones.
     LoraAlternating,
+    /// The head alone: what classifies, with what stands between it and the last block.
+    Head,
     /// The head, all shifts, and the gains of normalisations.
     HeadsAndBiases,
     /// A window of blocks that moves up with the round.
@@ -140,6 +142,7 @@ fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(Strin
     match part {
         Part::Full => named(ShardKind::Full, 1, Turn::ALWAYS),
         Part::Layers { from, to } => named(ShardKind::Layers(Range { start: *from, end: *to }), 1, Turn::ALWAYS),
+        Part::Head => named(ShardKind::Head, 1, Turn::ALWAYS),
         Part::HeadsAndBiases => named(ShardKind::HeadsAndBiases, 1, Turn::ALWAYS),
         Part::LoraB => named(ShardKind::LoraB(low()?), 1, Turn::ALWAYS),
         Part::LoraAlternating => {

@@ -153,7 +153,7 @@ fn records(
         Failure::trouble_text("no_data", "the settings name no records")
             .hint("add a [data] section to client.toml, or leave out --own-data")
     })?;
-    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan)).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan, None)).map_err(|e| bad_data(&e))?;
     data.units.truncate(usize::try_from(units).unwrap_or(usize::MAX));
     Ok(data)
 }
@@ -175,7 +175,7 @@ fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
             record.user = None;
         }
     }
-    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan, None).map_err(|e| bad_data(&e))?;
     data.units.truncate(count);
     Ok(data)
 }
@@ -183,7 +183,8 @@ fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
 /// A small task of generated messages, of one round.
 fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Result<Plan, BuiltInError> {
     let classes = corpus::sms::LABELS.map(str::to_owned).to_vec();
-    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None };
+    let model =
+        EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None, base: None };
     let shards = shard_table(&model, 1, STEP_EXPONENT)?;
     Ok(Plan {
         federation: "audit".to_owned(),

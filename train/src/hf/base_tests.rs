@@ -1,0 +1,155 @@
+//! A plan's model on a tiny published checkpoint: what its snapshots hold, what stays in the checkpoint, and that the two together are the
+//! model that was published.
+
+use super::super::load;
+use super::*;
+use crate::batch::{Batch, Record};
+use crate::capture::Tape;
+use crate::model::Transformer;
+use crate::shard::tiers::{Part, tier_table};
+use crate::snapshot;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A checkpoint of the test vectors with a tokenizer beside it.
+fn checkpoint(name: &str) -> tempfile::TempDir {
+    let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hf").join(name), tempfile::tempdir().unwrap());
+    for file in [CONFIG, WEIGHTS] {
+        std::fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    std::fs::write(to.path().join(TOKENIZER), br#"{"model":{"vocab":{"a":0,"b":59}}}"#).unwrap();
+    to
+}
+
+fn classes(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("class {i}")).collect()
+}
+
+fn adapter() -> Option<AdapterConfig> {
+    Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]) })
+}
+
+/// The model on the checkpoint, with one tier that trains these parts.
+fn begun(base: &Base, count: usize, adapter: Option<AdapterConfig>, parts: &[Part]) -> Result<(Weights, Vec<ShardSpec>), BaseError> {
+    let model = base.model(classes(count), Some(10), adapter)?;
+    let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
+    Ok((base.begin(&model, &shards, 7)?, shards))
+}
+
+fn batch() -> Batch {
+    let record =
+        |seed: u32| Record { tokens: (0..seed + 3).map(|i| (i * 7 + seed * 5) % 60).collect(), class: seed % 3, labels: Vec::new() };
+    Batch::pack(&[0, 1, 4].map(record), 10)
+}
+
+fn scores(weights: &TransformerWeights) -> Vec<f32> {
+    Transformer::load(weights).unwrap().forward(&batch(), &Tape::off()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn names(weights: &Weights) -> Vec<&str> {
+    weights.table().iter().map(|p| p.name.as_str()).collect()
+}
+
+#[test]
+fn a_snapshot_holds_what_is_trained_and_with_its_checkpoint_it_is_the_published_model() {
+    let dir = checkpoint("bert-classify");
+    let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
+    for (adapter, parts) in [
+        (None, vec![Part::Head]),
+        (adapter(), vec![Part::LoraB, Part::Head]),
+        (None, vec![Part::Layers { from: 1, to: 2 }]),
+        (None, vec![Part::HeadsAndBiases]),
+        (None, vec![Part::Full]),
+    ] {
+        let (weights, shards) = begun(&base, 3, adapter, &parts).unwrap();
+        let trained = shard::names(&shards);
+        for p in weights.table().iter() {
+            assert!(trained.contains(&p.name) || is_factor(&p.name), "{parts:?}: {}", p.name);
+        }
+        shard::check(weights.table(), &shards).unwrap();
+        let bytes = snapshot::to_bytes(&weights).unwrap();
+        let again = snapshot::from_bytes(weights.config(), &bytes).unwrap();
+        let again = again.beside(Arc::new(base.outside(weights.config()).unwrap()));
+        let part = TransformerWeights::part_of(&again, trained).unwrap();
+        assert_eq!(scores(&part), scores(&published), "{parts:?}");
+        let whole = base.whole(&weights).unwrap();
+        assert_eq!(scores(&whole), scores(&published), "{parts:?}");
+    }
+    let (head, _) = begun(&base, 3, None, &[Part::Head]).unwrap();
+    assert_eq!(names(&head), ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]);
+    let (full, _) = begun(&base, 3, None, &[Part::Full]).unwrap();
+    assert_eq!(full.config().base.as_ref().unwrap().frozen, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_trained_on_a_checkpoint_has_the_gradient_that_it_has_in_the_whole_model() {
+    let dir = checkpoint("bert-classify");
+    let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
+    let (losses, full) = published.gradient(&batch(), None).unwrap();
+    for parts in [vec![Part::Head], vec![Part::Layers { from: 0, to: 1 }], vec![Part::HeadsAndBiases], vec![Part::Full]] {
+        let (weights, shards) = begun(&base, 3, None, &parts).unwrap();
+        let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+        let part = TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap();
+        let (same, gradient) = part.gradient(&batch(), None).unwrap();
+        assert_eq!(same, losses, "{parts:?}");
+        for p in part.table().iter() {
+            let there = published.table().find(&p.name).unwrap();
+            let close = gradient[p.range()].iter().zip(&full[there.range()]).all(|(a, b)| (a - b).abs() <= 1e-6 * (1.0 + b.abs()));
+            assert!(close, "{parts:?}: {}", p.name);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_for_something_else_gets_a_new_head_that_somebody_must_train() {
+    let dir = checkpoint("bert-masked");
+    let base = Base::open(dir.path()).unwrap();
+    let (weights, _) = begun(&base, 2, adapter(), &[Part::LoraB, Part::Head]).unwrap();
+    let head: Vec<_> = names(&weights).into_iter().filter(|n| !is_factor(n)).collect();
+    assert_eq!(head, ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]);
+    assert_eq!(begun(&base, 2, adapter(), &[Part::LoraB, Part::Head]).unwrap().0, weights, "the seed is public");
+    let refused = begun(&base, 2, adapter(), &[Part::LoraB]);
+    assert!(matches!(refused, Err(BaseError::Untrained(name)) if name == "bert.pooler.dense.weight" || name == "classifier.weight"));
+    // Another number of classes than the published head has.
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    assert!(matches!(begun(&base, 2, adapter(), &[Part::LoraB]), Err(BaseError::Untrained(name)) if name == "classifier.weight"));
+    assert!(begun(&base, 3, adapter(), &[Part::LoraB]).is_ok());
+}
+
+#[test]
+fn another_checkpoint_is_refused_by_the_file_that_differs() {
+    let dir = checkpoint("bert-classify");
+    let (weights, _) = begun(&Base::open(dir.path()).unwrap(), 3, None, &[Part::Head]).unwrap();
+    for file in [CONFIG, WEIGHTS, TOKENIZER] {
+        let other = checkpoint("bert-classify");
+        let mut bytes = std::fs::read(other.path().join(file)).unwrap();
+        let end = bytes.len() - 2;
+        bytes[end] ^= 1;
+        std::fs::write(other.path().join(file), bytes).unwrap();
+        let error = Base::open(other.path()).unwrap().outside(weights.config()).unwrap_err();
+        assert!(matches!(error, BaseError::Differs { file: differs, .. } if differs == file), "{file}: {error}");
+    }
+    assert!(matches!(Base::open(&dir.path().join("nowhere")), Err(BaseError::Checkpoint(HfError::File { .. }))));
+    // Without its checkpoint a model can be stored, but not computed with.
+    assert!(matches!(TransformerWeights::part_of(&weights, std::collections::BTreeSet::new()), Err(ModelError::NoBase(_))));
+    let mut stranger = weights.config().clone();
+    stranger.base.as_mut().unwrap().frozen.push("no.such.tensor".into());
+    let base = Base::open(dir.path()).unwrap();
+    assert!(matches!(base.outside(&stranger), Err(BaseError::Frozen { .. })));
+    stranger.base = None;
+    assert!(matches!(base.outside(&stranger), Err(BaseError::NoBase)));
+}
+
+#[test]
+fn numbers_that_are_not_the_checkpoints_are_refused_by_name() {
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    let model = base.model(classes(3), Some(10), None).unwrap();
+    let wider = EncoderConfig { hidden: model.hidden + 1, ..model.clone() };
+    assert!(matches!(ParameterTable::new(&wider), Err(ModelError::Part { part: "model.hidden", .. })));
+    assert!(matches!(base.model(classes(3), Some(13), None), Err(BaseError::Model(ModelError::Part { part: "model.max_tokens", .. }))));
+    assert_eq!(base.model(classes(3), None, None).unwrap().max_tokens, 12);
+    let decoder = checkpoint("gpt2");
+    assert!(matches!(Base::open(decoder.path()).unwrap().model(classes(3), None, None), Err(BaseError::Checkpoint(HfError::Config(_)))));
+}
