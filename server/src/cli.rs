@@ -2,6 +2,7 @@
 
 mod bench;
 mod counts;
+mod export;
 mod log;
 mod output;
 mod release;
@@ -126,6 +127,8 @@ enum Verb {
     Counts(counts::CountsArgs),
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
+    /// Write a released model as a checkpoint that other programs load, and its adapter
+    Export(export::ExportArgs),
     /// Write into the log that a released model shall no longer be used
     Withdraw(release::WithdrawArgs),
     /// Write a review that `concordat-audit review` signed into the log
@@ -247,6 +250,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Counts(args) => counts::run(&args, output),
         Verb::Release(args) => release::run(&args, output),
+        Verb::Export(args) => export::run(&args, output),
         Verb::Withdraw(args) => release::withdraw(&args, output),
         Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
         Verb::Log(verb) => log::run(&verb, output),

@@ -55,6 +55,7 @@ fn every_verb_explains_itself() {
         "counts",
         "release",
         "release-key",
+        "export",
         "withdraw",
         "review",
         "log",

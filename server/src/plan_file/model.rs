@@ -117,31 +117,9 @@ impl PlanFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::PLAN;
+    use crate::testing::{PLAN, checkpoint, plan_on};
     use protocol::ids::TaskId;
     use protocol::plan::Plan;
-    use std::path::Path;
-
-    /// A tiny encoder as its publisher's program wrote it.
-    fn checkpoint() -> (tempfile::TempDir, Base) {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf/bert-classify");
-        let dir = tempfile::tempdir().unwrap();
-        for file in ["config.json", "model.safetensors"] {
-            std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
-        }
-        std::fs::write(dir.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0,"b":59}}}"#).unwrap();
-        let base = Base::open(dir.path()).unwrap();
-        (dir, base)
-    }
-
-    const SIZES: &str = "vocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\n";
-
-    fn on(base: &Base, more: &str) -> String {
-        let Digests { config, weights, tokenizer } = base.digests();
-        let named = format!("base = {{ config = \"{config}\", weights = \"{weights}\", tokenizer = \"{tokenizer}\" }}\n{more}");
-        assert!(PLAN.contains(SIZES));
-        PLAN.replace(SIZES, &named)
-    }
 
     fn tier(trains: &str) -> String {
         format!("[[tiers]]\nname = \"all\"\ntrains = [{trains}]\n")
@@ -154,7 +132,7 @@ mod tests {
     #[test]
     fn a_plan_names_its_checkpoint_and_leaves_to_it_what_nobody_trains() {
         let (_dir, base) = checkpoint();
-        let head = prepare(&(on(&base, "") + &tier("\"head\"")), Some(&base)).unwrap();
+        let head = prepare(&(plan_on(&base, "") + &tier("\"head\"")), Some(&base)).unwrap();
         let named = head.model.base.as_ref().unwrap();
         assert_eq!(Digests { config: named.config_digest(), weights: named.weights, tokenizer: named.tokenizer }, base.digests());
         assert_eq!((head.tokenizer, head.model.max_tokens, head.model.width), (TokenizerKind::Checkpoint, 12, 16));
@@ -162,7 +140,7 @@ mod tests {
         assert_eq!(head.dimension(), 306);
         let bytes = protocol::codec::encode(&head);
         assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(head));
-        let full = prepare(&on(&base, "max_tokens = 8\n"), Some(&base)).unwrap();
+        let full = prepare(&plan_on(&base, "max_tokens = 8\n"), Some(&base)).unwrap();
         assert_eq!((full.model.base.as_ref().unwrap().frozen.len(), full.model.max_tokens), (0, 8));
         // A plan that forgets its tokenizer, or takes one that is not its own, is refused by the rule of plans.
         assert!(Plan { tokenizer: TokenizerKind::HashedCharacters, ..full }.check().is_err());
@@ -173,15 +151,15 @@ mod tests {
     fn what_does_not_fit_is_refused_with_its_cure() {
         let (dir, base) = checkpoint();
         let refused = |text: &str, base: Option<&Base>| prepare(text, base).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(refused(&on(&base, ""), None).contains("--base"));
+        assert!(refused(&plan_on(&base, ""), None).contains("--base"));
         let unnamed = refused(PLAN, Some(&base));
         assert!(unnamed.contains(&format!("weights = \"{}\"", base.digests().weights)) && unnamed.contains("[model.base]"), "{unnamed}");
         assert!(refused(&PLAN.replace("width = 4\n", ""), None).contains("model.width is missing"));
-        assert!(refused(&on(&base, "width = 16\n"), Some(&base)).contains("model.width is stated beside"));
-        let untrained = prepare(&(on(&base, "") + &tier("{ layers = { from = 0, to = 1 } }")), Some(&base));
+        assert!(refused(&plan_on(&base, "width = 16\n"), Some(&base)).contains("model.width is stated beside"));
+        let untrained = prepare(&(plan_on(&base, "") + &tier("{ layers = { from = 0, to = 1 } }")), Some(&base));
         assert!(matches!(untrained, Err(PlanFileError::Base(train::hf::base::BaseError::Untrained(_)))));
         std::fs::write(dir.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0,"b":58}}}"#).unwrap();
-        let other = prepare(&on(&base, ""), Some(&Base::open(dir.path()).unwrap()));
+        let other = prepare(&plan_on(&base, ""), Some(&Base::open(dir.path()).unwrap()));
         assert!(matches!(other, Err(PlanFileError::Base(train::hf::base::BaseError::Differs { file: "tokenizer.json", .. }))));
     }
 }

@@ -24,6 +24,9 @@ pub enum BaseError {
     /// Bytes that are not UTF-8.
     #[error("config.json is not text")]
     NotText,
+    /// A model that cannot be written for other programs.
+    #[error("the model cannot be written as a checkpoint")]
+    Export(#[source] HfError),
     /// Another file than the plan's.
     #[error("{file} has the SHA-256 {found}, the plan names {expected}: get the very checkpoint that the plan was made with")]
     Differs {
@@ -106,6 +109,12 @@ impl Base {
     /// What its files are named by.
     pub fn digests(&self) -> Digests {
         self.digests
+    }
+    /// What an adapter calls it: the name in its own `config.json`, else its weights' digest.
+    pub(crate) fn name(&self) -> String {
+        let fields = serde_json::from_str::<serde_json::Value>(&self.config).unwrap_or_default();
+        let stated = fields.get("_name_or_path").and_then(serde_json::Value::as_str).filter(|name| !name.is_empty());
+        stated.map_or_else(|| format!("sha256:{}", self.digests.weights), str::to_owned)
     }
     /// Bytes of its `tokenizer.json`.
     pub fn tokenizer(&self) -> &[u8] {
@@ -248,4 +257,4 @@ fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32
 
 #[cfg(test)]
 #[path = "base_tests.rs"]
-mod tests;
+pub(super) mod tests;

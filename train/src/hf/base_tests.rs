@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A checkpoint of the test vectors with a tokenizer beside it.
-fn checkpoint(name: &str) -> tempfile::TempDir {
+pub(in crate::hf) fn checkpoint(name: &str) -> tempfile::TempDir {
     let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hf").join(name), tempfile::tempdir().unwrap());
     for file in [CONFIG, WEIGHTS] {
         std::fs::copy(from.join(file), to.path().join(file)).unwrap();
@@ -25,12 +25,17 @@ fn classes(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("class {i}")).collect()
 }
 
-fn adapter() -> Option<AdapterConfig> {
+pub(in crate::hf) fn adapter() -> Option<AdapterConfig> {
     Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]) })
 }
 
 /// The model on the checkpoint, with one tier that trains these parts.
-fn begun(base: &Base, count: usize, adapter: Option<AdapterConfig>, parts: &[Part]) -> Result<(Weights, Vec<ShardSpec>), BaseError> {
+pub(in crate::hf) fn begun(
+    base: &Base,
+    count: usize,
+    adapter: Option<AdapterConfig>,
+    parts: &[Part],
+) -> Result<(Weights, Vec<ShardSpec>), BaseError> {
     let model = base.model(classes(count), Some(10), adapter)?;
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     Ok((base.begin(&model, &shards, 7)?, shards))
@@ -42,7 +47,7 @@ fn batch() -> Batch {
     Batch::pack(&[0, 1, 4].map(record), 10)
 }
 
-fn scores(weights: &TransformerWeights) -> Vec<f32> {
+pub(in crate::hf) fn scores(weights: &TransformerWeights) -> Vec<f32> {
     Transformer::load(weights).unwrap().forward(&batch(), &Tape::off()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 

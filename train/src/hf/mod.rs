@@ -10,6 +10,7 @@
 pub mod adapter;
 pub mod base;
 pub mod config;
+pub mod export;
 pub mod file;
 mod layout;
 pub mod tokenizer;
