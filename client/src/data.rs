@@ -17,7 +17,7 @@ use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{Plan, TokenizerKind, Unit};
+use protocol::plan::{Asks, Plan, TokenizerKind, Unit};
 use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
 use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
@@ -65,6 +65,10 @@ pub enum DataError {
     #[error("the plan's counts cannot be made of the records")]
     Count(#[from] CountError),
 }
+
+/// The label of every record where none is read, and the one that fills a set of labels up to two.
+const TEXT: &str = "text";
+const NO_TEXT: &str = "none";
 
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
@@ -165,20 +169,33 @@ impl DataSource {
         if plan.privacy.unit != self.unit {
             return Err(DataError::OtherUnit);
         }
-        let labels = LabelSet::new(&plan.model.classes)?;
+        let (records, labels) = self.asked(plan.model.asks(), &plan.model.classes)?;
         let tokenizer = tokenizer(plan, base)?;
         let limits = CleanLimits::default();
-        let (records, cleaned) = corpus::prepare_within(self.records.clone(), &labels, &limits, Uniqueness::WithinPerson);
+        let (records, cleaned) = corpus::prepare_within(records, &labels, &limits, Uniqueness::WithinPerson);
         let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
         let cap = UnitCap { max_records, seed: self.cap_seed };
         let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &*tokenizer, &cap);
         if cleaned.then(capped).kept == 0 {
             return Err(DataError::Nothing);
         }
-        if examples.class_counts().iter().filter(|c| **c > 0).count() < 2 {
-            return Err(DataError::OtherClasses);
+        let classes = examples.class_counts().iter().filter(|c| **c > 0).count();
+        match plan.model.asks() {
+            Asks::Class if classes < 2 => Err(DataError::OtherClasses),
+            Asks::Class | Asks::NextToken => Ok(by_unit(&examples)),
         }
-        Ok(by_unit(&examples))
+    }
+
+    /// The records with the labels that a plan reads. A label that nobody asks for decides nothing, not even whether its record counts: every
+    /// text has the same one then.
+    fn asked(&self, asks: Asks, classes: &[String]) -> Result<(Vec<Record>, LabelSet), DataError> {
+        match asks {
+            Asks::Class => Ok((self.records.clone(), LabelSet::new(classes)?)),
+            Asks::NextToken => {
+                let text = |r: &Record| Record { label: TEXT.to_owned(), ..r.clone() };
+                Ok((self.records.iter().map(text).collect(), LabelSet::new(&[TEXT, NO_TEXT])?))
+            }
+        }
     }
 }
 
@@ -274,7 +291,11 @@ fn by_unit(examples: &corpus::Dataset) -> Dataset {
 
 /// Persons, or records where there are none, after cleaning and de-duplication. Labels are only counted apart, not chosen.
 fn count_units(records: &[Record]) -> Result<u64, DataError> {
-    let names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
+    let mut names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
+    if names.len() == 1 {
+        // Records for a model of texts may all be labelled alike.
+        names.insert(NO_TEXT);
+    }
     let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
     let (kept, _) = corpus::prepare_within(records.to_vec(), &labels, &CleanLimits::default(), Uniqueness::WithinPerson);
     let users: BTreeSet<&str> = kept.iter().filter_map(|r| r.user.as_deref()).collect();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::plan;
 use corpus::BadLines;
+use protocol::plan::BaseModel;
 
 fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
@@ -79,4 +80,29 @@ fn records_of_one_person_are_one_unit_and_no_more_than_the_cap() {
     records.sort_unstable();
     assert_eq!(records, [1, 4]);
     assert!(matches!(source.for_plan(&plan(), None), Err(DataError::OtherUnit)));
+}
+
+/// Where nobody asks for labels, none decides whether a record counts, and no class is made of it.
+#[test]
+fn a_plan_that_asks_for_the_next_token_reads_no_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let alike = LINES.map(|l| l.replace("spam", "ham").replace("other", "ham"));
+    let mut texts = plan();
+    let base = BaseModel {
+        config: String::new(),
+        weights: Sha256([0; 32]),
+        tokenizer: Sha256([0; 32]),
+        frozen: Vec::new(),
+        asks: protocol::plan::Asks::NextToken,
+    };
+    (texts.model.base, texts.model.classes) = (Some(base), Vec::new());
+    for lines in [LINES, [0, 1, 2, 3].map(|i| alike[i].as_str())] {
+        let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &lines)).ok().unwrap();
+        let data = source.for_plan(&texts, None).ok().unwrap();
+        assert_eq!((source.declared_units(), data.units.len()), (4, 4));
+        data.check(&texts.model).unwrap();
+    }
+    texts.tokenizer = TokenizerKind::Checkpoint;
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    assert!(matches!(source.for_plan(&texts, None), Err(DataError::NoBase)));
 }

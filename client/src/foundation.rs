@@ -46,14 +46,14 @@ impl Foundation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::plan::BaseModel;
+    use protocol::plan::{Asks, BaseModel};
 
     #[test]
     fn a_plan_with_a_checkpoint_needs_it_and_says_which() {
         let mut plan = crate::testing::plan();
         assert!(Foundation::of_plan(&plan, None).unwrap().is_none());
         let (weights, tokenizer) = (Sha256([7; 32]), Sha256([8; 32]));
-        plan.model.base = Some(BaseModel { config: "{}".into(), weights, tokenizer, frozen: Vec::new() });
+        plan.model.base = Some(BaseModel { config: "{}".into(), weights, tokenizer, frozen: Vec::new(), asks: Asks::Class });
         let error = Foundation::of_plan(&plan, None).err().unwrap().to_string();
         assert!(error.contains(&weights.to_string()) && error.contains("client.toml"), "{error}");
         let empty = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
-pub use model::{AdapterConfig, BaseModel, EncoderConfig};
+pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
 
 use crate::decimal::Decimal;

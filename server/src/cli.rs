@@ -437,7 +437,10 @@ fn summary(plan: &Plan) -> serde_json::Value {
 
 /// The checkpoint that everybody must have, and how much of the model stays in it.
 fn base(b: &protocol::plan::BaseModel) -> serde_json::Value {
-    serde_json::json!({ "config": b.config_digest(), "weights": b.weights, "tokenizer": b.tokenizer, "frozen_tensors": b.frozen.len() })
+    let frozen = b.frozen.len();
+    serde_json::json!({
+        "config": b.config_digest(), "weights": b.weights, "tokenizer": b.tokenizer, "asks": b.asks, "frozen_tensors": frozen,
+    })
 }
 
 /// Who trains how much; the noise of a step is over exactly these coordinates.

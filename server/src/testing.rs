@@ -36,7 +36,12 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
 
 /// A tiny encoder for three classes, as its publisher's program wrote it.
 pub(crate) fn checkpoint() -> (tempfile::TempDir, Base) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf/bert-classify");
+    published("bert-classify")
+}
+
+/// A tiny published model with a tokenizer beside it.
+pub(crate) fn published(name: &str) -> (tempfile::TempDir, Base) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf").join(name);
     let dir = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(from.join(file), dir.path().join(file)).unwrap();

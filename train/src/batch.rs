@@ -5,7 +5,7 @@
 //! gradient is bitwise the same whatever else is in the batch (privacy.md D19).
 
 use candle_core::Tensor;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{Asks, EncoderConfig};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Dataset {
         self.units.iter().flat_map(|u| &u.records)
     }
 
-    /// Checks every token and class against the model.
+    /// Checks every token, and every class where one is asked for, against the model.
     ///
     /// # Errors
     /// [`DataError`], the first unit that does not fit.
@@ -76,7 +76,7 @@ impl Dataset {
                 if record.tokens.iter().any(|&t| t >= config.vocab) {
                     return Err(DataError::Token { unit, vocab: config.vocab });
                 }
-                if usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
+                if config.asks() == Asks::Class && usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
                     return Err(DataError::Class { unit, classes: config.classes.len() });
                 }
             }

@@ -1,13 +1,13 @@
-//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion. Keeps no graph. Knows no privacy: what it returns is
+//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of a model that goes on with texts, loss per token. Keeps no graph. Knows no privacy: what it returns is
 //! computed from records, and the caller decides whether it may leave.
 
 use crate::batch::{Batch, DataError, Dataset, Record};
 use crate::capture::Tape;
 use crate::model::parameters::size;
-use crate::model::{ModelError, Transformer, TransformerWeights, Weights};
+use crate::model::{ModelError, Objective, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{Asks, EncoderConfig};
 use std::collections::BTreeSet;
 
 /// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
@@ -20,12 +20,25 @@ pub enum EvalError {
     /// A record does not fit the model.
     #[error("the data does not fit the model")]
     Data(#[from] DataError),
+    /// Another question than the model's.
+    #[error("the model is asked for {got}, expected {expected}")]
+    Asks {
+        /// By its plan.
+        got: &'static str,
+        /// What is evaluated here.
+        expected: &'static str,
+    },
     /// The model cannot be built, or lacks its checkpoint.
     #[error("the model cannot be built")]
     Model(#[from] ModelError),
     /// The tensor engine failed.
     #[error("the tensor engine failed")]
     Engine(#[from] candle_core::Error),
+}
+
+fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
+    let got = weights.config().asks();
+    if got == expected { Ok(()) } else { Err(EvalError::Asks { got: got.name(), expected: expected.name() }) }
 }
 
 /// The model of these weights, of which nothing is trained.
@@ -106,6 +119,7 @@ impl Evaluation {
 /// # Errors
 /// [`EvalError`].
 pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
+    asked(weights, Asks::Class)?;
     data.check(weights.config())?;
     let model = built(weights)?;
     workers.run(|| {
@@ -123,12 +137,65 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
     })
 }
 
+/// How surprised a model is by texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct TextLoss {
+    /// Records.
+    pub records: u64,
+    /// Tokens that it was asked for: all but the first of each record.
+    pub tokens: u64,
+    /// Sum of all tokens' losses, in nats.
+    pub loss_sum: f64,
+}
+
+impl TextLoss {
+    /// Mean loss per token in nats; 0 without tokens.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^53")]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.tokens.max(1) as f64
+    }
+
+    /// Among how many equally likely tokens it would be as unsure.
+    pub fn perplexity(&self) -> f64 {
+        self.loss().exp()
+    }
+}
+
+/// Evaluates a model that is asked for the next token on all records of a data set.
+///
+/// # Privacy
+/// As [`evaluate`].
+///
+/// # Errors
+/// [`EvalError`], also for a model that is asked for something else.
+pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TextLoss, EvalError> {
+    asked(weights, Asks::NextToken)?;
+    data.check(weights.config())?;
+    let (model, most) = (built(weights)?, size(weights.config().max_tokens));
+    workers.run(|| {
+        let mut total = TextLoss::default();
+        let records: Vec<&Record> = data.records().filter(|r| !r.tokens.is_empty()).collect();
+        for part in records.chunks(RECORDS_AT_ONCE) {
+            let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
+            for (record, loss) in part.iter().zip(losses) {
+                // A record's loss is the mean over its tokens.
+                let tokens = u32::try_from(record.tokens.len().min(most).saturating_sub(1)).unwrap_or(u32::MAX);
+                total.records += 1;
+                total.tokens += u64::from(tokens);
+                total.loss_sum += f64::from(loss) * f64::from(tokens);
+            }
+        }
+        Ok(total)
+    })
+}
+
 /// How sure a model is about each unit: the mean of ln(p/(1 − p)) over its records, with p the probability of the true class. 0 for a unit
 /// without a record that says anything.
 ///
 /// # Errors
 /// [`EvalError`].
 pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
+    asked(weights, Asks::Class)?;
     data.check(weights.config())?;
     let model = built(weights)?;
     workers.run(|| {
@@ -161,6 +228,7 @@ fn odds(scores: &[f32], class: usize) -> f64 {
 /// # Errors
 /// [`EvalError`] for a token outside the vocabulary.
 pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError> {
+    asked(weights, Asks::Class)?;
     let record = Record { tokens: tokens.to_vec(), class: 0, labels: Vec::new() };
     let data = Dataset { units: vec![crate::batch::UnitExamples { records: vec![record.clone()] }] };
     data.check(weights.config())?;

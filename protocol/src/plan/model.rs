@@ -5,7 +5,7 @@ use crate::ids::Sha256;
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// A Transformer encoder with a pooled classifier head.
+/// A model: Concordat's own Transformer encoder with a pooled classifier head, or a published one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
@@ -27,7 +27,7 @@ pub struct EncoderConfig {
     /// Width of the feed-forward part.
     #[n(5)]
     pub hidden: u32,
-    /// Classes, named in order. Public by being in the plan.
+    /// Classes, named in order; none where no class is asked for. Public by being in the plan.
     #[n(6)]
     pub classes: Vec<String>,
     /// Low-rank adapters beside the linear layers of its blocks; for plans whose tiers train them.
@@ -57,6 +57,33 @@ pub struct BaseModel {
     /// Names of the tensors that nobody trains and that stay as the checkpoint has them: no snapshot of the task holds them.
     #[n(3)]
     pub frozen: Vec<String>,
+    /// What it is asked for, which need not be what it was published for.
+    #[n(4)]
+    pub asks: Asks,
+}
+
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asks {
+    /// One of the plan's classes for each record: an encoder.
+    #[n(0)]
+    #[default]
+    Class,
+    /// At every token of a record the next one: a decoder. Labels of records are not read.
+    #[n(1)]
+    NextToken,
+}
+
+impl Asks {
+    /// As plans spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Class => "class",
+            Self::NextToken => "next-token",
+        }
+    }
 }
 
 impl BaseModel {
@@ -107,13 +134,22 @@ impl EncoderConfig {
         Self { base, ..self.clone() }
     }
 
+    /// What the model is asked for.
+    pub fn asks(&self) -> Asks {
+        self.base.as_ref().map_or(Asks::Class, |base| base.asks)
+    }
+
     /// Checks what can be checked without the shard table.
     ///
     /// # Errors
     /// [`PlanError::OutOfRange`].
     pub(super) fn check(&self) -> Result<(), PlanError> {
         range(self.heads > 0 && self.width.is_multiple_of(self.heads), "model.heads", self.heads.to_string(), "a divisor of the width")?;
-        range((2..=1024).contains(&self.classes.len()), "model.classes", self.classes.len().to_string(), "2 to 1024 names")?;
+        let classes = self.classes.len();
+        match self.asks() {
+            Asks::Class => range((2..=1024).contains(&classes), "model.classes", classes.to_string(), "2 to 1024 names")?,
+            Asks::NextToken => range(classes == 0, "model.classes", classes.to_string(), "none where the next token is asked for")?,
+        }
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
         range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")?;

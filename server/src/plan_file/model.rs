@@ -2,7 +2,7 @@
 
 use super::{PlanFile, PlanFileError};
 use protocol::ids::Sha256;
-use protocol::plan::{AdapterConfig, EncoderConfig, ShardSpec, Tier, TokenizerKind};
+use protocol::plan::{AdapterConfig, Asks, EncoderConfig, ShardSpec, Tier, TokenizerKind};
 use serde::Deserialize;
 use train::hf::base::{Base, Digests};
 use train::model::Weights;
@@ -23,7 +23,8 @@ pub struct ModelFile {
     pub layers: Option<u32>,
     /// Width of the feed-forward part.
     pub hidden: Option<u32>,
-    /// Classes in order.
+    /// Classes in order; none where the next token is asked for.
+    #[serde(default)]
     pub classes: Vec<String>,
     /// Low-rank adapters.
     #[serde(default)]
@@ -43,10 +44,13 @@ pub struct BaseFile {
     pub weights: Sha256,
     /// Of `tokenizer.json`.
     pub tokenizer: Sha256,
+    /// What it is asked for.
+    #[serde(default)]
+    pub asks: Asks,
 }
 
 impl From<BaseFile> for Digests {
-    fn from(BaseFile { config, weights, tokenizer }: BaseFile) -> Self {
+    fn from(BaseFile { config, weights, tokenizer, .. }: BaseFile) -> Self {
         Self { config, weights, tokenizer }
     }
 }
@@ -77,7 +81,7 @@ impl ModelFile {
         })
     }
 
-    /// The encoder of a checkpoint that is the one that the file names.
+    /// The model of a checkpoint that is the one that the file names.
     fn on(&self, named: BaseFile, base: &Base) -> Result<EncoderConfig, PlanFileError> {
         base.verify(named.into())?;
         let stated =
@@ -85,7 +89,7 @@ impl ModelFile {
         if let Some((key, _)) = stated.into_iter().find(|(_, size)| size.is_some()) {
             return Err(PlanFileError::SizeOfBase(key));
         }
-        Ok(base.model(self.classes.clone(), self.max_tokens, self.adapter.clone())?)
+        Ok(base.model(named.asks, self.classes.clone(), self.max_tokens, self.adapter.clone())?)
     }
 }
 
@@ -145,6 +149,20 @@ mod tests {
         // A plan that forgets its tokenizer, or takes one that is not its own, is refused by the rule of plans.
         assert!(Plan { tokenizer: TokenizerKind::HashedCharacters, ..full }.check().is_err());
         assert!(Plan { tokenizer: TokenizerKind::Checkpoint, ..crate::testing::plan("") }.check().is_err());
+    }
+
+    #[test]
+    fn a_decoder_is_asked_for_the_next_token_and_has_no_classes() {
+        let (_dir, base) = crate::testing::published("gpt2");
+        let asks = |text: String| text.replace(" }\n", ", asks = \"next-token\" }\n");
+        let text = asks(plan_on(&base, ""));
+        let plan = prepare(&text.replace("classes = [\"a\", \"b\"]\n", ""), Some(&base)).unwrap();
+        assert_eq!((plan.model.asks(), plan.model.classes.len(), plan.check()), (Asks::NextToken, 0, Ok(())));
+        let bytes = protocol::codec::encode(&plan);
+        assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(plan));
+        let named = prepare(&text, Some(&base)).err().unwrap().to_string();
+        assert!(named.contains("the plan is not valid"), "classes beside it: {named}");
+        assert!(matches!(prepare(&plan_on(&base, ""), Some(&base)), Err(PlanFileError::Base(_))), "a decoder is no classifier");
     }
 
     #[test]

@@ -16,35 +16,45 @@ const TOKENIZER: &str = r#"{
             "noon": 11}}
 }"#;
 
-/// A tiny encoder with random weights, as its publisher's program wrote it.
-fn publish(dir: &Path) -> Base {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf/bert-classify");
+/// Whole words, no marks.
+const WORDS: &str = r#"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {"type": "Lowercase"},
+    "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordLevel", "unk_token": "[UNK]",
+        "vocab": {"[UNK]": 0, "win": 1, "a": 2, "prize": 3, "now": 4, "see": 5, "you": 6, "at": 7, "noon": 8}}
+}"#;
+
+/// A tiny model with random weights, as its publisher's program wrote it.
+fn publish(dir: &Path, name: &str, tokenizer: &str) -> Base {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf").join(name);
     std::fs::create_dir(dir).unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(from.join(file), dir.join(file)).unwrap();
     }
-    std::fs::write(dir.join("tokenizer.json"), TOKENIZER).unwrap();
+    std::fs::write(dir.join("tokenizer.json"), tokenizer).unwrap();
     Base::open(dir).unwrap()
 }
 
-/// Everybody trains the factors B of adapters on queries and values, and a head for two classes, which the checkpoint does not have.
-fn adapted_toml(base: &Base) -> String {
+/// Everybody trains the same parts of a model on this checkpoint, with adapters on these layers.
+fn adapted_toml(base: &Base, (asks, targets, trains): (&str, &str, &str)) -> String {
     let Digests { config, weights, tokenizer } = base.digests();
     let plan = plan_toml(2, 120_000, 1).replace("decryptors = 4", "decryptors = 3");
     let sizes = "vocab = 64\nmax_tokens = 8\nwidth = 8\nheads = 2\nlayers = 1\nhidden = 8\n";
     let model = format!(
-        "max_tokens = 8\nadapter = {{ rank = 2, alpha = 4, targets = [\"query\", \"value\"] }}\n\
-         base = {{ config = \"{config}\", weights = \"{weights}\", tokenizer = \"{tokenizer}\" }}\n"
+        "max_tokens = 8\nadapter = {{ rank = 2, alpha = 4, targets = [{targets}] }}\n\
+         base = {{ config = \"{config}\", weights = \"{weights}\", tokenizer = \"{tokenizer}\", asks = \"{asks}\" }}\n"
     );
     assert!(plan.contains(sizes));
-    format!("{}[[tiers]]\nname = \"all\"\ntrains = [\"lora-b\", \"head\"]\n", plan.replace(sizes, &model))
+    format!("{}[[tiers]]\nname = \"all\"\ntrains = [{trains}]\n", plan.replace(sizes, &model))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_published_checkpoint_is_trained_further_and_never_travels() {
     let mut f = Federation::start(3).await;
-    let base = publish(&f.dir.path().join("checkpoint"));
-    let file = server::plan_file::PlanFile::parse(&adapted_toml(&base)).unwrap();
+    let base = publish(&f.dir.path().join("checkpoint"), "bert-classify", TOKENIZER);
+    // A head for two classes, which the checkpoint does not have.
+    let text = adapted_toml(&base, ("class", "\"query\", \"value\"", "\"lora-b\", \"head\""));
+    let file = server::plan_file::PlanFile::parse(&text).unwrap();
     let plan = f.propose_prepared(file.prepare_on(TaskId([7; 16]), Some(&base)).unwrap()).await;
     assert_eq!(f.ended().await.round, Some(RoundId(2)));
     let verdict = f.verify(&f.log());
@@ -71,4 +81,33 @@ async fn a_published_checkpoint_is_trained_further_and_never_travels() {
         train::eval::classify(&weights, &[2, 4, 5, 6, 3]).unwrap()
     });
     assert_ne!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_published_decoder_learns_from_texts_that_nobody_labelled() {
+    let mut f = Federation::start(3).await;
+    let base = publish(&f.dir.path().join("checkpoint"), "gpt2", WORDS);
+    let text = adapted_toml(&base, ("next-token", "\"c_attn\"", "\"lora-b\"")).replace("classes = [\"bad\", \"good\"]\n", "");
+    let file = server::plan_file::PlanFile::parse(&text).unwrap();
+    let plan = f.propose_prepared(file.prepare_on(TaskId([7; 16]), Some(&base)).unwrap()).await;
+    assert_eq!(f.ended().await.round, Some(RoundId(2)));
+    let verdict = f.verify(&f.log());
+    assert!(verdict.verified && verdict.findings.is_empty(), "{:?}", verdict.findings);
+    opened_sums_are_exact(&f, &plan, 1, &[0, 1, 2]);
+
+    let first = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
+    let one = stepped_by_shard(&f, &plan, 1, &first, &BTreeMap::from([(0, 3)]));
+    let two = stepped_by_shard(&f, &plan, 2, &one, &BTreeMap::from([(0, 3)]));
+    let digest = train::snapshot::digest(&two).to_string();
+    assert!(files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&digest)), "the next weights are not the mean");
+    // Its loss on a text is finite before and after, and another one.
+    let record = train::batch::Record { tokens: vec![1, 2, 3, 4, 0, 0], class: 0, labels: Vec::new() };
+    let data = train::batch::Dataset { units: vec![train::batch::UnitExamples { records: vec![record] }] };
+    let workers = train::workers::Workers::start(std::num::NonZeroUsize::MIN).unwrap();
+    let [before, after] = [&first, &two].map(|bytes| {
+        let outside = std::sync::Arc::new(base.outside(&plan.model).unwrap());
+        let weights = train::snapshot::from_bytes(&plan.model, bytes).unwrap().beside(outside);
+        train::eval::evaluate_texts(&weights, &data, &workers).unwrap().loss()
+    });
+    assert!(before.is_finite() && after.is_finite() && before.to_bits() != after.to_bits(), "{before} {after}");
 }

@@ -11,7 +11,7 @@ use crate::shard;
 use candle_core::{Device, Tensor};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{AdapterConfig, BaseModel, EncoderConfig, ShardSpec};
+use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
 use std::path::Path;
 
 /// Why a checkpoint cannot be what a plan begins from.
@@ -137,13 +137,23 @@ impl Base {
         Ok(())
     }
 
-    /// A plan's classifier on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is the checkpoint's own.
+    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is the checkpoint's own.
     ///
     /// # Errors
-    /// [`BaseError::Checkpoint`] for a model that is no encoder or a tokenizer of another vocabulary; [`BaseError::Model`].
-    pub fn model(&self, classes: Vec<String>, max_tokens: Option<u32>, adapter: Option<AdapterConfig>) -> Result<EncoderConfig, BaseError> {
+    /// [`BaseError::Checkpoint`] for a model that cannot be asked so or a tokenizer of another vocabulary; [`BaseError::Model`].
+    pub fn model(
+        &self,
+        asks: Asks,
+        classes: Vec<String>,
+        max_tokens: Option<u32>,
+        adapter: Option<AdapterConfig>,
+    ) -> Result<EncoderConfig, BaseError> {
         let count = u32::try_from(classes.len()).map_err(|_| ModelError::TooLarge)?;
-        let found = config::classifier(self.config.as_bytes(), count).map_err(HfError::from)?;
+        let found = match asks {
+            Asks::Class => config::classifier(self.config.as_bytes(), count),
+            Asks::NextToken => config::decoder(self.config.as_bytes()),
+        };
+        let found = found.map_err(HfError::from)?;
         tokenizer::fits(&self.tokenizer, found.vocab).map_err(HfError::from)?;
         let Digests { weights, tokenizer, .. } = self.digests;
         let model = EncoderConfig {
@@ -155,7 +165,7 @@ impl Base {
             hidden: found.hidden,
             classes,
             adapter,
-            base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new() }),
+            base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
         };
         Config::of_plan(&model, Trained::Kept)?;
         Ok(model)

@@ -3,11 +3,13 @@
 
 use super::super::load;
 use super::*;
-use crate::batch::{Batch, Record};
+use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::Tape;
+use crate::eval::{EvalError, evaluate, evaluate_texts};
 use crate::model::Transformer;
 use crate::shard::tiers::{Part, tier_table};
 use crate::snapshot;
+use crate::workers::Workers;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,15 +38,26 @@ pub(in crate::hf) fn begun(
     adapter: Option<AdapterConfig>,
     parts: &[Part],
 ) -> Result<(Weights, Vec<ShardSpec>), BaseError> {
-    let model = base.model(classes(count), Some(10), adapter)?;
+    let model = base.model(Asks::Class, classes(count), Some(10), adapter)?;
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     Ok((base.begin(&model, &shards, 7)?, shards))
 }
 
+/// The same of a decoder.
+pub(in crate::hf) fn begun_decoder(base: &Base, target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
+    let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]) });
+    let model = base.model(Asks::NextToken, Vec::new(), Some(10), adapter).unwrap();
+    let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
+    (base.begin(&model, &shards, 7).unwrap(), shards)
+}
+
+fn records() -> [Record; 3] {
+    let tokens = |seed: u32| (0..seed + 3).map(|i| (i * 7 + seed * 5) % 60).collect();
+    [0, 1, 4].map(|seed| Record { tokens: tokens(seed), class: seed % 3, labels: Vec::new() })
+}
+
 fn batch() -> Batch {
-    let record =
-        |seed: u32| Record { tokens: (0..seed + 3).map(|i| (i * 7 + seed * 5) % 60).collect(), class: seed % 3, labels: Vec::new() };
-    Batch::pack(&[0, 1, 4].map(record), 10)
+    Batch::pack(&records(), 10)
 }
 
 pub(in crate::hf) fn scores(weights: &TransformerWeights) -> Vec<f32> {
@@ -106,6 +119,50 @@ fn what_is_trained_on_a_checkpoint_has_the_gradient_that_it_has_in_the_whole_mod
 }
 
 #[test]
+fn a_published_decoder_is_trained_in_parts() {
+    for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj"), ("qwen2", "q_proj")] {
+        let dir = checkpoint(name);
+        let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
+        let (losses, full) = published.gradient(&batch(), None).unwrap();
+        for (target, parts) in [
+            (Some(target), vec![Part::LoraB]),
+            (None, vec![Part::Layers { from: 1, to: 2 }]),
+            (None, vec![Part::HeadsAndBiases]),
+            (None, vec![Part::Full]),
+        ] {
+            let (weights, shards) = begun_decoder(&base, target, &parts);
+            let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+            let part = TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap();
+            let (same, gradient) = part.gradient(&batch(), None).unwrap();
+            assert_eq!(same, losses, "{name} {parts:?}");
+            for p in part.table().iter() {
+                let Some(there) = published.table().find(&p.name) else { continue };
+                let close = gradient[p.range()].iter().zip(&full[there.range()]).all(|(a, b)| (a - b).abs() <= 1e-6 * (1.0 + b.abs()));
+                assert!(close, "{name} {parts:?}: {}", p.name);
+            }
+        }
+    }
+}
+
+/// Every token but a record's first counts the same, whatever record it is in.
+#[test]
+fn a_decoders_loss_is_per_token() {
+    let dir = checkpoint("llama");
+    let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
+    let (weights, _) = begun_decoder(&base, None, &[Part::Layers { from: 1, to: 2 }]);
+    let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+    let data = Dataset { units: records().map(|r| UnitExamples { records: vec![r] }).to_vec() };
+    let workers = Workers::start(std::num::NonZeroUsize::MIN).unwrap();
+    let found = evaluate_texts(&weights, &data, &workers).unwrap();
+    let asked = records().map(|r| r.tokens.len() - 1);
+    let losses = published.gradient(&batch(), None).unwrap().0;
+    let sum: f64 = losses.iter().zip(asked).map(|(&loss, n)| f64::from(loss) * n as f64).sum();
+    assert_eq!((found.records, found.tokens), (3, asked.iter().sum::<usize>() as u64));
+    assert!((found.loss_sum - sum).abs() < 1e-4 && (found.perplexity() - found.loss().exp()).abs() < 1e-12);
+    assert!(matches!(evaluate(&weights, &data, &workers), Err(EvalError::Asks { got: "next-token", expected: "class" })));
+}
+
+#[test]
 fn a_checkpoint_for_something_else_gets_a_new_head_that_somebody_must_train() {
     let dir = checkpoint("bert-masked");
     let base = Base::open(dir.path()).unwrap();
@@ -150,11 +207,17 @@ fn another_checkpoint_is_refused_by_the_file_that_differs() {
 fn numbers_that_are_not_the_checkpoints_are_refused_by_name() {
     let dir = checkpoint("bert-classify");
     let base = Base::open(dir.path()).unwrap();
-    let model = base.model(classes(3), Some(10), None).unwrap();
+    let model = base.model(Asks::Class, classes(3), Some(10), None).unwrap();
     let wider = EncoderConfig { hidden: model.hidden + 1, ..model.clone() };
     assert!(matches!(ParameterTable::new(&wider), Err(ModelError::Part { part: "model.hidden", .. })));
-    assert!(matches!(base.model(classes(3), Some(13), None), Err(BaseError::Model(ModelError::Part { part: "model.max_tokens", .. }))));
-    assert_eq!(base.model(classes(3), None, None).unwrap().max_tokens, 12);
+    assert!(matches!(
+        base.model(Asks::Class, classes(3), Some(13), None),
+        Err(BaseError::Model(ModelError::Part { part: "model.max_tokens", .. }))
+    ));
+    assert_eq!(base.model(Asks::Class, classes(3), None, None).unwrap().max_tokens, 12);
     let decoder = checkpoint("gpt2");
-    assert!(matches!(Base::open(decoder.path()).unwrap().model(classes(3), None, None), Err(BaseError::Checkpoint(HfError::Config(_)))));
+    assert!(matches!(
+        Base::open(decoder.path()).unwrap().model(Asks::Class, classes(3), None, None),
+        Err(BaseError::Checkpoint(HfError::Config(_)))
+    ));
 }

@@ -196,6 +196,20 @@ pub(crate) fn classifier(bytes: &[u8], classes: u32) -> Result<Choices, ConfigEr
     }
 }
 
+/// The decoder that a `config.json` describes.
+///
+/// # Errors
+/// [`ConfigError`], also for a model that is no decoder.
+pub(crate) fn decoder(bytes: &[u8]) -> Result<Choices, ConfigError> {
+    let fields = Fields::parse(bytes)?;
+    match fields.text_or("model_type", "none")? {
+        "gpt2" => gpt2(&fields),
+        "llama" => llama(&fields, Shifts::None),
+        "qwen2" => llama(&fields, Shifts::Queries),
+        other => Err(unsupported("model_type", other, "gpt2, llama or qwen2")),
+    }
+}
+
 /// What a published BERT is for.
 fn bert_task(f: &Fields) -> Result<Task, ConfigError> {
     match f.architecture().unwrap_or("BertForMaskedLM") {

@@ -6,6 +6,7 @@ use super::base::{Base, BaseError};
 use super::{CONFIG, Checkpoint, HfError, config, save, whole, write};
 use crate::model::lora::is_factor;
 use crate::model::{Trained, TransformerWeights, Weights};
+use protocol::plan::Asks;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -33,9 +34,11 @@ pub fn export(
     let alone = adapter_of(&published, weights)?;
     let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
     save(&checkpoint, model).map_err(BaseError::Export)?;
-    let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    let text = named(&text, &weights.config().classes)?;
-    write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    if weights.config().asks() == Asks::Class {
+        let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
+        let text = named(&text, &weights.config().classes)?;
+        write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    }
     let Some(alone) = alone else { return Ok(Exported::Model) };
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { path: "adapter".into(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
@@ -54,7 +57,10 @@ fn worked_in(published: &TransformerWeights) -> Result<TransformerWeights, BaseE
 fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Option<TransformerWeights>, BaseError> {
     let Some(adapters) = published.config().adapter.clone() else { return Ok(None) };
     let beside = weights.table().iter().any(|p| !is_factor(&p.name));
-    let trained = if beside { Trained::Head } else { Trained::Nothing };
+    let trained = match weights.config().asks() {
+        Asks::Class if beside => Trained::Head,
+        Asks::Class | Asks::NextToken => Trained::Nothing,
+    };
     let alone = published.retraining(&published.config().training(Some(adapters), trained)?, 0)?;
     let held = |name: &str| is_factor(name) || alone.table().find(name).is_some();
     Ok(weights.table().iter().all(|p| held(&p.name)).then_some(alone))
@@ -71,17 +77,21 @@ fn named(text: &str, classes: &[String]) -> Result<String, BaseError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::base::tests::{adapter as low_rank, begun, checkpoint, scores};
+    use super::super::base::tests::{adapter as low_rank, begun, begun_decoder, checkpoint, scores};
     use super::super::load;
     use super::*;
     use crate::model::lora::Factor;
     use crate::shard;
     use crate::shard::tiers::Part;
+    use protocol::plan::ShardSpec;
     use std::sync::Arc;
 
     /// What a federation would have after some rounds: every number of its snapshot has moved.
     fn trained(base: &Base, low: bool, parts: &[Part]) -> (Weights, Vec<f32>) {
-        let (first, shards) = begun(base, 3, if low { low_rank() } else { None }, parts).unwrap();
+        moved(base, begun(base, 3, if low { low_rank() } else { None }, parts).unwrap())
+    }
+
+    fn moved(base: &Base, (first, shards): (Weights, Vec<ShardSpec>)) -> (Weights, Vec<f32>) {
         let moved = first.flat().iter().enumerate().map(|(i, w)| w + 0.05 * (i as f32 * 0.37).sin()).collect();
         let weights = Weights::new(first.config(), moved).unwrap();
         let beside = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
@@ -119,6 +129,27 @@ mod tests {
                 let on = load(dir.path()).unwrap().weights;
                 let adapted = adapter::load(&adapter_dir, &on, Factor::B).unwrap();
                 assert!(close(&scores(&adapted), &ours), "{parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decoder_goes_out_as_it_came_in() {
+        for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj")] {
+            let dir = checkpoint(name);
+            let base = Base::open(dir.path()).unwrap();
+            for (target, parts) in [(Some(target), vec![Part::LoraB]), (None, vec![Part::Full])] {
+                let (weights, ours) = moved(&base, begun_decoder(&base, target, &parts));
+                let out = tempfile::tempdir().unwrap();
+                let adapter_dir = out.path().join("adapter");
+                let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+                export(&base, &weights, out.path(), into).unwrap();
+                assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{name} {parts:?}");
+                assert_eq!(adapter_dir.exists(), target.is_some());
+                if target.is_some() {
+                    let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();
+                    assert!(close(&scores(&adapted), &ours), "{name}");
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
 use crate::ops::norm::EPSILON;
-use protocol::plan::{BaseModel, EncoderConfig};
+use protocol::plan::{Asks, BaseModel, EncoderConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -253,7 +253,7 @@ impl Config {
         Ok(Self(choices))
     }
 
-    /// The classifier of a plan, of which `trained` is trained.
+    /// The model of a plan, of which `trained` is trained.
     ///
     /// # Errors
     /// [`ModelError`] if such a model cannot be built.
@@ -315,13 +315,18 @@ impl Choices {
         }
     }
 
-    /// A checkpoint's encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else goes by, so they
+    /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else goes by, so they
     /// must be the checkpoint's.
     fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {
-        let found = match config::classifier(base.config.as_bytes(), classes) {
+        let (bytes, expected) = (base.config.as_bytes(), "the config.json of a known model for what the plan asks");
+        let found = match base.asks {
+            Asks::Class => config::classifier(bytes, classes),
+            Asks::NextToken => config::decoder(bytes),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(ConfigError::Model(e)) => return Err(e),
-            Err(e) => return Err(part("model.base.config", e, "the config.json of a BERT-kind encoder")),
+            Err(e) => return Err(part("model.base.config", e, expected)),
         };
         for (name, stated, own) in [
             ("model.vocab", c.vocab, found.vocab),

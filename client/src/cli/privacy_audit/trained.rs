@@ -145,6 +145,9 @@ fn records(
     units: u32,
     settings: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<Dataset, Failure> {
+    if plan.model.base.is_some() {
+        return Err(bad_data(&DataError::NoBase));
+    }
     if !args.own_data {
         return made_up(plan, units);
     }
