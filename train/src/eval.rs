@@ -1,5 +1,5 @@
-//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of a model that goes on with texts, loss per token. Keeps no graph. Knows no privacy: what it returns is
-//! computed from records, and the caller decides whether it may leave.
+//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of one that goes on with texts, loss per token. Keeps no
+//! graph. Knows no privacy: what it returns is computed from records, and the caller decides whether it may leave.
 
 use crate::batch::{Batch, DataError, Dataset, Record};
 use crate::capture::Tape;
