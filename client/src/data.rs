@@ -267,6 +267,16 @@ pub(crate) fn records(config: &DataConfig) -> Result<Vec<Record>, DataError> {
     loaded(config).map(|(loaded, _)| loaded.records)
 }
 
+/// The records to judge a model by, for work that stays at the institution: of a prepared directory the side that nobody trains on, of a file
+/// all of them.
+pub(crate) fn held_out(config: &DataConfig) -> Result<Vec<Record>, DataError> {
+    if !prepared::is_prepared(&config.path) {
+        return records(config);
+    }
+    let (_, loaded) = prepared::load(&config.path, Side::Validation)?;
+    Ok(loaded.records)
+}
+
 /// The person where the records name one, else the record.
 fn unit_of(config: &DataConfig) -> Unit {
     if config.user_field.is_some() { Unit::User } else { Unit::Record }

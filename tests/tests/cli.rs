@@ -85,6 +85,7 @@ fn every_verb_explains_itself() {
         ["data", "prepare"],
         ["data", "make"],
         ["data", "counts"],
+        ["data", "evaluate"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],

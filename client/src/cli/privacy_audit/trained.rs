@@ -35,10 +35,10 @@ const MEMBERS: u32 = 2000;
 /// Seed of generated messages: public, and without influence on anything secret.
 const MESSAGES: u64 = 7;
 
-type Planned = (Plan, PlanDigest);
+pub(in crate::cli) type Planned = (Plan, PlanDigest);
 
 /// A prepared plan.
-pub(super) fn read_plan(path: &Path) -> Result<Planned, Failure> {
+pub(in crate::cli) fn read_plan(path: &Path) -> Result<Planned, Failure> {
     const HINT: &str = "give the plan.cbor that concordat-server plan prepare wrote";
     let bytes = files::read(path, Plan::MAX_BYTES, Item::Plan).map_err(|e| Failure::trouble("bad_plan", &e).hint(HINT))?;
     let plan: Plan = codec::decode(&bytes, Plan::MAX_BYTES).map_err(|e| Failure::trouble("bad_plan", &e).hint(HINT))?;
