@@ -49,6 +49,9 @@ pub enum DataError {
     /// The checkpoint's tokenizer is none that this version reads.
     #[error("the checkpoint's tokenizer cannot be used")]
     Published(#[from] SubwordError),
+    /// The tokenizer gives tokens that the model does not have, or a class that the plan does not name.
+    #[error("the tokenizer does not fit the plan's model")]
+    Tokens(#[from] train::batch::DataError),
     /// A command that has no checkpoint at hand.
     #[error("the plan's tokenizer is that of its base checkpoint, which this command does not take")]
     NoBase,
@@ -180,10 +183,12 @@ impl DataSource {
             return Err(DataError::Nothing);
         }
         let classes = examples.class_counts().iter().filter(|c| **c > 0).count();
-        match plan.model.asks() {
-            Asks::Class if classes < 2 => Err(DataError::OtherClasses),
-            Asks::Class | Asks::NextToken => Ok(by_unit(&examples)),
+        if plan.model.asks() == Asks::Class && classes < 2 {
+            return Err(DataError::OtherClasses);
         }
+        let data = by_unit(&examples);
+        data.check(&plan.model)?; // here, before anything is paid
+        Ok(data)
     }
 
     /// The records with the labels that a plan reads. A label that nobody asks for decides nothing, not even whether its record counts: every

@@ -1,6 +1,6 @@
 //! Files that come to an institution's own machine from its server or from others: snapshots, tokenizers, lines of a site log.
 
-use corpus::tokenizer::{Subword, TextTokenizer as _, WordRule};
+use corpus::tokenizer::{Published, Subword, TextTokenizer as _, WordRule};
 use protocol::plan::{AdapterConfig, EncoderConfig};
 use protocol::site::SiteEntry;
 use train::snapshot;
@@ -26,8 +26,9 @@ pub fn sites(bytes: &[u8]) {
     }
 }
 
-/// A tokenizer gives ids of its own vocabulary for every text, and is read again as it is written.
+/// A tokenizer gives ids of its own vocabulary for every text, and is read again as it is written; a published one is taken or refused.
 pub fn tokenizers(bytes: &[u8]) {
+    drop(Published::load(bytes, 16));
     let Ok(tokenizer) = Subword::load(bytes, WordRule::Pattern) else { return };
     for text in ["", "hello 你好 1", "\u{0}\u{10ffff} a\nb"] {
         assert!(tokenizer.encode(text).iter().all(|id| *id < tokenizer.vocab()));

@@ -2,6 +2,7 @@
 
 use super::subword::{MAX_TOKENIZER_BYTES, SubwordError, parsed};
 use crate::tokenize::ToSequence;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 /// A text that holds characters which a vocabulary rarely has: what a tokenizer cannot number shows here, not in somebody's record.
@@ -44,7 +45,11 @@ impl Published {
             .with_truncation(Some(TruncationParams { max_length: most, ..TruncationParams::default() }))
             .map_err(|_| SubwordError::NotATokenizer)?;
         inner.set_encode_special_tokens(true);
-        inner.encode_fast(STRANGE, true).map_err(|_| SubwordError::NotATokenizer)?;
+        // As in `parsed`: what the library unwraps in a damaged file is a refusal here.
+        let works = || inner.encode_fast(STRANGE, true).is_ok();
+        if !catch_unwind(AssertUnwindSafe(works)).unwrap_or(false) {
+            return Err(SubwordError::NotATokenizer);
+        }
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1));
         Ok(Self { inner, vocab })
     }

@@ -315,8 +315,8 @@ impl Choices {
         }
     }
 
-    /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else goes by, so they
-    /// must be the checkpoint's.
+    /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else
+    /// goes by, so they must be the checkpoint's.
     fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {
         let (bytes, expected) = (base.config.as_bytes(), "the config.json of a known model for what the plan asks");
         let found = match base.asks {
