@@ -69,9 +69,8 @@ pub enum DataError {
     Count(#[from] CountError),
 }
 
-/// The label of every record where none is read, and the one that fills a set of labels up to two.
+/// The label of every record where none is read.
 const TEXT: &str = "text";
-const NO_TEXT: &str = "none";
 
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
@@ -186,7 +185,8 @@ impl DataSource {
         if plan.model.asks() == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let data = by_unit(&examples);
+        let asks = plan.model.asks();
+        let data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
         data.check(&plan.model)?; // here, before anything is paid
         Ok(data)
     }
@@ -198,9 +198,20 @@ impl DataSource {
             Asks::Class => Ok((self.records.clone(), LabelSet::new(classes)?)),
             Asks::NextToken => {
                 let text = |r: &Record| Record { label: TEXT.to_owned(), ..r.clone() };
-                Ok((self.records.iter().map(text).collect(), LabelSet::new(&[TEXT, NO_TEXT])?))
+                Ok((self.records.iter().map(text).collect(), LabelSet::of_texts()))
             }
+            Asks::Answer | Asks::Translate => Ok((self.records.clone(), LabelSet::of_texts())),
         }
+    }
+}
+
+/// What a model is to write after a record's text, or in answer to it; nothing where no label is read token by token. An encoder-decoder ends
+/// its answers itself.
+fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
+    match asks {
+        Asks::Class | Asks::NextToken => Vec::new(),
+        Asks::Translate => tokenizer.bare(label),
+        Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
 }
 
@@ -236,7 +247,12 @@ impl DataReport {
             ("declared".to_owned(), self.declared_units.to_string()),
             ("lines".to_owned(), self.read.to_string()),
         ];
-        rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
+        // Labels that are texts of their own say nothing in a list.
+        if LabelSet::new(&self.labels.keys().collect::<Vec<_>>()).is_ok() {
+            rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
+        } else {
+            rows.push(("different labels".to_owned(), self.labels.len().to_string()));
+        }
         rows
     }
 }
@@ -297,21 +313,19 @@ fn read_options(config: &DataConfig) -> ReadOptions {
     }
 }
 
-fn by_unit(examples: &corpus::Dataset) -> Dataset {
-    let record =
-        |at: usize| TrainRecord { tokens: examples.examples[at].tokens.clone(), class: examples.examples[at].class, labels: Vec::new() };
+/// `labels` are the tokens that a model is to write for the record at a position.
+fn by_unit(examples: &corpus::Dataset, labels: impl Fn(usize) -> Vec<u32>) -> Dataset {
+    let record = |at: usize| {
+        let example = &examples.examples[at];
+        TrainRecord { tokens: example.tokens.clone(), class: example.class, labels: labels(example.record) }
+    };
     let units = examples.by_unit().into_iter().map(|u| UnitExamples { records: u.into_iter().map(record).collect() });
     Dataset { units: units.collect() }
 }
 
 /// Persons, or records where there are none, after cleaning and de-duplication. Labels are only counted apart, not chosen.
 fn count_units(records: &[Record]) -> Result<u64, DataError> {
-    let mut names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
-    if names.len() == 1 {
-        // Records for a model of texts may all be labelled alike.
-        names.insert(NO_TEXT);
-    }
-    let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
+    let labels = LabelSet::of_texts();
     let (kept, _) = corpus::prepare_within(records.to_vec(), &labels, &CleanLimits::default(), Uniqueness::WithinPerson);
     let users: BTreeSet<&str> = kept.iter().filter_map(|r| r.user.as_deref()).collect();
     let alone = kept.iter().filter(|r| r.user.is_none()).count();

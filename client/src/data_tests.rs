@@ -102,6 +102,16 @@ fn a_plan_that_asks_for_the_next_token_reads_no_label() {
         assert_eq!((source.declared_units(), data.units.len()), (4, 4));
         data.check(&texts.model).unwrap();
     }
+    // Where the label is the answer, it is read token by token, whatever it says.
+    for asks in [protocol::plan::Asks::Answer, protocol::plan::Asks::Translate] {
+        texts.model.base.as_mut().unwrap().asks = asks;
+        let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+        let data = source.for_plan(&texts, None).ok().unwrap();
+        let mut lengths: Vec<usize> = data.records().map(|r| r.labels.len()).collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [1, 1, 1, 1], "ham, spam, spam and other are a token each");
+        assert!(data.records().all(|r| !r.labels.contains(&1)), "an answer has no mark");
+    }
     texts.tokenizer = TokenizerKind::Checkpoint;
     let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
     assert!(matches!(source.for_plan(&texts, None), Err(DataError::NoBase)));

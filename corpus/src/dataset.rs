@@ -22,6 +22,8 @@ pub struct Example {
     pub class: u32,
     /// Index of the unit of privacy, `0..units`.
     pub unit: u32,
+    /// Position of its record among those that it was made from.
+    pub record: usize,
 }
 
 impl fmt::Debug for Example {
@@ -58,21 +60,25 @@ impl Dataset {
     pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &dyn ToSequence, cap: &UnitCap) -> (Self, Report) {
         let mut report = Report::default();
         let mut declared = Vec::with_capacity(records.len());
-        for record in records {
+        let mut places = Vec::with_capacity(records.len());
+        for (place, record) in records.iter().enumerate() {
             match labels.class_of(&record.label) {
-                Some(class) => declared.push((record, class)),
+                Some(class) => {
+                    declared.push((record, class));
+                    places.push(place);
+                }
                 None => report.reject(RejectReason::UnknownLabel),
             }
         }
         let over = over_cap(&declared, cap);
         let mut units = Units::default();
         let mut examples = Vec::with_capacity(declared.len());
-        for (&(record, class), over) in declared.iter().zip(over) {
+        for ((&(record, class), over), place) in declared.iter().zip(over).zip(places) {
             if over {
                 report.reject(RejectReason::OverUnitCap);
                 continue;
             }
-            examples.push(Example { tokens: tokenizer.sequence(&record.text), class, unit: units.index_of(record) });
+            examples.push(Example { tokens: tokenizer.sequence(&record.text), class, unit: units.index_of(record), record: place });
         }
         report.kept = u64::try_from(examples.len()).unwrap_or(u64::MAX);
         (Self { examples, units: units.count, classes: labels.classes() }, report)
@@ -172,6 +178,7 @@ mod tests {
         let cap = UnitCap { max_records: 10, seed: 1 };
         let (data, report) = Dataset::from_records(&records, &labels(), &Tokenizer::new(100, 8).unwrap(), &cap);
         assert_eq!(data.examples.iter().map(|e| (e.class, e.unit)).collect::<Vec<_>>(), [(0, 0), (1, 1), (0, 2), (1, 0)]);
+        assert_eq!(data.examples.iter().map(|e| e.record).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!((data.units, data.by_unit(), data.class_counts()), (3, vec![vec![0, 3], vec![1], vec![2]], vec![2, 2]));
         assert_eq!(report.to_string(), "kept 4, left out 1; unknown_label 1");
     }

@@ -35,11 +35,16 @@ pub enum TokenizerError {
 pub trait ToSequence {
     /// The token ids of a text.
     fn sequence(&self, text: &str) -> Vec<u32>;
+    /// The same without marks: what follows a text, or answers it.
+    fn bare(&self, text: &str) -> Vec<u32>;
 }
 
 impl ToSequence for Tokenizer {
     fn sequence(&self, text: &str) -> Vec<u32> {
         self.encode(text)
+    }
+    fn bare(&self, text: &str) -> Vec<u32> {
+        self.encode(text).split_off(1)
     }
 }
 

@@ -516,9 +516,9 @@ impl Plan {
         self.shards.iter().map(ShardSpec::len).sum()
     }
 
-    /// Most rows of one unit: its records' tokens together.
+    /// Most rows of one unit that an operation reads: those of its records together.
     pub fn max_rows(&self) -> u32 {
-        self.model.max_tokens.saturating_mul(self.privacy.max_records_per_unit)
+        self.model.asks().rows(self.model.max_tokens).saturating_mul(self.privacy.max_records_per_unit)
     }
 
     /// Noised steps of the whole task: rounds times local steps.

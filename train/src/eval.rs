@@ -142,7 +142,7 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
 pub struct TextLoss {
     /// Records.
     pub records: u64,
-    /// Tokens that it was asked for: all but the first of each record.
+    /// Tokens that it was asked for: all but the first of each record, or those of the answers.
     pub tokens: u64,
     /// Sum of all tokens' losses, in nats.
     pub loss_sum: f64,
@@ -161,7 +161,17 @@ impl TextLoss {
     }
 }
 
-/// Evaluates a model that is asked for the next token on all records of a data set.
+/// Tokens that a model is asked for, of a record whose text and label are shortened to `most` tokens each.
+fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
+    let [text, label] = [&record.tokens, &record.labels].map(|tokens| tokens.len().min(most) as u64);
+    match asks {
+        Asks::Translate => label + 1, // and the end
+        Asks::Answer if label > 0 => label,
+        Asks::Class | Asks::NextToken | Asks::Answer => text.saturating_sub(1),
+    }
+}
+
+/// Evaluates a model that is asked for tokens on all records of a data set.
 ///
 /// # Privacy
 /// As [`evaluate`].
@@ -169,7 +179,10 @@ impl TextLoss {
 /// # Errors
 /// [`EvalError`], also for a model that is asked for something else.
 pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TextLoss, EvalError> {
-    asked(weights, Asks::NextToken)?;
+    let asks = weights.config().asks();
+    if asks == Asks::Class {
+        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer or translate" });
+    }
     data.check(weights.config())?;
     let (model, most) = (built(weights)?, size(weights.config().max_tokens));
     workers.run(|| {
@@ -179,10 +192,12 @@ pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> R
             let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
             for (record, loss) in part.iter().zip(losses) {
                 // A record's loss is the mean over its tokens.
-                let tokens = u32::try_from(record.tokens.len().min(most).saturating_sub(1)).unwrap_or(u32::MAX);
+                let tokens = asked_tokens(asks, record, most);
                 total.records += 1;
-                total.tokens += u64::from(tokens);
-                total.loss_sum += f64::from(loss) * f64::from(tokens);
+                total.tokens += tokens;
+                #[expect(clippy::cast_precision_loss, reason = "a record has at most some thousand tokens")]
+                let sum = f64::from(loss) * tokens as f64;
+                total.loss_sum += sum;
             }
         }
         Ok(total)

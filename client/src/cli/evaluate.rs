@@ -75,7 +75,7 @@ fn judged(plan: &Plan, weights: &Weights, data: &Dataset, workers: &Workers) -> 
                 "records": e.records, "loss": loss, "accuracy": accuracy, "macro_f1": macro_f1, "confusion": e.confusion,
             }))
         }
-        Asks::NextToken => {
+        Asks::NextToken | Asks::Answer | Asks::Translate => {
             let e = evaluate_texts(weights, data, workers)?;
             let rows = [("loss per token, nats", shown(e.loss())), ("perplexity", shown(e.perplexity()))];
             let counts = [("records", e.records.to_string()), ("tokens", e.tokens.to_string())];

@@ -60,10 +60,19 @@ impl Published {
     }
 }
 
+impl Published {
+    /// The library fails for what has no token, which `load` has tried; a text that fails all the same says nothing.
+    fn ids(&self, text: &str, marks: bool) -> Vec<u32> {
+        self.inner.encode_fast(text, marks).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+    }
+}
+
 impl ToSequence for Published {
     fn sequence(&self, text: &str) -> Vec<u32> {
-        // The library fails for what has no token, which `load` has tried; a text that fails all the same says nothing.
-        self.inner.encode_fast(text, true).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+        self.ids(text, true)
+    }
+    fn bare(&self, text: &str) -> Vec<u32> {
+        self.ids(text, false)
     }
 }
 
@@ -93,6 +102,7 @@ mod tests {
         assert_eq!(tokenizer.sequence("Payment NOW"), [2, 4, 5, 6, 3]);
         assert_eq!(tokenizer.sequence("付 pay"), [2, 7, 4, 3]);
         assert_eq!(tokenizer.sequence(""), [2, 3]);
+        assert_eq!(tokenizer.bare("Payment NOW"), [4, 5, 6]);
         assert_eq!(tokenizer.vocab(), 8);
         let cut = tokenizer.sequence("now now now now now now now");
         assert_eq!(cut, [2, 6, 6, 6, 6, 3], "the mark at the end stays");

@@ -74,6 +74,12 @@ pub enum Asks {
     /// At every token of a record the next one: a decoder. Labels of records are not read.
     #[n(1)]
     NextToken,
+    /// A record's label, token by token, after its text in one sequence: a decoder.
+    #[n(2)]
+    Answer,
+    /// A record's label, token by token, written by what has read its text: an encoder-decoder.
+    #[n(3)]
+    Translate,
 }
 
 impl Asks {
@@ -82,6 +88,27 @@ impl Asks {
         match self {
             Self::Class => "class",
             Self::NextToken => "next-token",
+            Self::Answer => "answer",
+            Self::Translate => "translate",
+        }
+    }
+
+    /// Most rows that any one operation reads of a record whose text and label have so many tokens each (privacy.md D19).
+    pub fn rows(self, tokens: u32) -> u32 {
+        match self {
+            Self::Class | Self::NextToken => tokens,
+            Self::Answer => tokens.saturating_mul(2),
+            // An answer has one token more than its text; a table of distances is read once for each pair of places.
+            Self::Translate => tokens.saturating_add(1).saturating_mul(tokens.saturating_add(1)),
+        }
+    }
+
+    /// Places that a model needs for such a record.
+    pub fn places(self, tokens: u32) -> u32 {
+        match self {
+            Self::Class | Self::NextToken => tokens,
+            Self::Answer => tokens.saturating_mul(2),
+            Self::Translate => tokens.saturating_add(1),
         }
     }
 }
@@ -148,7 +175,9 @@ impl EncoderConfig {
         let classes = self.classes.len();
         match self.asks() {
             Asks::Class => range((2..=1024).contains(&classes), "model.classes", classes.to_string(), "2 to 1024 names")?,
-            Asks::NextToken => range(classes == 0, "model.classes", classes.to_string(), "none where the next token is asked for")?,
+            Asks::NextToken | Asks::Answer | Asks::Translate => {
+                range(classes == 0, "model.classes", classes.to_string(), "none where no class is asked for")?;
+            }
         }
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;

@@ -121,6 +121,11 @@ impl Base {
         &self.tokenizer
     }
 
+    /// The token that ends a text, where its `config.json` names one.
+    pub fn end(&self) -> Option<u32> {
+        config::end(self.config.as_bytes())
+    }
+
     /// Whether it is the checkpoint with these digests.
     ///
     /// # Errors
@@ -137,7 +142,7 @@ impl Base {
         Ok(())
     }
 
-    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is the checkpoint's own.
+    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for.
     ///
     /// # Errors
     /// [`BaseError::Checkpoint`] for a model that cannot be asked so or a tokenizer of another vocabulary; [`BaseError::Model`].
@@ -149,16 +154,17 @@ impl Base {
         adapter: Option<AdapterConfig>,
     ) -> Result<EncoderConfig, BaseError> {
         let count = u32::try_from(classes.len()).map_err(|_| ModelError::TooLarge)?;
-        let found = match asks {
-            Asks::Class => config::classifier(self.config.as_bytes(), count),
-            Asks::NextToken => config::decoder(self.config.as_bytes()),
+        let found = config::asked(self.config.as_bytes(), asks, count).map_err(HfError::from)?;
+        let longest = match asks {
+            Asks::Class | Asks::NextToken => found.max_tokens,
+            Asks::Answer => found.max_tokens / 2,
+            Asks::Translate => found.max_tokens.saturating_sub(1),
         };
-        let found = found.map_err(HfError::from)?;
         tokenizer::fits(&self.tokenizer, found.vocab).map_err(HfError::from)?;
         let Digests { weights, tokenizer, .. } = self.digests;
         let model = EncoderConfig {
             vocab: found.vocab,
-            max_tokens: max_tokens.unwrap_or(found.max_tokens),
+            max_tokens: max_tokens.unwrap_or(longest),
             width: found.width,
             heads: found.heads,
             layers: found.layers,

@@ -45,8 +45,13 @@ pub(in crate::hf) fn begun(
 
 /// The same of a decoder.
 pub(in crate::hf) fn begun_decoder(base: &Base, target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
+    begun_writer((base, Asks::NextToken, 10), target, parts)
+}
+
+/// The same of a model that writes tokens.
+fn begun_writer((base, asks, most): (&Base, Asks, u32), target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
     let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]) });
-    let model = base.model(Asks::NextToken, Vec::new(), Some(10), adapter).unwrap();
+    let model = base.model(asks, Vec::new(), Some(most), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     (base.begin(&model, &shards, 7).unwrap(), shards)
 }
@@ -160,6 +165,53 @@ fn a_decoders_loss_is_per_token() {
     assert_eq!((found.records, found.tokens), (3, asked.iter().sum::<usize>() as u64));
     assert!((found.loss_sum - sum).abs() < 1e-4 && (found.perplexity() - found.loss().exp()).abs() < 1e-12);
     assert!(matches!(evaluate(&weights, &data, &workers), Err(EvalError::Asks { got: "next-token", expected: "class" })));
+}
+
+/// Records with answers of other lengths than their texts, and their number of asked tokens.
+fn answered() -> [Record; 3] {
+    let answer = |n: u32| (0..n).map(|i| (i * 11 + n) % 60).collect();
+    let [a, b, c] = records();
+    [Record { labels: answer(2), ..a }, Record { labels: answer(6), ..b }, Record { labels: answer(1), ..c }]
+}
+
+#[test]
+fn models_that_write_answers_are_asked_for_the_answers_only() {
+    for (name, asks, target, more) in
+        [("t5", Asks::Translate, "q", 1), ("t5-gated", Asks::Translate, "wo", 1), ("llama", Asks::Answer, "q_proj", 0)]
+    {
+        let dir = checkpoint(name);
+        let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
+        let batch = Batch::pack(&answered(), 6);
+        let (losses, full) = published.gradient(&batch, None).unwrap();
+        for (target, parts) in [(Some(target), vec![Part::LoraB]), (None, vec![Part::Layers { from: 1, to: 2 }]), (None, vec![Part::Full])]
+        {
+            let (weights, shards) = begun_writer((&base, asks, 6), target, &parts);
+            let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+            let part = TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap();
+            let (same, gradient) = part.gradient(&batch, None).unwrap();
+            assert_eq!(same, losses, "{name} {parts:?}");
+            for p in part.table().iter() {
+                let Some(there) = published.table().find(&p.name) else { continue };
+                let close = gradient[p.range()].iter().zip(&full[there.range()]).all(|(a, b)| (a - b).abs() <= 1e-6 * (1.0 + b.abs()));
+                assert!(close, "{name} {parts:?}: {}", p.name);
+            }
+            let data = Dataset { units: answered().map(|r| UnitExamples { records: vec![r] }).to_vec() };
+            data.check(weights.config()).unwrap();
+            let found = evaluate_texts(&weights, &data, &Workers::start(std::num::NonZeroUsize::MIN).unwrap()).unwrap();
+            assert_eq!(found.tokens, 2 + 6 + 1 + 3 * more, "{name}");
+            let sum: f64 = losses.iter().zip([2, 6, 1]).map(|(&loss, n)| f64::from(loss) * (n + more) as f64).sum();
+            assert!((found.loss_sum - sum).abs() < 1e-4, "{name}");
+        }
+        // There must be room for text and answer.
+        let most = base.model(asks, Vec::new(), None, None).unwrap().max_tokens;
+        assert!(matches!(
+            base.model(asks, Vec::new(), Some(most + 1), None),
+            Err(BaseError::Model(ModelError::Part { part: "model.max_tokens", .. }))
+        ));
+    }
+    let dir = checkpoint("t5");
+    let refused = Base::open(dir.path()).unwrap().model(Asks::Answer, Vec::new(), None, None);
+    assert!(matches!(refused, Err(BaseError::Checkpoint(HfError::Config(_)))), "a decoder is asked for answers");
 }
 
 #[test]

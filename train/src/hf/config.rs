@@ -5,6 +5,7 @@ use crate::model::decoder::Head;
 use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
 use crate::model::{Choices, Config, ModelError, Trained};
+use protocol::plan::Asks;
 use serde_json::{Map, Value, json};
 
 /// A configuration that is not one of the models here.
@@ -184,30 +185,31 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     Ok(Config::new(choices)?)
 }
 
-/// The encoder that a `config.json` describes, under a classifier of so many classes, whatever head it was published with.
+/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under a classifier of so many
+/// classes; a decoder; an encoder-decoder.
 ///
 /// # Errors
-/// [`ConfigError`], also for a model that is no encoder.
-pub(crate) fn classifier(bytes: &[u8], classes: u32) -> Result<Choices, ConfigError> {
+/// [`ConfigError`], also for a model that cannot be asked so.
+pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, ConfigError> {
     let fields = Fields::parse(bytes)?;
-    match fields.text_or("model_type", "none")? {
-        "bert" => bert(&fields, Task::Classify { classes }),
-        other => Err(unsupported("model_type", other, "bert")),
+    match (asks, fields.text_or("model_type", "none")?) {
+        (Asks::Class, "bert") => bert(&fields, Task::Classify { classes }),
+        (Asks::Class, other) => Err(unsupported("model_type", other, "bert for asks = \"class\"")),
+        (Asks::NextToken | Asks::Answer, "gpt2") => gpt2(&fields),
+        (Asks::NextToken | Asks::Answer, "llama") => llama(&fields, Shifts::None),
+        (Asks::NextToken | Asks::Answer, "qwen2") => llama(&fields, Shifts::Queries),
+        (Asks::NextToken | Asks::Answer, other) => Err(unsupported("model_type", other, "gpt2, llama or qwen2 for next-token and answer")),
+        (Asks::Translate, "t5") => t5(&fields),
+        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 for asks = \"translate\"")),
     }
 }
 
-/// The decoder that a `config.json` describes.
-///
-/// # Errors
-/// [`ConfigError`], also for a model that is no decoder.
-pub(crate) fn decoder(bytes: &[u8]) -> Result<Choices, ConfigError> {
-    let fields = Fields::parse(bytes)?;
-    match fields.text_or("model_type", "none")? {
-        "gpt2" => gpt2(&fields),
-        "llama" => llama(&fields, Shifts::None),
-        "qwen2" => llama(&fields, Shifts::Queries),
-        other => Err(unsupported("model_type", other, "gpt2, llama or qwen2")),
-    }
+/// The token that ends a text, where a `config.json` names one; of several the first.
+pub(crate) fn end(bytes: &[u8]) -> Option<u32> {
+    let fields = Fields::parse(bytes).ok()?;
+    let found = fields.find("eos_token_id")?;
+    let one = found.as_array().map_or(Some(found), |all| all.first())?;
+    u32::try_from(one.as_u64()?).ok()
 }
 
 /// What a published BERT is for.

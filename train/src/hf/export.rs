@@ -59,7 +59,7 @@ fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Optio
     let beside = weights.table().iter().any(|p| !is_factor(&p.name));
     let trained = match weights.config().asks() {
         Asks::Class if beside => Trained::Head,
-        Asks::Class | Asks::NextToken => Trained::Nothing,
+        Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Trained::Nothing,
     };
     let alone = published.retraining(&published.config().training(Some(adapters), trained)?, 0)?;
     let held = |name: &str| is_factor(name) || alone.table().find(name).is_some();

@@ -9,7 +9,7 @@ use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
 use crate::ops::norm::EPSILON;
-use protocol::plan::{Asks, BaseModel, EncoderConfig};
+use protocol::plan::{BaseModel, EncoderConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -318,15 +318,10 @@ impl Choices {
     /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else
     /// goes by, so they must be the checkpoint's.
     fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {
-        let (bytes, expected) = (base.config.as_bytes(), "the config.json of a known model for what the plan asks");
-        let found = match base.asks {
-            Asks::Class => config::classifier(bytes, classes),
-            Asks::NextToken => config::decoder(bytes),
-        };
-        let found = match found {
+        let found = match config::asked(base.config.as_bytes(), base.asks, classes) {
             Ok(found) => found,
             Err(ConfigError::Model(e)) => return Err(e),
-            Err(e) => return Err(part("model.base.config", e, expected)),
+            Err(e) => return Err(part("model.base.config", e, "the config.json of a known model for what the plan asks")),
         };
         for (name, stated, own) in [
             ("model.vocab", c.vocab, found.vocab),
@@ -337,8 +332,9 @@ impl Choices {
         ] {
             need(stated == own, || part(name, stated, "the size that the checkpoint's config.json states"))?;
         }
-        let fits = c.max_tokens <= found.max_tokens;
-        need(fits, || part("model.max_tokens", c.max_tokens, "at most the places that the checkpoint has"))?;
+        let fits = base.asks.places(c.max_tokens) <= found.max_tokens;
+        let room = "at most the places that the checkpoint has; half of them under asks = \"answer\", one less under \"translate\"";
+        need(fits, || part("model.max_tokens", c.max_tokens, room))?;
         let outside = (!base.frozen.is_empty()).then(|| Arc::new(base.frozen.iter().cloned().collect()));
         Ok(Self { outside, ..found })
     }

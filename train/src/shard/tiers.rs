@@ -151,10 +151,11 @@ fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(Strin
             Ok([named(kind.clone(), 1, b)?, named(kind, 2, a)?].concat())
         }
         Part::Rolling { window } => {
-            if *window == 0 || *window > config.layers {
-                return Err(TiersError::Window { tier: tier.to_owned(), got: *window, most: config.layers });
+            let layers = base.all_layers();
+            if *window == 0 || *window > layers {
+                return Err(TiersError::Window { tier: tier.to_owned(), got: *window, most: layers });
             }
-            let every = u16::try_from(config.layers.div_ceil(*window)).unwrap_or(u16::MAX);
+            let every = u16::try_from(layers.div_ceil(*window)).unwrap_or(u16::MAX);
             let turn = |at: u16| named(ShardKind::Rolling { window: *window }, u64::from(at) + 1, Turn { every, at });
             Ok((0..every).map(turn).collect::<Result<Vec<_>, _>>()?.concat())
         }
