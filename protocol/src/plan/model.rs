@@ -185,3 +185,53 @@ impl EncoderConfig {
         self.base.as_ref().map_or(Ok(()), BaseModel::check)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    fn model(asks: Asks, classes: usize) -> EncoderConfig {
+        let base =
+            BaseModel { config: "{}".into(), weights: Sha256([1; 32]), tokenizer: Sha256([2; 32]), frozen: vec!["a.weight".into()], asks };
+        let classes = (0..classes).map(|i| i.to_string()).collect();
+        EncoderConfig { vocab: 60, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter: None, base: Some(base) }
+    }
+
+    #[test]
+    fn a_model_on_a_checkpoint_comes_back_from_both_spellings_and_one_without_has_the_bytes_of_before() {
+        for asks in [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate] {
+            let model = model(asks, 2);
+            let bytes = codec::encode(&model);
+            assert_eq!(codec::decode::<EncoderConfig>(&bytes, 4096), Ok(model.clone()));
+            let json = serde_json::to_string(&model).unwrap();
+            assert!(json.contains(asks.name()), "{json}");
+            assert_eq!(serde_json::from_str::<EncoderConfig>(&json).unwrap(), model);
+        }
+        let plain = EncoderConfig { base: None, ..model(Asks::Class, 2) };
+        assert_eq!(codec::encode(&plain)[0], 0x87, "seven fields");
+        assert_eq!((plain.asks(), plain.whole()), (Asks::Class, plain.clone()));
+    }
+
+    #[test]
+    fn classes_are_for_models_that_are_asked_for_one() {
+        assert_eq!(model(Asks::Class, 2).check(), Ok(()));
+        assert!(model(Asks::Class, 0).check().is_err());
+        for asks in [Asks::NextToken, Asks::Answer, Asks::Translate] {
+            assert_eq!(model(asks, 0).check(), Ok(()));
+            assert!(model(asks, 2).check().is_err());
+        }
+        let mut long = model(Asks::Class, 2);
+        long.base.as_mut().unwrap().config = "x".repeat(BaseModel::MAX_CONFIG_BYTES + 1);
+        assert!(long.check().is_err());
+        assert!(long.whole().base.unwrap().frozen.is_empty());
+    }
+
+    /// privacy.md D19: no operation reads more rows of a record than this says.
+    #[test]
+    fn text_and_answer_count_together() {
+        let rows = [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate].map(|asks| (asks.rows(8), asks.places(8)));
+        assert_eq!(rows, [(8, 8), (8, 8), (16, 16), (81, 9)]);
+        assert_eq!(Asks::Translate.rows(u32::MAX), u32::MAX);
+    }
+}
