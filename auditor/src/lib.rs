@@ -5,11 +5,12 @@ pub mod bench;
 pub mod cli;
 pub mod diff;
 pub mod dir;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 pub mod entries;
 pub mod evidence;
 pub mod export;
 pub mod finding;
-pub mod fork;
 pub mod model;
 pub mod model_sig;
 pub mod recompute;

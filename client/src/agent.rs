@@ -1,5 +1,6 @@
 //! The institution's process: opens what it owns, holds a link, and drives the machines of `protocol`. The only place that persists.
 
+mod certificate;
 mod counts;
 mod declare;
 mod duties;
@@ -22,6 +23,7 @@ use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::release;
+use crate::renewal::{Certificate, CertificateError};
 use crate::site_log::SiteLog;
 use crate::site_policy::SitePolicy;
 use crate::spool::{self, Spool};
@@ -58,6 +60,9 @@ pub enum AgentError {
     /// The keys.
     #[error("the keys cannot be used")]
     Keys(#[from] KeysError),
+    /// The TLS certificate.
+    #[error("the TLS certificate cannot be used")]
+    Certificate(#[from] CertificateError),
     /// The mirror.
     #[error("the mirror of the log does not hold")]
     Mirror(#[from] MirrorError),
@@ -99,7 +104,7 @@ impl AgentError {
             Self::Prepare(_) | Self::Vault(_) => true,
             Self::Mirror(MirrorError::Store(_)) | Self::Witness(WitnessError::Store(_)) => true,
             Self::Mirror(_) | Self::Witness(_) | Self::Keys(_) | Self::Data(_) => false,
-            Self::NothingToSpend | Self::FalseReceipt | Self::Signals(_) | Self::Entropy(_) => false,
+            Self::NothingToSpend | Self::FalseReceipt | Self::Signals(_) | Self::Entropy(_) | Self::Certificate(_) => false,
         }
     }
 }
@@ -129,6 +134,7 @@ struct Agent {
     config: Config,
     identity: Identity,
     keys: Arc<Keys>,
+    certificate: Certificate,
     me: ClientId,
     build: Sha256,
     boot: [u8; 16],
@@ -184,6 +190,10 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
     agent.restore_shares()?;
     let mut backoff = Backoff::new(agent.config.reconnect_max);
     loop {
+        tokio::select! {
+            () = agent.come_back() => {}
+            () = stop.wait() => return agent.leave(),
+        }
         let hello = agent.hello()?;
         let opening = Link::open(&agent.home, &agent.identity, &agent.keys, &hello);
         let link = tokio::select! {
@@ -231,6 +241,7 @@ impl Agent {
         files::remove_dir(&home.incoming(), Item::Tile)?;
         let identity = Identity::load(&home)?;
         let keys = Arc::new(Keys::load(&home)?);
+        let certificate = Certificate::load(&home)?;
         let mirror = Mirror::open(&home)?;
         let site = SiteLog::open(&home)?;
         let witness = Witness::open(&home, &mirror)?;
@@ -258,6 +269,7 @@ impl Agent {
             decryptor: Decryptor::restore(me, &records),
             observer: Shared::new(observer),
             keys,
+            certificate,
             me,
             boot,
             policy,
@@ -354,6 +366,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             self.status.alarm("the log breaks its rules: this institution witnesses but takes no part");
         }
+        self.status.certificate_until_ms = self.certificate.until().0;
         self.status.updated_ms = clock::now().0;
         Ok(self.status.store(&self.home)?)
     }

@@ -14,7 +14,7 @@ mod evaluate;
 mod evidence;
 mod label;
 mod ledger;
-mod privacy_audit;
+pub(crate) mod privacy_audit;
 mod privacy_figures;
 mod release;
 mod statement;
@@ -226,6 +226,7 @@ fn run_failure(error: &AgentError) -> Failure {
         | AgentError::Ledger(_)
         | AgentError::Store(_)
         | AgentError::Keys(_)
+        | AgentError::Certificate(_)
         | AgentError::Prepare(_)
         | AgentError::Signals(_)
         | AgentError::Entropy(_) => Failure::trouble("bad_directory", error),
@@ -265,9 +266,16 @@ fn show_status(home: &Home) -> Result<Answer, Failure> {
         ("duty", status.duty.clone()),
         ("last receipt", status.last_receipt.map_or_else(none, |r| format!("entry {r}"))),
         ("epsilon", format!("{} of {}", status.epsilon.clone().unwrap_or_else(none), status.epsilon_cap.clone().unwrap_or_else(none))),
+        ("certificate", certificate(status.certificate_until_ms)),
         ("alarms", if status.alarms.is_empty() { "none".to_owned() } else { status.alarms.join("; ") }),
     ];
     Ok(Answer::table(rows).with_data(&status))
+}
+
+/// When the TLS certificate runs out, in words.
+fn certificate(until_ms: u64) -> String {
+    let until = i64::try_from(until_ms).ok().filter(|ms| *ms > 0).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    until.map_or_else(|| "-".to_owned(), |t| format!("holds until {t}; a linked client has it renewed before"))
 }
 
 fn check_data(config: &Config) -> Result<Answer, Failure> {

@@ -8,6 +8,8 @@ mod clock;
 pub mod config;
 pub mod data;
 mod data_manifest;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 pub mod edges;
 pub mod endpoint;
 pub mod files;
@@ -23,6 +25,7 @@ pub mod mirror;
 pub mod observer;
 pub mod prepare;
 mod release;
+pub mod renewal;
 mod site_log;
 pub mod site_policy;
 mod spool;

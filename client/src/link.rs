@@ -22,7 +22,7 @@ const INBOX: usize = 256;
 /// Longest wait for `Welcome`.
 const WELCOME: Duration = Duration::from_secs(30);
 /// Longest certificate file.
-const MAX_CERTIFICATE: usize = 64 * 1024;
+pub(crate) const MAX_CERTIFICATE: usize = 64 * 1024;
 /// Most certificates of our chain.
 const MAX_CHAIN: usize = 8;
 

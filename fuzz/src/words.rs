@@ -1,7 +1,7 @@
 //! Bytes that a peer, a log or an administrator may send to the protocol room.
 
 use protocol::codec;
-use protocol::data_manifest::DataManifest;
+use protocol::data_manifest::{DataManifest, LegalBasis, Licence, Month, Purpose};
 use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
@@ -10,9 +10,10 @@ use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
-use protocol::plan::{Plan, PlanApproval};
+use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
-use protocol::statement::{Payload, Statement};
+use protocol::renewal::Renewal;
+use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, Token, TrustDocument,
 };
@@ -42,7 +43,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend);
+    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
@@ -107,7 +108,7 @@ pub fn plans(bytes: &[u8]) {
     }
 }
 
-/// One-line texts: decimals, ids, trust documents, invitations.
+/// One-line texts: decimals, ids, codes, months, trust documents, invitations.
 pub fn texts(bytes: &[u8]) {
     if let Ok(document) = TrustDocument::parse(bytes) {
         assert_eq!(document.to_bytes(), bytes);
@@ -130,4 +131,11 @@ pub fn texts(bytes: &[u8]) {
         }
     )*} }
     each!(Sha256, TaskId, ManifestDigest);
+    if let Ok(code) = text.parse::<GateCode>() {
+        assert_eq!(code.name(), text);
+    }
+    macro_rules! codes { ($($code:ty),*) => {$( assert!(<$code>::from_name(text).is_none_or(|code| code.name() == text)); )*} }
+    codes!(Licence, Purpose, LegalBasis);
+    assert!(StatementKind::from_media_type(text).is_none_or(|kind| kind.media_type() == text));
+    assert!(Month::parse(text).is_none() || text.len() == "2026-01".len());
 }

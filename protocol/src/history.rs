@@ -22,7 +22,8 @@ use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, PolicyInForce, ReleaseSpend,
+    TrustDocument,
 };
 use std::collections::BTreeMap;
 
@@ -186,6 +187,10 @@ impl History {
     pub fn policy(&self) -> Option<(Sha256, LeafIndex)> {
         self.policy
     }
+    /// It, as whoever approves the next one names it.
+    pub fn policy_in_force(&self) -> Option<PolicyInForce> {
+        self.policy.map(|(policy, entry)| PolicyInForce { policy, entry })
+    }
     /// Whether the last process of the server began and has not ended in order.
     pub fn server_running(&self) -> bool {
         self.unclean
@@ -253,15 +258,11 @@ impl History {
             (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
-            (Facts::PolicyActivated { policy }, Some(s)) => {
-                let Some(said) = self.administrator::<PolicyApproval>(&s, out) else { return };
-                out.require(said.policy == *policy, Clause::FieldsDiffer);
-                if self.effect(&s, index) == Effect::Now {
-                    self.policy = Some((said.policy, index));
-                    // The policy before it may come back, and takes as many words again.
-                    self.approvals.forget_all(StatementKind::Policy);
-                }
+            (Facts::MemberRenewed { tls_key, .. }, None) => {
+                let member = entry.institution.and_then(|who| self.members.get(&who));
+                out.require(member.is_some_and(|m| m.tls_key == *tls_key), Clause::Renewed);
             }
+            (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),
             (Facts::AuditReviewed { .. }, Some(s)) => self.reviewed(index, entry, &s, out),
@@ -343,6 +344,20 @@ impl History {
         self.keys.insert(Sha256(said.institution.0), said.institution_key);
         // The first entry holds: a second one would exchange the keys of somebody who is there.
         self.members.entry(said.institution).or_insert(member);
+    }
+
+    /// A policy is in force from the m-th word on. What was signed when another one was in force is void, whoever brings it again (I11).
+    fn activated(&mut self, index: LeafIndex, fields: (Option<Sha256>, Sha256), statement: &Checked, out: &mut rules::Report) {
+        let Some(said) = self.administrator::<PolicyApproval>(statement, out) else { return };
+        out.require((said.replaces.map(|r| r.policy), said.policy) == fields, Clause::FieldsDiffer);
+        if said.replaces != self.policy_in_force() {
+            return out.add(Clause::Policy);
+        }
+        if self.effect(statement, index) == Effect::Now {
+            self.policy = Some((said.policy, index));
+            // What others said names a policy that is not in force any more.
+            self.approvals.forget_all(StatementKind::Policy);
+        }
     }
 
     /// Counts an administrator's word for what it says (A14).

@@ -17,6 +17,7 @@ pub mod participant;
 pub mod plan;
 pub mod reject;
 pub mod release;
+pub mod renewal;
 pub mod round;
 pub mod site;
 pub mod statement;

@@ -4,6 +4,7 @@
 mod averaging;
 mod count;
 mod gates;
+mod groups;
 mod mode;
 mod model;
 mod tiers;
@@ -49,9 +50,9 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Number of coordinates.
+    /// Number of coordinates; the largest number where there are more.
     pub fn len(&self) -> u64 {
-        self.shape.iter().map(|&d| u64::from(d)).product()
+        self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(u64::from(d)))
     }
     /// Whether a dimension is 0.
     pub fn is_empty(&self) -> bool {
@@ -75,9 +76,9 @@ pub struct ShardSpec {
 }
 
 impl ShardSpec {
-    /// Coordinates of the shard.
+    /// Coordinates of the shard; the largest number where there are more.
     pub fn len(&self) -> u64 {
-        self.tensors.iter().map(TensorSpec::len).sum()
+        self.tensors.iter().fold(0, |n: u64, t| n.saturating_add(t.len()))
     }
     /// Whether the shard has no coordinate.
     pub fn is_empty(&self) -> bool {
@@ -511,9 +512,9 @@ impl Plan {
         }
     }
 
-    /// All trained coordinates.
+    /// All trained coordinates; the largest number where there are more.
     pub fn dimension(&self) -> u64 {
-        self.shards.iter().map(ShardSpec::len).sum()
+        self.shards.iter().fold(0, |n: u64, s| n.saturating_add(s.len()))
     }
 
     /// Most rows of one unit that an operation reads: those of its records together.
@@ -570,13 +571,7 @@ impl Plan {
     }
 
     fn check_groups(&self) -> Result<(), PlanError> {
-        let count = |id| self.groups.iter().flat_map(|g| &g.shards).filter(|&&s| s == id).count();
-        if let Some(bad) = self.shards.iter().find(|s| count(s.id) != 1 || s.is_empty()) {
-            return Err(PlanError::ShardNotInOneGroup(bad.id));
-        }
-        if let Some(&bad) = self.groups.iter().flat_map(|g| &g.shards).find(|&&id| self.shard(id).is_none()) {
-            return Err(PlanError::ShardNotInOneGroup(bad));
-        }
+        groups::check(&self.shards, &self.groups, self.robust().random_groups)?;
         for g in &self.groups {
             let packing = Packing::derive(self.part_n_max(), g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
             let tally = self.tally(g).map_err(|e| PlanError::Sealing(g.id, e))?;

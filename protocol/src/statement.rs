@@ -66,6 +66,8 @@ statement_kinds! {
     LedgerEntry = 16, "ledger-entry";
     /// An institution paid for a scalar release.
     ReleaseSpend = 17, "release-spend";
+    /// An institution whose TLS certificate has run out asks for another one.
+    Renewal = 18, "renewal";
     /// An institution describes its prepared records.
     DataManifest = 20, "data-manifest";
     /// Administrators release a model.

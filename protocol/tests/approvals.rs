@@ -87,8 +87,20 @@ impl World {
         self.word(n, &said, &facts, None)
     }
 
+    /// A policy's approval as it is signed now, and its entry's facts.
+    fn policy(&self, policy: Sha256) -> (PolicyApproval, Facts) {
+        let replaces = self.history.policy_in_force();
+        (PolicyApproval { policy, replaces }, Facts::PolicyActivated { old: replaces.map(|r| r.policy), policy })
+    }
+
     fn activate(&mut self, n: u8, policy: Sha256) -> LeafIndex {
-        self.word(n, &PolicyApproval { policy }, &Facts::PolicyActivated { policy }, None)
+        let (said, facts) = self.policy(policy);
+        self.word(n, &said, &facts, None)
+    }
+
+    /// What the log makes of an administrator's word that was signed at some time before.
+    fn old_word(&mut self, n: u8, (said, facts): &(PolicyApproval, Facts)) -> Vec<Clause> {
+        self.append(&Draft::said(Actor::Administrator, None, Statement::sign(said, &admin(n)), facts.clone()))
     }
 
     fn approve(&mut self, n: u8, plan: PlanDigest) -> LeafIndex {
@@ -153,6 +165,38 @@ fn a_policy_comes_back_only_with_as_many_words_again() {
     assert_eq!(w.history.policy(), Some((a, back)));
 }
 
+/// Whoever has old statements of administrators has no policy by them, neither one that was in force nor one that was never completed.
+#[test]
+fn what_was_signed_over_another_policy_is_void() {
+    let mut w = World::new(2);
+    let [a, b, c] = [1, 2, 3].map(|n| Sha256([n; 32]));
+    let first = w.policy(a);
+    w.activate(1, a);
+    w.activate(2, a);
+    let partial = w.policy(b);
+    w.activate(1, b);
+    assert_eq!(w.history.waiting().len(), 1);
+    w.activate(2, c);
+    let from = w.activate(3, c);
+    assert!(w.history.waiting().is_empty(), "what waited for a second word waits no more");
+    for old in [&partial, &first] {
+        for n in 1..=3 {
+            assert_eq!(w.old_word(n, old), [Clause::Policy]);
+        }
+    }
+    assert_eq!(w.history.policy(), Some((c, from)));
+    // The same text in force at another place is another policy to replace.
+    w.activate(1, a);
+    w.activate(2, a);
+    for n in 1..=3 {
+        assert_eq!(w.old_word(n, &partial), [Clause::Policy]);
+    }
+    // Whose field says something else than what was signed is named too.
+    let (said, _) = w.policy(b);
+    let facts = Facts::PolicyActivated { old: Some(c), policy: b };
+    assert_eq!(w.old_word(1, &(said, facts)), [Clause::FieldsDiffer]);
+}
+
 #[test]
 fn with_a_threshold_of_one_every_word_has_effect() {
     let mut w = World::new(1);
@@ -170,7 +214,8 @@ fn nobody_elses_word_counts() {
     let policy = Sha256([1; 32]);
     w.activate(1, policy);
     let server = SigningKey::from_bytes(&[1; 32]);
-    let draft = Draft::said(Actor::Server, None, Statement::sign(&PolicyApproval { policy }, &server), Facts::PolicyActivated { policy });
+    let (said, facts) = w.policy(policy);
+    let draft = Draft::said(Actor::Server, None, Statement::sign(&said, &server), facts);
     assert_eq!(w.append(&draft), [Clause::NotAdministrator]);
     assert_eq!(w.history.policy(), None);
     let bytes = |administrators: Vec<PublicKey>, threshold| TrustDocument { administrators, threshold, ..trust(1) }.to_bytes();

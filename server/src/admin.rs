@@ -11,6 +11,7 @@ use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDi
 use protocol::messages::{MAX_FRAME, frame, unframe};
 use protocol::plan::Gate;
 use protocol::statement::Statement;
+use protocol::trust::PolicyInForce;
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,6 +97,16 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Where was this model released last?
+    #[n(24)]
+    Released {
+        /// Its task.
+        #[n(0)]
+        task: TaskId,
+        /// The weights.
+        #[n(1)]
+        snapshot: SnapshotDigest,
+    },
     /// Record a review.
     #[n(23)]
     Review {
@@ -140,6 +151,9 @@ pub struct Releasable {
     /// Gates of the plan, in its order.
     #[n(6)]
     pub gates: Vec<GateAsked>,
+    /// The last withdrawal of these weights.
+    #[n(7)]
+    pub after: Option<LeafIndex>,
 }
 
 /// Somebody who asks to join, as an administrator must see it.
@@ -223,6 +237,9 @@ pub enum AdminReply {
         /// It.
         #[n(0)]
         text: String,
+        /// The policy that it would replace.
+        #[n(1)]
+        replaces: Option<PolicyInForce>,
     },
     /// Status.
     #[n(4)]
@@ -324,6 +341,10 @@ pub enum Refusal {
     #[n(30)]
     #[error("no such model is released, or it is withdrawn already")]
     NothingToWithdraw,
+    /// Signed too long ago.
+    #[n(32)]
+    #[error("another policy came into force since this one was signed; run `concordat-server policy activate` again")]
+    PolicyReplaced,
     /// Not a review of this log.
     #[n(31)]
     #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]

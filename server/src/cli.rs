@@ -203,7 +203,7 @@ enum PlanVerb {
         /// Directory of the published checkpoint that the plan file names: config.json, model.safetensors, tokenizer.json
         #[arg(long, value_name = "DIR")]
         base: Option<PathBuf>,
-        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`
+        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`, or `base.json` of a plan that counts
         #[arg(long)]
         out: PathBuf,
     },
@@ -396,16 +396,19 @@ fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Outpu
 
 fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let AdminReply::Policy { text } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
+    let AdminReply::Policy { text, replaces } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
     let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-    let statement = Statement::sign(&PolicyApproval { policy: hash }, &key);
+    let statement = Statement::sign(&PolicyApproval { policy: hash, replaces }, &key);
     let heard = heard(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
     heard.tell(serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"), output);
     Ok(())
 }
 
+/// Longest plan file: some pages of numbers and what people write beside them.
+const MAX_PLAN_FILE: u64 = 1 << 20;
+
 fn read_plan_file(file: &Path) -> Result<AnyPlanFile, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = crate::durable::read_text(file, MAX_PLAN_FILE)
         .with_context(|| format!("the plan file {} cannot be read", file.display()))
         .map_err(Failure::input)?;
     AnyPlanFile::parse(&text).map_err(Failure::trouble)
@@ -463,14 +466,24 @@ fn check(file: &Path, base: Option<&Path>, output: &Output) -> Result<(), Failur
 }
 
 fn prepare((file, base): (&Path, Option<&Path>), out: &Path, output: &Output) -> Result<(), Failure> {
+    // Administrators sign a prepared plan one after the other: nobody takes it away from under them.
+    if out.join("plan.cbor").exists() {
+        return Err(Failure::input(anyhow::anyhow!("{} holds a prepared plan already; give another --out", out.display())));
+    }
     let prepared = prepared(file, base, fresh_task()?)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
-    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {
+    let base = base_name(&prepared.plan);
+    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), (base.as_str(), &prepared.base)] {
         crate::durable::replace(&out.join(name), bytes).map_err(Failure::trouble)?;
     }
     let value = summary(&prepared.plan);
     output.value(&value, &format!("written to {}\n{value:#}", out.display()));
     Ok(())
+}
+
+/// What the first round starts from, in the directory of a prepared plan.
+fn base_name(plan: &Plan) -> String {
+    format!("base.{}", plan.snapshot_ending())
 }
 
 fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failure> {
@@ -481,7 +494,7 @@ fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failur
     let decoded: Plan = codec::decode(&plan, Plan::MAX_BYTES).map_err(Failure::trouble)?;
     let digest = Plan::digest(&plan);
     let statement = Statement::sign(&PlanApproval { task: decoded.task, plan: digest }, &key);
-    let snapshot = prepared.join("base.safetensors").canonicalize().map_err(Failure::trouble)?;
+    let snapshot = prepared.join(base_name(&decoded)).canonicalize().map_err(Failure::trouble)?;
     let snapshot_path = snapshot.to_string_lossy().into_owned();
     let heard = heard(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
     heard.tell(serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task), output);

@@ -4,6 +4,9 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// Longest file.
+const MAX_FILE: u64 = 256 << 10;
+
 /// Checked settings. Can only be made by parsing.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "RawConfig")]
@@ -110,7 +113,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = crate::durable::read_text(path, MAX_FILE).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 

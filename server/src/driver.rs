@@ -3,6 +3,7 @@
 mod admin;
 mod members;
 mod release;
+mod renew;
 mod rounds;
 mod words;
 
@@ -112,7 +113,7 @@ struct Link {
 /// Everything the server owns.
 pub(crate) struct Driver {
     layout: Layout,
-    keys: Keys,
+    keys: Arc<Keys>,
     trust_bytes: Vec<u8>,
     public_address: String,
     log: Log,
@@ -144,7 +145,7 @@ pub(crate) fn now() -> Time {
 /// What the driver is made of.
 pub(crate) struct Parts {
     pub(crate) layout: Layout,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) trust_bytes: Vec<u8>,
     pub(crate) public_address: String,
     pub(crate) log: Log,

@@ -9,6 +9,8 @@ use crate::uploads::Uploads;
 use protocol::ids::ClientId;
 use protocol::messages::{ALPN, ALPN_JOIN, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame, unframe};
 use protocol::reject::Rejection;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,10 +57,11 @@ impl Close {
     }
 }
 
-/// TLS and transport settings (T4, T6, T7, T21).
-pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config) -> anyhow::Result<quinn::ServerConfig> {
+/// TLS and transport settings (T4, T6, T7, T21), with a certificate made at `now` and the time in which it holds.
+pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config, now: Time) -> anyhow::Result<(quinn::ServerConfig, Lifetime)> {
     let issuer = identity::issuer(&keys.root_der, &keys.root)?;
-    let cert = identity::make_server(federation, &keys.tls, &issuer)?;
+    let cert = identity::make_server(federation, &keys.tls, &issuer, now)?;
+    let life = identity::lifetime(&cert)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(keys.root_der.clone())?;
@@ -80,7 +83,7 @@ pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config) -> a
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server.transport_config(Arc::new(transport(config)));
     server.max_incoming(256);
-    Ok(server)
+    Ok((server, life))
 }
 
 fn transport(config: &Config) -> quinn::TransportConfig {

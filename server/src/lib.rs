@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 mod driver;
 mod durable;
 pub mod edges;

@@ -84,7 +84,7 @@ impl LogReader for Directory {
 
 /// Files of one batch, written before the commit point.
 #[derive(Encode, Decode, CborLen)]
-struct Pending {
+pub(crate) struct Pending {
     #[n(0)]
     files: Vec<PendingFile>,
     #[n(1)]
@@ -101,6 +101,19 @@ struct PendingFile {
 
 /// The largest bundle of pending files: 256 entries of 60 KiB, their bundles and tiles, with room.
 const MAX_PENDING: usize = 64 << 20;
+
+impl Pending {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LogError> {
+        protocol::codec::decode(bytes, MAX_PENDING).map_err(|_| LogError::Inconsistent("a pending batch cannot be read"))
+    }
+
+    /// One of two files.
+    #[cfg(feature = "test-doors")]
+    pub(crate) fn example() -> Self {
+        let file = |path: &str| PendingFile { path: path.to_owned(), bytes: vec![1, 2, 3].into() };
+        Self { files: vec![file("tile/0/000.p/1"), file("tile/entries/000.p/1")], note: b"a note".to_vec().into() }
+    }
+}
 
 /// The log.
 pub(crate) struct Log {
@@ -365,8 +378,7 @@ fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead,
         std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok()).ok_or(LogError::Inconsistent("the key guard cannot be read"))?;
     let path = state.join(format!("pending-{}", guarded.size));
     if let Some(bytes) = read_optional(&path)? {
-        let pending: Pending =
-            protocol::codec::decode(&bytes, MAX_PENDING).map_err(|_| LogError::Inconsistent("a pending batch cannot be read"))?;
+        let pending = Pending::parse(&bytes)?;
         if parse_tree(&pending.note, key)? == guarded {
             durable::replace(&state.join("tree"), &pending.note).map_err(|source| LogError::Storage { path: state.clone(), source })?;
             apply(root, &pending)?;

@@ -173,7 +173,8 @@ impl Maker<'_> {
         let quorum = audit::policy::default_quorum(witnesses.len());
         let policy = Policy::compose(self.log.verifier(), &witnesses, Some(quorum)).map_err(|_| MakeError::Refused)?;
         let hash = Sha256(sha256(&[policy.text().as_bytes()]));
-        self.said(Actor::Administrator, None, &key(1), &PolicyApproval { policy: hash }, Facts::PolicyActivated { policy: hash });
+        let said = PolicyApproval { policy: hash, replaces: None };
+        self.said(Actor::Administrator, None, &key(1), &said, Facts::PolicyActivated { old: None, policy: hash });
         self.write(&policy_path(self.seq), policy.text().as_bytes())?;
         self.policy = Some(policy);
         Ok(())

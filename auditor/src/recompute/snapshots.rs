@@ -10,7 +10,6 @@ use audit::reader::{DirEntry, LogReader as _};
 use protocol::hash::sha256;
 use protocol::history::RoundState;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
-use protocol::plan::{Plan, Strategy};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -81,14 +80,6 @@ struct Standing {
 pub(super) struct Walk {
     files: Files,
     tasks: BTreeMap<TaskId, Standing>,
-}
-
-/// Whether a plan's strategy remembers earlier rounds.
-pub(super) fn remembers(plan: &Plan) -> bool {
-    match plan.strategy {
-        Strategy::FedAvg { .. } => false,
-        Strategy::FedAvgM { .. } | Strategy::FedAdam { .. } => true,
-    }
 }
 
 impl Walk {

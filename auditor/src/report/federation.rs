@@ -114,6 +114,7 @@ pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
         ("member.invited", "an invitation is made", "发出邀请"),
         ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
         ("member.joined", "an administrator admits it", "管理员批准加入"),
+        ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
         ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
         ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
         ("process.upgraded", "the server's program is replaced", "服务器程序升级"),

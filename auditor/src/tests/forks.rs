@@ -4,7 +4,7 @@ use super::fixture::{Draft, Files, Signers, head_of, write};
 use super::story::tell;
 use super::twist::Twist;
 use crate::diff::{Relation, diff};
-use crate::fork::{ForkProof, NoFork};
+use audit::fork::{ForkProof, NoFork};
 use audit::key::VerifierKey;
 use audit::reader::CHECKPOINT_PATH;
 use proptest::prelude::*;

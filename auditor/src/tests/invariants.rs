@@ -285,6 +285,17 @@ fn a_withdrawal_is_told_and_only_a_released_model_is_withdrawn_once() {
     expect(Twist::WithdrawnUnreleased, 3, "I10: a withdrawal names a model that was released");
 }
 
+/// Old statements of administrators are in every copy of the log: with them a server alone neither releases nor withdraws.
+#[test]
+fn a_release_or_a_withdrawal_that_is_brought_again_is_named_and_has_no_effect() {
+    expect(Twist::ReleaseReplayed, 3, "I10: a release names the last withdrawal of its model");
+    let v = verdict(Twist::ReleaseReplayed);
+    assert!(v.releases.len() == 1 && v.releases[0].withdrawn.is_some(), "{:?}", v.releases);
+    expect(Twist::WithdrawalReplayed, 3, "I10: a withdrawal names a model that was released");
+    let v = verdict(Twist::WithdrawalReplayed);
+    assert_eq!(v.releases.iter().map(|r| r.withdrawn.is_some()).collect::<Vec<_>>(), [true, false]);
+}
+
 #[test]
 fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() {
     expect_clean(Twist::Reviewed);
@@ -320,6 +331,18 @@ fn an_institution_is_enrolled_once_under_a_name_and_by_a_token_of_its_own() {
 fn another_plan_under_the_name_of_an_approved_task_is_named() {
     expect_clean(Twist::PlanApprovedAgain);
     expect(Twist::PlanReplaced, 3, "I7: the round or task is not in a state that allows this");
+}
+
+#[test]
+fn a_certificate_is_renewed_for_a_member_and_its_own_key() {
+    expect_clean(Twist::Renewed);
+    expect(Twist::RenewedForAnotherKey, 3, "I9: a certificate is renewed for an enrolled institution");
+}
+
+/// Old statements of administrators are in every copy of the log: with them a server alone puts no policy in force.
+#[test]
+fn an_approval_of_a_policy_that_is_brought_again_is_named() {
+    expect(Twist::PolicyApprovalReplayed, 3, "I11: an approved policy names the one that is in force before it");
 }
 
 #[test]

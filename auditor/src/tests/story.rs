@@ -22,8 +22,8 @@ use protocol::decimal::Decimal;
 use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin, Stamp};
 use protocol::history::leaf_hash;
 use protocol::ids::{
-    Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, PublicKey, RoundId,
-    SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
+    Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, PublicKey,
+    RoundId, SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
 };
 use protocol::manifest::{
     BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
@@ -127,6 +127,9 @@ struct Scribe {
     first_header: Option<Header>,
     /// Institutions that were admitted.
     joined: usize,
+    /// Where the model was released and withdrawn last.
+    released_at: LeafIndex,
+    withdrawn_at: Option<LeafIndex>,
 }
 
 /// One update as its institution and the server know it.
@@ -532,6 +535,8 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         snapshot,
         first_header: None,
         joined: 0,
+        released_at: LeafIndex(0),
+        withdrawn_at: None,
     };
     scribe.found(&trust);
     scribe.prepare(&bytes);

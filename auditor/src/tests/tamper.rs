@@ -160,7 +160,7 @@ fn a_fork_with_colluding_witnesses_gives_a_proof() {
 #[track_caller]
 fn proves(v: &Verdict) {
     let proof = v.equivocations[0].proof.as_ref().unwrap();
-    let again = crate::fork::ForkProof::parse(&proof.to_bytes()).unwrap();
+    let again = audit::fork::ForkProof::parse(&proof.to_bytes()).unwrap();
     let fork = again.check(Signers::new().log.verifier(), None).unwrap();
     assert_eq!(fork.size, v.equivocations[0].size);
 }

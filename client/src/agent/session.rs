@@ -128,6 +128,7 @@ impl Agent {
                 Next::Tick => {
                     self.try_again(link)?;
                     self.settle(link).await?;
+                    self.renew(link).await?;
                 }
             }
             if self.leaving.is_some_and(|deadline| self.ends.is_empty() || Instant::now() >= deadline) {

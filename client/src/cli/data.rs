@@ -70,7 +70,7 @@ pub(super) struct Prepare {
 
 #[derive(Debug, Args)]
 pub(super) struct Make {
-    /// File to write, JSON Lines
+    /// File to make, JSON Lines
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Bytes after which it ends
@@ -83,8 +83,8 @@ pub(super) struct Make {
 
 /// Writes made-up records.
 pub(super) fn make(options: &Make) -> Result<Answer, Failure> {
-    let failed = |e: std::io::Error| Failure::trouble("not_written", &e);
-    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&options.out).map_err(failed)?);
+    let failed = |e: std::io::Error| Failure::trouble("not_written", &e).hint("--out names a file that does not exist yet");
+    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create_new(&options.out).map_err(failed)?);
     let (mut bytes, mut lines) = (0u64, 0u64);
     for line in corpus::pipeline::made::Lines::new(options.seed) {
         if bytes >= options.bytes {

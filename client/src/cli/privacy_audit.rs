@@ -5,6 +5,8 @@ mod kept;
 mod trained;
 
 pub(super) use kept::kept;
+#[cfg(feature = "test-doors")]
+pub(crate) use kept::parse as parse_kept;
 pub(super) use trained::read_plan;
 
 use super::answer::{Answer, Failure};

@@ -1,8 +1,8 @@
 //! The tokenizer of a published checkpoint, taken as it comes: its own rule, its own special tokens. Knows no model and learns nothing.
 
 use super::subword::{MAX_TOKENIZER_BYTES, SubwordError, parsed};
+use crate::foreign::caught;
 use crate::tokenize::ToSequence;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 /// A text that holds characters which a vocabulary rarely has: what a tokenizer cannot number shows here, not in somebody's record.
@@ -46,8 +46,7 @@ impl Published {
             .map_err(|_| SubwordError::NotATokenizer)?;
         inner.set_encode_special_tokens(true);
         // As in `parsed`: what the library unwraps in a damaged file is a refusal here.
-        let works = || inner.encode_fast(STRANGE, true).is_ok();
-        if !catch_unwind(AssertUnwindSafe(works)).unwrap_or(false) {
+        if caught(|| inner.encode_fast(STRANGE, true).is_ok()) != Ok(true) {
             return Err(SubwordError::NotATokenizer);
         }
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1));

@@ -100,7 +100,7 @@ impl std::fmt::Debug for Subword {
 /// The library unwraps what a damaged file lacks (seen in its decoders): its panic is a refusal here, and nothing of it is kept.
 pub(super) fn parsed(json: &str) -> Option<Tokenizer> {
     serde_json::from_str::<serde::de::IgnoredAny>(json).ok()?;
-    std::panic::catch_unwind(|| Tokenizer::from_bytes(json).ok()).ok().flatten()
+    crate::foreign::caught(|| Tokenizer::from_bytes(json).ok()).ok().flatten()
 }
 
 impl Subword {

@@ -90,8 +90,17 @@ facts! {
         /// SHA-256 of the request's payload.
         request: Sha256
     }
+    /// An institution has another TLS certificate, over the key that it was admitted with.
+    MemberRenewed = "member.renewed" {
+        /// SHA-256 of the key's subject public key info.
+        tls_key: Sha256,
+        /// When the certificate runs out, in seconds since 1970.
+        until_s: u64
+    }
     /// A witness policy is in force from the next tree size on (statement of an administrator).
     PolicyActivated = "policy.activated" {
+        /// SHA-256 of the text of the policy that it replaces; none for the first.
+        old: Option<Sha256>,
         /// SHA-256 of the policy text.
         policy: Sha256
     }

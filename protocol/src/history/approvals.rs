@@ -80,11 +80,6 @@ impl Approvals {
         out
     }
 
-    /// Forgets an act that may be done again: what was said for it once does not count for the next time.
-    pub(super) fn forget(&mut self, kind: StatementKind, payload: &[u8]) {
-        self.0.remove(&act(kind, payload));
-    }
-
     /// Forgets every act of this kind.
     pub(super) fn forget_all(&mut self, kind: StatementKind) {
         self.0.retain(|(k, _), _| *k != kind);

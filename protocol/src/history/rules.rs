@@ -37,6 +37,10 @@ clauses! {
     NotMember = "I9: statement is not by an enrolled institution", false;
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
+    /// A certificate for a stranger, or over another key.
+    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that it was admitted with", false;
+    /// A policy approved over another one than the one in force.
+    Policy = "I11: an approved policy names the one that is in force before it", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.
@@ -71,10 +75,12 @@ clauses! {
     BudgetCap = "I8: epsilon is above the signed cap", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// A release that was signed before a withdrawal.
+    ReleaseAfter = "I10: a release names the last withdrawal of its model, after which it was signed", false;
     /// Gates other than the plan's, a figure other than the log's, or one that was not passed and not overridden.
     Gates = "M20: a release states the gates of its plan with the log's figures, and passes them all or says why it is made all the same", false;
     /// A withdrawal of something that is not out.
-    Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before", false;
+    Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before, and where", false;
     /// A recovery of another size than that of the log before it.
     Recovered = "A32: a recovery states the size of the log that stands before it", false;
     /// A review of entries that did not stand yet.

@@ -26,7 +26,9 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().members().len() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
+                Some(p) if self.log.history().members().len() >= 2 => {
+                    Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
+                }
                 Some(_) | None => Err(Refusal::TooFewMembers),
             },
             AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
@@ -34,6 +36,7 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Released { task, snapshot } => self.released(task, snapshot),
             AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
             AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
@@ -98,7 +101,7 @@ impl Driver {
         if effective {
             let federation = self.log.history().trust().federation.clone();
             let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
+                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer, now()));
             let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
             self.store.put_issued(said.institution, &der)?;
         }
@@ -122,8 +125,13 @@ impl Driver {
         if self.log.history().policy().is_some_and(|(in_force, _)| in_force == hash) {
             return Ok(Ok(AdminReply::Done {}));
         }
+        let facts = Facts::PolicyActivated { old: said.replaces.map(|r| r.policy), policy: hash };
+        let draft = Draft::said(Actor::Administrator, None, statement, facts);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::PolicyReplaced));
+        }
         durable::write_new(&artefact_path(self.log.root(), &hash), text.as_bytes())?;
-        let word = self.say(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }), None)?;
+        let word = self.say(draft, None)?;
         if word.is_effective() {
             durable::write_new(&self.log.root().join(policy_path(word.index.0 + 1)), text.as_bytes())?;
             self.publisher.adopt(policy);
@@ -168,7 +176,7 @@ impl Driver {
         if let Err(refusal) = check_base(&plan, &weights) {
             return Ok(Err(refusal));
         }
-        durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
+        durable::write_new(&self.layout.snapshot(&plan.base, plan.snapshot_ending()), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
         let task = plan.task;
         let opened = Draft::server(Facts::TaskOpened { plan: digest, snapshot: plan.base }).in_task(task);

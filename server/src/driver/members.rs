@@ -34,7 +34,7 @@ impl Driver {
     }
 
     /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
-    fn deny(&mut self, right: Right) -> Result<(), DriverError> {
+    pub(super) fn deny(&mut self, right: Right) -> Result<(), DriverError> {
         let minute = now().0 / 60_000;
         if self.denials.0 != minute {
             self.denials = (minute, 0);
@@ -145,15 +145,19 @@ impl Driver {
             },
             Request::Artefact { hash } => bytes_of(&artefact_path(self.log.root(), &hash)),
             Request::Snapshot { digest } => {
-                let path = self.layout.snapshot(&digest);
-                match std::fs::metadata(&path) {
-                    Ok(m) => Answer { response: Response::Stream { length: m.len() }, stream: Some(path) },
-                    Err(_) => Rejection::Unknown.into(),
+                let kept = self.layout.kept_snapshot(&digest).and_then(|path| Some((std::fs::metadata(&path).ok()?.len(), path)));
+                match kept {
+                    Some((length, path)) => Answer { response: Response::Stream { length }, stream: Some(path) },
+                    None => Rejection::Unknown.into(),
                 }
             }
             Request::Blob { address } => self.blob(who, &address),
             Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
             Request::Declare { statement } => self.declare(who, statement)?,
+            Request::Renew { csr } => match self.renew(who, &csr, now())? {
+                Ok(der) => Response::Bytes { bytes: der.into() }.into(),
+                Err(reason) => reason.into(),
+            },
         };
         reply.send(answer).ok();
         Ok(())
@@ -236,6 +240,7 @@ impl Driver {
             JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
             JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
             JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
+            JoinMessage::Renew { statement, csr } => self.come_back(&statement, &csr, nonce, now()),
         }
     }
 
@@ -371,7 +376,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Withdrawal | StatementKind::Review => return None,
+        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

@@ -7,8 +7,12 @@ use crate::testing::copy_all;
 use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, SignerKey};
 use audit::tree::TreeHead;
-use protocol::entry::{AlarmKind, Facts, LogEntry};
-use protocol::ids::TokenId;
+use ed25519_dalek::SigningKey;
+use protocol::entry::{Actor, AlarmKind, Facts, LogEntry};
+use protocol::ids::{PublicKey, TokenId};
+use protocol::renewal::Renewal;
+use protocol::statement::{Payload, Statement};
+use protocol::trust::{JoinRequest, Membership, TrustDocument};
 use tokio::sync::Semaphore;
 
 const MEMBER: ClientId = ClientId([9; 32]);
@@ -42,6 +46,7 @@ impl Disk {
         let (traffic, memory) = (Traffic::default(), Arc::new(Semaphore::new(1)));
         let shared = Arc::new(Shared { inputs, uploads: uploads.clone(), traffic, federation: "demo".into(), memory });
         let (jobs, _) = std::sync::mpsc::channel();
+        let keys = Arc::new(keys);
         Driver::new(Parts { layout, keys, trust_bytes, public_address: "localhost:1".into(), log, store, uploads, shared, jobs })
     }
 
@@ -133,4 +138,108 @@ fn another_tree_of_the_same_size_or_of_a_smaller_one_is_a_rollback() {
         grow(&mut driver, more);
         assert!(matches!(come(&mut driver, &note), Err(DriverError::Rollback(_))), "{more}");
     }
+}
+
+const DAY: u64 = 24 * 3600 * 1000;
+/// When certificates begin in the tests of them.
+const BEGIN: Time = Time(1_800_000_000_000);
+
+/// A signing request for a new TLS key.
+fn request() -> Vec<u8> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
+}
+
+/// An institution that the administrator admitted with this signing request.
+fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
+    let (token, institution_key) = (TokenId([1; 16]), PublicKey(key.verifying_key().to_bytes()));
+    let asked = JoinRequest {
+        token,
+        trust: TrustDocument::hash(&driver.trust_bytes),
+        nonce: Sha256([2; 32]),
+        name: "clinic".into(),
+        institution_key,
+        witness_vkey: SignerKey::new("demo/clinic", KeyType::Cosignature, &[3; 32]).unwrap().verifier().to_string(),
+        tls_key: crate::identity::csr_key_hash(csr).unwrap(),
+    };
+    let (who, said) = (ClientId::of(&institution_key), Membership::of(&asked));
+    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let facts = Facts::MemberJoinRequested { token, request: said.request };
+    driver.append_one(Draft::server(Facts::MemberInvited { token })).unwrap();
+    driver.append_one(Draft::said(Actor::Institution, Some(who), Statement::sign(&asked, key), facts)).unwrap();
+    let facts = Facts::MemberJoined { request: said.request };
+    driver.append_one(Draft::said(Actor::Administrator, Some(who), Statement::sign(&said, &admin), facts)).unwrap();
+    who
+}
+
+/// Times until which the log says that certificates hold.
+fn renewed(driver: &Driver) -> Vec<u64> {
+    let entries = driver.log.entries(0, driver.log.size()).unwrap();
+    let until = |e: &Vec<u8>| {
+        let facts = LogEntry::parse(e).unwrap().facts;
+        if let Facts::MemberRenewed { until_s, .. } = facts { Some(until_s) } else { None }
+    };
+    entries.iter().filter_map(until).collect()
+}
+
+/// T9, under a clock of the test's own.
+#[test]
+fn a_member_gets_its_next_certificate_once_half_of_the_last_is_over() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (key, csr) = (SigningKey::from_bytes(&[7; 32]), request());
+    let who = admit(&disk, &mut driver, &key, &csr);
+    let at = |driver: &mut Driver, day: u64| driver.renew(who, &csr, BEGIN.plus_ms(day * DAY)).unwrap().unwrap();
+    let first = at(&mut driver, 0);
+    assert_eq!(at(&mut driver, 3), first, "asked again too early, or because the answer was lost");
+    let second = at(&mut driver, 4);
+    assert_ne!(second, first);
+    let life = crate::identity::lifetime(&second).unwrap();
+    assert_eq!(life.until, BEGIN.plus_ms(11 * DAY));
+    assert_eq!(crate::identity::spki_hash(&second).unwrap(), crate::identity::csr_key_hash(&csr).unwrap());
+    assert_eq!(crate::identity::peer_name(&second).unwrap().institution, "clinic");
+    // Each stands in the log, with its end, and breaks no rule there.
+    assert_eq!(renewed(&driver), [BEGIN.0 / 1000 + 7 * DAY / 1000, BEGIN.0 / 1000 + 11 * DAY / 1000]);
+    // Another key than the admitted one, and a stranger.
+    let later = BEGIN.plus_ms(20 * DAY);
+    assert_eq!(driver.renew(who, &request(), later).unwrap(), Err(Rejection::BadSignature));
+    assert_eq!(driver.renew(who, b"no request", later).unwrap(), Err(Rejection::BadSignature));
+    assert_eq!(driver.renew(MEMBER, &csr, later).unwrap(), Err(Rejection::NotEnrolled));
+    assert_eq!(renewed(&driver).len(), 2);
+    drop(driver);
+    // After a restart the last one is still known, and its successor comes when it is due.
+    let mut driver = disk.driver().unwrap();
+    assert_eq!(at(&mut driver, 5), second);
+    assert_ne!(at(&mut driver, 8), second);
+}
+
+/// T2: without a certificate that holds, the institution's own key speaks for it, on this connection and for its own TLS key.
+#[test]
+fn a_member_whose_certificate_has_run_out_comes_back_by_its_statement_key() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (key, csr, nonce) = (SigningKey::from_bytes(&[7; 32]), request(), Sha256([4; 32]));
+    let who = admit(&disk, &mut driver, &key, &csr);
+    driver.renew(who, &csr, BEGIN).unwrap().unwrap();
+    let good = Renewal { trust: TrustDocument::hash(&driver.trust_bytes), nonce, tls_key: crate::identity::csr_key_hash(&csr).unwrap() };
+    let late = BEGIN.plus_ms(40 * DAY);
+    let ask = |driver: &mut Driver, statement: &Statement, csr: &[u8]| driver.come_back(statement, csr, nonce, late).unwrap();
+    let refused = |reply: &JoinReply| matches!(reply, JoinReply::Rejected { .. });
+    let bad = [
+        Statement::sign(&Renewal { nonce: Sha256([5; 32]), ..good }, &key),
+        Statement::sign(&Renewal { trust: Sha256([5; 32]), ..good }, &key),
+        Statement::sign(&Renewal { tls_key: Sha256([5; 32]), ..good }, &key),
+        Statement::sign(&good, &SigningKey::from_bytes(&[8; 32])),
+        Statement::sign(&protocol::trust::PolicyApproval { policy: nonce, replaces: None }, &key),
+    ];
+    for statement in &bad {
+        assert!(refused(&ask(&mut driver, statement, &csr)));
+    }
+    let statement = Statement::sign(&good, &key);
+    assert_eq!(statement.kind, Renewal::KIND);
+    assert!(refused(&ask(&mut driver, &statement, &request())), "another TLS key");
+    assert_eq!(renewed(&driver).len(), 1);
+    let JoinReply::Renewed { leaf } = ask(&mut driver, &statement, &csr) else { panic!("refused") };
+    assert!(!crate::identity::lifetime(&leaf).unwrap().is_over(late));
+    assert_eq!(renewed(&driver).len(), 2);
 }

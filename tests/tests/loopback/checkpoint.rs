@@ -2,6 +2,8 @@
 
 use super::mixed::stepped_by_shard;
 use super::*;
+use protocol::ids::TaskId;
+use std::collections::BTreeMap;
 use train::hf::base::{Base, Digests};
 
 /// Words of the records, marks as published encoders have them.

@@ -3,8 +3,9 @@
 
 use super::sums::opened;
 use super::*;
-use protocol::ids::ClientId;
+use protocol::ids::{ClientId, ShardId};
 use protocol::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn id_of(f: &Federation, index: usize) -> ClientId {
     let bytes = std::fs::read(f.dir.path().join(name(index)).join("identity.json")).unwrap();

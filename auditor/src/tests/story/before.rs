@@ -106,7 +106,11 @@ impl Scribe {
         (0..self.people.len()).for_each(|who| self.join(who));
         if self.twist != Twist::NoPolicy {
             let policy = Sha256(sha256(&[Signers::new().policy().text().as_bytes()]));
-            self.activation = Some(self.admin_says(&PolicyApproval { policy }, Facts::PolicyActivated { policy }, None));
+            let (said, facts) = (PolicyApproval { policy, replaces: None }, Facts::PolicyActivated { old: None, policy });
+            self.activation = Some(self.admin_says(&said, facts.clone(), None));
+            if self.twist == Twist::PolicyApprovalReplayed {
+                self.admin_says(&said, facts, None);
+            }
         }
         (0..self.people.len()).for_each(|who| self.declare(who));
         let digest = Plan::digest(plan);

@@ -39,8 +39,8 @@ pub(crate) enum StageError {
     #[error("{0} holds something else than this command made; remove it and run the command again")]
     Damaged(PathBuf),
     /// A stage of another release.
-    #[error("{0} was begun for another task, round, release key or flag; give the same ones again, or another --out")]
-    Another(PathBuf),
+    #[error("{0} was begun with another {1} than this one, and is signed already; give the same again, or another --out")]
+    Another(PathBuf, &'static str),
     /// Weights, lineage or signature were changed.
     #[error("the model in {0} is not the one that was made ready; remove the directory and run the command again")]
     OtherModel(PathBuf),
@@ -121,7 +121,7 @@ impl Stage {
         evaluation: Option<&[u8]>,
         key: &ReleaseKey,
     ) -> anyhow::Result<Release> {
-        let weights = std::fs::read(layout.snapshot(&release.snapshot))?;
+        let weights = std::fs::read(layout.snapshot(&release.snapshot, Plan::WEIGHTS))?;
         // What is signed is what the log names, whatever lies on the disk.
         anyhow::ensure!(train::snapshot::digest(&weights) == release.snapshot, StageError::NotTheLogs);
         let dir = self.model();

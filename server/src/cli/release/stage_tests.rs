@@ -36,7 +36,7 @@ impl World {
         let (digest, weights) = (Plan::digest(&bytes), train::snapshot::to_bytes(weights).unwrap());
         let snapshot = train::snapshot::digest(&weights);
         durable::write_new(&layout.artefact(&Sha256(digest.0)), &bytes).unwrap();
-        durable::write_new(&layout.snapshot(&snapshot), &weights).unwrap();
+        durable::write_new(&layout.snapshot(&snapshot, Plan::WEIGHTS), &weights).unwrap();
         let (none, base) = (Sha256([0; 32]), SnapshotDigest([5; 32]));
         let (first, last, task) = (RoundId(1), RoundId(2), TaskId([7; 16]));
         let release = Release { task, plan: digest, snapshot, base, first, last, key: none, signature: none, ..plain() };
@@ -67,6 +67,7 @@ fn plain() -> Release {
         gates: Vec::new(),
         evaluation: None,
         overridden: None,
+        after: None,
     }
 }
 
