@@ -10,6 +10,7 @@ mod budget;
 mod counts;
 mod data;
 mod describe;
+mod evaluate;
 mod evidence;
 mod label;
 mod leave;
@@ -160,6 +161,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Data(data::DataVerb::Label(verb)) => label::run(verb),
         Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Counts(options)) => counts::run(&home, options),
+        Verb::Data(data::DataVerb::Evaluate(options)) => evaluate::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Withdraw(options)) => withdraw::run(&home, &settings(&cli.common)?, options),
     }

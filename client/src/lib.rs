@@ -13,6 +13,7 @@ pub mod doors;
 pub mod edges;
 pub mod endpoint;
 pub mod files;
+mod foundation;
 pub mod frames;
 mod home;
 pub mod identity;

@@ -38,6 +38,7 @@ pub(crate) fn plan() -> Plan {
             hidden: 8,
             classes: vec!["ham".into(), "spam".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([2; 32]),

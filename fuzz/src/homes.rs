@@ -1,7 +1,7 @@
 //! Files that come to an institution's own machine from its server or from others: snapshots, tokenizers, lines of a site log; and what
 //! training remembers on a disk between its rounds and runs.
 
-use corpus::tokenizer::{Subword, TextTokenizer as _, WordRule};
+use corpus::tokenizer::{Published, Subword, TextTokenizer as _, WordRule};
 use protocol::decimal::Decimal;
 use protocol::ids::ShardId;
 use protocol::plan::{AdapterConfig, EncoderConfig, ShardSpec, Strategy};
@@ -19,7 +19,7 @@ use train::strategy::{StrategyState, advance};
 /// The model that snapshots are of.
 pub fn model() -> EncoderConfig {
     let (classes, adapter) = (vec!["no".to_owned(), "yes".to_owned()], Some(AdapterConfig { rank: 1, alpha: 2, targets: None }));
-    EncoderConfig { vocab: 16, max_tokens: 3, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter }
+    EncoderConfig { vocab: 16, max_tokens: 3, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter, base: None }
 }
 
 /// Snapshots have one spelling, and no number that is none.
@@ -37,8 +37,9 @@ pub fn sites(bytes: &[u8]) {
     }
 }
 
-/// A tokenizer gives ids of its own vocabulary for every text, and is read again as it is written.
+/// A tokenizer gives ids of its own vocabulary for every text, and is read again as it is written; a published one is taken or refused.
 pub fn tokenizers(bytes: &[u8]) {
+    drop(Published::load(bytes, 16));
     let Ok(tokenizer) = Subword::load(bytes, WordRule::Pattern) else { return };
     for text in ["", "hello 你好 1", "\u{0}\u{10ffff} a\nb"] {
         assert!(tokenizer.encode(text).iter().all(|id| *id < tokenizer.vocab()));

@@ -14,7 +14,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
-pub use model::{AdapterConfig, EncoderConfig};
+pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
 
 use crate::decimal::Decimal;
@@ -32,6 +32,9 @@ pub enum TokenizerKind {
     /// NFKC, then one token per character (or per ASCII word), hashed into the vocabulary.
     #[n(0)]
     HashedCharacters,
+    /// The `tokenizer.json` of the checkpoint that the model begins from.
+    #[n(1)]
+    Checkpoint,
 }
 
 /// One tensor inside a shard.
@@ -514,9 +517,9 @@ impl Plan {
         self.shards.iter().fold(0, |n: u64, s| n.saturating_add(s.len()))
     }
 
-    /// Most rows of one unit: its records' tokens together.
+    /// Most rows of one unit that an operation reads: those of its records together.
     pub fn max_rows(&self) -> u32 {
-        self.model.max_tokens.saturating_mul(self.privacy.max_records_per_unit)
+        self.model.asks().rows(self.model.max_tokens).saturating_mul(self.privacy.max_records_per_unit)
     }
 
     /// Noised steps of the whole task: rounds times local steps.
@@ -532,7 +535,7 @@ impl Plan {
         range((1..=100_000).contains(&self.rounds), "rounds", self.rounds.to_string(), "1 to 100000")?;
         match &self.count {
             Some(count) => count::check(self, count)?,
-            None => self.model.check()?,
+            None => self.check_model()?,
         }
         range(self.cohort_min >= 2, "cohort_min", self.cohort_min.to_string(), "at least 2")?;
         range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
@@ -555,6 +558,16 @@ impl Plan {
         }
         self.check_groups()?;
         Ok(tiers::check(self)?)
+    }
+
+    /// A checkpoint brings its own tokenizer, and nothing else does.
+    fn check_model(&self) -> Result<(), PlanError> {
+        self.model.check()?;
+        let (own, expected) = match self.tokenizer {
+            TokenizerKind::HashedCharacters => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
+            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters in a plan without a base model"),
+        };
+        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)
     }
 
     fn check_groups(&self) -> Result<(), PlanError> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod counts;
+mod export;
 mod log;
 mod member;
 mod output;
@@ -10,7 +11,7 @@ mod release;
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
 use crate::init::{self, Administrators};
-use crate::plan_file::AnyPlanFile;
+use crate::plan_file::{AnyPlanFile, Prepared};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
@@ -22,6 +23,7 @@ use protocol::trust::{PolicyApproval, TrustDocument, fingerprint};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use train::hf::base::Base;
 
 /// The aggregator of a Concordat federation, and its administration
 #[derive(Debug, Parser)]
@@ -126,6 +128,8 @@ enum Verb {
     Counts(counts::CountsArgs),
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
+    /// Write a released model as a checkpoint that other programs load, and its adapter
+    Export(export::ExportArgs),
     /// Write into the log that a released model shall no longer be used
     Withdraw(release::WithdrawArgs),
     /// Write a review that `concordat-audit review` signed into the log
@@ -169,11 +173,17 @@ enum PlanVerb {
     Check {
         /// The plan file
         file: PathBuf,
+        /// Directory of the published checkpoint that the plan file names
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
     },
     /// Make the signed plan's bytes and the base snapshot from a plan file
     Prepare {
         /// The plan file
         file: PathBuf,
+        /// Directory of the published checkpoint that the plan file names: config.json, model.safetensors, tokenizer.json
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
         /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`, or `base.json` of a plan that counts
         #[arg(long)]
         out: PathBuf,
@@ -214,12 +224,13 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
         Verb::Member(verb) => member::run(&verb, output),
         Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
-        Verb::Plan(PlanVerb::Check { file }) => check(&file, output),
-        Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
+        Verb::Plan(PlanVerb::Check { file, base }) => check(&file, base.as_deref(), output),
+        Verb::Plan(PlanVerb::Prepare { file, base, out }) => prepare((&file, base.as_deref()), &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Counts(args) => counts::run(&args, output),
         Verb::Release(args) => release::run(&args, output),
+        Verb::Export(args) => export::run(&args, output),
         Verb::Withdraw(args) => release::withdraw(&args, output),
         Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
         Verb::Log(verb) => log::run(&verb, output),
@@ -374,9 +385,17 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
-        "gates": plan.gates(),
+        "gates": plan.gates(), "base": plan.model.base.as_ref().map(base),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
         "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
+    })
+}
+
+/// The checkpoint that everybody must have, and how much of the model stays in it.
+fn base(b: &protocol::plan::BaseModel) -> serde_json::Value {
+    let frozen = b.frozen.len();
+    serde_json::json!({
+        "config": b.config_digest(), "weights": b.weights, "tokenizer": b.tokenizer, "asks": b.asks, "frozen_tensors": frozen,
     })
 }
 
@@ -386,19 +405,25 @@ fn tier(plan: &Plan, t: &protocol::plan::Tier) -> serde_json::Value {
     serde_json::json!({ "tier": t.name, "shards": t.shards, "parameters": parameters, "institutions": t.institutions })
 }
 
-fn check(file: &Path, output: &Output) -> Result<(), Failure> {
-    let prepared = read_plan_file(file)?.prepare(TaskId([0; 16])).map_err(Failure::trouble)?;
+/// A plan file's plan, on the checkpoint in this directory if there is one.
+fn prepared(file: &Path, base: Option<&Path>, task: TaskId) -> Result<Prepared, Failure> {
+    let base = base.map(Base::open).transpose().map_err(Failure::trouble)?;
+    read_plan_file(file)?.prepare_on(task, base.as_ref()).map_err(Failure::trouble)
+}
+
+fn check(file: &Path, base: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let prepared = prepared(file, base, TaskId([0; 16]))?;
     let value = summary(&prepared.plan);
     output.value(&value, &format!("the plan is valid\n{value:#}"));
     Ok(())
 }
 
-fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
+fn prepare((file, base): (&Path, Option<&Path>), out: &Path, output: &Output) -> Result<(), Failure> {
     // Administrators sign a prepared plan one after the other: nobody takes it away from under them.
     if out.join("plan.cbor").exists() {
         return Err(Failure::input(anyhow::anyhow!("{} holds a prepared plan already; give another --out", out.display())));
     }
-    let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
+    let prepared = prepared(file, base, fresh_task()?)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
     let base = base_name(&prepared.plan);
     for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), (base.as_str(), &prepared.base)] {

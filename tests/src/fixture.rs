@@ -212,6 +212,7 @@ fn plan(shape: Shape) -> Plan {
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 #[path = "loopback/administrators.rs"]
 mod administrators;
+#[path = "loopback/checkpoint.rs"]
+mod checkpoint;
 #[path = "loopback/counting.rs"]
 mod counting;
 #[path = "loopback/federation.rs"]

@@ -109,8 +109,15 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn write(&self, out: &mut Document) {
-        if let Some(base) = self.task.plan().map(|p| p.base) {
-            out.thing("entity", &snapshot(base), json!({"prov:type": "concordat:Snapshot", "prov:label": "base"}));
+        if let Some(plan) = self.task.plan() {
+            out.thing("entity", &snapshot(plan.base), json!({"prov:type": "concordat:Snapshot", "prov:label": "base"}));
+            if let Some(published) = &plan.model.base {
+                let name = format!("concordat:checkpoint-{}", published.weights);
+                let files = json!({"prov:type": "concordat:PublishedCheckpoint", "concordat:config": published.config_digest().to_hex(),
+                    "concordat:weights": published.weights.to_hex(), "concordat:tokenizer": published.tokenizer.to_hex()});
+                out.thing("entity", &name, files);
+                out.from(&snapshot(plan.base), &name);
+            }
         }
         for (id, round) in self.task.rounds().iter().filter(|(id, _)| self.selected.has_round(id.0)) {
             self.round(*id, round, out);

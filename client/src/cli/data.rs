@@ -41,6 +41,11 @@ pub(super) enum DataVerb {
     ///
     /// Figures of opened sums with intervals of 95 %, as this institution kept them when the task ended.
     Counts(super::counts::Counts),
+    /// Judge a federation's model by the records of the settings
+    ///
+    /// Of a prepared directory the held-out side, of a file all records. The figures are exact: of records that are not public they must not leave
+    /// the institution.
+    Evaluate(super::evaluate::Evaluate),
     /// Say what may be said in the log about the prepared records
     ///
     /// Hashes, classes of counts and codes; no text, no name, no exact count. Signed and declared by concordat-client run.

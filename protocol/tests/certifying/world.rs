@@ -412,6 +412,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -2,7 +2,7 @@
 //! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
 
 mod gates;
-mod stage;
+pub(super) mod stage;
 
 use super::output::{Failure, Output};
 use super::{Admin, call, heard, unexpected};

@@ -235,7 +235,9 @@ pub(super) async fn enrol(dir: &Path, server: &Path, index: usize, units: usize,
     let policy =
         "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
     std::fs::write(home.join("site_policy.toml"), policy).unwrap();
-    let settings = "exit_when_task_ends = true\nthreads = 1\n[data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
+    // `base` is read by plans that begin from a checkpoint only.
+    let settings = "base = \"../checkpoint\"\nexit_when_task_ends = true\nthreads = 1\n\
+         [data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
     std::fs::write(home.join("client.toml"), settings).unwrap();
 }
 
