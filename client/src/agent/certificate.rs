@@ -29,7 +29,7 @@ impl Agent {
             }
         };
         match link.wire().renew(csr).await {
-            Ok(der) => match self.certificate.take(&self.home, &self.identity, &der) {
+            Ok(der) => match self.certificate.take(&self.home, &self.identity, &der, now) {
                 Ok(()) => tracing::info!("a new TLS certificate is in use from the next connection on"),
                 Err(CertificateError::Store(error)) => return Err(fatal(error)),
                 Err(error) => {
@@ -46,14 +46,16 @@ impl Agent {
         Ok(())
     }
 
-    /// An institution that was away until its certificate had run out asks for one before it dials as a member.
+    /// An institution that was away until its certificate had run out, or whose certificate is of a time that its server's clock once showed,
+    /// asks for one before it dials as a member.
     pub(super) async fn come_back(&mut self) {
-        if !self.certificate.is_over(clock::now()) {
+        let now = clock::now();
+        if self.certificate.holds(now) {
             return;
         }
-        match self.certificate.come_back(&self.home, &self.identity, &self.keys).await {
-            Ok(()) => tracing::info!("the TLS certificate had run out; there is a new one"),
-            Err(error) => tracing::warn!(error = %chain(&error), "the TLS certificate has run out and is not renewed yet"),
+        match self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await {
+            Ok(()) => tracing::info!("the TLS certificate did not hold any more; there is a new one"),
+            Err(error) => tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet"),
         }
     }
 }

@@ -245,7 +245,7 @@ fn a_member_whose_certificate_has_run_out_comes_back_by_its_statement_key() {
     assert!(refused(&ask(&mut driver, &statement, &request())), "another TLS key");
     assert_eq!(renewed(&driver).len(), 1);
     let JoinReply::Renewed { leaf } = ask(&mut driver, &statement, &csr) else { panic!("refused") };
-    assert!(!crate::identity::lifetime(&leaf).unwrap().is_over(late));
+    assert!(crate::identity::lifetime(&leaf).unwrap().holds(late));
     assert_eq!(renewed(&driver).len(), 2);
 }
 
