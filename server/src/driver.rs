@@ -150,6 +150,8 @@ pub(crate) struct Driver {
     storage_is_low: bool,
     /// Refusals of updates that the log was told of since the last round began.
     refusals: BTreeSet<(ClientId, Rejection)>,
+    /// Until when those who have just left may look for their entry in the log.
+    leaving: BTreeMap<ClientId, Time>,
 }
 
 /// Who waits for a round's answer.
@@ -208,6 +210,7 @@ impl Driver {
             clock: process::Clock::new(),
             storage_is_low: false,
             refusals: BTreeSet::new(),
+            leaving: BTreeMap::new(),
         };
         this.started(parts.config)?;
         Ok(this)

@@ -21,6 +21,8 @@ use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Ledger
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
 const MAX_DENIALS: u32 = 10;
+/// How long whoever has left may read the log on the connection on which it did: some looks until it sees its entry there.
+const LEAVING_MS: u64 = 2 * 60_000;
 
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
@@ -175,12 +177,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Whoever has just left may still read the log on the connection on which it left: how else would it see that this stands there?
+    /// Whoever has just left may still read the log on the connection on which it left, and not for long: how else would it see that this
+    /// stands there?
     fn may_ask(&self, who: ClientId, request: &Request) -> bool {
         match self.log.history().barred(who).map(|b| b.standing) {
             None => true,
             Some(Standing::Left(_)) => match request {
-                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => true,
+                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => {
+                    self.leaving.get(&who).is_some_and(|until| now() < *until)
+                }
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
                 Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
             },
@@ -277,6 +282,7 @@ impl Driver {
         }
         // Not cut: it still hears the receipt, and closes by itself.
         if left {
+            self.leaving.insert(who, now().plus_ms(LEAVING_MS));
             self.shut_out(who);
         }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())

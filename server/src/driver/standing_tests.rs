@@ -120,6 +120,9 @@ fn whoever_leaves_gets_its_receipt_and_reads_the_log_on_the_same_connection() {
     assert_eq!(driver.log.history().barred(who()).unwrap().standing, Standing::Left(StandingReason::Request));
     assert!(matches!(ask(&mut driver, Request::Log { from: index.0, to: index.0 + 1 }), Response::Entries { .. }));
     assert!(matches!(ask(&mut driver, Request::Declare { statement }), Response::Rejected { reason: Rejection::Revoked }));
+    // A connection that it keeps open is no way to read the log for ever.
+    driver.leaving.insert(who(), Time(0));
+    assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Rejected { reason: Rejection::Revoked }));
     assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(b) if b.standing.is_final()));
     drop(driver);
     // What stands in the log stands after a restart.
