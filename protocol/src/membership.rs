@@ -198,7 +198,8 @@ impl Payload for DatasetWithdrawal {
     const KIND: StatementKind = StatementKind::DatasetWithdrawal;
 }
 
-/// Why an institution is not let in: how it stands, and the entry that says so. Told to it as the reason of a closed connection.
+/// Why an institution is not let in: how it stands, and the entry that says so. Told to it as the reason of a closed connection, by a server that
+/// shows it no proof there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barred {
     /// How it stands.
@@ -233,7 +234,12 @@ impl Barred {
 impl std::fmt::Display for Barred {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = self.standing.reason().map_or("-", StandingReason::name);
-        write!(f, "this institution's membership is {} ({reason}) by entry {} of the log", self.standing.name(), self.since)
+        write!(
+            f,
+            "the server says that this institution's membership is {} ({reason}) by entry {} of the log",
+            self.standing.name(),
+            self.since
+        )
     }
 }
 

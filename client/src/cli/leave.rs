@@ -26,9 +26,12 @@ pub(super) fn run(dir: &Path, options: &Leave) -> Result<Answer, Failure> {
     if !options.yes {
         return Err(Failure::trouble_text("not_confirmed", "leaving cannot be undone").hint("say --yes to leave for good"));
     }
-    let index = runtime()?.block_on(leave(dir, options.reason)).map_err(|e| failure(&e))?;
+    let left = runtime()?.block_on(leave(dir, options.reason)).map_err(|e| failure(&e))?;
+    let shown =
+        if left.is_mirrored { "this institution's mirror of the log" } else { "nobody but the server: ask another member for the entry" };
     Ok(Answer::table([
-        ("left by entry", index.0.to_string()),
+        ("left by entry", left.index.0.to_string()),
+        ("shown by", shown.to_owned()),
         ("next", "keep this directory: its mirror and its ledger are the record of what was done and spent".to_owned()),
     ]))
 }
