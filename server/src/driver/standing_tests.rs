@@ -21,7 +21,7 @@ fn who() -> ClientId {
 /// A driver with one member, and its administrator's key.
 fn with_member(disk: &Disk) -> (Driver, SigningKey) {
     let mut driver = disk.driver().unwrap();
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let admin = administrator(disk);
     let request = JoinRequest {
         token: TokenId([1; 16]),
         trust: Sha256([2; 32]),

@@ -155,26 +155,54 @@ fn request() -> Vec<u8> {
     rcgen::CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
 }
 
-/// An institution that the administrator admitted with this signing request.
-fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
-    let (token, institution_key) = (TokenId([1; 16]), PublicKey(key.verifying_key().to_bytes()));
+/// An institution asks to join with this signing request and a witness of this seed; what admits it.
+fn ask_to_join(driver: &mut Driver, name: &str, key: &SigningKey, csr: &[u8], witness: u8) -> Membership {
+    let (token, institution_key) = (TokenId([key.to_bytes()[0]; 16]), PublicKey(key.verifying_key().to_bytes()));
     let asked = JoinRequest {
         token,
         trust: TrustDocument::hash(&driver.trust_bytes),
         nonce: Sha256([2; 32]),
-        name: "clinic".into(),
+        name: name.into(),
         institution_key,
-        witness_vkey: SignerKey::new("demo/clinic", KeyType::Cosignature, &[3; 32]).unwrap().verifier().to_string(),
+        witness_vkey: SignerKey::new(&format!("demo/{name}"), KeyType::Cosignature, &[witness; 32]).unwrap().verifier().to_string(),
         tls_key: crate::identity::csr_key_hash(csr).unwrap(),
     };
-    let (who, said) = (ClientId::of(&institution_key), Membership::of(&asked));
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let said = Membership::of(&asked);
     let facts = Facts::MemberJoinRequested { token, request: said.request };
+    driver.store.put_csr(said.institution, csr).unwrap();
     driver.append_one(Draft::server(Facts::MemberInvited { token })).unwrap();
-    driver.append_one(Draft::said(Actor::Institution, Some(who), Statement::sign(&asked, key), facts)).unwrap();
+    driver.append_one(Draft::said(Actor::Institution, Some(said.institution), Statement::sign(&asked, key), facts)).unwrap();
+    said
+}
+
+fn administrator(disk: &Disk) -> SigningKey {
+    crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap()
+}
+
+/// An institution that the administrator admitted with this signing request.
+fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
+    let said = ask_to_join(driver, "clinic", key, csr, 3);
     let facts = Facts::MemberJoined { request: said.request };
-    driver.append_one(Draft::said(Actor::Administrator, Some(who), Statement::sign(&said, &admin), facts)).unwrap();
-    who
+    let statement = Statement::sign(&said, &administrator(disk));
+    driver.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts)).unwrap();
+    said.institution
+}
+
+/// What TLS and policies know an institution by is never another one's.
+#[test]
+fn nobody_is_admitted_with_the_tls_key_or_the_witness_of_another() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (csr, admin) = (request(), administrator(&disk));
+    admit(&disk, &mut driver, &SigningKey::from_bytes(&[7; 32]), &csr);
+    let mut approve = |seed: u8, csr: &[u8], witness: u8| {
+        let said = ask_to_join(&mut driver, "bank", &SigningKey::from_bytes(&[seed; 32]), csr, witness);
+        driver.admin(AdminRequest::Approve { statement: Statement::sign(&said, &admin) }).unwrap()
+    };
+    let shared = |reply: &AdminReply| matches!(reply, AdminReply::Refused { reason: crate::admin::Refusal::SharedKey });
+    assert!(shared(&approve(8, &csr, 4)), "the TLS key");
+    assert!(shared(&approve(9, &request(), 3)), "the witness, under another name");
+    assert!(matches!(approve(10, &request(), 4), AdminReply::Done {}));
 }
 
 /// Times until which the log says that certificates hold.
