@@ -137,46 +137,20 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Case, case};
+    use crate::testing::case;
     use ed25519_dalek::SigningKey;
-    use protocol::entry::{Actor, Draft, Facts};
-    use protocol::ids::{PublicKey, Sha256, TokenId};
-    use protocol::statement::Statement;
-    use protocol::trust::{JoinRequest, Membership};
-
-    fn mirror(c: &mut Case, from: usize) {
-        let note = c.mirror.read_note(&c.log.note()).unwrap();
-        c.mirror.append(&note, c.log.entries[from..].to_vec()).unwrap();
-        assert_eq!(c.mirror.fold().unwrap(), None);
-    }
+    use protocol::entry::Facts;
 
     #[test]
     fn a_departure_is_shown_by_the_mirror_and_not_by_the_servers_word() {
-        let (mut c, person, admin) = (case(), SigningKey::from_bytes(&[21; 32]), SigningKey::from_bytes(&[8; 32]));
-        let institution_key = PublicKey(person.verifying_key().to_bytes());
-        let who = ClientId::of(&institution_key);
-        let request = JoinRequest {
-            token: TokenId([1; 16]),
-            trust: Sha256([2; 32]),
-            nonce: Sha256([3; 32]),
-            name: "clinic".into(),
-            institution_key,
-            witness_vkey: "w".into(),
-            tls_key: Sha256([4; 32]),
-        };
-        let said = Membership::of(&request);
-        c.log.grow(1, 1);
-        let asked = Facts::MemberJoinRequested { token: request.token, request: said.request };
-        c.log.write(&Draft::said(Actor::Institution, Some(who), Statement::sign(&request, &person), asked));
-        let joined = Facts::MemberJoined { request: said.request };
-        c.log.write(&Draft::said(Actor::Administrator, Some(who), Statement::sign(&said, &admin), joined));
-        mirror(&mut c, 0);
-        let (since, reason) = (LeafIndex(2), StandingReason::Request);
-        let told = Barred { standing: Standing::Left(reason), since: LeafIndex(3) };
+        let (mut c, person) = (case(), SigningKey::from_bytes(&[21; 32]));
+        let who = c.log.admit(&person);
+        c.follow();
+        let (since, reason) = (c.mirror.history().members()[&who].since, StandingReason::Request);
+        let told = Barred { standing: Standing::Left(reason), since: LeafIndex(c.mirror.size()) };
         assert!(c.mirror.history().is_active(who) && !shows(c.mirror.history(), who, told));
-        let left = Statement::sign(&Departure { since, reason }, &person);
-        c.log.write(&Draft::said(Actor::Institution, Some(who), left, Facts::MemberLeft { since, reason }));
-        mirror(&mut c, 3);
+        c.log.hear(&person, &Departure { since, reason }, Facts::MemberLeft { since, reason });
+        c.follow();
         assert!(shows(c.mirror.history(), who, told));
         assert!(!shows(c.mirror.history(), who, Barred { since, ..told }), "by another entry");
     }

@@ -10,14 +10,14 @@ use audit::writer::LogWriter;
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::History;
-use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
+use protocol::ids::{ClientId, GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
     ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
-use protocol::statement::Statement;
-use protocol::trust::TrustDocument;
+use protocol::statement::{Payload, Statement};
+use protocol::trust::{JoinRequest, Membership, TrustDocument};
 use std::collections::BTreeMap;
 
 fn decimal(text: &str) -> protocol::decimal::Decimal {
@@ -113,6 +113,16 @@ pub(crate) fn case() -> Case {
     Case { _dir: dir, home, log, mirror }
 }
 
+impl Case {
+    /// Brings the mirror to the end of the log.
+    pub(crate) fn follow(&mut self) {
+        let from = usize::try_from(self.mirror.size()).unwrap();
+        let note = self.mirror.read_note(&self.log.note()).unwrap();
+        self.mirror.append(&note, self.log.entries[from..].to_vec()).unwrap();
+        assert_eq!(self.mirror.fold().unwrap(), None);
+    }
+}
+
 /// The tiles of a log at hand.
 pub(crate) struct Tiles<'a>(&'a BTreeMap<String, Vec<u8>>);
 
@@ -165,6 +175,33 @@ impl TestLog {
         let statement = Statement::sign(&said, &SigningKey::from_bytes(&[8; 32]));
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest });
         self.write(&Draft { task: Some(plan.task), ..draft });
+    }
+
+    /// Appends what an institution says.
+    pub(crate) fn hear<P: Payload>(&mut self, person: &SigningKey, said: &P, facts: Facts) {
+        let who = ClientId::of(&PublicKey(person.verifying_key().to_bytes()));
+        self.write(&Draft::said(Actor::Institution, Some(who), Statement::sign(said, person), facts));
+    }
+
+    /// Appends the admission of an institution with this key by the one administrator.
+    pub(crate) fn admit(&mut self, person: &SigningKey) -> ClientId {
+        let request = JoinRequest {
+            token: TokenId([1; 16]),
+            trust: Sha256([2; 32]),
+            nonce: Sha256([3; 32]),
+            name: "clinic".into(),
+            institution_key: PublicKey(person.verifying_key().to_bytes()),
+            witness_vkey: "w".into(),
+            tls_key: Sha256([4; 32]),
+        };
+        let said = Membership::of(&request);
+        if self.entries.is_empty() {
+            self.grow(1, 0);
+        }
+        self.hear(person, &request, Facts::MemberJoinRequested { token: request.token, request: said.request });
+        let (statement, facts) = (Statement::sign(&said, &SigningKey::from_bytes(&[8; 32])), Facts::MemberJoined { request: said.request });
+        self.write(&Draft::said(Actor::Administrator, Some(said.institution), statement, facts));
+        said.institution
     }
 
     /// Its tiles.
