@@ -242,8 +242,7 @@ impl Own {
             Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
                 let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
                 let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
-                let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
-                self.datasets.entry(*dataset).and_modify(|h| h.spend(record, None));
+                self.spent(SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend }, findings);
                 agrees
             }),
             Facts::DatasetWithdrawn { dataset, reason } => {
@@ -259,15 +258,18 @@ impl Own {
             }),
             Facts::UpdateAccepted { header, .. } => {
                 let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
-                let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
-                match self.datasets.get_mut(&record.spend.dataset) {
-                    // The manifest is not the institution's to show: what it had declared by now counts.
-                    Some(d) => d.spend(record, None),
-                    None => findings.add(UNDECLARED, Place::Index(index), "a declared dataset", record.spend.dataset.to_hex()),
-                }
+                self.spent(SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend }, findings);
                 Header::digest(&s.payload) == *header && entry.group == Some(said.core.group)
             }
             _other => true,
+        }
+    }
+
+    /// Counts a spend. The manifest is not the institution's to show: what it had declared by now counts.
+    fn spent(&mut self, record: SpendRecord, findings: &mut Findings) {
+        match self.datasets.get_mut(&record.spend.dataset) {
+            Some(d) => d.spend(record, None),
+            None => findings.add(UNDECLARED, Place::Index(record.index.0), "a declared dataset", record.spend.dataset.to_hex()),
         }
     }
 

@@ -185,3 +185,32 @@ fn lines_of_another_dataset_do_not_count() {
     let log = [line(0, Sha256([5; 32])), b"\n".to_vec(), line(1, DATASET), b"\nno line\n".to_vec()].concat();
     assert_eq!(releases::of_site_log(&log, DATASET), [SeenRelease { line: 1, ..kept.lines[0].clone() }]);
 }
+
+/// What was paid for a round that took no update rests on a declared dataset too.
+#[test]
+fn a_round_paid_from_a_dataset_that_is_not_declared_is_named() {
+    use protocol::entry::{Actor, Draft, Identity, Origin, Stamp};
+    let plan: Plan = protocol::codec::decode(&tell(Twist::None).plan, Plan::MAX_BYTES).unwrap();
+    let mut kept = Kept::new(plan.privacy.unit);
+    let (mechanism, digest) = (Mechanism::of_plan(&plan, 1000).unwrap(), Plan::digest(&protocol::codec::encode(&plan)));
+    let pending = kept.ledger.register(&plan, digest, &mechanism, NOW).unwrap();
+    kept.keep(pending);
+    let (task, round, steps) = (plan.task, RoundId(1), u64::from(plan.local.steps));
+    let (manifest, compared) = (ManifestDigest([4; 32]), kept.ledger.compare(&[]).unwrap());
+    let request = ReserveRequest { task, plan: digest, round, manifest, mechanism: &mechanism, steps, compared };
+    let pending = kept.ledger.reserve(&request, NOW).unwrap();
+    let spend = kept.keep(pending).spend();
+    let facts = Facts::BudgetSpent { dataset: DATASET, ledger_counter: spend.ledger_counter };
+    let statement = Statement::sign(&RoundSpend { task, round, spend }, &key());
+    let draft = Draft::said(Actor::Institution, Some(me()), statement.clone(), facts).in_round(task, round);
+    let origin = Origin { name: String::new(), version: String::new(), build: String::new(), boot_ms: 0 };
+    let (id, ts, federation) = (String::new(), String::new(), String::new());
+    let entry = LogEntry::new(Stamp { seq: 4, id, ts, who: Identity::default(), origin, federation, cause: None }, &draft);
+    let (statement, mut own, mut findings) = (statement.checked().unwrap(), Own::default(), Findings::default());
+    assert!(own.take(4, &entry, &statement, &mut findings));
+    let named: Vec<_> = findings.list().iter().map(|f| (f.clause, f.severity)).collect();
+    assert_eq!(named, [("I8: spend from a dataset that was not declared", Severity::Invariant)]);
+    own.datasets.insert(DATASET, history(plan.privacy.unit, Vec::new()));
+    assert!(own.take(4, &entry, &statement, &mut findings));
+    assert_eq!((own.datasets[&DATASET].spends.len(), findings.list().len()), (1, 1));
+}
