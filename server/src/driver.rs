@@ -123,7 +123,7 @@ pub(crate) enum DriverError {
 struct Link {
     id: usize,
     outbox: mpsc::Sender<ServerMessage>,
-    /// Ends the connection with a reason.
+    /// Ends the connection with a reason; dropped, it ends it without one.
     cut: oneshot::Sender<Barred>,
 }
 
@@ -150,8 +150,8 @@ pub(crate) struct Driver {
     storage_is_low: bool,
     /// Refusals of updates that the log was told of since the last round began.
     refusals: BTreeSet<(ClientId, Rejection)>,
-    /// Until when those who have just left may look for their entry in the log.
-    leaving: BTreeMap<ClientId, Time>,
+    /// Those who have just left, on the connection on which they did, and until when they may look for their entry in the log.
+    leaving: BTreeMap<ClientId, (Time, Link)>,
 }
 
 /// Who waits for a round's answer.

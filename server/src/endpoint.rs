@@ -200,8 +200,13 @@ async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
     let streams = tokio::spawn(streams(connection.clone(), who, shared.clone(), outbox));
     tokio::select! {
         () = hear(&mut recv, who, shared) => {}
-        // A link that is only replaced by a newer one is not cut.
-        Ok(barred) = ended => shut(&connection, barred),
+        // Without a reason where a newer connection took its place, or where it does not take what it is sent: no connection outlives its link, so
+        // a membership that ends leaves none open (T5).
+        why = ended => {
+            if let Ok(barred) = why {
+                shut(&connection, barred);
+            }
+        }
     }
     streams.abort();
     writer.abort();

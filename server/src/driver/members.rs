@@ -21,8 +21,6 @@ use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Ledger
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
 const MAX_DENIALS: u32 = 10;
-/// How long whoever has left may read the log on the connection on which it did: some looks until it sees its entry there.
-const LEAVING_MS: u64 = 2 * 60_000;
 
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
@@ -184,7 +182,7 @@ impl Driver {
             None => true,
             Some(Standing::Left(_)) => match request {
                 Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => {
-                    self.leaving.get(&who).is_some_and(|until| now() < *until)
+                    self.leaving.contains_key(&who)
                 }
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
                 Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
@@ -280,10 +278,8 @@ impl Driver {
         if published {
             self.publisher.want(done.index.0 + 1);
         }
-        // Not cut: it still hears the receipt, and closes by itself.
         if left {
-            self.leaving.insert(who, now().plus_ms(LEAVING_MS));
-            self.shut_out(who);
+            self.let_go(who, now());
         }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }

@@ -92,6 +92,18 @@ fn whoever_is_suspended_is_cut_off_with_the_reason_and_let_in_when_resumed() {
     assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Bytes { .. }));
 }
 
+/// A member that dials twice and is then revoked keeps no connection.
+#[test]
+fn a_newer_connection_ends_the_older_one() {
+    use tokio::sync::oneshot::error::TryRecvError;
+    let disk = Disk::new();
+    let (mut driver, admin) = with_member(&disk);
+    let ((mut old, _), (mut new, _)) = (link(&mut driver), link(&mut driver));
+    assert_eq!((old.try_recv(), new.try_recv()), (Err(TryRecvError::Closed), Err(TryRecvError::Empty)));
+    order(&mut driver, &admin, Change::Revoke, StandingReason::KeyCompromise).unwrap();
+    assert!(new.try_recv().is_ok_and(|barred| barred.standing.is_final()));
+}
+
 #[test]
 fn a_change_that_does_not_follow_or_that_no_administrator_signed_is_refused() {
     let disk = Disk::new();
@@ -121,7 +133,10 @@ fn whoever_leaves_gets_its_receipt_and_reads_the_log_on_the_same_connection() {
     assert!(matches!(ask(&mut driver, Request::Log { from: index.0, to: index.0 + 1 }), Response::Entries { .. }));
     assert!(matches!(ask(&mut driver, Request::Declare { statement }), Response::Rejected { reason: Rejection::Revoked }));
     // A connection that it keeps open is no way to read the log for ever.
-    driver.leaving.insert(who(), Time(0));
+    driver.end_leaving(now());
+    assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Bytes { .. }) && ended.try_recv().is_err());
+    driver.end_leaving(Time::NEVER);
+    assert_eq!(ended.try_recv(), Ok(Barred { standing: Standing::Left(StandingReason::Request), since: index }));
     assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Rejected { reason: Rejection::Revoked }));
     assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(b) if b.standing.is_final()));
     drop(driver);
