@@ -201,7 +201,7 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
     let mut backoff = Backoff::new(agent.config.reconnect_max);
     loop {
         tokio::select! {
-            () = agent.come_back() => {}
+            done = agent.come_back() => done?,
             () = stop.wait() => return agent.leave(),
         }
         let hello = agent.hello()?;

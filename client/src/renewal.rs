@@ -47,6 +47,18 @@ pub(crate) enum ComeBackError {
     Certificate(#[from] CertificateError),
 }
 
+impl ComeBackError {
+    /// What people must know: the server was asked and gives nothing. A server that could not be asked is asked again.
+    pub(crate) fn alarm(&self) -> Option<&'static str> {
+        match self {
+            Self::Ask(JoinError::Rejected(_)) => Some(
+                "the TLS certificate does not hold and the server gives no other: this institution's membership may be suspended or over",
+            ),
+            Self::Ask(_) | Self::Certificate(_) => None,
+        }
+    }
+}
+
 /// The certificate in use.
 pub(crate) struct Certificate {
     root: Vec<u8>,

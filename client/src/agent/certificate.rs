@@ -1,7 +1,7 @@
 //! The TLS certificate on its way: asked for on the link while the last one holds, at the newcomers' door where it does not (transport-storage.md T9).
 
 use super::session::{Trouble, fatal};
-use super::{Agent, chain};
+use super::{Agent, AgentError, chain};
 use crate::clock;
 use crate::link::Link;
 use crate::renewal::CertificateError;
@@ -48,14 +48,22 @@ impl Agent {
 
     /// An institution that was away until its certificate had run out, or whose certificate is of a time that its server's clock once showed,
     /// asks for one before it dials as a member.
-    pub(super) async fn come_back(&mut self) {
+    pub(super) async fn come_back(&mut self) -> Result<(), AgentError> {
         let now = clock::now();
         if self.certificate.holds(now) {
-            return;
+            return Ok(());
         }
-        match self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await {
+        let asked = self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await;
+        match asked {
             Ok(()) => tracing::info!("the TLS certificate did not hold any more; there is a new one"),
-            Err(error) => tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet");
+                if let Some(alarm) = error.alarm() {
+                    self.status.alarm(alarm);
+                    self.show()?;
+                }
+            }
         }
+        Ok(())
     }
 }
