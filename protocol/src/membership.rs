@@ -230,6 +230,17 @@ impl Barred {
     }
 }
 
+impl Barred {
+    /// What can be done about it.
+    pub fn cure(self) -> &'static str {
+        match self.standing {
+            Standing::Active => "nothing is to be done",
+            Standing::Suspended(_) => "the administrators can resume it; until then this program only tries again",
+            Standing::Revoked(_) | Standing::Left(_) => "to take part again: a new invitation, and join in a new directory with new keys",
+        }
+    }
+}
+
 impl std::fmt::Display for Barred {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = self.standing.reason().map_or("-", StandingReason::name);
