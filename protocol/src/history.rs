@@ -270,9 +270,8 @@ impl History {
             (Facts::MemberSuspended { .. } | Facts::MemberResumed { .. } | Facts::MemberRevoked { .. }, Some(s)) => {
                 self.standing_changed(index, entry, &s, out);
             }
-            (Facts::MemberLeft { .. }, Some(s)) => {
-                self.left(index, entry, &s, out);
-            }
+            (Facts::MemberLeft { .. }, Some(s)) => self.left(index, entry, &s, out),
+            (Facts::KeyRotated { .. }, Some(s)) => self.key_rotated(entry, &s, out),
             (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),

@@ -75,6 +75,14 @@ codes! {
     }
 }
 
+codes! {
+    /// What a key is for.
+    KeyPurpose {
+        /// It shows who dials (transport-storage.md T1).
+        Tls = 0, "tls";
+    }
+}
+
 /// How an institution stands in its federation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {

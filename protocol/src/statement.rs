@@ -86,6 +86,8 @@ statement_kinds! {
     Standing = 40, "standing";
     /// An institution leaves.
     Departure = 41, "departure";
+    /// An institution goes on with another TLS key.
+    Rotation = 42, "key-rotation";
 }
 
 impl StatementKind {

@@ -73,7 +73,7 @@ pub(crate) enum Input {
         who: ClientId,
         link: usize,
         outbox: mpsc::Sender<ServerMessage>,
-        cut: oneshot::Sender<Barred>,
+        cut: oneshot::Sender<Option<Barred>>,
         note: Vec<u8>,
         reply: Reply<Result<ServerMessage, Rejection>>,
     },
@@ -123,8 +123,8 @@ pub(crate) enum DriverError {
 struct Link {
     id: usize,
     outbox: mpsc::Sender<ServerMessage>,
-    /// Ends the connection with a reason.
-    cut: oneshot::Sender<Barred>,
+    /// Ends the connection: with the reason, or because its key is nobody's any more.
+    cut: oneshot::Sender<Option<Barred>>,
 }
 
 /// Everything the server owns.

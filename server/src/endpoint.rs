@@ -137,14 +137,17 @@ async fn serve(connection: Connection, shared: &Arc<Shared>) {
     }
     match identify(&connection, shared).await {
         Some(Door::Member(who)) => member(connection, who, shared).await,
-        Some(Door::Barred(barred)) => shut(&connection, barred),
-        Some(Door::Stranger) | None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+        Some(Door::Barred(barred)) => shut(&connection, Some(barred)),
+        Some(Door::Stranger) | None => shut(&connection, None),
     }
 }
 
-/// Ends the connection of somebody whose membership does not hold, and says why (F30).
-fn shut(connection: &Connection, barred: Barred) {
-    connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes());
+/// Ends the connection of somebody whose membership does not hold, and says why (F30), or of somebody whose key is no member's.
+fn shut(connection: &Connection, barred: Option<Barred>) {
+    match barred {
+        Some(barred) => connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes()),
+        None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+    }
 }
 
 /// Who is there: chain (rustls), one URI of this federation with the role `client`, and a key that a member entry names (T5).

@@ -5,10 +5,11 @@ use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
-use crate::membership::{Barred, Change, DatasetReason, DatasetWithdrawal, Departure, Standing, StandingChange};
+use crate::membership::{Barred, Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, Standing, StandingChange};
+use crate::renewal::Rotation;
 use crate::statement::{Checked, Payload as _};
 use crate::trust::{JoinRequest, Membership};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An institution that was admitted.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Member {
     pub tls_key: Sha256,
     /// Where it was admitted.
     pub joined: LeafIndex,
+    /// TLS keys that it had before.
+    pub retired: BTreeSet<Sha256>,
     /// How it stands.
     pub standing: Standing,
     /// Since which entry it stands so.
@@ -40,6 +43,9 @@ impl Member {
         (!self.is_active()).then_some(Barred { standing: self.standing, since: self.since })
     }
 }
+
+/// Most TLS keys that one institution may have had: a new one every week for nineteen years.
+const MAX_RETIRED: usize = 1000;
 
 /// Ids of those in good standing, ascending.
 pub(super) fn active(members: &BTreeMap<ClientId, Member>) -> Vec<ClientId> {
@@ -94,7 +100,7 @@ impl History {
         }
         let (key, standing) = (said.institution_key, Standing::Active);
         let (name, witness_vkey, tls_key) = (said.name, said.witness_vkey, said.tls_key);
-        let member = Member { name, key, witness_vkey, tls_key, joined: index, standing, since: index };
+        let member = Member { name, key, witness_vkey, tls_key, joined: index, retired: BTreeSet::new(), standing, since: index };
         self.keys.insert(Sha256(said.institution.0), key);
         // The first entry holds: a second one would exchange the keys of somebody who is there.
         self.members.entry(said.institution).or_insert(member);
@@ -134,6 +140,19 @@ impl History {
         if let Some(member) = self.members.get_mut(&who) {
             (member.standing, member.since) = (standing, since);
         }
+    }
+
+    /// An institution goes on with another TLS key, by its own word. A key that it had once never comes back: old words do nothing.
+    pub(super) fn key_rotated(&mut self, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some((who, said)) = self.member_said::<Rotation>(entry, statement, out) else { return };
+        let (purpose, old, new) = (KeyPurpose::Tls, said.old, said.new);
+        out.require(entry.facts == Facts::KeyRotated { purpose, old, new }, Clause::FieldsDiffer);
+        let taken = self.members.values().any(|m| m.tls_key == new || m.retired.contains(&new));
+        let Some(member) = self.members.get_mut(&who).filter(|m| m.tls_key == old && !taken && m.retired.len() < MAX_RETIRED) else {
+            return out.add(Clause::KeyRotation);
+        };
+        member.retired.insert(old);
+        member.tls_key = new;
     }
 
     /// An institution withdraws what it declared, once and for ever.

@@ -56,7 +56,9 @@ clauses! {
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
     /// A certificate for a stranger, or over another key.
-    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that it was admitted with", false;
+    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that the log has for it", false;
+    /// A key that is not the one so far, or that somebody has or had.
+    KeyRotation = "I9: a key is rotated from the one that the log has to one that nobody has or had", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
     /// No such task.

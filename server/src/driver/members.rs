@@ -63,7 +63,7 @@ impl Driver {
     pub(super) fn connected(&mut self, who: ClientId, link: Link, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
         // Between the question who it is and its first message the membership may have ended.
         if let Some(barred) = self.log.history().barred(who) {
-            link.cut.send(barred).ok();
+            link.cut.send(Some(barred)).ok();
             return Ok(Err(Rejection::Revoked));
         }
         if let Err(reason) = self.shown(who, note)? {
@@ -439,7 +439,9 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Standing => return None,
+        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Rotation | StatementKind::Standing => {
+            return None;
+        }
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

@@ -33,7 +33,7 @@ impl Driver {
             && let Some(link) = self.shut_out(said.institution)
         {
             tracing::warn!(client = %said.institution.short(), standing = barred.standing.name(), "a member's connection is closed");
-            link.cut.send(barred).ok();
+            link.cut.send(Some(barred)).ok();
         }
         Ok(answer)
     }
