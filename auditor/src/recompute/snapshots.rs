@@ -104,7 +104,7 @@ impl Walk {
         let made = match make(round, opened, standing, &mut self.files)? {
             Ok(bytes) => bytes,
             Err(why) => {
-                if let (Some(true), Ok(_)) = (round.plan.map(remembers), &standing.memory) {
+                if let (Some(true), Ok(_)) = (round.plan.map(|plan| plan.strategy.remembers()), &standing.memory) {
                     standing.memory = Err(round.id);
                 }
                 standing.weights = None;
