@@ -130,6 +130,8 @@ pub(crate) enum Twist {
     PolicyApprovalReplayed,
     Renewed,
     RenewedForAnotherKey,
+    KeyRotated,
+    KeyRotatedBack,
     EndMiscounted,
     SetOfAnEarlierTree,
     SetOfALaterTree,

@@ -4,8 +4,10 @@ use super::super::twist::Twist;
 use super::{Scribe, TASK, admin, fixture, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest};
+use protocol::membership::KeyPurpose;
 use protocol::plan::Unit;
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::renewal::Rotation;
 use protocol::statement::Statement;
 use protocol::trust::DatasetDeclaration;
 
@@ -26,6 +28,7 @@ impl Scribe {
             self.released(&good);
         }
         self.renewed();
+        self.rotated();
         self.reviewed();
         self.anchored();
         self.stranger();
@@ -137,6 +140,24 @@ impl Scribe {
             let institution = Some(ClientId::of(&public(&self.people[1])));
             self.push(Draft { institution, ..Draft::server(facts) });
         }
+    }
+
+    /// `clinic-1` goes on with another TLS key and has a certificate over it; in the one story it goes back to the old key.
+    fn rotated(&mut self) {
+        let (first, second) = (Sha256([2; 32]), Sha256([4; 32]));
+        if [Twist::KeyRotated, Twist::KeyRotatedBack].contains(&self.twist) {
+            self.rotates(first, second);
+            let institution = Some(ClientId::of(&public(&self.people[1])));
+            self.push(Draft { institution, ..Draft::server(Facts::MemberRenewed { tls_key: second, until_s: 1_800_000_000 }) });
+        }
+        if self.twist == Twist::KeyRotatedBack {
+            self.rotates(second, first);
+        }
+    }
+
+    fn rotates(&mut self, old: Sha256, new: Sha256) {
+        let said = Rotation { trust: Sha256([73; 32]), nonce: Sha256([74; 32]), old, new };
+        self.says(1, &said, Facts::KeyRotated { purpose: KeyPurpose::Tls, old, new });
     }
 
     fn anchored(&mut self) {
