@@ -88,6 +88,8 @@ statement_kinds! {
     Departure = 41, "departure";
     /// An institution goes on with another TLS key.
     Rotation = 42, "key-rotation";
+    /// Administrators revoke a key of an institution.
+    KeyRevocation = 43, "key-revocation";
 }
 
 impl StatementKind {

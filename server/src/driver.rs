@@ -71,6 +71,8 @@ pub(crate) enum Input {
     },
     Connected {
         who: ClientId,
+        /// The TLS key that it showed.
+        key: Sha256,
         link: usize,
         outbox: mpsc::Sender<ServerMessage>,
         cut: oneshot::Sender<Option<Barred>>,
@@ -122,6 +124,8 @@ pub(crate) enum DriverError {
 /// A member's connection.
 struct Link {
     id: usize,
+    /// The TLS key that it shows.
+    key: Sha256,
     outbox: mpsc::Sender<ServerMessage>,
     /// Ends the connection: with the reason, or because its key is nobody's any more.
     cut: oneshot::Sender<Option<Barred>>,
@@ -252,8 +256,8 @@ impl Driver {
                 let door = self.identify(&name, key)?;
                 reply.send(door).ok();
             }
-            Input::Connected { who, link, outbox, cut, note, reply } => {
-                let welcome = self.connected(who, Link { id: link, outbox, cut }, &note)?;
+            Input::Connected { who, key, link, outbox, cut, note, reply } => {
+                let welcome = self.connected(who, Link { id: link, key, outbox, cut }, &note)?;
                 reply.send(welcome).ok();
             }
             Input::Disconnected { who, link } => self.disconnected(who, link),

@@ -71,6 +71,7 @@ fn every_verb_explains_itself() {
         ["member", "suspend"],
         ["member", "resume"],
         ["member", "revoke"],
+        ["member", "revoke-key"],
         ["policy", "activate"],
         ["plan", "check"],
         ["plan", "prepare"],

@@ -56,7 +56,7 @@ fn api_activity(kind: &str) -> (u32, &'static str) {
         | "signed" | "certified" | "revealed" | "joined" | "released" | "anchored" | "alarm" => (1, "Create"),
         "activated" | "approved" | "changed" | "rotated" | "upgraded" | "returned" | "repaired" | "spent" | "closed" | "ended"
         | "stopped" => (3, "Update"),
-        "deleted" | "dropped" | "abandoned" | "withdrawn" => (4, "Delete"),
+        "deleted" | "dropped" | "revoked" | "abandoned" | "withdrawn" => (4, "Delete"),
         _ => (99, "Other"),
     }
 }

@@ -353,9 +353,11 @@ fn a_certificate_is_renewed_for_a_member_and_its_own_key() {
 }
 
 #[test]
-fn a_key_is_rotated_and_one_that_was_replaced_never_comes_back() {
+fn a_key_is_rotated_and_one_that_was_replaced_or_revoked_never_comes_back() {
     expect_clean(Twist::KeyRotated);
     expect(Twist::KeyRotatedBack, 3, "I9: a key is rotated from the one that the log has");
+    expect_clean(Twist::KeyRevoked);
+    expect(Twist::RenewedForARevokedKey, 3, "I9: a certificate is renewed for an enrolled institution");
 }
 
 /// Old statements of administrators are in every copy of the log: with them a server alone puts no policy in force.

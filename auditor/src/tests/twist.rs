@@ -132,6 +132,8 @@ pub(crate) enum Twist {
     RenewedForAnotherKey,
     KeyRotated,
     KeyRotatedBack,
+    KeyRevoked,
+    RenewedForARevokedKey,
     EndMiscounted,
     SetOfAnEarlierTree,
     SetOfALaterTree,

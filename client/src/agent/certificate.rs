@@ -75,7 +75,8 @@ impl Agent {
 
     /// Without a certificate the server cannot tell how the membership stands: the status says what is known.
     fn not_certified(&mut self) {
-        "no certificate: the membership is suspended or over; ask the federation's administrators".clone_into(&mut self.status.duty);
+        "no certificate: the membership or the TLS key does not hold; ask the federation's administrators"
+            .clone_into(&mut self.status.duty);
         self.shut_out = true;
         if let Err(error) = self.show() {
             tracing::warn!(error = %chain(&error), "the status cannot be written");

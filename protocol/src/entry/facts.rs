@@ -240,6 +240,15 @@ facts! {
         /// The same of the new one.
         new: Sha256
     }
+    /// A key of an institution shows nobody any more; its membership stays as it is (statement of an administrator).
+    KeyRevoked = "key.revoked" {
+        /// What it was for.
+        purpose: KeyPurpose,
+        /// SHA-256 of its subject public key info.
+        key: Sha256,
+        /// Why.
+        reason: StandingReason
+    }
     /// A decryptor's prekeys (statement of the decryptor).
     PrekeysPublished = "key.prekeys.published" {
         /// First round covered.

@@ -5,7 +5,9 @@ use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
-use crate::membership::{Barred, Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, Standing, StandingChange};
+use crate::membership::{
+    Barred, Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange, StandingReason,
+};
 use crate::renewal::Rotation;
 use crate::statement::{Checked, Payload as _};
 use crate::trust::{JoinRequest, Membership};
@@ -24,7 +26,7 @@ pub struct Member {
     pub tls_key: Sha256,
     /// Where it was admitted.
     pub joined: LeafIndex,
-    /// TLS keys that it had before.
+    /// TLS keys that show it no more: those before this one, and whatever was revoked.
     pub retired: BTreeSet<Sha256>,
     /// How it stands.
     pub standing: Standing,
@@ -36,6 +38,11 @@ impl Member {
     /// Whether what it says is accepted.
     pub fn is_active(&self) -> bool {
         self.standing.is_active()
+    }
+
+    /// Whether this TLS key shows that it is there.
+    pub fn shows(&self, key: Sha256) -> bool {
+        self.tls_key == key && !self.retired.contains(&key)
     }
 
     /// Why it is not let in, unless it is in good standing.
@@ -153,6 +160,30 @@ impl History {
         };
         member.retired.insert(old);
         member.tls_key = new;
+        // What waited for more administrators is about a key that shows nobody.
+        let act = KeyRevocation { institution: who, purpose, key: old, reason: StandingReason::KeyCompromise };
+        for act in std::iter::once(act).chain(act.alternatives()) {
+            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&act));
+        }
+    }
+
+    /// As many administrators as must revoke the TLS key that an institution has.
+    pub(super) fn key_revoked(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some(said) = self.administrator::<KeyRevocation>(statement, out) else { return };
+        out.require(said.facts() == entry.facts && entry.institution == Some(said.institution), Clause::FieldsDiffer);
+        let shows = |m: &Member| m.shows(said.key) && !m.standing.is_final();
+        if !self.members.get(&said.institution).is_some_and(shows) {
+            return out.add(Clause::KeyRevocation);
+        }
+        if self.effect(statement, index) != Effect::Now {
+            return;
+        }
+        for other in said.alternatives() {
+            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&other));
+        }
+        if let Some(member) = self.members.get_mut(&said.institution) {
+            member.retired.insert(said.key);
+        }
     }
 
     /// An institution withdraws what it declared, once and for ever.

@@ -1,7 +1,9 @@
 //! How an institution stands, and what is accepted from it (audit.md A19, I9).
 
 use super::*;
-use protocol::membership::{Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, Standing, StandingChange, StandingReason};
+use protocol::membership::{
+    Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange, StandingReason,
+};
 use protocol::plan::Unit;
 use protocol::renewal::Rotation;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
@@ -222,4 +224,28 @@ fn a_tls_key_is_replaced_by_one_that_nobody_has_or_had_and_certificates_are_for_
     w.orders(1, &suspend);
     w.orders(2, &suspend);
     assert_eq!((w.rotates(1, second, third), w.renews(1, second)), (vec![Clause::Barred], vec![Clause::Renewed]));
+}
+
+#[test]
+fn two_administrators_revoke_a_tls_key_and_the_institution_goes_on_with_another() {
+    let mut w = World::with_member(1);
+    let (first, second) = (w.history.members()[&id(1)].tls_key, Sha256([21; 32]));
+    let said = |key, reason| KeyRevocation { institution: id(1), purpose: KeyPurpose::Tls, key, reason };
+    let revoke = |w: &mut World, admin_n: u8, said: &KeyRevocation| {
+        let statement = Statement::sign(said, &admin(admin_n));
+        w.append(&Draft::said(Actor::Administrator, Some(id(1)), statement, said.facts()))
+    };
+    let (lost, wrong) = (said(first, StandingReason::KeyCompromise), said(first, StandingReason::Mistake));
+    assert_eq!((revoke(&mut w, 1, &lost), revoke(&mut w, 1, &wrong)), (vec![], vec![]), "one of two each");
+    assert!(w.history.members()[&id(1)].shows(first));
+    assert_eq!(revoke(&mut w, 1, &said(second, StandingReason::Mistake)), [Clause::KeyRevocation], "not its key");
+    assert_eq!(revoke(&mut w, 2, &lost), []);
+    assert!(!w.history.members()[&id(1)].shows(first) && w.history.is_active(id(1)));
+    assert_eq!(revoke(&mut w, 2, &wrong), [Clause::KeyRevocation], "once");
+    assert_eq!((w.renews(1, first), w.rotates(1, first, first)), (vec![Clause::Renewed], vec![Clause::KeyRotation]));
+    assert_eq!((w.rotates(1, first, second), w.renews(1, second)), (vec![], vec![]));
+    assert_eq!(revoke(&mut w, 2, &lost), [Clause::KeyRevocation], "old words do nothing");
+    let again = said(second, StandingReason::KeyCompromise);
+    let draft = Draft::said(Actor::Institution, Some(id(1)), Statement::sign(&again, &person(1)), again.facts());
+    assert_eq!(w.append(&draft), [Clause::NotAdministrator]);
 }

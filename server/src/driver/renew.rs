@@ -9,7 +9,6 @@ use protocol::membership::KeyPurpose;
 use protocol::messages::JoinReply;
 use protocol::reject::Rejection;
 use protocol::renewal::{Renewal, Rotation};
-use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::TrustDocument;
@@ -21,8 +20,11 @@ impl Driver {
         if self.log.history().barred(who).is_some() {
             return Ok(Err(Rejection::Revoked));
         }
-        let member = self.log.history().members().get(&who).map(|m| (m.name.clone(), m.tls_key));
-        let Some((name, tls_key)) = member else { return Ok(Err(Rejection::NotEnrolled)) };
+        let member = self.log.history().members().get(&who).map(|m| (m.name.clone(), m.tls_key, m.shows(m.tls_key)));
+        let Some((name, tls_key, shows)) = member else { return Ok(Err(Rejection::NotEnrolled)) };
+        if !shows {
+            return Ok(Err(Rejection::Revoked));
+        }
         if !identity::csr_key_hash(csr).is_ok_and(|key| key == tls_key) {
             return Ok(Err(Rejection::BadSignature));
         }
@@ -85,10 +87,7 @@ impl Driver {
                 return Ok(JoinReply::Rejected { reason: Rejection::Policy });
             }
             self.append_one(draft)?;
-            if let Some(link) = self.links.remove(&who) {
-                self.round_event(Event::Gone(who));
-                link.cut.send(None).ok();
-            }
+            self.cut_off(who);
         }
         self.answered(who, csr, now)
     }

@@ -1,7 +1,7 @@
 //! A member goes on with another TLS key, by its own word (transport-storage.md T9): what the log says, who is let in, and what old words do.
 
 use super::*;
-use protocol::membership::{Change, StandingChange, StandingReason};
+use protocol::membership::{Change, KeyPurpose, KeyRevocation, StandingChange, StandingReason};
 use protocol::renewal::Rotation;
 
 const NONCE: Sha256 = Sha256([6; 32]);
@@ -42,7 +42,7 @@ fn another_tls_key_takes_the_place_of_the_one_so_far_at_once_and_the_old_one_nev
     let who = admit(&disk, &mut driver, &person(), &first);
     driver.renew(who, &first, BEGIN).unwrap().unwrap();
     let (cut, mut ended) = oneshot::channel();
-    driver.connected(who, Link { id: 7, outbox: mpsc::channel(8).0, cut }, b"").unwrap().unwrap();
+    driver.connected(who, Link { id: 7, key: hash(&first), outbox: mpsc::channel(8).0, cut }, b"").unwrap().unwrap();
     assert!(refused(&rotate(&mut driver, &first, &second, Sha256([5; 32])), Rejection::NotEnrolled), "said on another connection");
     assert!(refused(&rotate(&mut driver, &second, &second, NONCE), Rejection::Policy), "not in the place of the log's key");
     assert_eq!((rotations(&driver), renewed(&driver).len()), (0, 1));
@@ -78,4 +78,38 @@ fn whoever_is_suspended_gets_no_certificate_and_no_other_key() {
     let reply = driver.come_back(&Statement::sign(&said, &person()), &first, NONCE, BEGIN).unwrap();
     assert!(refused(&reply, Rejection::Revoked));
     assert_eq!((rotations(&driver), renewed(&driver).len()), (0, 0));
+}
+
+#[test]
+fn a_key_that_administrators_revoked_lets_nobody_in_and_the_next_one_does() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (first, second) = (request(), request());
+    let who = admit(&disk, &mut driver, &person(), &first);
+    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let revoke = |driver: &mut Driver, csr: &[u8], key: &SigningKey| {
+        let said = KeyRevocation { institution: who, purpose: KeyPurpose::Tls, key: hash(csr), reason: StandingReason::KeyCompromise };
+        driver.change_standing(Statement::sign(&said, key)).unwrap()
+    };
+    let link = |driver: &mut Driver, csr: &[u8]| {
+        let (cut, ended) = oneshot::channel();
+        let welcome = driver.connected(who, Link { id: 7, key: hash(csr), outbox: mpsc::channel(8).0, cut }, b"").unwrap();
+        (ended, welcome)
+    };
+    let (mut ended, welcome) = link(&mut driver, &first);
+    assert!(welcome.is_ok());
+    assert_eq!(revoke(&mut driver, &second, &admin).err(), Some(crate::admin::Refusal::Standing), "not its key");
+    assert_eq!(revoke(&mut driver, &first, &person()).err(), Some(crate::admin::Refusal::Statement));
+    revoke(&mut driver, &first, &admin).unwrap();
+    assert!(ended.try_recv().unwrap().is_none() && driver.links.is_empty());
+    assert_eq!(driver.identify("clinic", hash(&first)).unwrap(), Door::Stranger);
+    let (mut ended, welcome) = link(&mut driver, &first);
+    assert_eq!((welcome.err(), ended.try_recv().unwrap()), (Some(Rejection::NotEnrolled), None), "identified before");
+    assert_eq!(driver.renew(who, &first, BEGIN).unwrap(), Err(Rejection::Revoked));
+    assert!(driver.log.history().is_active(who), "a member as before");
+    leaf(rotate(&mut driver, &first, &second, NONCE));
+    assert_eq!(driver.identify("clinic", hash(&second)).unwrap(), Door::Member(who));
+    assert_eq!(revoke(&mut driver, &first, &admin).err(), Some(crate::admin::Refusal::Standing), "old words do nothing");
+    drop(driver);
+    assert_eq!(disk.driver().unwrap().identify("clinic", hash(&first)).unwrap(), Door::Stranger);
 }

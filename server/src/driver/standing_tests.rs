@@ -54,7 +54,7 @@ fn order(driver: &mut Driver, admin: &SigningKey, change: Change, reason: Standi
 /// Connects the member; what its connection would be ended with.
 fn link(driver: &mut Driver) -> (oneshot::Receiver<Option<Barred>>, Result<ServerMessage, Rejection>) {
     let (cut, ended) = oneshot::channel();
-    let welcome = driver.connected(who(), Link { id: 7, outbox: mpsc::channel(8).0, cut }, b"").unwrap();
+    let welcome = driver.connected(who(), Link { id: 7, key: Sha256([4; 32]), outbox: mpsc::channel(8).0, cut }, b"").unwrap();
     (ended, welcome)
 }
 

@@ -70,7 +70,7 @@ fn grow(driver: &mut Driver, count: u8) {
 }
 
 fn come(driver: &mut Driver, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
-    driver.connected(MEMBER, Link { id: 1, outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
+    driver.connected(MEMBER, Link { id: 1, key: Sha256([4; 32]), outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
 }
 
 #[test]
