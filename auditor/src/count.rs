@@ -135,7 +135,7 @@ pub fn advance(plan: &Plan, before: &[u8], opened: &[Opened]) -> Result<Vec<u8>,
     let deviation = scale.sigma_grid * scale.step * f64::from(members).sqrt();
     let (what, whole) = match (&count.what, known.what) {
         (Counted::Statistics { queries }, What::Statistics { .. }) => (statistics(queries, &values, deviation)?, figures::WHOLE),
-        (Counted::Words { rule, threshold }, What::Words { rule: kept, search }) if *rule == kept && search.is_over(values.len()) => {
+        (Counted::Words { rule, threshold }, What::Words { rule: kept, search }) if *rule == kept && search.is_of(values.len()) => {
             (What::Words { rule: kept, search: search.after(&values, threshold.to_f64() * deviation) }, 1.0)
         }
         (Counted::Statistics { .. } | Counted::Words { .. }, What::Statistics { .. } | What::Words { .. }) => {

@@ -93,7 +93,7 @@ impl Search {
     }
 
     /// Whether it is a search over so many coordinates. What else a document says may be wrong and costs no more than its own length.
-    pub(super) fn is_over(&self, coordinates: usize) -> bool {
+    pub(super) fn is_of(&self, coordinates: usize) -> bool {
         let short = |side: &Side| side.extension <= TURNS + 1;
         let sides = match &self.stage {
             Stage::Characters => true,
