@@ -31,7 +31,13 @@ mod words;
 
 #[path = "fuzz_bodies/told.rs"]
 mod told;
-/// The story is told with the library's own check matrix and products, and shown with its own receipts.
+/// The story is told with the library's own steps, check matrix and products, and shown with its own receipts.
+mod count {
+    pub(crate) use auditor::count::{advance, nothing};
+}
+mod step {
+    pub(crate) use auditor::step::{Mass, Opened};
+}
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
 }
