@@ -19,6 +19,10 @@ demo *ARGS:
 deny:
     cargo deny check
 
+# A search for inputs that a decoder does not survive, for so many seconds (docs/fuzzing.md); needs cargo-fuzz and a nightly compiler
+fuzz TARGET SECONDS="600":
+    cargo +nightly fuzz run -O --features sealing,training,edges {{TARGET}} -- -max_total_time={{SECONDS}}
+
 # Sealing on processors that this one is not: AVX2 alone, neither, another architecture; needs qemu-user and, for the last, a cross compiler
 other-machines:
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Haswell" cargo test -p concordat-crypto --lib -- vectors instructions product bound

@@ -1,4 +1,4 @@
-//! The log, as maths: Merkle tree, tiles, signed notes, witnesses and the check of a whole directory. An entry is bytes here.
+//! The log, as maths: Merkle tree, tiles, signed notes, witnesses, proofs of forks and the check of a whole directory. An entry is bytes here.
 //! Knows no meaning of an entry, no file, socket, clock or task.
 //!
 //! The formats are C2SP's signed-note, tlog-checkpoint, tlog-tiles, tlog-cosignature, tlog-witness, tlog-policy and tlog-proof;
@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod cosign;
 #[cfg(test)]
 mod differential;
+pub mod fork;
 pub mod fsck;
 pub mod hash;
 pub mod key;

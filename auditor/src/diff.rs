@@ -4,8 +4,8 @@
 use crate::dir::{Directory, ReadError};
 use crate::entries;
 use crate::finding::Findings;
-use crate::fork::{ForkProof, signed};
 use crate::trust;
+use audit::fork::{ForkProof, signed};
 use audit::hash::{Hash, leaf_hash};
 use audit::key::VerifierKey;
 use audit::merkle::prove_consistency;

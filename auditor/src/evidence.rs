@@ -3,6 +3,7 @@
 
 mod judge;
 mod pack;
+mod releases;
 mod table;
 
 pub use pack::BadPack;
@@ -33,6 +34,8 @@ pub struct DatasetSummary {
     pub spends: usize,
     /// Whether the ledger itself was in the pack and agrees with the log.
     pub ledger_agrees: Option<bool>,
+    /// Scalar releases whose cost the receipts state.
+    pub stated_releases: usize,
     /// Scalar releases that the ledger paid for, if it was in the pack: no header has them, the federation's log has their cost.
     pub releases: Option<usize>,
     /// ε over all tasks and releases by the ledger's filter, if the ledger was in the pack and the figure is finite.

@@ -336,10 +336,11 @@ impl<'a> Fold<'a> {
             (Actor::Server | Actor::Stranger, None) => true,
             (Actor::Server, Some(keyid)) => is(&trust.server, keyid),
             (Actor::Administrator, Some(keyid)) => trust.administrators.iter().any(|k| is(k, keyid)),
-            // A token is made on the server's host, where an administrator is whoever may run the command.
-            (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. }),
+            // A token is made on the server's host, where an administrator is whoever may run the command; what is allowed shows no statement.
+            (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {}),
+            (Actor::Institution, None) => matches!(entry.facts, Facts::AuthzAllowed {}),
             (Actor::Institution | Actor::Decryptor, Some(keyid)) => entry.institution.is_some_and(|who| Sha256(who.0) == keyid),
-            (Actor::Institution | Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
+            (Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
         }
     }
 

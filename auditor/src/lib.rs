@@ -6,11 +6,12 @@ pub mod cli;
 pub mod count;
 pub mod diff;
 pub mod dir;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 pub mod entries;
 pub mod evidence;
 pub mod export;
 pub mod finding;
-pub mod fork;
 pub mod model;
 pub mod model_sig;
 pub mod recompute;

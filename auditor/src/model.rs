@@ -84,6 +84,8 @@ pub struct ModelVerdict {
     pub key: String,
     /// Whether the key came from elsewhere than the model.
     pub key_given: bool,
+    /// Whether a log that verifies names this key: the administrators signed a release of these weights under it.
+    pub key_in_log: bool,
     /// SHA-256 of the signature's file.
     pub signature: String,
     /// Files that were signed.
@@ -134,6 +136,7 @@ pub fn verify_model(dir: &Path, given: &Given) -> Result<ModelVerdict, ModelErro
         model: signed.map(|s| s.model),
         key: Sha256(protocol::hash::sha256(&[&key])).to_hex(),
         key_given: given.public_key.is_some(),
+        key_in_log: false,
         signature: Sha256(protocol::hash::sha256(&[&bundle])).to_hex(),
         snapshot: found.get(WEIGHTS).map(|d| d.to_hex()),
         release: None,
@@ -212,11 +215,14 @@ impl ModelVerdict {
     fn look_up(&mut self, given: &Given, findings: &mut Findings) -> Result<(), ModelError> {
         let Some(log) = &given.log else { return Ok(()) };
         let (verdict, release) = verify_with(log, &given.options, |fold, _| self.released(fold.history(), findings))?;
-        if let Some(worst) = verdict.findings.iter().map(|f| f.severity).max().filter(|s| *s > Severity::Notice) {
+        let worst = verdict.findings.iter().map(|f| f.severity).max().filter(|s| *s > Severity::Notice);
+        if let Some(worst) = worst {
             let rule = Rule::new(Check::Entries, worst, LOG);
             findings.add(rule, Place::Path(log.display().to_string()), "a log that verifies", verdict.sentence());
         }
         (self.release, self.trust_hash, self.trust_pinned) = (release.flatten(), verdict.trust_hash, verdict.trust_pinned);
+        // Found by the key's hash, in a statement of the administrators that the trust document names.
+        self.key_in_log = self.release.is_some() && worst.is_none();
         Ok(())
     }
 
@@ -248,9 +254,11 @@ impl ModelVerdict {
 
     /// What a reader must not take for checked.
     fn limits(&mut self, given: &Given) {
-        if given.public_key.is_none() {
-            self.not_verified
-                .push("that the release key is the federation's: it lay beside the model (--public-key, or compare with --log)");
+        if given.public_key.is_none() && !self.key_in_log {
+            self.not_verified.push(
+                "that the release key is the federation's: it lay beside the model (give it with --public-key, or a log that names it with \
+                 --log)",
+            );
         }
         if given.log.is_none() {
             self.not_verified.push("that the release stands in the federation's log: no log was given (--log)");
@@ -274,7 +282,12 @@ impl ModelVerdict {
 /// The verdict as text.
 pub fn render(v: &ModelVerdict) -> String {
     let mut t = table(&["what", "value"]);
-    let source = if v.key_given { "given" } else { "COMPARE: it lay beside the model" };
+    let source = match (v.key_given, v.key_in_log) {
+        (true, true) => "given, and the log names it",
+        (true, false) => "given",
+        (false, true) => "the log names it",
+        (false, false) => "COMPARE: it lay beside the model",
+    };
     t.add_row(["model", v.model.as_deref().unwrap_or("unknown")]);
     t.add_row(["files signed", &v.files.to_string()]);
     t.add_row(["weights", v.snapshot.as_deref().unwrap_or("none")]);

@@ -212,7 +212,7 @@ pub fn open(bundle: &[u8], public_pem: &[u8]) -> Result<Signed, BadModelSignatur
 }
 
 /// The statement, of which the signature holds.
-fn read(payload: &[u8], key: Sha256) -> Result<Signed, BadModelSignature> {
+pub(crate) fn read(payload: &[u8], key: Sha256) -> Result<Signed, BadModelSignature> {
     let statement: Statement = serde_json::from_slice(payload).map_err(|_| BadModelSignature::NotAStatement)?;
     let [subject] = statement.subject.as_slice() else { return Err(BadModelSignature::NotAStatement) };
     if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {

@@ -83,6 +83,13 @@ fn a_release_stands_in_the_log_with_its_signature_and_its_key() {
     let release = v.release.clone().unwrap();
     assert_eq!((release.last_round, release.approvals, Some(release.snapshot.clone())), (2, 1, v.snapshot.clone()));
     assert!(render(&v).contains("1 of 1 administrators"));
+    // The log says whose key it is; which log that is, nobody has said yet.
+    assert!(v.key_in_log && !v.key_given && render(&v).contains("(the log names it)"));
+    let unknown = |v: &ModelVerdict| v.not_verified.iter().filter(|n| n.contains("the release key")).count();
+    assert_eq!((unknown(&v), v.not_verified.len()), (0, 2), "{:?}", v.not_verified);
+    let options = Options { trust_hash: v.trust_hash.as_ref().map(|h| h.parse().unwrap()), ..Options::default() };
+    let pinned = verify_model(dir.path(), &Given { log: Some(good.path().to_owned()), options, public_key: None }).unwrap();
+    assert!(pinned.verified && pinned.key_in_log && pinned.not_verified.len() == 1, "{:?}", pinned.not_verified);
 
     expect(&verdict(dir.path(), Some(log(Twist::RealModelWithdrawn).path())), 3, "A19: a model in use is not withdrawn");
     let again = verdict(dir.path(), Some(log(Twist::RealModelReleasedAgain).path()));
@@ -90,6 +97,7 @@ fn a_release_stands_in_the_log_with_its_signature_and_its_key() {
     let other = verdict(dir.path(), Some(log(Twist::RealModelUnderAnotherKey).path()));
     expect(&other, 1, "A44: the log records the release of exactly these weights");
     assert!(other.findings[0].got.contains("releases them with signature") && other.release.is_none());
+    assert!(!other.key_in_log && unknown(&other) == 1 && render(&other).contains("COMPARE"));
     let none = verdict(dir.path(), Some(log(Twist::Released).path()));
     expect(&none, 1, "A44: the log records the release of exactly these weights");
     assert_eq!(none.findings[0].got, "no release of these weights");
@@ -109,4 +117,5 @@ fn a_log_that_fails_fails_the_model() {
     std::fs::remove_file(log.path().join("checkpoint")).unwrap();
     let v = verdict(dir.path(), Some(log.path()));
     assert!(!v.verified && v.findings.iter().any(|f| f.clause == LOG), "{:#?}", v.findings);
+    assert!(!v.key_in_log, "a log that does not verify names no key");
 }

@@ -3,9 +3,9 @@
 use crate::dir::{Directory, ReadError, read_file};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
-use crate::fork::{ForkProof, signed};
 use crate::policies::Policies;
 use audit::checkpoint::Checkpoint;
+use audit::fork::{ForkProof, signed};
 use audit::key::VerifierKey;
 use audit::merkle::{ConsistencyProof, prove_consistency, range_root};
 use audit::note::{MAX_NOTE_BYTES, Note};

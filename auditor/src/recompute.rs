@@ -139,7 +139,7 @@ fn one_round(
 ) -> Result<(ManifestDigest, RoundReport), RecomputeError> {
     let round = Round::find(fold, wanted)?;
     let mut walk = walk.filter(|_| wanted.group.is_none());
-    if let (Some(walk), Some(true)) = (walk.as_deref_mut(), round.plan.map(snapshots::remembers)) {
+    if let (Some(walk), Some(true)) = (walk.as_deref_mut(), round.plan.map(|plan| plan.strategy.remembers())) {
         for earlier in round.before() {
             let seen = earlier.recompute(sources, None, findings, progress)?;
             walk.round(&earlier, &seen.opened, findings)?;

@@ -58,7 +58,7 @@ fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary
         first_round: release.first.0,
         last_round: release.last.0,
         substantial: release.substantial,
-        // After a withdrawal words are counted anew; it took effect with enough of them.
+        // It took effect with at least as many.
         approvals: history.approval(release).map_or(needed, Approval::have),
         needed,
         gates: release.gates.iter().map(gate).collect(),

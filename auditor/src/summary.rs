@@ -5,15 +5,19 @@ use crate::fold::{Fold, SumPlace};
 use crate::verdict::{EpsilonSummary, GroupSummary, MemberSummary, RoundSummary, TaskSummary};
 use protocol::history::{GroupHistory, History, RoundHistory, RoundState, TaskHistory};
 use protocol::ids::{RoundId, TaskId};
+use protocol::membership::StandingReason;
 use std::collections::BTreeSet;
 
-/// Enrolled institutions.
+/// Institutions that were ever admitted.
 pub(crate) fn members(history: &History) -> Vec<MemberSummary> {
     let one = |(id, m): (&protocol::ids::ClientId, &protocol::history::Member)| MemberSummary {
         id: id.to_hex(),
         name: m.name.clone(),
         joined: m.joined.0,
         witness: m.witness_vkey.clone(),
+        standing: m.standing.name(),
+        reason: m.standing.reason().map(StandingReason::name),
+        since: m.since.0,
     };
     history.members().iter().map(one).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::finding::Finding;
 use crate::others::Equivocation;
-use crate::verdict::{TaskSummary, Verdict};
+use crate::verdict::{MemberSummary, TaskSummary, Verdict};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write as _;
 
@@ -69,7 +69,8 @@ fn subject(v: &Verdict) -> String {
     let q = &v.quorum;
     let met = if q.met { "quorum met" } else { "QUORUM NOT MET" };
     t.add_row(["witnesses", &format!("{} of {}: {} ({met})", q.cosigners.len(), q.witnesses, q.cosigners.join(", "))]);
-    let members: Vec<&str> = v.members.iter().map(|m| m.name.as_str()).collect();
+    let remark = |m: &MemberSummary| m.remark().map(|r| format!(" ({r})")).unwrap_or_default();
+    let members: Vec<String> = v.members.iter().map(|m| format!("{}{}", m.name, remark(m))).collect();
     t.add_row(["members", &members.join(", ")]);
     t.to_string()
 }

@@ -36,7 +36,7 @@ pub struct QuorumSummary {
     pub met: bool,
 }
 
-/// An enrolled institution.
+/// An institution that was ever admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemberSummary {
     /// Its id.
@@ -47,6 +47,19 @@ pub struct MemberSummary {
     pub joined: u64,
     /// Its witness.
     pub witness: String,
+    /// How it stands: active, suspended, revoked or left.
+    pub standing: &'static str,
+    /// Why, unless it is active.
+    pub reason: Option<&'static str>,
+    /// The entry since which it stands so.
+    pub since: u64,
+}
+
+impl MemberSummary {
+    /// How it stands, and why, in a few words; nothing for whoever is active.
+    pub fn remark(&self) -> Option<String> {
+        self.reason.map(|reason| format!("{}: {reason}", self.standing))
+    }
 }
 
 /// One sum of a round.

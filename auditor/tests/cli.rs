@@ -155,6 +155,10 @@ fn a_report_has_the_exit_code_of_its_verdict() {
         let out = run(&["report", dir.path().to_str().unwrap(), "--html", html.to_str().unwrap(), "--format", "json"]);
         assert_eq!((code(&out), &json(&out)["data"]["exit_code"]), (exit, &exit.into()));
         assert!(std::fs::read_to_string(&html).unwrap().contains(word));
+        std::fs::write(&html, "somebody's").unwrap();
+        let again = run(&["report", dir.path().to_str().unwrap(), "--html", html.to_str().unwrap(), "--format", "json"]);
+        assert_eq!((code(&again), &json(&again)["error"]["hint"]), (2, &"name a file that does not exist yet".into()));
+        assert_eq!(std::fs::read_to_string(&html).unwrap(), "somebody's", "a file is never written over");
         std::fs::remove_file(html).unwrap();
     }
 }
@@ -176,12 +180,19 @@ fn proofs_stand_alone_and_a_fork_is_proved_to_anybody() {
     let other = [&with_policy[..], &["--entry", &entry]].concat();
     assert_eq!(code(&check(&at("7.tlog-proof"), &other)), 1, "another entry");
     let mut entries = draft.entries.clone();
-    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
     let fork = fixture::write(&fixture::Draft { entries, ..draft.clone() }.files());
     assert_eq!(code(&run(&["diff", path, path])), 0);
     let diff = run(&["diff", path, fork.path().to_str().unwrap(), "--out", &at("fork.json"), "--format", "json"]);
     let v = json(&diff);
     assert_eq!((code(&diff), &v["data"]["relation"], &v["data"]["parting"]["index"]), (1, &"forked".into(), &100.into()));
+    let (kept, diff) = (std::fs::read(at("fork.json")).unwrap(), ["diff", path, fork.path().to_str().unwrap(), "--out"]);
+    for taken in ["fork.json", "250.entry"] {
+        let taken = at(taken);
+        assert_eq!(code(&run(&[&diff[..], &[taken.as_str()]].concat())), 2, "a file is never written over");
+    }
+    assert_eq!(code(&run(&["prove", path, "250", "--out", out.path().to_str().unwrap()])), 2, "nor is a proof");
+    assert_eq!(std::fs::read(at("fork.json")).unwrap(), kept);
     let proved = check(&at("fork.json"), &with_policy);
     assert_eq!((code(&proved), &json(&proved)["data"]["cosigned_both"][0]), (0, &"w1".into()));
     let text = std::fs::read_to_string(at("fork.json")).unwrap().replacen("\"size\": ", "\"size\": 1", 1);
@@ -247,6 +258,7 @@ fn verify_model_has_its_exit_codes_and_its_form() {
         assert!(!v["data"][field].is_null(), "{field}");
     }
     assert_eq!((&v["data"]["release"]["last_round"], &v["data"]["trust_pinned"]), (&2.into(), &false.into()));
+    assert_eq!((&v["data"]["key_in_log"], &v["data"]["key_given"]), (&true.into(), &false.into()));
     let hash = v["data"]["trust_hash"].as_str().unwrap();
     let pinned = verify_model(&["--log", log.path().to_str().unwrap(), "--trust-hash", hash]);
     assert_eq!((code(&pinned), &json(&pinned)["data"]["trust_pinned"]), (0, &true.into()));

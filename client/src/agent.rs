@@ -1,5 +1,6 @@
 //! The institution's process: opens what it owns, holds a link, and drives the machines of `protocol`. The only place that persists.
 
+mod certificate;
 mod counts;
 mod declare;
 mod duties;
@@ -17,11 +18,12 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
 use crate::ledger::{LedgerError, LedgerStore};
-use crate::link::{Backoff, Link};
+use crate::link::{Backoff, Link, LinkError, hello};
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::release;
+use crate::renewal::{Certificate, CertificateError};
 use crate::site_log::SiteLog;
 use crate::site_policy::SitePolicy;
 use crate::spool::{self, Spool};
@@ -36,6 +38,7 @@ use privacy::noise::{EntropyError, EntropySource as _};
 use process::{Stop, build_hash};
 use protocol::decryptor::{self, Decryptor};
 use protocol::ids::{Address, ClientId, GroupId, RoundId, Sha256, TaskId, UploadId};
+use protocol::membership::Barred;
 use protocol::messages::ClientMessage;
 use protocol::participant::{Accepted, Participant};
 use protocol::reject::Rejection;
@@ -58,6 +61,9 @@ pub enum AgentError {
     /// The keys.
     #[error("the keys cannot be used")]
     Keys(#[from] KeysError),
+    /// The TLS certificate.
+    #[error("the TLS certificate cannot be used")]
+    Certificate(#[from] CertificateError),
     /// The mirror.
     #[error("the mirror of the log does not hold")]
     Mirror(#[from] MirrorError),
@@ -82,6 +88,9 @@ pub enum AgentError {
     /// A receipt that the log does not bear out. Kept in status; participation ends.
     #[error("the server's receipt is not the entry that the log has")]
     FalseReceipt,
+    /// The membership is over.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// Signals.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
@@ -99,7 +108,9 @@ impl AgentError {
             Self::Prepare(_) | Self::Vault(_) => true,
             Self::Mirror(MirrorError::Store(_)) | Self::Witness(WitnessError::Store(_)) => true,
             Self::Mirror(_) | Self::Witness(_) | Self::Keys(_) | Self::Data(_) => false,
-            Self::NothingToSpend | Self::FalseReceipt | Self::Signals(_) | Self::Entropy(_) => false,
+            Self::NothingToSpend | Self::FalseReceipt | Self::Barred(_) | Self::Signals(_) | Self::Entropy(_) | Self::Certificate(_) => {
+                false
+            }
         }
     }
 }
@@ -129,6 +140,7 @@ struct Agent {
     config: Config,
     identity: Identity,
     keys: Arc<Keys>,
+    certificate: Certificate,
     me: ClientId,
     build: Sha256,
     boot: [u8; 16],
@@ -159,6 +171,10 @@ struct Agent {
     receipts: BTreeSet<GroupId>,
     ends: Ends,
     leaving: Option<Instant>,
+    /// Datasets of whose withdrawal the server was told on the present link.
+    withdrawing: BTreeSet<Sha256>,
+    /// Whether the status says that the server does not let us in.
+    shut_out: bool,
     traffic: Traffic,
     sender: mpsc::Sender<Done>,
     done: mpsc::Receiver<Done>,
@@ -184,6 +200,10 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
     agent.restore_shares()?;
     let mut backoff = Backoff::new(agent.config.reconnect_max);
     loop {
+        tokio::select! {
+            () = agent.come_back() => {}
+            () = stop.wait() => return agent.leave(),
+        }
         let hello = agent.hello()?;
         let opening = Link::open(&agent.home, &agent.identity, &agent.keys, &hello);
         let link = tokio::select! {
@@ -193,11 +213,13 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
         match link {
             Ok(link) => {
                 backoff.reset();
+                agent.let_in();
                 match agent.session(link, &mut stop).await? {
                     End::Lost => {}
                     End::Stopped | End::TaskOver => return agent.leave(),
                 }
             }
+            Err(LinkError::Barred(barred)) => agent.not_let_in(barred)?,
             Err(error) => tracing::warn!(error = %chain(&error), "no link to the server"),
         }
         if agent.leaving.is_some() {
@@ -231,6 +253,7 @@ impl Agent {
         files::remove_dir(&home.incoming(), Item::Tile)?;
         let identity = Identity::load(&home)?;
         let keys = Arc::new(Keys::load(&home)?);
+        let certificate = Certificate::load(&home)?;
         let mirror = Mirror::open(&home)?;
         let site = SiteLog::open(&home)?;
         let witness = Witness::open(&home, &mirror)?;
@@ -258,6 +281,7 @@ impl Agent {
             decryptor: Decryptor::restore(me, &records),
             observer: Shared::new(observer),
             keys,
+            certificate,
             me,
             boot,
             policy,
@@ -276,6 +300,8 @@ impl Agent {
             receipts: BTreeSet::new(),
             ends: Ends::default(),
             leaving: None,
+            withdrawing: BTreeSet::new(),
+            shut_out: false,
             traffic: Traffic::default(),
             sender,
             done,
@@ -330,8 +356,23 @@ impl Agent {
     }
 
     fn hello(&self) -> Result<ClientMessage, AgentError> {
-        let software = concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(ClientMessage::Hello { boot: self.boot, software, note: self.mirror.last_note()?.into() })
+        Ok(hello(self.boot, self.mirror.last_note()?))
+    }
+
+    /// Shows why the server does not let us in. A membership that is suspended may be resumed, so it is tried again; one that is over ends us.
+    fn not_let_in(&mut self, barred: Barred) -> Result<(), AgentError> {
+        tracing::warn!(%barred, "the server does not let this institution in");
+        self.status.duty = barred.to_string();
+        self.shut_out = true;
+        self.show()?;
+        if barred.standing.is_final() { Err(barred.into()) } else { Ok(()) }
+    }
+
+    /// After a suspension the status no longer says so.
+    fn let_in(&mut self) {
+        if std::mem::take(&mut self.shut_out) {
+            "waiting for a task".clone_into(&mut self.status.duty);
+        }
     }
 
     /// Writes the status a last time.
@@ -354,6 +395,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             self.status.alarm("the log breaks its rules: this institution witnesses but takes no part");
         }
+        self.status.certificate_until_ms = self.certificate.until().0;
         self.status.updated_ms = clock::now().0;
         Ok(self.status.store(&self.home)?)
     }

@@ -10,15 +10,18 @@ mod budget;
 mod counts;
 mod data;
 mod describe;
+mod evaluate;
 mod evidence;
 mod label;
+mod leave;
 mod ledger;
-mod privacy_audit;
+pub(crate) mod privacy_audit;
 mod privacy_figures;
 mod release;
 mod statement;
 mod tokens;
 mod train;
+mod withdraw;
 
 use crate::agent::{self, AgentError};
 use crate::config::{Config, ConfigError};
@@ -86,6 +89,11 @@ enum Verb {
     /// Evidence for this institution's own regulator
     #[command(subcommand)]
     Evidence(evidence::EvidenceVerb),
+    /// Leave the federation, for good
+    ///
+    /// The institution's own word, which nobody can take back: nothing more is accepted from it, in the round under way too. The directory
+    /// stays; its ledger is the record of what was spent.
+    Leave(leave::Leave),
     /// Train in one place, without privacy and without a federation
     Train(train::TrainArgs),
     /// What this machine does
@@ -143,13 +151,19 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Evidence(verb) => evidence::run(&home, verb),
+        Verb::Leave(options) => {
+            start_log(&cli.common, "warn");
+            leave::run(&cli.common.dir, options)
+        }
         Verb::Data(data::DataVerb::Check) => check_data(&settings(&cli.common)?),
         Verb::Data(data::DataVerb::Prepare(options)) => data::run(options, cli.common.config.as_deref()),
         Verb::Data(data::DataVerb::Make(options)) => data::make(options),
         Verb::Data(data::DataVerb::Label(verb)) => label::run(verb),
         Verb::Data(data::DataVerb::Tokenize(options)) => tokens::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Counts(options)) => counts::run(&home, options),
+        Verb::Data(data::DataVerb::Evaluate(options)) => evaluate::run(&settings(&cli.common)?, options),
         Verb::Data(data::DataVerb::Describe(options)) => describe::run(&home, &settings(&cli.common)?, options),
+        Verb::Data(data::DataVerb::Withdraw(options)) => withdraw::run(&home, &settings(&cli.common)?, options),
     }
 }
 
@@ -224,9 +238,13 @@ fn run_failure(error: &AgentError) -> Failure {
         | AgentError::Ledger(_)
         | AgentError::Store(_)
         | AgentError::Keys(_)
+        | AgentError::Certificate(_)
         | AgentError::Prepare(_)
         | AgentError::Signals(_)
         | AgentError::Entropy(_) => Failure::trouble("bad_directory", error),
+        AgentError::Barred(_) => Failure::refused("membership_over", error).hint(
+            "to take part again: a new invitation, and join in a new directory; keep this one, its ledger is the record of what was spent",
+        ),
         AgentError::Data(_) => Failure::trouble("bad_data", error).hint("concordat-client data check says more"),
         AgentError::NothingToSpend => Failure::trouble("bad_site_policy", error),
     }
@@ -263,9 +281,16 @@ fn show_status(home: &Home) -> Result<Answer, Failure> {
         ("duty", status.duty.clone()),
         ("last receipt", status.last_receipt.map_or_else(none, |r| format!("entry {r}"))),
         ("epsilon", format!("{} of {}", status.epsilon.clone().unwrap_or_else(none), status.epsilon_cap.clone().unwrap_or_else(none))),
+        ("certificate", certificate(status.certificate_until_ms)),
         ("alarms", if status.alarms.is_empty() { "none".to_owned() } else { status.alarms.join("; ") }),
     ];
     Ok(Answer::table(rows).with_data(&status))
+}
+
+/// When the TLS certificate runs out, in words.
+fn certificate(until_ms: u64) -> String {
+    let until = i64::try_from(until_ms).ok().filter(|ms| *ms > 0).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    until.map_or_else(|| "-".to_owned(), |t| format!("holds until {t}; a linked client has it renewed before"))
 }
 
 fn check_data(config: &Config) -> Result<Answer, Failure> {

@@ -106,6 +106,8 @@ pub struct Config {
     pub threads: NonZeroUsize,
     /// The only tier of a plan that this machine carries; none takes whatever the plan gives.
     pub tier: Option<String>,
+    /// Directory of the published checkpoint that plans begin from; without it such plans are declined.
+    pub base: Option<PathBuf>,
     /// Whether the process ends in order when the task does.
     pub exit_when_task_ends: bool,
     /// Longest pause between attempts to connect.
@@ -122,6 +124,7 @@ struct RawConfig {
     #[serde(default)]
     threads: usize,
     tier: Option<String>,
+    base: Option<PathBuf>,
     #[serde(default)]
     exit_when_task_ends: bool,
     #[serde(default = "default_reconnect_max_s")]
@@ -166,15 +169,16 @@ fn default_label_field() -> String {
 }
 
 impl Config {
-    /// Reads the settings file. Relative data paths are seen from the file's directory.
+    /// Reads the settings file. Relative paths are seen from the file's directory.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = files::read(path, MAX_FILE, Item::Settings)?;
         let mut config = Self::parse(std::str::from_utf8(&bytes).map_err(|_| ConfigError::NotText)?)?;
-        if let (Some(data), Some(dir)) = (config.data.as_mut(), path.parent()) {
-            data.path = dir.join(&data.path);
+        if let Some(dir) = path.parent() {
+            let named = config.data.as_mut().map(|data| &mut data.path).into_iter().chain(config.base.as_mut());
+            named.for_each(|path| *path = dir.join(&*path));
         }
         Ok(config)
     }
@@ -215,11 +219,15 @@ impl TryFrom<RawConfig> for Config {
         if raw.tier.as_ref().is_some_and(String::is_empty) {
             return Err(ConfigError::Empty { key: "tier" });
         }
+        if raw.base.as_ref().is_some_and(|base| base.as_os_str().is_empty()) {
+            return Err(ConfigError::Empty { key: "base" });
+        }
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Self {
             data: raw.data.map(DataConfig::try_from).transpose()?,
             threads: NonZeroUsize::new(raw.threads).unwrap_or(all),
             tier: raw.tier,
+            base: raw.base,
             exit_when_task_ends: raw.exit_when_task_ends,
             reconnect_max: Duration::from_secs(raw.reconnect_max_s),
             log: raw.log,
@@ -260,11 +268,11 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_set_is_taken() {
-        let text = "threads = 2\ntier = \"small\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
+        let text = "threads = 2\ntier = \"small\"\nbase = \"bert\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
             [data]\npath = \"r.jsonl\"\nname = \"sms\"\ntext_field = \"t\"\nlabel_field = \"l\"\nuser_field = \"u\"\nbad_lines = \"skip\"\n";
         let config = Config::parse(text).unwrap();
         let data = config.data.unwrap();
-        assert_eq!(config.tier.as_deref(), Some("small"));
+        assert_eq!((config.tier.as_deref(), config.base.as_deref()), (Some("small"), Some(Path::new("bert"))));
         assert_eq!((config.threads.get(), config.reconnect_max.as_secs()), (2, 7));
         assert_eq!((data.user_field.as_deref(), data.bad_lines), (Some("u"), BadLines::Skip));
     }
@@ -293,6 +301,7 @@ mod tests {
             "reconnect_max_s = 4000",
             "threads = 5000",
             "tier = \"\"",
+            "base = \"\"",
             "[data]\nname = \"n\"",
             "[data]\npath = \"x\"\nname = \"\"",
             "[data]\npath = \"x\"\nname = \"n\"\nuser_field = \"\"",

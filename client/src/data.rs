@@ -11,16 +11,18 @@ use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
-use corpus::tokenize::{Tokenizer, TokenizerError};
+use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
+use corpus::tokenizer::{Published, SubwordError};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{Plan, TokenizerKind, Unit};
+use protocol::plan::{Asks, Plan, TokenizerKind, Unit};
 use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
 use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
 use train::count::{CountError, Units};
+use train::hf::base::Base;
 
 /// Why there is nothing to train on.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,15 @@ pub enum DataError {
     /// The plan's numbers are no tokenizer.
     #[error("the plan's tokenizer cannot be made")]
     Tokenizer(#[from] TokenizerError),
+    /// The checkpoint's tokenizer is none that this version reads.
+    #[error("the checkpoint's tokenizer cannot be used")]
+    Published(#[from] SubwordError),
+    /// The tokenizer gives tokens that the model does not have, or a class that the plan does not name.
+    #[error("the tokenizer does not fit the plan's model")]
+    Tokens(#[from] train::batch::DataError),
+    /// A command that has no checkpoint at hand.
+    #[error("the plan's tokenizer is that of its base checkpoint, which this command does not take")]
+    NoBase,
     /// The plan protects another unit than the records have.
     #[error("the plan's unit of privacy is not that of the records")]
     OtherUnit,
@@ -57,6 +68,17 @@ pub enum DataError {
     #[error("the plan's counts cannot be made of the records")]
     Count(#[from] CountError),
 }
+
+/// Opaque id of the lineage that the settings name. The records themselves may be gone.
+pub(crate) fn dataset_id(home: &Home, config: &DataConfig) -> Result<Sha256, DataError> {
+    Ok(named(&nonce(home)?, config))
+}
+
+fn named(nonce: &[u8; 16], config: &DataConfig) -> Sha256 {
+    Sha256(sha256(&[nonce, config.name.as_bytes()]))
+}
+/// The label of every record where none is read.
+const TEXT: &str = "text";
 
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
@@ -86,15 +108,7 @@ impl DataSource {
         let declared_units = two_digits(count_units(&records)?);
         let seed = sha256(&[b"concordat/client/unit-cap", &nonce]);
         let cap_seed = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        Ok(Self {
-            records,
-            dataset: Sha256(sha256(&[&nonce, config.name.as_bytes()])),
-            unit,
-            declared_units,
-            cap_seed,
-            config: Some(config.clone()),
-            nonce,
-        })
+        Ok(Self { records, dataset: named(&nonce, config), unit, declared_units, cap_seed, config: Some(config.clone()), nonce })
     }
 
     /// Records that nobody has: they have no lineage and are declared nowhere.
@@ -115,11 +129,11 @@ impl DataSource {
         self.declared_units
     }
 
-    /// What a plan works on: its units to count, or its examples to learn from.
-    pub(crate) fn for_task(&self, plan: &Plan) -> Result<TaskData, DataError> {
+    /// What a plan works on: its units to count, or its examples to learn from. `base` is the checkpoint that its model begins from.
+    pub(crate) fn for_task(&self, plan: &Plan, base: Option<&Base>) -> Result<TaskData, DataError> {
         match &plan.count {
             Some(_) => self.counted(plan).map(TaskData::Count),
-            None => self.for_plan(plan).map(TaskData::Train),
+            None => self.for_plan(plan, base).map(TaskData::Train),
         }
     }
 
@@ -153,26 +167,61 @@ impl DataSource {
     }
 
     /// Cleans, de-duplicates, tokenizes and groups the records as a plan says.
-    pub(crate) fn for_plan(&self, plan: &Plan) -> Result<Dataset, DataError> {
+    pub(crate) fn for_plan(&self, plan: &Plan, base: Option<&Base>) -> Result<Dataset, DataError> {
         if plan.privacy.unit != self.unit {
             return Err(DataError::OtherUnit);
         }
-        let labels = LabelSet::new(&plan.model.classes)?;
-        let tokenizer = match plan.tokenizer {
-            TokenizerKind::HashedCharacters => Tokenizer::new(plan.model.vocab, plan.model.max_tokens)?,
-        };
+        let (records, labels) = self.asked(plan.model.asks(), &plan.model.classes)?;
+        let tokenizer = tokenizer(plan, base)?;
         let limits = CleanLimits::default();
-        let (records, cleaned) = corpus::prepare_within(self.records.clone(), &labels, &limits, Uniqueness::WithinPerson);
+        let (records, cleaned) = corpus::prepare_within(records, &labels, &limits, Uniqueness::WithinPerson);
         let max_records = usize::try_from(plan.privacy.max_records_per_unit).unwrap_or(usize::MAX);
         let cap = UnitCap { max_records, seed: self.cap_seed };
-        let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &tokenizer, &cap);
+        let (examples, capped) = corpus::Dataset::from_records(&records, &labels, &*tokenizer, &cap);
         if cleaned.then(capped).kept == 0 {
             return Err(DataError::Nothing);
         }
-        if examples.class_counts().iter().filter(|c| **c > 0).count() < 2 {
+        let classes = examples.class_counts().iter().filter(|c| **c > 0).count();
+        if plan.model.asks() == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        Ok(by_unit(&examples))
+        let asks = plan.model.asks();
+        let data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
+        data.check(&plan.model)?; // here, before anything is paid
+        Ok(data)
+    }
+
+    /// The records with the labels that a plan reads. A label that nobody asks for decides nothing, not even whether its record counts: every
+    /// text has the same one then.
+    fn asked(&self, asks: Asks, classes: &[String]) -> Result<(Vec<Record>, LabelSet), DataError> {
+        match asks {
+            Asks::Class => Ok((self.records.clone(), LabelSet::new(classes)?)),
+            Asks::NextToken => {
+                let text = |r: &Record| Record { label: TEXT.to_owned(), ..r.clone() };
+                Ok((self.records.iter().map(text).collect(), LabelSet::of_texts()))
+            }
+            Asks::Answer | Asks::Translate => Ok((self.records.clone(), LabelSet::of_texts())),
+        }
+    }
+}
+
+/// What a model is to write after a record's text, or in answer to it; nothing where no label is read token by token. An encoder-decoder ends
+/// its answers itself.
+fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
+    match asks {
+        Asks::Class | Asks::NextToken => Vec::new(),
+        Asks::Translate => tokenizer.bare(label),
+        Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
+    }
+}
+
+/// What cuts a record's text.
+fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, DataError> {
+    let model = &plan.model;
+    match (plan.tokenizer, base) {
+        (TokenizerKind::HashedCharacters, _) => Ok(Box::new(Tokenizer::new(model.vocab, model.max_tokens)?)),
+        (TokenizerKind::Checkpoint, Some(base)) => Ok(Box::new(Published::load(base.tokenizer(), model.max_tokens)?)),
+        (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }
 
@@ -198,7 +247,12 @@ impl DataReport {
             ("declared".to_owned(), self.declared_units.to_string()),
             ("lines".to_owned(), self.read.to_string()),
         ];
-        rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
+        // Labels that are texts of their own say nothing in a list.
+        if LabelSet::new(&self.labels.keys().collect::<Vec<_>>()).is_ok() {
+            rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
+        } else {
+            rows.push(("different labels".to_owned(), self.labels.len().to_string()));
+        }
         rows
     }
 }
@@ -234,6 +288,16 @@ pub(crate) fn records(config: &DataConfig) -> Result<Vec<Record>, DataError> {
     loaded(config).map(|(loaded, _)| loaded.records)
 }
 
+/// The records to judge a model by, for work that stays at the institution: of a prepared directory the side that nobody trains on, of a file
+/// all of them.
+pub(crate) fn held_out(config: &DataConfig) -> Result<Vec<Record>, DataError> {
+    if !prepared::is_prepared(&config.path) {
+        return records(config);
+    }
+    let (_, loaded) = prepared::load(&config.path, Side::Validation)?;
+    Ok(loaded.records)
+}
+
 /// The person where the records name one, else the record.
 fn unit_of(config: &DataConfig) -> Unit {
     if config.user_field.is_some() { Unit::User } else { Unit::Record }
@@ -249,17 +313,19 @@ fn read_options(config: &DataConfig) -> ReadOptions {
     }
 }
 
-fn by_unit(examples: &corpus::Dataset) -> Dataset {
-    let record =
-        |at: usize| TrainRecord { tokens: examples.examples[at].tokens.clone(), class: examples.examples[at].class, labels: Vec::new() };
+/// `labels` are the tokens that a model is to write for the record at a position.
+fn by_unit(examples: &corpus::Dataset, labels: impl Fn(usize) -> Vec<u32>) -> Dataset {
+    let record = |at: usize| {
+        let example = &examples.examples[at];
+        TrainRecord { tokens: example.tokens.clone(), class: example.class, labels: labels(example.record) }
+    };
     let units = examples.by_unit().into_iter().map(|u| UnitExamples { records: u.into_iter().map(record).collect() });
     Dataset { units: units.collect() }
 }
 
 /// Persons, or records where there are none, after cleaning and de-duplication. Labels are only counted apart, not chosen.
 fn count_units(records: &[Record]) -> Result<u64, DataError> {
-    let names: BTreeSet<&str> = records.iter().map(|r| r.label.as_str()).collect();
-    let labels = LabelSet::new(&names.into_iter().collect::<Vec<_>>())?;
+    let labels = LabelSet::of_texts();
     let (kept, _) = corpus::prepare_within(records.to_vec(), &labels, &CleanLimits::default(), Uniqueness::WithinPerson);
     let users: BTreeSet<&str> = kept.iter().filter_map(|r| r.user.as_deref()).collect();
     let alone = kept.iter().filter(|r| r.user.is_none()).count();

@@ -41,8 +41,12 @@ pub(crate) enum DescribeError {
 
 /// The draft of a prepared directory.
 pub(crate) fn describe(prepared: &Path, dataset: Sha256, said: &Said) -> Result<DataManifest, DescribeError> {
-    let bytes = files::read(&prepared.join("manifest.json"), MAX_MANIFEST, Item::DataManifest)?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|_| DescribeError::Field("(JSON)"))?;
+    parse(&files::read(&prepared.join("manifest.json"), MAX_MANIFEST, Item::DataManifest)?, dataset, said)
+}
+
+/// The draft out of the manifest of a preparation.
+pub(crate) fn parse(bytes: &[u8], dataset: Sha256, said: &Said) -> Result<DataManifest, DescribeError> {
+    let json: Value = serde_json::from_slice(bytes).map_err(|_| DescribeError::Field("(JSON)"))?;
     let unit = match field(&json, "/unit")?.as_str() {
         Some("user") => Unit::User,
         Some("record") => Unit::Record,
@@ -54,7 +58,7 @@ pub(crate) fn describe(prepared: &Path, dataset: Sha256, said: &Said) -> Result<
     let manifest = DataManifest {
         dataset,
         previous: None,
-        manifest: Sha256(sha256(&[&bytes])),
+        manifest: Sha256(sha256(&[bytes])),
         rules: rules.ok_or(DescribeError::Field("/treatment/rules_sha256"))?,
         schema: Sha256(sha256(&[b"concordat/schema/v1\0", schema.as_bytes()])),
         tokenizer: said.tokenizer,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::plan;
 use corpus::BadLines;
+use protocol::plan::BaseModel;
 
 fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
@@ -28,7 +29,7 @@ fn records_become_units_of_the_plan() {
     let home = Home::new(dir.path());
     let source = DataSource::load(&home, &config(dir.path(), &LINES)).ok().unwrap();
     assert_eq!((source.declared_units(), source.unit()), (4, Unit::Record));
-    let data = source.for_plan(&plan()).ok().unwrap();
+    let data = source.for_plan(&plan(), None).ok().unwrap();
     // The label that the plan does not have is left out. A text that two units share stays with both: whether a unit counts must not
     // depend on another one.
     assert_eq!(data.units.len(), 3);
@@ -56,10 +57,10 @@ fn what_is_wrong_is_named_without_its_contents() {
     assert!(matches!(error, DataError::Read(ReadError::BadLine { line: 2, .. })), "{text}");
     assert!(!text.contains("CANARY"));
     let one_class = DataSource::load(&home, &config(dir.path(), &[LINES[0], LINES[3]])).ok().unwrap();
-    assert!(matches!(one_class.for_plan(&plan()), Err(DataError::OtherClasses)));
+    assert!(matches!(one_class.for_plan(&plan(), None), Err(DataError::OtherClasses)));
     let mut by_user = plan();
     by_user.privacy.unit = Unit::User;
-    assert!(matches!(one_class.for_plan(&by_user), Err(DataError::OtherUnit)));
+    assert!(matches!(one_class.for_plan(&by_user, None), Err(DataError::OtherUnit)));
 }
 
 /// B15: all records of a person are one unit, whatever their labels and wherever they stand, and no more of them train than the plan allows.
@@ -75,8 +76,43 @@ fn records_of_one_person_are_one_unit_and_no_more_than_the_cap() {
     assert_eq!((source.declared_units(), source.unit()), (2, Unit::User));
     let mut by_user = plan();
     (by_user.privacy.unit, by_user.privacy.max_records_per_unit) = (Unit::User, 4);
-    let mut records: Vec<usize> = source.for_plan(&by_user).ok().unwrap().units.iter().map(|u| u.records.len()).collect();
+    let mut records: Vec<usize> = source.for_plan(&by_user, None).ok().unwrap().units.iter().map(|u| u.records.len()).collect();
     records.sort_unstable();
     assert_eq!(records, [1, 4]);
-    assert!(matches!(source.for_plan(&plan()), Err(DataError::OtherUnit)));
+    assert!(matches!(source.for_plan(&plan(), None), Err(DataError::OtherUnit)));
+}
+
+/// Where nobody asks for labels, none decides whether a record counts, and no class is made of it.
+#[test]
+fn a_plan_that_asks_for_the_next_token_reads_no_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let alike = LINES.map(|l| l.replace("spam", "ham").replace("other", "ham"));
+    let mut texts = plan();
+    let base = BaseModel {
+        config: String::new(),
+        weights: Sha256([0; 32]),
+        tokenizer: Sha256([0; 32]),
+        frozen: Vec::new(),
+        asks: protocol::plan::Asks::NextToken,
+    };
+    (texts.model.base, texts.model.classes) = (Some(base), Vec::new());
+    for lines in [LINES, [0, 1, 2, 3].map(|i| alike[i].as_str())] {
+        let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &lines)).ok().unwrap();
+        let data = source.for_plan(&texts, None).ok().unwrap();
+        assert_eq!((source.declared_units(), data.units.len()), (4, 4));
+        data.check(&texts.model).unwrap();
+    }
+    // Where the label is the answer, it is read token by token, whatever it says.
+    for asks in [protocol::plan::Asks::Answer, protocol::plan::Asks::Translate] {
+        texts.model.base.as_mut().unwrap().asks = asks;
+        let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+        let data = source.for_plan(&texts, None).ok().unwrap();
+        let mut lengths: Vec<usize> = data.records().map(|r| r.labels.len()).collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [1, 1, 1, 1], "ham, spam, spam and other are a token each");
+        assert!(data.records().all(|r| !r.labels.contains(&1)), "an answer has no mark");
+    }
+    texts.tokenizer = TokenizerKind::Checkpoint;
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    assert!(matches!(source.for_plan(&texts, None), Err(DataError::NoBase)));
 }

@@ -63,6 +63,8 @@ pub enum Item {
     SitePolicy,
     /// What is said about prepared records.
     DataManifest,
+    /// The order to withdraw a dataset.
+    Withdrawal,
     /// The rule file of a dataset.
     DataRules,
     /// A report or the index of prepared records.
@@ -108,6 +110,7 @@ impl fmt::Display for Item {
             Self::Settings => "the settings file",
             Self::SitePolicy => "the site policy",
             Self::DataManifest => "the data manifest",
+            Self::Withdrawal => "the withdrawal of a dataset",
             Self::DataRules => "the rule file",
             Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",

@@ -86,6 +86,10 @@ impl Home {
     pub(crate) fn ledger(&self, dataset: &Sha256) -> PathBuf {
         self.0.join("ledger").join(format!("{dataset}.ledger"))
     }
+    /// The order to withdraw a dataset, beside its ledger.
+    pub(crate) fn withdrawal(&self, dataset: &Sha256) -> PathBuf {
+        self.0.join("ledger").join(format!("{dataset}.withdrawn"))
+    }
     pub(crate) fn ledger_dir(&self) -> PathBuf {
         self.0.join("ledger")
     }

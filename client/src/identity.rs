@@ -30,16 +30,22 @@ impl Identity {
     /// # Errors
     /// [`StoreError`]; absent before `join` is done.
     pub(crate) fn load(home: &Home) -> Result<Self, StoreError> {
-        let bytes = files::read(&home.identity(), MAX_FILE, Item::Identity)?;
-        let it: Self = serde_json::from_slice(&bytes).map_err(|_| StoreError::Damaged(Item::Identity))?;
+        Self::parse(&files::read(&home.identity(), MAX_FILE, Item::Identity)?)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        let it: Self = serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(Item::Identity))?;
         let sound = it.v == 1 && is_name(&it.federation) && is_name(&it.institution);
         if sound { Ok(it) } else { Err(StoreError::Damaged(Item::Identity)) }
     }
 
     /// Writes it.
     pub(crate) fn store(&self, home: &Home) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(|_| StoreError::Damaged(Item::Identity))?;
-        files::replace(&home.identity(), &bytes, Item::Identity)
+        files::replace(&home.identity(), &self.to_bytes()?, Item::Identity)
+    }
+
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec_pretty(self).map_err(|_| StoreError::Damaged(Item::Identity))
     }
 
     /// Name of the witness key (A8): the federation and the institution.

@@ -119,16 +119,16 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
     if let Some(done) = already(&home, &token)? {
         return Ok(done);
     }
-    let (started, mut session, mut shown) = (Instant::now(), Session::open(&token).await?, false);
-    let (trust, _) = session.start(&token).await?;
+    let (started, mut session, mut shown) = (Instant::now(), Session::open(&token.address, token.root_ca).await?, false);
+    let (trust, _) = session.start(token.root_ca, token.trust).await?;
     show(Waiting::Fingerprint(&fingerprint(&token.trust)));
     let keys = Keys::load_or_make(&home, &Identity::witness_name(&trust.federation, &token.institution))?;
     let (request, mut reply) = match known_request(&home, &mut session, &token, &keys).await? {
         Some(known) => known,
         None => {
             // A fresh stream with a fresh nonce, which the request is bound to.
-            session = Session::open(&token).await?;
-            let (_, nonce) = session.start(&token).await?;
+            session = Session::open(&token.address, token.root_ca).await?;
+            let (_, nonce) = session.start(token.root_ca, token.trust).await?;
             let (request, csr) = make_request(&home, &keys, &trust, &token, nonce)?;
             let reply =
                 session.ask(&JoinMessage::Request { secret: token.secret, statement: request.clone(), csr: ByteVec::from(csr) }).await?;
@@ -146,7 +146,7 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
             }
             JoinReply::Pending {} => {}
             JoinReply::Rejected { reason } => return Err(JoinError::Rejected(reason)),
-            JoinReply::Trust { .. } => return Err(JoinError::Unexpected),
+            JoinReply::Trust { .. } | JoinReply::Renewed { .. } => return Err(JoinError::Unexpected),
         }
         if !shown {
             show(Waiting::Pending(&fingerprint(&Sha256(protocol::hash::sha256(&[&request.payload])))));
@@ -192,7 +192,7 @@ async fn known_request(
     match session.poll(token, keys).await? {
         reply @ (JoinReply::Pending {} | JoinReply::Admitted { .. }) => Ok(Some((request, reply))),
         JoinReply::Rejected { .. } => Ok(None),
-        JoinReply::Trust { .. } => Err(JoinError::Unexpected),
+        JoinReply::Trust { .. } | JoinReply::Renewed { .. } => Err(JoinError::Unexpected),
     }
 }
 
@@ -213,7 +213,7 @@ fn make_request(home: &Home, keys: &Keys, trust: &TrustDocument, token: &Token, 
 }
 
 /// One stream of the enrolment protocol; dialled again when the server has closed it.
-struct Session {
+pub(crate) struct Session {
     dialled: Dialled,
     send: quinn::SendStream,
     receive: quinn::RecvStream,
@@ -221,14 +221,16 @@ struct Session {
 }
 
 impl Session {
-    async fn open(token: &Token) -> Result<Self, JoinError> {
-        let dialled = endpoint::dial(&token.address, tls::newcomer_config(token.root_ca, ALPN_JOIN)?).await?;
-        let root = tls::find_root(&dialled.chain, token.root_ca).ok_or(JoinError::OtherRoot)?.to_vec();
+    /// Dials a server that shows a chain to the root of this hash.
+    pub(crate) async fn open(address: &str, root_ca: Sha256) -> Result<Self, JoinError> {
+        let dialled = endpoint::dial(address, tls::newcomer_config(root_ca, ALPN_JOIN)?).await?;
+        let root = tls::find_root(&dialled.chain, root_ca).ok_or(JoinError::OtherRoot)?.to_vec();
         let (send, receive) = dialled.connection.open_bi().await?;
         Ok(Self { dialled, send, receive, root })
     }
 
-    async fn ask(&mut self, message: &JoinMessage) -> Result<JoinReply, JoinError> {
+    /// Asks and waits for the answer.
+    pub(crate) async fn ask(&mut self, message: &JoinMessage) -> Result<JoinReply, JoinError> {
         let exchange = async {
             frames::send(&mut self.send, message).await?;
             frames::receive(&mut self.receive, MAX_JOIN_FRAME).await?.ok_or(JoinError::Unexpected)
@@ -237,13 +239,13 @@ impl Session {
     }
 
     /// Reads the trust document and compares its hash before anything in it is believed.
-    async fn start(&mut self, token: &Token) -> Result<(TrustDocument, Sha256), JoinError> {
+    pub(crate) async fn start(&mut self, root_ca: Sha256, hash: Sha256) -> Result<(TrustDocument, Sha256), JoinError> {
         let JoinReply::Trust { trust, nonce } = self.ask(&JoinMessage::Start {}).await? else { return Err(JoinError::Unexpected) };
-        if TrustDocument::hash(&trust) != token.trust {
+        if TrustDocument::hash(&trust) != hash {
             return Err(JoinError::OtherTrust);
         }
         let document = TrustDocument::parse(&trust)?;
-        if document.root_ca != token.root_ca {
+        if document.root_ca != root_ca {
             return Err(JoinError::OtherRoot);
         }
         tls::check_server(self.dialled.chain.first().ok_or(EndpointError::NoCertificate)?, &document.federation)?;
@@ -251,7 +253,7 @@ impl Session {
     }
 
     /// Closes in order: the server waits for it.
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.send.finish().unwrap_or(());
         self.dialled.connection.close(quinn::VarInt::from_u32(0), b"joined");
         // A server that is gone must not keep us.
@@ -263,7 +265,7 @@ impl Session {
         match self.ask(&poll).await {
             Ok(reply) => Ok(reply),
             Err(_) => {
-                *self = Self::open(token).await?;
+                *self = Self::open(&token.address, token.root_ca).await?;
                 self.ask(&poll).await
             }
         }

@@ -1,6 +1,6 @@
 use super::*;
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, Draft, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Identity, Origin, Stamp};
 use protocol::ids::{ClientId, PublicKey, TokenId};
 
 fn trust(administrator: &SigningKey) -> TrustDocument {
@@ -35,8 +35,10 @@ fn entry(membership: &Membership, hash: Sha256, signer: &SigningKey, seq: u64) -
         seq,
         id: "018f0000-0000-7000-8000-000000000000".into(),
         ts: "2026-01-02T03:04:05.000006Z".into(),
+        who: Identity::default(),
+        origin: Origin { name: "concordat-server".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 },
         federation: "fed".into(),
-        origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
+        cause: None,
     };
     let draft = Draft::said(
         Actor::Administrator,

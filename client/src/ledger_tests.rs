@@ -76,10 +76,14 @@ fn a_round_is_paid_once_for_ever() {
     assert!(
         matches!(store.reserve(&request(&store, &mechanism, 1)), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
     );
+    assert_eq!(store.ledger().void_spends().count(), 0, "its update may still come");
     store.void(paid.ledger_counter()).unwrap();
     drop(store);
     let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
     assert!(store.reserve(&request(&store, &mechanism, 1)).is_err());
+    // What the log may be told is what the header would have stated.
+    let void: Vec<_> = store.ledger().void_spends().map(|s| (s.task, s.round, s.spend)).collect();
+    assert_eq!(void, [(plan().task, RoundId(1), paid.spend())]);
     store.reserve(&request(&store, &mechanism, 2)).ok().unwrap();
     assert!(store.reserve(&request(&store, &mechanism, 3)).err().unwrap().is_exhausted());
 }

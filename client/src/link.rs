@@ -11,9 +11,10 @@ use crate::keys::Keys;
 use crate::tls::{self, TlsError};
 use crate::wire::Wire;
 use privacy::noise::EntropySource as _;
-use protocol::messages::{ALPN, ClientMessage, MAX_FRAME, ServerMessage};
+use protocol::membership::Barred;
+use protocol::messages::{ALPN, CLOSE_BARRED, ClientMessage, MAX_FRAME, ServerMessage};
 use protocol::time::Time;
-use quinn::{Endpoint, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -22,7 +23,7 @@ const INBOX: usize = 256;
 /// Longest wait for `Welcome`.
 const WELCOME: Duration = Duration::from_secs(30);
 /// Longest certificate file.
-const MAX_CERTIFICATE: usize = 64 * 1024;
+pub(crate) const MAX_CERTIFICATE: usize = 64 * 1024;
 /// Most certificates of our chain.
 const MAX_CHAIN: usize = 8;
 
@@ -42,6 +43,9 @@ pub enum LinkError {
     /// A frame.
     #[error("a message did not come through")]
     Frame(#[from] FrameError),
+    /// The membership does not hold.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The server did not say welcome.
     #[error("the server did not answer hello with welcome")]
     NotWelcome,
@@ -69,13 +73,12 @@ impl Link {
         let dialled = endpoint::dial(&identity.server, tls::member_config(&root, &chain, keys, ALPN)?).await?;
         let leaf = dialled.chain.first().ok_or(EndpointError::NoCertificate)?;
         tls::check_server(leaf, &identity.federation)?;
-        let (mut control, mut receive) = dialled.connection.open_bi().await?;
-        frames::send(&mut control, hello).await?;
-        let first = tokio::time::timeout(WELCOME, frames::receive(&mut receive, MAX_FRAME)).await.map_err(|_| LinkError::NotWelcome)??;
-        let Some(ServerMessage::Welcome { now, log_size }) = first else { return Err(LinkError::NotWelcome) };
+        // Whoever is shut out is told why as the connection closes, wherever we are in saying hello.
+        let greeted = greet(&dialled.connection, hello).await;
+        let (control, receive, welcome) = greeted.map_err(|e| barred(&dialled.connection).map_or(e, LinkError::Barred))?;
         let (sender, inbox) = mpsc::channel(INBOX);
         tokio::spawn(read_control(receive, sender));
-        Ok(Self { endpoint: dialled.endpoint, connection: dialled.connection, control, inbox, welcome: (now, log_size) })
+        Ok(Self { endpoint: dialled.endpoint, connection: dialled.connection, control, inbox, welcome })
     }
 
     /// Says something on the control stream.
@@ -100,6 +103,28 @@ impl Link {
         // A peer that is gone must not keep us.
         tokio::time::timeout(Duration::from_secs(3), self.endpoint.wait_idle()).await.unwrap_or(());
     }
+}
+
+/// The first message of a connection, with the last note that the mirror was brought to.
+pub(crate) fn hello(boot: [u8; 16], note: Vec<u8>) -> ClientMessage {
+    ClientMessage::Hello { boot, software: concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned(), note: note.into() }
+}
+
+/// Says hello and waits for welcome: the control stream, and the server's clock with the log's size.
+async fn greet(connection: &Connection, hello: &ClientMessage) -> Result<(SendStream, RecvStream, (Time, u64)), LinkError> {
+    let (mut control, mut receive) = connection.open_bi().await?;
+    frames::send(&mut control, hello).await?;
+    let first = tokio::time::timeout(WELCOME, frames::receive(&mut receive, MAX_FRAME)).await.map_err(|_| LinkError::NotWelcome)??;
+    match first {
+        Some(ServerMessage::Welcome { now, log_size }) => Ok((control, receive, (now, log_size))),
+        Some(_) | None => Err(LinkError::NotWelcome),
+    }
+}
+
+/// Why the server closed the connection, if it is because the membership does not hold.
+fn barred(connection: &Connection) -> Option<Barred> {
+    let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else { return None };
+    if closed.error_code == VarInt::from_u32(CLOSE_BARRED) { Barred::from_wire(&closed.reason) } else { None }
 }
 
 /// Moves messages from the stream to the inbox. Anything unreadable ends the link: the sender is dropped.

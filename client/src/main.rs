@@ -7,7 +7,7 @@ fn main() -> std::process::ExitCode {
 
 /// What this process must never say: the text of a panic, and its memory in a core file (audit.md A22, A23).
 fn guard() {
-    privacy::panics::withhold();
+    privacy::panics::withhold(corpus::foreign::catching);
     if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
         eprintln!("warning: core files could not be forbidden ({error}); set `ulimit -c 0`");
     }
@@ -22,6 +22,8 @@ mod tests {
     fn a_guarded_process_chokes_on_a_record() {
         super::guard();
         assert_eq!(rlimit::getrlimit(rlimit::Resource::CORE).ok(), Some((0, 0)), "no core file, and nobody below raises the limit again");
+        // What a foreign reader does with a damaged file is told as that, not as a bug of this program.
+        assert!(corpus::foreign::caught(|| -> u8 { panic!("{CANARY} stands in a damaged file") }).is_err());
         panic!("{CANARY} stands in a record");
     }
 

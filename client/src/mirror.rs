@@ -2,7 +2,7 @@
 //! signed; the history that machines judge by is folded from it and from nothing else. Knows no connection.
 
 mod disk;
-mod fork;
+pub(crate) mod fork;
 
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;

@@ -45,7 +45,14 @@ fn a_forked_note_is_refused_and_kept_for_ever() {
     }
     assert_eq!(c.mirror.size(), 10);
     // Our note, both of theirs, and both proofs.
-    assert_eq!(files::names(&c.home.evidence(), Item::Note).unwrap().len(), 5);
+    let kept = files::names(&c.home.evidence(), Item::Note).unwrap();
+    assert_eq!(kept.len(), 5);
+    let proofs: Vec<_> = kept.iter().filter(|name| name.ends_with("-fork.json")).collect();
+    assert_eq!(proofs.len(), 2);
+    for name in proofs {
+        let proof = audit::fork::ForkProof::parse(&std::fs::read(c.home.evidence().join(name)).unwrap()).unwrap();
+        assert!([5, 10].contains(&proof.check(&c.mirror.log, None).unwrap().size), "anybody can check it");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use train::batch::Dataset;
 use train::count::{CountError, CountRound, Known, Units};
-use train::model::Weights;
+use train::model::{Outside, Weights};
 use train::optim::OptimiserState;
 use train::round::{Round, TrainError, joint_round, local_round};
 use train::snapshot::SnapshotError;
@@ -47,6 +47,8 @@ pub(crate) struct TaskWork {
     pub(crate) digest: PlanDigest,
     pub(crate) data: TaskData,
     pub(crate) mechanism: Mechanism,
+    /// What the plan leaves to its checkpoint; none for a plan without one.
+    pub(crate) outside: Option<Arc<Outside>>,
 }
 
 /// Everything that one preparation needs.
@@ -227,8 +229,12 @@ impl Preparation {
             TaskData::Count(units) => return Ok(Way::Count { known: Known::of_plan(plan, &self.snapshot)?, units }),
             TaskData::Train(data) => data,
         };
-        let training =
-            Training { start: train::snapshot::from_bytes(&plan.model, &self.snapshot)?, workers: Workers::start(self.threads)?, data };
+        let start = train::snapshot::from_bytes(&plan.model, &self.snapshot)?;
+        let start = match &self.work.outside {
+            Some(outside) => start.beside(Arc::clone(outside)),
+            None => start,
+        };
+        let training = Training { start, workers: Workers::start(self.threads)?, data };
         match plan.privacy.mode {
             Mode::Local => {
                 let optimiser = self.optimiser()?;

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest stored release: 10^4 values and as many names of labels.
 const MAX_FILE: usize = 4 << 20;
+/// Version of a stored release.
+const VERSION: u8 = 1;
 /// Longest name.
 const MAX_NAME: usize = 64;
 /// What generated names begin with; nobody else's may.
@@ -102,9 +104,13 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// Reads a file; nothing where it is none of this version.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|stored: &Self| stored.v == VERSION)
+    }
     /// # Panics
     /// Never: every field is plain.
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain fields always serialise")
     }
     /// Scale of the noise.
@@ -189,7 +195,7 @@ pub(crate) fn settle<F: Journal>(store: &mut LedgerStore<F>, shelf: &impl Shelf)
     let mut found = std::collections::BTreeMap::new();
     for name in shelf.names()? {
         let bytes = shelf.kept(&name)?.unwrap_or_default();
-        if let Ok(stored) = serde_json::from_slice::<Stored>(&bytes)
+        if let Some(stored) = Stored::parse(&bytes)
             && store.ledger().holds(stored.ledger_counter, stored.ledger_head)
         {
             found.insert(stored.ledger_counter, Sha256(sha256(&[&bytes])));
@@ -260,7 +266,7 @@ impl Stored {
     fn before(asked: &Asked, values: u64, sensitivity: u64) -> Result<Self, ReleaseFailure> {
         let rho = release_rho(values, sensitivity, asked.scale_1024).ok_or(LedgerError::Release(ReleaseError::OutOfRange))?;
         Ok(Self {
-            v: 1,
+            v: VERSION,
             id: asked.name.as_str().to_owned(),
             dataset: asked.dataset,
             what: asked.what,
@@ -294,7 +300,7 @@ fn again<F: Journal>(store: &LedgerStore<F>, shelf: &impl Shelf, asked: &Asked) 
 pub(crate) fn shown(shelf: &impl Shelf, name: &str, counter: u64, stage: ReleaseStage) -> Result<Stored, ReleaseFailure> {
     let ReleaseStage::Released(result) = stage else { return Err(ReleaseFailure::Lost { counter }) };
     let bytes = shelf.kept(name)?.ok_or(ReleaseFailure::Altered { counter })?;
-    let stored: Stored = serde_json::from_slice(&bytes).map_err(|_| ReleaseFailure::Altered { counter })?;
+    let stored = Stored::parse(&bytes).ok_or(ReleaseFailure::Altered { counter })?;
     let same = Sha256(sha256(&[&bytes])) == result && stored.ledger_counter == counter;
     if same { Ok(stored) } else { Err(ReleaseFailure::Altered { counter }) }
 }

@@ -40,8 +40,7 @@ impl SiteLog {
             files::make_dir(parent, Item::SiteLog)?;
         }
         let bytes = files::read_if_there(&path, MAX_FILE, Item::SiteLog)?.unwrap_or_default();
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let (range, releases) = fold(&bytes[..whole])?;
+        let (whole, range, releases) = parse(&bytes)?;
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(write)?;
         if whole < bytes.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(write)?;
@@ -94,20 +93,20 @@ pub(crate) fn releases_of(releases: &[(Sha256, SeenRelease)], dataset: Sha256) -
 /// [`StoreError::Damaged`] if a whole line is no entry at its place.
 pub(crate) fn read_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, StoreError> {
     let bytes = files::read_if_there(&home.site_log(), MAX_FILE, Item::SiteLog)?.unwrap_or_default();
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    fold(&bytes[..whole]).map(|(_, releases)| releases)
+    parse(&bytes).map(|(_, _, releases)| releases)
 }
 
-/// Whole lines, each an entry at its place.
-fn fold(lines: &[u8]) -> Result<(CompactRange, Vec<(Sha256, SeenRelease)>), StoreError> {
+/// The bytes of whole lines, each an entry at its place; what follows the last one is no line.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(usize, CompactRange, Vec<(Sha256, SeenRelease)>), StoreError> {
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let (mut range, mut releases) = (CompactRange::new(), Vec::new());
-    for line in lines.split_inclusive(|b| *b == b'\n') {
+    for line in bytes[..whole].split_inclusive(|b| *b == b'\n') {
         let line = &line[..line.len() - 1];
         let entry = SiteEntry::parse(line).ok().filter(|e| e.seq == range.size()).ok_or(StoreError::Damaged(Item::SiteLog))?;
         releases.extend(SeenRelease::of(entry.seq, &entry.facts));
         range.push(leaf_hash(line));
     }
-    Ok((range, releases))
+    Ok((whole, range, releases))
 }
 
 /// What an accepted update is for the site log: everything in it the institution signed itself.

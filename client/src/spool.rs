@@ -49,6 +49,10 @@ pub(crate) struct SpoolIndex {
 }
 
 impl SpoolIndex {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        codec::decode(bytes, MAX_INDEX).map_err(|_| StoreError::Damaged(Item::Spool))
+    }
+
     /// What the ledger names the update by: SHA-256 over the header digests in order of groups.
     pub(crate) fn digest(&self) -> Sha256 {
         let headers: Vec<u8> = self.groups.iter().flat_map(|g| Header::digest(&g.header.payload).0).collect();
@@ -105,8 +109,7 @@ impl Spool {
     pub(crate) fn open(home: &Home, task: TaskId, round: RoundId) -> Result<Option<Self>, StoreError> {
         let dir = home.spool(task, round);
         let Some(bytes) = files::read_if_there(&dir.join("index"), MAX_INDEX, Item::Spool)? else { return Ok(None) };
-        let index = codec::decode(&bytes, MAX_INDEX).map_err(|_| StoreError::Damaged(Item::Spool))?;
-        Ok(Some(Self { dir, index }))
+        Ok(Some(Self { dir, index: SpoolIndex::parse(&bytes)? }))
     }
 
     /// What it holds.

@@ -40,6 +40,9 @@ pub struct Status {
     pub epsilon: Option<String>,
     /// The institution's cap.
     pub epsilon_cap: Option<String>,
+    /// When the TLS certificate runs out: milliseconds since 1970. It is renewed before, while the link is up.
+    #[serde(default)]
+    pub certificate_until_ms: u64,
     /// What somebody should look at.
     pub alarms: Vec<String>,
     /// Milliseconds since 1970.
@@ -56,8 +59,11 @@ impl Status {
 
     /// Rewrites the file.
     pub(crate) fn store(&self, home: &Home) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(|_| StoreError::Damaged(Item::Status))?;
-        files::replace(&home.status(), &bytes, Item::Status)
+        files::replace(&home.status(), &self.to_bytes()?, Item::Status)
+    }
+
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec_pretty(self).map_err(|_| StoreError::Damaged(Item::Status))
     }
 
     /// Reads the file.
@@ -65,7 +71,10 @@ impl Status {
     /// # Errors
     /// [`StoreError`]; absent before the first `run`.
     pub(crate) fn load(home: &Home) -> Result<Self, StoreError> {
-        let bytes = files::read(&home.status(), MAX_FILE, Item::Status)?;
-        serde_json::from_slice(&bytes).map_err(|_| StoreError::Damaged(Item::Status))
+        Self::parse(&files::read(&home.status(), MAX_FILE, Item::Status)?)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(bytes).map_err(|_| StoreError::Damaged(Item::Status))
     }
 }

@@ -8,7 +8,8 @@ use audit::key::{KeyType, SignerKey};
 use audit::reader::{DirEntry, LogReader};
 use audit::writer::LogWriter;
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
+use protocol::history::History;
 use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
@@ -37,6 +38,7 @@ pub(crate) fn plan() -> Plan {
             hidden: 8,
             classes: vec!["ham".into(), "spam".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([2; 32]),
@@ -78,6 +80,21 @@ pub(crate) struct TestLog {
     pub(crate) entries: Vec<Vec<u8>>,
     /// Tiles by path.
     files: BTreeMap<String, Vec<u8>>,
+    history: History,
+}
+
+/// The trust document of a log with this key.
+fn document(key: &SignerKey) -> TrustDocument {
+    let public = |seed| PublicKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
+    TrustDocument {
+        v: 1,
+        federation: "fed".into(),
+        log_vkey: key.verifier().to_string(),
+        root_ca: Sha256([1; 32]),
+        administrators: vec![public(8)],
+        threshold: 1,
+        server: public(9),
+    }
 }
 
 /// A log, and a mirror of it in a directory of its own; both are empty.
@@ -114,7 +131,8 @@ impl LogReader for Tiles<'_> {
 impl TestLog {
     pub(crate) fn new() -> Self {
         let key = SignerKey::new("fed/log", KeyType::Note, &[7; 32]).ok().unwrap();
-        Self { key, writer: LogWriter::new(), entries: Vec::new(), files: BTreeMap::new() }
+        let history = History::new(document(&key));
+        Self { key, writer: LogWriter::new(), entries: Vec::new(), files: BTreeMap::new(), history }
     }
 
     /// Appends entries that say little; `salt` makes them another log's.
@@ -132,14 +150,10 @@ impl TestLog {
     /// Appends one entry.
     pub(crate) fn write(&mut self, draft: &Draft) {
         let seq = self.entries.len() as u64;
-        let stamp = Stamp {
-            seq,
-            id: "018f0000-0000-7000-8000-000000000000".into(),
-            ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
-            federation: "fed".into(),
-            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
-        };
-        let bytes = LogEntry::new(stamp, draft).to_bytes();
+        let origin = Origin { name: "concordat-server".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let (id, ts) = ("018f0000-0000-7000-8000-000000000000".into(), format!("2026-01-02T03:04:05.{seq:06}Z"));
+        let bytes = LogEntry::new(self.history.stamp(draft, id, ts, origin), draft).to_bytes();
+        self.history.apply(&bytes);
         self.files.extend(self.writer.append(&[&bytes]).unwrap().into_iter().map(|f| (f.path.to_string(), f.bytes)));
         self.entries.push(bytes);
     }
@@ -166,16 +180,6 @@ impl TestLog {
 
     /// Writes the trust document that names this log into a client's directory.
     pub(crate) fn trust(&self, home: &Home) {
-        let public = |seed| PublicKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
-        let trust = TrustDocument {
-            v: 1,
-            federation: "fed".into(),
-            log_vkey: self.key.verifier().to_string(),
-            root_ca: Sha256([1; 32]),
-            administrators: vec![public(8)],
-            threshold: 1,
-            server: public(9),
-        };
-        files::replace(&home.mirror().join("trust.json"), &trust.to_bytes(), Item::TrustDocument).unwrap();
+        files::replace(&home.mirror().join("trust.json"), &document(&self.key).to_bytes(), Item::TrustDocument).unwrap();
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::keys::Keys;
 use protocol::ids::Sha256;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use rcgen::{CertificateParams, DnType, SanType};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -9,6 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
+use x509_parser::certificate::X509Certificate;
 
 /// DNS name of every federation's server; rustls checks DNS names only (T1).
 pub(crate) const SERVER_DNS: &str = "concordat.internal";
@@ -41,10 +44,25 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// The certificate that all of these bytes are.
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, TlsError> {
+    match x509_parser::parse_x509_certificate(der) {
+        Ok(([], cert)) => Ok(cert),
+        Ok(_) | Err(_) => Err(TlsError::NotX509),
+    }
+}
+
 /// SHA-256 of a certificate's subject public key info: what tokens and member entries name a key by.
 pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, TlsError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let cert = parsed(der)?;
     Ok(Sha256(protocol::hash::sha256(&[cert.public_key().raw])))
+}
+
+/// The time in which a certificate holds; none of it lies before 1970.
+pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, TlsError> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let at = |time: x509_parser::time::ASN1Time| Time(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000));
+    Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }
 
 /// SHA-256 of our own TLS key's subject public key info, and a signing request for it.
@@ -65,7 +83,7 @@ fn client_uri(federation: &str, institution: &str) -> String {
 
 /// Whether a certificate's one URI is `expected`. None, two, or another is refused (T1).
 fn has_uri(der: &[u8], expected: &str) -> Result<(), TlsError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let cert = parsed(der)?;
     let san = cert.subject_alternative_name().map_err(|_| TlsError::Name)?.ok_or(TlsError::Name)?;
     let mut uris = san
         .value
@@ -87,8 +105,7 @@ pub(crate) fn check_issued(chain: &[Vec<u8>], root: &[u8], keys_hash: Sha256, fe
     if spki_hash(leaf)? != keys_hash {
         return Err(TlsError::OtherKey);
     }
-    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| TlsError::NotX509)?;
-    let (_, root) = x509_parser::parse_x509_certificate(root).map_err(|_| TlsError::NotX509)?;
+    let (leaf, root) = (parsed(leaf)?, parsed(root)?);
     leaf.verify_signature(Some(root.public_key())).map_err(|_| TlsError::Name)
 }
 

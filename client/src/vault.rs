@@ -120,19 +120,15 @@ impl Vault {
         let path = self.home.prekey(task, round);
         let (secret, public) = PrekeySecret::generate(&mut OsEntropy)?;
         files::replace_secret(&path.with_extension("secret"), secret.to_bytes().as_slice(), Item::Prekey)?;
-        let kept = [public.as_slice(), &until.0.to_le_bytes()].concat();
-        files::replace(&path.with_extension("public"), &kept, Item::Prekey)?;
+        files::replace(&path.with_extension("public"), &prekey_bytes(&public, until), Item::Prekey)?;
         self.prekeys.insert((task, round), until);
         Ok((public, until))
     }
 
-    /// The public half, then the time as `u64` LE.
     fn kept_prekey(&self, task: TaskId, round: RoundId) -> Result<Option<(Vec<u8>, Time)>, VaultError> {
         let path = self.home.prekey(task, round).with_extension("public");
         let Some(kept) = files::read_if_there(&path, PREKEY_BYTES + 8, Item::Prekey)? else { return Ok(None) };
-        let parts = kept.split_last_chunk::<8>().filter(|(public, _)| public.len() == PREKEY_BYTES);
-        let (public, until) = parts.ok_or(StoreError::Damaged(Item::Prekey))?;
-        Ok(Some((public.to_vec(), Time(u64::from_le_bytes(*until)))))
+        Ok(Some(parse_prekey(&kept).ok_or(StoreError::Damaged(Item::Prekey))?))
     }
 
     /// Deletes prekeys that have expired, but for rounds in which this decryptor has a duty; whether there were any (C57). A manifest that
@@ -227,8 +223,19 @@ impl Vault {
     }
 }
 
+/// The public half, then the time as `u64` LE.
+pub(crate) fn prekey_bytes(public: &[u8], until: Time) -> Vec<u8> {
+    [public, &until.0.to_le_bytes()].concat()
+}
+
+/// Reads [`prekey_bytes`].
+pub(crate) fn parse_prekey(kept: &[u8]) -> Option<(Vec<u8>, Time)> {
+    let (public, until) = kept.split_last_chunk::<8>().filter(|(public, _)| public.len() == PREKEY_BYTES)?;
+    Some((public.to_vec(), Time(u64::from_le_bytes(*until))))
+}
+
 /// Length u32 LE, SHA-256 of the body, body.
-fn frame(record: &Record) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn frame(record: &Record) -> Result<Vec<u8>, StoreError> {
     let body = codec::encode(record);
     let length =
         u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_RECORD).ok_or(StoreError::TooLong(Item::Record, MAX_RECORD))?;
@@ -236,10 +243,14 @@ fn frame(record: &Record) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The whole records and the bytes that they take. Only the last one may be torn.
-fn parse_records(bytes: &[u8]) -> Result<(usize, Vec<Record>), StoreError> {
+pub(crate) fn parse_records(bytes: &[u8]) -> Result<(usize, Vec<Record>), StoreError> {
     let (mut at, mut records, damaged) = (0usize, Vec::new(), || StoreError::Damaged(Item::Record));
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
+        // Some file systems extend a file with zeros before the data arrives.
+        if rest.iter().all(|b| *b == 0) {
+            return Ok((at, records));
+        }
         let Some((head, body)) = rest.split_at_checked(FRAME) else { return Ok((at, records)) };
         let (length, check) = head.split_at(4);
         let length = length.try_into().map(u32::from_le_bytes).ok().and_then(|l| usize::try_from(l).ok()).ok_or_else(damaged)?;

@@ -38,6 +38,24 @@ fn records_come_back_at_every_byte_that_a_crash_may_leave() {
     }
 }
 
+/// A power cut may leave the file longer, and zeros where the record should be; nothing was answered on it.
+#[test]
+fn zeros_where_a_record_should_be_are_a_torn_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let (mut vault, _) = Vault::open(&home).unwrap();
+    records().iter().for_each(|record| vault.persist(record).unwrap());
+    let path = home.duty(TaskId([1; 16]), RoundId(7)).join("records");
+    let whole = std::fs::read(&path).unwrap();
+    for zeros in [1, FRAME - 1, FRAME, FRAME + 1, 500] {
+        std::fs::write(&path, [whole.as_slice(), &vec![0; zeros]].concat()).unwrap();
+        let (_, found) = Vault::open(&home).unwrap();
+        assert_eq!((found, std::fs::read(&path).unwrap()), (records(), whole.clone()), "{zeros} zeros");
+    }
+    std::fs::write(&path, [&[0u8; 500][..], &whole].concat()).unwrap();
+    assert!(Vault::open(&home).is_err(), "zeros before a record are damage");
+}
+
 #[test]
 fn damage_before_the_last_record_is_no_torn_write() {
     let dir = tempfile::tempdir().unwrap();

@@ -102,6 +102,11 @@ impl Wire {
         self.bytes(&Request::Consistency { old, new }).await
     }
 
+    /// Another TLS certificate over our key; whoever takes it checks it.
+    pub(crate) async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, WireError> {
+        self.bytes(&Request::Renew { csr: csr.into() }).await
+    }
+
     /// An artefact, checked against its name.
     pub(crate) async fn artefact(&self, hash: Sha256) -> Result<Vec<u8>, WireError> {
         let bytes = self.bytes(&Request::Artefact { hash }).await?;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::labels::LabelSet;
 use crate::record::Record;
 use crate::report::{RejectReason, Report};
-use crate::tokenize::Tokenizer;
+use crate::tokenize::ToSequence;
 
 /// One example.
 ///
@@ -16,12 +16,14 @@ use crate::tokenize::Tokenizer;
 /// Token ids can be turned back into much of the text. `Debug` prints their number only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Token ids, the first one [`Tokenizer::CLS`], at most the tokenizer's limit, not padded.
+    /// Token ids as the tokenizer gives them, at most its limit, not padded.
     pub tokens: Vec<u32>,
     /// Position of the label in the label set.
     pub class: u32,
     /// Index of the unit of privacy, `0..units`.
     pub unit: u32,
+    /// Position of its record among those that it was made from.
+    pub record: usize,
 }
 
 impl fmt::Debug for Example {
@@ -55,24 +57,28 @@ pub struct Dataset {
 
 impl Dataset {
     /// Turns records into examples. The unit is the user where a record has one, and the record itself where it has none.
-    pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &Tokenizer, cap: &UnitCap) -> (Self, Report) {
+    pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &dyn ToSequence, cap: &UnitCap) -> (Self, Report) {
         let mut report = Report::default();
         let mut declared = Vec::with_capacity(records.len());
-        for record in records {
+        let mut places = Vec::with_capacity(records.len());
+        for (place, record) in records.iter().enumerate() {
             match labels.class_of(&record.label) {
-                Some(class) => declared.push((record, class)),
+                Some(class) => {
+                    declared.push((record, class));
+                    places.push(place);
+                }
                 None => report.reject(RejectReason::UnknownLabel),
             }
         }
         let over = over_cap(&declared, cap);
         let mut units = Units::default();
         let mut examples = Vec::with_capacity(declared.len());
-        for (&(record, class), over) in declared.iter().zip(over) {
+        for ((&(record, class), over), place) in declared.iter().zip(over).zip(places) {
             if over {
                 report.reject(RejectReason::OverUnitCap);
                 continue;
             }
-            examples.push(Example { tokens: tokenizer.encode(&record.text), class, unit: units.index_of(record) });
+            examples.push(Example { tokens: tokenizer.sequence(&record.text), class, unit: units.index_of(record), record: place });
         }
         report.kept = u64::try_from(examples.len()).unwrap_or(u64::MAX);
         (Self { examples, units: units.count, classes: labels.classes() }, report)
@@ -150,6 +156,7 @@ fn keyed_digest(seed: u64, text: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenize::Tokenizer;
 
     fn record(text: &str, label: &str, user: Option<&str>) -> Record {
         Record { text: text.into(), label: label.into(), user: user.map(Into::into), language: None }
@@ -171,6 +178,7 @@ mod tests {
         let cap = UnitCap { max_records: 10, seed: 1 };
         let (data, report) = Dataset::from_records(&records, &labels(), &Tokenizer::new(100, 8).unwrap(), &cap);
         assert_eq!(data.examples.iter().map(|e| (e.class, e.unit)).collect::<Vec<_>>(), [(0, 0), (1, 1), (0, 2), (1, 0)]);
+        assert_eq!(data.examples.iter().map(|e| e.record).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!((data.units, data.by_unit(), data.class_counts()), (3, vec![vec![0, 3], vec![1], vec![2]], vec![2, 2]));
         assert_eq!(report.to_string(), "kept 4, left out 1; unknown_label 1");
     }

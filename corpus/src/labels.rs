@@ -34,10 +34,20 @@ pub enum LabelSetError {
     },
 }
 
+/// What a label is that was not declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undeclared {
+    /// No label of this task.
+    Foreign,
+    /// A text of its own, of the one class 0.
+    Text,
+}
+
 /// The labels of a task in their declared order. The class of a label is its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelSet {
     names: Vec<String>,
+    undeclared: Undeclared,
 }
 
 impl LabelSet {
@@ -57,13 +67,20 @@ impl LabelSet {
                 return Err(LabelSetError::Duplicate { index, first });
             }
         }
-        Ok(Self { names: names.iter().map(|name| name.as_ref().to_owned()).collect() })
+        Ok(Self { names: names.iter().map(|name| name.as_ref().to_owned()).collect(), undeclared: Undeclared::Foreign })
+    }
+
+    /// Labels that are texts: every one is taken, and none is a class of its own.
+    pub fn of_texts() -> Self {
+        Self { names: Vec::new(), undeclared: Undeclared::Text }
     }
 
     /// The class of a label, or `None` when it is not declared.
     pub fn class_of(&self, label: &str) -> Option<u32> {
-        let position = self.names.iter().position(|name| name == label)?;
-        u32::try_from(position).ok()
+        match self.undeclared {
+            Undeclared::Foreign => u32::try_from(self.names.iter().position(|name| name == label)?).ok(),
+            Undeclared::Text => Some(0),
+        }
     }
 
     /// The name of a class, or `None` when there is no such class.
@@ -76,7 +93,7 @@ impl LabelSet {
         &self.names
     }
 
-    /// Number of classes, at least two.
+    /// Number of classes: at least two, or none of texts.
     pub fn classes(&self) -> usize {
         self.names.len()
     }
@@ -91,6 +108,8 @@ mod tests {
         let set = LabelSet::new(&["ham", "spam"]).unwrap();
         assert_eq!((set.class_of("ham"), set.class_of("spam"), set.class_of("eggs")), (Some(0), Some(1), None));
         assert_eq!((set.name(1), set.name(2)), (Some("spam"), None));
+        let texts = LabelSet::of_texts();
+        assert_eq!((texts.class_of("a whole sentence"), texts.name(0), texts.classes()), (Some(0), None, 0));
     }
 
     #[test]

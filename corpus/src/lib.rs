@@ -13,6 +13,7 @@ pub mod clean;
 pub mod columns;
 pub mod dataset;
 pub mod dedup;
+pub mod foreign;
 pub mod label;
 pub mod labels;
 pub mod metrics;

@@ -31,6 +31,23 @@ pub enum TokenizerError {
     },
 }
 
+/// Turns a text into the whole sequence that a model reads, marks at its ends included and cut at the limit.
+pub trait ToSequence {
+    /// The token ids of a text.
+    fn sequence(&self, text: &str) -> Vec<u32>;
+    /// The same without marks: what follows a text, or answers it.
+    fn bare(&self, text: &str) -> Vec<u32>;
+}
+
+impl ToSequence for Tokenizer {
+    fn sequence(&self, text: &str) -> Vec<u32> {
+        self.encode(text)
+    }
+    fn bare(&self, text: &str) -> Vec<u32> {
+        self.encode(text).split_off(1)
+    }
+}
+
 /// Turns a text into token ids.
 ///
 /// The rule, version 1, fixed for ever: the normal form of the text (NFKC, invisible characters removed, whitespace folded) is cut

@@ -178,6 +178,7 @@ impl Federation {
             | AdminReply::Policy { .. }
             | AdminReply::Releasable { .. }
             | AdminReply::Logged { .. }
+            | AdminReply::Members { .. }
             | AdminReply::Refused { .. } => {
                 anyhow::bail!("the server gives no status")
             }

@@ -11,8 +11,12 @@ pub mod log;
 #[cfg(feature = "sealing")]
 pub mod openings;
 pub mod outsiders;
+#[cfg(feature = "edges")]
+pub mod people;
 pub mod records;
 #[cfg(feature = "sealing")]
 pub mod sealing;
+#[cfg(feature = "edges")]
+pub mod stores;
 pub mod tokens;
 pub mod words;

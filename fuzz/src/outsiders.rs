@@ -1,8 +1,10 @@
-//! Files that an auditor gets from anybody: proofs of forks, packs of evidence, lists of chunks, kept integers, snapshots.
+//! Files that an auditor gets from anybody: proofs of forks, packs of evidence, lists of chunks, kept integers, snapshots, signatures of models.
 
+use audit::fork::ForkProof;
 use audit::key::VerifierKey;
+use auditor::doors::model_statement;
 use auditor::evidence::verify_evidence;
-use auditor::fork::ForkProof;
+use auditor::model_sig::{self, MAX_RESOURCES, Signed};
 use auditor::recompute::{parse_chunk_list, parse_kept};
 use auditor::weights::Weights;
 use std::path::{Component, Path};
@@ -67,4 +69,24 @@ pub fn packs(mut bytes: &[u8]) {
         assert_eq!(verdict.verified, verdict.exit_code == 0);
         assert!(!verdict.trust_pinned && verdict.receipts <= 1_000_000);
     }
+}
+
+/// Names below the model's directory, rising, each once.
+fn is_plain(signed: &Signed) -> bool {
+    let names: Vec<&str> = signed.resources.iter().map(|(name, _)| name.as_str()).collect();
+    let below = |name: &str| Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+    names.len() <= MAX_RESOURCES
+        && names.is_sorted_by(|a, b| a < b)
+        && names.iter().all(|n| below(n))
+        && signed.ignored.iter().all(|n| below(n))
+}
+
+/// A key in PEM and the bundle that it signed, with a zero between them; and what stands behind a signature that no fuzzer can make.
+pub fn signatures(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    let (key, bundle) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
+    if let Ok(signed) = model_sig::open(bundle, key) {
+        assert!(is_plain(&signed));
+    }
+    assert!(model_statement(bytes).is_none_or(|signed| is_plain(&signed)));
 }

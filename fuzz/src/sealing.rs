@@ -61,3 +61,15 @@ pub fn chunks(bytes: &[u8]) {
         assert!(stored.is_ok_and(|s| s.address() == block.address()));
     }
 }
+
+/// A block of a sum as it lies on the server's disk: one spelling, whatever was added.
+pub fn sums(bytes: &[u8]) {
+    let Ok(packing) = Packing::derive(2, 8) else { return };
+    let shards = vec![GroupShard { id: ShardId(0), length: 1, step_exponent: -10 }];
+    let group = GroupSpec { id: GroupId(0), shards, packing, cohort_min: 2, eligible: vec![], tally: None };
+    for added in 0..=3 {
+        let Ok(block) = BlockSum::from_bytes(&group, 0, bytes, added) else { continue };
+        assert_eq!((block.added(), block.to_bytes().as_slice()), (added, bytes));
+    }
+    assert!(BlockSum::from_bytes(&group, 1, bytes, 1).is_err(), "the group has one block");
+}

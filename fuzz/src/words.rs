@@ -1,7 +1,7 @@
 //! Bytes that a peer, a log or an administrator may send to the protocol room.
 
 use protocol::codec;
-use protocol::data_manifest::DataManifest;
+use protocol::data_manifest::{DataManifest, LegalBasis, Licence, Month, Purpose};
 use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
@@ -9,12 +9,15 @@ use protocol::entry::LogEntry;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
+use protocol::membership::{Barred, DatasetWithdrawal, Departure, StandingChange};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
-use protocol::plan::{Plan, PlanApproval};
+use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
-use protocol::statement::{Payload, Statement};
+use protocol::renewal::Renewal;
+use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, Token, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
+    TrustDocument,
 };
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
@@ -25,6 +28,9 @@ pub fn messages(bytes: &[u8]) {
         }
     )*} }
     each!(Request, Response, ClientMessage, ServerMessage, JoinMessage, JoinReply);
+    if let Some(barred) = Barred::from_wire(bytes) {
+        assert_eq!(barred.to_wire().as_bytes(), bytes);
+    }
     if let Ok(bytes) = <&[u8; ChunkHeader::LEN]>::try_from(bytes)
         && let Ok(header) = ChunkHeader::parse(bytes)
     {
@@ -42,7 +48,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend);
+    each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
@@ -107,7 +113,7 @@ pub fn plans(bytes: &[u8]) {
     }
 }
 
-/// One-line texts: decimals, ids, trust documents, invitations.
+/// One-line texts: decimals, ids, codes, months, trust documents, invitations.
 pub fn texts(bytes: &[u8]) {
     if let Ok(document) = TrustDocument::parse(bytes) {
         assert_eq!(document.to_bytes(), bytes);
@@ -130,4 +136,11 @@ pub fn texts(bytes: &[u8]) {
         }
     )*} }
     each!(Sha256, TaskId, ManifestDigest);
+    if let Ok(code) = text.parse::<GateCode>() {
+        assert_eq!(code.name(), text);
+    }
+    macro_rules! codes { ($($code:ty),*) => {$( assert!(<$code>::from_name(text).is_none_or(|code| code.name() == text)); )*} }
+    codes!(Licence, Purpose, LegalBasis);
+    assert!(StatementKind::from_media_type(text).is_none_or(|kind| kind.media_type() == text));
+    assert!(Month::parse(text).is_none() || text.len() == "2026-01".len());
 }

@@ -23,6 +23,11 @@ pub(super) fn paid(m: &Mechanism, counter: u64) -> (PaidStep, Stream<Noise>) {
     (step, stream)
 }
 
+/// From f64: ranges of f32 are sampled so coarsely that a value just beyond the range, which the sampler asserts against, comes up now and then.
+fn floats(range: std::ops::Range<f64>) -> impl Strategy<Value = f32> {
+    range.prop_map(|x| x as f32)
+}
+
 fn any_float() -> impl Strategy<Value = f32> {
     prop_oneof![
         any::<f32>(),
@@ -32,7 +37,7 @@ fn any_float() -> impl Strategy<Value = f32> {
         Just(f32::from_bits(1)),
         Just(f32::NAN),
         Just(f32::INFINITY),
-        -1.0f32..1.0,
+        floats(-1.0..1.0),
     ]
 }
 
@@ -54,7 +59,7 @@ proptest! {
 
     /// Vectors just at the bound are where rounding errors could carry one over it.
     #[test]
-    fn vectors_at_the_bound_stay_within_it(values in proptest::collection::vec(-1.0f32..1.0, 2..200), scale in 0.999f32..1.001) {
+    fn vectors_at_the_bound_stay_within_it(values in proptest::collection::vec(floats(-1.0..1.0), 2..200), scale in floats(0.999..1.001)) {
         let norm = values.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-6);
         let near: Vec<f32> = values.iter().map(|x| x / norm * scale).collect();
         let mut p = plan("1", "0.1", 12);
@@ -68,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_and_the_split_of_units_do_not_matter(vectors in proptest::collection::vec(proptest::collection::vec(-9.0f32..9.0, 8), 1..9), at in 0usize..9) {
+    fn the_order_and_the_split_of_units_do_not_matter(vectors in proptest::collection::vec(proptest::collection::vec(floats(-9.0..9.0), 8), 1..9), at in 0usize..9) {
         let m = mechanism("1", "0.1", 16, 8);
         let (mut all, mut left, mut right) = (UnitSum::new(&m), UnitSum::new(&m), UnitSum::new(&m));
         vectors.iter().for_each(|v| { all.add_unit(&whole(v)); });

@@ -52,6 +52,27 @@ impl Decimal {
         Self::new(scaled as u64, places)
     }
 
+    /// The largest decimal with `places` places whose f64 is not above `x`. For lower bounds that are shown.
+    ///
+    /// # Errors
+    /// [`BadDecimal`] if `x` is negative, not finite or too large.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range is checked on the line before")]
+    pub fn floor(x: f64, places: u8) -> Result<Self, BadDecimal> {
+        let scaled = (x * 10f64.powi(i32::from(places))).floor();
+        if !(0.0..1e15).contains(&scaled) {
+            return Err(BadDecimal);
+        }
+        let digits = scaled as u64;
+        // The product was rounded, up or down.
+        for digits in [digits + 1, digits, digits.saturating_sub(1)] {
+            let floor = Self::new(digits, places)?;
+            if floor.to_f64() <= x {
+                return Ok(floor);
+            }
+        }
+        Err(BadDecimal)
+    }
+
     /// The nearest f64 (correctly rounded).
     ///
     /// # Panics
@@ -206,6 +227,18 @@ mod tests {
         fn ceil_is_never_below(x in 0f64..1e6) {
             prop_assert!(Decimal::ceil(x, 6).unwrap().to_f64() >= x * (1.0 - 1e-15));
         }
+
+        #[test]
+        fn floor_is_never_above_and_never_a_place_below(x in 0f64..1e6) {
+            let floor = Decimal::floor(x, 6).unwrap().to_f64();
+            prop_assert!(floor <= x && floor > x - 1.000_001e-6);
+        }
+
+        #[test]
+        fn floor_leaves_a_decimal_of_its_places_alone(digits in 0u64..1_000_000_000) {
+            let decimal = Decimal::new(digits, 6).unwrap();
+            prop_assert_eq!(Decimal::floor(decimal.to_f64(), 6), Ok(decimal));
+        }
     }
 
     #[test]
@@ -216,6 +249,18 @@ mod tests {
             for (j, b) in numbers.iter().enumerate() {
                 assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
             }
+        }
+    }
+
+    /// In 64-bit floats 123 millionths of a million are 123.00000000000001, and 249 are 248.99999999999997.
+    #[test]
+    fn floor_is_exact_where_products_are_not() {
+        for digits in [0u64, 1, 123, 246, 249, 251, 253, 981, 1_000_000] {
+            let decimal = Decimal::new(digits, 6).unwrap();
+            assert_eq!(Decimal::floor(decimal.to_f64(), 6), Ok(decimal));
+        }
+        for bad in [-1e-9, f64::NAN, f64::INFINITY, 1e10] {
+            assert_eq!(Decimal::floor(bad, 6), Err(BadDecimal), "{bad}");
         }
     }
 

@@ -4,42 +4,33 @@
 //! auditor reports what contradicts it (audit.md A35 check 5, A36).
 
 mod approvals;
+mod causes;
+mod members;
 mod releases;
 mod rules;
 mod sizes;
+mod spends;
+mod stamps;
 mod task;
 
 pub use approvals::Approval;
 use approvals::Effect;
+pub use members::{Member, Withdrawn};
 pub use releases::Lineage;
 pub use rules::{Clause, Violation};
+pub use stamps::Start;
 pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
 
 use crate::data_manifest::DataManifest;
-use crate::entry::{EntryError, Facts, LogEntry};
+use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, PolicyInForce, ReleaseSpend, TrustDocument,
 };
-use std::collections::BTreeMap;
-
-/// An enrolled institution.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// Its statement key.
-    pub key: PublicKey,
-    /// Its witness, as tlog-policy writes it.
-    pub witness_vkey: String,
-    /// SHA-256 of its TLS key's subject public key info.
-    pub tls_key: Sha256,
-    /// Where it was admitted.
-    pub joined: LeafIndex,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an institution declared about one dataset.
 #[derive(Clone, Debug)]
@@ -57,12 +48,15 @@ pub struct DatasetHistory {
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
     /// Scalar releases that were paid beside every task, in order, with where they are stated.
     pub releases: Vec<(LeafIndex, ReleaseSpend)>,
+    /// Since when nothing may be trained on it.
+    pub withdrawn: Option<Withdrawn>,
 }
 
 impl DatasetHistory {
     /// A dataset that was just declared.
     pub fn declared(declaration: DatasetDeclaration) -> Self {
-        Self { declaration, cap: None, spends: Vec::new(), in_force: BTreeMap::new(), repairs: Vec::new(), releases: Vec::new() }
+        let (spends, repairs, releases) = (Vec::new(), Vec::new(), Vec::new());
+        Self { declaration, cap: None, spends, in_force: BTreeMap::new(), repairs, releases, withdrawn: None }
     }
 
     /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
@@ -112,6 +106,15 @@ pub struct History {
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
     unclean: bool,
+    /// The server, as entries name it.
+    server: Identity,
+    /// The program that writes, from the start of its process to its end.
+    origin: Option<Origin>,
+    /// The last two starts of the server's process, the newer one last.
+    starts: [Option<Start>; 2],
+    /// Witnesses that are said to be missing.
+    missing: BTreeSet<Sha256>,
+    causes: causes::Causes,
 }
 
 /// RFC 6962 leaf hash of an entry.
@@ -124,6 +127,7 @@ impl History {
     pub fn new(trust: TrustDocument) -> Self {
         let speakers = trust.administrators.iter().chain([&trust.server]);
         let keys = speakers.map(|k| (Sha256(ClientId::of(k).0), *k)).collect();
+        let server = stamps::server(&trust.federation, &trust.server);
         Self {
             trust,
             size: 0,
@@ -142,6 +146,11 @@ impl History {
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
             unclean: false,
+            server,
+            origin: None,
+            starts: [None; 2],
+            missing: BTreeSet::new(),
+            causes: causes::Causes::default(),
         }
     }
 
@@ -153,13 +162,9 @@ impl History {
     pub fn trust(&self) -> &TrustDocument {
         &self.trust
     }
-    /// Enrolled institutions.
+    /// Institutions that were ever admitted, with how they stand; [`Self::active`] are those whose word counts.
     pub fn members(&self) -> &BTreeMap<ClientId, Member> {
         &self.members
-    }
-    /// Their ids, ascending.
-    pub fn member_ids(&self) -> Vec<ClientId> {
-        self.members.keys().copied().collect()
     }
     /// Requests to join by the hash of their payload.
     pub fn requests(&self) -> &BTreeMap<Sha256, JoinRequest> {
@@ -185,6 +190,10 @@ impl History {
     /// Hash of the witness policy in force and the entry that activated it.
     pub fn policy(&self) -> Option<(Sha256, LeafIndex)> {
         self.policy
+    }
+    /// It, as whoever approves the next one names it.
+    pub fn policy_in_force(&self) -> Option<PolicyInForce> {
+        self.policy.map(|(policy, entry)| PolicyInForce { policy, entry })
     }
     /// Whether the last process of the server began and has not ended in order.
     pub fn server_running(&self) -> bool {
@@ -234,34 +243,37 @@ impl History {
     ) {
         out.require(entry.stamp.seq == index.0, Clause::Sequence);
         out.require(entry.stamp.ts > self.last_ts, Clause::TimeOrder);
-        out.require(entry.stamp.federation == self.trust.federation, Clause::Schema);
+        self.check_stamp(entry, out);
+        self.note(index, entry);
         self.last_ts.clone_from(&entry.stamp.ts);
-        let statement = match &entry.stmt {
-            None => None,
-            Some(stmt) => match self.keys.get(&stmt.keyid).or(self.new_key(entry).as_ref()).map(|k| stmt.with_key(*k)) {
-                Some(Ok(s)) => match s.checked_by(holds) {
-                    Ok(s) => Some(s),
-                    Err(_) => return out.add(Clause::Signature),
-                },
-                Some(Err(_)) | None => return out.add(Clause::Signature),
-            },
+        let statement = match self.checked(entry, holds) {
+            Ok(statement) => statement,
+            Err(clause) => return out.add(clause),
         };
         match (&entry.facts, statement) {
             (Facts::FederationCreated { .. }, None) => out.require(index.0 == 0, Clause::Schema),
-            (Facts::ProcessStarted { .. }, None) => self.unclean = true,
+            (Facts::ProcessStarted { build, config, .. }, None) => self.process_started(Start { build: *build, config: *config }),
             (Facts::ProcessStopped {}, None) => self.unclean = false,
-            (Facts::MemberInvited { .. } | Facts::AuthzDenied { .. } | Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
+            (Facts::ProcessUpgraded { old, new }, None) => out.require(self.is_change(*old, *new, |s| s.build), Clause::Restart),
+            (Facts::ProcessConfigChanged { old, new }, None) => out.require(self.is_change(*old, *new, |s| s.config), Clause::Restart),
+            (Facts::ProcessClockSkew { .. } | Facts::ProcessStorageLow { .. }, None) => {}
+            (Facts::WitnessMissing { witness, size }, None) => self.witness_missing(entry, *witness, *size, out),
+            (Facts::WitnessReturned { witness, size }, None) => self.witness_returned(entry, *witness, *size, out),
+            (Facts::MemberInvited { .. } | Facts::AuthzAllowed {} | Facts::AuthzDenied {}, None) => {}
+            (Facts::AuditAlarm { .. } | Facts::UpdateRejected {}, None) => {}
             (Facts::MemberJoinRequested { request, .. }, Some(s)) => self.join_requested(entry, *request, &s, out),
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
-            (Facts::PolicyActivated { policy }, Some(s)) => {
-                let Some(said) = self.administrator::<PolicyApproval>(&s, out) else { return };
-                out.require(said.policy == *policy, Clause::FieldsDiffer);
-                if self.effect(&s, index) == Effect::Now {
-                    self.policy = Some((said.policy, index));
-                    // The policy before it may come back, and takes as many words again.
-                    self.approvals.forget_all(StatementKind::Policy);
-                }
+            (Facts::MemberRenewed { tls_key, .. }, None) => {
+                let member = entry.institution.and_then(|who| self.members.get(&who));
+                out.require(member.is_some_and(|m| m.is_active() && m.tls_key == *tls_key), Clause::Renewed);
             }
+            (Facts::MemberSuspended { .. } | Facts::MemberResumed { .. } | Facts::MemberRevoked { .. }, Some(s)) => {
+                self.standing_changed(index, entry, &s, out);
+            }
+            (Facts::MemberLeft { .. }, Some(s)) => {
+                self.left(index, entry, &s, out);
+            }
+            (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),
             (Facts::AuditReviewed { .. }, Some(s)) => self.reviewed(index, entry, &s, out),
@@ -272,16 +284,10 @@ impl History {
             (Facts::SiteAnchored { .. }, Some(s)) => self.anchored(index, entry, &s, out),
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
             (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),
+            (Facts::DatasetWithdrawn { .. }, Some(s)) => self.dataset_withdrawn(index, entry, &s, out),
             (Facts::BudgetDeclared { dataset, .. }, Some(s)) => self.cap(entry, *dataset, &s, out),
-            (Facts::BudgetRepaired { dataset, ledger_counter }, Some(s)) => {
-                let Some((who, said)) = self.member_said::<LedgerRepair>(entry, &s, out) else { return };
-                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
-                self.repaired(index, who, said, out);
-            }
-            (Facts::BudgetReleased { dataset, ledger_counter }, Some(s)) => {
-                let Some((who, said)) = self.member_said::<ReleaseSpend>(entry, &s, out) else { return };
-                out.require((said.dataset, said.ledger_counter) == (*dataset, *ledger_counter), Clause::FieldsDiffer);
-                self.release_paid(index, who, said, out);
+            (Facts::BudgetRepaired { .. } | Facts::BudgetSpent { .. } | Facts::BudgetReleased { .. }, Some(s)) => {
+                self.ledger_told(index, entry, &s, out);
             }
             (Facts::TaskApproved { plan }, Some(s)) => {
                 let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
@@ -305,10 +311,19 @@ impl History {
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {
             return out.add(Clause::BudgetUndeclared);
         };
+        dataset.must_be_in_use(out);
         rules::check_spend(dataset, &spend, out);
         let id = (client, spend.spend.dataset);
         let units = task.rounds().get(&spend.round).and_then(|r| r.declared.get(&id)).copied();
         dataset.spend(spend, units);
+    }
+
+    /// The entry's statement, if it has one, once its signature holds under a key that is known at this index.
+    fn checked(&self, entry: &LogEntry, holds: &mut dyn FnMut(&Statement) -> bool) -> Result<Option<Checked>, Clause> {
+        let Some(stmt) = &entry.stmt else { return Ok(None) };
+        let key = self.key(&stmt.keyid).or_else(|| self.new_key(entry)).ok_or(Clause::Signature)?;
+        let statement = stmt.with_key(key).map_err(|_| Clause::Signature)?;
+        statement.checked_by(holds).map(Some).map_err(|_| Clause::Signature)
     }
 
     /// The key of a newcomer stands in its own join request, which it signed.
@@ -319,30 +334,18 @@ impl History {
         (stmt.media_type == StatementKind::JoinRequest.media_type()).then_some(request.institution_key)
     }
 
-    fn join_requested(&mut self, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut rules::Report) {
-        let Ok(said) = statement.read::<JoinRequest>() else { return out.add(Clause::Signature) };
-        let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
-        out.require(hash == request && entry.institution == Some(statement.signer()), Clause::FieldsDiffer);
-        self.requests.insert(hash, said);
-    }
-
-    fn joined(&mut self, index: LeafIndex, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut rules::Report) {
-        let Some(said) = self.administrator::<Membership>(statement, out) else { return };
-        let asked = self.requests.get(&request).map(Membership::of);
-        if asked.as_ref() != Some(&said) {
-            return out.add(Clause::FieldsDiffer);
+    /// A policy is in force from the m-th word on. What was signed when another one was in force is void, whoever brings it again (I11).
+    fn activated(&mut self, index: LeafIndex, fields: (Option<Sha256>, Sha256), statement: &Checked, out: &mut rules::Report) {
+        let Some(said) = self.administrator::<PolicyApproval>(statement, out) else { return };
+        out.require((said.replaces.map(|r| r.policy), said.policy) == fields, Clause::FieldsDiffer);
+        if said.replaces != self.policy_in_force() {
+            return out.add(Clause::Policy);
         }
-        out.require(entry.institution.is_none_or(|named| named == said.institution), Clause::FieldsDiffer);
-        let taken = self.members.contains_key(&said.institution) || self.members.values().any(|m| m.name == said.name);
-        out.require(!taken, Clause::Enrolled);
-        if self.effect(statement, index) == Effect::Waits {
-            return;
+        if self.effect(statement, index) == Effect::Now {
+            self.policy = Some((said.policy, index));
+            // What others said names a policy that is not in force any more.
+            self.approvals.forget_all(StatementKind::Policy);
         }
-        let member =
-            Member { name: said.name, key: said.institution_key, witness_vkey: said.witness_vkey, tls_key: said.tls_key, joined: index };
-        self.keys.insert(Sha256(said.institution.0), said.institution_key);
-        // The first entry holds: a second one would exchange the keys of somebody who is there.
-        self.members.entry(said.institution).or_insert(member);
     }
 
     /// Counts an administrator's word for what it says (A14).
@@ -362,8 +365,7 @@ impl History {
 
     fn member_said<P: Payload>(&self, entry: &LogEntry, statement: &Checked, out: &mut rules::Report) -> Option<(ClientId, P)> {
         let who = statement.signer();
-        if entry.institution != Some(who) || !self.members.contains_key(&who) {
-            out.add(Clause::NotMember);
+        if !members::speaks(&self.members, who, entry.institution, out) {
             return None;
         }
         let said = statement.read::<P>();
@@ -375,6 +377,9 @@ impl History {
         let Some((who, declaration)) = self.member_said::<DatasetDeclaration>(entry, statement, out) else { return };
         out.require(declaration.dataset == dataset, Clause::FieldsDiffer);
         let new = DatasetHistory::declared(declaration);
+        if let Some(known) = self.datasets.get(&(who, dataset)) {
+            known.must_be_in_use(out);
+        }
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
         self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
     }
@@ -385,6 +390,7 @@ impl History {
         let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
         out.require((manifest.dataset, hash) == fields, Clause::FieldsDiffer);
         let Some(dataset) = self.datasets.get(&(who, manifest.dataset)) else { return out.add(Clause::DataManifest) };
+        dataset.must_be_in_use(out);
         let before = self.manifests.entry((who, manifest.dataset)).or_default();
         let follows = manifest.previous == before.last().map(|d| d.hash);
         out.require(manifest.is_sound() && follows && manifest.unit == dataset.declaration.unit, Clause::DataManifest);
@@ -396,7 +402,10 @@ impl History {
         let same = matches!(&entry.facts, Facts::BudgetDeclared { epsilon_cap, .. } if *epsilon_cap == cap.epsilon_cap);
         out.require(same && cap.dataset == dataset, Clause::FieldsDiffer);
         match self.datasets.get_mut(&(who, dataset)) {
-            Some(d) => d.cap = Some(cap),
+            Some(d) => {
+                d.must_be_in_use(out);
+                d.cap = Some(cap);
+            }
             None => out.add(Clause::BudgetUndeclared),
         }
     }

@@ -70,7 +70,7 @@ bytes_id!(/// SHA-256 of a plan's canonical bytes.
     PlanDigest, 32);
 bytes_id!(/// H(`manifest`; statement payload), crypto.md C36.
     ManifestDigest, 32);
-bytes_id!(/// SHA-256 of a snapshot's safetensors bytes.
+bytes_id!(/// SHA-256 of a snapshot's bytes: weights as safetensors, or what a task that counts knows.
     SnapshotDigest, 32);
 bytes_id!(/// H(`core`; core bytes): the part of a header that share blobs are bound to.
     CoreDigest, 32);

@@ -18,6 +18,8 @@ use minicbor::{CborLen, Decode, Encode};
 pub const ALPN: &[u8] = b"concordat/1";
 /// Application protocol of enrolment.
 pub const ALPN_JOIN: &[u8] = b"concordat-join/1";
+/// Close code of a connection of somebody whose membership does not hold; the reason is [`crate::membership::Barred`] as it is on the wire.
+pub const CLOSE_BARRED: u32 = 4;
 /// First byte of every frame's content.
 pub const WIRE_VERSION: u8 = 1;
 /// Longest frame (T28): a manifest with its endorsements is about 40 KiB; a page of log entries is cut to fit.
@@ -64,7 +66,7 @@ pub enum Request {
         #[n(0)]
         hash: Sha256,
     },
-    /// A snapshot's safetensors bytes; they follow the answer on the same stream.
+    /// A snapshot's bytes; they follow the answer on the same stream.
     #[n(4)]
     Snapshot {
         /// Which.
@@ -97,6 +99,13 @@ pub enum Request {
         /// Size of the newer one.
         #[n(1)]
         new: u64,
+    },
+    /// Another TLS certificate over the key of this connection: as bytes, in DER.
+    #[n(9)]
+    Renew {
+        /// PKCS#10 request in DER.
+        #[n(0)]
+        csr: ByteVec,
     },
 }
 
@@ -457,6 +466,16 @@ pub enum JoinMessage {
         #[n(1)]
         institution: ClientId,
     },
+    /// My certificate has run out: give me another one.
+    #[n(3)]
+    Renew {
+        /// A signed [`crate::renewal::Renewal`].
+        #[n(0)]
+        statement: Statement,
+        /// PKCS#10 request in DER.
+        #[n(1)]
+        csr: ByteVec,
+    },
 }
 
 /// The server's answers to a [`JoinMessage`].
@@ -497,6 +516,13 @@ pub enum JoinReply {
         /// Why.
         #[n(0)]
         reason: Rejection,
+    },
+    /// Another certificate.
+    #[n(4)]
+    Renewed {
+        /// In DER.
+        #[n(0)]
+        leaf: ByteVec,
     },
 }
 

@@ -18,6 +18,8 @@ pub const CBD_BOUND: i64 = 90;
 pub const MAX_POLYNOMIALS: u64 = 1 << 20;
 /// Most groups of one round (C16).
 pub const MAX_GROUPS: usize = 256;
+/// Most shards of one group (C16).
+pub const MAX_GROUP_SHARDS: usize = 64;
 /// Polynomials in one chunk (T30).
 pub const CHUNK_POLYNOMIALS: u64 = 256;
 /// Wire bytes of one share blob: encapsulated key and ciphertext (C34).
@@ -130,7 +132,7 @@ impl Packing {
         if self.slots == 0 {
             return Err(BadParameters::Packing { n_max: self.n_max, bits: self.bits });
         }
-        if shards.is_empty() || shards.len() > 64 || shards.iter().any(|&(_, len)| len == 0) {
+        if shards.is_empty() || shards.len() > MAX_GROUP_SHARDS || shards.iter().any(|&(_, len)| len == 0) {
             return Err(BadParameters::Size(shards.len() as u64));
         }
         let total = shards.iter().fold(0u64, |sum, &(_, len)| sum.saturating_add(self.shard_polynomials(len)));

@@ -4,6 +4,7 @@
 mod averaging;
 mod count;
 mod gates;
+mod groups;
 mod mode;
 mod model;
 mod tiers;
@@ -13,7 +14,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
-pub use model::{AdapterConfig, EncoderConfig};
+pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
 
 use crate::decimal::Decimal;
@@ -31,6 +32,9 @@ pub enum TokenizerKind {
     /// NFKC, then one token per character (or per ASCII word), hashed into the vocabulary.
     #[n(0)]
     HashedCharacters,
+    /// The `tokenizer.json` of the checkpoint that the model begins from.
+    #[n(1)]
+    Checkpoint,
 }
 
 /// One tensor inside a shard.
@@ -46,9 +50,9 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Number of coordinates.
+    /// Number of coordinates; the largest number where there are more.
     pub fn len(&self) -> u64 {
-        self.shape.iter().map(|&d| u64::from(d)).product()
+        self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(u64::from(d)))
     }
     /// Whether a dimension is 0.
     pub fn is_empty(&self) -> bool {
@@ -72,9 +76,9 @@ pub struct ShardSpec {
 }
 
 impl ShardSpec {
-    /// Coordinates of the shard.
+    /// Coordinates of the shard; the largest number where there are more.
     pub fn len(&self) -> u64 {
-        self.tensors.iter().map(TensorSpec::len).sum()
+        self.tensors.iter().fold(0, |n: u64, t| n.saturating_add(t.len()))
     }
     /// Whether the shard has no coordinate.
     pub fn is_empty(&self) -> bool {
@@ -508,14 +512,14 @@ impl Plan {
         }
     }
 
-    /// All trained coordinates.
+    /// All trained coordinates; the largest number where there are more.
     pub fn dimension(&self) -> u64 {
-        self.shards.iter().map(ShardSpec::len).sum()
+        self.shards.iter().fold(0, |n: u64, s| n.saturating_add(s.len()))
     }
 
-    /// Most rows of one unit: its records' tokens together.
+    /// Most rows of one unit that an operation reads: those of its records together.
     pub fn max_rows(&self) -> u32 {
-        self.model.max_tokens.saturating_mul(self.privacy.max_records_per_unit)
+        self.model.asks().rows(self.model.max_tokens).saturating_mul(self.privacy.max_records_per_unit)
     }
 
     /// Noised steps of the whole task: rounds times local steps.
@@ -531,7 +535,7 @@ impl Plan {
         range((1..=100_000).contains(&self.rounds), "rounds", self.rounds.to_string(), "1 to 100000")?;
         match &self.count {
             Some(count) => count::check(self, count)?,
-            None => self.model.check()?,
+            None => self.check_model()?,
         }
         range(self.cohort_min >= 2, "cohort_min", self.cohort_min.to_string(), "at least 2")?;
         range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
@@ -556,14 +560,18 @@ impl Plan {
         Ok(tiers::check(self)?)
     }
 
+    /// A checkpoint brings its own tokenizer, and nothing else does.
+    fn check_model(&self) -> Result<(), PlanError> {
+        self.model.check()?;
+        let (own, expected) = match self.tokenizer {
+            TokenizerKind::HashedCharacters => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
+            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters in a plan without a base model"),
+        };
+        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)
+    }
+
     fn check_groups(&self) -> Result<(), PlanError> {
-        let count = |id| self.groups.iter().flat_map(|g| &g.shards).filter(|&&s| s == id).count();
-        if let Some(bad) = self.shards.iter().find(|s| count(s.id) != 1 || s.is_empty()) {
-            return Err(PlanError::ShardNotInOneGroup(bad.id));
-        }
-        if let Some(&bad) = self.groups.iter().flat_map(|g| &g.shards).find(|&&id| self.shard(id).is_none()) {
-            return Err(PlanError::ShardNotInOneGroup(bad));
-        }
+        groups::check(&self.shards, &self.groups, self.robust().random_groups)?;
         for g in &self.groups {
             let packing = Packing::derive(self.part_n_max(), g.bits).map_err(|e| PlanError::Sealing(g.id, e))?;
             let tally = self.tally(g).map_err(|e| PlanError::Sealing(g.id, e))?;

@@ -33,7 +33,7 @@ rejections! {
     /// Not a member.
     NotEnrolled = 6, "not_enrolled", "the sender is not enrolled";
     /// A member no more.
-    Revoked = 7, "revoked", "the sender's membership is suspended or revoked";
+    Revoked = 7, "revoked", "the sender's membership is suspended, revoked or over";
     /// A signature that does not hold.
     BadSignature = 8, "bad_signature", "a signature does not verify";
     /// A header whose fields contradict the manifest.

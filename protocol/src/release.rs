@@ -1,6 +1,6 @@
 //! A model leaves the federation, and an institution anchors its own log: what the two statements say (audit.md A19, A27, A44).
 
-use crate::ids::{PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use crate::ids::{LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest, TaskId};
 use crate::plan::GateResult;
 use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
@@ -44,6 +44,10 @@ pub struct Release {
     /// Why the model is released although it did not pass every gate.
     #[n(11)]
     pub overridden: Option<OverrideReason>,
+    /// The withdrawal of these weights that this release comes after; none if nobody ever withdrew them. What was signed before a withdrawal
+    /// releases nothing after it.
+    #[n(12)]
+    pub after: Option<LeafIndex>,
 }
 
 impl Release {
@@ -110,11 +114,6 @@ pub enum WithdrawalReason {
     LegalBasis,
 }
 
-impl WithdrawalReason {
-    /// All reasons.
-    pub const ALL: [Self; 5] = [Self::Superseded, Self::Harmful, Self::Performance, Self::Privacy, Self::LegalBasis];
-}
-
 /// Administrators withdraw a model that was released before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct Withdrawal {
@@ -127,6 +126,9 @@ pub struct Withdrawal {
     /// Why.
     #[n(2)]
     pub reason: WithdrawalReason,
+    /// The entry that released them: a release that comes later is another one to withdraw.
+    #[n(3)]
+    pub release: LeafIndex,
 }
 
 impl Payload for Withdrawal {

@@ -66,8 +66,14 @@ statement_kinds! {
     LedgerEntry = 16, "ledger-entry";
     /// An institution paid for a scalar release.
     ReleaseSpend = 17, "release-spend";
+    /// An institution whose TLS certificate has run out asks for another one.
+    Renewal = 18, "renewal";
+    /// An institution paid for a round that took no update of it.
+    Spend = 19, "round-spend";
     /// An institution describes its prepared records.
     DataManifest = 20, "data-manifest";
+    /// An institution withdraws a dataset.
+    DatasetWithdrawal = 21, "dataset-withdrawal";
     /// Administrators release a model.
     Release = 30, "release";
     /// An institution anchors its site log.
@@ -76,6 +82,10 @@ statement_kinds! {
     Withdrawal = 32, "withdrawal";
     /// Somebody examined a part of the log.
     Review = 33, "review";
+    /// Administrators suspend, resume or revoke a membership.
+    Standing = 40, "standing";
+    /// An institution leaves.
+    Departure = 41, "departure";
 }
 
 impl StatementKind {

@@ -3,7 +3,8 @@
 use crate::codec;
 use crate::decimal::Decimal;
 use crate::hash::sha256;
-use crate::ids::{ClientId, PublicKey, Sha256, TokenId};
+use crate::ids::{ClientId, LeafIndex, PublicKey, RoundId, Sha256, TaskId, TokenId};
+use crate::manifest::BudgetSpend;
 use crate::plan::Unit;
 use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
@@ -149,12 +150,27 @@ impl Membership {
     }
 }
 
-/// Administrators put a witness policy in force.
+/// Administrators put a witness policy in force. It names the one that it replaces, so that what was signed once has effect at most once:
+/// after another activation these bytes are void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct PolicyApproval {
     /// SHA-256 of the policy text.
     #[n(0)]
     pub policy: Sha256,
+    /// What is in force when it is signed; nothing before the first policy.
+    #[n(1)]
+    pub replaces: Option<PolicyInForce>,
+}
+
+/// A witness policy where it was put in force: the same text may be in force more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct PolicyInForce {
+    /// SHA-256 of its text.
+    #[n(0)]
+    pub policy: Sha256,
+    /// The entry that put it in force.
+    #[n(1)]
+    pub entry: LeafIndex,
 }
 
 impl Payload for PolicyApproval {
@@ -244,6 +260,24 @@ pub struct ReleaseSpend {
 
 impl Payload for ReleaseSpend {
     const KIND: StatementKind = StatementKind::ReleaseSpend;
+}
+
+/// An institution paid for a round that is over and took no update of it (audit.md A21): what a header would have stated. There is no refund.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct RoundSpend {
+    /// The task.
+    #[n(0)]
+    pub task: TaskId,
+    /// The round.
+    #[n(1)]
+    pub round: RoundId,
+    /// What was paid, and where it stands in the ledger.
+    #[n(2)]
+    pub spend: BudgetSpend,
+}
+
+impl Payload for RoundSpend {
+    const KIND: StatementKind = StatementKind::Spend;
 }
 
 /// `n` with two significant digits, rounded down (privacy.md D4).

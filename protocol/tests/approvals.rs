@@ -1,7 +1,10 @@
 //! Acts of administrators under a threshold (audit.md A14, A19): nothing has effect before the m-th of them said exactly the same.
 
+#[path = "approvals/standing.rs"]
+mod standing;
+
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::{Clause, History};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId, TokenId};
 use protocol::plan::PlanApproval;
@@ -45,13 +48,9 @@ impl World {
 
     fn append(&mut self, draft: &Draft) -> Vec<Clause> {
         let seq = self.size;
-        let stamp = Stamp {
-            seq,
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: format!("2026-01-01T00:00:{seq:02}.000000Z"),
-            federation: "test".into(),
-            origin: Origin { name: "test".into(), version: "0.1.0".into() },
-        };
+        let (id, ts) = (format!("018f0000-0000-7000-8000-{seq:012x}"), format!("2026-01-01T00:00:{seq:02}.000000Z"));
+        let origin = Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let stamp = self.history.stamp(draft, id, ts, origin);
         self.size += 1;
         self.history.apply(&LogEntry::new(stamp, draft).to_bytes()).into_iter().map(|v| v.clause).collect()
     }
@@ -70,7 +69,7 @@ impl World {
             token: TokenId([n; 16]),
             trust: TrustDocument::hash(&self.history.trust().to_bytes()),
             nonce: Sha256([5; 32]),
-            name: format!("clinic-{n}"),
+            name: format!("clinic-{}", n % 100),
             institution_key: public(&key),
             witness_vkey: "test+00000001+AA==".into(),
             tls_key: Sha256([6; 32]),
@@ -87,8 +86,20 @@ impl World {
         self.word(n, &said, &facts, None)
     }
 
+    /// A policy's approval as it is signed now, and its entry's facts.
+    fn policy(&self, policy: Sha256) -> (PolicyApproval, Facts) {
+        let replaces = self.history.policy_in_force();
+        (PolicyApproval { policy, replaces }, Facts::PolicyActivated { old: replaces.map(|r| r.policy), policy })
+    }
+
     fn activate(&mut self, n: u8, policy: Sha256) -> LeafIndex {
-        self.word(n, &PolicyApproval { policy }, &Facts::PolicyActivated { policy }, None)
+        let (said, facts) = self.policy(policy);
+        self.word(n, &said, &facts, None)
+    }
+
+    /// What the log makes of an administrator's word that was signed at some time before.
+    fn old_word(&mut self, n: u8, (said, facts): &(PolicyApproval, Facts)) -> Vec<Clause> {
+        self.append(&Draft::said(Actor::Administrator, None, Statement::sign(said, &admin(n)), facts.clone()))
     }
 
     fn approve(&mut self, n: u8, plan: PlanDigest) -> LeafIndex {
@@ -153,6 +164,38 @@ fn a_policy_comes_back_only_with_as_many_words_again() {
     assert_eq!(w.history.policy(), Some((a, back)));
 }
 
+/// Whoever has old statements of administrators has no policy by them, neither one that was in force nor one that was never completed.
+#[test]
+fn what_was_signed_over_another_policy_is_void() {
+    let mut w = World::new(2);
+    let [a, b, c] = [1, 2, 3].map(|n| Sha256([n; 32]));
+    let first = w.policy(a);
+    w.activate(1, a);
+    w.activate(2, a);
+    let partial = w.policy(b);
+    w.activate(1, b);
+    assert_eq!(w.history.waiting().len(), 1);
+    w.activate(2, c);
+    let from = w.activate(3, c);
+    assert!(w.history.waiting().is_empty(), "what waited for a second word waits no more");
+    for old in [&partial, &first] {
+        for n in 1..=3 {
+            assert_eq!(w.old_word(n, old), [Clause::Policy]);
+        }
+    }
+    assert_eq!(w.history.policy(), Some((c, from)));
+    // The same text in force at another place is another policy to replace.
+    w.activate(1, a);
+    w.activate(2, a);
+    for n in 1..=3 {
+        assert_eq!(w.old_word(n, &partial), [Clause::Policy]);
+    }
+    // Whose field says something else than what was signed is named too.
+    let (said, _) = w.policy(b);
+    let facts = Facts::PolicyActivated { old: Some(c), policy: b };
+    assert_eq!(w.old_word(1, &(said, facts)), [Clause::FieldsDiffer]);
+}
+
 #[test]
 fn with_a_threshold_of_one_every_word_has_effect() {
     let mut w = World::new(1);
@@ -170,7 +213,8 @@ fn nobody_elses_word_counts() {
     let policy = Sha256([1; 32]);
     w.activate(1, policy);
     let server = SigningKey::from_bytes(&[1; 32]);
-    let draft = Draft::said(Actor::Server, None, Statement::sign(&PolicyApproval { policy }, &server), Facts::PolicyActivated { policy });
+    let (said, facts) = w.policy(policy);
+    let draft = Draft::said(Actor::Server, None, Statement::sign(&said, &server), facts);
     assert_eq!(w.append(&draft), [Clause::NotAdministrator]);
     assert_eq!(w.history.policy(), None);
     let bytes = |administrators: Vec<PublicKey>, threshold| TrustDocument { administrators, threshold, ..trust(1) }.to_bytes();

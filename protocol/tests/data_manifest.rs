@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use protocol::codec::encode;
 use protocol::data_manifest::{CountClass, DataManifest, LegalBasis, Licence, Purpose};
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::hash::sha256;
 use protocol::history::{Clause, History};
 use protocol::ids::{ClientId, PublicKey, Sha256, TokenId};
@@ -73,13 +73,9 @@ impl World {
 
     fn append(&mut self, draft: &Draft) -> Vec<Clause> {
         let seq = self.entries.len() as u64;
-        let stamp = Stamp {
-            seq,
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: format!("2026-01-01T00:00:{seq:02}.000000Z"),
-            federation: "test".into(),
-            origin: Origin { name: "test".into(), version: "0.1.0".into() },
-        };
+        let (id, ts) = (format!("018f0000-0000-7000-8000-{seq:012x}"), format!("2026-01-01T00:00:{seq:02}.000000Z"));
+        let origin = Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let stamp = self.history.stamp(draft, id, ts, origin);
         let bytes = LogEntry::new(stamp, draft).to_bytes();
         assert!(LogEntry::parse(&bytes).is_ok());
         let broken = self.history.apply(&bytes).into_iter().map(|v| v.clause).collect();

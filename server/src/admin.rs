@@ -11,6 +11,7 @@ use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDi
 use protocol::messages::{MAX_FRAME, frame, unframe};
 use protocol::plan::Gate;
 use protocol::statement::Statement;
+use protocol::trust::PolicyInForce;
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,6 +97,16 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Where was this model released last?
+    #[n(24)]
+    Released {
+        /// Its task.
+        #[n(0)]
+        task: TaskId,
+        /// The weights.
+        #[n(1)]
+        snapshot: SnapshotDigest,
+    },
     /// Record a review.
     #[n(23)]
     Review {
@@ -103,6 +114,39 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Who was ever admitted, and how do they stand?
+    #[n(30)]
+    Members {},
+    /// Suspend, resume or revoke a membership.
+    #[n(31)]
+    ChangeStanding {
+        /// A signed [`protocol::membership::StandingChange`].
+        #[n(0)]
+        statement: Statement,
+    },
+}
+
+/// How a member stands.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, serde::Serialize)]
+pub struct MemberStatus {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Its id.
+    #[n(1)]
+    pub id: ClientId,
+    /// active, suspended, revoked or left.
+    #[n(2)]
+    pub standing: String,
+    /// Why, unless it is active.
+    #[n(3)]
+    pub reason: Option<String>,
+    /// The entry since which it stands so.
+    #[n(4)]
+    pub since: LeafIndex,
+    /// Whether it has a connection now.
+    #[n(5)]
+    pub connected: bool,
 }
 
 /// A gate that a model must pass to be released.
@@ -140,6 +184,9 @@ pub struct Releasable {
     /// Gates of the plan, in its order.
     #[n(6)]
     pub gates: Vec<GateAsked>,
+    /// The last withdrawal of these weights.
+    #[n(7)]
+    pub after: Option<LeafIndex>,
 }
 
 /// Somebody who asks to join, as an administrator must see it.
@@ -165,7 +212,7 @@ pub struct Status {
     /// Entries under a quorum checkpoint.
     #[n(2)]
     pub published: u64,
-    /// Members by name.
+    /// Members in good standing, by name.
     #[n(3)]
     pub members: Vec<String>,
     /// Members with a connection, by name.
@@ -223,6 +270,9 @@ pub enum AdminReply {
         /// It.
         #[n(0)]
         text: String,
+        /// The policy that it would replace.
+        #[n(1)]
+        replaces: Option<PolicyInForce>,
     },
     /// Status.
     #[n(4)]
@@ -237,6 +287,13 @@ pub enum AdminReply {
         /// It.
         #[n(0)]
         model: Releasable,
+    },
+    /// Members.
+    #[n(30)]
+    Members {
+        /// Them, in the order of their ids.
+        #[n(0)]
+        members: Vec<MemberStatus>,
     },
     /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]
@@ -324,10 +381,21 @@ pub enum Refusal {
     #[n(30)]
     #[error("no such model is released, or it is withdrawn already")]
     NothingToWithdraw,
+    /// Signed too long ago.
+    #[n(32)]
+    #[error("another policy came into force since this one was signed; run `concordat-server policy activate` again")]
+    PolicyReplaced,
     /// Not a review of this log.
     #[n(31)]
     #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]
     Review,
+    /// Not how the institution stands.
+    #[n(32)]
+    #[error(
+        "the institution does not stand so that this could follow; `concordat-server member list` shows how it stands, and a revoked one or \
+         one that left joins anew with an invitation and new keys"
+    )]
+    Standing,
 }
 
 /// Why the socket does not answer.

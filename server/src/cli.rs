@@ -2,14 +2,16 @@
 
 mod bench;
 mod counts;
+mod export;
 mod log;
+mod member;
 mod output;
 mod release;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
 use crate::init::{self, Administrators};
-use crate::plan_file::AnyPlanFile;
+use crate::plan_file::{AnyPlanFile, Prepared};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::{Failure, Output};
@@ -17,10 +19,11 @@ use protocol::codec;
 use protocol::ids::{PublicKey, Sha256, TaskId};
 use protocol::plan::{Plan, PlanApproval, guaranteed_shares};
 use protocol::statement::Statement;
-use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustDocument, fingerprint};
+use protocol::trust::{PolicyApproval, TrustDocument, fingerprint};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use train::hf::base::Base;
 
 /// The aggregator of a Concordat federation, and its administration
 #[derive(Debug, Parser)]
@@ -104,9 +107,9 @@ enum Verb {
         #[arg(long, default_value_t = 24)]
         ttl_h: u64,
     },
-    /// See and admit institutions
+    /// See and admit institutions, suspend and revoke them
     #[command(subcommand)]
-    Member(MemberVerb),
+    Member(member::MemberVerb),
     /// Witness policies
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -125,6 +128,8 @@ enum Verb {
     Counts(counts::CountsArgs),
     /// Sign a model and write its release into the log
     Release(release::ReleaseArgs),
+    /// Write a released model as a checkpoint that other programs load, and its adapter
+    Export(export::ExportArgs),
     /// Write into the log that a released model shall no longer be used
     Withdraw(release::WithdrawArgs),
     /// Write a review that `concordat-audit review` signed into the log
@@ -154,26 +159,6 @@ enum Verb {
 }
 
 #[derive(Debug, Subcommand)]
-enum MemberVerb {
-    /// List institutions that ask to join, with the words to compare
-    Pending {
-        #[command(flatten)]
-        dir: Dir,
-    },
-    /// Admit an institution
-    Approve {
-        #[command(flatten)]
-        admin: Admin,
-        /// Name of the institution
-        #[arg(long)]
-        institution: String,
-        /// Words that the institution read out; a difference refuses
-        #[arg(long)]
-        words: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum PolicyVerb {
     /// Make all present members witnesses, with the usual quorum
     Activate {
@@ -188,12 +173,18 @@ enum PlanVerb {
     Check {
         /// The plan file
         file: PathBuf,
+        /// Directory of the published checkpoint that the plan file names
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
     },
     /// Make the signed plan's bytes and the base snapshot from a plan file
     Prepare {
         /// The plan file
         file: PathBuf,
-        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`
+        /// Directory of the published checkpoint that the plan file names: config.json, model.safetensors, tokenizer.json
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
+        /// Directory for `plan.cbor`, `plan.json` and `base.safetensors`, or `base.json` of a plan that counts
         #[arg(long)]
         out: PathBuf,
     },
@@ -231,15 +222,15 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::AdminKey { out } => admin_key(&out, output),
         Verb::Serve { dir, config } => serve(&dir.dir, config.as_deref()),
         Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
-        Verb::Member(MemberVerb::Pending { dir }) => pending(&dir.dir, output),
-        Verb::Member(MemberVerb::Approve { admin, institution, words }) => approve(&admin, &institution, words.as_deref(), output),
+        Verb::Member(verb) => member::run(&verb, output),
         Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
-        Verb::Plan(PlanVerb::Check { file }) => check(&file, output),
-        Verb::Plan(PlanVerb::Prepare { file, out }) => prepare(&file, &out, output),
+        Verb::Plan(PlanVerb::Check { file, base }) => check(&file, base.as_deref(), output),
+        Verb::Plan(PlanVerb::Prepare { file, base, out }) => prepare((&file, base.as_deref()), &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
         Verb::Status { dir } => status(&dir.dir, output),
         Verb::Counts(args) => counts::run(&args, output),
         Verb::Release(args) => release::run(&args, output),
+        Verb::Export(args) => export::run(&args, output),
         Verb::Withdraw(args) => release::withdraw(&args, output),
         Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
         Verb::Log(verb) => log::run(&verb, output),
@@ -296,6 +287,7 @@ fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
         reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. } | AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => {
             Ok(reply)
         }
+        reply @ AdminReply::Members { .. } => Ok(reply),
     }
 }
 
@@ -317,7 +309,7 @@ impl Heard {
             AdminReply::Done {} => Some(Self { index: None, have: 1, need: 1 }),
             AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
             AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
-            AdminReply::Releasable { .. } | AdminReply::Refused { .. } => None,
+            AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Refused { .. } => None,
         }
     }
 
@@ -355,46 +347,21 @@ fn invite(dir: &Path, institution: String, ttl_h: u64, output: &Output) -> Resul
     Ok(())
 }
 
-fn joins(dir: &Path) -> Result<Vec<(JoinRequest, Sha256)>, Failure> {
-    let AdminReply::Pending { joins } = call(dir, &AdminRequest::Pending {})? else { return Err(unexpected()) };
-    let decode = |j: admin::PendingJoin| codec::decode(&j.request, 64 << 10).map(|r| (r, j.hash));
-    joins.into_iter().map(decode).collect::<Result<_, _>>().map_err(Failure::trouble)
-}
-
-fn pending(dir: &Path, output: &Output) -> Result<(), Failure> {
-    let joins = joins(dir)?;
-    let rows: Vec<_> = joins.iter().map(|(r, h)| serde_json::json!({ "institution": r.name, "words": fingerprint(h) })).collect();
-    let text: Vec<_> = joins.iter().map(|(r, h)| format!("{}  {}", r.name, fingerprint(h))).collect();
-    output.value(&rows, &if text.is_empty() { "nobody asks to join".to_owned() } else { text.join("\n") });
-    Ok(())
-}
-
-fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Output) -> Result<(), Failure> {
-    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let found = joins(&admin.dir.dir)?.into_iter().find(|(r, _)| r.name == institution);
-    let (request, hash) = found.ok_or_else(|| Failure::refused(admin::Refusal::NoSuchJoin))?;
-    if words.is_some_and(|w| w != fingerprint(&hash)) {
-        return Err(Failure::refused(admin::Refusal::NoSuchJoin));
-    }
-    let statement = Statement::sign(&Membership::of(&request), &key);
-    let heard = heard(&admin.dir.dir, &AdminRequest::Approve { statement })?;
-    let data = serde_json::json!({ "institution": institution, "words": fingerprint(&hash) });
-    heard.tell(data, &format!("{institution} is a member"), output);
-    Ok(())
-}
-
 fn activate(admin: &Admin, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let AdminReply::Policy { text } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
+    let AdminReply::Policy { text, replaces } = call(&admin.dir.dir, &AdminRequest::ComposePolicy {})? else { return Err(unexpected()) };
     let hash = Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-    let statement = Statement::sign(&PolicyApproval { policy: hash }, &key);
+    let statement = Statement::sign(&PolicyApproval { policy: hash, replaces }, &key);
     let heard = heard(&admin.dir.dir, &AdminRequest::ActivatePolicy { text: text.clone(), statement })?;
     heard.tell(serde_json::json!({ "policy": hash, "text": text }), &format!("in force:\n{text}"), output);
     Ok(())
 }
 
+/// Longest plan file: some pages of numbers and what people write beside them.
+const MAX_PLAN_FILE: u64 = 1 << 20;
+
 fn read_plan_file(file: &Path) -> Result<AnyPlanFile, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = crate::durable::read_text(file, MAX_PLAN_FILE)
         .with_context(|| format!("the plan file {} cannot be read", file.display()))
         .map_err(Failure::input)?;
     AnyPlanFile::parse(&text).map_err(Failure::trouble)
@@ -418,9 +385,17 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
-        "gates": plan.gates(),
+        "gates": plan.gates(), "base": plan.model.base.as_ref().map(base),
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
         "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
+    })
+}
+
+/// The checkpoint that everybody must have, and how much of the model stays in it.
+fn base(b: &protocol::plan::BaseModel) -> serde_json::Value {
+    let frozen = b.frozen.len();
+    serde_json::json!({
+        "config": b.config_digest(), "weights": b.weights, "tokenizer": b.tokenizer, "asks": b.asks, "frozen_tensors": frozen,
     })
 }
 
@@ -430,22 +405,38 @@ fn tier(plan: &Plan, t: &protocol::plan::Tier) -> serde_json::Value {
     serde_json::json!({ "tier": t.name, "shards": t.shards, "parameters": parameters, "institutions": t.institutions })
 }
 
-fn check(file: &Path, output: &Output) -> Result<(), Failure> {
-    let prepared = read_plan_file(file)?.prepare(TaskId([0; 16])).map_err(Failure::trouble)?;
+/// A plan file's plan, on the checkpoint in this directory if there is one.
+fn prepared(file: &Path, base: Option<&Path>, task: TaskId) -> Result<Prepared, Failure> {
+    let base = base.map(Base::open).transpose().map_err(Failure::trouble)?;
+    read_plan_file(file)?.prepare_on(task, base.as_ref()).map_err(Failure::trouble)
+}
+
+fn check(file: &Path, base: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let prepared = prepared(file, base, TaskId([0; 16]))?;
     let value = summary(&prepared.plan);
     output.value(&value, &format!("the plan is valid\n{value:#}"));
     Ok(())
 }
 
-fn prepare(file: &Path, out: &Path, output: &Output) -> Result<(), Failure> {
-    let prepared = read_plan_file(file)?.prepare(fresh_task()?).map_err(Failure::trouble)?;
+fn prepare((file, base): (&Path, Option<&Path>), out: &Path, output: &Output) -> Result<(), Failure> {
+    // Administrators sign a prepared plan one after the other: nobody takes it away from under them.
+    if out.join("plan.cbor").exists() {
+        return Err(Failure::input(anyhow::anyhow!("{} holds a prepared plan already; give another --out", out.display())));
+    }
+    let prepared = prepared(file, base, fresh_task()?)?;
     let json = serde_json::to_vec_pretty(&prepared.plan).map_err(Failure::trouble)?;
-    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), ("base.safetensors", &prepared.base)] {
+    let base = base_name(&prepared.plan);
+    for (name, bytes) in [("plan.cbor", &prepared.bytes), ("plan.json", &json), (base.as_str(), &prepared.base)] {
         crate::durable::replace(&out.join(name), bytes).map_err(Failure::trouble)?;
     }
     let value = summary(&prepared.plan);
     output.value(&value, &format!("written to {}\n{value:#}", out.display()));
     Ok(())
+}
+
+/// What the first round starts from, in the directory of a prepared plan.
+fn base_name(plan: &Plan) -> String {
+    format!("base.{}", plan.snapshot_ending())
 }
 
 fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failure> {
@@ -456,7 +447,7 @@ fn propose(admin: &Admin, prepared: &Path, output: &Output) -> Result<(), Failur
     let decoded: Plan = codec::decode(&plan, Plan::MAX_BYTES).map_err(Failure::trouble)?;
     let digest = Plan::digest(&plan);
     let statement = Statement::sign(&PlanApproval { task: decoded.task, plan: digest }, &key);
-    let snapshot = prepared.join("base.safetensors").canonicalize().map_err(Failure::trouble)?;
+    let snapshot = prepared.join(base_name(&decoded)).canonicalize().map_err(Failure::trouble)?;
     let snapshot_path = snapshot.to_string_lossy().into_owned();
     let heard = heard(&admin.dir.dir, &AdminRequest::Propose { plan: plan.into(), statement, snapshot_path })?;
     heard.tell(serde_json::json!({ "task": decoded.task, "plan": digest }), &format!("task {} is open", decoded.task), output);

@@ -1,8 +1,12 @@
 //! The server's own settings (operations.md section 2). Privacy and cryptography are not here: they live in the signed plan.
 
+use protocol::ids::Sha256;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+/// Longest file.
+const MAX_FILE: u64 = 256 << 10;
 
 /// Checked settings. Can only be made by parsing.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,7 +114,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = crate::durable::read_text(path, MAX_FILE).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -127,6 +131,14 @@ impl Config {
         toml::from_str(text).map_err(parse)
     }
 
+    /// SHA-256 over every setting in force, for `process.started` and `process.config.changed`: two files that say the same have one hash.
+    pub(crate) fn digest(&self) -> Sha256 {
+        let Self { listen, public_address, max_connections, receive_memory_bytes } = self;
+        let address = public_address.as_deref().unwrap_or_default();
+        let text = format!("{listen}\n{address}\n{max_connections}\n{receive_memory_bytes}\n");
+        Sha256(protocol::hash::sha256(&[text.as_bytes()]))
+    }
+
     /// Receive window of one connection (T22).
     pub(crate) fn receive_window(&self) -> u32 {
         let share = self.receive_memory_bytes / u64::from(self.max_connections);
@@ -137,6 +149,15 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_have_one_hash_however_they_are_written_and_another_when_one_changes() {
+        let digest = |text: &str| Config::parse(text, Path::new("x")).unwrap().digest();
+        assert_eq!(digest(""), digest("max_connections = 256 # as it is anyway\n"));
+        for other in ["max_connections = 255", "listen = \"[::]:1\"", "public_address = \"a:1\"", "receive_memory_bytes = 8388608"] {
+            assert_ne!(digest(other), digest(""), "{other}");
+        }
+    }
 
     #[test]
     fn privacy_is_not_configuration() {

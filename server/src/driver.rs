@@ -2,8 +2,11 @@
 
 mod admin;
 mod members;
+mod process;
 mod release;
+mod renew;
 mod rounds;
+mod standing;
 mod words;
 
 use crate::admin::{AdminReply, AdminRequest};
@@ -17,11 +20,12 @@ use crate::task::TaskRun;
 use crate::uploads::Uploads;
 use protocol::entry::Draft;
 use protocol::ids::{ClientId, Sha256, Ticket};
+use protocol::membership::Barred;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::round::Recipients;
 use protocol::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -47,17 +51,29 @@ impl From<Rejection> for Answer {
     }
 }
 
+/// Who stands at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A member in good standing.
+    Member(ClientId),
+    /// A member whose word does not count now, and why.
+    Barred(Barred),
+    /// Nobody that was admitted.
+    Stranger,
+}
+
 /// Something from outside.
 pub(crate) enum Input {
     Identify {
         name: String,
         key: Sha256,
-        reply: Reply<Option<ClientId>>,
+        reply: Reply<Door>,
     },
     Connected {
         who: ClientId,
         link: usize,
         outbox: mpsc::Sender<ServerMessage>,
+        cut: oneshot::Sender<Barred>,
         note: Vec<u8>,
         reply: Reply<Result<ServerMessage, Rejection>>,
     },
@@ -107,12 +123,14 @@ pub(crate) enum DriverError {
 struct Link {
     id: usize,
     outbox: mpsc::Sender<ServerMessage>,
+    /// Ends the connection with a reason.
+    cut: oneshot::Sender<Barred>,
 }
 
 /// Everything the server owns.
 pub(crate) struct Driver {
     layout: Layout,
-    keys: Keys,
+    keys: Arc<Keys>,
     trust_bytes: Vec<u8>,
     public_address: String,
     log: Log,
@@ -127,10 +145,16 @@ pub(crate) struct Driver {
     next_answer: u64,
     /// Minute, and denials in it.
     denials: (u64, u32),
+    clock: process::Clock,
+    /// Whether the log was told that the disk has no room for the next round.
+    storage_is_low: bool,
+    /// Refusals of updates that the log was told of since the last round began.
+    refusals: BTreeSet<(ClientId, Rejection)>,
 }
 
 /// Who waits for a round's answer.
 struct Waiting {
+    who: ClientId,
     reply: Reply<Answer>,
     begin: Option<(ClientId, protocol::statement::Statement, Vec<protocol::ids::Address>)>,
 }
@@ -144,7 +168,7 @@ pub(crate) fn now() -> Time {
 /// What the driver is made of.
 pub(crate) struct Parts {
     pub(crate) layout: Layout,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) trust_bytes: Vec<u8>,
     pub(crate) public_address: String,
     pub(crate) log: Log,
@@ -152,6 +176,8 @@ pub(crate) struct Parts {
     pub(crate) uploads: Uploads,
     pub(crate) shared: Arc<crate::endpoint::Shared>,
     pub(crate) jobs: std::sync::mpsc::Sender<Job>,
+    /// SHA-256 of the settings.
+    pub(crate) config: Sha256,
 }
 
 impl Driver {
@@ -179,8 +205,11 @@ impl Driver {
             answers: BTreeMap::new(),
             next_answer: 0,
             denials: (0, 0),
+            clock: process::Clock::new(),
+            storage_is_low: false,
+            refusals: BTreeSet::new(),
         };
-        this.started()?;
+        this.started(parts.config)?;
         Ok(this)
     }
 
@@ -198,6 +227,7 @@ impl Driver {
 
     /// One input, or the passing of time. False when the server shall end.
     fn step(&mut self, input: Option<Option<Input>>) -> Result<bool, DriverError> {
+        self.watch_clock()?;
         match input {
             None => self.tick()?,
             Some(None | Some(Input::Stop)) => return Ok(false),
@@ -219,11 +249,11 @@ impl Driver {
     fn take(&mut self, input: Input) -> Result<(), DriverError> {
         match input {
             Input::Identify { name, key, reply } => {
-                let who = self.identify(&name, key)?;
-                reply.send(who).ok();
+                let door = self.identify(&name, key)?;
+                reply.send(door).ok();
             }
-            Input::Connected { who, link, outbox, note, reply } => {
-                let welcome = self.connected(who, link, outbox, &note)?;
+            Input::Connected { who, link, outbox, cut, note, reply } => {
+                let welcome = self.connected(who, Link { id: link, outbox, cut }, &note)?;
                 reply.send(welcome).ok();
             }
             Input::Disconnected { who, link } => self.disconnected(who, link),
@@ -260,7 +290,7 @@ impl Driver {
 
     /// Shows the newest tree to the witnesses, if somebody waits for a checkpoint.
     fn show_note(&mut self) {
-        if let Some(note) = self.publisher.start(&self.log) {
+        if let Some(note) = self.publisher.start(&self.log, now()) {
             self.send(&Recipients::All, &ServerMessage::Cosign { note: note.into() });
         }
     }

@@ -36,6 +36,33 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes)
 }
 
+/// Writes a file of a name that somebody chose. One that is there already stays as it is, whatever is in it.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_with(path, 0o644, bytes)
+}
+
+/// As [`create`], readable by its owner only: no key is ever written over.
+pub(crate) fn create_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_with(path, 0o600, bytes)
+}
+
+fn create_with(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let parent = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a directory"))?;
+    create_dir(parent)?;
+    reached("before", path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    reached("created", path);
+    if let Err(e) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // Half a file was nobody's yet, and it would be in the way of the next attempt.
+        std::fs::remove_file(path).unwrap_or(());
+        return Err(e);
+    }
+    sync_dir(parent)?;
+    reached("durable", path);
+    Ok(())
+}
+
 /// Replaces a file in one step: after a crash it has the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, 0o644, |file| file.write_all(bytes))
@@ -104,6 +131,11 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if out.len() as u64 > limit { Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is longer than its limit")) } else { Ok(out) }
 }
 
+/// As [`read_limited`], for text.
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_limited(path, limit)?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
+}
+
 /// Reads a secret; refuses a file that others may read (transport-storage.md T19).
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -126,6 +158,27 @@ mod tests {
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_limited(&path, 3).unwrap(), b"one");
         assert!(read_limited(&path, 2).is_err());
+        assert_eq!(read_text(&path, 3).unwrap(), "one");
+        assert!(read_text(&path, 2).is_err());
+        replace(&path, b"\xff").unwrap();
+        assert!(read_text(&path, 3).is_err());
+    }
+
+    #[test]
+    fn what_is_created_takes_nobodys_place() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a/key"), dir.path().join("link"));
+        create_secret(&path, b"one").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // Not even with the same bytes, and not through a link that leads nowhere.
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
+        for (path, bytes) in [(&path, b"one"), (&path, b"two"), (&link, b"two")] {
+            assert_eq!(create(path, bytes).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(create_secret(path, bytes).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert!(!dir.path().join("elsewhere").exists());
     }
 
     #[test]

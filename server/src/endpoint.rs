@@ -1,14 +1,19 @@
 //! The QUIC endpoint (transport-storage.md section 4): handshakes, who is there, frames and chunks. Limits first, then parsing.
 
 use crate::config::Config;
-use crate::driver::{Input, Reply};
+use crate::driver::{Door, Input, Reply};
 use crate::identity;
 use crate::init::Keys;
 use crate::join;
 use crate::uploads::Uploads;
 use protocol::ids::ClientId;
-use protocol::messages::{ALPN, ALPN_JOIN, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame, unframe};
+use protocol::membership::Barred;
+use protocol::messages::{
+    ALPN, ALPN_JOIN, CLOSE_BARRED, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame, unframe,
+};
 use protocol::reject::Rejection;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,10 +60,11 @@ impl Close {
     }
 }
 
-/// TLS and transport settings (T4, T6, T7, T21).
-pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config) -> anyhow::Result<quinn::ServerConfig> {
+/// TLS and transport settings (T4, T6, T7, T21), with a certificate made at `now` and the time in which it holds.
+pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config, now: Time) -> anyhow::Result<(quinn::ServerConfig, Lifetime)> {
     let issuer = identity::issuer(&keys.root_der, &keys.root)?;
-    let cert = identity::make_server(federation, &keys.tls, &issuer)?;
+    let cert = identity::make_server(federation, &keys.tls, &issuer, now)?;
+    let life = identity::lifetime(&cert)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(keys.root_der.clone())?;
@@ -80,7 +86,7 @@ pub(crate) fn server_config(keys: &Keys, federation: &str, config: &Config) -> a
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server.transport_config(Arc::new(transport(config)));
     server.max_incoming(256);
-    Ok(server)
+    Ok((server, life))
 }
 
 fn transport(config: &Config) -> quinn::TransportConfig {
@@ -130,18 +136,24 @@ async fn serve(connection: Connection, shared: &Arc<Shared>) {
         return connection.close(Close::Done.code(), b"");
     }
     match identify(&connection, shared).await {
-        Some(who) => member(connection, who, shared).await,
-        None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+        Some(Door::Member(who)) => member(connection, who, shared).await,
+        Some(Door::Barred(barred)) => shut(&connection, barred),
+        Some(Door::Stranger) | None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
     }
 }
 
+/// Ends the connection of somebody whose membership does not hold, and says why (F30).
+fn shut(connection: &Connection, barred: Barred) {
+    connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes());
+}
+
 /// Who is there: chain (rustls), one URI of this federation with the role `client`, and a key that a member entry names (T5).
-async fn identify(connection: &Connection, shared: &Shared) -> Option<ClientId> {
+async fn identify(connection: &Connection, shared: &Shared) -> Option<Door> {
     let chain = connection.peer_identity()?.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
     let leaf = chain.first()?;
     let name = identity::peer_name(leaf).ok().filter(|n| n.federation == shared.federation && n.role == "client")?;
     let key = identity::spki_hash(leaf).ok()?;
-    ask(shared, |reply| Input::Identify { name: name.institution, key, reply }).await?
+    ask(shared, |reply| Input::Identify { name: name.institution, key, reply }).await
 }
 
 /// Asks the driver and waits for the answer; none if it is gone.
@@ -162,10 +174,16 @@ async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
     };
     let (outbox, mut messages) = mpsc::channel::<ServerMessage>(OUTBOX);
     let link = connection.stable_id();
-    let welcome = ask(shared, |reply| Input::Connected { who, link, outbox: outbox.clone(), note: note.into(), reply }).await;
+    let (cut, mut ended) = oneshot::channel();
+    let welcome = ask(shared, |reply| Input::Connected { who, link, outbox: outbox.clone(), cut, note: note.into(), reply }).await;
     let welcome = match welcome {
         Some(Ok(welcome)) => welcome,
-        Some(Err(reason)) => return connection.close(Close::Malformed.code(), reason.name().as_bytes()),
+        Some(Err(reason)) => {
+            return match ended.try_recv() {
+                Ok(barred) => shut(&connection, barred),
+                Err(_) => connection.close(Close::Malformed.code(), reason.name().as_bytes()),
+            };
+        }
         None => return connection.close(Close::Done.code(), b""),
     };
     let writer_shared = shared.clone();
@@ -180,16 +198,25 @@ async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
         }
     });
     let streams = tokio::spawn(streams(connection.clone(), who, shared.clone(), outbox));
-    while let Some(message) = read_frame::<ClientMessage>(&mut recv, shared).await {
-        if shared.inputs.send(Input::Message(who, message)).await.is_err() {
-            break;
-        }
+    tokio::select! {
+        () = hear(&mut recv, who, shared) => {}
+        // A link that is only replaced by a newer one is not cut.
+        Ok(barred) = ended => shut(&connection, barred),
     }
     streams.abort();
     writer.abort();
     connection.close(Close::Done.code(), b"");
     // The driver may be gone already when the process ends.
     shared.inputs.send(Input::Disconnected { who, link }).await.ok();
+}
+
+/// Hands on what a member says until the stream ends.
+async fn hear(recv: &mut RecvStream, who: ClientId, shared: &Shared) {
+    while let Some(message) = read_frame::<ClientMessage>(recv, shared).await {
+        if shared.inputs.send(Input::Message(who, message)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Requests and chunks; quinn's stream limits bound how many run at once.

@@ -1,10 +1,13 @@
 //! TLS identities (transport-storage.md section 1): the root CA, SPIFFE-shaped names, and who is on the other end of a connection.
 
 use protocol::ids::Sha256;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
+use x509_parser::certificate::X509Certificate;
 
 /// DNS name of every federation's server; rustls checks DNS names only (T1).
 pub(crate) const SERVER_DNS: &str = "concordat.internal";
@@ -22,11 +25,22 @@ pub enum IdentityError {
     /// Not exactly one URI of the expected form (T1).
     #[error("the certificate's name is not of this federation")]
     Name,
+    /// A clock beyond all calendars.
+    #[error("this machine's clock shows a time that no certificate can carry")]
+    Clock,
+}
+
+/// The certificate that all of these bytes are.
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
+    match x509_parser::parse_x509_certificate(der) {
+        Ok(([], cert)) => Ok(cert),
+        Ok(_) | Err(_) => Err(IdentityError::NotX509),
+    }
 }
 
 /// SHA-256 of a certificate's subject public key info: what tokens and member entries name a key by.
 pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, IdentityError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let cert = parsed(der)?;
     Ok(Sha256(protocol::hash::sha256(&[cert.public_key().raw])))
 }
 
@@ -35,7 +49,10 @@ pub(crate) fn csr_key_hash(der: &[u8]) -> Result<Sha256, IdentityError> {
     use x509_parser::prelude::FromDer as _;
     // rcgen's parser checks the self-signature: proof that the asker holds the key.
     CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(der))?;
-    let (_, csr) = x509_parser::certification_request::X509CertificationRequest::from_der(der).map_err(|_| IdentityError::NotX509)?;
+    let csr = match x509_parser::certification_request::X509CertificationRequest::from_der(der) {
+        Ok(([], csr)) => csr,
+        Ok(_) | Err(_) => return Err(IdentityError::NotX509),
+    };
     Ok(Sha256(protocol::hash::sha256(&[csr.certification_request_info.subject_pki.raw])))
 }
 
@@ -49,7 +66,7 @@ pub(crate) struct PeerName {
 
 /// Reads the peer's name; none, two, or another shape is refused.
 pub(crate) fn peer_name(der: &[u8]) -> Result<PeerName, IdentityError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let cert = parsed(der)?;
     let san = cert.subject_alternative_name().map_err(|_| IdentityError::Name)?.ok_or(IdentityError::Name)?;
     let uris: Vec<&str> = san
         .value
@@ -73,23 +90,36 @@ fn uri(federation: &str, institution: &str, role: &str, name: &str) -> Result<Sa
 }
 
 /// A self-signed root: 10 years (T3).
-pub(crate) fn make_root(federation: &str, key: &KeyPair) -> Result<CertificateDer<'static>, IdentityError> {
+pub(crate) fn make_root(federation: &str, key: &KeyPair, now: Time) -> Result<CertificateDer<'static>, IdentityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, format!("{federation} root"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    validity(&mut params, 3650);
+    validity(&mut params, now, 3650)?;
     Ok(params.self_signed(key)?.der().clone())
 }
 
 /// Certificates live for 7 days (T9).
-const LEAF_DAYS: i64 = 7;
+const LEAF_DAYS: u64 = 7;
+/// For clocks that are not quite right.
+const BACK_MS: u64 = 5 * 60 * 1000;
 
-fn validity(params: &mut CertificateParams, days: i64) {
-    let now = time::OffsetDateTime::now_utc();
-    // Five minutes back, for clocks that are not quite right.
-    params.not_before = now - time::Duration::minutes(5);
-    params.not_after = now + time::Duration::days(days);
+fn validity(params: &mut CertificateParams, now: Time, days: u64) -> Result<(), IdentityError> {
+    let at = |time: Time| {
+        let date = i64::try_from(time.0 / 1000).ok().and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok());
+        // A certificate writes years in four digits.
+        date.filter(|d| d.year() <= 9999).ok_or(IdentityError::Clock)
+    };
+    params.not_before = at(Time(now.0.saturating_sub(BACK_MS)))?;
+    params.not_after = at(now.plus_ms(days * 24 * 3600 * 1000))?;
+    Ok(())
+}
+
+/// The time in which a certificate holds; none of it lies before 1970.
+pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, IdentityError> {
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let at = |time: x509_parser::time::ASN1Time| Time(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000));
+    Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }
 
 /// The root as an issuer.
@@ -102,12 +132,13 @@ pub(crate) fn make_server(
     federation: &str,
     key: &KeyPair,
     issuer: &Issuer<'_, &KeyPair>,
+    now: Time,
 ) -> Result<CertificateDer<'static>, IdentityError> {
     let mut params = CertificateParams::new(vec![SERVER_DNS.to_owned()])?;
     params.subject_alt_names.push(uri(federation, "server", "server", "main")?);
     params.distinguished_name.push(DnType::CommonName, format!("{federation} server"));
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    validity(&mut params, LEAF_DAYS);
+    validity(&mut params, now, LEAF_DAYS)?;
     Ok(params.signed_by(key, issuer)?.der().clone())
 }
 
@@ -117,13 +148,14 @@ pub(crate) fn make_client(
     institution: &str,
     csr: &[u8],
     issuer: &Issuer<'_, &KeyPair>,
+    now: Time,
 ) -> Result<CertificateDer<'static>, IdentityError> {
     let mut request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
     request.params = CertificateParams::default();
     request.params.subject_alt_names = vec![uri(federation, institution, "client", "agent")?];
     request.params.distinguished_name.push(DnType::CommonName, institution);
     request.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-    validity(&mut request.params, LEAF_DAYS);
+    validity(&mut request.params, now, LEAF_DAYS)?;
     Ok(request.signed_by(issuer)?.der().clone())
 }
 
@@ -134,16 +166,24 @@ mod tests {
     #[test]
     fn a_client_certificate_has_the_name_that_the_server_gave_it() {
         let root_key = KeyPair::generate().unwrap();
-        let root = make_root("fed", &root_key).unwrap();
+        let now = Time(1_800_000_000_000);
+        let root = make_root("fed", &root_key, now).unwrap();
         let issuer = issuer(&root, &root_key).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut asked = CertificateParams::default();
         asked.subject_alt_names.push(uri("fed", "somebody-else", "server", "main").unwrap());
         let csr = asked.serialize_request(&key).unwrap();
-        let der = make_client("fed", "hospital-a", csr.der(), &issuer).unwrap();
+        let der = make_client("fed", "hospital-a", csr.der(), &issuer, now).unwrap();
         let name = peer_name(&der).unwrap();
         assert_eq!((name.institution.as_str(), name.role.as_str()), ("hospital-a", "client"));
         assert_eq!(spki_hash(&der).unwrap(), csr_key_hash(csr.der()).unwrap());
+        // It holds for a week from the time that the server was told, whatever the clock of this machine says.
+        let life = lifetime(&der).unwrap();
+        assert_eq!((now.ms_since(life.from), life.until.ms_since(now)), (5 * 60 * 1000, 7 * 24 * 3600 * 1000));
+        assert!(matches!(make_client("fed", "hospital-a", csr.der(), &issuer, Time::NEVER), Err(IdentityError::Clock)));
+        let behind = |der: &[u8]| [der, &[0]].concat();
+        let (der, csr) = (behind(&der), behind(csr.der()));
+        assert!(spki_hash(&der).is_err() && peer_name(&der).is_err() && csr_key_hash(&csr).is_err(), "one byte more is another file");
     }
 
     #[test]

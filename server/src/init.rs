@@ -12,7 +12,7 @@ use protocol::ids::PublicKey;
 use protocol::trust::{TrustDocument, is_name};
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Why a federation could not be made or opened.
@@ -37,10 +37,16 @@ pub enum InitError {
     },
     /// There is one already.
     #[error("{0} already holds a federation")]
-    Exists(std::path::PathBuf),
+    Exists(PathBuf),
+    /// A file where a key shall go.
+    #[error("{0} is there already, and a key is never written over: name another file, or move that one away once no federation needs it")]
+    KeyExists(PathBuf),
+    /// Keys of a federation that was not finished.
+    #[error("{0} holds keys and no federation: `init` ended half-way there. Begin in an empty directory, or move that one away")]
+    HalfMade(PathBuf),
     /// There is none.
     #[error("{0} holds no federation; run `concordat-server init` first")]
-    Missing(std::path::PathBuf),
+    Missing(PathBuf),
     /// The disk.
     #[error("a file of the server's directory could not be read or written")]
     Storage(#[from] io::Error),
@@ -79,6 +85,9 @@ pub(crate) struct Keys {
     pub(crate) root_der: rustls::pki_types::CertificateDer<'static>,
 }
 
+/// The server's keys by the names of their files.
+const SECRETS: [&str; 5] = ["log", "statement", "token-mac", "root-ca.pem", "tls.pem"];
+
 fn seed() -> Result<Zeroizing<[u8; 32]>, InitError> {
     let mut bytes = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut bytes[..]).map_err(|_| InitError::Entropy)?;
@@ -103,7 +112,7 @@ impl Default for Administrators {
 /// Makes a federation in `dir`, with one administrator whose key goes to `admin_key`. Returns the trust document's bytes.
 ///
 /// # Errors
-/// [`InitError`]; an existing federation is never touched.
+/// [`InitError`]; an existing federation is never touched, and no file that may be a key is written over.
 pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, InitError> {
     init_with(dir, federation, admin_key, &Administrators::default())
 }
@@ -111,7 +120,7 @@ pub fn init(dir: &Path, federation: &str, admin_key: &Path) -> Result<Vec<u8>, I
 /// As [`init`], with more administrators.
 ///
 /// # Errors
-/// [`InitError`]; an existing federation is never touched.
+/// [`InitError`]; an existing federation is never touched, and no file that may be a key is written over.
 pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators: &Administrators) -> Result<Vec<u8>, InitError> {
     if !is_name(federation) {
         return Err(InitError::Name);
@@ -128,19 +137,22 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
     if layout.trust().exists() {
         return Err(InitError::Exists(dir.to_owned()));
     }
+    if SECRETS.iter().any(|name| layout.key(name).exists()) {
+        return Err(InitError::HalfMade(dir.to_owned()));
+    }
     let log_seed = seed()?;
     let origin = Checkpoint::origin_of(federation);
     let log_key = SignerKey::new(&origin, KeyType::Note, &log_seed).map_err(|_| InitError::Key)?;
     let (statement, admin, mac) = (seed()?, seed()?, seed()?);
     let root_key = rcgen::KeyPair::generate()?;
     let tls_key = rcgen::KeyPair::generate()?;
-    let root = identity::make_root(federation, &root_key)?;
+    let root = identity::make_root(federation, &root_key, crate::driver::now())?;
     write_admin_key(admin_key, &admin)?;
     for (name, bytes) in [("log", &log_seed), ("statement", &statement), ("token-mac", &mac)] {
-        durable::replace_secret(&layout.key(name), &bytes[..])?;
+        create_key(&layout.key(name), &bytes[..])?;
     }
-    durable::replace_secret(&layout.key("root-ca.pem"), Zeroizing::new(root_key.serialize_pem()).as_bytes())?;
-    durable::replace_secret(&layout.key("tls.pem"), Zeroizing::new(tls_key.serialize_pem()).as_bytes())?;
+    create_key(&layout.key("root-ca.pem"), Zeroizing::new(root_key.serialize_pem()).as_bytes())?;
+    create_key(&layout.key("tls.pem"), Zeroizing::new(tls_key.serialize_pem()).as_bytes())?;
     durable::replace(&layout.key("root-ca.der"), &root)?;
     let trust = TrustDocument {
         v: 1,
@@ -166,19 +178,22 @@ fn public(seed: &Zeroizing<[u8; 32]>) -> PublicKey {
 /// Makes an administrator's key, where only its owner can read it; for those whose keys are not made by [`init`].
 ///
 /// # Errors
-/// [`InitError`]; a file of that name is never replaced.
+/// [`InitError`]; a file of that name is never written over.
 pub fn make_admin_key(path: &Path) -> Result<PublicKey, InitError> {
-    if path.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name already; a key is never replaced").into());
-    }
     let key = seed()?;
     write_admin_key(path, &key)?;
     Ok(public(&key))
 }
 
 /// As [`read_admin_key`] reads it.
-fn write_admin_key(path: &Path, seed: &Zeroizing<[u8; 32]>) -> io::Result<()> {
-    durable::replace_secret(path, Zeroizing::new(hex::encode(&seed[..])).as_bytes())
+fn write_admin_key(path: &Path, seed: &Zeroizing<[u8; 32]>) -> Result<(), InitError> {
+    create_key(path, Zeroizing::new(hex::encode(&seed[..])).as_bytes())
+}
+
+/// Writes a key where nothing is yet.
+fn create_key(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
+    durable::create_secret(path, bytes)
+        .map_err(|e| if e.kind() == io::ErrorKind::AlreadyExists { InitError::KeyExists(path.to_owned()) } else { InitError::Storage(e) })
 }
 
 /// Reads an administrator's key file.
@@ -235,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let second = make_admin_key(&at("second.key")).unwrap();
-        assert!(make_admin_key(&at("second.key")).is_err(), "a key is never replaced");
+        assert!(matches!(make_admin_key(&at("second.key")), Err(InitError::KeyExists(_))), "a key is never written over");
         let make = |name: &str, others: Vec<PublicKey>, threshold| {
             init_with(&at(name), "demo", &at("first.key"), &Administrators { others, threshold }).map(|b| TrustDocument::parse(&b).unwrap())
         };
@@ -246,5 +261,23 @@ mod tests {
         let first = PublicKey(read_admin_key(&at("first.key")).unwrap().verifying_key().to_bytes());
         assert_eq!((trust.threshold, trust.administrators), (2, vec![first, second]));
         assert_eq!(PublicKey(read_admin_key(&at("second.key")).unwrap().verifying_key().to_bytes()), second);
+    }
+    #[test]
+    fn no_key_of_anybody_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        make_admin_key(&at("admin.key")).unwrap();
+        let before = std::fs::read(at("admin.key")).unwrap();
+        let error = init(&at("server"), "demo", &at("admin.key")).unwrap_err();
+        assert!(matches!(&error, InitError::KeyExists(path) if *path == at("admin.key")), "{error}");
+        assert!(error.to_string().contains("name another file"), "{error}");
+        assert_eq!(std::fs::read(at("admin.key")).unwrap(), before);
+        assert!(!at("server").exists(), "refused before anything was made");
+        // What ended half-way has keys, and they stay.
+        let layout = Layout::new(&at("half"));
+        durable::create_secret(&layout.key("log"), b"a key of the log").unwrap();
+        assert!(matches!(init(&at("half"), "demo", &at("new.key")), Err(InitError::HalfMade(_))));
+        assert_eq!(std::fs::read(layout.key("log")).unwrap(), b"a key of the log");
+        assert!(!at("new.key").exists());
     }
 }

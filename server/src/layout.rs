@@ -1,6 +1,7 @@
 //! Where things lie in the server's directory (transport-storage.md S2).
 
 use protocol::ids::{Address, HeaderDigest, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::plan::Plan;
 use std::path::{Path, PathBuf};
 
 /// The server's directory.
@@ -61,10 +62,15 @@ impl Layout {
     pub(crate) fn chunks(&self) -> PathBuf {
         self.0.join("chunks")
     }
-    pub(crate) fn snapshot(&self, digest: &SnapshotDigest) -> PathBuf {
-        self.0.join("models").join(format!("{}.safetensors", digest.to_hex()))
+    /// A snapshot; the ending is that of its plan.
+    pub(crate) fn snapshot(&self, digest: &SnapshotDigest, ending: &str) -> PathBuf {
+        self.0.join("models").join(format!("{}.{ending}", digest.to_hex()))
     }
-    /// Strategy state after a round: momentum, derived from opened sums only.
+    /// Where the snapshot of this digest lies, whichever task it is of.
+    pub(crate) fn kept_snapshot(&self, digest: &SnapshotDigest) -> Option<PathBuf> {
+        [Plan::WEIGHTS, Plan::KNOWN].into_iter().map(|ending| self.snapshot(digest, ending)).find(|path| path.is_file())
+    }
+    /// Strategy state after a round, where the strategy remembers: momentum, derived from opened sums only.
     pub(crate) fn strategy(&self, task: &TaskId, snapshot: &SnapshotDigest) -> PathBuf {
         self.0.join("models").join(format!("{}-{}.strategy", task.to_hex(), snapshot.to_hex()))
     }

@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "test-doors")]
+pub mod doors;
 mod driver;
 mod durable;
 pub mod edges;
@@ -16,6 +18,7 @@ mod layout;
 mod log;
 pub mod model_signing;
 pub mod plan_file;
+mod presence;
 mod publish;
 mod recover;
 mod resets;

@@ -15,13 +15,14 @@ use audit::tree::TreeHead;
 use audit::writer::LogWriter;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
-use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin, Stamp};
+use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin};
 use protocol::history::{History, Violation, leaf_hash};
 use protocol::ids::{LeafIndex, Sha256};
 use protocol::plan::Plan;
 use protocol::trust::TrustDocument;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Why the log cannot be opened or appended to. The world's fault; a server that cannot remember must not speak.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +85,7 @@ impl LogReader for Directory {
 
 /// Files of one batch, written before the commit point.
 #[derive(Encode, Decode, CborLen)]
-struct Pending {
+pub(crate) struct Pending {
     #[n(0)]
     files: Vec<PendingFile>,
     #[n(1)]
@@ -101,6 +102,19 @@ struct PendingFile {
 
 /// The largest bundle of pending files: 256 entries of 60 KiB, their bundles and tiles, with room.
 const MAX_PENDING: usize = 64 << 20;
+
+impl Pending {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LogError> {
+        protocol::codec::decode(bytes, MAX_PENDING).map_err(|_| LogError::Inconsistent("a pending batch cannot be read"))
+    }
+
+    /// One of two files.
+    #[cfg(feature = "test-doors")]
+    pub(crate) fn example() -> Self {
+        let file = |path: &str| PendingFile { path: path.to_owned(), bytes: vec![1, 2, 3].into() };
+        Self { files: vec![file("tile/0/000.p/1"), file("tile/entries/000.p/1")], note: b"a note".to_vec().into() }
+    }
+}
 
 /// The log.
 pub(crate) struct Log {
@@ -211,6 +225,10 @@ impl Log {
         let root = range_root(&TileHashes::new(&dir, own), 0, size);
         root.map(Some).map_err(|_| LogError::Inconsistent("the root of an older tree cannot be rebuilt from the tiles"))
     }
+    /// How far the clock lies behind the newest entry, in milliseconds.
+    pub(crate) fn ahead_ms(&self, now: protocol::time::Time) -> u64 {
+        u64::try_from(self.last_us / 1000).unwrap_or(0).saturating_sub(now.0)
+    }
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
@@ -275,13 +293,8 @@ impl Log {
             random.copy_from_slice(&leaf_hash(&seq.to_le_bytes()).0[..10]);
         }
         let millis = u64::try_from(self.last_us / 1000).unwrap_or(0);
-        let stamp = Stamp {
-            seq,
-            id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string(),
-            ts: format!("{ts:.6}"),
-            federation: self.federation.clone(),
-            origin: Origin { name: "concordat-server".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-        };
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string();
+        let stamp = self.history.stamp(draft, id, format!("{ts:.6}"), origin());
         LogEntry::new(stamp, draft).to_bytes()
     }
 
@@ -311,6 +324,18 @@ impl Log {
         self.writer = writer;
         self.note = note;
         Ok(())
+    }
+}
+
+/// This program, the same in every entry of its process.
+fn origin() -> Origin {
+    static BOOT_MS: OnceLock<u64> = OnceLock::new();
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    Origin {
+        name: "concordat-server".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: format!("{profile}-{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        boot_ms: *BOOT_MS.get_or_init(|| crate::driver::now().0),
     }
 }
 
@@ -365,8 +390,7 @@ fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead,
         std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok()).ok_or(LogError::Inconsistent("the key guard cannot be read"))?;
     let path = state.join(format!("pending-{}", guarded.size));
     if let Some(bytes) = read_optional(&path)? {
-        let pending: Pending =
-            protocol::codec::decode(&bytes, MAX_PENDING).map_err(|_| LogError::Inconsistent("a pending batch cannot be read"))?;
+        let pending = Pending::parse(&bytes)?;
         if parse_tree(&pending.note, key)? == guarded {
             durable::replace(&state.join("tree"), &pending.note).map_err(|source| LogError::Storage { path: state.clone(), source })?;
             apply(root, &pending)?;

@@ -7,7 +7,7 @@ fn main() -> std::process::ExitCode {
 
 /// What this process must never say: the text of a panic, and its memory in a core file (audit.md A22, A23).
 fn guard() {
-    privacy::panics::withhold();
+    privacy::panics::withhold(|| false);
     if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
         eprintln!("warning: core files could not be forbidden ({error}); set `ulimit -c 0`");
     }

@@ -10,7 +10,7 @@ use rcgen::{KeyPair, SigningKey as _};
 use serde_json::json;
 use sha2::{Digest, Sha256 as Hasher};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -26,6 +26,12 @@ pub enum SigningError {
     /// A file.
     #[error("a file of the model or the key could not be read or written")]
     Storage(#[from] io::Error),
+    /// A file where a key or its public half shall go.
+    #[error("{0} is there already, and a key is never written over: name another file, or move that one away")]
+    Exists(PathBuf),
+    /// The secret half under the name of the public one.
+    #[error("the public half goes into the file that ends in .pub: give the key another ending, such as release.key")]
+    PublicName,
     /// The key.
     #[error("the release key is not an ECDSA P-256 key in PEM; make one with `concordat-server release-key`")]
     Key,
@@ -38,16 +44,21 @@ impl ReleaseKey {
     /// Makes a key and writes it where only its owner can read it; the public half goes beside it, as `<name>.pub`.
     ///
     /// # Errors
-    /// [`SigningError`]; a file of that name is never replaced.
+    /// [`SigningError`]; no file is written over, neither a key nor the public half of another one.
     pub fn make(path: &Path) -> Result<Self, SigningError> {
-        if path.exists() {
-            return Err(
-                io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name already; a key is never replaced").into()
-            );
+        let public = path.with_extension("pub");
+        if public == path {
+            return Err(SigningError::PublicName);
+        }
+        let taken = |path: &Path, e: io::Error| {
+            if e.kind() == io::ErrorKind::AlreadyExists { SigningError::Exists(path.to_owned()) } else { SigningError::Storage(e) }
+        };
+        if public.exists() {
+            return Err(SigningError::Exists(public));
         }
         let key = Self(KeyPair::generate().map_err(|_| SigningError::Key)?);
-        durable::replace_secret(path, Zeroizing::new(key.0.serialize_pem()).as_bytes())?;
-        durable::replace(&path.with_extension("pub"), key.public_pem().as_bytes())?;
+        durable::create_secret(path, Zeroizing::new(key.0.serialize_pem()).as_bytes()).map_err(|e| taken(path, e))?;
+        durable::create(&public, key.public_pem().as_bytes()).map_err(|e| taken(&public, e))?;
         Ok(key)
     }
 
@@ -56,8 +67,11 @@ impl ReleaseKey {
     /// # Errors
     /// [`SigningError`].
     pub fn read(path: &Path) -> Result<Self, SigningError> {
-        let bytes = durable::read_secret(path, MAX_KEY_FILE)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| SigningError::Key)?;
+        Self::parse(&durable::read_secret(path, MAX_KEY_FILE)?)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, SigningError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| SigningError::Key)?;
         let key = KeyPair::from_pem(text).map_err(|_| SigningError::Key)?;
         if key.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256 { Ok(Self(key)) } else { Err(SigningError::Key) }
     }
@@ -136,12 +150,16 @@ fn bundle(payload: &[u8], key: &ReleaseKey) -> Result<serde_json::Value, Signing
 
 /// Whether a bundle of ours lists these files of `dir` as they are now. Who signed it is not looked at.
 pub(crate) fn covers(dir: &Path, bundle: &[u8], files: &[&str]) -> io::Result<bool> {
-    let said = serde_json::from_slice::<serde_json::Value>(bundle).ok();
-    let payload = said.as_ref().and_then(|b| BASE64.decode(b["dsseEnvelope"]["payload"].as_str()?).ok());
-    let Some(payload) = payload else { return Ok(false) };
-    let value: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
-    let Some(model) = value["subject"][0]["name"].as_str() else { return Ok(false) };
-    Ok(statement(dir, model, files)? == payload)
+    let Some((model, payload)) = payload_of(bundle) else { return Ok(false) };
+    Ok(statement(dir, &model, files)? == payload)
+}
+
+/// The name of the model in a bundle, and the payload that says so. Whether anybody signed it is not looked at.
+pub(crate) fn payload_of(bundle: &[u8]) -> Option<(String, Vec<u8>)> {
+    let said: serde_json::Value = serde_json::from_slice(bundle).ok()?;
+    let payload = BASE64.decode(said["dsseEnvelope"]["payload"].as_str()?).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    Some((value["subject"][0]["name"].as_str()?.to_owned(), payload))
 }
 
 #[cfg(test)]
@@ -231,8 +249,16 @@ mod tests {
         let path = dir.path().join("release.key");
         let key = ReleaseKey::make(&path).unwrap();
         assert_eq!(ReleaseKey::read(&path).unwrap().public_pem(), key.public_pem());
-        assert!(ReleaseKey::make(&path).is_err());
-        assert_eq!(std::fs::read_to_string(dir.path().join("release.pub")).unwrap(), key.public_pem());
+        let public = dir.path().join("release.pub");
+        // Neither the key, nor the public half of one that has another ending, nor a key in the place of a public half.
+        assert!(matches!(ReleaseKey::make(&path), Err(SigningError::Exists(at)) if at == public));
+        assert!(matches!(ReleaseKey::make(&dir.path().join("release.pem")), Err(SigningError::Exists(at)) if at == public));
+        assert!(matches!(ReleaseKey::make(&public), Err(SigningError::PublicName)));
+        assert_eq!(std::fs::read_to_string(&public).unwrap(), key.public_pem());
+        std::fs::remove_file(&public).unwrap();
+        assert!(matches!(ReleaseKey::make(&path), Err(SigningError::Exists(at)) if at == path));
+        assert!(!public.exists(), "refused before anything was written");
+        assert_eq!(ReleaseKey::read(&path).unwrap().public_pem(), key.public_pem());
         let open = dir.path().join("open.key");
         std::fs::write(&open, key.0.serialize_pem()).unwrap();
         std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

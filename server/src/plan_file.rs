@@ -4,18 +4,21 @@ use privacy::accountant::task::{TaskError, TaskTerms};
 use privacy::coalition::{GuaranteedShares, Target};
 use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::Decimal;
-use protocol::ids::{ClientId, GroupId, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, TokenizerKind, Unit, Weighting,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, Weighting,
 };
 use serde::Deserialize;
+use train::hf::base::{Base, BaseError};
 use train::shard::tiers::Part;
 
 mod count;
+mod model;
 
 pub use count::{CountFile, CountPrivacy, CountedFile};
+pub use model::{BaseFile, ModelFile};
 
 /// The file, word for word.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,7 +43,7 @@ pub struct PlanFile {
     /// Seed of the initial weights: public, touches no key, noise or mask.
     pub initial_seed: u64,
     /// Model.
-    pub model: EncoderConfig,
+    pub model: ModelFile,
     /// Privacy.
     pub privacy: PrivacyFile,
     /// Local loop.
@@ -183,6 +186,33 @@ pub enum PlanFileError {
     /// Own noise that is worth nothing that could be stated.
     #[error("what own noise alone is worth cannot be stated: use mode hybrid, or fewer guaranteed shares")]
     OwnEpsilon(#[from] TaskError),
+    /// A size that a model from random weights needs.
+    #[error("model.{0} is missing: a model without [model.base] needs its sizes")]
+    Size(&'static str),
+    /// A size beside a checkpoint that has its own.
+    #[error("model.{0} is stated beside [model.base]: leave it out, the checkpoint's config.json states it")]
+    SizeOfBase(&'static str),
+    /// A checkpoint that is named and not given.
+    #[error("the model begins from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    NoBase(Sha256),
+    /// A checkpoint that is given and not named.
+    #[error(
+        "the plan file names no checkpoint: add\n[model.base]\nconfig = \"{config}\"\nweights = \"{weights}\"\ntokenizer = \"{tokenizer}\"\nor leave --base out"
+    )]
+    UnnamedBase {
+        /// SHA-256 of its `config.json`.
+        config: Sha256,
+        /// Of its `model.safetensors`.
+        weights: Sha256,
+        /// Of its `tokenizer.json`.
+        tokenizer: Sha256,
+    },
+    /// A checkpoint for a plan that counts.
+    #[error("a plan that counts has no model: leave --base out")]
+    CountOnBase,
+    /// The checkpoint.
+    #[error("the base checkpoint cannot be what the plan's model begins from")]
+    Base(#[from] BaseError),
     /// The model or its shards are not possible.
     #[error("the model cannot be made")]
     Model(#[from] train::model::ModelError),
@@ -243,9 +273,18 @@ impl AnyPlanFile {
     /// # Errors
     /// [`PlanFileError`].
     pub fn prepare(&self, task: TaskId) -> Result<Prepared, PlanFileError> {
-        match self {
-            Self::Train(file) => file.prepare(task),
-            Self::Count(file) => file.prepare(task),
+        self.prepare_on(task, None)
+    }
+
+    /// The same on the published checkpoint that the file names, if it does.
+    ///
+    /// # Errors
+    /// [`PlanFileError`], also for a checkpoint that the file does not name.
+    pub fn prepare_on(&self, task: TaskId, base: Option<&Base>) -> Result<Prepared, PlanFileError> {
+        match (self, base) {
+            (Self::Train(file), base) => file.prepare_on(task, base),
+            (Self::Count(file), None) => file.prepare(task),
+            (Self::Count(_), Some(_)) => Err(PlanFileError::CountOnBase),
         }
     }
 }
@@ -264,15 +303,22 @@ impl PlanFile {
     /// # Errors
     /// [`PlanFileError`].
     pub fn prepare(&self, task: TaskId) -> Result<Prepared, PlanFileError> {
-        let weights = train::model::initial::initial(&self.model, self.initial_seed)?;
+        self.prepare_on(task, None)
+    }
+
+    /// The same on the published checkpoint that the file names.
+    ///
+    /// # Errors
+    /// [`PlanFileError`].
+    pub fn prepare_on(&self, task: TaskId, base: Option<&Base>) -> Result<Prepared, PlanFileError> {
+        let model::Start { weights, tokenizer, shards, tiers } = self.start(base)?;
         let base = train::snapshot::to_bytes(&weights)?;
-        let (shards, tiers) = self.shard_table()?;
         let groups = (0u32..).zip(&shards).map(|(i, s)| GroupPlan { id: GroupId(i), shards: vec![s.id], bits: self.bits }).collect();
         let mut plan = Plan {
             federation: self.federation.clone(),
             task,
-            model: self.model.clone(),
-            tokenizer: TokenizerKind::HashedCharacters,
+            model: weights.config().clone(),
+            tokenizer,
             base: base_digest(&base),
             rounds: self.rounds,
             shards,
@@ -299,16 +345,16 @@ impl PlanFile {
     }
 
     /// Contiguous shards for everybody, or those of the tiers with who trains them.
-    fn shard_table(&self) -> Result<(Vec<ShardSpec>, Option<Vec<Tier>>), PlanFileError> {
+    fn shard_table(&self, model: &EncoderConfig) -> Result<(Vec<ShardSpec>, Option<Vec<Tier>>), PlanFileError> {
         let step_exponent = self.step_exponent()?;
         let Some(tiers) = &self.tiers else {
-            return Ok((train::shard::shard_table(&self.model, self.shards, step_exponent)?, None));
+            return Ok((train::shard::shard_table(model, self.shards, step_exponent)?, None));
         };
         if self.shards != 1 {
             return Err(PlanFileError::ShardsAndTiers(self.shards));
         }
         let parts: Vec<_> = tiers.iter().map(|t| (t.name.clone(), t.trains.clone())).collect();
-        let (shards, assigned) = train::shard::tiers::tier_table(&self.model, &parts, step_exponent)?;
+        let (shards, assigned) = train::shard::tiers::tier_table(model, &parts, step_exponent)?;
         let tier = |(t, shards): (&TierFile, Vec<Assigned>)| {
             let mut institutions = t.institutions.clone();
             institutions.sort_unstable();

@@ -2,13 +2,16 @@
 
 use crate::durable;
 use crate::log::Log;
+use crate::presence::{Change, Standing};
 use audit::key::VerifierKey;
 use audit::note::{Note, parse_lines};
 use audit::policy::{Policy, Witness, default_quorum};
 use audit::reader::{CHECKPOINT_PATH, note_path};
+use protocol::hash::sha256;
 use protocol::history::History;
 use protocol::ids::Sha256;
 use protocol::time::Time;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -29,6 +32,8 @@ pub(crate) struct Publisher {
     uncovered: Option<Time>,
     /// Since when a checkpoint is wanted in vain, and whether that was told.
     waiting: Option<(Time, bool)>,
+    /// What the policy's witnesses owe, by their keys.
+    standings: BTreeMap<[u8; 32], Standing>,
 }
 
 impl Publisher {
@@ -58,7 +63,12 @@ impl Publisher {
         self.policy.is_some()
     }
     pub(crate) fn adopt(&mut self, policy: Policy) {
+        self.standings.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
         self.policy = Some(policy);
+    }
+    /// What is new about the witnesses, for a log that knows which are missing.
+    pub(crate) fn changes(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<Change> {
+        self.standings.values().filter_map(|s| s.change(now, &is_missing)).collect()
     }
     pub(crate) fn want(&mut self, size: u64) {
         self.wanted = self.wanted.max(size);
@@ -87,13 +97,15 @@ impl Publisher {
     }
 
     /// The note that witnesses should see now, if a new one must be shown.
-    pub(crate) fn start(&mut self, log: &Log) -> Option<Vec<u8>> {
+    pub(crate) fn start(&mut self, log: &Log, now: Time) -> Option<Vec<u8>> {
         let busy = self.current.as_ref().is_some_and(|(size, _)| *size >= self.wanted);
-        if self.policy.is_none() || self.published >= self.wanted || busy {
-            return None;
-        }
+        let policy = self.policy.as_ref().filter(|_| self.published < self.wanted && !busy)?;
         let note = Note::parse(log.note()).ok()?;
         let bytes = note.encode();
+        for key in policy.witnesses().iter().map(|w| &w.key) {
+            let line = || Sha256(sha256(&[key.to_string().as_bytes()]));
+            self.standings.entry(key.public()).or_insert_with(|| Standing::new(line())).shown(now);
+        }
         self.current = Some((log.size(), note));
         Some(bytes)
     }
@@ -103,16 +115,24 @@ impl Publisher {
         self.current.as_ref().map(|(_, n)| n.encode())
     }
 
-    /// Takes in a cosignature line; a quorum publishes the note. A line that does not verify is ignored (F14).
+    /// Takes in a cosignature line; a quorum publishes the note. A line that does not verify is ignored (F14); one that comes after the
+    /// quorum shows at least that its witness is there.
     pub(crate) fn cosigned(&mut self, log: &Log, size: u64, line: &str) -> io::Result<bool> {
-        let (Some(policy), Some((current, note))) = (&self.policy, &mut self.current) else { return Ok(false) };
-        let Ok(lines) = parse_lines(line) else { return Ok(false) };
-        let mut more = note.clone();
-        if *current != size || lines.len() != 1 || more.add(&lines).is_err() {
+        let (Some(policy), Ok(lines)) = (&self.policy, parse_lines(line)) else { return Ok(false) };
+        let current = self.current.as_ref().filter(|(of, _)| *of == size).map(|(_, note)| note.clone());
+        let (is_current, late) = (current.is_some(), size == self.published);
+        let Some(mut note) = current.or_else(|| Note::parse(&self.latest).ok().filter(|_| late)) else { return Ok(false) };
+        if lines.len() != 1 || note.add(&lines).is_err() {
             return Ok(false);
         }
-        let Ok(opened) = policy.open_note(more.clone()) else { return Ok(false) };
-        *note = more;
+        let Ok(opened) = policy.open_note(note.clone()) else { return Ok(false) };
+        for key in opened.cosigners().keys() {
+            self.standings.entry(*key).and_modify(|s| s.cosigned(size));
+        }
+        if !is_current {
+            return Ok(false);
+        }
+        self.current = Some((size, note));
         if !opened.has_quorum() {
             return Ok(false);
         }
@@ -126,14 +146,13 @@ impl Publisher {
     }
 }
 
-/// The usual policy of a federation: all members are witnesses, `⌊(n+f)/2⌋+1` of them a quorum (A11).
+/// The usual policy of a federation: all members in good standing are witnesses, `⌊(n+f)/2⌋+1` of them a quorum (A11).
 pub(crate) fn compose(history: &History) -> Option<Policy> {
     let log: VerifierKey = history.trust().log_vkey.parse().ok()?;
     let witnesses: Vec<Witness> = history
-        .members()
-        .values()
+        .active()
         .take(audit::policy::MAX_WITNESSES)
-        .map(|m| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
+        .map(|(_, m)| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
         .collect::<Option<_>>()?;
     Policy::compose(&log, &witnesses, Some(default_quorum(witnesses.len()))).ok()
 }

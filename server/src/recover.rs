@@ -5,14 +5,13 @@
 mod fork;
 mod tree;
 
-pub(crate) use fork::ForkProof;
-
 use crate::durable;
 use crate::evidence;
 use crate::init;
 use crate::layout::Layout;
 use crate::log::{Directory, Log, LogError, signed_head};
 use audit::checkpoint::Checkpoint;
+use audit::fork::ForkProof;
 use audit::key::SignerKey;
 use audit::merkle::range_root;
 use audit::note::{MAX_NOTE_BYTES, Note};

@@ -54,8 +54,10 @@ impl Host {
         let policy = Policy::compose(log.key().verifier(), &named, Some(1)).unwrap();
         let hash = Sha256(protocol::hash::sha256(&[policy.text().as_bytes()]));
         let admin = init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
-        let statement = Statement::sign(&PolicyApproval { policy: hash }, &admin);
-        log.append(&[Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash })]).unwrap();
+        let replaces = log.history().policy_in_force();
+        let statement = Statement::sign(&PolicyApproval { policy: hash, replaces }, &admin);
+        let facts = Facts::PolicyActivated { old: replaces.map(|r| r.policy), policy: hash };
+        log.append(&[Draft::said(Actor::Administrator, None, statement, facts)]).unwrap();
         durable::write_new(&self.layout().audit().join(policy_path(log.size())), policy.text().as_bytes()).unwrap();
         let mut note = Note::parse(log.note()).unwrap();
         let line = cosign(&witness(1), 1_000, note.text()).unwrap();
@@ -222,7 +224,8 @@ fn a_mirror_of_another_history_is_refused_with_a_proof_that_stands_alone() {
         let Err(RecoverError::Forked { size, proof, .. }) = host.recover(&mirror) else { panic!("{more}: not refused") };
         assert!(size > 6 && size <= 13);
         assert_eq!(host.state(), state);
-        let proof: serde_json::Value = serde_json::from_slice(&proof.to_bytes().unwrap()).unwrap();
+        assert_eq!(ForkProof::parse(&proof.to_bytes()), Ok(*proof.clone()), "in the one spelling that everybody reads");
+        let proof: serde_json::Value = serde_json::from_slice(&proof.to_bytes()).unwrap();
         let notes = [ours.clone(), theirs].map(|n| String::from_utf8(n).unwrap());
         assert!(["first", "second"].into_iter().all(|side| notes.contains(&proof[side].as_str().unwrap().to_owned())), "{proof:#}");
         assert_ne!(proof["first"], proof["second"]);

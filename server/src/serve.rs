@@ -2,16 +2,18 @@
 
 use crate::admin;
 use crate::config::Config;
-use crate::driver::{Driver, Input, Parts};
+use crate::driver::{Driver, Input, Parts, now};
 use crate::durable;
 use crate::endpoint::{self, Shared, Traffic};
-use crate::init;
+use crate::init::{self, Keys};
 use crate::layout::Layout;
 use crate::store::Store;
 use crate::sums::Worker;
 use crate::uploads::Uploads;
 use anyhow::Context as _;
 use protocol::ids::Sha256;
+use protocol::renewal::Lifetime;
+use protocol::time::Time;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Inputs waiting for the driver. Connections wait when it is full, which slows senders down instead of filling memory.
 const INPUTS: usize = 1024;
+/// How often the server looks whether its certificate is due.
+const LOOK: Duration = Duration::from_secs(3600);
 /// Longest wait for connections to close, and for a port to be free.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -40,7 +44,8 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     layout.written().iter().try_for_each(|dir| durable::remove_temporaries(dir))?;
     let (keys, log, trust_bytes) = init::open(&layout)?;
     let federation = log.history().trust().federation.clone();
-    let tls = endpoint::server_config(&keys, &federation, config)?;
+    let keys = Arc::new(keys);
+    let (tls, life) = endpoint::server_config(&keys, &federation, config, now())?;
     let socket = bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}: is the port in use? choose another with `listen` in the configuration", config.listen)
     })?;
@@ -54,7 +59,7 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
         inputs: inputs.clone(),
         uploads: uploads.clone(),
         traffic: Traffic::default(),
-        federation,
+        federation: federation.clone(),
         memory: Arc::new(Semaphore::new(usize::try_from(config.receive_memory_bytes).unwrap_or(Semaphore::MAX_PERMITS))),
     });
     let results = inputs.clone();
@@ -64,16 +69,30 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     })?;
     let store = Store::open(&layout.store())?;
     durable::create_dir(&layout.chunks())?;
-    let parts = Parts { layout: layout.clone(), keys, trust_bytes, public_address, log, store, uploads, shared: shared.clone(), jobs };
+    let renewing = Own { endpoint: endpoint.clone(), keys: Arc::clone(&keys), federation, config: config.clone(), life };
+    let parts = Parts {
+        layout: layout.clone(),
+        keys,
+        trust_bytes,
+        public_address,
+        log,
+        store,
+        uploads,
+        shared: shared.clone(),
+        jobs,
+        config: config.digest(),
+    };
     let driver = Driver::new(parts)?;
     let listener = admin::listen(&layout, inputs.clone())?;
     let mut acceptor = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.max_connections));
     tokio::spawn(stop_on_signal(inputs));
+    let renewing = tokio::spawn(renewing.renew());
     // Written last: whoever reads the address finds a server that answers.
     durable::replace(&layout.address(), bound.as_bytes())?;
     tracing::info!(address = %bound, "serving");
     let ended = driver.run(queue).await;
     listener.abort();
+    renewing.abort();
     // Accepting ends with the endpoint, and then every connection's task. Peers that are gone must not keep us.
     endpoint.close(quinn::VarInt::from_u32(0), b"shutting down");
     tokio::time::timeout(CLOSING, endpoint.wait_idle()).await.ok();
@@ -83,6 +102,40 @@ pub async fn run(dir: &Path, config: &Config) -> anyhow::Result<()> {
     std::fs::remove_file(layout.address()).ok();
     drop(lock);
     Ok(ended?)
+}
+
+/// The server's own certificate (T8, T9): it may run for longer than one holds.
+struct Own {
+    endpoint: quinn::Endpoint,
+    keys: Arc<Keys>,
+    federation: String,
+    config: Config,
+    life: Lifetime,
+}
+
+impl Own {
+    /// Shows a new certificate to new connections whenever one is due; those that are there go on.
+    async fn renew(mut self) {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            if let Err(error) = self.step(now()) {
+                // The old one stays in force.
+                tracing::error!(error = %format_args!("{error:#}"), "the server's TLS certificate cannot be renewed");
+            }
+        }
+    }
+
+    fn step(&mut self, now: Time) -> anyhow::Result<bool> {
+        let due = now >= self.life.due(0);
+        if due {
+            let (tls, life) = endpoint::server_config(&self.keys, &self.federation, &self.config, now)?;
+            self.endpoint.set_server_config(Some(tls));
+            self.life = life;
+            tracing::info!("new connections are shown a new TLS certificate");
+        }
+        Ok(due)
+    }
 }
 
 /// Listens. A server that is started again at once finds its port still taken for a moment: the socket goes with its last packet.
@@ -104,4 +157,30 @@ async fn stop_on_signal(inputs: mpsc::Sender<Input>) {
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     inputs.send(Input::Stop).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that runs for a month shows eight certificates, each before the last one has run out.
+    #[tokio::test]
+    async fn the_servers_own_certificate_is_always_a_new_one_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        init::init(dir.path(), "demo", &dir.path().join("admin.key")).unwrap();
+        let (keys, ..) = init::open(&Layout::new(dir.path())).unwrap();
+        let config = Config::parse("listen = \"127.0.0.1:0\"", Path::new("test")).unwrap();
+        let (begin, hour) = (now(), 3600 * 1000);
+        let (tls, life) = endpoint::server_config(&keys, "demo", &config, begin).unwrap();
+        let endpoint = quinn::Endpoint::server(tls, config.listen).unwrap();
+        let mut own = Own { endpoint, keys: Arc::new(keys), federation: "demo".into(), config, life };
+        let mut made = 0;
+        for n in 0..24 * 30 {
+            let now = begin.plus_ms(n * hour);
+            assert!(!own.life.is_over(now), "hour {n}");
+            made += u32::from(own.step(now).unwrap());
+        }
+        // Every seven twelfths of a week, and not oftener.
+        assert_eq!(made, 7);
+    }
 }

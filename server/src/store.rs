@@ -45,6 +45,12 @@ pub(crate) struct Invitation {
     pub(crate) used_by: Option<ClientId>,
 }
 
+impl Invitation {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        codec::decode(bytes, MAX_VALUE).map_err(|_| StoreError::Damaged)
+    }
+}
+
 /// sled with its pitfalls fenced in.
 pub(crate) struct Store {
     db: sled::Db,
@@ -88,7 +94,7 @@ impl Store {
     }
 
     pub(crate) fn invitation(&self, id: TokenId) -> Result<Option<Invitation>, StoreError> {
-        self.read("invitations", &id.0)?.map(|b| codec::decode(&b, MAX_VALUE).map_err(|_| StoreError::Damaged)).transpose()
+        self.read("invitations", &id.0)?.map(|b| Invitation::parse(&b)).transpose()
     }
 
     /// Uses a token up for one institution: compare-and-set, repeatable for the same one.

@@ -13,7 +13,7 @@ use crypto::share::{DecodeKeySumError, KeySum, decode_key_sum};
 use protocol::decimal::Decimal;
 use protocol::ids::{Address, GroupId, HeaderDigest, ManifestDigest, ShardId, SnapshotDigest};
 use protocol::manifest::{Certificate, GroupSpec, Manifest, OpeningPayload, SumResult};
-use protocol::plan::{Plan, Strategy, Weighting};
+use protocol::plan::{Plan, Weighting};
 use protocol::reject::Rejection;
 use protocol::round::Blamed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,8 @@ use values::ValueFile;
 
 /// Updates that are added together when they wait: each block is then read and written once for all of them.
 const TOGETHER: usize = 64;
+/// Longest memory of a strategy: text of two floats per coordinate of the largest model.
+const MAX_MEMORY: u64 = 8 << 30;
 
 /// Something to do.
 pub(crate) enum Job {
@@ -316,7 +318,7 @@ impl Worker {
     }
 
     fn advance(&self, step: &Step) -> Result<SnapshotDigest, WorkError> {
-        let path = self.layout.snapshot(&step.snapshot);
+        let path = self.layout.snapshot(&step.snapshot, step.plan.snapshot_ending());
         let bytes = std::fs::read(&path).map_err(storage(&path))?;
         let digest = match &step.plan.count {
             Some(_) => self.count(step, &bytes)?,
@@ -337,10 +339,12 @@ impl Worker {
         let (state, next) = train::strategy::advance(&step.plan.strategy, &step.plan.shards, &state, &weights, &mean)?;
         let bytes = train::snapshot::to_bytes(&next)?;
         let digest = train::snapshot::digest(&bytes);
-        let path = self.layout.strategy(&step.plan.task, &digest);
-        let json = serde_json::to_vec(&state).map_err(memory(&path))?;
-        durable::replace(&path, &json).map_err(storage(&path))?;
-        let path = self.layout.snapshot(&digest);
+        if step.plan.strategy.remembers() {
+            let path = self.layout.strategy(&step.plan.task, &digest);
+            let json = serde_json::to_vec(&state).map_err(memory(&path))?;
+            durable::replace(&path, &json).map_err(storage(&path))?;
+        }
+        let path = self.layout.snapshot(&digest, step.plan.snapshot_ending());
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
         Ok(digest)
     }
@@ -361,7 +365,7 @@ impl Worker {
         let known = train::count::advance(&step.plan, &known, &sum, institutions)?;
         let bytes = known.to_bytes()?;
         let digest = train::snapshot::digest(&bytes);
-        let path = self.layout.snapshot(&digest);
+        let path = self.layout.snapshot(&digest, step.plan.snapshot_ending());
         durable::write_new(&path, &bytes).map_err(storage(&path))?;
         if let Some((manifest, _)) = &self.round {
             let path = self.layout.counted(&step.plan.task, manifest.round);
@@ -414,11 +418,11 @@ impl Worker {
     /// Momentum of the snapshot that this round started from; none before the first step. A memory that is lost is never taken for an empty
     /// one: the step would be another than the plan's.
     fn strategy_state(&self, step: &Step) -> Result<StrategyState, WorkError> {
-        if matches!(step.plan.strategy, Strategy::FedAvg { .. }) || step.snapshot == step.plan.base {
+        if !step.plan.strategy.remembers() || step.snapshot == step.plan.base {
             return Ok(StrategyState::default());
         }
         let path = self.layout.strategy(&step.plan.task, &step.snapshot);
-        let bytes = std::fs::read(&path).map_err(storage(&path))?;
+        let bytes = durable::read_limited(&path, MAX_MEMORY).map_err(storage(&path))?;
         serde_json::from_slice(&bytes).map_err(memory(&path))
     }
 }

@@ -212,3 +212,22 @@ fn a_lost_or_damaged_memory_of_the_strategy_ends_the_step() {
     durable::replace(&path, b"{\"momentum\":[0.5]}").unwrap();
     assert_eq!(worker.strategy_state(&later).unwrap().momentum, [0.5]);
 }
+
+/// Averaging without momentum leaves weights behind and nothing else.
+#[test]
+fn only_a_strategy_that_remembers_leaves_a_memory() {
+    let with_momentum = PLAN.replace("[strategy.fed-avg]\nrate = \"1\"", "[strategy.fed-avg-m]\nrate = \"1\"\nmomentum = \"0.9\"");
+    for (text, remembers) in [(PLAN, false), (with_momentum.as_str(), true)] {
+        let prepared = PlanFile::parse(text).unwrap().prepare(TaskId([7; 16])).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let worker = Worker::new(layout.clone(), Uploads::new(layout.clone()));
+        durable::write_new(&layout.snapshot(&prepared.plan.base, Plan::WEIGHTS), &prepared.base).unwrap();
+        // A round that opened nothing: the weights stay.
+        let step = Step { groups: Vec::new(), snapshot: prepared.plan.base, plan: prepared.plan.clone() };
+        let next = worker.advance(&step).unwrap();
+        assert_eq!(next, prepared.plan.base);
+        assert_eq!(layout.strategy(&prepared.plan.task, &next).exists(), remembers);
+        assert_eq!(prepared.plan.strategy.remembers(), remembers);
+    }
+}

@@ -21,6 +21,8 @@ pub(crate) struct TaskRun {
     pub(crate) abandoned: u64,
     pub(crate) stage: Stage,
     hold_until: Option<Time>,
+    /// Whether too few members are left for the plan, and that was told.
+    few: bool,
 }
 
 /// Where the task stands between rounds.
@@ -100,7 +102,7 @@ impl Active {
 
 impl TaskRun {
     pub(crate) fn new(id: TaskId, plan: Plan, digest: PlanDigest, cover: u64) -> Self {
-        Self { id, plan, digest, active: None, cover, closed: 0, abandoned: 0, stage: Stage::Open, hold_until: None }
+        Self { id, plan, digest, active: None, cover, closed: 0, abandoned: 0, stage: Stage::Open, hold_until: None, few: false }
     }
 
     /// The open task of a log; without one the task that ended last, of whose end its members may not have heard.
@@ -154,9 +156,20 @@ impl TaskRun {
         if waits || connected.len() < self.plan.fewest() {
             return None;
         }
-        let members: BTreeMap<_, _> = history.members().iter().map(|(id, m)| (*id, m.key)).collect();
+        let members: BTreeMap<_, _> = history.active().map(|(id, m)| (*id, m.key)).collect();
         let ids: Vec<_> = members.keys().copied().collect();
         let committee = committee_of(&ids, task.previous_end(), self.plan.committee);
+        // Who was suspended, revoked or has left is replaced by nobody: a smaller committee would be another promise than the plan's.
+        let few = committee.len() < usize::from(self.plan.committee.decryptors) || ids.len() < self.plan.fewest();
+        if few != std::mem::replace(&mut self.few, few) && few {
+            tracing::error!(
+                members = ids.len(),
+                "no round begins: fewer members in good standing than the plan's committee or cohort needs"
+            );
+        }
+        if few {
+            return None;
+        }
         // A round begins only under keys that last until its end; who has none makes new ones when the old ones have expired.
         let end = now.plus_ms(self.plan.deadlines.longest_ms());
         let lasts = |id: &ClientId| Prekeys::choose(task.prekeys(*id), round, end).is_some();

@@ -5,6 +5,7 @@ use crate::plan_file::PlanFile;
 use protocol::ids::TaskId;
 use protocol::plan::Plan;
 use std::path::Path;
+use train::hf::base::{Base, Digests};
 
 /// The file of a plan that a test can run.
 pub(crate) const PLAN: &str = "federation = \"test\"\nrounds = 1\nshards = 1\nbits = 16\ncohort_min = 2\nn_max = 4\ninitial_seed = 1\n\
@@ -31,4 +32,30 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// A tiny encoder for three classes, as its publisher's program wrote it.
+pub(crate) fn checkpoint() -> (tempfile::TempDir, Base) {
+    published("bert-classify")
+}
+
+/// A tiny published model with a tokenizer beside it.
+pub(crate) fn published(name: &str) -> (tempfile::TempDir, Base) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf").join(name);
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
+    }
+    std::fs::write(dir.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0,"b":59}}}"#).unwrap();
+    let base = Base::open(dir.path()).unwrap();
+    (dir, base)
+}
+
+/// The file of a plan that begins from it, with these lines in its section `model`.
+pub(crate) fn plan_on(base: &Base, more: &str) -> String {
+    let sizes = "vocab = 16\nmax_tokens = 4\nwidth = 4\nheads = 1\nlayers = 1\nhidden = 4\n";
+    let Digests { config, weights, tokenizer } = base.digests();
+    let named = format!("base = {{ config = \"{config}\", weights = \"{weights}\", tokenizer = \"{tokenizer}\" }}\n{more}");
+    assert!(PLAN.contains(sizes));
+    PLAN.replace(sizes, &named)
 }

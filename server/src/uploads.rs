@@ -9,7 +9,7 @@ use protocol::messages::{ChunkHeader, ChunkKind};
 use protocol::params::{BLOB_BYTES, CHUNK_POLYNOMIALS};
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -147,6 +147,20 @@ impl Uploads {
             Ok(bytes)
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidData, "a stored part does not match its address"))
+        }
+    }
+
+    /// Forgets what an institution sent and the log has not accepted, with its files: it will never be whole.
+    pub(crate) fn forget(&self, who: ClientId, accepted: &BTreeSet<HeaderDigest>) {
+        let mut table = self.table();
+        let partial = |u: &Upload| u.client == who && !accepted.contains(&u.digest());
+        let gone: Vec<Upload> = table.values().filter(|u| partial(u)).cloned().collect();
+        table.retain(|_, u| !partial(u));
+        let parts = |u: &Upload| u.chunks.iter().chain(&u.header.blobs).copied().collect::<Vec<_>>();
+        let kept: BTreeSet<Address> = table.values().flat_map(parts).collect();
+        for address in gone.iter().flat_map(parts).filter(|a| !kept.contains(a)) {
+            // A part that never came has no file; one that stays behind is scratch, and no round reads it.
+            std::fs::remove_file(self.layout.part(&address)).ok();
         }
     }
 

@@ -323,7 +323,7 @@ fn setup(fixture: &Fixture, log: &PretendLog, round: RoundId, snapshot: Snapshot
         previous_end: task.previous_end(),
         log_size: log.size(),
         checkpoint: log.size().to_le_bytes().to_vec(),
-        members: history.members().iter().map(|(id, m)| (*id, m.key)).collect(),
+        members: history.active().map(|(id, m)| (*id, m.key)).collect(),
         connected,
         prekeys: fixture.sites.iter().map(|s| (s.id, task.prekeys(s.id).to_vec())).collect(),
     }

@@ -101,8 +101,13 @@ fn site(i: usize) -> SiteKeys {
     SiteKeys { id: ClientId::of(&public(&key)), key, dataset: Sha256([seed; 32]) }
 }
 
+/// The key of the one administrator.
+pub fn admin() -> SigningKey {
+    SigningKey::from_bytes(&[2; 32])
+}
+
 fn build(shape: Shape) -> Fixture {
-    let (server, admin) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+    let (server, admin) = (SigningKey::from_bytes(&[1; 32]), admin());
     let trust = TrustDocument {
         v: 1,
         federation: FEDERATION.into(),
@@ -207,6 +212,7 @@ fn plan(shape: Shape) -> Plan {
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

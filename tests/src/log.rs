@@ -1,6 +1,6 @@
 //! A log in memory: entries, their one spelling, and the history that everybody folds. Knows no tree and no file.
 
-use protocol::entry::{Draft, LogEntry, Origin, Stamp};
+use protocol::entry::{Draft, LogEntry, Origin};
 use protocol::history::{History, Violation, leaf_hash};
 use protocol::ids::{LeafIndex, Sha256};
 use protocol::time::Time;
@@ -38,13 +38,8 @@ impl PretendLog {
     pub fn append(&mut self, now: Time, draft: &Draft) -> Appended {
         let seq = self.size();
         self.micros = (now.0 * 1000).max(self.micros + 1);
-        let stamp = Stamp {
-            seq,
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: timestamp(self.micros),
-            federation: self.history.trust().federation.clone(),
-            origin: Origin { name: "pretend".into(), version: "0.1.0".into() },
-        };
+        let origin = Origin { name: "pretend".into(), version: "0.1.0".into(), build: "pretend".into(), boot_ms: 0 };
+        let stamp = self.history.stamp(draft, format!("018f0000-0000-7000-8000-{seq:012x}"), timestamp(self.micros), origin);
         let bytes = LogEntry::new(stamp, draft).to_bytes();
         let entry = LogEntry::parse(&bytes).expect("what a machine drafts can be read");
         let violations = self.history.apply(&bytes);

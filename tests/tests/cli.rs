@@ -55,6 +55,7 @@ fn every_verb_explains_itself() {
         "counts",
         "release",
         "release-key",
+        "export",
         "withdraw",
         "review",
         "log",
@@ -66,6 +67,10 @@ fn every_verb_explains_itself() {
     let pairs = [
         ["member", "pending"],
         ["member", "approve"],
+        ["member", "list"],
+        ["member", "suspend"],
+        ["member", "resume"],
+        ["member", "revoke"],
         ["policy", "activate"],
         ["plan", "check"],
         ["plan", "prepare"],
@@ -75,7 +80,7 @@ fn every_verb_explains_itself() {
     for pair in pairs {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data", "evidence", "train"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "leave", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);
@@ -84,6 +89,8 @@ fn every_verb_explains_itself() {
         ["data", "prepare"],
         ["data", "make"],
         ["data", "counts"],
+        ["data", "withdraw"],
+        ["data", "evaluate"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],
@@ -125,6 +132,30 @@ fn a_federation_is_made_once() {
     assert!(home.join("audit/trust.json").exists());
 }
 
+/// Whatever the commands make under a name that somebody gives: what is there already is somebody's key, or worth as much.
+#[test]
+fn no_command_of_the_server_writes_over_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, key) = (dir.path().join("server"), dir.path().join("admin.key"));
+    assert_eq!(server(&["admin-key", "--out", text(&key)]), code(DONE));
+    let before = std::fs::read(&key).unwrap();
+    assert_eq!(server(&["admin-key", "--out", text(&key)]), code(TROUBLE));
+    assert_eq!(server(&["release-key", "--out", text(&key)]), code(TROUBLE));
+    assert_eq!(server(&["init", "--dir", text(&home), "--federation", "fed", "--admin-key", text(&key)]), code(TROUBLE));
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    assert!(!home.exists() && !key.with_extension("pub").exists(), "refused before anything was made");
+    let release = dir.path().join("release.key");
+    assert_eq!(server(&["release-key", "--out", text(&release)]), code(DONE));
+    let before = [&release, &release.with_extension("pub")].map(|file| std::fs::read(file).unwrap());
+    for name in ["release.key", "release.pem", "release.pub"] {
+        assert_eq!(server(&["release-key", "--out", text(&dir.path().join(name))]), code(TROUBLE), "{name}");
+    }
+    assert_eq!([&release, &release.with_extension("pub")].map(|file| std::fs::read(file).unwrap()), before);
+    assert!(!dir.path().join("release.pem").exists());
+    assert_eq!(client(&["data", "make", "--out", text(&release), "--bytes", "1000"]), code(TROUBLE));
+    assert_eq!(std::fs::read(&release).unwrap(), before[0]);
+}
+
 #[test]
 fn without_a_running_server_administration_is_not_reachable() {
     let dir = tempfile::tempdir().unwrap();
@@ -159,6 +190,9 @@ fn plans_are_checked_and_prepared_without_a_server() {
     for file in ["plan.cbor", "plan.json", "base.safetensors"] {
         assert!(out.join(file).exists(), "{file}");
     }
+    let before = std::fs::read(out.join("plan.cbor")).unwrap();
+    assert_eq!(server(&["plan", "prepare", sample, "--out", text(&out)]), code(TROUBLE));
+    assert_eq!(std::fs::read(out.join("plan.cbor")).unwrap(), before, "a plan that administrators may be signing stays");
 }
 
 /// A plan that counts goes the way of any other; before anything was counted there is nothing to show.
@@ -175,11 +209,11 @@ fn plans_that_count_are_prepared_and_their_results_are_shown_when_there_are_some
     let task = "07".repeat(16);
     for (folder, name) in [(format!("counts/{task}"), "00000001.json".to_owned()), ("counts".to_owned(), format!("{task}.json"))] {
         std::fs::create_dir_all(dir.path().join(&folder)).unwrap();
-        std::fs::copy(out.join("base.safetensors"), dir.path().join(folder).join(name)).unwrap();
+        std::fs::copy(out.join("base.json"), dir.path().join(folder).join(name)).unwrap();
     }
     let copy = dir.path().join("copy.json");
     assert_eq!(server(&["counts", "--dir", home, "--task", &task, "--out", text(&copy), "--format", "json"]), code(DONE));
-    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(out.join("base.safetensors")).unwrap());
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(out.join("base.json")).unwrap());
     assert_eq!(client(&["--dir", home, "data", "counts", "--task", &task]), code(DONE));
     let tokens = dir.path().join("tokens");
     let no_words = ["data", "tokenize", "--counts", text(&copy), "--out", text(&tokens)];

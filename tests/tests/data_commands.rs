@@ -63,6 +63,9 @@ fn an_export_becomes_labelled_records_and_bad_items_are_counted_or_fatal() {
     assert_eq!(import(&["--bad-items", "skip", "--format", "json"]), code(DONE));
     let line: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&out).unwrap().trim()).unwrap();
     assert_eq!((line["text"].as_str(), line["label"].as_str(), line["label_source"].as_str()), (Some("win"), Some("spam"), Some("manual")));
+    let before = std::fs::read(&out).unwrap();
+    assert_eq!(import(&["--bad-items", "skip"]), code(TROUBLE), "what is there may have been corrected by hand");
+    assert_eq!(std::fs::read(&out).unwrap(), before);
     let none = dir.path().join("none");
     assert_eq!(client(&["data", "label", "import", "--from", "prodigy", "--input", text(&none), "--out", text(&out)]), code(TROUBLE));
 }

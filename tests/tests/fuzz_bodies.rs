@@ -17,11 +17,17 @@ mod openings;
 #[path = "../../fuzz/src/outsiders.rs"]
 mod outsiders;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/people.rs"]
+mod people;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/records.rs"]
 mod records;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/sealing.rs"]
 mod sealing;
+#[expect(unreachable_pub, reason = "the fuzz crate exports it")]
+#[path = "../../fuzz/src/stores.rs"]
+mod stores;
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 #[path = "../../fuzz/src/tokens.rs"]
 mod tokens;
@@ -29,8 +35,12 @@ mod tokens;
 #[path = "../../fuzz/src/words.rs"]
 mod words;
 
+#[path = "fuzz_bodies/kept.rs"]
+mod kept;
 #[path = "fuzz_bodies/told.rs"]
 mod told;
+#[path = "fuzz_bodies/watch.rs"]
+mod watch;
 /// The story is told with the library's own steps, check matrix and products, and shown with its own receipts.
 mod count {
     pub(crate) use auditor::count::{advance, nothing};
@@ -61,7 +71,7 @@ use crypto::doors::{Federation, Sealed};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
-use protocol::ids::{Address, CoreDigest, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
+use protocol::ids::{Address, CoreDigest, LeafIndex, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
@@ -101,7 +111,7 @@ fn messages() -> Seeds {
     let upload = UploadId([1; 16]);
     let header = ChunkHeader { kind: ChunkKind::Shares, index: 1, length: 1 << 20, upload, address: Address([2; 32]) };
     seeds.push(header.to_bytes().to_vec());
-    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }];
+    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() }];
     seeds.extend(asks.iter().map(|r| frame(r)[4..].to_vec()));
     seeds
 }
@@ -141,11 +151,12 @@ fn afterwards() -> [Vec<u8>; 4] {
         gates: vec![Gate { code: GateCode::Accuracy, threshold: Decimal::ONE }.judge(Decimal::ZERO)],
         evaluation: Some(Sha256([10; 32])),
         overridden: Some(OverrideReason::Research),
+        after: Some(LeafIndex(6)),
     };
     let review = Review { trust: Sha256([8; 32]), first: 2, last: 40, size: 300, root, findings: Sha256([9; 32]), exit_code: 3 };
     [
         codec::encode(&release),
-        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy }),
+        codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy, release: LeafIndex(5) }),
         codec::encode(&review),
         codec::encode(&SiteAnchor { size: 300, root }),
     ]
@@ -356,7 +367,8 @@ fn papers() -> Seeds {
     let index = r#"{"version":1,"rules":"00","unit":"user","shards":[{"name":"train-00000.jsonl","side":"train","rows":1,"bytes":2,"sha256":"00"}]}"#;
     let text = "联系人:王伟,电话13812345678,卡4111111111111111,https://a.example.com/x 验证码:123456 a@b.example 10.0.0.1";
     let rules = records::rules("format = \"jsonl\"", true);
-    [include_str!("../../configs/data-sms.toml"), &rules, index, text].map(|t| t.as_bytes().to_vec()).into()
+    let report = serde_json::to_string(&records::now().1).unwrap();
+    [include_str!("../../configs/data-sms.toml"), &rules, index, text, &report].map(|t| t.as_bytes().to_vec()).into()
 }
 
 /// One export of each tool, with spans behind characters that the tools count differently.
@@ -399,7 +411,10 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("requests", log::requests, requests(), 4000),
         ("tiles", log::tiles, tiles(), 4000),
         ("records", records::records, raw_records(), 600),
-        ("papers", records::papers, papers(), 2000),
+        ("papers", records::papers, papers(), 1000),
+        ("parquets", records::parquets, kept::parquets(), 300),
+        ("lines", records::lines, kept::lines(), 2000),
+        ("label_rules", records::label_rules, kept::label_rules(), 500),
         ("annotations", tokens::annotations, annotations(), 2000),
         ("tokens", tokens::tokens, shards(), 2000),
         ("searches", tokens::searches, searches(), 2000),
@@ -407,13 +422,23 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("forks", outsiders::forks, forks(), 1000),
         ("lists", outsiders::lists, told::lists().into(), 2000),
         ("packs", outsiders::packs, packs(), 150),
+        ("signatures", outsiders::signatures, kept::signatures(), 1000),
         ("openings", openings::openings, hostile_openings(), 150),
         ("snapshots", homes::snapshots, snapshots(), 2000),
         ("sites", homes::sites, told::site_entries(), 2000),
         ("tokenizers", homes::tokenizers, tokenizers(), 200),
+        ("memories", homes::memories, kept::memories(), 1000),
         ("blobs", sealing::blobs, blobs(), 300),
         ("shares", sealing::shares, shares(), 1000),
         ("chunks", sealing::chunks, chunks(), 100),
+        ("sums", sealing::sums, kept::sums(), 100),
+        ("plan_files", people::plan_files, kept::plan_files(), 1000),
+        ("settings", people::settings, kept::settings(), 2000),
+        ("policies", people::policies, kept::policies(), 2000),
+        ("institutions", stores::institutions, kept::institutions(), 4000),
+        ("servers", stores::servers, kept::servers(), 2000),
+        ("certificates", stores::certificates, kept::certificates(), 2000),
+        ("ledgers", stores::ledgers, kept::ledgers(), 1000),
     ]
 }
 
@@ -456,6 +481,11 @@ impl Damage {
     }
 }
 
+/// Most memory that a decoder may ask for at once. No seed has a megabyte; tables and the foreign room for compiled patterns stay far below.
+const MOST_AT_ONCE: usize = 256 << 20;
+/// Readers of others, which believe a length before they look: libFuzzer has a limit of its own for them.
+const FOREIGN: &[&str] = &["parquets", "tokenizers"];
+
 #[test]
 fn no_decoder_panics_or_takes_a_second_spelling() {
     for (name, body, seeds, damaged) in targets() {
@@ -466,9 +496,21 @@ fn no_decoder_panics_or_takes_a_second_spelling() {
         for n in 0..damaged {
             let bytes = damage.of(&seeds);
             let hex = |b: &[u8]| b.iter().take(512).map(|b| format!("{b:02x}")).collect::<String>();
+            watch::begin();
             assert!(std::panic::catch_unwind(|| body(&bytes)).is_ok(), "{name}, damage {n}: {}", hex(&bytes));
+            let most = watch::largest();
+            assert!(most <= MOST_AT_ONCE || FOREIGN.contains(&name), "{name}, damage {n}, asks for {most} bytes at once: {}", hex(&bytes));
         }
     }
+}
+
+/// The watch sees what a thread asks for, whoever it is.
+#[test]
+fn a_large_request_is_seen() {
+    let asked = std::thread::spawn(|| std::hint::black_box(vec![0u8; 1 << 24]).len()).join().unwrap();
+    // Another test may have begun to watch anew in between; not every time.
+    let seen = (0..1000).any(|_| std::hint::black_box(vec![0u8; 1 << 24]).len() == asked && watch::largest() >= asked);
+    assert!(seen);
 }
 
 /// Valid seeds are taken, so that the damage begins behind the first check.
@@ -505,7 +547,7 @@ fn the_seeds_of_other_parties_are_whole() {
         decoded.map(|d| d.candidates.len()).unwrap_or(0)
     };
     assert_eq!(hostile_openings().iter().map(sums).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 0]);
-    assert!(auditor::fork::ForkProof::parse(&forks()[0]).is_ok());
+    assert!(audit::fork::ForkProof::parse(&forks()[0]).is_ok());
     let [list, kept, weights] = told::lists();
     assert!(auditor::recompute::parse_chunk_list(&list).is_some_and(|l| l.len() == 1));
     assert!(auditor::recompute::parse_kept(&kept).is_some_and(|k| k[&0][&0].len() == 512));

@@ -18,6 +18,8 @@ use tests::world::{Op, World};
 
 #[path = "round_story/random_groups.rs"]
 mod random_groups;
+#[path = "round_story/standing.rs"]
+mod standing;
 
 const FIRST: RoundId = RoundId::FIRST;
 

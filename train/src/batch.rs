@@ -5,7 +5,7 @@
 //! gradient is bitwise the same whatever else is in the batch (privacy.md D19).
 
 use candle_core::Tensor;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{Asks, EncoderConfig};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,17 +66,17 @@ impl Dataset {
         self.units.iter().flat_map(|u| &u.records)
     }
 
-    /// Checks every token and class against the model.
+    /// Checks every token of texts and labels, and every class where one is asked for, against the model.
     ///
     /// # Errors
     /// [`DataError`], the first unit that does not fit.
     pub fn check(&self, config: &EncoderConfig) -> Result<(), DataError> {
         for (unit, examples) in self.units.iter().enumerate() {
             for record in &examples.records {
-                if record.tokens.iter().any(|&t| t >= config.vocab) {
+                if record.tokens.iter().chain(&record.labels).any(|&t| t >= config.vocab) {
                     return Err(DataError::Token { unit, vocab: config.vocab });
                 }
-                if usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
+                if config.asks() == Asks::Class && usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
                     return Err(DataError::Class { unit, classes: config.classes.len() });
                 }
             }

@@ -1,13 +1,14 @@
-//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion. Keeps no graph. Knows no privacy: what it returns is
-//! computed from records, and the caller decides whether it may leave.
+//! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of one that goes on with texts, loss per token. Keeps no
+//! graph. Knows no privacy: what it returns is computed from records, and the caller decides whether it may leave.
 
 use crate::batch::{Batch, DataError, Dataset, Record};
 use crate::capture::Tape;
 use crate::model::parameters::size;
-use crate::model::{Encoder, Weights};
+use crate::model::{ModelError, Objective, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{Asks, EncoderConfig};
+use std::collections::BTreeSet;
 
 /// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
 const RECORDS_AT_ONCE: usize = 8;
@@ -19,9 +20,30 @@ pub enum EvalError {
     /// A record does not fit the model.
     #[error("the data does not fit the model")]
     Data(#[from] DataError),
+    /// Another question than the model's.
+    #[error("the model is asked for {got}, expected {expected}")]
+    Asks {
+        /// By its plan.
+        got: &'static str,
+        /// What is evaluated here.
+        expected: &'static str,
+    },
+    /// The model cannot be built, or lacks its checkpoint.
+    #[error("the model cannot be built")]
+    Model(#[from] ModelError),
     /// The tensor engine failed.
     #[error("the tensor engine failed")]
     Engine(#[from] candle_core::Error),
+}
+
+fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
+    let got = weights.config().asks();
+    if got == expected { Ok(()) } else { Err(EvalError::Asks { got: got.name(), expected: expected.name() }) }
+}
+
+/// The model of these weights, of which nothing is trained.
+fn built(weights: &Weights) -> Result<Transformer, EvalError> {
+    Ok(Transformer::load(&TransformerWeights::part_of(weights, BTreeSet::new())?)?)
 }
 
 /// Results over a data set.
@@ -97,17 +119,85 @@ impl Evaluation {
 /// # Errors
 /// [`EvalError`].
 pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
+    asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let encoder = Encoder::load(weights)?;
+    let model = built(weights)?;
     workers.run(|| {
         let mut total = Evaluation::empty(weights.config().classes.len());
         let records: Vec<&Record> = data.records().collect();
         for part in records.chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-            let logits = encoder.forward(&batch, &Tape::off())?; // (B, K)
+            let logits = model.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
                 total.count(size(class), scores, f64::from(loss));
+            }
+        }
+        Ok(total)
+    })
+}
+
+/// How surprised a model is by texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct TextLoss {
+    /// Records.
+    pub records: u64,
+    /// Tokens that it was asked for: all but the first of each record, or those of the answers.
+    pub tokens: u64,
+    /// Sum of all tokens' losses, in nats.
+    pub loss_sum: f64,
+}
+
+impl TextLoss {
+    /// Mean loss per token in nats; 0 without tokens.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^53")]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.tokens.max(1) as f64
+    }
+
+    /// Among how many equally likely tokens it would be as unsure.
+    pub fn perplexity(&self) -> f64 {
+        self.loss().exp()
+    }
+}
+
+/// Tokens that a model is asked for, of a record whose text and label are shortened to `most` tokens each.
+fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
+    let [text, label] = [&record.tokens, &record.labels].map(|tokens| tokens.len().min(most) as u64);
+    match asks {
+        Asks::Translate => label + 1, // and the end
+        Asks::Answer if label > 0 => label,
+        Asks::Class | Asks::NextToken | Asks::Answer => text.saturating_sub(1),
+    }
+}
+
+/// Evaluates a model that is asked for tokens on all records of a data set.
+///
+/// # Privacy
+/// As [`evaluate`].
+///
+/// # Errors
+/// [`EvalError`], also for a model that is asked for something else.
+pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TextLoss, EvalError> {
+    let asks = weights.config().asks();
+    if asks == Asks::Class {
+        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer or translate" });
+    }
+    data.check(weights.config())?;
+    let (model, most) = (built(weights)?, size(weights.config().max_tokens));
+    workers.run(|| {
+        let mut total = TextLoss::default();
+        let records: Vec<&Record> = data.records().filter(|r| !r.tokens.is_empty()).collect();
+        for part in records.chunks(RECORDS_AT_ONCE) {
+            let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
+            for (record, loss) in part.iter().zip(losses) {
+                // A record's loss is the mean over its tokens.
+                let tokens = asked_tokens(asks, record, most);
+                total.records += 1;
+                total.tokens += tokens;
+                #[expect(clippy::cast_precision_loss, reason = "a record has at most some thousand tokens")]
+                let sum = f64::from(loss) * tokens as f64;
+                total.loss_sum += sum;
             }
         }
         Ok(total)
@@ -120,8 +210,9 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
 /// # Errors
 /// [`EvalError`].
 pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
+    asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let encoder = Encoder::load(weights)?;
+    let model = built(weights)?;
     workers.run(|| {
         let mut sure = Vec::with_capacity(data.units.len());
         for unit in &data.units {
@@ -129,7 +220,7 @@ pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, wo
             let mut sum = 0.0;
             for part in records.chunks(RECORDS_AT_ONCE) {
                 let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-                let scores = encoder.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                let scores = model.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
                 sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
             }
             #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]
@@ -152,11 +243,12 @@ fn odds(scores: &[f32], class: usize) -> f64 {
 /// # Errors
 /// [`EvalError`] for a token outside the vocabulary.
 pub fn classify(weights: &Weights, tokens: &[u32]) -> Result<Vec<f32>, EvalError> {
+    asked(weights, Asks::Class)?;
     let record = Record { tokens: tokens.to_vec(), class: 0, labels: Vec::new() };
     let data = Dataset { units: vec![crate::batch::UnitExamples { records: vec![record.clone()] }] };
     data.check(weights.config())?;
     let config: &EncoderConfig = weights.config();
-    let logits = Encoder::load(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
+    let logits = built(weights)?.forward(&Batch::pack([&record], size(config.max_tokens)), &Tape::off())?;
     let mut row = logits.flatten_all()?.to_vec1::<f32>()?;
     crate::kernels::softmax::probabilities(&mut row);
     Ok(row)

@@ -185,7 +185,8 @@ impl OptimiserState {
         }
         match self {
             Self::AdamW { mean, square, steps, betas } => {
-                *steps += 1;
+                // A state comes from a disk, which may hold any number.
+                *steps = steps.saturating_add(1);
                 let t = i32::try_from(*steps).unwrap_or(i32::MAX);
                 let fixes = betas.map(|keep| (1.0 - keep.powi(t)).recip());
                 wide(adam, (Adam { rate, betas: *betas, fixes }, weights, gradient, mean.as_mut_slice(), square.as_mut_slice()));
@@ -245,6 +246,14 @@ mod tests {
         let mut w = [1.0f32, 1.0, 1.0];
         OptimiserState::adam_w(3).step(&mut w, &[5.0, -0.01, 0.0], &StepSize { rate: 0.1, decay: 0.0, decays: &[] }).unwrap();
         assert!((w[0] - 0.9).abs() < 1e-5 && (w[1] - 1.1).abs() < 1e-4 && w[2] == 1.0, "{w:?}");
+    }
+
+    #[test]
+    fn a_count_of_steps_at_its_end_stays_there() {
+        let mut state = OptimiserState::AdamW { mean: vec![0.0], square: vec![0.0], steps: u64::MAX, betas: USUAL_BETAS };
+        let mut w = [1.0f32];
+        state.step(&mut w, &[1.0], &StepSize { rate: 0.1, decay: 0.0, decays: &[] }).unwrap();
+        assert!(w[0].is_finite() && matches!(state, OptimiserState::AdamW { steps: u64::MAX, .. }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::shard::names;
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::Block;
 use privacy::mechanism::Mechanism;
-use protocol::plan::Plan;
+use protocol::plan::{Asks, Plan};
 use std::num::NonZeroUsize;
 
 /// Seed of the weights that it is asked with: public, and without influence on anything secret.
@@ -47,7 +47,8 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsError> {
-    let start = initial(&plan.model, WEIGHTS)?;
+    // Made-up weights do for what stays in a checkpoint, too.
+    let start = initial(&plan.model.whole(), WEIGHTS)?;
     let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
     drop(start);
     let work = Work {
@@ -68,8 +69,12 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsErro
 fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let token = |i: u32| (i.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) % plan.model.vocab.max(1);
     let classes = u32::try_from(plan.model.classes.len()).unwrap_or(1).max(1);
-    let tokens = (0u32..).take(length).map(token).collect();
-    UnitExamples { records: vec![Record { tokens, class: number % classes, labels: Vec::new() }] }
+    let tokens: Vec<u32> = (0u32..).take(length).map(token).collect();
+    let labels = match plan.model.asks() {
+        Asks::Class | Asks::NextToken => Vec::new(),
+        Asks::Answer | Asks::Translate => tokens.iter().rev().copied().collect(),
+    };
+    UnitExamples { records: vec![Record { tokens, class: number % classes, labels }] }
 }
 
 /// A part of one unit's gradient: where it begins, and the bits of its numbers.

@@ -18,7 +18,7 @@ use protocol::plan::{
 
 pub(crate) fn small_config() -> EncoderConfig {
     let classes = ["quiet", "loud", "odd"].map(str::to_owned).to_vec();
-    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter: None }
+    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter: None, base: None }
 }
 
 pub(crate) fn decimal(text: &str) -> Decimal {
@@ -105,6 +105,7 @@ pub(crate) fn choices(family: Family) -> Choices {
         spelling: Spelling::Own,
         adapter: None,
         trained: Trained::All,
+        outside: None,
     }
 }
 

@@ -10,8 +10,9 @@ use audit::reader::{CHECKPOINT_PATH, note_path, policy_path};
 use audit::writer::{LogWriter, TileFile};
 use ed25519_dalek::SigningKey;
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Right, Stamp};
+use protocol::entry::{Actor, Decision, Draft, Facts, LogEntry, Origin, Right, Ruling, Stamp};
 use protocol::hash::sha256;
+use protocol::history::History;
 use protocol::ids::{ClientId, PublicKey, Sha256, TokenId};
 use protocol::plan::Unit;
 use protocol::statement::{Payload, Statement};
@@ -70,7 +71,9 @@ struct Maker<'a> {
     seq: u64,
     bytes: u64,
     statements: u64,
-    version: String,
+    padding: String,
+    /// What the entries say: the common fields of the next one follow from it.
+    history: History,
 }
 
 impl Maker<'_> {
@@ -82,22 +85,21 @@ impl Maker<'_> {
         Ok(std::fs::write(full, bytes)?)
     }
 
-    fn stamp(&self, version: String) -> Stamp {
+    fn stamp(&self, draft: &Draft, build: String) -> Stamp {
         let (seconds, micros) = (self.seq / 1_000_000, self.seq % 1_000_000);
         let (minutes, hours, days) = (seconds / 60 % 60, seconds / 3600 % 24, seconds / 86_400 % 28);
-        Stamp {
-            seq: self.seq,
-            id: format!("018f0000-0000-7000-8000-{:012x}", self.seq),
-            ts: format!("2026-01-{:02}T{hours:02}:{minutes:02}:{:02}.{micros:06}Z", days + 1, seconds % 60),
-            federation: FEDERATION.to_owned(),
-            origin: Origin { name: "concordat-audit-bench".to_owned(), version },
-        }
+        let id = format!("018f0000-0000-7000-8000-{:012x}", self.seq);
+        let ts = format!("2026-01-{:02}T{hours:02}:{minutes:02}:{:02}.{micros:06}Z", days + 1, seconds % 60);
+        let origin = Origin { name: "concordat-audit-bench".to_owned(), version: "0.1.0".to_owned(), build, boot_ms: 0 };
+        self.history.stamp(draft, id, ts, origin)
     }
 
     /// Puts an entry into the batch; one without a statement is made as long as the others.
     fn push(&mut self, draft: &Draft) {
-        let version = if draft.statement.is_some() { String::new() } else { self.version.clone() };
-        let bytes = LogEntry::new(self.stamp(version), draft).to_bytes();
+        let build = if draft.statement.is_some() { String::new() } else { self.padding.clone() };
+        let bytes = LogEntry::new(self.stamp(draft, build), draft).to_bytes();
+        // Our own signatures need no check.
+        self.history.apply_judged(&bytes, LogEntry::parse(&bytes).as_ref().map_err(|e| *e), &mut |_| true);
         self.statements += u64::from(draft.statement.is_some());
         self.bytes += bytes.len() as u64;
         self.seq += 1;
@@ -173,7 +175,8 @@ impl Maker<'_> {
         let quorum = audit::policy::default_quorum(witnesses.len());
         let policy = Policy::compose(self.log.verifier(), &witnesses, Some(quorum)).map_err(|_| MakeError::Refused)?;
         let hash = Sha256(sha256(&[policy.text().as_bytes()]));
-        self.said(Actor::Administrator, None, &key(1), &PolicyApproval { policy: hash }, Facts::PolicyActivated { policy: hash });
+        let said = PolicyApproval { policy: hash, replaces: None };
+        self.said(Actor::Administrator, None, &key(1), &said, Facts::PolicyActivated { old: None, policy: hash });
         self.write(&policy_path(self.seq), policy.text().as_bytes())?;
         self.policy = Some(policy);
         Ok(())
@@ -204,11 +207,16 @@ fn signer(name: &str, kind: KeyType, n: u8) -> Result<SignerKey, MakeError> {
     SignerKey::new(name, kind, &[n; 32]).map_err(|_| MakeError::Refused)
 }
 
-/// The padding that makes an entry without a statement as long as it should be.
-fn padding(maker: &Maker<'_>) -> String {
-    let draft = Draft::server(Facts::AuthzDenied { right: Right::StatusRead });
-    let bare = LogEntry::new(maker.stamp("0.1.0+".to_owned()), &draft).to_bytes().len();
-    format!("0.1.0+{}", "x".repeat(maker.size.entry_bytes.saturating_sub(bare + 6)))
+/// Somebody was denied a right.
+fn denial() -> Draft {
+    Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, Right::StatusRead))
+}
+
+/// The padding that makes an entry without a statement as long as it should be, if six digits number it.
+fn padded(maker: &Maker<'_>) -> String {
+    let draft = denial();
+    let bare = LogEntry::new(maker.stamp(&draft, String::new()), &draft).to_bytes().len();
+    "x".repeat(maker.size.entry_bytes.saturating_sub(bare + 6))
 }
 
 /// Makes a log of this size in `dir`.
@@ -230,9 +238,11 @@ pub(super) fn make(dir: &Path, size: Size, progress: Progress<'_>) -> Result<Mad
         server: public(&key(2)),
     };
     let trust = document.to_bytes();
-    let (writer, batch, partial, version) = (LogWriter::new(), Vec::new(), BTreeMap::new(), String::new());
-    let mut maker = Maker { dir, size, writer, log, witnesses, policy: None, batch, partial, seq: 0, bytes: 0, statements: 0, version };
-    maker.version = padding(&maker);
+    let (writer, batch, partial, padding) = (LogWriter::new(), Vec::new(), BTreeMap::new(), String::new());
+    let history = History::new(document);
+    let mut maker =
+        Maker { dir, size, writer, log, witnesses, policy: None, batch, partial, seq: 0, bytes: 0, statements: 0, padding, history };
+    maker.padding = padded(&maker);
     maker.write("trust.json", &trust)?;
     maker.found(&trust)?;
     for n in 1..=size.notes {
@@ -241,7 +251,7 @@ pub(super) fn make(dir: &Path, size: Size, progress: Progress<'_>) -> Result<Mad
             if maker.is_statement() {
                 maker.declare()?;
             } else {
-                maker.push(&Draft::server(Facts::AuthzDenied { right: Right::StatusRead }));
+                maker.push(&denial());
             }
         }
         maker.flush()?;

@@ -157,7 +157,7 @@ pub(super) struct ProveArgs {
     /// Leaf indices, from 0
     #[arg(required = true, num_args = 1..)]
     pub(super) indices: Vec<u64>,
-    /// Where `<index>.tlog-proof` and `<index>.entry` go
+    /// Where `<index>.tlog-proof` and `<index>.entry` go, new files
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(super) out: PathBuf,
     /// How to print
@@ -231,7 +231,7 @@ pub(super) enum Tongue {
 pub(super) struct ReportArgs {
     #[command(flatten)]
     pub(super) log: LogArgs,
-    /// Where the page goes
+    /// Where the page goes, a new file
     #[arg(long, value_name = "FILE")]
     pub(super) html: PathBuf,
     /// Language of the page
@@ -248,7 +248,7 @@ pub(super) struct DiffArgs {
     pub(super) a: PathBuf,
     /// Another
     pub(super) b: PathBuf,
-    /// Where the proof of a fork goes, if there is one
+    /// Where the proof of a fork goes, if there is one, a new file
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
     /// How to print

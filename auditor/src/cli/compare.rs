@@ -1,7 +1,7 @@
 //! `diff`.
 
 use super::args::DiffArgs;
-use super::output::{Format, Trouble, answer, tell, trouble};
+use super::output::{Format, Trouble, answer, create, tell, trouble};
 use super::{REFUSED, TROUBLE};
 use crate::diff::{self, Relation};
 use serde_json::Value;
@@ -15,8 +15,8 @@ pub(super) fn diff(args: &DiffArgs) -> u8 {
         }
     };
     if let (Some(path), Some(proof)) = (&args.out, &difference.proof) {
-        if let Err(e) = std::fs::write(path, proof.to_bytes()) {
-            trouble(args.format, Trouble::input("A39"), &e);
+        if let Err(e) = create(path, &proof.to_bytes()) {
+            trouble(args.format, Trouble::output("A39"), &e);
             return TROUBLE;
         }
         if args.format == Format::Table {

@@ -31,7 +31,7 @@ pub(super) fn run(args: &ExportArgs) -> u8 {
         Some(path) => match File::create_new(path) {
             Ok(file) => write(args, &mut BufWriter::new(file)),
             Err(e) => {
-                trouble(Format::Table, Trouble { hint: "name a file that does not exist yet", ..Trouble::input("A41") }, &e);
+                trouble(Format::Table, Trouble::output("A41"), &e);
                 return TROUBLE;
             }
         },

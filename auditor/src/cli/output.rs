@@ -3,7 +3,9 @@
 use crate::verdict::SCHEMA_VERSION;
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
 
 /// How a verb prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,6 +58,21 @@ impl Trouble {
     pub(super) const fn input(clause: &'static str) -> Self {
         Self { code: "bad_input", clause, hint: "check the paths; see --help" }
     }
+    /// Trouble with a file that shall be made.
+    pub(super) const fn output(clause: &'static str) -> Self {
+        Self { hint: "name a file that does not exist yet", ..Self::input(clause) }
+    }
+}
+
+/// Writes a file that is not there yet. What lies under the name already, a key perhaps or an older proof, stays as it is.
+pub(super) fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a file looks like a whole one to whoever reads it next.
+        std::fs::remove_file(path).unwrap_or(());
+    }
+    written
 }
 
 /// Tells of trouble once, with its causes, in the form asked for.

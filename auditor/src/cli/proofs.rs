@@ -2,12 +2,12 @@
 
 use super::args::{CheckArgs, ProveArgs};
 use super::log::cannot_show;
-use super::output::{Trouble, answer, chain, trouble};
+use super::output::{Trouble, answer, chain, create, trouble};
 use super::{REFUSED, TROUBLE};
 use crate::dir::{ReadError, read_file};
-use crate::fork::{ForkProof, MAX_FORK_BYTES};
 use crate::show::show;
 use audit::MAX_ENTRY_BYTES;
+use audit::fork::{ForkProof, MAX_FORK_BYTES};
 use audit::hash::leaf_hash;
 use audit::key::VerifierKey;
 use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
@@ -24,11 +24,10 @@ pub(super) fn prove(args: &ProveArgs) -> u8 {
         };
         let Some(proof) = shown.proof else { continue };
         let (at, beside) = (args.out.join(format!("{index}.tlog-proof")), args.out.join(format!("{index}.entry")));
-        let written = std::fs::create_dir_all(&args.out)
-            .and_then(|()| std::fs::write(&at, proof.encode()))
-            .and_then(|()| std::fs::write(&beside, &shown.entry));
+        let written =
+            std::fs::create_dir_all(&args.out).and_then(|()| create(&at, &proof.encode())).and_then(|()| create(&beside, &shown.entry));
         if let Err(e) = written {
-            trouble(args.format, Trouble::input("A13"), &e);
+            trouble(args.format, Trouble::output("A13"), &e);
             return TROUBLE;
         }
         made.push(json!({"index": index, "leaf_hash": shown.leaf_hash, "hashes": proof.inclusion.0.len(), "proof": at, "entry": beside}));
@@ -171,7 +170,7 @@ fn vouched(both: &[String]) -> String {
     }
 }
 
-fn no_fork(e: &crate::fork::NoFork) -> Judged {
+fn no_fork(e: &audit::fork::NoFork) -> Judged {
     let data = json!({"kind": "fork", "holds": false, "reason": e.to_string()});
     Judged { holds: false, data, text: format!("NOT PROVED: {e}") }
 }

@@ -2,7 +2,7 @@
 
 use super::TROUBLE;
 use super::args::{ReportArgs, Tongue};
-use super::output::{Trouble, answer, trouble};
+use super::output::{Trouble, answer, create, trouble};
 use crate::report::{Language, report};
 use serde_json::json;
 
@@ -18,8 +18,8 @@ pub(super) fn run(args: &ReportArgs) -> u8 {
             return TROUBLE;
         }
     };
-    if let Err(e) = std::fs::write(&args.html, &page) {
-        trouble(args.format, Trouble::input("A43"), &e);
+    if let Err(e) = create(&args.html, page.as_bytes()) {
+        trouble(args.format, Trouble::output("A43"), &e);
         return TROUBLE;
     }
     let data = json!({"html": args.html, "bytes": page.len(), "verified": verdict.verified, "exit_code": verdict.exit_code});

@@ -2,21 +2,25 @@
 
 use super::DatasetSummary;
 use super::pack::Pack;
+use super::releases;
 use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
-use privacy::ledger::{PrivacyLedger, ReleaseStage, SeenRelease};
+use privacy::ledger::{PrivacyLedger, SeenRelease};
 use protocol::entry::{Facts, LogEntry};
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
+use protocol::membership::{DatasetWithdrawal, Departure};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument};
+use protocol::trust::{
+    BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
@@ -32,7 +36,8 @@ const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spe
 const CAP: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: epsilon is above the signed cap");
 const SITE: Rule = Rule::new(Check::Artefacts, Severity::Integrity, "A27: the site log gives the roots that were anchored");
 const SHRINKS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I14: a site log grows between its anchors");
-const RELEASED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: ledger and site log show the same scalar releases");
+const RELEASE: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: scalar release from a dataset that was not declared");
+const STRANGER: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger in the pack is of a dataset that the receipts declare");
 const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
@@ -161,7 +166,7 @@ fn by_enough<'a, P>(pack: &Pack, entries: impl Iterator<Item = &'a LogEntry>, re
 
 fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
     let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
-    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy } if policy == hash);
+    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if policy == hash);
     let said = by_enough(pack, proved.values().filter(activates), |e| administrator::<PolicyApproval>(pack, e));
     if !said.iter().any(|p| p.policy == hash) {
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
@@ -228,9 +233,23 @@ impl Own {
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
             Facts::BudgetReleased { dataset, ledger_counter } => s.read::<ReleaseSpend>().is_ok_and(|r| {
-                self.datasets.entry(r.dataset).and_modify(|h| h.releases.push((LeafIndex(index), r)));
+                match self.datasets.get_mut(&r.dataset) {
+                    Some(h) => h.releases.push((LeafIndex(index), r)),
+                    None => findings.add(RELEASE, Place::Index(index), "a declared dataset", r.dataset.to_hex()),
+                }
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
+            Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
+                let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
+                let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
+                let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
+                self.datasets.entry(*dataset).and_modify(|h| h.spend(record, None));
+                agrees
+            }),
+            Facts::DatasetWithdrawn { dataset, reason } => {
+                s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
+            }
+            Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
                     findings.add(SHRINKS, Place::Index(index), "a larger site log", a.size.to_string());
@@ -299,8 +318,12 @@ impl Own {
                 epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
                 delta: d.spends.last().map(|r| r.spend.delta.to_string()),
                 spends: d.spends.len(),
+                stated_releases: d.releases.len(),
                 ..ledger_summary(pack, *id, d, findings)
             });
+        }
+        for id in pack.ledgers.keys().filter(|id| !self.datasets.contains_key(*id)) {
+            findings.add(STRANGER, Place::Path(format!("ledger/{id}.ledger")), "a declared dataset", "no dataset.declared of it");
         }
         out
     }
@@ -316,9 +339,9 @@ fn approved(pack: &Pack, e: &LogEntry) -> Option<PlanApproval> {
 fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mut Findings) -> DatasetSummary {
     let mut out = DatasetSummary::default();
     let Some(bytes) = pack.ledgers.get(&id) else { return out };
-    let lines = pack.site_log.as_deref().map(|log| site_releases(log, id));
+    let lines = pack.site_log.as_deref().map(|log| releases::of_site_log(log, id));
     let found = ledger(id, bytes, shown, lines.as_deref(), findings);
-    out.ledger_agrees = Some(found.is_some());
+    out.ledger_agrees = Some(found.as_ref().is_some_and(|ledger| releases::stated(ledger, shown, findings)));
     if let Some(ledger) = found {
         out.releases = Some(ledger.releases().count());
         let (epsilon, cap) = (ledger.totals().epsilon, shown.cap.map(|c| c.epsilon_cap));
@@ -330,13 +353,6 @@ fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mu
         }
     }
     out
-}
-
-/// Scalar releases of a dataset that a site log shows. Lines that are no entries are named where the log is judged.
-fn site_releases(log: &[u8], of: Sha256) -> Vec<SeenRelease> {
-    let lines = log.split(|b| *b == b'\n').filter_map(|line| SiteEntry::parse(line).ok());
-    let releases = lines.filter_map(|e| SeenRelease::of(e.seq, &e.facts));
-    releases.filter(|(dataset, _)| *dataset == of).map(|(_, seen)| seen).collect()
 }
 
 /// A ledger that holds by itself, has every spend that the log shows and every release that the site log shows, and none that it does not.
@@ -354,26 +370,14 @@ fn ledger(
             findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
         }
         Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
-            Ok(_) => match lines.map_or(Ok(()), |lines| same_releases(&loaded.ledger, lines)) {
+            Ok(_) => match lines.map_or(Ok(()), |lines| releases::same(&loaded.ledger, lines)) {
                 Ok(()) => return Some(loaded.ledger),
-                Err(got) => findings.add(RELEASED, place(), "the same releases", got),
+                Err(got) => findings.add(releases::SITE, place(), "the same releases", got),
             },
             Err(e) => findings.add(LEDGER, place(), "every spend of the log", e.to_string()),
         },
     }
     None
-}
-
-/// What ledger and site log disagree about. The line is written after the payment and before the draw, so values that were released have one.
-fn same_releases(ledger: &PrivacyLedger, lines: &[SeenRelease]) -> Result<(), String> {
-    ledger.compare_releases(lines).map_err(|e| e.to_string())?;
-    let unsaid = |(counter, r): &(u64, &privacy::ledger::ReleaseState)| {
-        matches!(r.stage, ReleaseStage::Released(_)) && lines.iter().all(|l| l.counter != *counter)
-    };
-    match ledger.releases().find(unsaid) {
-        Some((counter, _)) => Err(format!("release {counter}, which no line of the site log shows")),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

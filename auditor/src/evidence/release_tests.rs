@@ -7,6 +7,7 @@ use crate::tests::twist::Twist;
 use ed25519_dalek::SigningKey;
 use privacy::ledger::{Pending, ReleaseRequest, ReserveRequest, Terms, default_order};
 use privacy::mechanism::Mechanism;
+use protocol::decimal::Decimal;
 use protocol::ids::{ManifestDigest, RoundId};
 use protocol::plan::{Plan, Unit};
 use protocol::site::SiteFacts;
@@ -41,6 +42,10 @@ impl Kept {
     fn keep<T>(&mut self, pending: Pending<T>) -> T {
         self.file.extend(pending.record(|e| Statement::sign(e, &key())));
         self.ledger.recorded(pending).unwrap()
+    }
+    /// What the institution's client states of its releases, as entries 100 and on.
+    fn stated(&self) -> Vec<(LeafIndex, ReleaseSpend)> {
+        (100..).map(LeafIndex).zip(self.ledger.release_spends()).collect()
     }
     fn release(&mut self, id: u8) {
         let (id, question, compared) = (Sha256([id; 32]), Sha256([1; 32]), self.ledger.compare(&[]).unwrap());
@@ -86,12 +91,52 @@ fn releases_between_rounds_are_no_finding() {
         spends.push(SpendRecord { index: LeafIndex(round), task: plan.task, round: RoundId(round), spend });
     }
     kept.release(9);
-    let (shown, mut findings) = (history(plan.privacy.unit, spends), Findings::default());
+    let shown = DatasetHistory { releases: kept.stated(), ..history(plan.privacy.unit, spends) };
+    let mut findings = Findings::default();
     budget::check_dataset(me(), &shown, &|_| Some(&plan), &mut Accounts::default(), &mut findings);
     let found = ledger(DATASET, &kept.file, &shown, Some(&kept.lines), &mut findings).unwrap();
+    assert!(releases::stated(&found, &shown, &mut findings));
     assert!(findings.list().is_empty(), "{:?}", findings.list());
     assert_eq!(found.releases().count(), kept.lines.len());
     assert!(found.totals().epsilon.is_some());
+    // The first release was paid before a round that the log shows: whoever has that has no excuse for the other.
+    let hidden = DatasetHistory { releases: Vec::new(), ..shown };
+    assert!(!releases::stated(&found, &hidden, &mut findings));
+    let severities: Vec<_> = findings.list().iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [Severity::Invariant, Severity::Invariant, Severity::Incomplete], "only the newest may be unsaid");
+}
+
+/// What the log states is what the ledger paid: nothing altered, left out, said twice or invented.
+#[test]
+fn releases_that_are_left_out_or_altered_are_named() {
+    let mut kept = Kept::new(Unit::User);
+    kept.release(1);
+    let yesterday = kept.file.clone();
+    kept.release(2);
+    let all = kept.stated();
+    let verdict = |file: &[u8], said: &[(LeafIndex, ReleaseSpend)]| {
+        let shown = DatasetHistory { releases: said.to_vec(), ..history(Unit::User, Vec::new()) };
+        let mut findings = Findings::default();
+        let agrees = releases::stated(&PrivacyLedger::load(file).unwrap().ledger, &shown, &mut findings);
+        assert_eq!(agrees, findings.worst().is_none_or(|s| s == Severity::Incomplete), "{:?}", findings.list());
+        findings.worst()
+    };
+    assert_eq!(verdict(&kept.file, &all), None);
+    let with = |at: usize, alter: &dyn Fn(&mut ReleaseSpend)| {
+        let mut said = all.clone();
+        alter(&mut said[at].1);
+        verdict(&kept.file, &said)
+    };
+    for at in 0..2 {
+        assert_eq!(with(at, &|r| r.rho = Decimal::ZERO), Some(Severity::Invariant), "another cost");
+        assert_eq!(with(at, &|r| r.ledger_head = Sha256([3; 32])), Some(Severity::Invariant), "another entry");
+        assert_eq!(with(at, &|r| r.unit = Unit::Record), Some(Severity::Invariant), "another unit");
+        assert_eq!(with(at, &|r| r.ledger_counter += 40), Some(Severity::Invariant), "another place");
+    }
+    assert_eq!(verdict(&kept.file, &all[1..]), Some(Severity::Invariant), "one before another is left out");
+    assert_eq!(verdict(&kept.file, &all[..1]), Some(Severity::Incomplete), "the newest one is not stated yet");
+    assert_eq!(verdict(&kept.file, &[&all[..], &all[1..]].concat()), Some(Severity::Invariant), "said twice");
+    assert_eq!(verdict(&yesterday, &all), Some(Severity::Invariant), "a ledger from before the second");
 }
 
 /// A line that the ledger lacks, a ledger from before a line, and a release that no line shows are named; without a site log nothing is.
@@ -138,5 +183,5 @@ fn lines_of_another_dataset_do_not_count() {
         SiteEntry { v: 1, seq, ts: "2026-01-02T03:04:05.006Z".into(), facts }.to_bytes()
     };
     let log = [line(0, Sha256([5; 32])), b"\n".to_vec(), line(1, DATASET), b"\nno line\n".to_vec()].concat();
-    assert_eq!(site_releases(&log, DATASET), [SeenRelease { line: 1, ..kept.lines[0].clone() }]);
+    assert_eq!(releases::of_site_log(&log, DATASET), [SeenRelease { line: 1, ..kept.lines[0].clone() }]);
 }

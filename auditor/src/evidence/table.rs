@@ -38,7 +38,7 @@ pub fn render(v: &EvidenceVerdict) -> String {
             text(&d.delta),
             d.spends.to_string(),
             ledger.to_owned(),
-            d.releases.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+            d.releases.map_or_else(|| format!("{} stated", d.stated_releases), |n| format!("{n}, {} stated", d.stated_releases)),
             text(&d.ledger_epsilon),
         ]);
     }

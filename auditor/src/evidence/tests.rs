@@ -103,3 +103,21 @@ fn a_pack_rests_on_what_enough_administrators_said() {
     let v = check(&pack(Twist::PolicyByOneOfTwo).0, None);
     assert!(v.exit_code == 1 && v.findings.iter().any(|f| f.clause.starts_with("A12: the policy is one")), "{:#?}", v.findings);
 }
+
+/// What was paid beside the tasks rests on a declared dataset, as a spend does.
+#[test]
+fn a_release_of_a_dataset_that_is_not_declared_is_named() {
+    const CLAUSE: &str = "I8: scalar release from a dataset that was not declared";
+    let (mut files, _) = pack(Twist::CountsPaid);
+    let whole = check(&files, None);
+    assert_eq!((whole.datasets[0].stated_releases, whole.datasets[0].releases), (1, None));
+    assert!(whole.findings.iter().all(|f| f.clause != CLAUSE), "{:?}", whole.findings);
+    files.retain(|_, bytes| !bytes.windows(16).any(|w| w == b"dataset.declared"));
+    let v = check(&files, None);
+    assert!(v.exit_code == 3 && v.findings.iter().any(|f| f.clause == CLAUSE), "{:?}", v.findings);
+    // A ledger that nobody asked for proves nothing, and is not passed over.
+    files.insert(format!("ledger/{}.ledger", Sha256([5; 32])), b"any bytes".to_vec());
+    assert!(
+        check(&files, None).findings.iter().any(|f| f.clause.starts_with("I8: a ledger in the pack") && f.severity == Severity::Notice)
+    );
+}

@@ -2,14 +2,16 @@
 
 use super::Row;
 use protocol::codec;
-use protocol::entry::{Facts, LogEntry};
+use protocol::entry::{Decision, Facts, LogEntry};
 use protocol::manifest::{BudgetSpend, Header};
 use protocol::statement::Payload as _;
+use protocol::trust::RoundSpend;
 use serde_json::Value;
 
 /// The columns. More may be added at the end, none are renamed.
 pub(super) const HEAD: &str = "index,ts,type,actor,institution,institution_name,task,round,group,outcome,code,facts,statement,signer,\
-dataset,unit,epsilon_before,epsilon_after,epsilon_cap,delta,accountant,leaf_hash,verified";
+dataset,unit,epsilon_before,epsilon_after,epsilon_cap,delta,accountant,leaf_hash,verified,actor_uri,actor_spki,build,boot_ms,\
+subject_kind,subject,ruling,right,rule,rights_policy,cause";
 
 /// One row, without its line end.
 pub(super) fn line(row: &Row<'_>) -> String {
@@ -17,7 +19,7 @@ pub(super) fn line(row: &Row<'_>) -> String {
     let text = |pick: fn(&LogEntry) -> Option<String>| entry.and_then(pick).unwrap_or_default();
     let spend = entry.and_then(spend);
     let paid = |pick: fn(&BudgetSpend) -> String| spend.as_ref().map(pick).unwrap_or_default();
-    let cells = [
+    let mut cells = vec![
         row.index.to_string(),
         text(|e| Some(e.stamp.ts.clone())),
         row.kind.to_owned(),
@@ -42,12 +44,37 @@ pub(super) fn line(row: &Row<'_>) -> String {
         row.leaf(),
         row.verified.to_string(),
     ];
+    cells.extend(common(entry));
     cells.iter().map(|c| cell(c)).collect::<Vec<_>>().join(",")
 }
 
-/// What an accepted update states to have spent.
+/// The common fields that later columns hold.
+fn common(entry: Option<&LogEntry>) -> [String; 11] {
+    let Some(e) = entry else { return Default::default() };
+    let (who, origin, subject, decision) = (&e.stamp.who, &e.stamp.origin, e.subject(), e.decision);
+    let decided = |pick: fn(Decision) -> String| decision.map(pick).unwrap_or_default();
+    [
+        who.uri.clone().unwrap_or_default(),
+        who.spki.map(|h| h.to_hex()).unwrap_or_default(),
+        origin.build.clone(),
+        origin.boot_ms.to_string(),
+        subject.and_then(|s| word(&s.kind)).unwrap_or_default(),
+        subject.and_then(|s| s.hash.map(|h| h.to_hex()).or(s.id.map(|i| i.to_hex()))).unwrap_or_default(),
+        decided(|d| word(&d.ruling).unwrap_or_default()),
+        decided(|d| d.right.name().to_owned()),
+        decided(|d| d.rule.name().to_owned()),
+        decided(|d| d.policy.to_hex()),
+        e.stamp.cause.map(|i| i.to_string()).unwrap_or_default(),
+    ]
+}
+
+/// What an accepted update, or a round that took none, is stated to have spent.
 pub(super) fn spend(entry: &LogEntry) -> Option<BudgetSpend> {
-    let stmt = entry.stmt.as_ref().filter(|_| matches!(entry.facts, Facts::UpdateAccepted { .. }))?;
+    let stmt = entry.stmt.as_ref()?;
+    if matches!(entry.facts, Facts::BudgetSpent { .. }) {
+        return codec::decode::<RoundSpend>(&stmt.payload_bytes().ok()?, RoundSpend::LIMIT).ok().map(|s| s.spend);
+    }
+    let stmt = Some(stmt).filter(|_| matches!(entry.facts, Facts::UpdateAccepted { .. }))?;
     codec::decode::<Header>(&stmt.payload_bytes().ok()?, Header::LIMIT).ok().map(|h| h.core.spend)
 }
 

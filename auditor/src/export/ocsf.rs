@@ -2,7 +2,7 @@
 //! Knows no file.
 
 use super::Row;
-use protocol::entry::{Actor, Facts, Outcome};
+use protocol::entry::{Actor, Facts, Outcome, Ruling};
 use protocol::plan::GateResult;
 use protocol::release::OverrideReason;
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ fn account_activity(kind: &str) -> (u32, &'static str) {
     match kind {
         "member.invited" | "member.join.requested" => (99, "Other"),
         "member.joined" => (1, "Create"),
+        "member.resumed" => (2, "Enable"),
         "member.suspended" => (5, "Disable"),
         "member.revoked" | "member.left" => (6, "Delete"),
         _ => (99, "Other"),
@@ -51,18 +52,24 @@ fn account_activity(kind: &str) -> (u32, &'static str) {
 
 fn api_activity(kind: &str) -> (u32, &'static str) {
     match kind.rsplit('.').next().unwrap_or("") {
-        "created" | "started" | "opened" | "declared" | "proposed" | "published" | "posted" | "accepted" | "endorsed" | "signed"
-        | "certified" | "revealed" | "joined" | "released" | "anchored" | "alarm" => (1, "Create"),
-        "activated" | "approved" | "changed" | "repaired" | "closed" | "ended" | "stopped" => (3, "Update"),
+        "created" | "started" | "begun" | "opened" | "declared" | "proposed" | "published" | "posted" | "accepted" | "endorsed"
+        | "signed" | "certified" | "revealed" | "joined" | "released" | "anchored" | "alarm" => (1, "Create"),
+        "activated" | "approved" | "changed" | "upgraded" | "returned" | "repaired" | "spent" | "closed" | "ended" | "stopped" => {
+            (3, "Update")
+        }
         "deleted" | "dropped" | "abandoned" | "withdrawn" => (4, "Delete"),
         _ => (99, "Other"),
     }
 }
 
-/// Informational; low for refusals; medium for a release in spite of a gate; high for failures; critical for alarms.
+/// Informational; low for refusals; medium for a release in spite of a gate, a clock that was moved and a witness that stays away; high for
+/// failures and a full disk; critical for alarms.
 fn severity(row: &Row<'_>) -> (u32, &'static str) {
-    if row.kind == "audit.alarm" {
-        return (5, "Critical");
+    match row.kind {
+        "audit.alarm" => return (5, "Critical"),
+        "process.storage.low" => return (4, "High"),
+        "process.clock.skew" | "audit.witness.missing" => return (3, "Medium"),
+        _as_it_ended => {}
     }
     match row.entry.map(|e| e.outcome) {
         Some(Outcome::Ok) if overridden(row) => (3, "Medium"),
@@ -103,13 +110,24 @@ fn status(row: &Row<'_>) -> (u32, &'static str) {
 
 fn actor(row: &Row<'_>) -> Value {
     let (uid, name) = (row.entry.and_then(|e| e.institution).map(|i| i.to_hex()), row.name());
-    let user = match row.entry.map(|e| e.actor) {
-        Some(Actor::Server) => json!({"name": "server", "type": "System", "type_id": 3}),
-        Some(Actor::Administrator) => json!({"name": "administrator", "type": "Admin", "type_id": 2}),
+    let who = row.entry.map(|e| &e.stamp.who);
+    let key = who.and_then(|w| w.spki).map(|k| k.to_hex());
+    let mut user = match row.entry.map(|e| e.actor) {
+        Some(Actor::Server) => json!({"name": "server", "uid": key, "type": "System", "type_id": 3}),
+        Some(Actor::Administrator) => json!({"name": "administrator", "uid": key, "type": "Admin", "type_id": 2}),
         Some(Actor::Institution | Actor::Decryptor) => json!({"name": name, "uid": uid, "type": "User", "type_id": 1}),
         Some(Actor::Stranger) | None => json!({"name": "unknown", "type": "Unknown", "type_id": 0}),
     };
-    json!({ "user": user })
+    if let (Some(user), Some(uri)) = (user.as_object_mut(), who.and_then(|w| w.uri.clone())) {
+        user.insert("uid_alt".to_owned(), Value::String(uri));
+    }
+    let Some(decision) = row.entry.and_then(|e| e.decision) else { return json!({ "user": user }) };
+    let ruling = match decision.ruling {
+        Ruling::Allow => "Allowed",
+        Ruling::Deny => "Denied",
+    };
+    let policy = json!({"name": decision.rule.name(), "uid": decision.policy.to_hex()});
+    json!({"user": user, "authorizations": [{"decision": ruling, "policy": policy}]})
 }
 
 /// The event of one entry.
@@ -161,7 +179,7 @@ fn own_fields(row: &Row<'_>, class: &Class, origin: &str) -> Value {
 }
 
 fn right(row: &Row<'_>) -> Vec<Value> {
-    row.value().get("right").cloned().into_iter().collect()
+    row.entry.and_then(|e| e.decision).map(|d| Value::String(d.right.name().to_owned())).into_iter().collect()
 }
 
 /// Milliseconds since 1970 of a time as entries carry it, `2026-01-02T03:04:05.000006Z`.
@@ -192,8 +210,14 @@ mod tests {
     #[test]
     fn classes_are_those_of_the_mapping() {
         let uid = |kind: &str| (class(kind).class_uid, class(kind).activity_id);
-        assert_eq!(uid("authz.denied"), (3003, 99));
-        assert_eq!((uid("member.joined"), uid("member.revoked")), ((3001, 1), (3001, 6)));
+        assert_eq!([uid("authz.denied"), uid("authz.allowed")], [(3003, 99); 2]);
+        assert_eq!([uid("process.upgraded"), uid("process.config.changed"), uid("audit.witness.returned")], [(6003, 3); 3]);
+        assert_eq!(
+            (uid("round.update.begun"), uid("process.clock.skew"), uid("audit.witness.missing")),
+            ((6003, 1), (6003, 99), (6003, 99))
+        );
+        assert_eq!((uid("member.joined"), uid("member.revoked"), uid("member.left")), ((3001, 1), (3001, 6), (3001, 6)));
+        assert_eq!((uid("member.suspended"), uid("member.resumed"), uid("dataset.withdrawn")), ((3001, 5), (3001, 2), (6003, 4)));
         assert_eq!((uid("round.closed"), uid("round.opened"), uid("some.future.thing")), ((6003, 3), (6003, 1), (6003, 99)));
     }
 }

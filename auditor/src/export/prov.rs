@@ -78,13 +78,18 @@ pub(super) fn document(history: &History, selected: &Selected) -> Document {
     let server = format!("concordat:server-{}", history.trust().federation);
     out.thing("agent", &server, json!({"prov:type": "prov:SoftwareAgent", "prov:label": "concordat-server"}));
     for (id, member) in history.members().iter().filter(|(id, _)| selected.has_institution(**id)) {
-        let value = json!({"prov:type": "prov:Organization", "prov:label": member.name, "concordat:entry": member.joined.0});
+        let value = json!({"prov:type": "prov:Organization", "prov:label": member.name, "concordat:entry": member.joined.0,
+            "concordat:standing": member.standing.name(), "concordat:standingEntry": member.since.0});
         out.thing("agent", &institution(*id), value);
     }
     for ((who, id), declared) in history.datasets().iter().filter(|((who, _), _)| selected.has_institution(*who)) {
         let cap = declared.cap.map(|c| c.epsilon_cap.to_string());
-        let value = json!({"prov:type": "concordat:DatasetDeclaration", "concordat:declaredUnits": declared.declaration.declared_units,
+        let mut value = json!({"prov:type": "concordat:DatasetDeclaration", "concordat:declaredUnits": declared.declaration.declared_units,
             "concordat:epsilonCap": cap.unwrap_or_else(|| "none".to_owned())});
+        if let Some(withdrawn) = declared.withdrawn {
+            value["concordat:withdrawn"] = withdrawn.reason.name().into();
+            value["concordat:withdrawnEntry"] = withdrawn.index.0.into();
+        }
         out.thing("entity", &dataset(*id), value);
         out.relation("wasAttributedTo", json!({"prov:entity": dataset(*id), "prov:agent": institution(*who)}));
     }
@@ -104,8 +109,15 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn write(&self, out: &mut Document) {
-        if let Some(base) = self.task.plan().map(|p| p.base) {
-            out.thing("entity", &snapshot(base), json!({"prov:type": "concordat:Snapshot", "prov:label": "base"}));
+        if let Some(plan) = self.task.plan() {
+            out.thing("entity", &snapshot(plan.base), json!({"prov:type": "concordat:Snapshot", "prov:label": "base"}));
+            if let Some(published) = &plan.model.base {
+                let name = format!("concordat:checkpoint-{}", published.weights);
+                let files = json!({"prov:type": "concordat:PublishedCheckpoint", "concordat:config": published.config_digest().to_hex(),
+                    "concordat:weights": published.weights.to_hex(), "concordat:tokenizer": published.tokenizer.to_hex()});
+                out.thing("entity", &name, files);
+                out.from(&snapshot(plan.base), &name);
+            }
         }
         for (id, round) in self.task.rounds().iter().filter(|(id, _)| self.selected.has_round(id.0)) {
             self.round(*id, round, out);

@@ -7,6 +7,7 @@ use crate::tests::fixture::{Files, write};
 use crate::tests::story::tell;
 use crate::tests::twist::Twist;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 fn run(files: &Files, form: Form, selection: &Selection, doubt: Doubt) -> (Result<Exported, ExportError>, String) {
     let mut out = Vec::new();
@@ -34,7 +35,16 @@ fn csv_has_one_row_for_each_entry_and_the_spends_of_updates() {
     let columns = lines[0].split(',').count();
     let accepted: Vec<&&str> = lines.iter().filter(|l| l.contains(",round.update.accepted,")).collect();
     assert_eq!(accepted.len(), 6);
-    assert!(accepted.iter().all(|l| l.contains("pld-1") && l.contains(",record,") && l.ends_with(",true")));
+    assert!(
+        accepted.iter().all(|l| l.contains("pld-1") && l.contains(",record,") && l.contains(",true,spiffe://demo/institution/clinic-"))
+    );
+    let by_name: BTreeMap<&str, usize> = lines[0].split(',').enumerate().map(|(at, name)| (name, at)).collect();
+    // No cell of a denial is quoted.
+    let denied: Vec<&str> = lines.iter().find(|l| l.contains(",authz.denied,")).unwrap().split(',').collect();
+    assert_eq!(["ruling", "right", "rule", "cause"].map(|name| denied[by_name[name]]), ["deny", "status.read", "enrolled", ""]);
+    let closed: Vec<&str> = lines.iter().find(|l| l.contains(",round.closed,")).unwrap().split(',').collect();
+    let cause: usize = closed[by_name["cause"]].parse().unwrap();
+    assert!(lines[cause + 1].contains(",round.sum.opened,") && closed[by_name["subject_kind"]] == "snapshot");
     // Facts are the only quoted column, and hold commas only inside quotes.
     assert!(lines[1..].iter().all(|l| l.split('"').step_by(2).map(|part| part.matches(',').count()).sum::<usize>() + 1 == columns));
 }
@@ -53,6 +63,13 @@ fn ocsf_events_follow_the_mapping() {
         assert!(required.iter().all(|f| e[f].is_object()), "{e}");
     }
     let class_of = |kind: &str| events.iter().find(|e| e["metadata"]["event_code"] == kind).unwrap()["class_uid"].clone();
+    let event = |kind: &str| events.iter().find(|e| e["metadata"]["event_code"] == kind).unwrap();
+    let denied = event("authz.denied");
+    assert_eq!((&denied["privileges"][0], &denied["status"]), (&"status.read".into(), &"Failure".into()));
+    let authorization = &denied["actor"]["authorizations"][0];
+    assert_eq!((&authorization["decision"], &authorization["policy"]["name"]), (&"Denied".into(), &"enrolled".into()));
+    assert_eq!(event("round.update.accepted")["actor"]["user"]["uid_alt"], "spiffe://demo/institution/clinic-0/client/agent");
+    assert!(event("task.approved")["actor"]["user"]["uid"].as_str().is_some_and(|key| key.len() == 64));
     assert_eq!([class_of("authz.denied"), class_of("member.joined"), class_of("round.closed")], [3003, 3001, 6003]);
 }
 
@@ -116,7 +133,27 @@ fn a_log_that_does_not_verify_is_refused_or_every_row_is_marked() {
         assert!(matches!(result, Err(ExportError::Unverified(v)) if v.exit_code == 3) && text.is_empty());
         let (result, text) = run(&files, form, &Selection::default(), Doubt::Mark);
         let rows = result.unwrap().rows;
-        let marks = text.matches("verified\":false").count() + text.matches(",false\n").count();
+        let marks = text.matches("verified\":false").count() + text.matches(",false,").count();
         assert_eq!(marks as u64, rows, "{form:?}");
+    }
+}
+
+#[test]
+fn what_the_server_tells_of_itself_leaves_in_every_form() {
+    let told = [
+        (Twist::Restarted, "process.upgraded", 1),
+        (Twist::Restarted, "process.clock.skew", 3),
+        (Twist::Restarted, "process.storage.low", 4),
+    ];
+    let more =
+        [(Twist::WitnessAway, "audit.witness.missing", 3), (Twist::Allowed, "authz.allowed", 1), (Twist::Begun, "round.update.begun", 1)];
+    for (twist, kind, severity) in told.into_iter().chain(more) {
+        let only = Selection { kind: Some(kind.parse().unwrap()), ..Selection::default() };
+        let files = tell(twist).files();
+        let (_, text) = run(&files, Form::Ocsf, &only, Doubt::Refuse);
+        let event: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!((&event["metadata"]["event_code"], &event["severity_id"]), (&kind.into(), &severity.into()));
+        assert!(run(&files, Form::Csv, &only, Doubt::Refuse).1.contains(kind));
+        assert!(run(&files, Form::JsonLines, &only, Doubt::Refuse).1.contains(kind));
     }
 }

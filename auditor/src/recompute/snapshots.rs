@@ -11,7 +11,6 @@ use audit::reader::{DirEntry, LogReader as _};
 use protocol::hash::sha256;
 use protocol::history::RoundState;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
-use protocol::plan::{Plan, Strategy};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,7 +19,7 @@ const MADE: Rule = Rule::new(Check::Snapshots, Severity::Incomplete, "A37: what 
 const BEGINS: Rule = Rule::new(Check::Snapshots, Severity::Invariant, "A37: a task that counts begins with nothing known");
 
 /// Endings of snapshots' names: of weights, and of what a task that counts knows.
-const ENDINGS: [&str; 2] = [".safetensors", ".json"];
+const ENDINGS: [&str; 2] = [Plan::WEIGHTS, Plan::KNOWN];
 /// Most bytes of a snapshot: 2^30 numbers (training.md M4) and their names.
 const MAX_SNAPSHOT: usize = (4 << 30) + (1 << 20) + 8;
 /// Files of a directory that are looked into for one of another name.
@@ -42,7 +41,7 @@ impl Files {
     /// The snapshot of this digest.
     fn find(&mut self, wanted: SnapshotDigest) -> Result<Option<Vec<u8>>, ReadError> {
         for ending in ENDINGS {
-            if let Some(bytes) = self.read(&format!("{}{ending}", wanted.to_hex()), wanted)? {
+            if let Some(bytes) = self.read(&format!("{}.{ending}", wanted.to_hex()), wanted)? {
                 return Ok(Some(bytes));
             }
         }
@@ -61,7 +60,7 @@ impl Files {
     fn look(&mut self) -> Result<(), ReadError> {
         self.looked = true;
         let is_snapshot = |entry: DirEntry| match entry {
-            DirEntry::File(name) if ENDINGS.iter().any(|ending| name.ends_with(ending)) => Some(name),
+            DirEntry::File(name) if name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending)) => Some(name),
             DirEntry::File(_) | DirEntry::Directory(_) => None,
         };
         for name in self.dir.list("")?.into_iter().filter_map(is_snapshot).take(MAX_FILES) {
@@ -87,14 +86,6 @@ pub(super) struct Walk {
     tasks: BTreeMap<TaskId, Standing>,
 }
 
-/// Whether a plan's strategy remembers earlier rounds.
-pub(super) fn remembers(plan: &Plan) -> bool {
-    match plan.strategy {
-        Strategy::FedAvg { .. } => false,
-        Strategy::FedAvgM { .. } | Strategy::FedAdam { .. } => true,
-    }
-}
-
 impl Walk {
     pub(super) fn open(root: &Path) -> Result<Self, ReadError> {
         let files = Files { dir: Directory::open(root)?, known: BTreeMap::new(), looked: false };
@@ -117,7 +108,7 @@ impl Walk {
         let made = match make(round, opened, standing, &mut self.files)? {
             Ok(bytes) => bytes,
             Err(why) => {
-                if let (Some(true), Ok(_)) = (round.plan.map(remembers), &standing.memory) {
+                if let (Some(true), Ok(_)) = (round.plan.map(|plan| plan.strategy.remembers()), &standing.memory) {
                     standing.memory = Err(round.id);
                 }
                 standing.last = None;

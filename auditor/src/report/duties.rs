@@ -52,7 +52,10 @@ const DUTIES: [(&str, [&str; 2], [&str; 2]); 8] = [
             "what, when, where, who, outcome; protection of audit records; non-repudiation",
             "何事、何时、何处、何人、结果；审计记录保护；不可否认",
         ],
-        ["fields of entries; witnesses; signed statements of institutions", "条目字段；见证人；机构签名声明"],
+        [
+            "fields of entries (actor, subject, decision, cause); witnesses; signed statements of institutions",
+            "条目字段（行为者、对象、决定、起因）；见证人；机构签名声明",
+        ],
     ),
 ];
 

@@ -176,6 +176,11 @@ impl Chronicle {
             "round.update.dropped",
             "round.update.rejected",
             "budget.repaired",
+            "member.suspended",
+            "member.revoked",
+            "process.clock.skew",
+            "process.storage.low",
+            "audit.witness.missing",
         ]
         .into();
         let unclean = |k: &Kept| matches!(k.facts, Some(EntryFacts::ProcessStarted { clean: false, .. }));

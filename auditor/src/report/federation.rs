@@ -3,6 +3,7 @@
 use super::Language;
 use super::page::{Page, escape, hash, time};
 use super::plot::{Line, Plot};
+use crate::verdict::MemberSummary;
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("The federation, its members and keys", "联盟、成员与密钥");
@@ -50,27 +51,44 @@ fn members(page: &mut Page<'_>) {
         .iter()
         .map(|m| {
             let since = page.story.chronicle.kept.get(&m.joined).map(|k| time(&k.ts)).unwrap_or_default();
-            vec![escape(&m.name), hash(&m.id), page.entry(m.joined), since, format!("<code>{}</code>", escape(&m.witness))]
+            let stands =
+                format!("{} {}", escape(&standing(page, m)), if m.since == m.joined { String::new() } else { page.entry(m.since) });
+            vec![escape(&m.name), hash(&m.id), page.entry(m.joined), since, stands, format!("<code>{}</code>", escape(&m.witness))]
         })
         .collect();
     let head = match page.story.language {
-        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "key as a witness"],
-        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "见证密钥"],
+        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"],
+        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
     };
     page.table(&head, &rows);
 }
 
+/// How an institution stands, and the code of why.
+fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
+    let word = match m.standing {
+        "active" => page.say("in good standing", "正常"),
+        "suspended" => page.say("suspended", "已暂停"),
+        "revoked" => page.say("revoked", "已撤销"),
+        "left" => page.say("left", "已退出"),
+        other => other,
+    };
+    m.reason.map_or_else(|| word.to_owned(), |reason| format!("{word} ({reason})"))
+}
+
 /// Types that change who may speak or who watches.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 25] = [
     "federation.created",
     "trust.changed",
     "process.started",
+    "process.upgraded",
+    "process.config.changed",
     "process.stopped",
     "member.invited",
     "member.join.requested",
     "member.joined",
     "member.renewed",
     "member.suspended",
+    "member.resumed",
     "member.revoked",
     "member.left",
     "key.rotated",
@@ -81,8 +99,8 @@ const KEYS: [&str; 22] = [
     "policy.approved",
     "policy.site.declared",
     "logging.changed",
-    "config.changed",
     "dataset.declared",
+    "dataset.withdrawn",
     "budget.declared",
 ];
 
@@ -105,54 +123,79 @@ fn history(page: &mut Page<'_>) {
     page.table(&head, &rows);
 }
 
+/// Types in a few words, English and Chinese.
+const MEANINGS: &[(&str, &str, &str)] = &[
+    ("federation.created", "the federation begins", "联盟成立"),
+    ("process.started", "the server's program starts", "服务器程序启动"),
+    ("process.stopped", "the server's program ends in order", "服务器程序正常结束"),
+    ("member.invited", "an invitation is made", "发出邀请"),
+    ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
+    ("member.joined", "an administrator admits it", "管理员批准加入"),
+    ("member.suspended", "administrators suspend an institution: nothing is accepted from it", "管理员暂停机构（不再接受其任何内容）"),
+    ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
+    ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
+    ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
+    ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
+    ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
+    ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+    ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
+    ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
+    ("process.clock.skew", "the server's clock was moved, or its machine stood still", "服务器时钟被调整或主机停顿"),
+    ("process.storage.low", "the server's disk has no room for a round, which waits", "服务器磁盘空间不足，轮次等待"),
+    ("audit.witness.missing", "a witness of the policy has cosigned nothing for a quarter of an hour", "一位见证人十五分钟未联署"),
+    ("audit.witness.returned", "a witness that was missing cosigns again", "缺席的见证人恢复联署"),
+    (
+        "authz.allowed",
+        "somebody was allowed to change the federation; the next entry is what was done",
+        "批准一次变更操作（紧接其后的条目）",
+    ),
+    ("audit.reviewed", "somebody examined a part of the log and signed for it", "有人检查了部分日志并签名"),
+    ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
+    ("task.opened", "a task begins", "任务开始"),
+    ("task.ended", "a task is over", "任务结束"),
+    ("round.opened", "a round begins", "轮次开始"),
+    ("round.joined", "the list of those who take part is closed", "参与名单关闭"),
+    ("round.nonce.revealed", "a decryptor reveals its number for dealing random groups", "解密者公布随机分组用数"),
+    ("round.manifest.published", "the server states everything that the round rests on", "服务器公布本轮清单"),
+    ("round.manifest.endorsed", "a decryptor vouches for the manifest", "解密者背书清单"),
+    ("round.update.begun", "an institution begins to send a sealed update", "机构开始发送密封更新"),
+    ("round.update.accepted", "a sealed update is accepted, with its cost in privacy", "接受一份密封更新（含隐私消耗）"),
+    ("round.set.proposed", "the exact set that is to be opened", "提出拟开启的确切集合"),
+    ("round.set.signed", "a decryptor signs that set", "解密者签署集合"),
+    ("round.set.certified", "enough decryptors signed one set", "足够多的解密者签署同一集合"),
+    ("round.opening.posted", "a decryptor helps to open the sum", "解密者提交开启份额"),
+    ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
+    ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
+    ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
+    (
+        "dataset.changed",
+        "an institution describes its prepared records: hashes, and counts to two digits",
+        "机构描述其整理后的数据（哈希与两位有效数字计数）",
+    ),
+    ("dataset.withdrawn", "an institution withdraws a data set: nothing is trained on it any more", "机构撤回数据集（此后不再用于训练）"),
+    ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
+    ("authz.denied", "somebody was denied a right", "拒绝一次授权"),
+    ("round.declined", "an institution takes no part in a round", "机构不参加该轮"),
+    ("round.update.rejected", "an update was refused; the reason has a code", "拒绝一份更新（附原因代码）"),
+    ("round.update.dropped", "an accepted update was left out of the sum", "已接受的更新未计入求和"),
+    ("round.sum.failed", "a sum could not be opened", "某个求和无法开启"),
+    ("round.abandoned", "a round ended without a result", "轮次无结果终止"),
+    (
+        "budget.spent",
+        "an institution paid for a round that took no update of it; there is no refund",
+        "机构为未计入其更新的轮次付出的隐私（不退还）",
+    ),
+    ("budget.released", "an institution paid for counts with noise, beside every task", "机构为任务之外的带噪计数付出隐私预算"),
+    ("budget.repaired", "a privacy ledger was raised to what the log shows", "隐私账本被提升至日志所示"),
+    ("audit.alarm", "evidence of something that must not happen", "不应发生之事的证据"),
+    ("model.released", "a model may leave the federation", "模型获准发布"),
+    ("model.withdrawn", "a released model is withdrawn", "撤回已发布模型"),
+    ("site.anchored", "an institution anchors its own log in this one", "机构将自有日志锚定于此"),
+];
+
 /// A type in a few words for somebody who does not program.
 pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
-    let words = [
-        ("federation.created", "the federation begins", "联盟成立"),
-        ("process.started", "the server's program starts", "服务器程序启动"),
-        ("process.stopped", "the server's program ends in order", "服务器程序正常结束"),
-        ("member.invited", "an invitation is made", "发出邀请"),
-        ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
-        ("member.joined", "an administrator admits it", "管理员批准加入"),
-        ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
-        ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
-        ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
-        ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
-        ("task.opened", "a task begins", "任务开始"),
-        ("task.ended", "a task is over", "任务结束"),
-        ("round.opened", "a round begins", "轮次开始"),
-        ("round.joined", "the list of those who take part is closed", "参与名单关闭"),
-        ("round.nonce.revealed", "a decryptor reveals its number for dealing random groups", "解密者公布随机分组用数"),
-        ("round.manifest.published", "the server states everything that the round rests on", "服务器公布本轮清单"),
-        ("round.manifest.endorsed", "a decryptor vouches for the manifest", "解密者背书清单"),
-        ("round.update.accepted", "a sealed update is accepted, with its cost in privacy", "接受一份密封更新（含隐私消耗）"),
-        ("round.set.proposed", "the exact set that is to be opened", "提出拟开启的确切集合"),
-        ("round.set.signed", "a decryptor signs that set", "解密者签署集合"),
-        ("round.set.certified", "enough decryptors signed one set", "足够多的解密者签署同一集合"),
-        ("round.opening.posted", "a decryptor helps to open the sum", "解密者提交开启份额"),
-        ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
-        ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
-        ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
-        (
-            "dataset.changed",
-            "an institution describes its prepared records: hashes, and counts to two digits",
-            "机构描述其整理后的数据（哈希与两位有效数字计数）",
-        ),
-        ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
-        ("authz.denied", "somebody was denied a right", "拒绝一次授权"),
-        ("round.declined", "an institution takes no part in a round", "机构不参加该轮"),
-        ("round.update.rejected", "an update was refused; the reason has a code", "拒绝一份更新（附原因代码）"),
-        ("round.update.dropped", "an accepted update was left out of the sum", "已接受的更新未计入求和"),
-        ("round.sum.failed", "a sum could not be opened", "某个求和无法开启"),
-        ("round.abandoned", "a round ended without a result", "轮次无结果终止"),
-        ("budget.released", "an institution paid for counts with noise, beside every task", "机构为任务之外的带噪计数付出隐私预算"),
-        ("budget.repaired", "a privacy ledger was raised to what the log shows", "隐私账本被提升至日志所示"),
-        ("audit.alarm", "evidence of something that must not happen", "不应发生之事的证据"),
-        ("model.released", "a model may leave the federation", "模型获准发布"),
-        ("model.withdrawn", "a released model is withdrawn", "撤回已发布模型"),
-        ("site.anchored", "an institution anchors its own log in this one", "机构将自有日志锚定于此"),
-    ];
-    let found = words.iter().find(|(k, ..)| *k == kind);
+    let found = MEANINGS.iter().find(|(k, ..)| *k == kind);
     found.map_or_else(String::new, |(_, en, zh)| page.story.language.say(en, zh).to_owned())
 }
 

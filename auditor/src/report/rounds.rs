@@ -172,13 +172,12 @@ pub(super) fn models(page: &mut Page<'_>) {
     let story = page.story;
     let mut rows = Vec::new();
     for fact in &story.facts.tasks {
-        if let Some(base) = fact.history.plan().map(|p| p.base) {
-            rows.push(vec![
-                page.say("base", "基础模型").to_owned(),
-                hash(&base.to_hex()),
-                String::new(),
-                fact.id.to_hex().chars().take(8).collect(),
-            ]);
+        if let Some(plan) = fact.history.plan() {
+            let task = fact.id.to_hex().chars().take(8).collect();
+            // What was published elsewhere stands before everything that the log knows.
+            let published = plan.model.base.as_ref().map(|p| p.weights.to_hex());
+            let from = published.map(|p| format!("{} {}", page.say("published checkpoint", "公开检查点"), hash(&p))).unwrap_or_default();
+            rows.push(vec![page.say("base", "基础模型").to_owned(), hash(&plan.base.to_hex()), from, task]);
         }
         for (id, r) in fact.history.rounds() {
             let RoundState::Closed(end) = r.state else { continue };

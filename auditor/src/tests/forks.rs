@@ -4,7 +4,7 @@ use super::fixture::{Draft, Files, Signers, head_of, write};
 use super::story::tell;
 use super::twist::Twist;
 use crate::diff::{Relation, diff};
-use crate::fork::{ForkProof, NoFork};
+use audit::fork::{ForkProof, NoFork};
 use audit::key::VerifierKey;
 use audit::reader::CHECKPOINT_PATH;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 /// The same story with one entry altered after the first note.
 fn other(draft: &Draft, at: usize) -> Draft {
     let mut entries = draft.entries.clone();
-    entries[at] = String::from_utf8(entries[at].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    entries[at] = String::from_utf8(entries[at].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
     Draft { entries, ..draft.clone() }
 }
 

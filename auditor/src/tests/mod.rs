@@ -11,6 +11,8 @@ mod sealing;
 mod secrets;
 mod sharing;
 mod snapshots;
+mod stamps;
+mod standing;
 pub(crate) mod story;
 mod tamper;
 pub(crate) mod twist;

@@ -4,12 +4,18 @@
 mod afterwards;
 #[path = "story/before.rs"]
 mod before;
+#[path = "story/bend.rs"]
+mod bend;
 #[path = "story/counting.rs"]
 mod counting;
 #[path = "story/model.rs"]
 mod model;
+#[path = "story/process.rs"]
+mod process;
 #[path = "story/real.rs"]
 pub(crate) mod real;
+#[path = "story/standing.rs"]
+mod standing;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -21,11 +27,11 @@ use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
 use protocol::decimal::Decimal;
-use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin, Stamp};
-use protocol::history::leaf_hash;
+use protocol::entry::{Actor, AlarmKind, Draft, Facts, LogEntry, Origin};
+use protocol::history::{History, leaf_hash};
 use protocol::ids::{
-    Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, PublicKey, RoundId,
-    SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
+    Address, CertificateDigest, ClientId, GroupId, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, PublicKey,
+    RoundId, SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
 };
 use protocol::manifest::{
     BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
@@ -116,6 +122,8 @@ struct Scribe {
     plan: Plan,
     mechanism: Mechanism,
     entries: Vec<Vec<u8>>,
+    /// What the entries say before they are bent.
+    history: History,
     people: Vec<SigningKey>,
     trust: Sha256,
     activation: Option<u64>,
@@ -130,6 +138,11 @@ struct Scribe {
     first_header: Option<Header>,
     /// Institutions that were admitted.
     joined: usize,
+    /// Where the model was released and withdrawn last.
+    released_at: LeafIndex,
+    withdrawn_at: Option<LeafIndex>,
+    /// Since which entry each stands as it stands.
+    since: Vec<u64>,
 }
 
 /// One update as its institution and the server know it.
@@ -142,14 +155,14 @@ impl Scribe {
     fn push(&mut self, draft: Draft) -> u64 {
         let seq = self.entries.len() as u64;
         let late = self.twist == Twist::SequenceJumps && seq > FILL;
-        let stamp = Stamp {
-            seq: if late { seq + 1 } else { seq },
-            id: format!("018f0000-0000-7000-8000-{seq:012x}"),
-            ts: format!("2026-01-02T03:04:05.{seq:06}Z"),
-            federation: "demo".into(),
-            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
-        };
-        self.entries.push(LogEntry::new(stamp, &draft).to_bytes());
+        let (id, ts) = (format!("018f0000-0000-7000-8000-{seq:012x}"), format!("2026-01-02T03:04:05.{seq:06}Z"));
+        let origin = Origin { name: "concordat-server".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let mut stamp = self.history.stamp(&draft, id, ts, origin);
+        stamp.seq = if late { seq + 1 } else { seq };
+        let bytes = LogEntry::new(stamp, &draft).to_bytes();
+        // What the scribe itself makes of it: the stamp of the next entry follows from it, whatever the entry breaks.
+        self.history.apply_judged(&bytes, LogEntry::parse(&bytes).as_ref().map_err(|e| *e), &mut |_| true);
+        self.entries.push(bend::bend(self.twist, draft.facts.kind(), bytes));
         seq
     }
 
@@ -203,7 +216,7 @@ impl Scribe {
     fn open_round(&mut self, round: RoundId, plan: PlanDigest) -> (Manifest, ManifestDigest, Vec<usize>) {
         let covered = self.entries.len() as u64;
         self.push(Draft::server(Facts::RoundOpened { previous_end: self.previous_end }).in_round(TASK, round));
-        let ids = self.ids();
+        let ids = self.present(round);
         if self.twist == Twist::JoinListMiscounted {
             let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
             self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
@@ -368,6 +381,11 @@ impl Scribe {
         self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
         let second = round.0 == 2 && who == 1;
+        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist == Twist::Begun) };
+        for _ in 0..times {
+            let begun = Draft { institution: Some(self.ids()[who]), ..Draft::server(Facts::UpdateBegun { header: digest }) };
+            self.push(begun.in_round(TASK, round).in_group(GROUP));
+        }
         if self.twist == Twist::OthersStatement && second {
             // Signed by the one, entered for the other.
             let statement = Statement::sign(&header, &self.people[who]);
@@ -399,6 +417,7 @@ impl Scribe {
         let (manifest, digest, committee) = self.open_round(round, plan);
         if round.0 == 2 {
             self.declare_more(Twist::DeclaredMoreInTheRound);
+            self.in_the_second_round();
         }
         let manifest = (&manifest, digest);
         let members = if self.twist == Twist::OneMember {
@@ -515,6 +534,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
     };
+    let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
@@ -531,6 +551,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         sums: fixture::Files::new(),
         model: Model::new(),
         entries: Vec::new(),
+        history,
         people,
         trust: shown,
         activation: None,
@@ -538,6 +559,9 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         snapshot,
         first_header: None,
         joined: 0,
+        released_at: LeafIndex(0),
+        withdrawn_at: None,
+        since: Vec::new(),
     };
     scribe.found(&trust);
     scribe.prepare(&bytes);
@@ -548,9 +572,13 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         }
         if round == 2 {
             scribe.declare_more(Twist::DeclaredMoreBetween);
+            scribe.between_the_rounds();
         }
         if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
             scribe.counts();
+        }
+        if round == 2 {
+            scribe.spent_alone();
         }
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
@@ -559,6 +587,8 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let abandoned = if twist == Twist::EndMiscounted { 1 } else { rounds - closed };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
     scribe.declare_more(Twist::DeclaredMoreLater);
+    scribe.restarted();
+    scribe.witnesses();
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
     let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;

@@ -83,7 +83,7 @@ fn edits(draft: &Draft) -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let honest = &draft.entries;
     let last = honest.len() - 1;
     let mut edited = honest.clone();
-    edited[100] = String::from_utf8(edited[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    edited[100] = String::from_utf8(edited[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
     let mut deleted = honest.clone();
     deleted.remove(240);
     deleted.push(honest[100].clone());
@@ -160,7 +160,7 @@ fn a_fork_with_colluding_witnesses_gives_a_proof() {
 #[track_caller]
 fn proves(v: &Verdict) {
     let proof = v.equivocations[0].proof.as_ref().unwrap();
-    let again = crate::fork::ForkProof::parse(&proof.to_bytes()).unwrap();
+    let again = audit::fork::ForkProof::parse(&proof.to_bytes()).unwrap();
     let fork = again.check(Signers::new().log.verifier(), None).unwrap();
     assert_eq!(fork.size, v.equivocations[0].size);
 }

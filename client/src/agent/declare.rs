@@ -6,15 +6,18 @@ use crate::clock;
 use crate::data_manifest;
 use crate::link::Link;
 use crate::wire::WireError;
+use crate::withdrawal;
 use minicbor::bytes::ByteVec;
 use privacy::ledger::Repaired;
 use protocol::dealing::commitment;
+use protocol::history::{DatasetHistory, RoundHistory};
 use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::messages::{Request, Response};
 use protocol::plan::Deadlines;
+use protocol::reject::Rejection;
 use protocol::statement::Statement;
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, RoundSpend};
 use std::sync::PoisonError;
 
 /// Prekeys are published again when fewer rounds than this are covered.
@@ -32,10 +35,11 @@ fn lifetime_ms(deadlines: &Deadlines) -> u64 {
 impl Agent {
     /// Declares what the log does not have yet.
     pub(super) async fn declare(&mut self, link: &Link) -> Result<(), Trouble> {
-        if !self.mirror.history().members().contains_key(&self.me) {
+        if !self.mirror.history().is_active(self.me) {
             // Our own `member.joined` will be in the log that we are shown later.
             return Ok(());
         }
+        self.declare_withdrawals(link).await?;
         for statement in self.due_declarations() {
             self.tell(link, statement).await?;
         }
@@ -49,10 +53,40 @@ impl Agent {
         Ok(())
     }
 
+    /// Tells the log of datasets that were withdrawn here; their records need not be here any more.
+    pub(super) async fn declare_withdrawals(&mut self, link: &Link) -> Result<(), Trouble> {
+        if !self.mirror.history().is_active(self.me) {
+            return Ok(());
+        }
+        for order in withdrawal::due(&self.home, self.mirror.history(), self.me).map_err(fatal)? {
+            // A server that refuses is asked again on the next link.
+            if self.withdrawing.insert(order.dataset) {
+                self.tell(link, self.keys.sign(&order)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the records may be used in a round that begins now.
+    pub(super) fn in_use(&mut self) -> Result<(), Rejection> {
+        let Some(data) = &self.data else { return Ok(()) };
+        match withdrawal::in_use(&self.home, self.mirror.history(), self.me, data.dataset()) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.status.alarm("the records are withdrawn: no part is taken with them; client.toml may name others");
+                Err(Rejection::Policy)
+            }
+            Err(error) => {
+                tracing::warn!(error = %super::chain(&error), "it is not known whether the records are withdrawn");
+                Err(Rejection::Policy)
+            }
+        }
+    }
+
     /// Anchors the site log, once on each connection: what was added since the last anchor can then be proved to this institution's own
     /// auditor. The federation learns a size and a root (audit.md A27).
     pub(super) async fn anchor(&mut self, link: &Link) -> Result<(), Trouble> {
-        let member = self.mirror.history().members().contains_key(&self.me);
+        let member = self.mirror.history().is_active(self.me);
         let due = self.site.due(self.mirror.history().anchors(self.me));
         match due.filter(|_| member) {
             Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
@@ -65,15 +99,16 @@ impl Agent {
         let (Some(data), Some(ledger)) = (&self.data, &self.ledger) else { return Vec::new() };
         let known = self.mirror.history().datasets().get(&(self.me, data.dataset()));
         let mut due = Vec::new();
-        if known.is_none() {
+        let used = withdrawal::in_use(&self.home, self.mirror.history(), self.me, data.dataset()).unwrap_or(false);
+        if known.is_none() && used {
             let declaration = DatasetDeclaration { dataset: data.dataset(), unit: data.unit(), declared_units: data.declared_units() };
             due.push(self.keys.sign(&declaration));
         }
-        due.extend(self.due_manifest(data.dataset()));
+        due.extend(self.due_manifest(data.dataset()).filter(|_| used));
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = ledger.ledger().terms();
         let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
-        if known.and_then(|d| d.cap) != Some(cap) {
+        if used && known.and_then(|d| d.cap) != Some(cap) {
             due.push(self.keys.sign(&cap));
         }
         let told = |r: &Repaired| known.is_some_and(|d| d.repairs.iter().any(|(_, said)| said.ledger_head == r.head));
@@ -89,7 +124,18 @@ impl Agent {
         }
         let stated = |counter| known.is_some_and(|d| d.releases.iter().any(|(_, said)| said.ledger_counter == counter));
         due.extend(ledger.ledger().release_spends().filter(|r| !stated(r.ledger_counter)).map(|r| self.keys.sign(&r)));
+        let told = |s: &RoundSpend| known.is_none_or(|d| self.is_told(d, s));
+        due.extend(
+            ledger.ledger().void_spends().filter(|s| s.spend.epsilon_cap == terms.epsilon_cap && !told(s)).map(|s| self.keys.sign(&s)),
+        );
         due
+    }
+
+    /// Whether the log has this spend of a round that came to nothing, has counted it with a later one, or cannot have it yet (audit.md A21).
+    fn is_told(&self, known: &DatasetHistory, paid: &RoundSpend) -> bool {
+        let newest = known.spends.last().map(|r| r.spend.ledger_counter).max(known.repairs.last().map(|(_, r)| r.ledger_counter));
+        let round = self.mirror.history().task(paid.task).and_then(|t| t.rounds().get(&paid.round));
+        newest >= Some(paid.spend.ledger_counter) || !round.is_some_and(RoundHistory::is_over)
     }
 
     /// What was said about the records with `data describe` and does not stand in the log.

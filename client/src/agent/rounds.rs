@@ -86,6 +86,10 @@ impl Agent {
             self.participant.handle(if same { Event::Spooled } else { Event::NotPrepared(Rejection::WrongManifest) });
             return Ok(());
         }
+        if let Err(reason) = self.in_use() {
+            self.participant.handle(Event::NotPrepared(reason));
+            return Ok(());
+        }
         let work = self.tasks.get(&task).and_then(|w| w.as_ref().ok().cloned());
         let (Some(work), Some(ledger)) = (work, self.ledger.clone()) else {
             self.participant.handle(Event::NotPrepared(Rejection::Policy));

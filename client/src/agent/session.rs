@@ -74,6 +74,7 @@ impl Agent {
     pub(super) async fn session(&mut self, mut link: Link, stop: &mut Stop) -> Result<End, AgentError> {
         self.status.linked = true;
         self.mirror.ask_again();
+        self.withdrawing.clear();
         let end = self.serve(&mut link, stop).await;
         self.status.linked = false;
         let (up, down) = link.wire().traffic();
@@ -128,6 +129,7 @@ impl Agent {
                 Next::Tick => {
                     self.try_again(link)?;
                     self.settle(link).await?;
+                    self.renew(link).await?;
                 }
             }
             if self.leaving.is_some_and(|deadline| self.ends.is_empty() || Instant::now() >= deadline) {
@@ -279,6 +281,7 @@ impl Agent {
             self.vault.forget(task, round).map_err(fatal)?;
             crate::spool::clear(&self.home, task, round).map_err(fatal)?;
         }
+        self.declare_withdrawals(link).await?;
         // Prekeys that nobody used in time go, and new ones take their place.
         if self.vault.expire(clock::now()).map_err(fatal)? {
             self.declare(link).await?;

@@ -3,6 +3,7 @@
 use super::session::{Trouble, fatal};
 use super::{Agent, chain};
 use crate::data::DataSource;
+use crate::foundation::Foundation;
 use crate::ledger::{LedgerError, is_gone};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_log::releases_of;
@@ -16,6 +17,7 @@ use protocol::ids::{ClientId, PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::plan::{ClipPath, Plan};
 use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use train::slots::{SlotsError, slots_agree};
 
@@ -50,7 +52,8 @@ impl Agent {
         };
         let policy_hash = crate::site_policy::hash_of(&self.home.site_policy()).map_err(fatal)?;
         let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
-        let judged = tokio::task::spawn_blocking(move || judge(&policy, &data, &ledger, digest, plan, units));
+        let base = self.config.base.clone();
+        let judged = tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), &ledger, digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
@@ -66,6 +69,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             return Err(Rejection::Policy);
         }
+        self.in_use()?;
         let work = self.tasks.get(&task).ok_or(Rejection::Unknown)?.as_ref().map_err(|reason| *reason)?;
         let known = self.mirror.history().task(task).ok_or(Rejection::Unknown)?;
         if work.digest != plan || known.snapshot() != Some(snapshot) {
@@ -179,7 +183,7 @@ fn own_part(plan: &Plan, me: ClientId, tier: Option<&str>) -> Result<Plan, NoPar
 /// [`LedgerError`] where the ledger's file failed.
 fn judge(
     policy: &SitePolicy,
-    data: &DataSource,
+    (data, base): (&DataSource, Option<&Path>),
     ledger: &SharedLedger,
     digest: PlanDigest,
     plan: Plan,
@@ -189,6 +193,13 @@ fn judge(
         tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
+    let foundation = match Foundation::of_plan(&plan, base) {
+        Ok(foundation) => foundation,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the plan's base checkpoint is not at hand");
+            return Ok(Err(Rejection::Policy));
+        }
+    };
     // Before anything is paid: a shard that the model does not have would be found only in training.
     let table = || train::model::ParameterTable::new(&plan.model).map_err(Into::into).and_then(|t| train::shard::check(&t, &plan.shards));
     if plan.count.is_none()
@@ -211,7 +222,7 @@ fn judge(
     if let Err(reason) = exact(&plan, &mechanism, slots_agree) {
         return Ok(Err(reason));
     }
-    let examples = match data.for_task(&plan) {
+    let examples = match data.for_task(&plan, foundation.as_ref().map(|f| &f.base)) {
         Ok(examples) => examples,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the records do not fit the plan");
@@ -226,7 +237,7 @@ fn judge(
         None => ledger.register(&plan, digest, &mechanism),
     };
     match outcome {
-        Ok(()) => Ok(Ok(Arc::new(TaskWork { plan, digest, data: examples, mechanism }))),
+        Ok(()) => Ok(Ok(Arc::new(TaskWork { plan, digest, data: examples, mechanism, outside: foundation.map(|f| f.outside) }))),
         Err(e) if e.is_fatal() => Err(e),
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the privacy ledger refuses the task's schedule");

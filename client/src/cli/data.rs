@@ -41,10 +41,20 @@ pub(super) enum DataVerb {
     ///
     /// Figures of opened sums with intervals of 95 %, as this institution kept them when the task ended.
     Counts(super::counts::Counts),
+    /// Judge a federation's model by the records of the settings
+    ///
+    /// Of a prepared directory the held-out side, of a file all records. The figures are exact: of records that are not public they must not leave
+    /// the institution.
+    Evaluate(super::evaluate::Evaluate),
     /// Say what may be said in the log about the prepared records
     ///
     /// Hashes, classes of counts and codes; no text, no name, no exact count. Signed and declared by concordat-client run.
     Describe(super::describe::Describe),
+    /// Withdraw the records, for good: no round and no count uses them any more
+    ///
+    /// Counts at once on this machine, also while concordat-client run goes on, which signs and declares it. What was trained before stays in
+    /// the sums that are opened already, and what was spent stays spent. The records themselves are the institution's to delete.
+    Withdraw(super::withdraw::Withdraw),
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +75,7 @@ pub(super) struct Prepare {
 
 #[derive(Debug, Args)]
 pub(super) struct Make {
-    /// File to write, JSON Lines
+    /// File to make, JSON Lines
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Bytes after which it ends
@@ -78,8 +88,8 @@ pub(super) struct Make {
 
 /// Writes made-up records.
 pub(super) fn make(options: &Make) -> Result<Answer, Failure> {
-    let failed = |e: std::io::Error| Failure::trouble("not_written", &e);
-    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&options.out).map_err(failed)?);
+    let failed = |e: std::io::Error| Failure::trouble("not_written", &e).hint("--out names a file that does not exist yet");
+    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create_new(&options.out).map_err(failed)?);
     let (mut bytes, mut lines) = (0u64, 0u64);
     for line in corpus::pipeline::made::Lines::new(options.seed) {
         if bytes >= options.bytes {

@@ -5,7 +5,8 @@ use super::bar::{Bar, Step};
 use crate::files::{self, Item};
 use clap::{Args, Subcommand, ValueEnum};
 use corpus::label::{
-    Counting, Format, ImportError, RawRules, RuleSet, SkipReason, Voting, cohen_pairs, fleiss, fleiss_counts, import, ratings, settle, vote,
+    Counting, Format, ImportError, MAX_RULE_FILE, RuleSet, SkipReason, Voting, cohen_pairs, fleiss, fleiss_counts, import, ratings, settle,
+    vote,
 };
 use corpus::read::BadLines;
 use serde_json::{Value, json};
@@ -13,8 +14,6 @@ use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Longest file of rules.
-const MAX_RULES_FILE: usize = 4 << 20;
 /// Most bytes of records that rules label at once: texts and votes are held.
 const MAX_INPUT: u64 = 4 << 30;
 const READING: Step = Step::of_bytes("reading");
@@ -165,10 +164,9 @@ fn take(o: &Import) -> Result<Answer, Failure> {
 }
 
 fn label(o: &Rules) -> Result<Answer, Failure> {
-    let bytes = files::read(&o.rules, MAX_RULES_FILE, Item::DataRules).map_err(|e| Failure::trouble("no_rules", &e))?;
+    let bytes = files::read(&o.rules, MAX_RULE_FILE, Item::DataRules).map_err(|e| Failure::trouble("no_rules", &e))?;
     let text = String::from_utf8(bytes).map_err(|e| Failure::trouble("bad_rules", &e.utf8_error()))?;
-    let raw: RawRules = toml::from_str(&text).map_err(|e| Failure::trouble("bad_rules", &e))?;
-    let set = RuleSet::try_from(raw).map_err(|e| Failure::trouble("bad_rules", &e))?;
+    let set = RuleSet::parse(&text).map_err(|e| Failure::trouble("bad_rules", &e))?;
     let mut rows = Vec::new();
     let mut input = String::new();
     let read = open(&o.input)?.take(MAX_INPUT + 1).read_to_string(&mut input);
@@ -249,8 +247,13 @@ fn open(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|e| Failure::trouble("no_data", &e).hint("--input names the file"))
 }
 
-/// The whole file or none of it; readable by its owner only.
+/// The whole file or none of it; readable by its owner only. What lies there already, labels that somebody has corrected perhaps, stays.
 fn write(path: &Path, lines: impl Iterator<Item = Value>) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Err(
+            Failure::trouble_text("not_written", "there is a file of this name already").hint("--out names a file that does not exist yet")
+        );
+    }
     let mut bytes = Vec::new();
     for line in lines {
         bytes.extend_from_slice(line.to_string().as_bytes());

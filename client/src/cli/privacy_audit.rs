@@ -5,6 +5,9 @@ mod kept;
 mod trained;
 
 pub(super) use kept::kept;
+#[cfg(feature = "test-doors")]
+pub(crate) use kept::parse as parse_kept;
+pub(super) use trained::read_plan;
 
 use super::answer::{Answer, Failure};
 use crate::clock::OsEntropy;
@@ -121,7 +124,7 @@ fn find(
     settings: &dyn Fn() -> Result<Config, Failure>,
     entropy: &mut dyn EntropySource,
 ) -> Result<Found, Failure> {
-    let plan = args.plan.as_deref().map(trained::read_plan).transpose()?;
+    let plan = args.plan.as_deref().map(read_plan).transpose()?;
     let refused = |e: AuditError| Failure::trouble("not_audited", &e);
     let subject = subject(args, plan.as_ref().map(|(plan, _)| plan)).map_err(refused)?;
     let shallow = |report| Found { report, subject: subject.clone(), plan: plan.as_ref().map(|(_, digest)| *digest), more: More::Nothing };

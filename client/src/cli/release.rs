@@ -15,6 +15,7 @@ use crate::release::count::{What, counts, sensitivity};
 use crate::release::{Asked, Disk, Name, ReleaseFailure, Shown, Stored, release, settle, shown};
 use crate::site_log::{SiteLog, releases_of};
 use crate::site_policy::SitePolicy;
+use crate::withdrawal;
 use clap::{ArgGroup, Args};
 use privacy::accountant::rho_for;
 use privacy::ledger::{MAX_SENSITIVITY, MAX_VALUES, SeenRelease, scale_1024_for};
@@ -85,6 +86,9 @@ pub(super) fn run(home: &Home, args: &ReleaseArgs, config: &Config) -> Result<An
     settle(&mut store, &shelf).map_err(|e| Failure::storage("storage_failed", &e))?;
     if let Some(id) = &args.show {
         return show(&shelf, &store, &data, id);
+    }
+    if withdrawal::is_kept(home, data.dataset()).map_err(directory)? {
+        return Err(Failure::refused_text("withdrawn", "these records were withdrawn: nothing is counted in them any more"));
     }
     let question = question(args, &policy, data.unit(), store.ledger().terms().delta)?;
     let mut site = SiteLog::open(home).map_err(directory)?;

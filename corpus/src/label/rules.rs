@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub const MAX_RULES: usize = 1000;
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 4096;
+/// Longest file of rules, in bytes.
+pub const MAX_RULE_FILE: usize = 4 << 20;
 /// Most memory of one compiled pattern: counted repetitions grow fast.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
 
@@ -42,6 +44,12 @@ pub struct RawRule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleError {
+    /// Longer than [`MAX_RULE_FILE`].
+    #[error("the file has {0} bytes, expected at most {MAX_RULE_FILE}")]
+    TooLong(usize),
+    /// Not TOML of the expected keys.
+    #[error("the file does not parse")]
+    Parse(#[source] Box<toml::de::Error>),
     /// Labels that are no label set.
     #[error("the labels are not a label set")]
     Labels(#[from] crate::labels::LabelSetError),
@@ -100,6 +108,17 @@ fn compile(pattern: &str) -> Option<Regex> {
 }
 
 impl RuleSet {
+    /// Reads a file of rules.
+    ///
+    /// # Errors
+    /// [`RuleError`], the first rule broken.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        if text.len() > MAX_RULE_FILE {
+            return Err(RuleError::TooLong(text.len()));
+        }
+        toml::from_str::<RawRules>(text).map_err(|e| RuleError::Parse(Box::new(e)))?.try_into()
+    }
+
     /// Labels that are voted for.
     pub fn labels(&self) -> &LabelSet {
         &self.labels

@@ -163,6 +163,11 @@ fn rules_vote_abstain_and_refuse_what_they_cannot_run() {
     assert_eq!(with(&|r| r[0].pattern = "(".into()), Some(RuleError::Pattern(0)));
     assert_eq!(with(&|r| r[0].pattern = "(a{1000}){1000}".into()), Some(RuleError::Pattern(0)));
     assert_eq!(with(&Vec::clear), Some(RuleError::Count(0)));
+    let file =
+        "labels = [\"ham\", \"spam\"]\n[[rule]]\nname = \"prize\"\npattern = '(?i)\\bprize\\b'\nlabel = \"spam\"\nunless = \"no prize\"\n";
+    assert_eq!(RuleSet::parse(file).unwrap().votes("a PRIZE"), [Some(1)]);
+    assert!(matches!(RuleSet::parse(&file.replace("unless", "until")), Err(RuleError::Parse(_))));
+    assert!(matches!(RuleSet::parse(&"#".repeat(MAX_RULE_FILE + 1)), Err(RuleError::TooLong(_))));
 }
 
 proptest! {

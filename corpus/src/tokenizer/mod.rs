@@ -7,11 +7,13 @@
 
 mod character;
 mod discover;
+mod published;
 mod subword;
 mod words;
 
 pub use character::{CharacterTokenizer, MAX_CHARACTERS};
 pub use discover::{Discovery, DiscoveryError, MAX_COORDINATES, MAX_UNIT_WORDS, Settings};
+pub use published::Published;
 pub use subword::{MAX_TOKENIZER_BYTES, Subword, SubwordError, SubwordKind};
 pub use words::{WordCounts, WordRule, Words};
 

@@ -1,4 +1,5 @@
-//! Byte-pair encoding, WordPiece and Unigram through `tokenizers`: the only file that names it. Knows counts of words and texts to cut.
+//! Byte-pair encoding, WordPiece and Unigram through `tokenizers`, which only this file and `published` name. Knows counts of words and texts
+//! to cut.
 
 use super::words::PATTERN;
 use super::{TextTokenizer, WordCounts, WordRule, Words, special};
@@ -67,6 +68,14 @@ pub enum SubwordError {
         /// Its id.
         id: u32,
     },
+    /// A published tokenizer whose marks leave no room for a text.
+    #[error("the tokenizer adds {marks} tokens to every text, a sequence has {most}")]
+    Marks {
+        /// Tokens that it adds.
+        marks: usize,
+        /// Longest sequence.
+        most: usize,
+    },
     /// The trainer failed.
     #[error("the trainer gave no vocabulary")]
     Training,
@@ -89,9 +98,9 @@ impl std::fmt::Debug for Subword {
 }
 
 /// The library unwraps what a damaged file lacks (seen in its decoders): its panic is a refusal here, and nothing of it is kept.
-fn parsed(json: &str) -> Option<Tokenizer> {
+pub(super) fn parsed(json: &str) -> Option<Tokenizer> {
     serde_json::from_str::<serde::de::IgnoredAny>(json).ok()?;
-    std::panic::catch_unwind(|| Tokenizer::from_bytes(json).ok()).ok().flatten()
+    crate::foreign::caught(|| Tokenizer::from_bytes(json).ok()).ok().flatten()
 }
 
 impl Subword {

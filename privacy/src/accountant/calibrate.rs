@@ -1,7 +1,7 @@
 //! The smallest noise that keeps a promise (privacy.md D53). Knows no ledger.
 
 use super::closed::gaussian_delta;
-use super::pld::epsilon_at_width;
+use super::pld::{dearest, epsilon_at_width};
 use super::{AccountantError, Adjacency, Phase, checked, count};
 use libm::{ceil, exp, log, sqrt};
 
@@ -99,7 +99,9 @@ pub(super) fn by_pld(adjacency: Adjacency, target: f64, q: f64, steps: u64, delt
     }
     let rdp = calibrate_rdp(target, q, steps, delta)?;
     let width = (target / 500.0).clamp(1e-4, 5e-3);
-    let coarse = |sigma: f64| epsilon_at_width(&phase(sigma), adjacency.pairings(), delta, width);
+    // Here only where to look: the answer is held against every pairing.
+    let pairing = dearest(&phase(rdp), adjacency.pairings(), delta);
+    let coarse = |sigma: f64| epsilon_at_width(&phase(sigma), pairing, delta, width);
     let (mut low, mut high) = (0.6 * rdp, rdp);
     // Never for neighbours by adding or removing; replaced units need more.
     while coarse(high) > target {

@@ -9,6 +9,9 @@ use libm::{ceil, exp, expm1, floor, log, log1p};
 /// Mass that the Chernoff window may leave out of one composition; added to the infinite mass.
 const TAIL: f64 = 1e-15;
 
+/// Cells whose factors follow from each other before one is computed afresh.
+const ANCHOR: usize = 256;
+
 /// Probabilities of costs (first + i)·width, and of an infinite cost. Probabilities are multiplied by e^(tilt·cost − scale), so that those
 /// which decide about a small δ stand out of the round-off of transforms.
 pub(super) struct Losses {
@@ -83,6 +86,11 @@ impl Losses {
         self.mass.iter().zip(0i64..).filter(|(p, _)| **p > 0.0).map(|(p, i)| (self.cost(i), log(*p))).collect()
     }
 
+    /// ln of the probability of a finite cost.
+    pub(super) fn ln_finite(&self) -> f64 {
+        log1p(-self.infinite)
+    }
+
     /// Length of the window that the `times`-fold sum needs, in costs.
     pub(super) fn span_of(&self, times: u64) -> f64 {
         let (low, high) = window(&self.mass, count(times));
@@ -130,11 +138,16 @@ impl Losses {
         }
     }
 
-    /// Costs and their probabilities without the tilt, from the top.
-    fn downwards(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.mass.iter().rev().zip((0..length(self.mass.len())).rev()).map(|(p, i)| {
+    /// Costs, their probabilities without the tilt, and e^−cost, from the top.
+    ///
+    /// Factors grow from cell to cell by a fixed one; each [`ANCHOR`]-th is computed afresh, so that rounding does not add up.
+    fn downwards(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+        let (tilt, grow, step) = (self.tilt, exp(self.tilt * self.width), exp(self.width));
+        let (mut untilt, mut shrunk) = (1.0, 1.0);
+        self.mass.iter().rev().enumerate().zip((0..length(self.mass.len())).rev()).map(move |((n, p), i)| {
             let cost = self.cost(i);
-            (cost, if self.tilt > 0.0 { p * exp(self.scale - self.tilt * cost) } else { *p })
+            (untilt, shrunk) = if n % ANCHOR == 0 { (exp(self.scale - tilt * cost), exp(-cost)) } else { (untilt * grow, shrunk * step) };
+            (cost, p * untilt, shrunk)
         })
     }
 
@@ -143,12 +156,13 @@ impl Losses {
         if self.infinite > delta {
             return f64::INFINITY;
         }
-        let (mut above, mut weighted) = (self.infinite, 0.0);
-        for (cost, p) in self.downwards().take_while(|(cost, _)| *cost > 0.0) {
+        let (mut above, mut weighted, step) = (self.infinite, 0.0, exp(self.width));
+        for (cost, p, shrunk) in self.downwards().take_while(|(cost, ..)| *cost > 0.0) {
             above += p;
-            weighted += p * exp(-cost);
-            let edge = (cost - self.width).max(0.0);
-            if above - exp(edge) * weighted > delta {
+            weighted += p * shrunk;
+            // e^ε at the lower end of the cell, or at 0.
+            let edge = if cost > self.width { 1.0 / (shrunk * step) } else { 1.0 };
+            if above - edge * weighted > delta {
                 return log((above - delta) / weighted).max(0.0);
             }
         }
@@ -157,8 +171,8 @@ impl Losses {
 
     /// δ(ε).
     pub(super) fn delta(&self, epsilon: f64) -> f64 {
-        let above = self.downwards().take_while(|(cost, _)| *cost > epsilon);
-        self.infinite + above.map(|(cost, p)| -p * expm1(epsilon - cost)).sum::<f64>()
+        let above = self.downwards().take_while(|(cost, ..)| *cost > epsilon);
+        self.infinite + above.map(|(cost, p, _)| -p * expm1(epsilon - cost)).sum::<f64>()
     }
 }
 

@@ -120,6 +120,7 @@ impl Subject {
                 hidden: 1,
                 classes: vec!["made-up".to_owned()],
                 adapter: None,
+                base: None,
             },
             tokenizer: TokenizerKind::HashedCharacters,
             base: SnapshotDigest([0; 32]),

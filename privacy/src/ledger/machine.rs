@@ -17,6 +17,7 @@ use protocol::manifest::BudgetSpend;
 use protocol::plan::Plan;
 use protocol::statement::Statement;
 use protocol::time::Time;
+use protocol::trust::RoundSpend;
 
 /// An entry that waits to become durable, and what it yields then.
 #[must_use = "until it is recorded, nothing was paid and no further entry can be made"]
@@ -211,6 +212,18 @@ impl PrivacyLedger {
     /// Counter of the reservation of a round, if there is one.
     pub fn reservation(&self, task: TaskId, round: RoundId) -> Option<u64> {
         self.state.rounds.get(&(task, round)).copied()
+    }
+
+    /// What the federation's log may be told of rounds that were paid and came to nothing, in order: as a header would have stated it.
+    ///
+    /// # Privacy
+    /// The figures follow from the schedule; no record enters them.
+    pub fn void_spends(&self) -> impl Iterator<Item = RoundSpend> {
+        self.state.void_rounds().filter_map(move |(counter, paid)| {
+            let terms = Terms { epsilon_cap: paid.epsilon_cap, ..self.state.terms.clone() };
+            let spend = spend(&paid.reservation, &terms, paid.steps_total, counter, self.hash_of(counter)?);
+            Some(RoundSpend { task: paid.reservation.task, round: paid.reservation.round, spend })
+        })
     }
 
     /// Sums.

@@ -296,6 +296,11 @@ impl PrivacyLedger {
         u64::try_from(self.state.repaired_releases.len()).unwrap_or(u64::MAX)
     }
 
+    /// Whether a repair took in the release that was paid by the entry of this hash, which the chain had lost.
+    pub fn has_repaired(&self, head: Sha256) -> bool {
+        self.state.repaired_releases.contains(&head)
+    }
+
     /// Compares the ledger with the releases that the site log shows.
     ///
     /// # Errors
@@ -309,7 +314,7 @@ impl PrivacyLedger {
 
     fn knows_release(&self, s: &SeenRelease) -> bool {
         let paid = self.state.releases.get(&s.counter).is_some_and(|r| r.release.id == s.id);
-        (paid && self.holds(s.counter, s.head)) || self.state.repaired_releases.contains(&s.head)
+        (paid && self.holds(s.counter, s.head)) || self.has_repaired(s.head)
     }
 
     /// What the site log shows and the ledger lacks, as a repair counts it; numbers that no release may have cost more than every budget.

@@ -49,12 +49,23 @@ enum Stage {
     Released,
 }
 
+/// A reservation with what its header states besides.
+pub(super) struct PaidRound {
+    pub(super) reservation: Reservation,
+    /// Steps of the task so far, this round included.
+    pub(super) steps_total: u64,
+    /// The cap that was declared then.
+    pub(super) epsilon_cap: Decimal,
+}
+
 pub(super) struct State {
     pub(super) terms: Terms,
     pub(super) tasks: BTreeMap<TaskId, TaskState>,
     pub(super) rounds: BTreeMap<(TaskId, RoundId), u64>,
     pub(super) spent: Nats,
     reservations: BTreeMap<u64, Stage>,
+    /// What was paid for rounds, by the counter of the reservation.
+    paid: BTreeMap<u64, PaidRound>,
     /// Entries of the log whose spends are all counted here, by the last repair.
     pub(super) repaired_to: u64,
     /// Counter of the last repair.
@@ -84,6 +95,7 @@ impl State {
             rounds: BTreeMap::new(),
             spent: Nats(0),
             reservations: BTreeMap::new(),
+            paid: BTreeMap::new(),
             repaired_to: 0,
             repaired_by: None,
             lost: BTreeMap::new(),
@@ -215,7 +227,15 @@ impl State {
         if let Some(task) = self.tasks.get_mut(&r.task) {
             task.rounds_reserved += 1;
             task.epsilon = r.epsilon_after;
+            let steps_total = task.rounds_reserved.saturating_mul(r.steps);
+            self.paid.insert(counter, PaidRound { reservation: r.clone(), steps_total, epsilon_cap: self.terms.epsilon_cap });
         }
+    }
+
+    /// Rounds that were paid and came to nothing, in order.
+    pub(super) fn void_rounds(&self) -> impl Iterator<Item = (u64, &PaidRound)> {
+        let void = move |counter: &u64| self.reservations.get(counter) == Some(&Stage::Void);
+        self.paid.iter().filter(move |(counter, _)| void(counter)).map(|(counter, paid)| (*counter, paid))
     }
 
     fn repair(&mut self, counter: u64, r: &Repair) {

@@ -38,6 +38,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
             hidden: 8,
             classes: vec!["a".into(), "b".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([0; 32]),

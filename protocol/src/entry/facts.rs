@@ -2,9 +2,10 @@
 
 use crate::decimal::Decimal;
 use crate::ids::{
-    BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
+    BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
 };
+use crate::membership::{DatasetReason, StandingReason};
 use crate::plan::GateResult;
 use crate::release::{OverrideReason, WithdrawalReason};
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,37 @@ facts! {
         /// SHA-256 of the program.
         build: Sha256,
         /// Whether the process before it ended in order.
-        clean: bool
+        clean: bool,
+        /// SHA-256 of the settings that it runs with.
+        config: Sha256
+    }
+    /// The program is another one than at the start before.
+    ProcessUpgraded = "process.upgraded" {
+        /// SHA-256 of the program before.
+        old: Sha256,
+        /// SHA-256 of the program now.
+        new: Sha256
+    }
+    /// The settings are others than at the start before.
+    ProcessConfigChanged = "process.config.changed" {
+        /// SHA-256 of the settings before.
+        old: Sha256,
+        /// SHA-256 of the settings now.
+        new: Sha256
+    }
+    /// The machine's clock was moved, or stood, while the process ran.
+    ProcessClockSkew = "process.clock.skew" {
+        /// Which way.
+        direction: ClockDirection,
+        /// How far, in milliseconds.
+        ms: u64
+    }
+    /// A round cannot open: the disk has too little room for it.
+    ProcessStorageLow = "process.storage.low" {
+        /// Bytes that are free, in whole MiB.
+        free_mib: u64,
+        /// Bytes that must be, in whole MiB.
+        needed_mib: u64
     }
     /// The server's process ends in order.
     ProcessStopped = "process.stopped" {}
@@ -90,8 +121,45 @@ facts! {
         /// SHA-256 of the request's payload.
         request: Sha256
     }
+    /// An institution has another TLS certificate, over the key that it was admitted with.
+    MemberRenewed = "member.renewed" {
+        /// SHA-256 of the key's subject public key info.
+        tls_key: Sha256,
+        /// When the certificate runs out, in seconds since 1970.
+        until_s: u64
+    }
+    /// Nothing is accepted from an institution until it is resumed (statement of an administrator).
+    MemberSuspended = "member.suspended" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// A suspended institution is in good standing again (statement of an administrator).
+    MemberResumed = "member.resumed" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// Nothing is accepted from an institution ever again (statement of an administrator).
+    MemberRevoked = "member.revoked" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
+    /// An institution left (statement of the institution).
+    MemberLeft = "member.left" {
+        /// The entry since which it stood as before.
+        since: LeafIndex,
+        /// Why.
+        reason: StandingReason
+    }
     /// A witness policy is in force from the next tree size on (statement of an administrator).
     PolicyActivated = "policy.activated" {
+        /// SHA-256 of the text of the policy that it replaces; none for the first.
+        old: Option<Sha256>,
         /// SHA-256 of the policy text.
         policy: Sha256
     }
@@ -107,6 +175,13 @@ facts! {
         /// SHA-256 of the data manifest's payload.
         manifest: Sha256
     }
+    /// An institution withdrew a dataset: nothing is trained on it any more (statement of the institution).
+    DatasetWithdrawn = "dataset.withdrawn" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Why.
+        reason: DatasetReason
+    }
     /// An institution declared a cap (statement of the institution).
     BudgetDeclared = "budget.declared" {
         /// Opaque id.
@@ -119,6 +194,13 @@ facts! {
         /// Opaque id.
         dataset: Sha256,
         /// Counter of the ledger entry that repairs.
+        ledger_counter: u64
+    }
+    /// An institution paid for a round that took no update of it (statement of the institution).
+    BudgetSpent = "budget.spent" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Counter of the ledger entry that paid.
         ledger_counter: u64
     }
     /// An institution paid for a scalar release (statement of the institution).
@@ -183,6 +265,11 @@ facts! {
     }
     /// A client takes no part (statement of the institution).
     RoundDeclined = "round.declined" {}
+    /// An institution begins to send an update: its header was admitted, and parts are taken from here on.
+    UpdateBegun = "round.update.begun" {
+        /// The header.
+        header: HeaderDigest
+    }
     /// An update is accepted: header statement of the institution, with its budget fields.
     UpdateAccepted = "round.update.accepted" {
         /// The header.
@@ -192,7 +279,7 @@ facts! {
         /// Bytes of all bodies.
         body_bytes: u64
     }
-    /// An update is refused.
+    /// An update is refused; once in a round for each institution and reason.
     UpdateRejected = "round.update.rejected" {}
     /// An accepted update will be in no sum.
     UpdateDropped = "round.update.dropped" {
@@ -289,11 +376,24 @@ facts! {
         /// Its root.
         root: Sha256
     }
-    /// A right was denied.
-    AuthzDenied = "authz.denied" {
-        /// Which right.
-        right: Right
+    /// A witness of the policy has cosigned nothing for a long time, although notes were shown.
+    WitnessMissing = "audit.witness.missing" {
+        /// SHA-256 of its line in the policy: its key as tlog-policy writes it.
+        witness: Sha256,
+        /// Tree size of the newest note that it cosigned since the server's process began; 0 for none.
+        size: u64
     }
+    /// A witness that was missing cosigns again.
+    WitnessReturned = "audit.witness.returned" {
+        /// SHA-256 of its line in the policy: its key as tlog-policy writes it.
+        witness: Sha256,
+        /// Tree size of the note that it cosigned.
+        size: u64
+    }
+    /// Somebody who may do it asks for something that changes the federation; the entry of what was done follows.
+    AuthzAllowed = "authz.allowed" {}
+    /// A right was denied.
+    AuthzDenied = "authz.denied" {}
     /// Nobody's idea: evidence of a broken invariant.
     AuditAlarm = "audit.alarm" {
         /// What was seen.
@@ -303,18 +403,14 @@ facts! {
     }
 }
 
-/// A right that can be denied (transport-storage.md T17).
+/// Which way a clock went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Right {
-    /// Join with a token.
-    #[serde(rename = "member.join")]
-    MemberJoin,
-    /// Connect as a member.
-    #[serde(rename = "status.read")]
-    StatusRead,
-    /// Send an update.
-    #[serde(rename = "update.submit")]
-    UpdateSubmit,
+#[serde(rename_all = "kebab-case")]
+pub enum ClockDirection {
+    /// It shows a later time than the process has lived through.
+    Forward,
+    /// It shows an earlier one.
+    Back,
 }
 
 /// What an alarm is about.

@@ -1,7 +1,10 @@
 //! The common fields of an entry (audit.md A15 to A17) and its one spelling as bytes.
 
+use super::common::{Actor, Identity, Origin, Outcome, Party, StatedParty};
+use super::decision::{Decision, Ruling};
 use super::facts::{EntryKind, Facts};
-use crate::ids::{ClientId, GroupId, PublicKey, RoundId, Sha256, TaskId};
+use super::subject::Subject;
+use crate::ids::{ClientId, GroupId, LeafIndex, PublicKey, RoundId, Sha256, TaskId};
 use crate::reject::Rejection;
 use crate::statement::{Statement, StatementKind};
 use base64::Engine as _;
@@ -12,44 +15,6 @@ use serde_json::{Map, Value};
 
 /// Longest entry (A15).
 pub const MAX_ENTRY: usize = 60 * 1024;
-
-/// Who acted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Actor {
-    /// The server itself.
-    Server,
-    /// The institution that the entry names.
-    Institution,
-    /// The institution that the entry names, as a decryptor.
-    Decryptor,
-    /// An administrator.
-    Administrator,
-    /// Somebody who is not enrolled.
-    Stranger,
-}
-
-/// The program that wrote the entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Origin {
-    /// Name.
-    pub name: String,
-    /// Version.
-    pub version: String,
-}
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Done.
-    Ok,
-    /// The peer's fault.
-    Rejected,
-    /// Ours.
-    Failed,
-}
 
 /// A statement inside an entry: exact payload bytes in base64, the signer by the hash of its key (A17).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +78,8 @@ pub struct Draft {
     pub round: Option<RoundId>,
     /// The group.
     pub group: Option<GroupId>,
+    /// What was decided about a right; on `authz.*` and nowhere else.
+    pub decision: Option<Decision>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why not.
@@ -121,6 +88,8 @@ pub struct Draft {
     pub facts: Facts,
     /// Who says so.
     pub statement: Option<Statement>,
+    /// The key of who acted, where the entry repeats no statement of it.
+    pub key: Option<PublicKey>,
 }
 
 impl Draft {
@@ -132,11 +101,22 @@ impl Draft {
             task: None,
             round: None,
             group: None,
+            decision: None,
             outcome: Outcome::Ok,
             code: None,
             facts,
             statement: None,
+            key: None,
         }
+    }
+
+    /// The server's decision about a right that somebody asked for.
+    pub fn decided(actor: Actor, decision: Decision) -> Self {
+        let facts = match decision.ruling {
+            Ruling::Allow => Facts::AuthzAllowed {},
+            Ruling::Deny => Facts::AuthzDenied {},
+        };
+        Self { actor, decision: Some(decision), ..Self::server(facts) }
     }
 
     /// The signer's word about `facts`.
@@ -175,16 +155,20 @@ pub struct Stamp {
     pub id: String,
     /// RFC 3339 UTC with microseconds; rises.
     pub ts: String,
-    /// Federation name.
-    pub federation: String,
+    /// Who acted, as the log knows it before this entry.
+    pub who: Identity,
     /// The writing program.
     pub origin: Origin,
+    /// Federation name.
+    pub federation: String,
+    /// The entry that led here, where one did.
+    pub cause: Option<LeafIndex>,
 }
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Number, id, time, writer.
+    /// Number, id, time, who, writer, cause.
     pub stamp: Stamp,
     /// Who acted.
     pub actor: Actor,
@@ -196,6 +180,8 @@ pub struct LogEntry {
     pub round: Option<RoundId>,
     /// The group.
     pub group: Option<GroupId>,
+    /// What was decided about a right.
+    pub decision: Option<Decision>,
     /// How it ended.
     pub outcome: Outcome,
     /// Stable name of the reason.
@@ -237,6 +223,7 @@ impl LogEntry {
             task: draft.task,
             round: draft.round,
             group: draft.group,
+            decision: draft.decision,
             outcome: draft.outcome,
             code: draft.code.map(|c| c.name().to_owned()),
             facts: draft.facts.clone(),
@@ -255,6 +242,11 @@ impl LogEntry {
     /// Its type.
     pub fn kind(&self) -> EntryKind {
         self.facts.kind()
+    }
+
+    /// What it is about.
+    pub fn subject(&self) -> Option<Subject> {
+        self.facts.subject()
     }
 
     /// Parses the one spelling.
@@ -292,20 +284,26 @@ impl LogEntry {
         if take::<u8>(&mut map, "v")? != 1 {
             return Err(EntryError::Unknown);
         }
+        let (actor, who) = take::<StatedParty>(&mut map, "actor")?.parts();
         let stamp = Stamp {
             seq: take(&mut map, "seq")?,
             id: take(&mut map, "id")?,
             ts: take(&mut map, "ts")?,
+            who,
             origin: take(&mut map, "origin")?,
             federation: take(&mut map, "federation")?,
+            cause: take(&mut map, "cause")?,
         };
+        // Its one value follows from the type's own fields, and is compared with the one spelling.
+        take::<Option<Subject>>(&mut map, "subject")?;
         Ok(Self {
             stamp,
-            actor: take(&mut map, "actor")?,
+            actor,
             institution: take(&mut map, "institution")?,
             task: take(&mut map, "task")?,
             round: take(&mut map, "round")?,
             group: take(&mut map, "group")?,
+            decision: take(&mut map, "decision")?,
             outcome: take(&mut map, "outcome")?,
             code: take(&mut map, "code")?,
             stmt: take(&mut map, "stmt")?,
@@ -324,15 +322,19 @@ struct Spelled {
     ts: String,
     #[serde(flatten)]
     facts: Facts,
-    actor: Actor,
+    actor: StatedParty,
     origin: Origin,
     federation: String,
     institution: Option<ClientId>,
     task: Option<TaskId>,
     round: Option<RoundId>,
     group: Option<GroupId>,
+    #[serde(rename = "subject")]
+    _subject: Option<Subject>,
+    decision: Option<Decision>,
     outcome: Outcome,
     code: Option<String>,
+    cause: Option<LeafIndex>,
     stmt: Option<Stmt>,
 }
 
@@ -348,9 +350,11 @@ impl<'de> Deserialize<'de> for Version {
 impl From<Spelled> for LogEntry {
     fn from(s: Spelled) -> Self {
         let Version = s.v;
-        let stamp = Stamp { seq: s.seq, id: s.id, ts: s.ts, federation: s.federation, origin: s.origin };
-        let (actor, institution, task, round, group) = (s.actor, s.institution, s.task, s.round, s.group);
-        Self { stamp, actor, institution, task, round, group, outcome: s.outcome, code: s.code, facts: s.facts, stmt: s.stmt }
+        let (actor, who) = s.actor.parts();
+        let stamp = Stamp { seq: s.seq, id: s.id, ts: s.ts, who, origin: s.origin, federation: s.federation, cause: s.cause };
+        let (institution, task, round, group) = (s.institution, s.task, s.round, s.group);
+        let (decision, outcome, code, facts, stmt) = (s.decision, s.outcome, s.code, s.facts, s.stmt);
+        Self { stamp, actor, institution, task, round, group, decision, outcome, code, facts, stmt }
     }
 }
 
@@ -362,15 +366,19 @@ impl Serialize for LogEntry {
         out.serialize_entry("id", &self.stamp.id)?;
         out.serialize_entry("ts", &self.stamp.ts)?;
         out.serialize_entry("type", self.facts.kind().name())?;
-        out.serialize_entry("actor", &self.actor)?;
+        let Identity { uri, spki } = &self.stamp.who;
+        out.serialize_entry("actor", &Party { uri: uri.as_deref(), role: self.actor, spki: *spki })?;
         out.serialize_entry("origin", &self.stamp.origin)?;
         out.serialize_entry("federation", &self.stamp.federation)?;
         optional(&mut out, "institution", &self.institution)?;
         optional(&mut out, "task", &self.task)?;
         optional(&mut out, "round", &self.round)?;
         optional(&mut out, "group", &self.group)?;
+        optional(&mut out, "subject", &self.subject())?;
+        optional(&mut out, "decision", &self.decision)?;
         out.serialize_entry("outcome", &self.outcome)?;
         optional(&mut out, "code", &self.code)?;
+        optional(&mut out, "cause", &self.stamp.cause)?;
         self.facts.write_fields(&mut out)?;
         optional(&mut out, "stmt", &self.stmt)?;
         out.end()
@@ -382,88 +390,5 @@ fn optional<M: SerializeMap, T: Serialize>(out: &mut M, name: &str, value: &Opti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::HeaderDigest;
-
-    fn entry() -> LogEntry {
-        let stamp = Stamp {
-            seq: 7,
-            id: "018f0000-0000-7000-8000-000000000000".into(),
-            ts: "2026-01-02T03:04:05.000006Z".into(),
-            federation: "demo".into(),
-            origin: Origin { name: "concordat-server".into(), version: "0.1.0".into() },
-        };
-        let draft = Draft::server(Facts::UpdateDropped { header: HeaderDigest([3; 32]) })
-            .in_round(TaskId([1; 16]), RoundId(2))
-            .in_group(GroupId(0))
-            .rejected(Rejection::BadShares);
-        LogEntry::new(stamp, &draft)
-    }
-
-    #[test]
-    fn an_entry_comes_back_from_its_bytes() {
-        let e = entry();
-        assert_eq!(LogEntry::parse(&e.to_bytes()).unwrap(), e);
-    }
-
-    #[test]
-    fn only_one_spelling_is_accepted() {
-        let text = String::from_utf8(entry().to_bytes()).unwrap();
-        for other in [
-            text.replacen("\"seq\":7", "\"seq\": 7", 1),
-            text.replacen("\"seq\":7", "\"seq\":7,\"seq\":7", 1),
-            text.replacen("\"v\":1,\"seq\":7", "\"seq\":7,\"v\":1", 1),
-            format!("{text}\n"),
-        ] {
-            assert_eq!(LogEntry::parse(other.as_bytes()), Err(EntryError::NotCanonical), "{other}");
-        }
-        let unknown = text.replacen("\"header\"", "\"extra\":1,\"header\"", 1);
-        assert_eq!(LogEntry::parse(unknown.as_bytes()), Err(EntryError::Unknown));
-    }
-
-    #[test]
-    fn one_pass_and_the_slow_reading_agree() {
-        let text = String::from_utf8(entry().to_bytes()).unwrap();
-        let mut altered = vec![text.clone(), text.replacen("\"v\":1", "\"v\":2", 1), text.replacen("rejected", "refused", 1)];
-        altered.extend((0..text.len()).map(|cut| text[..cut].to_owned()));
-        altered.extend((0..text.len()).map(|at| format!("{}0{}", &text[..at], &text[at + 1..])));
-        for line in altered {
-            let slow = match LogEntry::parse_slowly(line.as_bytes()) {
-                Ok(e) if e.to_bytes() != line.as_bytes() => Err(EntryError::NotCanonical),
-                other => other,
-            };
-            assert_eq!(LogEntry::parse(line.as_bytes()), slow, "{line}");
-        }
-    }
-
-    #[test]
-    fn fields_of_a_type_are_sorted_by_name_and_all_written() {
-        let digest = crate::ids::CertificateDigest([1; 32]);
-        let samples = [
-            Facts::ProcessStopped {},
-            Facts::SiteAnchored { size: 3, root: Sha256([2; 32]) },
-            Facts::SumOpened {
-                certificate: digest,
-                sum_root: crate::ids::SumRoot([2; 32]),
-                key_sum: crate::ids::KeySumDigest([3; 32]),
-                values: crate::ids::ValueDigest([4; 32]),
-                residual_ratio: "0.9".parse().unwrap(),
-            },
-        ];
-        for facts in samples {
-            let Ok(Value::Object(mut expected)) = serde_json::to_value(&facts) else { panic!("facts are an object") };
-            expected.remove("type");
-            let e = LogEntry { facts, ..entry() };
-            let text = String::from_utf8(e.to_bytes()).unwrap();
-            let fields: String = expected.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
-            assert!(text.contains(&format!("\"code\":\"bad_shares\"{fields}}}")), "{text} has not {fields}");
-        }
-    }
-
-    #[test]
-    fn every_type_has_its_own_name() {
-        let names: std::collections::BTreeSet<_> = EntryKind::ALL.iter().map(|k| k.name()).collect();
-        assert_eq!(names.len(), EntryKind::ALL.len());
-    }
-}
+#[path = "line_tests.rs"]
+mod tests;

@@ -80,7 +80,7 @@ impl Approvals {
         out
     }
 
-    /// Forgets an act that may be done again: what was said for it once does not count for the next time.
+    /// Forgets an act: words that waited for more are void.
     pub(super) fn forget(&mut self, kind: StatementKind, payload: &[u8]) {
         self.0.remove(&act(kind, payload));
     }

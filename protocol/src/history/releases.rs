@@ -7,7 +7,7 @@ use crate::decimal::Decimal;
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest, TaskId};
 use crate::plan::GateCode;
-use crate::release::{Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use crate::release::{Release, Review, SiteAnchor, Withdrawal};
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 
 /// Where a model comes from within its task.
@@ -54,6 +54,10 @@ impl TaskHistory {
 impl History {
     pub(super) fn released(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let Some(said) = self.administrator::<Release>(statement, out) else { return };
+        // Signed before a withdrawal: void, whoever brings it again.
+        if said.after != self.withdrawn_last(said.task, said.snapshot) {
+            return out.add(Clause::ReleaseAfter);
+        }
         let same = matches!(&entry.facts, Facts::ModelReleased { snapshot, signature, substantial, gates, overridden }
             if (*snapshot, *signature, *substantial, gates, *overridden)
                 == (said.snapshot, said.signature, said.substantial, &said.gates, said.overridden));
@@ -106,31 +110,31 @@ impl History {
         let same =
             matches!(&entry.facts, Facts::ModelWithdrawn { snapshot, reason } if (*snapshot, *reason) == (said.snapshot, said.reason));
         out.require(same && entry.task == Some(said.task), Clause::FieldsDiffer);
-        let this = |task, snapshot| (task, snapshot) == (said.task, said.snapshot);
-        let released = self.releases.iter().rev().find(|(_, r)| this(r.task, r.snapshot)).map(|(at, _)| *at);
-        let withdrawn = self.withdrawals.iter().rev().find(|(_, w)| this(w.task, w.snapshot)).map(|(at, _)| *at);
-        // A place in the log is above none: what was never released is not, and what was withdrawn last is no more.
-        out.require(released > withdrawn, Clause::Withdrawal);
+        let (released, withdrawn) = (self.released_last(said.task, said.snapshot), self.withdrawn_last(said.task, said.snapshot));
+        // A place in the log is above none: what was never released is not, and what was withdrawn last is no more. Words about an earlier
+        // release are void.
+        if released <= withdrawn || released != Some(said.release) {
+            return out.add(Clause::Withdrawal);
+        }
         if self.effect(statement, index) == Effect::Now {
-            self.forget_words(said.task, said.snapshot);
             self.withdrawals.push((index, said));
         }
     }
 
-    /// A model may be withdrawn, released again and withdrawn again, each time with as many words.
-    fn forget_words(&mut self, task: TaskId, snapshot: SnapshotDigest) {
-        for reason in WithdrawalReason::ALL {
-            self.approvals.forget(Withdrawal::KIND, &codec::encode(&Withdrawal { task, snapshot, reason }));
-        }
-        for (_, release) in self.releases.iter().filter(|(_, r)| (r.task, r.snapshot) == (task, snapshot)) {
-            self.approvals.forget(Release::KIND, &codec::encode(release));
-        }
+    /// Where this model was released last.
+    pub fn released_last(&self, task: TaskId, snapshot: SnapshotDigest) -> Option<LeafIndex> {
+        self.releases.iter().rev().find(|(_, r)| (r.task, r.snapshot) == (task, snapshot)).map(|(at, _)| *at)
+    }
+
+    /// Where this model was withdrawn last.
+    pub fn withdrawn_last(&self, task: TaskId, snapshot: SnapshotDigest) -> Option<LeafIndex> {
+        self.withdrawals.iter().rev().find(|(_, w)| (w.task, w.snapshot) == (task, snapshot)).map(|(at, _)| *at)
     }
 
     /// A review is signed by an administrator or a member, and speaks about entries that stood when it was written.
     pub(super) fn reviewed(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
         let who = statement.signer();
-        let member = entry.institution == Some(who) && self.members.contains_key(&who);
+        let member = entry.institution == Some(who) && self.is_active(who);
         out.require(member || self.trust.administrators.contains(&statement.key), Clause::NotMember);
         let Ok(said) = statement.read::<Review>() else { return out.add(Clause::Signature) };
         let same = matches!(&entry.facts, Facts::AuditReviewed { first, last, size, root, findings }
@@ -140,8 +144,7 @@ impl History {
         self.reviews.push((index, said));
     }
 
-    /// Who approved exactly this act; the trust document says how many must (A14). Acts that may be done again (policies, withdrawals) are
-    /// known until they take effect.
+    /// Who approved exactly this act; the trust document says how many must (A14). Policies are known until one of them takes effect.
     pub fn approval<P: Payload>(&self, said: &P) -> Option<&Approval> {
         self.approvals.of(P::KIND, &codec::encode(said))
     }

@@ -25,6 +25,20 @@ clauses! {
     Sequence = "A16: seq is not the leaf index", true;
     /// Time does not rise.
     TimeOrder = "A16: ts does not rise", true;
+    /// Another federation.
+    Federation = "A16: federation is not that of the trust document", true;
+    /// Somebody else's name or key.
+    Actor = "A16: actor is not the one whom the log knows in this role", false;
+    /// Led to by another entry, by none, or by one that leads to nothing of this type.
+    Cause = "A16: cause is not the entry that led here", false;
+    /// Written by another process than the one that started.
+    Origin = "A16: origin changes without a start of the server's process", false;
+    /// A decision that is not about a right, or not by the table.
+    Decision = "I12: a decision states a right and the rule of its table, and is allowed to somebody whom the rule fits", false;
+    /// Old or new hash of program or settings.
+    Restart = "I11: old and new program or settings are those of the last two starts", false;
+    /// A witness that is not its institution's, goes missing twice, or returns without having been missing.
+    Witness = "A19: a witness goes missing and returns in turn, at a size that the log has, and is the named institution's", false;
     /// A statement's signature, or its key, does not hold.
     Signature = "A17: statement is not signed by a key enrolled at this index", true;
     /// Fields repeat the payload wrongly.
@@ -35,8 +49,16 @@ clauses! {
     NotAdministrator = "A19: statement is not an administrator's", false;
     /// Needs a member.
     NotMember = "I9: statement is not by an enrolled institution", false;
+    /// Somebody whose membership does not hold.
+    Barred = "I9: statement is by an institution whose membership is suspended, revoked or left", false;
+    /// A standing that does not follow from the one before.
+    Standing = "I9: a standing changes from what it was: active to suspended, revoked or left, suspended to active or revoked", false;
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
+    /// A certificate for a stranger, or over another key.
+    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that it was admitted with", false;
+    /// A policy approved over another one than the one in force.
+    Policy = "I11: an approved policy names the one that is in force before it", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.
@@ -45,6 +67,8 @@ clauses! {
     Twice = "I1: accepted twice for one round and group", false;
     /// The set is not exactly the accepted and not dropped updates.
     Set = "I2: the set is not exactly the accepted updates of eligible members", false;
+    /// A set with an update of somebody whose membership does not hold.
+    Standings = "I2: a set is proposed of members in good standing alone; what others sent is dropped before", false;
     /// Too few or too many members.
     Cohort = "I3: set size is outside the limits", false;
     /// Closed on fewer groups than the plan combines.
@@ -63,18 +87,24 @@ clauses! {
     OtherManifest = "I6: statement names another manifest", false;
     /// A data manifest of an undeclared dataset, of another unit, with impossible numbers, or that leaves out the one before it.
     DataManifest = "A19: data manifest does not fit the declared dataset or the manifest before it", false;
+    /// A dataset that was withdrawn, or none to withdraw.
+    Withdrawn = "I9: nothing is declared about or trained on a dataset that was withdrawn, and none is withdrawn twice", false;
     /// A spend from a dataset or under a cap that was not declared.
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
+    /// A spend without an update, for a round that is open or has one.
+    SpentAlone = "A21: a spend stands alone once, after the end of a round that took no update of its institution", false;
     /// Figures that do not add up.
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
     BudgetCap = "I8: epsilon is above the signed cap", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
+    /// A release that was signed before a withdrawal.
+    ReleaseAfter = "I10: a release names the last withdrawal of its model, after which it was signed", false;
     /// Gates other than the plan's, a figure other than the log's, or one that was not passed and not overridden.
     Gates = "M20: a release states the gates of its plan with the log's figures, and passes them all or says why it is made all the same", false;
     /// A withdrawal of something that is not out.
-    Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before", false;
+    Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before, and where", false;
     /// A recovery of another size than that of the log before it.
     Recovered = "A32: a recovery states the size of the log that stands before it", false;
     /// A review of entries that did not stand yet.

@@ -1,5 +1,6 @@
 //! One task's rounds as the log tells them: states, sets, certificates, openings (audit.md A20, I1 to I7).
 
+use super::members::{active, speaks};
 use super::rules::{Clause, Report};
 use super::{DatasetHistory, Member, leaf_hash};
 use crate::dealing::{self, Nonce, NonceReveal};
@@ -56,6 +57,8 @@ pub enum RoundState {
 /// One group of a round.
 #[derive(Clone, Debug, Default)]
 pub struct GroupHistory {
+    /// Updates that institutions began to send.
+    pub begun: BTreeSet<HeaderDigest>,
     /// Accepted updates.
     pub accepted: BTreeMap<HeaderDigest, (ClientId, LeafIndex, Header)>,
     /// Those that were dropped.
@@ -86,6 +89,9 @@ impl GroupHistory {
 pub struct RoundHistory {
     /// Its state.
     pub state: RoundState,
+    /// Those in good standing when it began, ascending: its roster, from which its committee is drawn. From whoever is suspended, revoked or
+    /// gone since, nothing more is accepted.
+    pub roster: Vec<ClientId>,
     /// The manifest.
     pub manifest: Option<(Manifest, ManifestDigest)>,
     /// Who endorsed it.
@@ -211,7 +217,7 @@ impl TaskHistory {
                 let over = self.rounds.values().all(RoundHistory::is_over);
                 out.require(self.is_open() && over && entry.round == expected && *previous_end == self.previous_end, Clause::State);
                 if let Some(round) = entry.round {
-                    self.rounds.insert(round, RoundHistory::opened());
+                    self.rounds.insert(round, RoundHistory { roster: active(world.members), ..RoundHistory::opened() });
                 }
             }
             _in_round => return self.in_round(index, bytes, entry, statement, world, out),
@@ -222,7 +228,7 @@ impl TaskHistory {
     fn prekeys_published(&mut self, entry: &LogEntry, first: RoundId, count: u64, s: &Checked, world: &World<'_>, out: &mut Report) {
         let Ok(keys) = s.read::<Prekeys>() else { return out.add(Clause::Signature) };
         let who = s.signer();
-        out.require(entry.institution == Some(who) && world.members.contains_key(&who), Clause::NotMember);
+        speaks(world.members, who, entry.institution, out);
         out.require(keys.first == first && keys.keys.len() as u64 == count && entry.task == Some(keys.task), Clause::FieldsDiffer);
         self.prekeys.entry(who).or_default().push(keys);
     }
@@ -245,7 +251,7 @@ impl TaskHistory {
             return None;
         }
         if let (Facts::NonceRevealed {}, Some(s)) = (&entry.facts, statement) {
-            self.nonce_revealed(id, entry, s, out);
+            self.nonce_revealed(id, entry, s, world, out);
             return None;
         }
         if matches!(entry.facts, Facts::RoundClosed { .. }) {
@@ -282,17 +288,18 @@ impl TaskHistory {
     }
 
     /// C37: after the join list, once, and what the decryptor had committed to.
-    fn nonce_revealed(&mut self, id: RoundId, entry: &LogEntry, s: &Checked, out: &mut Report) {
+    fn nonce_revealed(&mut self, id: RoundId, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
         let Ok(said) = s.read::<NonceReveal>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(entry.institution == Some(who) && (Some(said.task), said.round) == (entry.task, id), Clause::FieldsDiffer);
+        let member = speaks(world.members, who, Some(who), out);
         let committed = Prekeys::committed(self.prekeys(who), id);
         let bound = committed == Some(dealing::commitment(&said.nonce));
         out.require(bound, Clause::Dealing);
         let Some(round) = self.rounds.get_mut(&id) else { return out.add(Clause::State) };
         let open = round.state == RoundState::Selecting && round.joined.is_some() && !round.nonces.contains_key(&who);
         out.require(open, Clause::State);
-        if open && bound {
+        if open && bound && member {
             round.nonces.insert(who, said.nonce);
         }
     }
@@ -311,10 +318,10 @@ impl TaskHistory {
     }
 
     /// Whether `who` may reveal its number for this round: the join list is logged, no manifest is, and the committee rule names it.
-    fn may_reveal(&self, who: ClientId, round: RoundId, members: &[ClientId]) -> bool {
-        let open = self.rounds.get(&round).is_some_and(|r| r.state == RoundState::Selecting && r.joined.is_some());
-        let size = self.plan.as_ref().map(|p| p.committee);
-        open && size.is_some_and(|size| committee_of(members, self.previous_end, size).contains(&who))
+    fn may_reveal(&self, who: ClientId, round: RoundId) -> bool {
+        let open = self.rounds.get(&round).filter(|r| r.state == RoundState::Selecting && r.joined.is_some());
+        let (Some(open), Some(size)) = (open, self.plan.as_ref().map(|p| p.committee)) else { return false };
+        committee_of(&open.roster, self.previous_end, size).contains(&who)
     }
 
     /// I6: the manifest is the server's word, and everything in it that the log knows is as the log knows it.
@@ -333,7 +340,9 @@ impl TaskHistory {
 
     /// Whether the log, and the plan if it is known, give this manifest's numbers.
     pub(super) fn manifest_agrees(&self, m: &Manifest, round: RoundId, task: Option<TaskId>, world: &World<'_>) -> bool {
-        let members: Vec<_> = world.members.keys().copied().collect();
+        // Before its round is opened here, a manifest is judged by those who stand well now.
+        let opened = self.rounds.get(&round).map(|r| r.roster.clone());
+        let members = opened.unwrap_or_else(|| active(world.members));
         let committee: Vec<_> = m.committee.iter().map(|c| c.institution).collect();
         let key = |who| Prekeys::choose(self.prekeys(who), m.round, m.opening_until);
         let prekeys = m.committee.iter().all(|c| key(c.institution) == Some(&c.prekey[..]));
@@ -350,7 +359,7 @@ impl TaskHistory {
             && m.size.check().is_ok()
             && prekeys;
         let eligible = m.eligible();
-        let enrolled = eligible.iter().all(|c| world.members.contains_key(c));
+        let enrolled = eligible.iter().all(|c| members.binary_search(c).is_ok());
         let by_plan = self.plan.as_ref().is_none_or(|p| {
             m.size == p.committee
                 && m.federation == p.federation
@@ -364,8 +373,7 @@ impl TaskHistory {
 impl super::History {
     /// Whether the decryptor `who` may reveal its number for this round now (C37).
     pub fn may_reveal(&self, who: ClientId, task: TaskId, round: RoundId) -> bool {
-        let members: Vec<_> = self.members.keys().copied().collect();
-        self.tasks.get(&task).is_some_and(|t| t.may_reveal(who, round, &members))
+        self.is_active(who) && self.tasks.get(&task).is_some_and(|t| t.may_reveal(who, round))
     }
 
     /// Whether the log so far, and the plan, give exactly this manifest for its task and round.
@@ -389,6 +397,7 @@ impl RoundHistory {
     pub(super) fn opened() -> Self {
         Self {
             state: RoundState::Selecting,
+            roster: Vec::new(),
             manifest: None,
             endorsed: BTreeSet::new(),
             declined: BTreeSet::new(),
@@ -414,16 +423,17 @@ impl RoundHistory {
             }
             (Facts::ManifestEndorsed { .. }, Some(s)) => self.endorse(s, world, out),
             (Facts::RoundDeclined {}, Some(s)) => self.decline(entry, s, world, out),
+            (Facts::UpdateBegun { header }, None) => self.begin(entry, *header, world, out),
             (Facts::UpdateAccepted { header, .. }, Some(s)) => return self.accept(index, entry, *header, s, world, out),
             (Facts::UpdateDropped { header }, None) => {
                 let group = self.group(entry, out)?;
                 out.require(group.accepted.contains_key(header) && group.proposed.is_none(), Clause::State);
                 group.dropped.insert(*header);
             }
-            (Facts::SetProposed { set, count, .. }, None) => self.propose(entry, *set, *count, out),
-            (Facts::SetSigned { set }, Some(s)) => self.sign(entry, *set, s, out),
+            (Facts::SetProposed { set, count, .. }, None) => self.propose(entry, *set, *count, world, out),
+            (Facts::SetSigned { set }, Some(s)) => self.sign(entry, *set, s, world, out),
             (Facts::SetCertified { certificate, .. }, None) => self.certify(index, entry, *certificate, out),
-            (Facts::OpeningPosted { .. }, Some(s)) => self.post(entry, s, out),
+            (Facts::OpeningPosted { .. }, Some(s)) => self.post(entry, s, world, out),
             (Facts::SumOpened { .. }, Some(s)) => self.sum(entry, s, world, out),
             (Facts::SumFailed {}, None) => {}
             (Facts::RoundClosed { snapshot }, None) => {
@@ -446,27 +456,41 @@ impl RoundHistory {
     fn decline(&mut self, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
         let Ok(said) = s.read::<Decline>() else { return out.add(Clause::Signature) };
         let who = s.signer();
-        let member = entry.institution == Some(who) && world.members.contains_key(&who);
+        let member = speaks(world.members, who, entry.institution, out);
         let reason = Some(said.reason.name());
         let same = (Some(said.task), Some(said.round), reason) == (entry.task, entry.round, entry.code.as_deref());
-        out.require(member, Clause::NotMember);
         out.require(same, Clause::FieldsDiffer);
         if member && same {
             self.declined.insert(who);
         }
     }
 
-    fn endorse(&mut self, s: &Checked, _world: &World<'_>, out: &mut Report) {
+    fn endorse(&mut self, s: &Checked, world: &World<'_>, out: &mut Report) {
         let (Ok(said), Some((manifest, digest))) = (s.read::<Endorsement>(), &self.manifest) else {
             return out.add(Clause::Signature);
         };
         out.require(said.manifest == *digest, Clause::OtherManifest);
         let decryptor = manifest.position(s.signer()).is_some();
         out.require(decryptor, Clause::Manifest);
+        let member = decryptor && speaks(world.members, s.signer(), Some(s.signer()), out);
         // Only endorsements of this manifest by its committee make a quorum.
-        if decryptor && said.manifest == *digest {
+        if member && said.manifest == *digest {
             self.endorsed.insert(s.signer());
         }
+    }
+
+    /// Once for each update, by somebody who may send one, while updates are taken (A21).
+    fn begin(&mut self, entry: &LogEntry, header: HeaderDigest, world: &World<'_>, out: &mut Report) {
+        out.require(self.state == RoundState::Reporting, Clause::State);
+        match entry.institution {
+            Some(who) => {
+                speaks(world.members, who, Some(who), out);
+            }
+            None => out.add(Clause::NotMember),
+        }
+        let Some(group) = self.group(entry, out) else { return };
+        let first = group.begun.insert(header);
+        out.require(first, Clause::Twice);
     }
 
     fn accept(
@@ -486,7 +510,7 @@ impl RoundHistory {
         out.require(self.state == RoundState::Reporting, Clause::State);
         out.require(self.endorsed.len() >= manifest.size.quorum(), Clause::Manifest);
         out.require(core.manifest == manifest_digest, Clause::OtherManifest);
-        out.require(world.members.contains_key(&who) && core.institution == who, Clause::NotMember);
+        speaks(world.members, who, Some(core.institution), out);
         let same = Header::digest(&s.payload) == digest && entry.group == Some(core.group) && entry.institution == Some(who);
         let repeats = matches!(entry.facts, Facts::UpdateAccepted { body_root, body_bytes, .. } if body_root == core.body_root && body_bytes == core.body_bytes);
         out.require(same && repeats, Clause::FieldsDiffer);
@@ -501,7 +525,7 @@ impl RoundHistory {
         Some((who, core.spend))
     }
 
-    fn propose(&mut self, entry: &LogEntry, set: SetDigest, count: u32, out: &mut Report) {
+    fn propose(&mut self, entry: &LogEntry, set: SetDigest, count: u32, world: &World<'_>, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         let state = self.state;
         let Some(group) = self.group(entry, out) else { return };
@@ -511,18 +535,21 @@ impl RoundHistory {
         let open = matches!(state, RoundState::Reporting | RoundState::Certifying | RoundState::Opening);
         out.require(open && group.proposed.is_none(), Clause::State);
         out.require(set_digest(digest, id, &members) == set && usize::try_from(count).is_ok_and(|c| c == members.len()), Clause::Set);
+        let stands = |who: &ClientId| world.members.get(who).is_some_and(Member::is_active);
+        out.require(members.iter().filter_map(|h| group.accepted.get(h)).all(|(who, ..)| stands(who)), Clause::Standings);
         let limits = manifest.group(id).map(|g| u32::from(g.cohort_min.max(2))..=u32::from(g.packing.n_max));
         out.require(limits.is_some_and(|l| l.contains(&count)), Clause::Cohort);
         group.proposed = Some(set);
         self.state = state.max(RoundState::Certifying);
     }
 
-    fn sign(&mut self, entry: &LogEntry, set: SetDigest, s: &Checked, out: &mut Report) {
+    fn sign(&mut self, entry: &LogEntry, set: SetDigest, s: &Checked, world: &World<'_>, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         let Ok(said) = s.read::<SetPayload>() else { return out.add(Clause::Signature) };
         let who = s.signer();
         out.require(said.manifest == digest, Clause::OtherManifest);
         out.require(manifest.position(who).is_some(), Clause::Certificate);
+        speaks(world.members, who, entry.institution, out);
         let Some(group) = self.group(entry, out) else { return };
         out.require(group.proposed == Some(set) && said.set == set && entry.group == Some(said.group), Clause::Set);
         let other = group.signed.get(&who).is_some_and(|old| old.payload != s.payload);
@@ -544,11 +571,12 @@ impl RoundHistory {
         self.state = RoundState::Opening;
     }
 
-    fn post(&mut self, entry: &LogEntry, s: &Checked, out: &mut Report) {
+    fn post(&mut self, entry: &LogEntry, s: &Checked, world: &World<'_>, out: &mut Report) {
         let Some((manifest, _)) = self.manifest.clone() else { return out.add(Clause::State) };
         let Ok(said) = s.read::<OpeningPayload>() else { return out.add(Clause::Signature) };
         let repeats = matches!(entry.facts, Facts::OpeningPosted { certificate, position } if certificate == said.certificate && position == said.position);
         out.require(repeats, Clause::FieldsDiffer);
+        speaks(world.members, s.signer(), entry.institution, out);
         let Some(group) = self.group(entry, out) else { return };
         let certified = group.certificate.as_ref().is_some_and(|c| c.digest() == said.certificate);
         out.require(certified && manifest.position(s.signer()) == Some(said.position), Clause::Opening);

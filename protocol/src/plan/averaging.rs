@@ -1,7 +1,7 @@
 //! How institutions' updates become one mean: what each of them weighs, and how a mean bears that some of them are hostile. Knows no
 //! tensor and no sum.
 
-use super::{Plan, PlanError, range};
+use super::{Plan, PlanError, Strategy, range};
 use crate::decimal::Decimal;
 use crate::params::MAX_GROUPS;
 use minicbor::data::Type;
@@ -9,6 +9,16 @@ use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
+
+impl Strategy {
+    /// Whether a step needs what earlier rounds left behind, besides the weights.
+    pub fn remembers(&self) -> bool {
+        match self {
+            Self::FedAvg { .. } => false,
+            Self::FedAvgM { .. } | Self::FedAdam { .. } => true,
+        }
+    }
+}
 
 /// How institutions' updates are averaged (crypto.md C24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

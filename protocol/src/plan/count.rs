@@ -11,6 +11,18 @@ const MAX_WORD_ROUNDS: u64 = 32;
 /// Most queries, as many as a layout takes.
 const MAX_QUERIES: usize = 256;
 
+impl Plan {
+    /// Ending of a file of weights.
+    pub const WEIGHTS: &'static str = "safetensors";
+    /// Ending of a file with what a task that counts knows.
+    pub const KNOWN: &'static str = "json";
+
+    /// Ending of the files that hold this task's snapshots: what a file is called says what is in it.
+    pub fn snapshot_ending(&self) -> &'static str {
+        if self.count.is_some() { Self::KNOWN } else { Self::WEIGHTS }
+    }
+}
+
 /// What is counted, and how long the summed integers may be.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -39,8 +39,15 @@ enum Progress {
 }
 
 impl Certifying {
-    pub(super) fn begin(now: Time, endorsed: Endorsed, arrivals: BTreeMap<GroupId, Arrivals>, desk: &mut Desk) -> State {
-        let groups = arrivals.iter().map(|(&id, a)| (id, choose(&endorsed, id, a, desk))).collect();
+    /// `barred` are those whose membership ended before a set was proposed: what they sent is in none (I2).
+    pub(super) fn begin(
+        now: Time,
+        endorsed: Endorsed,
+        arrivals: BTreeMap<GroupId, Arrivals>,
+        barred: &BTreeSet<ClientId>,
+        desk: &mut Desk,
+    ) -> State {
+        let groups = arrivals.into_iter().map(|(id, a)| (id, choose(&endorsed, id, a, barred, desk))).collect();
         Self { endorsed, groups, covering: None, accused: BTreeSet::new() }.move_on(now, desk)
     }
 
@@ -58,6 +65,7 @@ impl Certifying {
             }
             Event::Back(from) => self.ask_again(from, desk),
             Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
+            Event::Barred(from) => self.barred(from),
             Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::Revealed(..) => {}
             Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::BlobReport { .. } | Event::Opened(..) | Event::Covered { .. } => {}
@@ -125,6 +133,15 @@ impl Certifying {
         }
     }
 
+    /// A signature that is not in the log yet never will be. A proposed set stays: it was of members in good standing.
+    fn barred(&mut self, from: ClientId) {
+        for progress in self.groups.values_mut() {
+            if let Progress::Signing { signatures, .. } = progress {
+                signatures.remove(&from);
+            }
+        }
+    }
+
     fn move_on(mut self, now: Time, desk: &mut Desk) -> State {
         let late = now >= self.endorsed.manifest.certifying_until;
         for (&id, progress) in &mut self.groups {
@@ -180,11 +197,17 @@ fn sign_set(set: &[HeaderDigest], payload: &SetPayload, log_size: u64) -> Server
     ServerMessage::SignSet { payload: codec::encode(payload).into(), headers: set.to_vec(), log_size }
 }
 
-/// Drops what too few decryptors hold and keeps the largest set that at least Q hold in full.
-fn choose(endorsed: &Endorsed, id: GroupId, arrivals: &Arrivals, desk: &mut Desk) -> Progress {
-    let set = largest_held(endorsed, arrivals);
-    let size = arrivals.accepted.values().map(|a| a.index.0 + 1).max().unwrap_or(0);
+/// Drops what barred institutions sent and what too few decryptors hold, and keeps the largest set that at least Q hold in full.
+fn choose(endorsed: &Endorsed, id: GroupId, mut arrivals: Arrivals, barred: &BTreeSet<ClientId>, desk: &mut Desk) -> Progress {
     let mut open = BTreeSet::new();
+    let out = arrivals.take_from(barred);
+    for (header, client) in out {
+        let mut draft = Draft::server(Facts::UpdateDropped { header }).in_group(id).rejected(Rejection::Revoked);
+        draft.institution = Some(client);
+        open.insert(desk.record(draft));
+    }
+    let set = largest_held(endorsed, &arrivals);
+    let size = arrivals.accepted.values().map(|a| a.index.0 + 1).max().unwrap_or(0);
     for header in arrivals.accepted.keys().filter(|h| !set.contains(h)) {
         let mut draft = Draft::server(Facts::UpdateDropped { header: *header }).in_group(id).rejected(Rejection::BadShares);
         draft.institution = arrivals.client(header);

@@ -93,7 +93,8 @@ impl Desk {
                 self.actions.push_back(Action::Answer(*answer, verdict));
             }
             Event::Declined(..) | Event::Revealed(..) | Event::Endorsed(..) | Event::SetSigned(..) | Event::Opened(..) => {}
-            Event::Ready(_) | Event::Gone(_) | Event::Back(_) | Event::ManifestSigned(_) | Event::BlobReport { .. } => {}
+            Event::Ready(_) | Event::Gone(_) | Event::Barred(_) | Event::Back(_) | Event::ManifestSigned(_) => {}
+            Event::BlobReport { .. } => {}
             Event::Recorded { .. } | Event::Covered { .. } | Event::SumOpened { .. } | Event::Advanced(_) | Event::Tick => {}
         }
     }

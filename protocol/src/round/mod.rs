@@ -29,6 +29,8 @@ pub enum Event {
     Declined(ClientId, Statement),
     /// A client's connection is gone; it may come back.
     Gone(ClientId),
+    /// An institution was suspended or revoked, or has left: nothing more comes from it in this round.
+    Barred(ClientId),
     /// A client has a new connection: what it was last asked, and has not answered, is asked again.
     Back(ClientId),
     /// A decryptor reveals its number for the random groups.

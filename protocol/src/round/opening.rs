@@ -112,7 +112,7 @@ impl Opening {
             Event::Advanced(snapshot) if self.advancing => return close(snapshot, desk),
             Event::Back(from) => self.ask_again(from, desk),
             Event::Begin { .. } | Event::Commit { .. } => desk.refuse_late(&event),
-            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::Revealed(..) => {}
+            Event::Ready(_) | Event::Declined(..) | Event::Gone(_) | Event::Barred(_) | Event::Revealed(..) => {}
             Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::BlobReport { .. } | Event::SetSigned(..) | Event::Covered { .. } | Event::Advanced(_) | Event::Tick => {}
         }

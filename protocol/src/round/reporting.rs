@@ -50,6 +50,8 @@ pub(super) struct Reporting {
     /// Claimed before it is durable, so that a second header in flight is a duplicate.
     claimed: BTreeMap<(GroupId, ClientId), HeaderDigest>,
     declined: BTreeSet<ClientId>,
+    /// Who may say nothing more: what they sent before will be in no set (I2).
+    barred: BTreeSet<ClientId>,
     /// Whose second header stands in the log already: once is evidence, more would only make the log grow.
     accused: BTreeSet<(GroupId, ClientId)>,
 }
@@ -57,8 +59,8 @@ pub(super) struct Reporting {
 impl Reporting {
     pub(super) fn begin(now: Time, endorsed: Endorsed, report: ServerMessage, declined: BTreeSet<ClientId>, desk: &mut Desk) -> State {
         let arrivals = endorsed.manifest.groups.iter().map(|g| (g.id, Arrivals::default())).collect();
-        let (pending, claimed, accused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { endorsed, arrivals, pending, report, claimed, declined, accused }.move_on(now, desk)
+        let (pending, claimed, barred, accused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { endorsed, arrivals, pending, report, claimed, declined, barred, accused }.move_on(now, desk)
     }
 
     /// Blob reports may trail the last acceptance by a quarter of the certifying time.
@@ -78,6 +80,10 @@ impl Reporting {
             Event::Recorded { ticket, index, .. } => self.recorded(ticket, index, desk),
             Event::BlobReport { from, group, header, trouble } => self.report(from, group, header, trouble),
             Event::Declined(from, statement) => self.decline(from, statement, desk),
+            Event::Barred(from) => {
+                self.declined.insert(from);
+                self.barred.insert(from);
+            }
             Event::Back(from) => self.ask_again(from, desk),
             Event::Ready(_) | Event::Gone(_) | Event::Revealed(..) | Event::ManifestSigned(_) | Event::Endorsed(..) => {}
             Event::SetSigned(..) | Event::Opened(..) | Event::Covered { .. } => {}
@@ -88,7 +94,7 @@ impl Reporting {
 
     fn move_on(self, now: Time, desk: &mut Desk) -> State {
         if self.pending.is_empty() && (self.complete() || now >= self.reports_until()) {
-            return certifying::Certifying::begin(now, self.endorsed, self.arrivals, desk);
+            return certifying::Certifying::begin(now, self.endorsed, self.arrivals, &self.barred, desk);
         }
         State::Reporting(self)
     }
@@ -234,6 +240,14 @@ impl Reporting {
 }
 
 impl Arrivals {
+    /// Takes out what these institutions sent: headers with their senders.
+    pub(super) fn take_from(&mut self, barred: &BTreeSet<ClientId>) -> Vec<(HeaderDigest, ClientId)> {
+        let theirs = self.accepted.iter().filter(|(_, a)| barred.contains(&a.client)).map(|(h, a)| (*h, a.client));
+        let out: Vec<_> = theirs.collect();
+        self.accepted.retain(|_, a| !barred.contains(&a.client));
+        out
+    }
+
     /// Who sent an accepted update.
     pub(super) fn client(&self, header: &HeaderDigest) -> Option<ClientId> {
         self.accepted.get(header).map(|a| a.client)

@@ -68,7 +68,11 @@ impl Selecting {
 
     pub(super) fn handle(mut self, now: Time, event: Event, desk: &mut Desk) -> State {
         match event {
-            Event::Recorded { ticket, .. } if ticket == self.opened => self.announce(desk),
+            Event::Recorded { ticket, index, .. } if ticket == self.opened => {
+                // Whoever judges the manifest sees the roster that the round began with.
+                self.log_size = self.log_size.max(index.0 + 1);
+                self.announce(desk);
+            }
             Event::Recorded { ticket, index, .. } => match &mut self.step {
                 Step::Dealing(dealing) => {
                     // Decryptors have the time to reveal that members had to get ready.
@@ -89,6 +93,7 @@ impl Selecting {
             Event::Gone(from) => {
                 self.waiting_for.remove(&from);
             }
+            Event::Barred(from) => self.barred(from),
             Event::Back(from) => self.ask_again(from, desk),
             Event::ManifestSigned(statement) => self.signed(now, statement, desk),
             Event::Endorsed(from, statement) => self.endorse(from, &statement, desk),
@@ -132,6 +137,17 @@ impl Selecting {
         }
         self.ready.insert(from);
         self.waiting_for.remove(&from);
+    }
+
+    /// Who may say nothing more is out as if it had declined. A manifest that names it already stays: the roster is the one that the round
+    /// began with, and what is not accepted from it is dropped like everything that does not come.
+    fn barred(&mut self, from: ClientId) {
+        self.waiting_for.remove(&from);
+        self.ready.remove(&from);
+        self.declined.insert(from);
+        if let Step::Endorsing(proposed) = &mut self.step {
+            proposed.endorsements.remove(&from);
+        }
     }
 
     fn declined(&mut self, from: ClientId, statement: Statement, desk: &mut Desk) {

@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use protocol::codec;
 use protocol::decimal::Decimal;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin, Stamp};
+use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::History;
 use protocol::ids::{
     Address, BodyRoot, ClientId, GroupId, HeaderDigest, ManifestDigest, PublicKey, RoundId, Sha256, ShardId, SnapshotDigest, TaskId,
@@ -148,13 +148,10 @@ impl Log {
     }
 
     fn put(&mut self, draft: &Draft) -> Vec<protocol::history::Violation> {
-        let stamp = Stamp {
-            seq: self.seq,
-            id: format!("018f0000-0000-7000-8000-{:012x}", self.seq),
-            ts: format!("2026-01-01T00:00:{:02}.{:06}Z", self.seq / 1_000_000, self.seq % 1_000_000),
-            federation: FEDERATION.into(),
-            origin: Origin { name: "model".into(), version: "0.1.0".into() },
-        };
+        let id = format!("018f0000-0000-7000-8000-{:012x}", self.seq);
+        let ts = format!("2026-01-01T00:00:{:02}.{:06}Z", self.seq / 1_000_000, self.seq % 1_000_000);
+        let origin = Origin { name: "model".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        let stamp = self.history.stamp(draft, id, ts, origin);
         self.seq += 1;
         let bytes = LogEntry::new(stamp, draft).to_bytes();
         self.last = protocol::history::leaf_hash(&bytes);
@@ -415,6 +412,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             hidden: 8,
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
+            base: None,
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -20,7 +20,7 @@ pub(super) struct CountsArgs {
     /// The task; needed where more than one has counted
     #[arg(long)]
     task: Option<TaskId>,
-    /// Write the document to this file too: what institutions learn a common tokenizer from
+    /// Write the document to this new file too: what institutions learn a common tokenizer from
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -35,7 +35,8 @@ pub(super) fn run(args: &CountsArgs, output: &Output) -> Result<(), Failure> {
     let bytes = durable::read_limited(&counts.join(&task).join(last), MAX_DOCUMENT).map_err(Failure::trouble)?;
     let known = Known::parse(&bytes).map_err(Failure::trouble)?;
     if let Some(out) = &args.out {
-        durable::replace(out, &bytes).with_context(|| format!("{} cannot be written", out.display())).map_err(Failure::input)?;
+        let named = || format!("{} cannot be written; name a file that does not exist yet", out.display());
+        durable::create(out, &bytes).with_context(named).map_err(Failure::input)?;
     }
     let rows: Vec<String> = known.rows().into_iter().map(|(name, value)| format!("{name:<32} {value}")).collect();
     output.value(&known, &rows.join("\n"));

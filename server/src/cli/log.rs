@@ -50,7 +50,7 @@ pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
 
 fn refuse(e: RecoverError, path: &Path) -> Failure {
     if let RecoverError::Forked { proof, .. } = &e {
-        let written = proof.to_bytes().map_err(std::io::Error::other).and_then(|bytes| durable::replace(path, &bytes));
+        let written = durable::write_new(path, &proof.to_bytes());
         let shown = path.display();
         return match written {
             Ok(()) => Failure::checked(
@@ -60,9 +60,12 @@ fn refuse(e: RecoverError, path: &Path) -> Failure {
                      backup that was started, --give-up-own recovers without what it began"
                 )),
             ),
-            Err(w) => {
-                Failure::checked("forked", anyhow::Error::new(w).context(format!("the proof of a fork could not be written to {shown}")))
-            }
+            Err(w) => Failure::checked(
+                "forked",
+                anyhow::Error::new(w).context(format!(
+                    "the proof of a fork could not be written to {shown}; name a file that does not exist yet with --proof"
+                )),
+            ),
         };
     }
     if e.is_refusal() { Failure::checked("refused", e) } else { Failure::trouble(e) }

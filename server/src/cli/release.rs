@@ -2,7 +2,7 @@
 //! directory asked for before a quorum of witnesses has cosigned the entry (audit.md A33 d).
 
 mod gates;
-mod stage;
+pub(super) mod stage;
 
 use super::output::{Failure, Output};
 use super::{Admin, call, heard, unexpected};
@@ -142,7 +142,9 @@ impl From<Override> for OverrideReason {
 /// Signs the withdrawal here, where the administrator's key is, and sends it.
 pub(super) fn withdraw(args: &WithdrawArgs, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into() };
+    let asked = AdminRequest::Released { task: args.task, snapshot: args.snapshot };
+    let AdminReply::Logged { index: release, .. } = call(&args.admin.dir.dir, &asked)? else { return Err(unexpected()) };
+    let said = Withdrawal { task: args.task, snapshot: args.snapshot, reason: args.reason.into(), release };
     let statement = Statement::sign(&said, &key);
     let heard = heard(&args.admin.dir.dir, &AdminRequest::Withdraw { statement })?;
     let index = heard.index.ok_or_else(unexpected)?;
@@ -217,13 +219,13 @@ fn make_ready(args: &ReleaseArgs, layout: &Layout, out: &Path, stage: &Stage, ke
         return Err(Failure::trouble(ReleaseError::Exists(out.to_owned())));
     }
     let key = ReleaseKey::read(key).map_err(Failure::trouble)?;
+    let evaluation = args.evaluation.as_deref().map(read_evaluation).transpose().map_err(Failure::input)?;
     match stage.release(layout).map_err(Failure::trouble)? {
-        Some(made) if is_asked_for(args, &key, &made) => Ok(made),
-        Some(_) => Err(Failure::trouble(StageError::Another(stage.path().to_owned()))),
-        None => {
-            let evaluation = args.evaluation.as_deref().map(read_evaluation).transpose().map_err(Failure::input)?;
-            stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input)
-        }
+        Some(made) => match difference(args, evaluation.as_deref(), &key, &made) {
+            None => Ok(made),
+            Some(what) => Err(Failure::trouble(StageError::Another(stage.path().to_owned(), what))),
+        },
+        None => stage.make(layout, asked_for(args, &key)?, evaluation.as_deref(), &key).map_err(Failure::input),
     }
 }
 
@@ -242,12 +244,21 @@ fn say(args: &ReleaseArgs, stage: &Stage, release: &Release) -> Result<Vec<LeafI
     Ok(approvals)
 }
 
-/// Whether a release that was made ready is the one that these arguments ask for.
-fn is_asked_for(args: &ReleaseArgs, key: &ReleaseKey, made: &Release) -> bool {
-    let task = args.task.is_none_or(|t| t == made.task) && args.round.is_none_or(|r| RoundId(r) == made.last);
-    let figures = args.figures.iter().all(|(code, figure)| made.gates.iter().any(|g| (g.code, g.figure) == (*code, *figure)));
-    let overridden = made.overridden == args.overridden.map(Into::into);
-    task && figures && overridden && made.key == key.hint() && made.substantial == args.substantial_modification
+/// Where a release that was made ready is not the one that these arguments ask for: what is signed already is not changed by asking again, and
+/// nobody shall believe that it was.
+fn difference(args: &ReleaseArgs, evaluation: Option<&[u8]>, key: &ReleaseKey, made: &Release) -> Option<&'static str> {
+    let stated: Vec<_> = made.gates.iter().filter(|g| !g.code.is_in_the_log()).map(|g| (g.code, g.figure)).collect();
+    let figures = stated.iter().all(|f| args.figures.contains(f)) && args.figures.iter().all(|f| stated.contains(f));
+    let checks = [
+        (args.task.is_none_or(|t| t == made.task), "--task"),
+        (args.round.is_none_or(|r| RoundId(r) == made.last), "--round"),
+        (made.key == key.hint(), "--release-key"),
+        (figures, "--figure"),
+        (made.evaluation == evaluation.map(|bytes| Sha256(protocol::hash::sha256(&[bytes]))), "--evaluation"),
+        (made.overridden == args.overridden.map(Into::into), "--override"),
+        (made.substantial == args.substantial_modification, "--substantial-modification"),
+    ];
+    checks.into_iter().find(|(same, _)| !same).map(|(_, name)| name)
 }
 
 fn read_evaluation(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -274,6 +285,7 @@ fn asked_for(args: &ReleaseArgs, key: &ReleaseKey) -> Result<Release, Failure> {
         gates,
         evaluation: None,
         overridden: args.overridden.map(Into::into),
+        after: model.after,
     })
 }
 
@@ -343,6 +355,61 @@ mod tests {
     use super::*;
     use audit::key::{KeyType, SignerKey};
     use audit::policy::Witness;
+    use clap::Parser;
+    use protocol::ids::PlanDigest;
+    use protocol::plan::Gate;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        args: ReleaseArgs,
+    }
+
+    fn asked(more: &[&str]) -> ReleaseArgs {
+        let fixed = ["release", "--dir", "srv", "--admin-key", "admin.key", "--release-key", "release.key", "--out", "out"];
+        Only::try_parse_from([&fixed[..], more].concat()).map(|only| only.args).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn another_call_goes_on_with_what_was_signed_only_if_it_asks_for_just_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str| ReleaseKey::make(&dir.path().join(name)).unwrap();
+        let (own, other) = (key("own.key"), key("other.key"));
+        let gate =
+            |code, threshold: &str, figure: &str| Gate { code, threshold: threshold.parse().unwrap() }.judge(figure.parse().unwrap());
+        let made = Release {
+            task: TaskId([7; 16]),
+            plan: PlanDigest([1; 32]),
+            snapshot: SnapshotDigest([2; 32]),
+            base: SnapshotDigest([3; 32]),
+            first: RoundId(1),
+            last: RoundId(4),
+            key: own.hint(),
+            signature: Sha256([4; 32]),
+            substantial: false,
+            gates: vec![gate(GateCode::Epsilon, "3", "2.5"), gate(GateCode::Accuracy, "0.9", "0.93")],
+            evaluation: Some(Sha256(protocol::hash::sha256(&[b"measured so"]))),
+            overridden: None,
+            after: None,
+        };
+        let (so, figure) = (Some(&b"measured so"[..]), ["--figure", "accuracy=0.93", "--evaluation", "report.json"]);
+        let task = made.task.to_hex();
+        let with = |more: &[&str], evaluation, key| difference(&asked(&[&figure[..], more].concat()), evaluation, key, &made);
+        assert_eq!(with(&[], so, &own), None);
+        assert_eq!(with(&["--task", &task, "--round", "4", "--timeout-s", "0"], so, &own), None);
+        assert_eq!(with(&[], Some(&b"measured otherwise"[..]), &own), Some("--evaluation"));
+        assert_eq!(with(&[], None, &own), Some("--evaluation"), "the first call named one");
+        assert_eq!(with(&["--round", "3"], so, &own), Some("--round"));
+        assert_eq!(with(&["--task", &"08".repeat(16)], so, &own), Some("--task"));
+        assert_eq!(with(&["--substantial-modification"], so, &own), Some("--substantial-modification"));
+        assert_eq!(with(&["--override", "research"], so, &own), Some("--override"));
+        assert_eq!(with(&["--figure", "loss=1"], so, &own), Some("--figure"));
+        assert_eq!(with(&[], so, &other), Some("--release-key"));
+        assert_eq!(difference(&asked(&[]), so, &own, &made), Some("--figure"), "the first call named one");
+        let plain = Release { gates: Vec::new(), evaluation: None, ..made.clone() };
+        assert_eq!(difference(&asked(&[]), None, &own, &plain), None);
+        assert_eq!(difference(&asked(&[]), so, &own, &plain), Some("--evaluation"));
+    }
 
     #[test]
     fn a_checkpoint_is_judged_by_the_policy_of_its_size() {

@@ -10,10 +10,11 @@ use crate::task::{Stage, TaskRun};
 use audit::policy::Policy;
 use audit::reader::policy_path;
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts};
+use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::ids::{Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
+use protocol::reject::Rejection;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
@@ -21,12 +22,15 @@ use std::path::Path;
 
 impl Driver {
     pub(super) fn admin(&mut self, request: AdminRequest) -> Result<AdminReply, DriverError> {
+        let unentitled = self.unentitled(&request);
         let answer = match request {
             AdminRequest::Invite { institution, ttl_s } => self.invite(&institution, ttl_s)?,
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().members().len() >= 2 => Ok(AdminReply::Policy { text: p.text().to_owned() }),
+                Some(p) if self.log.history().active().count() >= 2 => {
+                    Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
+                }
                 Some(_) | None => Err(Refusal::TooFewMembers),
             },
             AdminRequest::ActivatePolicy { text, statement } => self.activate(&text, statement)?,
@@ -34,11 +38,34 @@ impl Driver {
             AdminRequest::Status {} => Ok(AdminReply::Status { status: self.status() }),
             AdminRequest::Releasable { task, round } => self.releasable(task, round),
             AdminRequest::Release { statement } => self.release(statement)?,
+            AdminRequest::Released { task, snapshot } => self.released(task, snapshot),
             AdminRequest::Withdraw { statement } => self.withdraw(statement)?,
             AdminRequest::Review { statement } => self.review(statement)?,
+            AdminRequest::Members {} => Ok(self.members()),
+            AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
+        if let (Some(right), Err(_)) = (unentitled, &answer) {
+            self.deny(right, None, Rejection::NotEnrolled)?;
+        }
         Ok(answer.unwrap_or_else(|reason| AdminReply::Refused { reason }))
+    }
+
+    /// The right that a request asks for with the statement of somebody who does not have it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other requests carry no statement")]
+    fn unentitled(&self, request: &AdminRequest) -> Option<Right> {
+        let (right, statement) = match request {
+            AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
+            AdminRequest::ChangeStanding { statement } => (Right::MemberRevoke, statement),
+            AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
+            AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
+            AdminRequest::Release { statement } => (Right::ModelRelease, statement),
+            AdminRequest::Withdraw { statement } => (Right::ModelWithdraw, statement),
+            AdminRequest::Review { statement } => (Right::LogReview, statement),
+            _without_a_statement => return None,
+        };
+        let reviewer = right.rule() == Rule::Reviewer && self.log.history().is_active(statement.signer());
+        (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
     fn invite(&mut self, institution: &str, ttl_s: u64) -> Result<Result<AdminReply, Refusal>, DriverError> {
@@ -53,7 +80,7 @@ impl Driver {
         let expires_s = (now().0 / 1000).saturating_add(ttl_s);
         let id = TokenId(id);
         self.store.put_invitation(id, &Invitation { mac, institution: institution.to_owned(), expires_s, used_by: None })?;
-        self.append_one(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
+        self.append_allowed(Draft { actor: Actor::Administrator, ..Draft::server(Facts::MemberInvited { token: id }) })?;
         let token = Token {
             address: self.public_address.clone(),
             root_ca: self.log.history().trust().root_ca,
@@ -98,7 +125,7 @@ impl Driver {
         if effective {
             let federation = self.log.history().trust().federation.clone();
             let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer));
+                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer, now()));
             let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
             self.store.put_issued(said.institution, &der)?;
         }
@@ -122,8 +149,13 @@ impl Driver {
         if self.log.history().policy().is_some_and(|(in_force, _)| in_force == hash) {
             return Ok(Ok(AdminReply::Done {}));
         }
+        let facts = Facts::PolicyActivated { old: said.replaces.map(|r| r.policy), policy: hash };
+        let draft = Draft::said(Actor::Administrator, None, statement, facts);
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::PolicyReplaced));
+        }
         durable::write_new(&artefact_path(self.log.root(), &hash), text.as_bytes())?;
-        let word = self.say(Draft::said(Actor::Administrator, None, statement, Facts::PolicyActivated { policy: hash }), None)?;
+        let word = self.say(draft, None)?;
         if word.is_effective() {
             durable::write_new(&self.log.root().join(policy_path(word.index.0 + 1)), text.as_bytes())?;
             self.publisher.adopt(policy);
@@ -152,12 +184,12 @@ impl Driver {
         if plan.check().is_err() || !own || said != (PlanApproval { task: plan.task, plan: digest }) {
             return Ok(Err(Refusal::Plan));
         }
-        let members = self.log.history().members().len();
+        let members = self.log.history().active().count();
         if members < usize::from(plan.committee.decryptors) || members < plan.fewest() || members > usize::from(plan.n_max) {
             return Ok(Err(Refusal::TooFewForPlan));
         }
         let named = plan.tiers.iter().flatten().flat_map(|t| &t.institutions);
-        if let Some(stranger) = named.copied().find(|who| !self.log.history().members().contains_key(who)) {
+        if let Some(stranger) = named.copied().find(|who| !self.log.history().is_active(*who)) {
             tracing::warn!(%stranger, "a tier of the plan names an institution that is not enrolled");
             return Ok(Err(Refusal::Stranger));
         }
@@ -168,7 +200,7 @@ impl Driver {
         if let Err(refusal) = check_base(&plan, &weights) {
             return Ok(Err(refusal));
         }
-        durable::write_new(&self.layout.snapshot(&plan.base), &weights)?;
+        durable::write_new(&self.layout.snapshot(&plan.base, plan.snapshot_ending()), &weights)?;
         durable::write_new(&self.layout.artefact(&Sha256(digest.0)), bytes)?;
         let task = plan.task;
         let opened = Draft::server(Facts::TaskOpened { plan: digest, snapshot: plan.base }).in_task(task);
@@ -194,8 +226,8 @@ impl Driver {
             federation: history.trust().federation.clone(),
             log_size: self.log.size(),
             published: self.publisher.published(),
-            members: history.members().values().map(|m| m.name.clone()).collect(),
-            ids: history.members().keys().copied().collect(),
+            members: history.active().map(|(_, m)| m.name.clone()).collect(),
+            ids: history.member_ids(),
             connected: self.links.keys().filter_map(name).collect(),
             task: task.map(|t| t.id),
             plan: task.map(|t| t.digest),
@@ -203,7 +235,7 @@ impl Driver {
             rounds: task.map_or(0, |t| t.plan.rounds),
             phase: phase_name(active.map(|a| a.machine.phase()), task.map(|t| t.stage)).to_owned(),
             ended: matches!(task.map(|t| t.stage), Some(Stage::Ended(_))),
-            waiting_for: history.members().keys().filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
+            waiting_for: history.active().map(|(id, _)| id).filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
         }
     }
 }

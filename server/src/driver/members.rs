@@ -1,23 +1,23 @@
 //! Members and newcomers: identity, connections, requests outside of rounds, enrolment.
 
-use super::{Answer, Driver, DriverError, Link, Reply, Waiting, now};
+use super::{Answer, Door, Driver, DriverError, Link, Reply, Waiting, now};
 use crate::evidence::{self, Shown};
 use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
-use protocol::entry::{Actor, Draft, Facts, Right};
+use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
+use protocol::membership::{DatasetWithdrawal, Departure, Standing};
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend};
-use tokio::sync::mpsc;
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend, RoundSpend};
 
 /// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
 const MAX_DENIALS: u32 = 10;
@@ -25,16 +25,24 @@ const MAX_DENIALS: u32 = 10;
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
     /// Only holders of a certificate of this federation get as far as this, so strangers cannot make the log grow.
-    pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Option<ClientId>, DriverError> {
-        let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.tls_key == key).map(|(id, _)| *id);
-        if found.is_none() {
-            self.deny(Right::StatusRead)?;
-        }
-        Ok(found)
+    pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Door, DriverError> {
+        let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.tls_key == key);
+        let door = match found.map(|(id, m)| (*id, m.barred())) {
+            Some((id, None)) => Door::Member(id),
+            Some((id, Some(barred))) => {
+                self.deny(Right::StatusRead, Some(id), Rejection::Revoked)?;
+                Door::Barred(barred)
+            }
+            None => {
+                self.deny(Right::StatusRead, None, Rejection::NotEnrolled)?;
+                Door::Stranger
+            }
+        };
+        Ok(door)
     }
 
     /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
-    fn deny(&mut self, right: Right) -> Result<(), DriverError> {
+    pub(super) fn deny(&mut self, right: Right, institution: Option<ClientId>, code: Rejection) -> Result<(), DriverError> {
         let minute = now().0 / 60_000;
         if self.denials.0 != minute {
             self.denials = (minute, 0);
@@ -44,25 +52,25 @@ impl Driver {
             tracing::warn!(denied = self.denials.1, "denials of this minute are no longer recorded one by one");
             return Ok(());
         }
-        let denied = Draft { actor: Actor::Stranger, ..Draft::server(Facts::AuthzDenied { right }) };
-        self.append_one(denied.rejected(Rejection::NotEnrolled)).map(|_| ())
+        let denied = Draft { institution, ..Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, right)) };
+        self.append_one(denied.rejected(code)).map(|_| ())
     }
 
     /// Takes a member's connection in, unless the note that it shows is none of ours.
     ///
     /// # Errors
     /// [`DriverError::Rollback`] if the note proves that this log lost history.
-    pub(super) fn connected(
-        &mut self,
-        who: ClientId,
-        id: usize,
-        outbox: mpsc::Sender<ServerMessage>,
-        note: &[u8],
-    ) -> Result<Result<ServerMessage, Rejection>, DriverError> {
+    pub(super) fn connected(&mut self, who: ClientId, link: Link, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
+        // Between the question who it is and its first message the membership may have ended.
+        if let Some(barred) = self.log.history().barred(who) {
+            link.cut.send(barred).ok();
+            return Ok(Err(Rejection::Revoked));
+        }
         if let Err(reason) = self.shown(who, note)? {
             return Ok(Err(reason));
         }
-        self.links.insert(who, Link { id, outbox: outbox.clone() });
+        let outbox = link.outbox.clone();
+        self.links.insert(who, link);
         if let Some(note) = self.publisher.showing() {
             outbox.try_send(ServerMessage::Cosign { note: note.into() }).ok();
         }
@@ -98,6 +106,10 @@ impl Driver {
     }
 
     pub(super) fn message(&mut self, who: ClientId, message: ClientMessage) -> Result<(), DriverError> {
+        // What was on its way when the membership ended.
+        if self.log.history().barred(who).is_some() {
+            return Ok(());
+        }
         match message {
             ClientMessage::Hello { .. } => {}
             ClientMessage::Ready { task, round } => {
@@ -126,16 +138,16 @@ impl Driver {
     }
 
     pub(super) fn request(&mut self, who: ClientId, request: Request, reply: Reply<Answer>) -> Result<(), DriverError> {
+        if !self.may_ask(who, &request) {
+            reply.send(Rejection::Revoked.into()).ok();
+            return Ok(());
+        }
         let answer = match request {
             Request::Begin { header, chunks } => {
-                self.begin(who, header, chunks, reply);
-                return Ok(());
+                return self.begin(who, header, chunks, reply);
             }
             Request::Commit { upload } => match self.uploads.statement(upload) {
-                Some(statement) => {
-                    self.commit(who, statement, reply);
-                    return Ok(());
-                }
+                Some(statement) => return self.commit(who, statement, reply),
                 None => Rejection::Unknown.into(),
             },
             Request::Log { from, to } => Response::Entries { entries: self.page(from, to)? }.into(),
@@ -145,18 +157,35 @@ impl Driver {
             },
             Request::Artefact { hash } => bytes_of(&artefact_path(self.log.root(), &hash)),
             Request::Snapshot { digest } => {
-                let path = self.layout.snapshot(&digest);
-                match std::fs::metadata(&path) {
-                    Ok(m) => Answer { response: Response::Stream { length: m.len() }, stream: Some(path) },
-                    Err(_) => Rejection::Unknown.into(),
+                let kept = self.layout.kept_snapshot(&digest).and_then(|path| Some((std::fs::metadata(&path).ok()?.len(), path)));
+                match kept {
+                    Some((length, path)) => Answer { response: Response::Stream { length }, stream: Some(path) },
+                    None => Rejection::Unknown.into(),
                 }
             }
             Request::Blob { address } => self.blob(who, &address),
             Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
             Request::Declare { statement } => self.declare(who, statement)?,
+            Request::Renew { csr } => match self.renew(who, &csr, now())? {
+                Ok(der) => Response::Bytes { bytes: der.into() }.into(),
+                Err(reason) => reason.into(),
+            },
         };
         reply.send(answer).ok();
         Ok(())
+    }
+
+    /// Whoever has just left may still read the log on the connection on which it left: how else would it see that this stands there?
+    fn may_ask(&self, who: ClientId, request: &Request) -> bool {
+        match self.log.history().barred(who).map(|b| b.standing) {
+            None => true,
+            Some(Standing::Left(_)) => match request {
+                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => true,
+                Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
+                Request::Blob { .. } | Request::Declare { .. } => false,
+            },
+            Some(Standing::Active | Standing::Suspended(_) | Standing::Revoked(_)) => false,
+        }
     }
 
     /// The note of the present tree: with its quorum's cosignatures if they have come in, so that a client's mirror can show them.
@@ -189,19 +218,36 @@ impl Driver {
         }
     }
 
-    fn begin(&mut self, who: ClientId, header: Statement, chunks: Vec<protocol::ids::Address>, reply: Reply<Answer>) {
-        let answer = self.wait(Waiting { reply, begin: Some((who, header.clone(), chunks)) });
+    fn begin(
+        &mut self,
+        who: ClientId,
+        header: Statement,
+        chunks: Vec<protocol::ids::Address>,
+        reply: Reply<Answer>,
+    ) -> Result<(), DriverError> {
+        if self.task.as_ref().is_none_or(|t| t.active.is_none()) {
+            return self.refuse(who, Rejection::WrongRound, reply);
+        }
+        let answer = self.wait(Waiting { who, reply, begin: Some((who, header.clone(), chunks)) });
         self.round_event(Event::Begin { from: who, header, answer });
+        Ok(())
     }
 
-    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) {
+    fn commit(&mut self, who: ClientId, header: Statement, reply: Reply<Answer>) -> Result<(), DriverError> {
         // Checked again: another group's header of the same client may have come in since the upload began.
         if let Err(reason) = self.acceptable(who, &header) {
-            reply.send(reason.into()).ok();
-            return;
+            return self.refuse(who, reason, reply);
         }
-        let answer = self.wait(Waiting { reply, begin: None });
+        let answer = self.wait(Waiting { who, reply, begin: None });
         self.round_event(Event::Commit { from: who, header, answer });
+        Ok(())
+    }
+
+    /// Tells a client that its update is refused, once the log says so.
+    fn refuse(&mut self, who: ClientId, reason: Rejection, reply: Reply<Answer>) -> Result<(), DriverError> {
+        self.note_refusal(who, reason)?;
+        reply.send(reason.into()).ok();
+        Ok(())
     }
 
     fn wait(&mut self, waiting: Waiting) -> Ticket {
@@ -213,7 +259,7 @@ impl Driver {
 
     /// A member's statement that belongs to no round. It goes into the log only if it keeps the log's rules.
     fn declare(&mut self, who: ClientId, statement: Statement) -> Result<Answer, DriverError> {
-        let key = self.log.history().members().get(&who).map(|m| m.key);
+        let key = self.log.history().members().get(&who).filter(|m| m.is_active()).map(|m| m.key);
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
@@ -222,11 +268,16 @@ impl Driver {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
         }
-        let anchors = matches!(draft.facts, Facts::SiteAnchored { .. });
+        // Nothing may follow that would publish it: an institution that only comes back for a look, or that leaves, is cosigned too.
+        let published = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
+        let left = matches!(draft.facts, Facts::MemberLeft { .. });
         let done = self.append_one(draft)?;
-        // Nothing may follow that would publish it: an institution that only comes back for a look is cosigned too.
-        if anchors {
+        if published {
             self.publisher.want(done.index.0 + 1);
+        }
+        // Not cut: it still hears the receipt, and closes by itself.
+        if left {
+            self.shut_out(who);
         }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }
@@ -236,6 +287,7 @@ impl Driver {
             JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
             JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
             JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
+            JoinMessage::Renew { statement, csr } => self.come_back(&statement, &csr, nonce, now()),
         }
     }
 
@@ -252,7 +304,7 @@ impl Driver {
         // Also where a crash came before the token of an earlier request was marked as used: the log knows.
         let fresh = self.log.history().requests().values().all(|r| r.token != request.token || r.institution_key == statement.key);
         if !(valid && fits && key_fits && witness_fits && fresh && request.nonce == nonce) {
-            self.deny(Right::MemberJoin)?;
+            self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
             return Ok(denied);
         }
         let hash = Sha256(protocol::hash::sha256(&[&statement.payload]));
@@ -294,6 +346,9 @@ impl Driver {
         // The request is in the log; a crash may have come before its token was used up, which is done now (T11 step 5).
         if !invitation.is_some_and(|i| self.verify_secret(&i, secret)) || !self.store.use_invitation(token, who)? {
             return Ok(denied);
+        }
+        if self.log.history().barred(who).is_some() {
+            return Ok(JoinReply::Rejected { reason: Rejection::Revoked });
         }
         let Some(joined) = self.log.history().members().get(&who).map(|m| m.joined) else { return Ok(JoinReply::Pending {}) };
         self.admitted(who, joined)
@@ -348,6 +403,11 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<ReleaseSpend>().ok()?;
             (Facts::BudgetReleased { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
         }
+        StatementKind::Spend => {
+            let said = statement.verify::<RoundSpend>().ok()?;
+            let facts = Facts::BudgetSpent { dataset: said.spend.dataset, ledger_counter: said.spend.ledger_counter };
+            return Some(Draft::said(Actor::Institution, Some(who), statement, facts).in_round(said.task, said.round));
+        }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;
             let most = protocol::manifest::MAX_PREKEY_ROUNDS;
@@ -363,6 +423,14 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             }
             (Facts::PrekeysPublished { first: said.first, count: said.keys.len() as u64 }, Some(said.task))
         }
+        StatementKind::Departure => {
+            let said = statement.verify::<Departure>().ok()?;
+            (Facts::MemberLeft { since: said.since, reason: said.reason }, None)
+        }
+        StatementKind::DatasetWithdrawal => {
+            let said = statement.verify::<DatasetWithdrawal>().ok()?;
+            (Facts::DatasetWithdrawn { dataset: said.dataset, reason: said.reason }, None)
+        }
         StatementKind::SiteAnchor => {
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
@@ -371,7 +439,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Withdrawal | StatementKind::Review => return None,
+        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Standing => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

@@ -4,7 +4,7 @@ use super::{Driver, DriverError};
 use crate::admin::{AdminReply, GateAsked, Refusal, Releasable};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::history::Clause;
-use protocol::ids::{RoundId, TaskId};
+use protocol::ids::{RoundId, SnapshotDigest, TaskId};
 use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
@@ -24,7 +24,8 @@ impl Driver {
         let gates = of.plan().map_or(&[][..], |p| p.gates());
         let gates = gates.iter().map(|gate| GateAsked { gate: *gate, figure: history.figure(id, l.last, gate.code) }).collect();
         let plan = of.plan_digest();
-        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last, gates };
+        let after = history.withdrawn_last(id, l.snapshot);
+        let model = Releasable { task: id, plan, snapshot: l.snapshot, base: l.base, first: l.first, last: l.last, gates, after };
         Ok(AdminReply::Releasable { model })
     }
 
@@ -40,16 +41,15 @@ impl Driver {
         self.record(draft, Refusal::NothingToRelease)
     }
 
+    /// Where this model was released last: what a withdrawal must name.
+    pub(super) fn released(&self, task: TaskId, snapshot: SnapshotDigest) -> Result<AdminReply, Refusal> {
+        let index = self.log.history().released_last(task, snapshot).ok_or(Refusal::NothingToWithdraw)?;
+        Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 })
+    }
+
     /// Records that a released model shall no longer be used.
     pub(super) fn withdraw(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Some(said) = self.said::<Withdrawal>(&statement) else { return Ok(Err(Refusal::Statement)) };
-        // What has effect may be said again after another release, so the log does not count it any more; it still stands there.
-        let history = self.log.history();
-        let released = history.releases().iter().rev().find(|(_, r)| (r.task, r.snapshot) == (said.task, said.snapshot)).map(|(at, _)| *at);
-        let withdrawn = history.withdrawals().iter().rev().find(|(at, w)| *w == said && Some(*at) > released).map(|(at, _)| *at);
-        if let Some(index) = withdrawn {
-            return Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }));
-        }
         let facts = Facts::ModelWithdrawn { snapshot: said.snapshot, reason: said.reason };
         let draft = Draft::said(Actor::Administrator, None, statement, facts).in_task(said.task);
         self.record(draft, Refusal::NothingToWithdraw)
@@ -62,7 +62,7 @@ impl Driver {
             return Ok(Err(Refusal::Review));
         }
         let who = statement.signer();
-        let member = self.log.history().members().contains_key(&who).then_some(who);
+        let member = self.log.history().is_active(who).then_some(who);
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };
@@ -71,14 +71,14 @@ impl Driver {
             return Ok(Err(Refusal::Review));
         }
         // One reviewer speaks for himself.
-        let index = self.append_one(draft)?.index;
+        let index = self.append_allowed(draft)?.index;
         self.publisher.want(index.0 + 1);
         Ok(Ok(AdminReply::Logged { index, approvals: vec![index], need: 1 }))
     }
 
     /// Appends what breaks no rule, and asks for a checkpoint over it. What the log has already, word for word of the same administrator, is
     /// answered with where it stands.
-    fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
+    pub(super) fn record(&mut self, draft: Draft, otherwise: Refusal) -> Result<Result<AdminReply, Refusal>, DriverError> {
         if let Some(word) = draft.statement.as_ref().and_then(|s| self.known_word(s)) {
             self.publisher.want(word.index.0 + 1);
             return Ok(Ok(word.logged()));

@@ -5,8 +5,8 @@ use crate::sums::{Done, Job, Opened, Opening, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
 use protocol::entry::{Actor, Draft, Facts};
-use protocol::history::{Clause, RoundHistory};
-use protocol::ids::{GroupId, RoundId, Ticket};
+use protocol::history::{Clause, RoundHistory, RoundState};
+use protocol::ids::{ClientId, GroupId, HeaderDigest, RoundId, Sha256, Ticket};
 use protocol::manifest::{Header, Manifest};
 use protocol::messages::{Response, ServerMessage, upload_id};
 use protocol::reject::Rejection;
@@ -19,12 +19,9 @@ use std::time::Duration;
 
 impl Driver {
     /// `process.started`, and an end for a round that the last process left open.
-    pub(super) fn started(&mut self) -> Result<(), DriverError> {
-        let clean = !self.log.history().server_running();
-        let build = crate::serve::own_hash();
-        self.append_one(Draft::server(Facts::ProcessStarted { build, clean }))?;
+    pub(super) fn started(&mut self, config: Sha256) -> Result<(), DriverError> {
+        self.tell_start(config)?;
         let open = self.task.as_ref().and_then(|t| {
-            use protocol::history::RoundState;
             let history = self.log.history().task(t.id)?;
             let (id, round) = history.rounds().iter().next_back()?;
             let over = matches!(round.state, RoundState::Closed(_) | RoundState::Abandoned);
@@ -69,8 +66,10 @@ impl Driver {
         match self.task.as_mut().and_then(|t| t.active.as_mut()) {
             Some(active) => active.machine.handle(now(), event),
             None => {
-                if let Event::Begin { answer, .. } | Event::Commit { answer, .. } = event {
-                    self.answer(answer, Err(Rejection::WrongRound));
+                if let Event::Begin { answer, .. } | Event::Commit { answer, .. } = event
+                    && let Some(waiting) = self.answers.remove(&answer)
+                {
+                    waiting.reply.send(Rejection::WrongRound.into()).ok();
                 }
             }
         }
@@ -100,6 +99,7 @@ impl Driver {
             let (size, published) = (self.log.size(), self.publisher.published());
             tracing::error!(size, published, "alarm: no quorum of witnesses for 15 minutes; rounds and releases wait for it");
         }
+        self.watch_witnesses()?;
         self.show_note();
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Driver {
         match action {
             Action::Record(ticket, draft) => batch.push((ticket, *draft)),
             Action::Send(to, message) => self.send(&to, &message),
-            Action::Answer(ticket, verdict) => self.answer(ticket, verdict),
+            Action::Answer(ticket, verdict) => self.answer(ticket, verdict)?,
             Action::SignManifest(manifest) => self.sign_manifest(*manifest)?,
             Action::Accumulate(group, header) => self.job(Job::Add(group, vec![header]))?,
             Action::AwaitCover(size) => {
@@ -139,7 +139,7 @@ impl Driver {
     }
 
     /// What the log says of the round that is under way.
-    fn round_in_the_log(&self) -> Option<&RoundHistory> {
+    pub(super) fn round_in_the_log(&self) -> Option<&RoundHistory> {
         let task = self.task.as_ref()?;
         self.log.history().task(task.id)?.rounds().get(&task.active.as_ref()?.id)
     }
@@ -182,16 +182,20 @@ impl Driver {
     }
 
     /// Answers a `Begin` or `Commit`. Acceptance is spoken only here, after `Recorded`.
-    fn answer(&mut self, ticket: Ticket, verdict: Result<Verdict, Rejection>) {
-        let Some(waiting) = self.answers.remove(&ticket) else { return };
+    fn answer(&mut self, ticket: Ticket, verdict: Result<Verdict, Rejection>) -> Result<(), DriverError> {
+        let Some(waiting) = self.answers.remove(&ticket) else { return Ok(()) };
         let answer = match (verdict, waiting.begin) {
-            (Err(reason), _) => reason.into(),
+            (Err(reason), _) => {
+                self.note_refusal(waiting.who, reason)?;
+                reason.into()
+            }
             (Ok(Verdict::Accepted(index)), _) => self.receipt(index),
-            (Ok(Verdict::Proceed), Some((who, statement, chunks))) => self.have(who, &statement, chunks),
+            (Ok(Verdict::Proceed), Some((who, statement, chunks))) => self.have(who, &statement, chunks)?,
             (Ok(Verdict::Proceed), None) => Rejection::BadHeader.into(),
         };
         // The client may have gone; it asks again when it is back.
         waiting.reply.send(answer).ok();
+        Ok(())
     }
 
     fn receipt(&self, index: protocol::ids::LeafIndex) -> Answer {
@@ -216,23 +220,58 @@ impl Driver {
             Some(v) if matches!(v.clause, Clause::Twice | Clause::State) => Ok(header),
             Some(v) => {
                 tracing::warn!(client = %who.short(), clause = v.clause.text(), "a header is refused");
-                Err(Rejection::Policy)
+                Err(if v.clause == Clause::Barred { Rejection::Revoked } else { Rejection::Policy })
             }
         }
     }
 
     /// Opens an upload.
-    fn have(&mut self, who: protocol::ids::ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Answer {
+    fn have(&mut self, who: ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Result<Answer, DriverError> {
         let header = match self.acceptable(who, statement) {
             Ok(header) => header,
-            Err(reason) => return reason.into(),
+            Err(reason) => {
+                self.note_refusal(who, reason)?;
+                return Ok(reason.into());
+            }
         };
-        let upload = upload_id(statement);
+        let (upload, group) = (upload_id(statement), header.core.group);
         let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
         match begun {
-            Ok((chunks, blobs)) => Response::Have { upload, chunks, blobs }.into(),
-            Err(reason) => reason.into(),
+            Ok((chunks, blobs)) => {
+                self.begun(who, group, Header::digest(&statement.payload))?;
+                Ok(Response::Have { upload, chunks, blobs }.into())
+            }
+            Err(reason) => {
+                self.note_refusal(who, reason)?;
+                Ok(reason.into())
+            }
         }
+    }
+
+    /// `round.update.rejected`, once in a round for each institution and reason: who asks again and again cannot make the log grow.
+    pub(super) fn note_refusal(&mut self, who: ClientId, reason: Rejection) -> Result<(), DriverError> {
+        if !self.refusals.insert((who, reason)) {
+            return Ok(());
+        }
+        let refused = Draft { institution: Some(who), ..Draft::server(Facts::UpdateRejected {}) }.rejected(reason);
+        let placed = match self.task.as_ref().map(|t| (t.id, t.active.as_ref().map(|a| a.id))) {
+            Some((task, Some(round))) => refused.in_round(task, round),
+            Some((task, None)) => refused.in_task(task),
+            None => refused,
+        };
+        self.append_one(placed).map(|_| ())
+    }
+
+    /// `round.update.begun`, once for each update (A21); it stands before anybody is told which parts to send.
+    fn begun(&mut self, who: ClientId, group: GroupId, header: HeaderDigest) -> Result<(), DriverError> {
+        let current = self.task.as_ref().and_then(|t| Some((t.id, t.active.as_ref()?.id)));
+        let (Some((task, round)), Some(known)) = (current, self.round_in_the_log()) else { return Ok(()) };
+        let taken = known.state == RoundState::Reporting;
+        if taken && known.groups.get(&group).is_some_and(|g| !g.begun.contains(&header)) {
+            let begun = Draft { institution: Some(who), ..Draft::server(Facts::UpdateBegun { header }) };
+            self.append_one(begun.in_round(task, round).in_group(group))?;
+        }
+        Ok(())
     }
 
     /// A quorum checkpoint was published: tells whoever waits for it.
@@ -308,11 +347,17 @@ impl Driver {
         let (history, published) = (self.log.history(), (self.publisher.published(), self.publisher.latest()));
         let Some(task) = &mut self.task else { return Ok(false) };
         let Some(setup) = task.next_round(now(), history, published, connected) else { return Ok(false) };
+        if !self.has_room(&setup.plan, setup.round)? {
+            return Ok(false);
+        }
         tracing::info!(round = setup.round.0, "round begins");
         let mut active = Active::begin(now(), setup);
         let traffic = &self.traffic.traffic;
         (active.meter.up, active.meter.down) = (traffic.up.load(Ordering::Relaxed), traffic.down.load(Ordering::Relaxed));
-        task.active = Some(active);
+        if let Some(task) = &mut self.task {
+            task.active = Some(active);
+        }
+        self.refusals.clear();
         Ok(true)
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Driver, DriverError};
 use crate::admin::AdminReply;
-use protocol::entry::Draft;
+use crate::log::{Appended, LogError};
+use protocol::entry::{Actor, Decision, Draft, Ruling};
 use protocol::ids::LeafIndex;
 use protocol::statement::Statement;
 
@@ -47,10 +48,27 @@ impl Driver {
         let history = self.log.history();
         let before = draft.statement.as_ref().and_then(|s| history.approval_of(s)).map(|a| a.places()).unwrap_or_default();
         let need = history.trust().threshold;
-        // One batch: a crash leaves both or none.
-        let drafts: Vec<Draft> = std::iter::once(draft).chain(then).collect();
+        // One batch: a crash leaves all or none.
+        let permission = permission(&draft);
+        let place = usize::from(permission.is_some());
+        let drafts: Vec<Draft> = permission.into_iter().chain([draft]).chain(then).collect();
         let done = self.append(&drafts)?;
-        let index = done.first().map_or(LeafIndex(0), |d| d.index);
+        let index = done.get(place).map_or(LeafIndex(0), |d| d.index);
         Ok(Word { index, approvals: before.into_iter().chain([index]).collect(), need })
     }
+
+    /// Records an act that takes one word or none, right after the permission for it.
+    pub(super) fn append_allowed(&mut self, draft: Draft) -> Result<Appended, DriverError> {
+        let drafts: Vec<Draft> = permission(&draft).into_iter().chain([draft]).collect();
+        let done = self.append(&drafts)?.pop();
+        done.ok_or(DriverError::Log(LogError::Inconsistent("an append gave no entry")))
+    }
+}
+
+/// That whoever does this may do it (audit.md A19): each call that changes the federation is allowed in the log, and its entry follows.
+fn permission(draft: &Draft) -> Option<Draft> {
+    let decision = Decision::new(Ruling::Allow, draft.facts.right()?);
+    let institution = draft.institution.filter(|_| draft.actor == Actor::Institution);
+    let key = draft.statement.as_ref().map(|s| s.key);
+    Some(Draft { institution, task: draft.task, key, ..Draft::decided(draft.actor, decision) })
 }

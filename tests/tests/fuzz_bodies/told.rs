@@ -45,7 +45,7 @@ pub(crate) fn lists() -> [Vec<u8>; 3] {
 pub(crate) fn fork() -> Vec<u8> {
     let draft = story::tell(Twist::None);
     let mut entries = draft.entries.clone();
-    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
     let other = Draft { entries, ..draft.clone() };
     let difference = auditor::diff::diff(write(&draft.files()).path(), write(&other.files()).path()).unwrap();
     difference.proof.unwrap().to_bytes()

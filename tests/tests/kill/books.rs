@@ -161,7 +161,7 @@ impl Books {
 /// As an auditor sees the server's log.
 fn verify(f: &Federation) -> auditor::Verdict {
     let to = tempfile::tempdir().unwrap();
-    copy(&f.server_dir().join("audit"), to.path());
+    tests::files::copy_log(&f.server_dir().join("audit"), to.path());
     auditor::verify(to.path(), &auditor::Options::default()).unwrap()
 }
 
@@ -201,22 +201,4 @@ fn client(f: &Federation, index: usize) -> ClientId {
 
 fn blake3_hex(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
-}
-
-/// A copy of the log as an auditor gets it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        let name = entry.file_name();
-        // Half-written files are nobody's: a running server is about to rename them.
-        if name == ".state" || name.to_string_lossy().ends_with(".tmp") {
-            continue;
-        }
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

@@ -189,9 +189,9 @@ impl Federation {
     }
 
     pub(crate) async fn activate(&self) {
-        let AdminReply::Policy { text } = self.call(AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
+        let AdminReply::Policy { text, replaces } = self.call(AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
         let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));
-        let statement = Statement::sign(&PolicyApproval { policy }, &self.key);
+        let statement = Statement::sign(&PolicyApproval { policy, replaces }, &self.key);
         let done = self.call(AdminRequest::ActivatePolicy { text, statement }).await;
         assert!(matches!(done, AdminReply::Done {}), "{done:?}");
     }

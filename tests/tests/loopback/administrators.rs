@@ -1,8 +1,9 @@
 //! Two administrators who must agree, on the same wire: nothing that one of them says has effect, and what both say has it once (audit.md A14).
 
 use super::*;
-use protocol::ids::PublicKey;
+use protocol::ids::{PublicKey, TaskId};
 use server::init::Administrators;
+use std::path::PathBuf;
 
 fn done() -> String {
     format!("{:?}", std::process::ExitCode::SUCCESS)

@@ -2,6 +2,8 @@
 
 use super::*;
 use corpus::statistics::{Estimate, Figure};
+use protocol::ids::TaskId;
+use server::admin;
 use server::plan_file::AnyPlanFile;
 use train::count::{Known, What};
 
@@ -31,6 +33,10 @@ async fn counted(f: &mut Federation, toml: &str) -> Known {
     documents_come_out_again(f, &plan);
     let name = format!("counts/{}/{:08}.json", plan.task.to_hex(), plan.rounds);
     let bytes = std::fs::read(f.server_dir().join(name)).unwrap();
+    // The snapshot that the log names is called what it is.
+    let models = f.server_dir().join("models");
+    assert!(std::fs::read(models.join(format!("{}.json", train::snapshot::digest(&bytes).to_hex()))).unwrap() == bytes);
+    assert!(files(&models).iter().all(|file| file.extension().is_some_and(|e| e == "json")), "weights of a task that has none");
     // Every institution keeps the bytes that the log names.
     for i in 0..4 {
         let kept = f.dir.path().join(super::name(i)).join("counts").join(format!("{}.json", plan.task));

@@ -3,8 +3,9 @@
 
 use super::sums::opened;
 use super::*;
-use protocol::ids::ClientId;
+use protocol::ids::{ClientId, ShardId};
 use protocol::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn id_of(f: &Federation, index: usize) -> ClientId {
     let bytes = std::fs::read(f.dir.path().join(name(index)).join("identity.json")).unwrap();
@@ -26,7 +27,7 @@ fn mixed_toml(f: &Federation, rounds: u64, (small, low): (&[usize], &[usize])) -
 
 /// The weights that `rate 1` gives from the opened integers of a round: every shard divided by its own cohort, by names alone.
 #[expect(clippy::cast_possible_truncation, reason = "weights of a model are 32-bit floats")]
-fn stepped_by_shard(f: &Federation, plan: &Plan, round: u64, from: &[u8], cohorts: &BTreeMap<u32, usize>) -> Vec<u8> {
+pub(super) fn stepped_by_shard(f: &Federation, plan: &Plan, round: u64, from: &[u8], cohorts: &BTreeMap<u32, usize>) -> Vec<u8> {
     let start = train::snapshot::from_bytes(&plan.model, from).unwrap();
     let mut flat = start.flat().to_vec();
     for (group, shards) in opened(f, plan, round) {

@@ -2,8 +2,11 @@
 //! (audit.md A39, A45).
 
 use super::*;
-use protocol::ids::SnapshotDigest;
+use protocol::ids::{LeafIndex, SnapshotDigest, TaskId};
 use protocol::release::{Withdrawal, WithdrawalReason};
+use protocol::statement::Statement;
+use server::admin;
+use std::path::PathBuf;
 
 /// What `concordat-audit` answers.
 fn audit(args: &[&str]) -> String {
@@ -42,7 +45,8 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     // What was never released cannot be withdrawn.
     let (task, snapshot) = (TaskId([7; 16]), SnapshotDigest([9; 32]));
     let key = server::init::read_admin_key(&f.dir.path().join("admin.key")).unwrap();
-    let statement = Statement::sign(&Withdrawal { task, snapshot, reason: WithdrawalReason::Harmful }, &key);
+    let said = Withdrawal { task, snapshot, reason: WithdrawalReason::Harmful, release: LeafIndex(0) };
+    let statement = Statement::sign(&said, &key);
     let refused = call(&f.server_dir(), AdminRequest::Withdraw { statement }).await;
     assert!(matches!(refused, AdminReply::Refused { reason: admin::Refusal::NothingToWithdraw }), "{refused:?}");
 
@@ -64,6 +68,6 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     for (review, (dir, actor)) in reviews.iter().zip([("review-1", "administrator"), ("review-2", "institution")]) {
         let findings = std::fs::read(f.dir.path().join(dir).join("findings.json")).unwrap();
         assert_eq!(field(review, "findings"), protocol::ids::Sha256(protocol::hash::sha256(&[&findings])).to_hex());
-        assert_eq!((field(review, "actor"), field(review, "first"), field(review, "last")), (actor, "0", "9"));
+        assert_eq!((field(review, "role"), field(review, "first"), field(review, "last")), (actor, "0", "9"));
     }
 }

@@ -2,6 +2,8 @@
 //! when it was recovered from one of their mirrors.
 
 use super::*;
+use tests::files::copy_all;
+use tokio::task::JoinHandle;
 
 /// Starts the server again on its directory, at the address where its institutions look for it.
 fn serve(f: &Federation, address: &str) -> JoinHandle<anyhow::Result<()>> {
@@ -20,19 +22,6 @@ async fn stop(f: &mut Federation) {
 fn size_in(note: &Path) -> u64 {
     let text = std::fs::read_to_string(note).unwrap_or_default();
     text.lines().nth(1).map_or(0, |line| line.parse().unwrap())
-}
-
-/// Everything, the server's own state too.
-fn copy_whole(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (kind, target) = (entry.file_type().unwrap(), to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy_whole(&entry.path(), &target);
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Until everybody is connected and has mirrored a tree of more than `size` entries that a quorum has seen.
@@ -57,7 +46,7 @@ async fn a_backup_that_came_back_ends_and_goes_on_only_after_a_recovery() {
     let address = std::fs::read_to_string(f.server_dir().join("address")).unwrap();
     let (backup, tree) = (f.dir.path().join("backup"), f.audit().join(".state/tree"));
     stop(&mut f).await;
-    copy_whole(&f.server_dir(), &backup);
+    copy_all(&f.server_dir(), &backup);
     let old = size_in(&tree);
     f.server = serve(&f, &address);
     all_beyond(&f, old).await;
@@ -78,7 +67,7 @@ async fn a_backup_that_came_back_ends_and_goes_on_only_after_a_recovery() {
     let note = |i: &usize| f.dir.path().join(name(*i)).join("witness/mirrored.note");
     let newest = (0..3).max_by_key(|i| size_in(&note(i))).unwrap();
     let mirror = f.dir.path().join("mirror-copy");
-    copy_whole(&f.dir.path().join(name(newest)).join("mirror"), &mirror);
+    copy_all(&f.dir.path().join(name(newest)).join("mirror"), &mirror);
     let args = ["log", "recover", "--dir", &text(&f.server_dir()), "--from", &text(&mirror), "--note", &text(&note(&newest)), "--proof"];
     let args: Vec<_> = args.into_iter().map(str::to_owned).chain([text(&f.dir.path().join("fork.json"))]).collect();
     // What the backup began when it was started is another history; it is given up by a word of its own.

@@ -3,6 +3,7 @@
 use super::*;
 use protocol::ids::SnapshotDigest;
 use protocol::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the server opened in a round: the integers of each group, by shard.
 pub(super) fn opened(f: &Federation, plan: &Plan, round: u64) -> BTreeMap<u32, BTreeMap<u32, Vec<i64>>> {

@@ -2,6 +2,7 @@
 
 use super::Fit;
 use crate::optim::OptimiserState;
+use crate::workers::NON_FINITE_LIMIT;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::HashMap;
 
@@ -28,8 +29,8 @@ pub enum StateError {
     /// A vector that is missing or has another length.
     #[error("{0} is missing or has another length than the model")]
     Vector(&'static str),
-    /// A number that is missing, or NaN or infinite.
-    #[error("{0} is missing or not a finite number")]
+    /// A number that is missing, NaN or infinite, or that no run leaves behind.
+    #[error("{0} is missing or no number that a run leaves behind")]
     Number(&'static str),
 }
 
@@ -109,12 +110,14 @@ impl Fit {
         };
         let average = if self.average.is_empty() { Vec::new() } else { vector(&file, "average", len)? };
         let (step, in_a_row) = (number("step")?, number("in_a_row")?);
+        // One more ends the run, so no state has as many.
+        let in_a_row = usize::try_from(in_a_row).ok().filter(|n| *n < NON_FINITE_LIMIT).ok_or(StateError::Number("in_a_row"))?;
         let best = match notes.get("best") {
             Some(best) => Some(best.parse::<f64>().ok().filter(|b| b.is_finite()).ok_or(StateError::Number("best"))?),
             None => None,
         };
         (self.weights, self.average, self.optimiser, self.step) = (weights, average, optimiser, step);
-        self.in_a_row = usize::try_from(in_a_row).unwrap_or(usize::MAX);
+        self.in_a_row = in_a_row;
         Ok(best)
     }
 }

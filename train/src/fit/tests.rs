@@ -209,6 +209,16 @@ fn a_state_of_another_run_or_damaged_is_refused_and_changes_nothing() {
     }
     fit.resume(&state, "a run").unwrap();
     assert_eq!(fit.weights(), before);
+    // Numbers that no run leaves behind.
+    fit.in_a_row = crate::workers::NON_FINITE_LIMIT;
+    let diverged = fit.to_bytes("a run", None).unwrap();
+    assert!(matches!(decoder(recipe(9)).resume(&diverged, "a run"), Err(StateError::Number("in_a_row"))));
+    fit.in_a_row = 0;
+    let OptimiserState::AdamW { steps, .. } = &mut fit.optimiser else { panic!("the recipe is of AdamW") };
+    *steps = u64::MAX;
+    let many = fit.to_bytes("a run", None).unwrap();
+    fit.resume(&many, "a run").unwrap();
+    assert!(fit.step(&counting(300), &workers(1)).is_ok());
 }
 
 /// training.md M14. A weight that is NaN in the row of one token spoils exactly the records that have it.

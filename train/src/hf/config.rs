@@ -5,6 +5,7 @@ use crate::model::decoder::Head;
 use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
 use crate::model::{Choices, Config, ModelError, Trained};
+use protocol::plan::Asks;
 use serde_json::{Map, Value, json};
 
 /// A configuration that is not one of the models here.
@@ -174,7 +175,7 @@ fn head(fields: &Fields, default: bool) -> Result<Head, ConfigError> {
 pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     let fields = Fields::parse(bytes)?;
     let choices = match fields.text_or("model_type", "none")? {
-        "bert" => bert(&fields)?,
+        "bert" => bert(&fields, bert_task(&fields)?)?,
         "gpt2" => gpt2(&fields)?,
         "llama" => llama(&fields, Shifts::None)?,
         "qwen2" => llama(&fields, Shifts::Queries)?,
@@ -184,19 +185,50 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     Ok(Config::new(choices)?)
 }
 
-fn bert(f: &Fields) -> Result<Choices, ConfigError> {
+/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under a classifier of so many
+/// classes; a decoder; an encoder-decoder.
+///
+/// # Errors
+/// [`ConfigError`], also for a model that cannot be asked so.
+pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, ConfigError> {
+    let fields = Fields::parse(bytes)?;
+    match (asks, fields.text_or("model_type", "none")?) {
+        (Asks::Class, "bert") => bert(&fields, Task::Classify { classes }),
+        (Asks::Class, other) => Err(unsupported("model_type", other, "bert for asks = \"class\"")),
+        (Asks::NextToken | Asks::Answer, "gpt2") => gpt2(&fields),
+        (Asks::NextToken | Asks::Answer, "llama") => llama(&fields, Shifts::None),
+        (Asks::NextToken | Asks::Answer, "qwen2") => llama(&fields, Shifts::Queries),
+        (Asks::NextToken | Asks::Answer, other) => Err(unsupported("model_type", other, "gpt2, llama or qwen2 for next-token and answer")),
+        (Asks::Translate, "t5") => t5(&fields),
+        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 for asks = \"translate\"")),
+    }
+}
+
+/// The token that ends a text, where a `config.json` names one; of several the first.
+pub(crate) fn end(bytes: &[u8]) -> Option<u32> {
+    let fields = Fields::parse(bytes).ok()?;
+    let found = fields.find("eos_token_id")?;
+    let one = found.as_array().map_or(Some(found), |all| all.first())?;
+    u32::try_from(one.as_u64()?).ok()
+}
+
+/// What a published BERT is for.
+fn bert_task(f: &Fields) -> Result<Task, ConfigError> {
+    match f.architecture().unwrap_or("BertForMaskedLM") {
+        "BertForSequenceClassification" => Ok(Task::Classify { classes: f.labels()? }),
+        "BertForTokenClassification" => Ok(Task::Tag { labels: f.labels()? }),
+        "BertForMaskedLM" => Ok(Task::MaskedTokens),
+        other => Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
+    }
+}
+
+fn bert(f: &Fields, task: Task) -> Result<Choices, ConfigError> {
     f.off("is_decoder")?;
     let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
     let position = f.text_or("position_embedding_type", "absolute")?;
     if position != "absolute" {
         return Err(unsupported("position_embedding_type", position, "absolute"));
     }
-    let task = match f.architecture().unwrap_or("BertForMaskedLM") {
-        "BertForSequenceClassification" => Task::Classify { classes: f.labels()? },
-        "BertForTokenClassification" => Task::Tag { labels: f.labels()? },
-        "BertForMaskedLM" => Task::MaskedTokens,
-        other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
-    };
     Ok(Choices {
         family: Family::Encoder(task),
         vocab: f.size("vocab_size")?,
@@ -224,6 +256,7 @@ fn bert(f: &Fields) -> Result<Choices, ConfigError> {
         spelling: Spelling::Bert,
         adapter: None,
         trained: Trained::All,
+        outside: None,
     })
 }
 
@@ -281,6 +314,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
         spelling: Spelling::Own,
         adapter: None,
         trained: Trained::All,
+        outside: None,
     })
 }
 

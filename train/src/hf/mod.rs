@@ -2,12 +2,15 @@
 //! adapters in PEFT's layout. Reads and writes the files it is handed; knows no network, no privacy and no federation.
 //!
 //! A model keeps the published names of its tensors ([`crate::model::names`]), so loading is looking up: [`config`] says what the model
-//! is, `file` finds bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together.
+//! is, `file` finds bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together; [`base`] is
+//! a checkpoint that a plan's model begins from.
 //!
 //! Every byte is untrusted: sizes are checked before anything is copied, and no file makes this room panic.
 
 pub mod adapter;
+pub mod base;
 pub mod config;
+pub mod export;
 pub mod file;
 mod layout;
 pub mod tokenizer;

@@ -5,10 +5,13 @@ use super::lora::Adapters;
 use super::names::{BlockNames, Side, Spelling};
 use super::norm::NormKind;
 use super::parameters::{MAX_COORDINATES, ModelError, Trained, size};
+use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
 use crate::ops::norm::EPSILON;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{BaseModel, EncoderConfig};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use crate::ops::activation::Activation;
 pub use crate::ops::attention::Window;
@@ -213,6 +216,8 @@ pub struct Choices {
     pub adapter: Option<Adapters>,
     /// What is trained besides.
     pub trained: Trained,
+    /// Tensors that are not among the model's numbers, but in a checkpoint, as they were published.
+    pub outside: Option<Arc<BTreeSet<String>>>,
 }
 
 /// Choices that are a model.
@@ -248,14 +253,38 @@ impl Config {
         Ok(Self(choices))
     }
 
-    /// The classifier of a plan, of which `trained` is trained.
+    /// The model of a plan, of which `trained` is trained.
     ///
     /// # Errors
     /// [`ModelError`] if such a model cannot be built.
     pub fn of_plan(c: &EncoderConfig, trained: Trained) -> Result<Self, ModelError> {
         let classes = u32::try_from(c.classes.len()).map_err(|_| ModelError::TooLarge)?;
         need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
-        Self::new(Choices {
+        let choices = match &c.base {
+            Some(base) => Choices::published(c, base, classes)?,
+            None => Choices::own(c, classes),
+        };
+        Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })
+    }
+
+    /// The same model with other parts trained.
+    ///
+    /// # Errors
+    /// [`ModelError`] if such a model cannot be built.
+    pub fn training(&self, adapter: Option<Adapters>, trained: Trained) -> Result<Self, ModelError> {
+        Self::new(Choices { adapter, trained, ..self.0.clone() })
+    }
+
+    /// All choices.
+    pub fn choices(&self) -> &Choices {
+        &self.0
+    }
+}
+
+impl Choices {
+    /// Concordat's own classifier.
+    fn own(c: &EncoderConfig, classes: u32) -> Self {
+        Self {
             family: Family::Encoder(Task::Classify { classes }),
             vocab: c.vocab,
             max_tokens: c.max_tokens,
@@ -280,26 +309,36 @@ impl Config {
             head: Head::Own,
             outputs: Outputs::Plain,
             spelling: Spelling::Own,
-            adapter: Adapters::of_plan(c),
-            trained,
-        })
+            adapter: None,
+            trained: Trained::All,
+            outside: None,
+        }
     }
 
-    /// The same model with other parts trained.
-    ///
-    /// # Errors
-    /// [`ModelError`] if such a model cannot be built.
-    pub fn training(&self, adapter: Option<Adapters>, trained: Trained) -> Result<Self, ModelError> {
-        Self::new(Choices { adapter, trained, ..self.0.clone() })
+    /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else
+    /// goes by, so they must be the checkpoint's.
+    fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {
+        let found = match config::asked(base.config.as_bytes(), base.asks, classes) {
+            Ok(found) => found,
+            Err(ConfigError::Model(e)) => return Err(e),
+            Err(e) => return Err(part("model.base.config", e, "the config.json of a known model for what the plan asks")),
+        };
+        for (name, stated, own) in [
+            ("model.vocab", c.vocab, found.vocab),
+            ("model.width", c.width, found.width),
+            ("model.heads", c.heads, found.heads),
+            ("model.layers", c.layers, found.layers),
+            ("model.hidden", c.hidden, found.hidden),
+        ] {
+            need(stated == own, || part(name, stated, "the size that the checkpoint's config.json states"))?;
+        }
+        let fits = base.asks.places(c.max_tokens) <= found.max_tokens;
+        let room = "at most the places that the checkpoint has; half of them under asks = \"answer\", one less under \"translate\"";
+        need(fits, || part("model.max_tokens", c.max_tokens, room))?;
+        let outside = (!base.frozen.is_empty()).then(|| Arc::new(base.frozen.iter().cloned().collect()));
+        Ok(Self { outside, ..found })
     }
 
-    /// All choices.
-    pub fn choices(&self) -> &Choices {
-        &self.0
-    }
-}
-
-impl Choices {
     /// Blocks of both sides.
     pub fn all_layers(&self) -> u32 {
         match self.family {

@@ -160,7 +160,7 @@ impl DecoderWeights {
     }
 
     fn values(&self) -> Values<'_> {
-        Values { trained: (&self.tables.0, &self.flat), frozen: Some((&self.tables.1, &self.frozen)) }
+        Values { trained: (&self.tables.0, &self.flat), frozen: Some((&self.tables.1, &self.frozen)), outside: None }
     }
 }
 

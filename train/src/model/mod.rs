@@ -21,6 +21,7 @@ pub mod linear;
 pub mod lora;
 pub mod names;
 pub mod norm;
+pub mod outside;
 pub mod parameters;
 mod stack;
 pub mod transformer;
@@ -33,6 +34,7 @@ pub use config::{Choices, Config};
 pub use decoder::{Decoder, DecoderConfig, DecoderWeights};
 pub use encoder::Encoder;
 pub use initial::initial;
+pub use outside::Outside;
 pub use parameters::{ModelError, ParameterTable, Trained, Weights};
 pub use transformer::{Transformer, TransformerWeights};
 

@@ -1,6 +1,7 @@
 //! Names, shapes and places of all trainable numbers: the model as one flat vector. Knows no arithmetic.
 
 use super::config::Config;
+use super::outside::Outside;
 use super::transformer::TransformerWeights;
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
@@ -100,6 +101,9 @@ pub enum ModelError {
     /// A weight that is NaN or infinite.
     #[error("weight {0} is not a finite number")]
     NonFinite(usize),
+    /// Tensors that lie in a checkpoint, which nobody has given.
+    #[error("{0} tensors of the model lie in its base checkpoint, which was not given")]
+    NoBase(usize),
     /// A part of the model that does not exist like this.
     #[error("{part}: got {got}, expected {expected}")]
     Part {
@@ -124,11 +128,12 @@ pub struct ParameterTable {
     len: usize,
 }
 
-/// Which of a model's two flat vectors a tensor is in.
+/// Which of a model's two flat vectors a tensor is in; or in none, but in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Trained,
     Frozen,
+    Outside,
 }
 
 /// Which part of a model a tensor is in.
@@ -190,6 +195,9 @@ impl Trained {
 pub(crate) struct Listing {
     pub(crate) trained: ParameterTable,
     pub(crate) frozen: ParameterTable,
+    /// What lies in a checkpoint.
+    pub(crate) outside: ParameterTable,
+    left_out: Option<Arc<BTreeSet<String>>>,
     base: Trained,
     layers: usize,
     part: Part,
@@ -198,7 +206,12 @@ pub(crate) struct Listing {
 impl Listing {
     /// Nothing yet, of a model with so many blocks; `base` says what is trained that is not part of an adapter.
     pub(crate) fn new(base: Trained, layers: usize) -> Self {
-        Self { trained: ParameterTable::default(), frozen: ParameterTable::default(), base, layers, part: Part::Tables }
+        let none = ParameterTable::default;
+        Self { trained: none(), frozen: none(), outside: none(), left_out: None, base, layers, part: Part::Tables }
+    }
+    /// The same, with the tensors of these names in a checkpoint.
+    pub(crate) fn leaving_out(self, names: Option<Arc<BTreeSet<String>>>) -> Self {
+        Self { left_out: names, ..self }
     }
     /// What is listed from here on is in this part.
     pub(crate) fn enter(&mut self, part: Part) {
@@ -210,7 +223,10 @@ impl Listing {
     }
     /// Adds a tensor of the model itself that is not just read as a whole.
     pub(crate) fn add_read(&mut self, name: String, shape: &[usize], start: Start, access: Access) {
-        let role = self.base.role((self.part, &name), shape.len(), self.layers);
+        let role = match &self.left_out {
+            Some(names) if names.contains(&name) => Role::Outside,
+            Some(_) | None => self.base.role((self.part, &name), shape.len(), self.layers),
+        };
         self.add_to(role, name, shape, start, access);
     }
     /// Adds a tensor of an adapter.
@@ -222,6 +238,7 @@ impl Listing {
         let table = match role {
             Role::Trained => &mut self.trained,
             Role::Frozen => &mut self.frozen,
+            Role::Outside => &mut self.outside,
         };
         let parameter = Parameter { name, shape: shape.to_vec(), offset: table.len, start, access };
         table.len += parameter.len();
@@ -297,11 +314,12 @@ impl ParameterTable {
     }
 }
 
-/// Where layers read their tensors from: the trained vector and, under an adapter, the frozen one.
+/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) trained: (&'a ParameterTable, &'a [f32]),
     pub(crate) frozen: Option<(&'a ParameterTable, &'a [f32])>,
+    pub(crate) outside: Option<&'a Outside>,
 }
 
 /// A tensor, and its first coordinate in the trained vector; none if it is frozen.
@@ -314,14 +332,18 @@ pub(crate) struct Loaded {
 impl Values<'_> {
     /// Whether the model has a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.trained.0.find(name).is_some() || self.frozen.is_some_and(|(table, _)| table.find(name).is_some())
+        let frozen = || self.frozen.is_some_and(|(table, _)| table.find(name).is_some());
+        self.trained.0.find(name).is_some() || frozen() || self.outside.is_some_and(|o| o.find(name).is_some())
     }
     /// Whether anything is trained whose name begins like this.
     pub(crate) fn trains(&self, path: &str) -> bool {
         self.trained.0.iter().any(|p| p.name.starts_with(path))
     }
-    /// A copy of one tensor.
+    /// A copy of one tensor; one that lies in a checkpoint is shared.
     pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
+        if let Some(tensor) = self.outside.and_then(|o| o.find(name)) {
+            return Ok(Loaded { tensor: tensor.clone(), place: None });
+        }
         let trained = self.trained.0.find(name).map(|p| (p, self.trained.1, Some(p.offset)));
         let frozen = || self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat, None)));
         let Some((p, flat, place)) = trained.or_else(frozen) else { candle_core::bail!("the model has no parameter {name}") };
@@ -329,12 +351,13 @@ impl Values<'_> {
     }
 }
 
-/// One version of a model: its configuration and all its numbers.
+/// One version of a model: its configuration and all its numbers but those that stay in the checkpoint it began from.
 #[derive(Clone, PartialEq)]
 pub struct Weights {
     config: EncoderConfig,
     table: Arc<ParameterTable>,
     flat: Vec<f32>,
+    outside: Option<Arc<Outside>>,
 }
 
 impl Weights {
@@ -345,7 +368,13 @@ impl Weights {
     pub fn new(config: &EncoderConfig, flat: Vec<f32>) -> Result<Self, ModelError> {
         let table = ParameterTable::new(config)?;
         table.check(&flat)?;
-        Ok(Self { config: config.clone(), table: Arc::new(table), flat })
+        Ok(Self { config: config.clone(), table: Arc::new(table), flat, outside: None })
+    }
+
+    /// The same with the tensors of its checkpoint beside it: without them it can be stepped and stored, but not computed with.
+    #[must_use]
+    pub fn beside(self, outside: Arc<Outside>) -> Self {
+        Self { outside: Some(outside), ..self }
     }
 
     /// The model's configuration.
@@ -361,9 +390,14 @@ impl Weights {
         &self.flat
     }
 
+    /// The tensors of its checkpoint, where they were given.
+    pub(crate) fn outside(&self) -> Option<&Arc<Outside>> {
+        self.outside.as_ref()
+    }
+
     /// Where layers read their tensors from.
     pub(crate) fn values(&self) -> Values<'_> {
-        Values { trained: (&self.table, &self.flat), frozen: None }
+        Values { trained: (&self.table, &self.flat), frozen: None, outside: self.outside.as_deref() }
     }
 }
 

@@ -15,6 +15,7 @@ use super::embedding::{self, Embedding, Reading};
 use super::heads::{self, Heads};
 use super::initial;
 use super::names::Side;
+use super::outside::Outside;
 use super::parameters::{Access, Listing, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
@@ -81,7 +82,7 @@ fn plans(choices: &Choices) -> Vec<StackPlan<'_>> {
 
 /// Lists all tensors of a model.
 fn list(config: &Config) -> Listing {
-    let mut listing = Listing::new(config.trained.clone(), size(config.all_layers()));
+    let mut listing = Listing::new(config.trained.clone(), size(config.all_layers())).leaving_out(config.outside.clone());
     let over_tokens = !matches!(config.family, Family::Encoder(Task::Classify { .. } | Task::Tag { .. }));
     let access = if over_tokens && config.head == Head::Tied { Access::RowsAndWhole } else { Access::Rows };
     embedding::declare_all(config, access, &mut listing);
@@ -225,13 +226,14 @@ impl Objective for Transformer {
     }
 }
 
-/// One version of a model: its configuration, its trained numbers and its frozen ones.
+/// One version of a model: its configuration, its trained numbers and its frozen ones, and what stays in a checkpoint.
 #[derive(Clone, PartialEq)]
 pub struct TransformerWeights {
     config: Arc<Config>,
     tables: Arc<(ParameterTable, ParameterTable)>,
     flat: Vec<f32>,
     frozen: Arc<[f32]>,
+    outside: Option<Arc<Outside>>,
 }
 
 /// Losses of a batch in nats `(B)`, and the gradient of their sum in the order of the trained numbers.
@@ -246,7 +248,7 @@ impl TransformerWeights {
         let (listing, frozen) = (list(config), frozen.into());
         listing.trained.check(&flat)?;
         listing.frozen.check(&frozen)?;
-        Ok(Self { config: Arc::new(config.clone()), tables: Arc::new((listing.trained, listing.frozen)), flat, frozen })
+        Ok(Self { config: Arc::new(config.clone()), tables: Arc::new((listing.trained, listing.frozen)), flat, frozen, outside: None })
     }
 
     /// The model's first weights. Everybody who knows the seed gets the same bits.
@@ -264,6 +266,11 @@ impl TransformerWeights {
     pub fn tables(config: &Config) -> (ParameterTable, ParameterTable) {
         let listing = list(config);
         (listing.trained, listing.frozen)
+    }
+
+    /// Names and shapes of the tensors that lie in a model's checkpoint.
+    pub(crate) fn outside_table(config: &Config) -> ParameterTable {
+        list(config).outside
     }
 
     /// The model's configuration.
@@ -314,13 +321,14 @@ impl TransformerWeights {
             }
         }
         fresh.frozen = frozen.into();
+        fresh.outside.clone_from(&self.outside);
         Ok(fresh)
     }
 
     /// A plan's weights of which the tensors of these names are trained and the rest is frozen.
     ///
     /// # Errors
-    /// [`ModelError`] for a model that cannot be built.
+    /// [`ModelError`] for a model that cannot be built, or one whose checkpoint is not beside the weights.
     pub fn part_of(weights: &Weights, names: BTreeSet<String>) -> std::result::Result<Self, ModelError> {
         let config = Config::of_plan(weights.config(), Trained::Named(names.into()))?;
         let listing = list(&config);
@@ -329,7 +337,11 @@ impl TransformerWeights {
             there.flat_map(|range| &weights.flat()[range]).copied().collect()
         };
         let (flat, frozen) = (values(&listing.trained), values(&listing.frozen));
-        Self::new(&config, flat, frozen)
+        let (expected, given) = (listing.outside.iter().count(), weights.outside().map_or(0, |outside| outside.len()));
+        if given < expected {
+            return Err(ModelError::NoBase(expected));
+        }
+        Ok(Self { outside: weights.outside().cloned(), ..Self::new(&config, flat, frozen)? })
     }
 
     /// The plan's weights with what is trained here in place of theirs.
@@ -343,11 +355,16 @@ impl TransformerWeights {
                 flat[there.range()].copy_from_slice(&self.flat[p.range()]);
             }
         }
-        Weights::new(weights.config(), flat)
+        let next = Weights::new(weights.config(), flat)?;
+        Ok(match weights.outside() {
+            Some(outside) => next.beside(Arc::clone(outside)),
+            None => next,
+        })
     }
 
     pub(crate) fn values(&self) -> Values<'_> {
-        Values { trained: (&self.tables.0, &self.flat), frozen: Some((&self.tables.1, &self.frozen)) }
+        let frozen = Some((&self.tables.1, &self.frozen[..]));
+        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref() }
     }
 
     /// Losses and the gradient of their sum; with a seed, numbers are dropped at the configuration's rate.

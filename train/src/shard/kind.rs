@@ -30,6 +30,8 @@ pub enum ShardKind {
     LoraB(LowRank),
     /// One factor in turn. B begins, in odd rounds: while B is zero, A has no gradient but noise.
     LoraAlternating(LowRank),
+    /// The head alone.
+    Head,
     /// The head, all shifts, and the gains of normalisations.
     HeadsAndBiases,
     /// A window of so many blocks that moves up with the round, and begins again at the bottom.
@@ -55,6 +57,7 @@ impl ShardKind {
             Self::LoraB(low) => adapted(low, Factor::B),
             Self::LoraAlternating(low) if round.is_multiple_of(2) => adapted(low, Factor::A),
             Self::LoraAlternating(low) => adapted(low, Factor::B),
+            Self::Head => base.training(None, Trained::Head),
             Self::HeadsAndBiases => base.training(None, Trained::HeadsAndBiases),
             Self::Rolling { window } => base.training(None, Trained::Layers(rolling(*window, base.all_layers(), round))),
         }
@@ -87,7 +90,7 @@ mod tests {
         let low = LowRank { rank: 2, alpha: 4, targets: None };
         let layers = [ShardKind::Layers(0..1), ShardKind::Layers(1..2), ShardKind::Rolling { window: 1 }];
         let others = [ShardKind::Full, ShardKind::LoraB(low.clone()), ShardKind::LoraAlternating(low), ShardKind::HeadsAndBiases];
-        layers.into_iter().chain(others).collect()
+        layers.into_iter().chain(others).chain([ShardKind::Head]).collect()
     }
 
     fn names(kind: &ShardKind, base: &Config, round: u64) -> Vec<String> {
@@ -115,6 +118,7 @@ mod tests {
         let small: Vec<String> =
             whole.iter().filter(|n| n.ends_with("bias") || n.contains("norm") || *n == "lm_head.weight").cloned().collect();
         assert_eq!(names(&ShardKind::HeadsAndBiases, &base, 1), small);
+        assert_eq!(names(&ShardKind::Head, &base, 1), top);
         let low = LowRank { rank: 2, alpha: 4, targets: Some(vec!["v_proj".to_owned()].into()) };
         let factor = |f: &str| (0..2).map(|i| format!("model.layers.{i}.self_attn.v_proj.lora_{f}.weight")).collect::<Vec<_>>();
         assert_eq!(names(&ShardKind::LoraB(low.clone()), &base, 1), factor("B"));

@@ -27,6 +27,8 @@ pub enum Part {
     LoraB,
     /// B in odd rounds and A in even ones.
     LoraAlternating,
+    /// The head alone: what classifies, with what stands between it and the last block.
+    Head,
     /// The head, all shifts, and the gains of normalisations.
     HeadsAndBiases,
     /// A window of blocks that moves up with the round.
@@ -140,6 +142,7 @@ fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(Strin
     match part {
         Part::Full => named(ShardKind::Full, 1, Turn::ALWAYS),
         Part::Layers { from, to } => named(ShardKind::Layers(Range { start: *from, end: *to }), 1, Turn::ALWAYS),
+        Part::Head => named(ShardKind::Head, 1, Turn::ALWAYS),
         Part::HeadsAndBiases => named(ShardKind::HeadsAndBiases, 1, Turn::ALWAYS),
         Part::LoraB => named(ShardKind::LoraB(low()?), 1, Turn::ALWAYS),
         Part::LoraAlternating => {
@@ -148,10 +151,11 @@ fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(Strin
             Ok([named(kind.clone(), 1, b)?, named(kind, 2, a)?].concat())
         }
         Part::Rolling { window } => {
-            if *window == 0 || *window > config.layers {
-                return Err(TiersError::Window { tier: tier.to_owned(), got: *window, most: config.layers });
+            let layers = base.all_layers();
+            if *window == 0 || *window > layers {
+                return Err(TiersError::Window { tier: tier.to_owned(), got: *window, most: layers });
             }
-            let every = u16::try_from(config.layers.div_ceil(*window)).unwrap_or(u16::MAX);
+            let every = u16::try_from(layers.div_ceil(*window)).unwrap_or(u16::MAX);
             let turn = |at: u16| named(ShardKind::Rolling { window: *window }, u64::from(at) + 1, Turn { every, at });
             Ok((0..every).map(turn).collect::<Result<Vec<_>, _>>()?.concat())
         }

@@ -3,7 +3,7 @@
 use super::super::twist::Twist;
 use super::{Scribe, TASK, admin, fixture, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
-use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest};
+use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest};
 use protocol::plan::Unit;
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::statement::Statement;
@@ -13,12 +13,19 @@ impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
         let good = self.good_release(plan);
+        self.allowed();
         self.released(&good);
         self.released_again(&good);
         self.withdrawn();
         if self.twist == Twist::RealModelReleasedAgain {
             self.released(&good);
         }
+        if self.twist == Twist::ReleaseReplayed {
+            // What the administrators signed before they withdrew the model.
+            self.withdrawn_at = None;
+            self.released(&good);
+        }
+        self.renewed();
         self.reviewed();
         self.anchored();
         self.stranger();
@@ -29,14 +36,17 @@ impl Scribe {
         let (first, last) = (RoundId(1), RoundId(2));
         let (base, key, gates, evaluation) = (self.plan.base, Sha256([71; 32]), Vec::new(), None);
         let (substantial, overridden) = (false, None);
-        Release { task: TASK, plan, snapshot, base, first, last, key, signature, substantial, gates, evaluation, overridden }
+        Release { task: TASK, plan, snapshot, base, first, last, key, signature, substantial, gates, evaluation, overridden, after: None }
     }
 
     fn released(&mut self, good: &Release) {
-        let good = good.clone();
+        let good = Release { after: self.withdrawn_at, ..good.clone() };
         let is = |twists: &[Twist]| twists.contains(&self.twist);
         let released = [
             Twist::Released,
+            Twist::Allowed,
+            Twist::AllowedToAStranger,
+            Twist::AllowedToAMember,
             Twist::ReleaseByAMember,
             Twist::ReleaseByOneOfTwo,
             Twist::ReleaseByBoth,
@@ -45,6 +55,7 @@ impl Scribe {
             Twist::WithdrawalByBoth,
             Twist::Withdrawn,
             Twist::WithdrawnTwice,
+            Twist::ReleaseReplayed,
         ];
         let release = if self.twist.is_of_a_real_model() {
             let model = real::Model::new();
@@ -66,30 +77,32 @@ impl Scribe {
                 let who = self.people[0].clone();
                 self.push(Draft::said(Actor::Administrator, None, Statement::sign(&said, &who), facts).in_task(TASK));
             } else {
-                self.admin_says(&said, facts, Some(TASK));
+                self.released_at = LeafIndex(self.admin_says(&said, facts, Some(TASK)));
             }
         }
     }
 
     fn released_again(&mut self, good: &Release) {
         let snapshot = self.snapshot;
-        let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain];
+        let again = [Twist::ReleasedAgain, Twist::WithdrawnTwiceAfterReleasedAgain, Twist::WithdrawalReplayed];
         if again.contains(&self.twist) {
             // Out, taken back, out once more, taken back once more; and once too often.
-            let steps = if self.twist == Twist::ReleasedAgain { 4 } else { 5 };
+            let steps = if self.twist == Twist::WithdrawnTwiceAfterReleasedAgain { 5 } else { 4 };
+            let mut first = None;
             for step in 0..steps {
-                let withdrawn = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance };
                 if step == 0 || step == 2 {
-                    let facts = Facts::ModelReleased {
-                        snapshot,
-                        signature: good.signature,
-                        substantial: good.substantial,
-                        gates: Vec::new(),
-                        overridden: good.overridden,
-                    };
-                    self.admin_says(good, facts, Some(TASK));
+                    let said = Release { after: self.withdrawn_at, ..good.clone() };
+                    let Release { signature, substantial, overridden, .. } = said;
+                    let facts = Facts::ModelReleased { snapshot, signature, substantial, gates: Vec::new(), overridden };
+                    self.released_at = LeafIndex(self.admin_says(&said, facts, Some(TASK)));
                 } else {
-                    self.admin_says(&withdrawn, Facts::ModelWithdrawn { snapshot, reason: withdrawn.reason }, Some(TASK));
+                    // An old word is about the first release.
+                    let old = first.filter(|_| self.twist == Twist::WithdrawalReplayed);
+                    let release = old.unwrap_or(self.released_at);
+                    first = first.or(Some(release));
+                    let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Performance, release };
+                    let facts = Facts::ModelWithdrawn { snapshot, reason: said.reason };
+                    self.withdrawn_at = Some(LeafIndex(self.admin_says(&said, facts, Some(TASK))));
                 }
             }
         }
@@ -106,17 +119,30 @@ impl Scribe {
             Twist::RealModelReleasedAgain,
             Twist::WithdrawalByOneOfTwo,
             Twist::WithdrawalByBoth,
+            Twist::ReleaseReplayed,
         ];
         let withdrawals = times(&once) + times(&[Twist::WithdrawnTwice]);
         for _ in 0..withdrawals {
-            let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy };
-            self.admin_says(&said, Facts::ModelWithdrawn { snapshot, reason: said.reason }, Some(TASK));
+            let said = Withdrawal { task: TASK, snapshot, reason: WithdrawalReason::Privacy, release: self.released_at };
+            let facts = Facts::ModelWithdrawn { snapshot, reason: said.reason };
+            self.withdrawn_at = Some(LeafIndex(self.admin_says(&said, facts, Some(TASK))));
+        }
+    }
+
+    /// `clinic-1` has another TLS certificate, over the key that it was admitted with or, in the one story, over another.
+    fn renewed(&mut self) {
+        if [Twist::Renewed, Twist::RenewedForAnotherKey].contains(&self.twist) {
+            let tls_key = Sha256([if self.twist == Twist::Renewed { 2 } else { 3 }; 32]);
+            let facts = Facts::MemberRenewed { tls_key, until_s: 1_800_000_000 };
+            let institution = Some(ClientId::of(&public(&self.people[1])));
+            self.push(Draft { institution, ..Draft::server(facts) });
         }
     }
 
     fn anchored(&mut self) {
-        let sizes: &[u64] = if self.twist == Twist::Anchored { &[3, 9] } else { &[9, 3] };
-        let sizes = if [Twist::Anchored, Twist::AnchorFalls].contains(&self.twist) { sizes } else { &[] };
+        let rising = [Twist::Anchored, Twist::ActorOfAnother].contains(&self.twist);
+        let sizes: &[u64] = if rising { &[3, 9] } else { &[9, 3] };
+        let sizes = if rising || self.twist == Twist::AnchorFalls { sizes } else { &[] };
         for &size in sizes {
             let anchor = SiteAnchor { size, root: Sha256([72; 32]) };
             self.says(1, &anchor, Facts::SiteAnchored { size, root: anchor.root });

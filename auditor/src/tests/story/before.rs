@@ -4,7 +4,7 @@
 use super::super::twist::Twist;
 use super::{CAP, FILL, Scribe, Signers, TASK, admin, decimal, public};
 use protocol::codec;
-use protocol::entry::{Actor, Draft, Facts, Right};
+use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, PlanDigest, RoundId, Sha256, SnapshotDigest, TokenId};
 use protocol::manifest::{PREKEY_BYTES, Prekeys};
@@ -12,16 +12,16 @@ use protocol::plan::{Plan, PlanApproval, Unit};
 use protocol::statement::Statement;
 use protocol::time::Time;
 use protocol::trust::{
-    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, TrustDocument,
+    BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
 
 impl Scribe {
     pub(super) fn found(&mut self, trust: &[u8]) {
         let trust = if self.twist == Twist::WrongTrust { b"other" } else { trust };
         self.push(Draft::server(Facts::FederationCreated { trust: TrustDocument::hash(trust) }));
-        self.push(Draft::server(Facts::ProcessStarted { build: Sha256([8; 32]), clean: true }));
+        self.push(Draft::server(Facts::ProcessStarted { build: Sha256([8; 32]), clean: true, config: Sha256([7; 32]) }));
         for _ in 0..FILL {
-            self.push(Draft::server(Facts::AuthzDenied { right: Right::StatusRead }));
+            self.push(Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, Right::StatusRead)));
         }
         if self.twist == Twist::UnknownType {
             let text = String::from_utf8(self.entries.pop().unwrap()).unwrap().replacen("authz.denied", "authz.dreamt", 1);
@@ -50,7 +50,8 @@ impl Scribe {
             self.push(draft);
             return;
         }
-        self.admin_says(&said, facts.clone(), None);
+        let joined = self.admin_says(&said, facts.clone(), None);
+        self.since.push(joined);
         if last && self.twist == Twist::EnrolledTwice {
             self.admin_says(&said, facts, None);
         }
@@ -102,11 +103,40 @@ impl Scribe {
         self.says(1, &said, Facts::BudgetReleased { dataset, ledger_counter });
     }
 
+    /// An institution paid for a round that took no update of it, or so it says.
+    pub(super) fn spent_alone(&mut self) {
+        // Institution 3 sends nothing in this story; the others' updates are accepted.
+        let told = [
+            (Twist::SpentAlone, 3, RoundId(1), 1),
+            (Twist::SpentAloneTwice, 3, RoundId(1), 2),
+            (Twist::SpentAloneUnderstated, 3, RoundId(1), 1),
+            (Twist::SpentBesideAnUpdate, 0, RoundId(1), 1),
+            (Twist::SpentBeforeTheRound, 3, RoundId(2), 1),
+        ];
+        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| *twist == self.twist) else { return };
+        let mut spend = self.spend(who, round);
+        if self.twist == Twist::SpentAloneUnderstated {
+            spend.epsilon_after = spend.epsilon_before;
+        }
+        let facts = Facts::BudgetSpent { dataset: spend.dataset, ledger_counter: spend.ledger_counter };
+        let said = RoundSpend { task: TASK, round, spend };
+        let key = self.people[who].clone();
+        for _ in 0..times {
+            let statement = Statement::sign(&said, &key);
+            let draft = Draft::said(Actor::Institution, Some(ClientId::of(&public(&key))), statement, facts.clone());
+            self.push(draft.in_round(TASK, round));
+        }
+    }
+
     pub(super) fn prepare(&mut self, plan: &[u8]) {
         (0..self.people.len()).for_each(|who| self.join(who));
         if self.twist != Twist::NoPolicy {
             let policy = Sha256(sha256(&[Signers::new().policy().text().as_bytes()]));
-            self.activation = Some(self.admin_says(&PolicyApproval { policy }, Facts::PolicyActivated { policy }, None));
+            let (said, facts) = (PolicyApproval { policy, replaces: None }, Facts::PolicyActivated { old: None, policy });
+            self.activation = Some(self.admin_says(&said, facts.clone(), None));
+            if self.twist == Twist::PolicyApprovalReplayed {
+                self.admin_says(&said, facts, None);
+            }
         }
         (0..self.people.len()).for_each(|who| self.declare(who));
         let digest = Plan::digest(plan);

@@ -31,8 +31,7 @@ pub(super) fn snapshot_digest(bytes: &[u8]) -> SnapshotDigest {
 
 /// The name under which the server keeps a snapshot.
 pub(super) fn file_name(plan: &Plan, snapshot: SnapshotDigest) -> String {
-    let ending = if plan.count.is_some() { "json" } else { "safetensors" };
-    format!("{snapshot}.{ending}")
+    format!("{snapshot}.{}", plan.snapshot_ending())
 }
 
 /// A server's weights and what its strategy remembers, in the plainest way: one number after the other.

@@ -22,21 +22,24 @@ pub(super) fn keep(home: &Home, plan: &PlanDigest, report: &Value) -> Result<(),
 /// The kept audit of a plan.
 pub(crate) fn kept(home: &Home, plan: &PlanDigest) -> Result<Option<Empirical>, StoreError> {
     let Some(bytes) = files::read_if_there(&home.audit(plan), MAX_REPORT, Item::Audit)? else { return Ok(None) };
-    let damaged = StoreError::Damaged(Item::Audit);
-    let Ok(report) = serde_json::from_slice::<Value>(&bytes) else { return Err(damaged) };
-    let verdict = match report["verdict"].as_str() {
-        Some("consistent") => Verdict::Consistent,
-        Some("violation") => Verdict::Violation,
-        _ => return Err(damaged),
+    parse(&bytes, plan).map(Some).ok_or(StoreError::Damaged(Item::Audit))
+}
+
+/// Reads a kept report of this plan's audit.
+pub(crate) fn parse(bytes: &[u8], plan: &PlanDigest) -> Option<Empirical> {
+    let report: Value = serde_json::from_slice(bytes).ok()?;
+    let verdict = match report["verdict"].as_str()? {
+        "consistent" => Verdict::Consistent,
+        "violation" => Verdict::Violation,
+        _ => return None,
     };
-    // Of the two runs the one that proves more.
-    let proved = [&report, &report["audit_configuration"]].map(|r| r["epsilon_lower_95"].as_f64());
-    let (Some(own), beside) = (proved[0], proved[1].unwrap_or(0.0)) else { return Err(damaged) };
     if report["plan_digest"].as_str() != Some(&plan.to_string()) {
-        return Err(damaged);
+        return None;
     }
+    // Of the two runs the one that proves more.
+    let own = report["epsilon_lower_95"].as_f64()?;
+    let beside = report["audit_configuration"]["epsilon_lower_95"].as_f64().unwrap_or(0.0);
     // Rounded down: a lower bound must not grow.
-    let places = (own.max(beside) * 1e6).floor() / 1e6;
-    let Ok(epsilon_lower) = Decimal::ceil(places, 6) else { return Err(damaged) };
-    Ok(Some(Empirical { id: Sha256(sha256(&[&bytes])), epsilon_lower, verdict }))
+    let epsilon_lower = Decimal::floor(own.max(beside), 6).ok()?;
+    Some(Empirical { id: Sha256(sha256(&[bytes])), epsilon_lower, verdict })
 }

@@ -35,10 +35,10 @@ const MEMBERS: u32 = 2000;
 /// Seed of generated messages: public, and without influence on anything secret.
 const MESSAGES: u64 = 7;
 
-type Planned = (Plan, PlanDigest);
+pub(in crate::cli) type Planned = (Plan, PlanDigest);
 
 /// A prepared plan.
-pub(super) fn read_plan(path: &Path) -> Result<Planned, Failure> {
+pub(in crate::cli) fn read_plan(path: &Path) -> Result<Planned, Failure> {
     const HINT: &str = "give the plan.cbor that concordat-server plan prepare wrote";
     let bytes = files::read(path, Plan::MAX_BYTES, Item::Plan).map_err(|e| Failure::trouble("bad_plan", &e).hint(HINT))?;
     let plan: Plan = codec::decode(&bytes, Plan::MAX_BYTES).map_err(|e| Failure::trouble("bad_plan", &e).hint(HINT))?;
@@ -145,6 +145,9 @@ fn records(
     units: u32,
     settings: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<Dataset, Failure> {
+    if plan.model.base.is_some() {
+        return Err(bad_data(&DataError::NoBase));
+    }
     if !args.own_data {
         return made_up(plan, units);
     }
@@ -153,7 +156,7 @@ fn records(
         Failure::trouble_text("no_data", "the settings name no records")
             .hint("add a [data] section to client.toml, or leave out --own-data")
     })?;
-    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan)).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan, None)).map_err(|e| bad_data(&e))?;
     data.units.truncate(usize::try_from(units).unwrap_or(usize::MAX));
     Ok(data)
 }
@@ -175,7 +178,7 @@ fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
             record.user = None;
         }
     }
-    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan, None).map_err(|e| bad_data(&e))?;
     data.units.truncate(count);
     Ok(data)
 }
@@ -183,7 +186,8 @@ fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
 /// A small task of generated messages, of one round.
 fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Result<Plan, BuiltInError> {
     let classes = corpus::sms::LABELS.map(str::to_owned).to_vec();
-    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None };
+    let model =
+        EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None, base: None };
     let shards = shard_table(&model, 1, STEP_EXPONENT)?;
     Ok(Plan {
         federation: "audit".to_owned(),

@@ -1,7 +1,6 @@
 //! Rows of Apache Parquet. Must not know what a column means. The file is untrusted: its reader is a foreign crate in safe Rust.
 
 use std::io::Read;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use parquet::data_type::Decimal;
@@ -10,6 +9,7 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
 use super::{Batch, RawBody, RawRow, SourceError};
+use crate::foreign;
 use crate::pipeline::parse::{Loose, RowFault};
 use crate::pipeline::rules::Input;
 
@@ -19,8 +19,7 @@ fn broken(what: &'static str) -> SourceError {
 
 /// Runs the foreign reader: on some damaged pages it panics instead of saying so.
 fn guarded<T>(what: &'static str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, SourceError> {
-    // What it leaves behind is dropped, never used again.
-    std::panic::catch_unwind(AssertUnwindSafe(read)).map_err(|_| broken(what))?.map_err(|_| broken(what))
+    foreign::caught(read).map_err(|_| broken(what))?.map_err(|_| broken(what))
 }
 
 /// Hands out the rows of a file. Its table of contents stands at the end, so that the file is held whole: `input.max_file_bytes` is the

@@ -1,6 +1,7 @@
 //! Files as the format's own writer makes them, and damaged ones.
 
 use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{
@@ -118,10 +119,25 @@ fn what_does_not_fit_the_rules_is_refused() {
     assert!(matches!(short[0].1, Err(RowFault::TooLong { max: 10 })) && short[1].1.is_ok());
 }
 
-/// Every byte of a small file changed in two ways, and every beginning of it: refused or read, never a panic.
+/// Panics of this thread that nobody catches, from now on; those of other tests are told as before.
+fn uncaught() -> Arc<AtomicUsize> {
+    let (count, mine, before) = (Arc::new(AtomicUsize::new(0)), std::thread::current().id(), std::panic::take_hook());
+    let seen = Arc::clone(&count);
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() != mine {
+            before(info);
+        } else if !foreign::catching() {
+            seen.fetch_add(1, Ordering::Relaxed);
+            before(info);
+        }
+    }));
+    count
+}
+
+/// Every byte of a small file changed in two ways, and every beginning of it: refused or read, never a panic that would be told of.
 #[test]
 fn damaged_files_are_refused_or_read() {
-    let good = file(Compression::SNAPPY, 1);
+    let (good, uncaught) = (file(Compression::SNAPPY, 1), uncaught());
     let input = input("");
     for at in 0..good.len() {
         for flip in [0x01, 0xff] {
@@ -131,4 +147,6 @@ fn damaged_files_are_refused_or_read() {
         }
         drop(rows(&good[..at], &input, &COLUMNS));
     }
+    assert!(matches!(guarded::<()>("it chokes", || panic!("on a record")), Err(SourceError::Parquet { what: "it chokes" })));
+    assert_eq!(uncaught.load(Ordering::Relaxed), 0);
 }

@@ -16,8 +16,16 @@ use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const WEIGHTS: &str = "model.safetensors";
-const LINEAGE: &str = "lineage.json";
+/// What is given out.
+pub(crate) const MODEL: &str = "model";
+/// What proves its history.
+pub(crate) const EVIDENCE: &str = "evidence";
+/// The weights, in [`MODEL`].
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// Where they come from, in [`MODEL`].
+pub(crate) const LINEAGE: &str = "lineage.json";
+/// The plan that they were trained by, in [`EVIDENCE`].
+pub(crate) const PLAN: &str = "plan.cbor";
 /// A statement is its payload with a key and a signature.
 const MAX_STATEMENT: usize = MAX_PAYLOAD + 1024;
 
@@ -31,8 +39,8 @@ pub(crate) enum StageError {
     #[error("{0} holds something else than this command made; remove it and run the command again")]
     Damaged(PathBuf),
     /// A stage of another release.
-    #[error("{0} was begun for another task, round, release key or flag; give the same ones again, or another --out")]
-    Another(PathBuf),
+    #[error("{0} was begun with another {1} than this one, and is signed already; give the same again, or another --out")]
+    Another(PathBuf, &'static str),
     /// Weights, lineage or signature were changed.
     #[error("the model in {0} is not the one that was made ready; remove the directory and run the command again")]
     OtherModel(PathBuf),
@@ -60,10 +68,10 @@ impl Stage {
         &self.0
     }
     fn model(&self) -> PathBuf {
-        self.0.join("model")
+        self.0.join(MODEL)
     }
     pub(crate) fn evidence(&self) -> PathBuf {
-        self.0.join("evidence")
+        self.0.join(EVIDENCE)
     }
     fn evaluation(&self) -> PathBuf {
         self.evidence().join("evaluation")
@@ -113,7 +121,7 @@ impl Stage {
         evaluation: Option<&[u8]>,
         key: &ReleaseKey,
     ) -> anyhow::Result<Release> {
-        let weights = std::fs::read(layout.snapshot(&release.snapshot))?;
+        let weights = std::fs::read(layout.snapshot(&release.snapshot, Plan::WEIGHTS))?;
         // What is signed is what the log names, whatever lies on the disk.
         anyhow::ensure!(train::snapshot::digest(&weights) == release.snapshot, StageError::NotTheLogs);
         let dir = self.model();
@@ -124,6 +132,7 @@ impl Stage {
         let signature = sign(&dir, &name, &[WEIGHTS, LINEAGE], key)?;
         durable::replace(&dir.join(SIGNATURE), &signature)?;
         durable::replace(&self.evidence().join("release-key.pub"), key.public_pem().as_bytes())?;
+        durable::replace(&self.evidence().join(PLAN), &plan_bytes(layout, release.plan)?)?;
         (release.key, release.signature) = (key.hint(), Sha256(protocol::hash::sha256(&[&signature])));
         if let Some(bytes) = evaluation {
             durable::replace(&self.evaluation(), bytes)?;
@@ -167,18 +176,26 @@ fn trust(layout: &Layout) -> anyhow::Result<(TrustDocument, Sha256)> {
     Ok((TrustDocument::parse(&bytes)?, TrustDocument::hash(&bytes)))
 }
 
-fn plan(layout: &Layout, digest: PlanDigest) -> anyhow::Result<Plan> {
-    let bytes = durable::read_limited(&layout.artefact(&Sha256(digest.0)), Plan::MAX_BYTES as u64)?;
-    Ok(codec::decode(&bytes, Plan::MAX_BYTES)?)
+fn plan_bytes(layout: &Layout, digest: PlanDigest) -> std::io::Result<Vec<u8>> {
+    durable::read_limited(&layout.artefact(&Sha256(digest.0)), Plan::MAX_BYTES as u64)
 }
 
-/// Where the model comes from, for whoever receives it; a model with adapters is named in its two parts as well.
+fn plan(layout: &Layout, digest: PlanDigest) -> anyhow::Result<Plan> {
+    Ok(codec::decode(&plan_bytes(layout, digest)?, Plan::MAX_BYTES)?)
+}
+
+/// Where the model comes from, for whoever receives it; a model on a published checkpoint names that, and one with adapters is named in its two
+/// parts as well.
 fn lineage(layout: &Layout, release: &Release, weights: &[u8]) -> anyhow::Result<Vec<u8>> {
     let ((trust, hash), plan) = (trust(layout)?, plan(layout, release.plan)?);
     let mut value = json!({
         "federation": trust.federation, "trust": hash, "task": release.task, "plan": release.plan, "base": release.base,
         "first_round": release.first, "last_round": release.last, "snapshot": release.snapshot,
     });
+    if let Some(base) = &plan.model.base {
+        let (config, weights, tokenizer) = (base.config_digest(), base.weights, base.tokenizer);
+        value["base_model"] = json!({ "config": config, "weights": weights, "tokenizer": tokenizer });
+    }
     if let Some(parts) = train::snapshot::parts(&plan.model, weights)? {
         let adapter = plan.model.adapter.as_ref();
         value["adapter"] = json!({

@@ -6,7 +6,7 @@ use protocol::plan::{AdapterConfig, EncoderConfig};
 
 fn config(adapter: Option<AdapterConfig>) -> EncoderConfig {
     let classes = vec!["no".into(), "yes".into()];
-    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter }
+    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, base: None }
 }
 
 /// A server's directory with a plan and the weights of a model, and the release of it.
@@ -18,16 +18,25 @@ struct World {
 }
 
 impl World {
-    fn new(adapter: Option<AdapterConfig>) -> Self {
+    fn server() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(&dir.path().join("server"));
         crate::init::init(&dir.path().join("server"), "demo", &dir.path().join("admin.key")).unwrap();
+        (dir, layout)
+    }
+    fn new(adapter: Option<AdapterConfig>) -> Self {
+        let (dir, layout) = Self::server();
         let plan = Plan { model: config(adapter), ..crate::testing::plan("") };
-        let (bytes, weights) = (codec::encode(&plan), train::model::initial(&plan.model, 3).unwrap());
-        let (digest, weights) = (Plan::digest(&bytes), train::snapshot::to_bytes(&weights).unwrap());
+        let weights = train::model::initial(&plan.model, 3).unwrap();
+        Self::of(dir, layout, &plan, &weights)
+    }
+    /// Of a plan with these weights.
+    fn of(dir: tempfile::TempDir, layout: Layout, plan: &Plan, weights: &train::model::Weights) -> Self {
+        let bytes = codec::encode(plan);
+        let (digest, weights) = (Plan::digest(&bytes), train::snapshot::to_bytes(weights).unwrap());
         let snapshot = train::snapshot::digest(&weights);
         durable::write_new(&layout.artefact(&Sha256(digest.0)), &bytes).unwrap();
-        durable::write_new(&layout.snapshot(&snapshot), &weights).unwrap();
+        durable::write_new(&layout.snapshot(&snapshot, Plan::WEIGHTS), &weights).unwrap();
         let (none, base) = (Sha256([0; 32]), SnapshotDigest([5; 32]));
         let (first, last, task) = (RoundId(1), RoundId(2), TaskId([7; 16]));
         let release = Release { task, plan: digest, snapshot, base, first, last, key: none, signature: none, ..plain() };
@@ -58,6 +67,7 @@ fn plain() -> Release {
         gates: Vec::new(),
         evaluation: None,
         overridden: None,
+        after: None,
     }
 }
 
@@ -138,4 +148,19 @@ fn a_model_with_adapters_is_named_in_its_two_parts() {
     let expected = json!({ "digest": parts.adapters, "without_it": parts.without, "rank": 2, "alpha": 4, "targets": ["qkv"] });
     assert_eq!(lineage["adapter"], expected);
     assert_eq!(lineage["snapshot"], json!(w.release.snapshot));
+}
+
+#[test]
+fn a_model_on_a_published_checkpoint_names_it_and_brings_its_plan() {
+    let (_checkpoint, base) = crate::testing::checkpoint();
+    let file = crate::testing::plan_on(&base, "");
+    let prepared = crate::plan_file::PlanFile::parse(&file).unwrap().prepare_on(TaskId([7; 16]), Some(&base)).unwrap();
+    let weights = train::snapshot::from_bytes(&prepared.plan.model, &prepared.base).unwrap();
+    let (dir, layout) = World::server();
+    let w = World::of(dir, layout, &prepared.plan, &weights);
+    w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
+    let digests = base.digests();
+    let expected = json!({ "config": digests.config, "weights": digests.weights, "tokenizer": digests.tokenizer });
+    assert_eq!(w.lineage()["base_model"], expected);
+    assert_eq!(std::fs::read(w.stage().evidence().join(PLAN)).unwrap(), prepared.bytes);
 }

@@ -1,13 +1,13 @@
 //! A proof that a log has told two stories, which stands alone: two notes that it signed and that cannot both be true (audit.md A35.7, A50).
-//! Anybody with the log's key can check it; nothing else is needed. Knows no file.
+//! Anybody with the log's key can check it; nothing else is needed. Server, institutions and auditor make and read this one form. Knows no file.
 
-use audit::checkpoint::Checkpoint;
-use audit::hash::Hash;
-use audit::key::VerifierKey;
-use audit::merkle::{ConsistencyProof, MAX_PROOF_HASHES};
-use audit::note::{MAX_NOTE_BYTES, Note};
-use audit::policy::Policy;
-use audit::tree::TreeHead;
+use crate::checkpoint::Checkpoint;
+use crate::hash::Hash;
+use crate::key::VerifierKey;
+use crate::merkle::{ConsistencyProof, MAX_PROOF_HASHES};
+use crate::note::{MAX_NOTE_BYTES, Note};
+use crate::policy::Policy;
+use crate::tree::TreeHead;
 use serde::{Deserialize, Serialize};
 
 const FORMAT: &str = "concordat-fork/v1";
@@ -87,7 +87,7 @@ fn hash(text: &str) -> Option<Hash> {
 }
 
 /// A checkpoint, if the log of `key` signed it.
-pub(crate) fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)> {
+pub fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)> {
     let note = Note::parse(note).ok()?;
     let by_log = note.verify([key]).is_ok_and(|v| !v.is_empty());
     let checkpoint: Checkpoint = note.text().parse().ok()?;
@@ -95,8 +95,9 @@ pub(crate) fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)>
 }
 
 impl ForkProof {
-    /// Puts a proof together; whoever makes one checks it before it is shown to anybody.
-    pub(crate) fn new(log: &VerifierKey, first: (&Note, u64), second: &Note, root: Hash, consistency: &ConsistencyProof) -> Self {
+    /// Puts a proof together from the first note with its size, the second one, and the root that its tree is said to have at that size.
+    /// Nothing is checked: whoever makes a proof checks it before it is kept or shown to anybody.
+    pub fn new(log: &VerifierKey, first: (&Note, u64), second: &Note, root: Hash, consistency: &ConsistencyProof) -> Self {
         let text = |note: &Note| String::from_utf8_lossy(&note.encode()).into_owned();
         Self {
             format: FORMAT.to_owned(),

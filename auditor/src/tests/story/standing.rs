@@ -1,0 +1,83 @@
+//! What becomes of memberships and datasets while the task runs.
+
+use super::super::twist::Twist;
+use super::{Scribe, admin, second_admin};
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::ids::{ClientId, LeafIndex, RoundId};
+use protocol::membership::{Change, DatasetReason, DatasetWithdrawal, Departure, StandingChange, StandingReason};
+use protocol::statement::Statement;
+
+impl Scribe {
+    /// Who stands well as the round begins.
+    pub(super) fn present(&self, round: RoundId) -> Vec<ClientId> {
+        let gone = round.0 == 2 && [Twist::Left, Twist::LeftAndDeclares, Twist::ResumedAfterRevoked].contains(&self.twist);
+        let mut ids = self.ids();
+        ids.truncate(if gone { 3 } else { 4 });
+        ids
+    }
+
+    pub(super) fn between_the_rounds(&mut self) {
+        let twist = self.twist;
+        let is = |twists: &[Twist]| twists.contains(&twist);
+        if is(&[Twist::SuspendedAndResumed, Twist::SuspendedAgainByOldWords]) {
+            let suspend = self.change(3, Change::Suspend, StandingReason::Incident);
+            self.order(3, &suspend);
+            let resume = self.change(3, Change::Resume, StandingReason::Resolved);
+            self.order(3, &resume);
+            if is(&[Twist::SuspendedAgainByOldWords]) {
+                self.order(3, &suspend);
+            }
+        }
+        if is(&[Twist::RevokedByOneOfTwo, Twist::RevokedTakesPart]) {
+            let revoke = self.change(1, Change::Revoke, StandingReason::KeyCompromise);
+            self.order(1, &revoke);
+        }
+        if is(&[Twist::ResumedAfterRevoked]) {
+            let revoke = self.change(3, Change::Revoke, StandingReason::KeyCompromise);
+            self.order(3, &revoke);
+            let resume = self.change(3, Change::Resume, StandingReason::Mistake);
+            self.order(3, &resume);
+        }
+        if is(&[Twist::Left, Twist::LeftAndDeclares]) {
+            let (since, reason) = (LeafIndex(self.since[3]), StandingReason::Request);
+            self.says(3, &Departure { since, reason }, Facts::MemberLeft { since, reason });
+        }
+        // Institution 3 sends nothing in this story; institution 1 does.
+        if is(&[Twist::DataWithdrawn, Twist::LeftAndDeclares]) {
+            self.withdraw_data(3);
+        }
+        if is(&[Twist::WithdrawnDataTrained]) {
+            self.withdraw_data(1);
+        }
+    }
+
+    /// After the manifest, before the updates.
+    pub(super) fn in_the_second_round(&mut self) {
+        if self.twist == Twist::RevokedInTheRound {
+            let revoke = self.change(1, Change::Revoke, StandingReason::Misconduct);
+            self.order(1, &revoke);
+        }
+        if self.twist == Twist::DataWithdrawnInTheRound {
+            self.withdraw_data(1);
+        }
+    }
+
+    fn change(&self, who: usize, change: Change, reason: StandingReason) -> StandingChange {
+        StandingChange { institution: self.ids()[who], since: LeafIndex(self.since[who]), change, reason }
+    }
+
+    /// As many administrators as must; one less where the story wants it.
+    fn order(&mut self, who: usize, said: &StandingChange) {
+        let one_less = self.twist == Twist::RevokedByOneOfTwo;
+        let both = self.twist.has_two_administrators() && !one_less;
+        for key in std::iter::once(admin()).chain(both.then(second_admin)) {
+            let draft = Draft::said(Actor::Administrator, Some(said.institution), Statement::sign(said, &key), said.facts());
+            self.since[who] = self.push(draft);
+        }
+    }
+
+    fn withdraw_data(&mut self, who: usize) {
+        let (dataset, reason) = (Self::dataset(who), DatasetReason::Consent);
+        self.says(who, &DatasetWithdrawal { dataset, reason }, Facts::DatasetWithdrawn { dataset, reason });
+    }
+}

@@ -1,0 +1,117 @@
+//! Leaving a federation by the institution's own word (audit.md A19): said on a connection of its own, and seen in the mirror before it counts
+//! as done. Knows no round: whatever was under way goes on without this institution.
+
+use crate::clock::OsEntropy;
+use crate::files::{Item, Lock, StoreError};
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::keys::{Keys, KeysError};
+use crate::link::{Link, LinkError, hello};
+use crate::mirror::{Mirror, MirrorError};
+use crate::sync::{self, SyncError};
+use crate::wire::WireError;
+use privacy::noise::{EntropyError, EntropySource as _};
+use protocol::ids::LeafIndex;
+use protocol::membership::{Departure, Standing, StandingReason};
+use protocol::messages::{Request, Response};
+use protocol::reject::Rejection;
+use std::path::Path;
+use std::time::Duration;
+
+/// Looks at the log until it shows the entry, and the pause between them.
+const LOOKS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the institution has not left, or does not know it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// A file; the directory may be in use by a running client.
+    #[error("the client's directory cannot be used")]
+    Store(#[from] StoreError),
+    /// The keys.
+    #[error("the keys cannot be used")]
+    Keys(#[from] KeysError),
+    /// The mirror.
+    #[error("the mirror of the log does not hold")]
+    Mirror(#[from] MirrorError),
+    /// No randomness.
+    #[error("the source of entropy failed")]
+    Entropy(#[from] EntropyError),
+    /// No link, or the membership does not hold.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The line broke, or the server showed something else. Run it again: it is said once.
+    #[error("it is not known whether the institution has left")]
+    Interrupted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The log does not show that this institution was admitted.
+    #[error("the log does not show this institution as a member")]
+    NotMember,
+    /// The server refuses.
+    #[error("the server refuses the departure: {0}")]
+    Rejected(Rejection),
+    /// The receipt is not what the log has.
+    #[error("the server's receipt is not the entry that the log has")]
+    FalseReceipt,
+}
+
+impl From<WireError> for LeaveError {
+    fn from(e: WireError) -> Self {
+        Self::Interrupted(Box::new(e))
+    }
+}
+
+impl From<SyncError> for LeaveError {
+    fn from(e: SyncError) -> Self {
+        match e {
+            SyncError::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Self::Mirror(e),
+            SyncError::Mirror(_) | SyncError::Wire(_) => Self::Interrupted(Box::new(e)),
+        }
+    }
+}
+
+/// Leaves the federation of `dir`; where the entry stands. Whoever has left already is told where.
+///
+/// # Errors
+/// [`LeaveError`]; after [`LeaveError::Interrupted`] the same command finds out what became of it.
+pub async fn leave(dir: &Path, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
+    let home = Home::new(dir);
+    let identity = Identity::load(&home)?;
+    let _lock = Lock::take(&home.lock(), Item::Identity)?;
+    let (keys, mut mirror) = (Keys::load(&home)?, Mirror::open(&home)?);
+    let mut boot = [0u8; 16];
+    OsEntropy.fill(&mut boot)?;
+    let link = match Link::open(&home, &identity, &keys, &hello(boot, mirror.last_note()?)).await {
+        Ok(link) => link,
+        Err(LinkError::Barred(barred)) if matches!(barred.standing, Standing::Left(_)) => return Ok(barred.since),
+        Err(e) => return Err(e.into()),
+    };
+    let left = say(&link, &keys, &mut mirror, reason).await;
+    link.close().await;
+    left
+}
+
+async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
+    let wire = link.wire();
+    sync::catch_up(mirror, &wire, link.welcome.1).await?;
+    let since = mirror.history().members().get(&keys.client()).map(|m| m.since).ok_or(LeaveError::NotMember)?;
+    let statement = keys.sign(&Departure { since, reason });
+    let (index, entry) = match wire.ask(&Request::Declare { statement }).await? {
+        Response::Receipt { index, entry } => (index, entry),
+        Response::Rejected { reason } => return Err(LeaveError::Rejected(reason)),
+        Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
+            return Err(WireError::Unexpected.into());
+        }
+    };
+    for look in 1..=LOOKS {
+        match sync::catch_up(mirror, &wire, index.0.saturating_add(1)).await {
+            Err(SyncError::Mirror(MirrorError::Behind { .. })) if look < LOOKS => tokio::time::sleep(PAUSE).await,
+            done => {
+                done?;
+                break;
+            }
+        }
+    }
+    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry.as_slice());
+    if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
+}

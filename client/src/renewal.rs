@@ -1,0 +1,130 @@
+//! This institution's TLS certificate: how long it holds, what takes its place, and how to come back without one that holds
+//! (transport-storage.md T2, T9). Knows no log.
+
+use crate::files::{self, Item, StoreError};
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::join::{JoinError, Session};
+use crate::keys::Keys;
+use crate::link::MAX_CERTIFICATE;
+use crate::tls::{self, TlsError};
+use minicbor::bytes::ByteVec;
+use protocol::ids::Sha256;
+use protocol::messages::{JoinMessage, JoinReply};
+use protocol::renewal::{Lifetime, Renewal};
+use protocol::time::Time;
+use protocol::trust::TrustDocument;
+
+/// Pause before a server that gave nothing is asked again.
+const AGAIN_MS: u64 = 3600 * 1000;
+
+/// Why a certificate is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// A file.
+    #[error("a certificate could not be read or written")]
+    Store(#[from] StoreError),
+    /// Not ours.
+    #[error("the certificate is not this institution's")]
+    Tls(#[from] TlsError),
+    /// One that ends no later than the one in use.
+    #[error("the certificate does not hold for longer than the one in use")]
+    NoLonger,
+}
+
+/// Why there is no certificate for an institution that was away too long.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ComeBackError {
+    /// The enrolment protocol.
+    #[error("the server could not be asked")]
+    Ask(#[from] JoinError),
+    /// A file, or what came.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// The certificate in use.
+pub(crate) struct Certificate {
+    root: Vec<u8>,
+    /// Of our own TLS key: a new certificate is over the same one.
+    tls_key: Sha256,
+    life: Lifetime,
+    /// When to ask for the next one.
+    due: Time,
+}
+
+/// Of a certificate: the same after every start, and another one for every institution.
+fn jitter(der: &[u8]) -> u8 {
+    protocol::hash::sha256(&[der])[0]
+}
+
+impl Certificate {
+    /// Reads what `join` or the last renewal wrote.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub(crate) fn load(home: &Home) -> Result<Self, CertificateError> {
+        let read = |name: &str| files::read(&home.certificate(name), MAX_CERTIFICATE, Item::Certificate);
+        let (root, leaf) = (read("root.der")?, read("leaf.der")?);
+        let life = tls::lifetime(&leaf)?;
+        Ok(Self { root, tls_key: tls::spki_hash(&leaf)?, life, due: life.due(jitter(&leaf)) })
+    }
+
+    /// When it runs out.
+    pub(crate) fn until(&self) -> Time {
+        self.life.until
+    }
+    /// Whether the server is to be asked for the next one.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        now >= self.due
+    }
+    /// Whether no server believes it any more.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.life.is_over(now)
+    }
+    /// The server was asked: not again for an hour, whatever it says.
+    pub(crate) fn asked(&mut self, now: Time) {
+        self.due = now.plus_ms(AGAIN_MS);
+    }
+
+    /// Takes the next one, durably; connections that are made from now on show it.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: the one in use stays.
+    pub(crate) fn take(&mut self, home: &Home, identity: &Identity, der: &[u8]) -> Result<(), CertificateError> {
+        tls::check_issued(&[der.to_vec()], &self.root, self.tls_key, &identity.federation, &identity.institution)?;
+        let life = tls::lifetime(der)?;
+        if life.until <= self.life.until {
+            return Err(CertificateError::NoLonger);
+        }
+        files::replace(&home.certificate("leaf.der"), der, Item::Certificate)?;
+        (self.life, self.due) = (life, life.due(jitter(der)));
+        Ok(())
+    }
+
+    /// Asks at the newcomers' door, where no certificate is needed: under the pinned root, with a word of the institution's own key.
+    ///
+    /// # Errors
+    /// [`ComeBackError`]; nothing was changed.
+    pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys) -> Result<(), ComeBackError> {
+        let trust = files::read(&home.mirror().join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument);
+        let trust = TrustDocument::hash(&trust.map_err(CertificateError::Store)?);
+        let root = tls::spki_hash(&self.root).map_err(CertificateError::Tls)?;
+        let mut session = Session::open(&identity.server, root).await?;
+        let (_, nonce) = session.start(root, trust).await?;
+        let (tls_key, csr) = tls::signing_request(keys, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
+        let statement = keys.sign(&Renewal { trust, nonce, tls_key });
+        let reply = session.ask(&JoinMessage::Renew { statement, csr: ByteVec::from(csr) }).await?;
+        session.close().await;
+        match reply {
+            JoinReply::Renewed { leaf } => Ok(self.take(home, identity, &leaf)?),
+            JoinReply::Rejected { reason } => Err(JoinError::Rejected(reason).into()),
+            JoinReply::Trust { .. } | JoinReply::Pending {} | JoinReply::Admitted { .. } => Err(JoinError::Unexpected.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "renewal_tests.rs"]
+mod tests;

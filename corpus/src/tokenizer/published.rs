@@ -1,0 +1,119 @@
+//! The tokenizer of a published checkpoint, taken as it comes: its own rule, its own special tokens. Knows no model and learns nothing.
+
+use super::subword::{MAX_TOKENIZER_BYTES, SubwordError, parsed};
+use crate::foreign::caught;
+use crate::tokenize::ToSequence;
+use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
+
+/// A text that holds characters which a vocabulary rarely has: what a tokenizer cannot number shows here, not in somebody's record.
+const STRANGE: &str = "\u{2a6a5} \u{1f9ff} \u{10348}";
+
+/// A `tokenizer.json` of the ecosystem.
+pub struct Published {
+    inner: Tokenizer,
+    vocab: u32,
+}
+
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Published({} ids)", self.vocab)
+    }
+}
+
+impl Published {
+    /// Reads a `tokenizer.json`; sequences have at most `max_tokens` tokens, the tokenizer's own marks at their ends included.
+    ///
+    /// # Errors
+    /// [`SubwordError::TooLong`], [`SubwordError::NotATokenizer`], also for a tokenizer that fails on characters it does not know, and
+    /// [`SubwordError::Marks`] if the marks alone fill a sequence.
+    ///
+    /// # Security
+    /// A record's text is text: words that look like the tokenizer's marks are cut like any other.
+    pub fn load(bytes: &[u8], max_tokens: u32) -> Result<Self, SubwordError> {
+        if bytes.len() > MAX_TOKENIZER_BYTES {
+            return Err(SubwordError::TooLong { got: bytes.len() });
+        }
+        let json = std::str::from_utf8(bytes).map_err(|_| SubwordError::NotATokenizer)?;
+        let mut inner = parsed(json).ok_or(SubwordError::NotATokenizer)?;
+        let (marks, most) =
+            (inner.get_post_processor().map_or(0, |p| p.added_tokens(false)), usize::try_from(max_tokens).unwrap_or(usize::MAX));
+        if marks >= most {
+            return Err(SubwordError::Marks { marks, most });
+        }
+        inner.with_padding(None);
+        inner
+            .with_truncation(Some(TruncationParams { max_length: most, ..TruncationParams::default() }))
+            .map_err(|_| SubwordError::NotATokenizer)?;
+        inner.set_encode_special_tokens(true);
+        // As in `parsed`: what the library unwraps in a damaged file is a refusal here.
+        if caught(|| inner.encode_fast(STRANGE, true).is_ok()) != Ok(true) {
+            return Err(SubwordError::NotATokenizer);
+        }
+        let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1));
+        Ok(Self { inner, vocab })
+    }
+
+    /// One more than the largest id.
+    pub fn vocab(&self) -> u32 {
+        self.vocab
+    }
+}
+
+impl Published {
+    /// The library fails for what has no token, which `load` has tried; a text that fails all the same says nothing.
+    fn ids(&self, text: &str, marks: bool) -> Vec<u32> {
+        self.inner.encode_fast(text, marks).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+    }
+}
+
+impl ToSequence for Published {
+    fn sequence(&self, text: &str) -> Vec<u32> {
+        self.ids(text, true)
+    }
+    fn bare(&self, text: &str) -> Vec<u32> {
+        self.ids(text, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole words in lower case between two marks, as published encoders have it.
+    const WORDS: &str = r###"{
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [
+            {"id": 0, "content": "[PAD]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+            {"id": 2, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+            {"id": 3, "content": "[SEP]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
+        ],
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+        "decoder": null,
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+            "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "pay": 4, "##ment": 5, "now": 6, "\u4ed8": 7}}
+    }"###;
+
+    #[test]
+    fn a_published_tokenizer_keeps_its_rule_and_its_marks() {
+        let tokenizer = Published::load(WORDS.as_bytes(), 6).unwrap();
+        assert_eq!(tokenizer.sequence("Payment NOW"), [2, 4, 5, 6, 3]);
+        assert_eq!(tokenizer.sequence("付 pay"), [2, 7, 4, 3]);
+        assert_eq!(tokenizer.sequence(""), [2, 3]);
+        assert_eq!(tokenizer.bare("Payment NOW"), [4, 5, 6]);
+        assert_eq!(tokenizer.vocab(), 8);
+        let cut = tokenizer.sequence("now now now now now now now");
+        assert_eq!(cut, [2, 6, 6, 6, 6, 3], "the mark at the end stays");
+        assert!(!tokenizer.sequence("[SEP]")[1..2].contains(&3), "a record cannot write a mark");
+    }
+
+    #[test]
+    fn what_cannot_cut_a_record_is_refused_before_there_is_one() {
+        assert!(matches!(Published::load(b"{}", 8), Err(SubwordError::NotATokenizer)));
+        assert!(matches!(Published::load(b"\xff", 8), Err(SubwordError::NotATokenizer)));
+        assert!(matches!(Published::load(WORDS.as_bytes(), 2), Err(SubwordError::Marks { marks: 2, most: 2 })));
+        let unknown = WORDS.replace("\"[UNK]\": 1, ", "");
+        assert!(matches!(Published::load(unknown.as_bytes(), 8), Err(SubwordError::NotATokenizer)));
+    }
+}

@@ -1,0 +1,178 @@
+//! `concordat-server member`: who asks to join, who is a member, and how members stand (operations.md O1).
+
+use super::output::{Failure, Output};
+use super::{Admin, Dir, call, heard, unexpected};
+use crate::admin::{self, AdminReply, AdminRequest, MemberStatus, Refusal};
+use crate::init;
+use clap::{Args, Subcommand};
+use protocol::codec;
+use protocol::ids::Sha256;
+use protocol::membership::{Change, StandingChange, StandingReason};
+use protocol::statement::Statement;
+use protocol::trust::{JoinRequest, Membership, fingerprint};
+use std::path::Path;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MemberVerb {
+    /// List institutions that ask to join, with the words to compare
+    Pending {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Admit an institution
+    Approve {
+        #[command(flatten)]
+        admin: Admin,
+        /// Name of the institution
+        #[arg(long)]
+        institution: String,
+        /// Words that the institution read out; a difference refuses
+        #[arg(long)]
+        words: Option<String>,
+    },
+    /// List everybody who was ever admitted, and how they stand
+    List {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Accept nothing from an institution until it is resumed
+    ///
+    /// Its connection is closed, it is in no further round and on no committee, and what it has sent in the round under way is in no sum that
+    /// is not proposed yet. What it did before stays valid. It stays a witness of the policy in force: `policy activate` makes one without it.
+    Suspend(StandingArgs),
+    /// Let a suspended institution take part again
+    Resume(StandingArgs),
+    /// Accept nothing from an institution ever again
+    ///
+    /// As suspend, for good: it comes back only by a new invitation and with new keys.
+    Revoke(StandingArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StandingArgs {
+    #[command(flatten)]
+    admin: Admin,
+    /// Name of the institution
+    #[arg(long)]
+    institution: String,
+    /// Why: key-compromise, incident, misconduct, agreement, inactive, request, resolved, mistake
+    #[arg(long, value_name = "CODE", value_parser = reason)]
+    reason: StandingReason,
+}
+
+fn reason(text: &str) -> Result<StandingReason, &'static str> {
+    StandingReason::from_name(text).ok_or("not one of the codes")
+}
+
+pub(super) fn run(verb: &MemberVerb, output: &Output) -> Result<(), Failure> {
+    match verb {
+        MemberVerb::Pending { dir } => pending(&dir.dir, output),
+        MemberVerb::Approve { admin, institution, words } => approve(admin, institution, words.as_deref(), output),
+        MemberVerb::List { dir } => list(&dir.dir, output),
+        MemberVerb::Suspend(args) => change(args, Change::Suspend, output),
+        MemberVerb::Resume(args) => change(args, Change::Resume, output),
+        MemberVerb::Revoke(args) => change(args, Change::Revoke, output),
+    }
+}
+
+fn joins(dir: &Path) -> Result<Vec<(JoinRequest, Sha256)>, Failure> {
+    let AdminReply::Pending { joins } = call(dir, &AdminRequest::Pending {})? else { return Err(unexpected()) };
+    let decode = |j: admin::PendingJoin| codec::decode(&j.request, 64 << 10).map(|r| (r, j.hash));
+    joins.into_iter().map(decode).collect::<Result<_, _>>().map_err(Failure::trouble)
+}
+
+fn pending(dir: &Path, output: &Output) -> Result<(), Failure> {
+    let joins = joins(dir)?;
+    let rows: Vec<_> = joins.iter().map(|(r, h)| serde_json::json!({ "institution": r.name, "words": fingerprint(h) })).collect();
+    let text: Vec<_> = joins.iter().map(|(r, h)| format!("{}  {}", r.name, fingerprint(h))).collect();
+    output.value(&rows, &if text.is_empty() { "nobody asks to join".to_owned() } else { text.join("\n") });
+    Ok(())
+}
+
+fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Output) -> Result<(), Failure> {
+    let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
+    let found = joins(&admin.dir.dir)?.into_iter().find(|(r, _)| r.name == institution);
+    let (request, hash) = found.ok_or_else(|| Failure::refused(Refusal::NoSuchJoin))?;
+    if words.is_some_and(|w| w != fingerprint(&hash)) {
+        return Err(Failure::refused(Refusal::NoSuchJoin));
+    }
+    let statement = Statement::sign(&Membership::of(&request), &key);
+    let heard = heard(&admin.dir.dir, &AdminRequest::Approve { statement })?;
+    let data = serde_json::json!({ "institution": institution, "words": fingerprint(&hash) });
+    heard.tell(data, &format!("{institution} is a member"), output);
+    Ok(())
+}
+
+fn members(dir: &Path) -> Result<Vec<MemberStatus>, Failure> {
+    let AdminReply::Members { members } = call(dir, &AdminRequest::Members {})? else { return Err(unexpected()) };
+    Ok(members)
+}
+
+fn list(dir: &Path, output: &Output) -> Result<(), Failure> {
+    let members = members(dir)?;
+    let row = |m: &MemberStatus| {
+        let why = m.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
+        let link = if m.connected { "connected" } else { "not connected" };
+        format!("{}  {}{why} since entry {}, {link}  {}", m.name, m.standing, m.since, m.id)
+    };
+    let text: Vec<_> = members.iter().map(row).collect();
+    output.value(&members, &if text.is_empty() { "nobody is a member".to_owned() } else { text.join("\n") });
+    Ok(())
+}
+
+/// Of several that had the name one after the other, the newest.
+fn named<'a>(members: &'a [MemberStatus], institution: &str) -> Option<&'a MemberStatus> {
+    let over = |m: &MemberStatus| ["revoked", "left"].contains(&m.standing.as_str());
+    members.iter().filter(|m| m.name == institution).max_by_key(|m| (!over(m), m.since))
+}
+
+fn change(args: &StandingArgs, change: Change, output: &Output) -> Result<(), Failure> {
+    let dir = &args.admin.dir.dir;
+    let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
+    let members = members(dir)?;
+    let found = named(&members, &args.institution).ok_or_else(|| Failure::refused(Refusal::Standing))?;
+    let (institution, since, reason) = (found.id, found.since, args.reason);
+    let statement = Statement::sign(&StandingChange { institution, since, change, reason }, &key);
+    let heard = heard(dir, &AdminRequest::ChangeStanding { statement })?;
+    let data = serde_json::json!({ "institution": args.institution, "id": institution, "change": change, "reason": reason });
+    heard.tell(data, &told(&args.institution, change), output);
+    Ok(())
+}
+
+fn told(institution: &str, change: Change) -> String {
+    match change {
+        Change::Suspend => format!(
+            "{institution} is suspended: nothing is accepted from it. It is still a witness of the policy in force; `policy activate` makes one \
+             without it"
+        ),
+        Change::Resume => {
+            format!("{institution} is in good standing again; `policy activate` makes it a witness again where it was left out")
+        }
+        Change::Revoke => format!(
+            "{institution} is revoked: nothing is accepted from it ever again. It is still a witness of the policy in force; `policy \
+             activate` makes one without it"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ids::{ClientId, LeafIndex};
+
+    #[test]
+    fn a_name_means_whoever_has_it_now() {
+        let member = |id: u8, standing: &str, since| MemberStatus {
+            name: "clinic".into(),
+            id: ClientId([id; 32]),
+            standing: standing.into(),
+            reason: None,
+            since: LeafIndex(since),
+            connected: false,
+        };
+        let of = |members: &[MemberStatus]| named(members, "clinic").map(|m| m.id);
+        assert_eq!(of(&[member(1, "revoked", 9), member(2, "active", 7)]), Some(ClientId([2; 32])));
+        assert_eq!(of(&[member(1, "left", 3), member(2, "revoked", 9)]), Some(ClientId([2; 32])));
+        assert_eq!(named(&[member(1, "active", 3)], "clinics"), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! The published checkpoint that a plan's model begins from: opened, compared with what the plan names, and read out of the mapped file. What
+//! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
+
+use super::file::{FileError, Mapped, Tensors};
+use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, read, tokenizer};
+use crate::model::lora::is_factor;
+use crate::model::names::Spelling;
+use crate::model::parameters::Parameter;
+use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
+use crate::shard;
+use candle_core::{Device, Tensor};
+use protocol::hash::sha256;
+use protocol::ids::Sha256;
+use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
+use std::path::Path;
+
+/// Why a checkpoint cannot be what a plan begins from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BaseError {
+    /// A file is missing, too large, or not what its name says.
+    #[error("the directory holds no checkpoint that this program reads: expected config.json, model.safetensors and tokenizer.json")]
+    Checkpoint(#[from] HfError),
+    /// Bytes that are not UTF-8.
+    #[error("config.json is not text")]
+    NotText,
+    /// A model that cannot be written for other programs.
+    #[error("the model cannot be written as a checkpoint")]
+    Export(#[source] HfError),
+    /// Another file than the plan's.
+    #[error("{file} has the SHA-256 {found}, the plan names {expected}: get the very checkpoint that the plan was made with")]
+    Differs {
+        /// Which.
+        file: &'static str,
+        /// As the plan names it.
+        expected: Sha256,
+        /// Of the file.
+        found: Sha256,
+    },
+    /// The plan's model begins from random weights.
+    #[error("the plan names no base checkpoint")]
+    NoBase,
+    /// Names that are none of the model's tensors.
+    #[error("the plan leaves {named} tensors to the checkpoint, of which its model has {found}")]
+    Frozen {
+        /// Names in the plan.
+        named: usize,
+        /// Tensors of the model among them.
+        found: usize,
+    },
+    /// A part of the head that would stay at random.
+    #[error("the checkpoint has no {0} of the plan's shape, and nobody trains it: let a tier train \"head\" or \"heads-and-biases\"")]
+    Untrained(String),
+    /// The model.
+    #[error("the checkpoint and the plan's numbers are no model")]
+    Model(#[from] ModelError),
+    /// The tensor engine failed.
+    #[error("the tensor engine failed")]
+    Engine(#[from] candle_core::Error),
+}
+
+/// SHA-256 of a checkpoint's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// `config.json`.
+    pub config: Sha256,
+    /// `model.safetensors`.
+    pub weights: Sha256,
+    /// `tokenizer.json`.
+    pub tokenizer: Sha256,
+}
+
+/// A checkpoint on this machine, its weights mapped.
+pub struct Base {
+    config: String,
+    tokenizer: Vec<u8>,
+    weights: Mapped,
+    digests: Digests,
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Base({:?})", self.digests)
+    }
+}
+
+/// Whether a tensor is of the head over classes: what a checkpoint that was published for something else does not have.
+fn of_head(spelling: Spelling, name: &str) -> bool {
+    let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler());
+    paths.any(|path| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+impl Base {
+    /// Opens a directory and hashes its three files; the weights are mapped, not copied.
+    ///
+    /// # Errors
+    /// [`BaseError::Checkpoint`] and [`BaseError::NotText`].
+    pub fn open(directory: &Path) -> Result<Self, BaseError> {
+        let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
+        let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
+        let path = directory.join(WEIGHTS);
+        let weights = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
+        let digest = |bytes: &[u8]| Sha256(sha256(&[bytes]));
+        let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
+        let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
+        Ok(Self { config, tokenizer, weights, digests })
+    }
+
+    /// What its files are named by.
+    pub fn digests(&self) -> Digests {
+        self.digests
+    }
+    /// What an adapter calls it: the name in its own `config.json`, else its weights' digest.
+    pub(crate) fn name(&self) -> String {
+        let fields = serde_json::from_str::<serde_json::Value>(&self.config).unwrap_or_default();
+        let stated = fields.get("_name_or_path").and_then(serde_json::Value::as_str).filter(|name| !name.is_empty());
+        stated.map_or_else(|| format!("sha256:{}", self.digests.weights), str::to_owned)
+    }
+    /// Bytes of its `tokenizer.json`.
+    pub fn tokenizer(&self) -> &[u8] {
+        &self.tokenizer
+    }
+
+    /// The token that ends a text, where its `config.json` names one.
+    pub fn end(&self) -> Option<u32> {
+        config::end(self.config.as_bytes())
+    }
+
+    /// Whether it is the checkpoint with these digests.
+    ///
+    /// # Errors
+    /// [`BaseError::Differs`], the first file that is another one.
+    pub fn verify(&self, named: Digests) -> Result<(), BaseError> {
+        let Digests { config, weights, tokenizer } = self.digests;
+        for (file, expected, found) in
+            [(CONFIG, named.config, config), (WEIGHTS, named.weights, weights), (TOKENIZER, named.tokenizer, tokenizer)]
+        {
+            if expected != found {
+                return Err(BaseError::Differs { file, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for.
+    ///
+    /// # Errors
+    /// [`BaseError::Checkpoint`] for a model that cannot be asked so or a tokenizer of another vocabulary; [`BaseError::Model`].
+    pub fn model(
+        &self,
+        asks: Asks,
+        classes: Vec<String>,
+        max_tokens: Option<u32>,
+        adapter: Option<AdapterConfig>,
+    ) -> Result<EncoderConfig, BaseError> {
+        let count = u32::try_from(classes.len()).map_err(|_| ModelError::TooLarge)?;
+        let found = config::asked(self.config.as_bytes(), asks, count).map_err(HfError::from)?;
+        let longest = match asks {
+            Asks::Class | Asks::NextToken => found.max_tokens,
+            Asks::Answer => found.max_tokens / 2,
+            Asks::Translate => found.max_tokens.saturating_sub(1),
+        };
+        tokenizer::fits(&self.tokenizer, found.vocab).map_err(HfError::from)?;
+        let Digests { weights, tokenizer, .. } = self.digests;
+        let model = EncoderConfig {
+            vocab: found.vocab,
+            max_tokens: max_tokens.unwrap_or(longest),
+            width: found.width,
+            heads: found.heads,
+            layers: found.layers,
+            hidden: found.hidden,
+            classes,
+            adapter,
+            base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
+        };
+        Config::of_plan(&model, Trained::Kept)?;
+        Ok(model)
+    }
+
+    /// What a plan's first round starts from: the tensors that its shards train, those of its adapters, and a head that the checkpoint does
+    /// not have, from the public seed. Everything else is left to the checkpoint, and so the configuration of these weights says.
+    ///
+    /// # Errors
+    /// [`BaseError`]: a tensor that the checkpoint lacks, by name; a number that is not finite.
+    pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
+        let whole = model.whole();
+        let spelling = Config::of_plan(&whole, Trained::Kept)?.spelling;
+        let (tensors, trained) = (self.tensors()?, shard::names(shards));
+        let first = initial(&whole, seed)?;
+        let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
+        for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
+            match layout::find(spelling, p, &tensors) {
+                Ok((name, way)) => {
+                    layout::copy(&tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
+                    if !trained.contains(&p.name) {
+                        frozen.push(p.name.clone());
+                    }
+                }
+                Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
+                    if !trained.contains(&p.name) {
+                        return Err(BaseError::Untrained(p.name.clone()));
+                    }
+                }
+                Err(e) => return Err(HfError::from(e).into()),
+            }
+        }
+        first.table().check(&flat)?;
+        let base = BaseModel { frozen, ..whole.base.clone().ok_or(BaseError::NoBase)? };
+        let model = EncoderConfig { base: Some(base), ..whole };
+        let kept = ParameterTable::new(&model)?;
+        let kept = kept.iter().filter_map(|p| first.table().find(&p.name)).flat_map(|p| &flat[p.range()]).copied().collect();
+        Ok(Weights::new(&model, kept)?)
+    }
+
+    /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's.
+    ///
+    /// # Errors
+    /// [`BaseError`]: another checkpoint, a tensor that it lacks, a number that is not finite.
+    pub fn outside(&self, model: &EncoderConfig) -> Result<Outside, BaseError> {
+        let named = self.named_by(model)?;
+        let config = Config::of_plan(model, Trained::Kept)?;
+        let (table, tensors) = (TransformerWeights::outside_table(&config), self.tensors()?);
+        if table.iter().count() != named.frozen.len() {
+            return Err(BaseError::Frozen { named: named.frozen.len(), found: table.iter().count() });
+        }
+        let tensor = |p: &Parameter| -> Result<(String, Tensor), BaseError> {
+            let mut values = vec![0.0; p.len()];
+            copy(&tensors, config.spelling, p, &mut values)?;
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                return Err(ModelError::NonFinite(at).into());
+            }
+            Ok((p.name.clone(), Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
+        };
+        Ok(Outside::new(self.digests.weights, table.iter().map(tensor).collect::<Result<_, _>>()?))
+    }
+
+    /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
+    ///
+    /// # Errors
+    /// As [`Self::outside`].
+    pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
+        self.named_by(weights.config())?;
+        let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
+        let (table, tensors) = (TransformerWeights::tables(&config).0, self.tensors()?);
+        let mut flat = vec![0.0; table.len()];
+        for p in table.iter() {
+            let out = &mut flat[p.range()];
+            match weights.table().find(&p.name) {
+                Some(there) => out.copy_from_slice(&weights.flat()[there.range()]),
+                None => copy(&tensors, config.spelling, p, out)?,
+            }
+        }
+        Ok(TransformerWeights::new(&config, flat, Vec::new())?)
+    }
+
+    /// What a model says about its checkpoint, which is this one.
+    fn named_by<'a>(&self, model: &'a EncoderConfig) -> Result<&'a BaseModel, BaseError> {
+        let named = model.base.as_ref().ok_or(BaseError::NoBase)?;
+        self.verify(Digests { config: named.config_digest(), weights: named.weights, tokenizer: named.tokenizer })?;
+        Ok(named)
+    }
+
+    fn tensors(&self) -> Result<Tensors<'_>, BaseError> {
+        Ok(Tensors::parse(self.weights.bytes()).map_err(HfError::from)?)
+    }
+}
+
+/// One tensor of the checkpoint, as the model has it.
+fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32]) -> Result<(), BaseError> {
+    let found = layout::find(spelling, p, tensors).and_then(|(name, way)| layout::copy(tensors, &name, way, &p.shape, out));
+    Ok(found.map_err(HfError::from)?)
+}
+
+#[cfg(test)]
+#[path = "base_tests.rs"]
+pub(super) mod tests;

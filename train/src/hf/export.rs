@@ -1,0 +1,166 @@
+//! A model that a federation trained on a published checkpoint, as other programs load it: a checkpoint with everything worked in, and the
+//! adapter alone where only an adapter and a head were trained (training.md M3). Knows no release and no signature.
+
+use super::adapter;
+use super::base::{Base, BaseError};
+use super::{CONFIG, Checkpoint, HfError, config, save, whole, write};
+use crate::model::lora::is_factor;
+use crate::model::{Trained, TransformerWeights, Weights};
+use protocol::plan::Asks;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported {
+    /// A checkpoint.
+    Model,
+    /// A checkpoint, and an adapter for the checkpoint that it began from.
+    ModelAndAdapter,
+}
+
+/// Writes the checkpoint into `model`, a directory that must exist, and what `adapter_into` gives a directory for, if only that was trained.
+/// Classes have the plan's names.
+///
+/// # Errors
+/// [`BaseError`]: another checkpoint than the model began from, or a file that cannot be written.
+pub fn export(
+    base: &Base,
+    weights: &Weights,
+    model: &Path,
+    adapter_into: impl FnOnce() -> std::io::Result<PathBuf>,
+) -> Result<Exported, BaseError> {
+    let published = base.whole(weights)?;
+    let alone = adapter_of(&published, weights)?;
+    let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
+    save(&checkpoint, model).map_err(BaseError::Export)?;
+    if weights.config().asks() == Asks::Class {
+        let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
+        let text = named(&text, &weights.config().classes)?;
+        write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    }
+    let Some(alone) = alone else { return Ok(Exported::Model) };
+    let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { path: "adapter".into(), source }))?;
+    adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
+    Ok(Exported::ModelAndAdapter)
+}
+
+/// One model without adapters: a product of factors becomes part of its layer's matrix.
+fn worked_in(published: &TransformerWeights) -> Result<TransformerWeights, BaseError> {
+    match published.config().adapter {
+        Some(_) => adapter::merge(published).map_err(BaseError::Export),
+        None => Ok(published.retraining(&whole(published.config())?, 0)?),
+    }
+}
+
+/// The adapter with the head that belongs to it; nothing where other tensors were trained, which no adapter's file holds.
+fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Option<TransformerWeights>, BaseError> {
+    let Some(adapters) = published.config().adapter.clone() else { return Ok(None) };
+    let beside = weights.table().iter().any(|p| !is_factor(&p.name));
+    let trained = match weights.config().asks() {
+        Asks::Class if beside => Trained::Head,
+        Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Trained::Nothing,
+    };
+    let alone = published.retraining(&published.config().training(Some(adapters), trained)?, 0)?;
+    let held = |name: &str| is_factor(name) || alone.table().find(name).is_some();
+    Ok(weights.table().iter().all(|p| held(&p.name)).then_some(alone))
+}
+
+/// The configuration with the classes' names.
+fn named(text: &str, classes: &[String]) -> Result<String, BaseError> {
+    let failed = |e| BaseError::Export(HfError::Config(config::ConfigError::Json(e)));
+    let mut fields: Value = serde_json::from_str(text).map_err(failed)?;
+    fields["id2label"] = classes.iter().enumerate().map(|(i, name)| (i.to_string(), json!(name))).collect::<Map<_, _>>().into();
+    fields["label2id"] = classes.iter().enumerate().map(|(i, name)| (name.clone(), json!(i))).collect::<Map<_, _>>().into();
+    Ok(serde_json::to_string_pretty(&fields).map_err(failed)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::base::tests::{adapter as low_rank, begun, begun_decoder, checkpoint, scores};
+    use super::super::load;
+    use super::*;
+    use crate::model::lora::Factor;
+    use crate::shard;
+    use crate::shard::tiers::Part;
+    use protocol::plan::ShardSpec;
+    use std::sync::Arc;
+
+    /// What a federation would have after some rounds: every number of its snapshot has moved.
+    fn trained(base: &Base, low: bool, parts: &[Part]) -> (Weights, Vec<f32>) {
+        moved(base, begun(base, 3, if low { low_rank() } else { None }, parts).unwrap())
+    }
+
+    fn moved(base: &Base, (first, shards): (Weights, Vec<ShardSpec>)) -> (Weights, Vec<f32>) {
+        let moved = first.flat().iter().enumerate().map(|(i, w)| w + 0.05 * (i as f32 * 0.37).sin()).collect();
+        let weights = Weights::new(first.config(), moved).unwrap();
+        let beside = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+        let ours = scores(&TransformerWeights::part_of(&beside, shard::names(&shards)).unwrap());
+        (weights, ours)
+    }
+
+    fn close(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+    }
+
+    #[test]
+    fn an_exported_model_computes_what_the_federations_model_computes() {
+        let dir = checkpoint("bert-classify");
+        let base = Base::open(dir.path()).unwrap();
+        for (low, parts, expected) in [
+            (true, vec![Part::LoraB, Part::Head], Exported::ModelAndAdapter),
+            (true, vec![Part::LoraB], Exported::ModelAndAdapter),
+            (true, vec![Part::LoraB, Part::HeadsAndBiases], Exported::Model),
+            (false, vec![Part::Layers { from: 1, to: 2 }], Exported::Model),
+            (false, vec![Part::Full], Exported::Model),
+        ] {
+            let (weights, ours) = trained(&base, low, &parts);
+            let out = tempfile::tempdir().unwrap();
+            let adapter_dir = out.path().join("adapter");
+            let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+            assert_eq!(export(&base, &weights, out.path(), into).unwrap(), expected, "{parts:?}");
+            let again = load(out.path()).unwrap();
+            assert!(close(&scores(&again.weights), &ours), "{parts:?}");
+            assert_eq!((again.tokenizer.as_deref(), again.unused.len()), (Some(base.tokenizer()), 0));
+            let config = std::fs::read_to_string(out.path().join(CONFIG)).unwrap();
+            assert!(config.contains("\"0\": \"class 0\"") && config.contains("\"class 2\": 2"), "{config}");
+            assert_eq!(adapter_dir.exists(), expected == Exported::ModelAndAdapter);
+            if adapter_dir.exists() {
+                let on = load(dir.path()).unwrap().weights;
+                let adapted = adapter::load(&adapter_dir, &on, Factor::B).unwrap();
+                assert!(close(&scores(&adapted), &ours), "{parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decoder_goes_out_as_it_came_in() {
+        for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj")] {
+            let dir = checkpoint(name);
+            let base = Base::open(dir.path()).unwrap();
+            for (target, parts) in [(Some(target), vec![Part::LoraB]), (None, vec![Part::Full])] {
+                let (weights, ours) = moved(&base, begun_decoder(&base, target, &parts));
+                let out = tempfile::tempdir().unwrap();
+                let adapter_dir = out.path().join("adapter");
+                let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+                export(&base, &weights, out.path(), into).unwrap();
+                assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{name} {parts:?}");
+                assert_eq!(adapter_dir.exists(), target.is_some());
+                if target.is_some() {
+                    let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();
+                    assert!(close(&scores(&adapted), &ours), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_is_exported_on_its_own_checkpoint_only() {
+        let (dir, other) = (checkpoint("bert-classify"), checkpoint("bert-masked"));
+        let (weights, _) = trained(&Base::open(dir.path()).unwrap(), false, &[Part::Head]);
+        let (out, base) = (tempfile::tempdir().unwrap(), Base::open(other.path()).unwrap());
+        let refused = export(&base, &weights, out.path(), || Ok(out.path().to_owned()));
+        assert!(matches!(refused, Err(BaseError::Differs { .. })));
+        assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+    }
+}
