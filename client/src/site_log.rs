@@ -20,12 +20,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 /// Longest site log: millions of lines, far more than rounds.
 pub(crate) const MAX_FILE: usize = 512 << 20;
 
+/// Scalar releases with their datasets, in the log's order.
+type Releases = Vec<(Sha256, SeenRelease)>;
+
 /// The log, open for appending.
 pub(crate) struct SiteLog {
     file: File,
     range: CompactRange,
     /// Scalar releases that it shows, with their datasets: the ledger is compared with them (privacy.md D65).
-    releases: Vec<(Sha256, SeenRelease)>,
+    releases: Releases,
 }
 
 impl SiteLog {
@@ -91,13 +94,13 @@ pub(crate) fn releases_of(releases: &[(Sha256, SeenRelease)], dataset: Sha256) -
 ///
 /// # Errors
 /// [`StoreError::Damaged`] if a whole line is no entry at its place.
-pub(crate) fn read_releases(home: &Home) -> Result<Vec<(Sha256, SeenRelease)>, StoreError> {
+pub(crate) fn read_releases(home: &Home) -> Result<Releases, StoreError> {
     let bytes = files::read_if_there(&home.site_log(), MAX_FILE, Item::SiteLog)?.unwrap_or_default();
     parse(&bytes).map(|(_, _, releases)| releases)
 }
 
 /// The bytes of whole lines, each an entry at its place; what follows the last one is no line.
-pub(crate) fn parse(bytes: &[u8]) -> Result<(usize, CompactRange, Vec<(Sha256, SeenRelease)>), StoreError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(usize, CompactRange, Releases), StoreError> {
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let (mut range, mut releases) = (CompactRange::new(), Vec::new());
     for line in bytes[..whole].split_inclusive(|b| *b == b'\n') {

@@ -47,8 +47,11 @@ pub fn tokenizers(bytes: &[u8]) {
     assert!(Subword::load(tokenizer.to_json().as_bytes(), WordRule::Pattern).is_ok());
 }
 
-/// First weights of the model without its adapters, their shards, and a mean change of them.
-static START: LazyLock<(Weights, Vec<ShardSpec>, Vec<(ShardId, Vec<f32>)>)> = LazyLock::new(|| {
+/// First weights of a model, their shards, and a mean change of them.
+type Start = (Weights, Vec<ShardSpec>, Vec<(ShardId, Vec<f32>)>);
+
+/// Of the model without its adapters.
+static START: LazyLock<Start> = LazyLock::new(|| {
     let config = EncoderConfig { adapter: None, ..model() };
     let weights = initial(&config, 1).expect("the model above has first weights");
     let shards = shard_table(&config, 1, STEP_EXPONENT).expect("and tensors for one shard");

@@ -39,7 +39,7 @@ pub fn institutions(bytes: &[u8]) {
     if let Some(least) = institution::audit(bytes, &AUDITED) {
         assert!(least.to_f64() >= 0.0 && institution::audit(bytes, &PlanDigest([8; 32])).is_none());
     }
-    assert!(!institution::prefix(bytes) || (!bytes.is_empty() && bytes.len() % 32 == 0));
+    assert!(!institution::prefix(bytes) || (!bytes.is_empty() && bytes.len().is_multiple_of(32)));
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert!(institution::round_name(text).is_none_or(|name| name == text));
     }

@@ -24,6 +24,7 @@ pub(super) fn paid(m: &Mechanism, counter: u64) -> (PaidStep, Stream<Noise>) {
 }
 
 /// From f64: ranges of f32 are sampled so coarsely that a value just beyond the range, which the sampler asserts against, comes up now and then.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
 fn floats(range: std::ops::Range<f64>) -> impl Strategy<Value = f32> {
     range.prop_map(|x| x as f32)
 }

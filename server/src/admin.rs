@@ -390,7 +390,7 @@ pub enum Refusal {
     #[error("the review is not signed by an administrator or a member, or speaks about another log or entries that it does not hold")]
     Review,
     /// Not how the institution stands.
-    #[n(32)]
+    #[n(33)]
     #[error(
         "the institution does not stand so that this could follow; `concordat-server member list` shows how it stands, and a revoked one or \
          one that left joins anew with an invitation and new keys"

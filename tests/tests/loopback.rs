@@ -32,7 +32,7 @@ mod standing;
 mod sums;
 
 use federation::*;
-use sums::{opened_sums_are_exact, stepped};
+use sums::opened_sums_are_exact;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() {

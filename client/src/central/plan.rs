@@ -147,6 +147,7 @@ struct RawEvaluation {
 
 /// What is trained on which kind of data.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Task {
     /// A language model over the characters of a text. Its vocabulary is the text's.
     Characters(DecoderConfig),

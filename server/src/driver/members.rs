@@ -182,7 +182,7 @@ impl Driver {
             Some(Standing::Left(_)) => match request {
                 Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => true,
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
-                Request::Blob { .. } | Request::Declare { .. } => false,
+                Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
             },
             Some(Standing::Active | Standing::Suspended(_) | Standing::Revoked(_)) => false,
         }
