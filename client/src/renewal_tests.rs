@@ -84,14 +84,6 @@ fn what_is_not_ours_or_holds_no_longer_is_not_taken() {
     assert_eq!(std::fs::read(home.certificate("leaf.der")).unwrap(), leaf);
 }
 
-#[test]
-fn a_refusal_is_an_alarm_and_a_server_that_is_away_is_none() {
-    let refused = ComeBackError::from(JoinError::Rejected(protocol::reject::Rejection::Revoked));
-    assert!(refused.alarm().is_some_and(|text| text.contains("suspended or over")));
-    assert_eq!(ComeBackError::from(JoinError::TimedOut).alarm(), None);
-    assert_eq!(ComeBackError::from(CertificateError::NoLonger).alarm(), None);
-}
-
 /// A server whose clock was ahead for a while makes certificates that hold for nobody when it is right again.
 #[test]
 fn a_certificate_of_another_time_takes_no_place_and_keeps_none() {

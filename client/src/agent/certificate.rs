@@ -1,12 +1,17 @@
 //! The TLS certificate on its way: asked for on the link while the last one holds, at the newcomers' door where it does not (transport-storage.md T9).
 
 use super::session::{Trouble, fatal};
-use super::{Agent, AgentError, chain};
+use super::{Agent, chain};
 use crate::clock;
+use crate::join::JoinError;
+use crate::keys::{Keys, pending_tls};
 use crate::link::Link;
-use crate::renewal::CertificateError;
+use crate::renewal::{CertificateError, ComeBackError};
 use crate::tls;
 use crate::wire::WireError;
+use protocol::reject::Rejection;
+use rcgen::KeyPair;
+use std::sync::Arc;
 
 /// What people must know before it is too late.
 const ALARM: &str =
@@ -20,7 +25,7 @@ impl Agent {
             return Ok(());
         }
         self.certificate.asked(now);
-        let request = tls::signing_request(&self.keys, &self.identity.federation, &self.identity.institution);
+        let request = tls::signing_request(self.keys.tls(), &self.identity.federation, &self.identity.institution);
         let csr = match request {
             Ok((_, csr)) => csr,
             Err(error) => {
@@ -47,23 +52,49 @@ impl Agent {
     }
 
     /// An institution that was away until its certificate had run out, or whose certificate is of a time that its server's clock once showed,
-    /// asks for one before it dials as a member.
-    pub(super) async fn come_back(&mut self) -> Result<(), AgentError> {
+    /// asks for one before it dials as a member, and goes on with a rotation of its TLS key that was broken off: the federation may know the new
+    /// key already.
+    pub(super) async fn come_back(&mut self) {
+        match pending_tls(&self.home) {
+            Ok(Some(next)) => return self.go_on_rotating(&next).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "the next TLS key cannot be read"),
+        }
         let now = clock::now();
         if self.certificate.holds(now) {
-            return Ok(());
+            return;
         }
-        let asked = self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await;
-        match asked {
+        match self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await {
             Ok(()) => tracing::info!("the TLS certificate did not hold any more; there is a new one"),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet");
-                if let Some(alarm) = error.alarm() {
-                    self.status.alarm(alarm);
-                    self.show()?;
+                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked))) {
+                    self.not_certified();
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Without a certificate the server cannot tell how the membership stands: the status says what is known.
+    fn not_certified(&mut self) {
+        "no certificate: the membership or the TLS key does not hold; ask the federation's administrators"
+            .clone_into(&mut self.status.duty);
+        self.shut_out = true;
+        if let Err(error) = self.show() {
+            tracing::warn!(error = %chain(&error), "the status cannot be written");
+        }
+    }
+
+    async fn go_on_rotating(&mut self, next: &KeyPair) {
+        match self.certificate.rotate(&self.home, &self.identity, &self.keys, next).await {
+            Ok(()) => match Keys::load(&self.home) {
+                Ok(keys) => {
+                    self.keys = Arc::new(keys);
+                    tracing::info!("the TLS key is replaced");
+                }
+                Err(error) => tracing::error!(error = %chain(&error), "the keys cannot be read"),
+            },
+            Err(error) => tracing::warn!(error = %chain(&error), "the TLS key is not replaced yet"),
+        }
     }
 }

@@ -137,12 +137,13 @@ impl Driver {
         Ok(Ok(self.say(draft, None)?.done()))
     }
 
-    /// Whether somebody who was ever admitted has the same TLS key or the same witness: nobody could tell the two apart on a connection, and
-    /// no policy may name a witness twice.
+    /// Whether somebody who was ever admitted has or had the same TLS key, or has the same witness: nobody could tell the two apart on a
+    /// connection, and no policy may name a witness twice.
     fn shares_a_key(&self, said: &Membership) -> bool {
         let witness = |line: &str| line.parse::<VerifierKey>().ok().map(|key| key.public());
         let own = witness(&said.witness_vkey);
-        let same = |m: &Member| m.tls_key == said.tls_key || (own.is_some() && witness(&m.witness_vkey) == own);
+        let tls = |m: &Member| m.tls_key == said.tls_key || m.retired.contains(&said.tls_key);
+        let same = |m: &Member| tls(m) || (own.is_some() && witness(&m.witness_vkey) == own);
         self.log.history().members().values().any(same)
     }
 
