@@ -220,6 +220,7 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
                 }
             }
             Err(LinkError::Barred(barred)) => agent.not_let_in(barred)?,
+            Err(LinkError::NoMember) => agent.no_member()?,
             Err(error) => tracing::warn!(error = %chain(&error), "no link to the server"),
         }
         if agent.leaving.is_some() {
@@ -366,6 +367,15 @@ impl Agent {
         self.shut_out = true;
         self.show()?;
         if barred.standing.is_final() { Err(barred.into()) } else { Ok(()) }
+    }
+
+    /// Shows that the server does not know our TLS key any more; the membership may hold all the same.
+    fn no_member(&mut self) -> Result<(), AgentError> {
+        tracing::warn!("the server knows no member under this TLS key");
+        "the server knows no member under this TLS key; if the key was revoked, end this program and give concordat-client keys rotate"
+            .clone_into(&mut self.status.duty);
+        self.shut_out = true;
+        self.show()
     }
 
     /// After a suspension the status no longer says so.

@@ -45,6 +45,9 @@ fn failure(error: &LeaveError) -> Failure {
         LeaveError::Link(LinkError::Barred(_)) => {
             Failure::refused("membership_over", error).hint("whoever is suspended asks the administrators to revoke its membership")
         }
+        LeaveError::Link(LinkError::NoMember) => {
+            Failure::refused("not_enrolled", error).hint("if the TLS key was revoked, give concordat-client keys rotate first")
+        }
         LeaveError::Link(_) | LeaveError::Interrupted(_) => {
             Failure::unreachable("not_reachable", error).hint("run the same command again: what is said twice is entered once")
         }
