@@ -3,6 +3,7 @@
 mod certificate;
 mod counts;
 mod declare;
+mod door;
 mod duties;
 mod ends;
 mod process;
@@ -358,31 +359,6 @@ impl Agent {
 
     fn hello(&self) -> Result<ClientMessage, AgentError> {
         Ok(hello(self.boot, self.mirror.last_note()?))
-    }
-
-    /// Shows why the server does not let us in. A membership that is suspended may be resumed, so it is tried again; one that is over ends us.
-    fn not_let_in(&mut self, barred: Barred) -> Result<(), AgentError> {
-        tracing::warn!(%barred, "the server does not let this institution in");
-        self.status.duty = format!("{barred}; {}", barred.cure());
-        self.shut_out = true;
-        self.show()?;
-        if barred.standing.is_final() { Err(barred.into()) } else { Ok(()) }
-    }
-
-    /// Shows that the server does not know our TLS key any more; the membership may hold all the same.
-    fn no_member(&mut self) -> Result<(), AgentError> {
-        tracing::warn!("the server knows no member under this TLS key");
-        "the server knows no member under this TLS key; if the key was revoked, end this program and give concordat-client keys rotate"
-            .clone_into(&mut self.status.duty);
-        self.shut_out = true;
-        self.show()
-    }
-
-    /// After a suspension the status no longer says so.
-    fn let_in(&mut self) {
-        if std::mem::take(&mut self.shut_out) {
-            "waiting for a task".clone_into(&mut self.status.duty);
-        }
     }
 
     /// Writes the status a last time.

@@ -68,20 +68,12 @@ impl Agent {
             Ok(()) => tracing::info!("the TLS certificate did not hold any more; there is a new one"),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet");
-                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked))) {
-                    self.not_certified();
+                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked)))
+                    && let Err(error) = self.not_certified()
+                {
+                    tracing::warn!(error = %chain(&error), "the status cannot be written");
                 }
             }
-        }
-    }
-
-    /// Without a certificate the server cannot tell how the membership stands: the status says what is known.
-    fn not_certified(&mut self) {
-        "no certificate: the membership or the TLS key does not hold; ask the federation's administrators"
-            .clone_into(&mut self.status.duty);
-        self.shut_out = true;
-        if let Err(error) = self.show() {
-            tracing::warn!(error = %chain(&error), "the status cannot be written");
         }
     }
 
