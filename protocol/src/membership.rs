@@ -272,9 +272,7 @@ impl Barred {
         // One spelling only (audit.md A6).
         (this.to_wire().as_bytes() == bytes).then_some(this)
     }
-}
 
-impl Barred {
     /// What can be done about it.
     pub fn cure(self) -> &'static str {
         match self.standing {
