@@ -7,6 +7,7 @@ use super::{History, Member};
 use crate::entry::{Actor, Decision, Draft, EntryKind, Facts, Identity, LogEntry, Origin, Rule, Ruling, Stamp};
 use crate::hash::sha256;
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
+use std::borrow::Cow;
 
 /// What comes before the 32 bytes of an Ed25519 key in its subject public key info (RFC 8410 section 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -38,7 +39,7 @@ impl History {
     /// The stamp of the next entry, if it is made of `draft`.
     pub fn stamp(&self, draft: &Draft, id: String, ts: String, origin: Origin) -> Stamp {
         let signed = draft.statement.as_ref().and_then(|s| self.key(&Sha256(s.signer().0)));
-        let who = self.who(draft.actor, draft.institution, signed.or(draft.key).as_ref());
+        let who = self.who(draft.actor, draft.institution, signed.or(draft.key).as_ref()).into_owned();
         let cause = self.causes.of(&draft.facts, (draft.task, draft.round, draft.group));
         Stamp { seq: self.size, id, ts, who, origin, federation: self.trust.federation.clone(), cause }
     }
@@ -54,17 +55,17 @@ impl History {
     }
 
     /// Who has this role, by the log so far.
-    fn who(&self, actor: Actor, institution: Option<ClientId>, key: Option<&PublicKey>) -> Identity {
+    fn who(&self, actor: Actor, institution: Option<ClientId>, key: Option<&PublicKey>) -> Cow<'_, Identity> {
         let federation = &self.trust.federation;
         let member = |m: &Member| Identity { uri: Some(uri(federation, &m.name, "client/agent")), spki: Some(m.tls_key) };
-        match actor {
-            Actor::Server => self.server.clone(),
+        Cow::Owned(match actor {
+            Actor::Server => return Cow::Borrowed(&self.server),
             // Who asks to join has no certificate yet.
             Actor::Institution | Actor::Decryptor => institution.and_then(|i| self.members.get(&i)).map(member).unwrap_or_default(),
             // Administrators have keys and no certificate.
             Actor::Administrator => Identity { uri: None, spki: key.map(spki_hash) },
             Actor::Stranger => Identity::default(),
-        }
+        })
     }
 
     /// Holds the common fields of the next entry against what stands before it.
@@ -73,7 +74,7 @@ impl History {
         out.require(stamp.federation == self.trust.federation, Clause::Federation);
         let key = entry.stmt.as_ref().and_then(|s| self.key(&s.keyid));
         let expected = self.who(entry.actor, entry.institution, key.as_ref());
-        out.require(stamp.who == expected || self.is_named_administrator(entry), Clause::Actor);
+        out.require(stamp.who == *expected || self.is_named_administrator(entry), Clause::Actor);
         let place: Place = (entry.task, entry.round, entry.group);
         out.require(stamp.cause == self.causes.of(&entry.facts, place), Clause::Cause);
         let starts = matches!(entry.facts, Facts::ProcessStarted { .. } | Facts::ProcessRecovered { .. });
@@ -84,7 +85,7 @@ impl History {
     /// A permission repeats no statement: the key that it names is one of an administrator, whose statement follows.
     fn is_named_administrator(&self, entry: &LogEntry) -> bool {
         let allowed = entry.kind() == EntryKind::AuthzAllowed && entry.actor == Actor::Administrator;
-        allowed && self.trust.administrators.iter().any(|k| entry.stamp.who == self.who(Actor::Administrator, None, Some(k)))
+        allowed && self.trust.administrators.iter().any(|k| entry.stamp.who == *self.who(Actor::Administrator, None, Some(k)))
     }
 
     /// I12: decisions stand where they belong, and by the rule of their table; what is allowed is allowed to somebody whom the rule fits.
