@@ -14,11 +14,12 @@ use crate::init::Keys;
 use crate::layout::Layout;
 use crate::log::{Appended, Log, LogError};
 use crate::publish::Publisher;
+use crate::quota::PerMinute;
 use crate::store::{Store, StoreError};
 use crate::sums::{Done, Job};
 use crate::task::TaskRun;
 use crate::uploads::Uploads;
-use protocol::entry::Draft;
+use protocol::entry::{Draft, Right};
 use protocol::ids::{ClientId, Sha256, Ticket};
 use protocol::membership::Barred;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
@@ -143,8 +144,8 @@ pub(crate) struct Driver {
     task: Option<TaskRun>,
     answers: BTreeMap<Ticket, Waiting>,
     next_answer: u64,
-    /// Minute, and denials in it.
-    denials: (u64, u32),
+    denials: PerMinute<Right>,
+    declarations: PerMinute<ClientId>,
     clock: process::Clock,
     /// Whether the log was told that the disk has no room for the next round.
     storage_is_low: bool,
@@ -204,7 +205,8 @@ impl Driver {
             task,
             answers: BTreeMap::new(),
             next_answer: 0,
-            denials: (0, 0),
+            denials: PerMinute::new(),
+            declarations: PerMinute::new(),
             clock: process::Clock::new(),
             storage_is_low: false,
             refusals: BTreeSet::new(),
