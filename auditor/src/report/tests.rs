@@ -67,3 +67,27 @@ fn text_of_the_log_stays_text() {
     let escaped = super::page::escape("<script>alert('x')</script>&\"");
     assert_eq!(escaped, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;");
 }
+
+#[test]
+fn every_type_of_entry_has_its_meaning_and_no_other_is_named() {
+    let names: Vec<&str> = protocol::entry::EntryKind::ALL.iter().map(|k| k.name()).collect();
+    let meant: Vec<&str> = super::federation::MEANINGS.iter().map(|(kind, ..)| *kind).collect();
+    for name in &names {
+        assert_eq!(meant.iter().filter(|kind| *kind == name).count(), 1, "{name}");
+    }
+    for kind in meant.iter().chain(&super::federation::KEYS) {
+        assert!(names.contains(kind), "{kind}");
+    }
+}
+
+#[test]
+fn permissions_and_denials_are_counted_by_right() {
+    let html = page(Twist::Allowed, Language::English);
+    assert!(html.contains("Permissions and denials"));
+    let row = html.split("<tr>").find(|row| row.contains("<code>model.release</code>")).unwrap();
+    assert!(
+        row.contains("an administrator, by signature") && row.contains("<span class=\"ok\">allowed</span>") && row.contains("<td>1</td>")
+    );
+    assert!(html.contains("<th scope=\"row\">right behind their permission</th><td>1</td>"));
+    assert!(page(Twist::Allowed, Language::Chinese).contains("发布模型"));
+}
