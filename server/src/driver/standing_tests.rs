@@ -145,3 +145,17 @@ fn a_member_that_declares_without_end_is_not_listened_to_any_more_and_others_are
     assert!((120..=240).contains(&judged) && judged + unheard == 500, "{judged} {unheard}");
     assert_eq!(driver.declarations.count(now(), MEMBER), 1);
 }
+
+/// The hour may end while the test runs, once.
+#[test]
+fn a_member_that_is_shut_out_is_told_so_each_time_and_the_log_once_an_hour() {
+    let disk = Disk::new();
+    let (mut driver, admin) = with_member(&disk);
+    order(&mut driver, &admin, Change::Suspend, StandingReason::Incident).unwrap();
+    for _ in 0..50 {
+        assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(_)));
+    }
+    drop(driver);
+    let denied = disk.entries().iter().filter(|e| e.facts == Facts::AuthzDenied {}).count();
+    assert!((1..=2).contains(&denied), "{denied}");
+}
