@@ -10,8 +10,9 @@ use protocol::ids::{ClientId, Sha256, TaskId};
 use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Entries kept by name; beyond this the page would be too long to read, and says how many it left out.
-const MAX_KEPT: usize = 5_000;
+/// Entries of one type that are kept by name; beyond this the page would be too long to read, and says how many it left out. Of each type, so that
+/// no long log hides what is rare in it.
+const MAX_KEPT: u64 = 1_000;
 
 /// Rows of decisions; a server has few reasons, and whoever invents more of them makes no page longer.
 const MAX_REASONS: usize = 100;
@@ -141,8 +142,10 @@ pub(super) struct Chronicle {
     pub(super) left_out: u64,
 }
 
-/// Types that come by the thousand: one of each is enough to show, the counts tell the rest.
+/// Types that come by the thousand, of which a few are enough to show; the counts tell the rest.
 const MANY: [&str; 1] = ["authz.denied"];
+/// As many of them.
+const FEW: u64 = 20;
 
 impl Chronicle {
     pub(super) fn entry(&mut self, index: u64, bytes: &[u8]) {
@@ -153,11 +156,11 @@ impl Chronicle {
         let kind = e.kind().name().to_owned();
         let count = self.counts.entry(kind.clone()).or_default();
         *count += 1;
-        let many = *count > 20 && MANY.contains(&kind.as_str());
+        let beyond = *count > if MANY.contains(&kind.as_str()) { FEW } else { MAX_KEPT };
         self.first.get_or_insert_with(|| e.stamp.ts.clone());
         self.last = Some(e.stamp.ts.clone());
         self.decision(index, &e);
-        if self.kept.len() >= MAX_KEPT || many {
+        if beyond {
             self.left_out += 1;
             return;
         }
