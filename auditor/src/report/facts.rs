@@ -216,6 +216,7 @@ impl Chronicle {
             "budget.repaired",
             "member.suspended",
             "member.revoked",
+            "key.revoked",
             "process.recovered",
             "process.clock.skew",
             "process.storage.low",

@@ -52,7 +52,7 @@ fn meaning(right: Right) -> (&'static str, &'static str) {
         Right::UpdateSubmit => ("send an update", "提交更新"),
         Right::MemberInvite => ("make a token", "签发邀请令牌"),
         Right::MemberApprove => ("admit an institution", "批准机构加入"),
-        Right::MemberRevoke => ("suspend, resume or revoke a membership", "暂停、恢复或撤销成员资格"),
+        Right::MemberRevoke => ("suspend, resume or revoke a membership, or revoke a key", "暂停、恢复或撤销成员资格，或撤销密钥"),
         Right::PolicyActivate => ("bring a witness policy into force", "启用见证策略"),
         Right::TaskPropose => ("approve a plan of training", "批准训练计划"),
         Right::ModelRelease => ("let a model out", "发布模型"),
