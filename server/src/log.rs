@@ -245,7 +245,7 @@ impl Log {
     /// The rule that an entry made of `draft` would break now. Asked before a peer's statement is let into the log.
     pub(crate) fn would_violate(&mut self, draft: &Draft) -> Option<Violation> {
         let bytes = self.stamp(draft, self.writer.size());
-        self.history.clone().apply(&bytes).into_iter().next()
+        self.history.trial(draft).apply(&bytes).into_iter().next()
     }
 
     /// Appends a batch: when this returns, every entry is durable. Any error is fatal: the process must end and restart.

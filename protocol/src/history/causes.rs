@@ -68,6 +68,18 @@ impl Causes {
         }
     }
 
+    /// As much of it as leads to an accepted update.
+    pub(super) fn around(&self, task: TaskId, round: RoundId, header: HeaderDigest) -> Self {
+        let of_task = |t: &InTask| {
+            let (whole, begun) = ((round, None), (EntryKind::UpdateBegun, header));
+            let open = t.open.get(&whole).map(|newest| (whole, newest.clone())).into_iter().collect();
+            let updates = t.updates.get(&begun).map(|index| (begun, *index)).into_iter().collect();
+            InTask { open, updates, ..InTask::default() }
+        };
+        let tasks = self.tasks.get(&task).map(|t| (task, of_task(t))).into_iter().collect();
+        Self { allowed: self.allowed, tasks, ..Self::default() }
+    }
+
     /// The newest of these types in a place.
     fn last(&self, (task, round, group): Place, kinds: &[EntryKind]) -> Option<LeafIndex> {
         let newest = match (task, round) {

@@ -188,6 +188,11 @@ impl TaskHistory {
     pub(super) fn learn_plan(&mut self, plan: Plan) {
         self.plan = Some(plan);
     }
+    /// As much of it as decides about an update.
+    pub(super) fn around(&self, round: RoundId, group: GroupId) -> Self {
+        let rounds = self.rounds.get(&round).map(|r| (round, r.around(group))).into_iter().collect();
+        Self { rounds, plan: self.plan.clone(), prekeys: BTreeMap::new(), running: self.running.clone(), ..*self }
+    }
     /// With these rounds, from the first on.
     #[cfg(test)]
     pub(super) fn with_rounds(self, rounds: impl IntoIterator<Item = RoundHistory>) -> Self {
@@ -402,6 +407,13 @@ impl RoundHistory {
     /// Whether the round has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.state, RoundState::Closed(_) | RoundState::Abandoned)
+    }
+
+    /// As much of it as decides about an update.
+    fn around(&self, group: GroupId) -> Self {
+        let groups = self.groups.get(&group).map(|g| (group, g.clone())).into_iter().collect();
+        let (manifest, endorsed, declared) = (self.manifest.clone(), self.endorsed.clone(), self.declared.clone());
+        Self { state: self.state, joined: self.joined, manifest, endorsed, declared, groups, ..Self::opened() }
     }
 
     pub(super) fn opened() -> Self {
