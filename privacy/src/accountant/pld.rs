@@ -248,7 +248,7 @@ mod tests {
                     assert!(found <= bound.0.max(0.0) * (1.0 + 1e-6), "{sigma} {q} {pairing:?} at {delta}: {found}, bound {bound:?}");
                 }
                 let (bound, _) = outlook.delta(1.0);
-                let found = composed(&phases, pairing, outlook.width.max(1e-4), 0.0).map_or(0.0, |l| l.delta(1.0));
+                let found = composed(&phases, pairing, outlook.width.max(1e-3), 0.0).map_or(0.0, |l| l.delta(1.0));
                 assert!(found <= bound * (1.0 + 1e-6) + 1e-12, "{sigma} {q} {pairing:?}: {found}, bound {bound}");
             }
         }
