@@ -78,7 +78,9 @@ impl History {
         let place: Place = (entry.task, entry.round, entry.group);
         out.require(stamp.cause == self.causes.of(&entry.facts, place), Clause::Cause);
         let starts = matches!(entry.facts, Facts::ProcessStarted { .. } | Facts::ProcessRecovered { .. });
-        out.require(starts || self.origin.as_ref().is_none_or(|o| *o == stamp.origin), Clause::Origin);
+        // Before the first start whoever makes the federation writes; after an end nobody does.
+        let runs = self.origin.as_ref().map_or(self.starts[1].is_none(), |o| *o == stamp.origin);
+        out.require(starts || runs, Clause::Origin);
         out.require(self.is_decided(entry), Clause::Decision);
     }
 
@@ -149,5 +151,59 @@ impl History {
     fn is_witness_of(&self, entry: &LogEntry, witness: Sha256) -> bool {
         let line = |m: &Member| Sha256(sha256(&[m.witness_vkey.as_bytes()]));
         entry.institution.is_none_or(|i| self.members.get(&i).map(line) == Some(witness))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::ClockDirection;
+    use crate::trust::TrustDocument;
+
+    fn history() -> History {
+        let trust = TrustDocument {
+            v: 1,
+            federation: "demo".into(),
+            log_vkey: String::new(),
+            root_ca: Sha256([1; 32]),
+            administrators: vec![PublicKey([2; 32])],
+            threshold: 1,
+            server: PublicKey([3; 32]),
+        };
+        History::new(trust)
+    }
+
+    /// The rules that an entry by a process that began at this time breaks.
+    fn broken(history: &mut History, boot_ms: u64, facts: Facts) -> Vec<Clause> {
+        let (n, draft) = (history.size(), Draft::server(facts));
+        let origin = Origin { name: "server".into(), version: String::new(), build: String::new(), boot_ms };
+        let stamp = history.stamp(&draft, format!("id-{n}"), format!("2026-01-02T03:04:{n:02}.000000Z"), origin);
+        let bytes = LogEntry::new(stamp, &draft).to_bytes();
+        history.apply(&bytes).into_iter().map(|v| v.clause).collect()
+    }
+
+    #[test]
+    fn a_process_writes_from_its_start_to_its_end_and_nobody_after_that() {
+        let mut history = history();
+        let started = || Facts::ProcessStarted { build: Sha256([4; 32]), clean: true, config: Sha256([5; 32]) };
+        let tells = || Facts::ProcessClockSkew { direction: ClockDirection::Back, ms: 6_000 };
+        let told = [
+            (1, Facts::FederationCreated { trust: Sha256([6; 32]) }, None),
+            (2, started(), None),
+            (2, tells(), None),
+            (3, tells(), Some(Clause::Origin)),
+            (2, Facts::ProcessStopped {}, None),
+            (2, tells(), Some(Clause::Origin)),
+            (4, tells(), Some(Clause::Origin)),
+            (4, started(), None),
+            (4, tells(), None),
+            // Without an end the next one has begun after a crash.
+            (5, started(), None),
+            (5, tells(), None),
+        ];
+        for (boot_ms, facts, expected) in told {
+            let what = format!("entry {}, {facts:?}", history.size());
+            assert_eq!(broken(&mut history, boot_ms, facts), Vec::from_iter(expected), "{what}");
+        }
     }
 }
