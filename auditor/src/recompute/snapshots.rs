@@ -11,6 +11,7 @@ use audit::reader::{DirEntry, LogReader as _};
 use protocol::hash::sha256;
 use protocol::history::RoundState;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
+use protocol::plan::Plan;
 use std::collections::BTreeMap;
 use std::path::Path;
 
