@@ -19,6 +19,7 @@ impl History {
             keys: self.keys.clone(),
             members: self.members.clone(),
             origin: self.origin.clone(),
+            starts: self.starts,
             datasets: self.datasets.range(own).map(|(id, d)| (*id, d.newest())).collect(),
             tasks: self.tasks.get(&task).map(|t| (task, t.around(round, group))).into_iter().collect(),
             causes: self.causes.around(task, round, *header),
