@@ -14,12 +14,13 @@ use crate::init::Keys;
 use crate::layout::Layout;
 use crate::log::{Appended, Log, LogError};
 use crate::publish::Publisher;
+use crate::quota::{HOUR_MS, MINUTE_MS, Quota};
 use crate::store::{Store, StoreError};
 use crate::sums::{Done, Job};
 use crate::task::TaskRun;
 use crate::uploads::Uploads;
-use protocol::entry::Draft;
-use protocol::ids::{ClientId, Sha256, Ticket};
+use protocol::entry::{Draft, Right};
+use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::membership::Barred;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
@@ -147,8 +148,12 @@ pub(crate) struct Driver {
     task: Option<TaskRun>,
     answers: BTreeMap<Ticket, Waiting>,
     next_answer: u64,
-    /// Minute, and denials in it.
-    denials: (u64, u32),
+    /// Denials in a minute.
+    denials: Quota<Right>,
+    /// Attempts to connect in an hour, by members whose word does not count since an entry.
+    knocks: Quota<(ClientId, LeafIndex)>,
+    /// Declarations in a minute.
+    declarations: Quota<ClientId>,
     clock: process::Clock,
     /// Whether the log was told that the disk has no room for the next round.
     storage_is_low: bool,
@@ -210,7 +215,9 @@ impl Driver {
             task,
             answers: BTreeMap::new(),
             next_answer: 0,
-            denials: (0, 0),
+            denials: Quota::each(MINUTE_MS),
+            knocks: Quota::each(HOUR_MS),
+            declarations: Quota::each(MINUTE_MS),
             clock: process::Clock::new(),
             storage_is_low: false,
             refusals: BTreeSet::new(),

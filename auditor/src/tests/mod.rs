@@ -15,5 +15,6 @@ mod stamps;
 mod standing;
 pub(crate) mod story;
 mod tamper;
+mod trial;
 pub(crate) mod twist;
 mod vectors;

@@ -144,3 +144,36 @@ fn whoever_leaves_gets_its_receipt_and_reads_the_log_on_the_same_connection() {
     let mut driver = disk.driver().unwrap();
     assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(_)));
 }
+
+/// The minute may end while the test runs, once.
+#[test]
+fn a_member_that_declares_without_end_is_not_listened_to_any_more_and_others_are() {
+    let disk = Disk::new();
+    let (mut driver, _) = with_member(&disk);
+    let statement =
+        Statement::sign(&Departure { since: since(&driver), reason: StandingReason::Request }, &SigningKey::from_bytes(&[22; 32]));
+    let mut declare = || {
+        let answer = ask(&mut driver, Request::Declare { statement: statement.clone() });
+        let Response::Rejected { reason } = answer else { panic!("somebody else signed it") };
+        reason
+    };
+    let reasons: Vec<Rejection> = (0..500).map(|_| declare()).collect();
+    let judged = reasons.iter().filter(|r| **r == Rejection::BadSignature).count();
+    let unheard = reasons.iter().filter(|r| **r == Rejection::OverQuota).count();
+    assert!((120..=240).contains(&judged) && judged + unheard == 500, "{judged} {unheard}");
+    assert_eq!(driver.declarations.count(now(), MEMBER), 1);
+}
+
+/// The hour may end while the test runs, once.
+#[test]
+fn a_member_that_is_shut_out_is_told_so_each_time_and_the_log_once_an_hour() {
+    let disk = Disk::new();
+    let (mut driver, admin) = with_member(&disk);
+    order(&mut driver, &admin, Change::Suspend, StandingReason::Incident).unwrap();
+    for _ in 0..50 {
+        assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(_)));
+    }
+    drop(driver);
+    let denied = disk.entries().iter().filter(|e| e.facts == Facts::AuthzDenied {}).count();
+    assert!((1..=2).contains(&denied), "{denied}");
+}

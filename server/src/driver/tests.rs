@@ -17,7 +17,7 @@ use protocol::entry::{Actor, AlarmKind, Facts, LogEntry, Right, Rule, Ruling};
 use protocol::ids::{PublicKey, TokenId};
 use protocol::renewal::Renewal;
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{JoinRequest, Membership, TrustDocument};
+use protocol::trust::{JoinRequest, Membership, Token, TrustDocument};
 use tokio::sync::Semaphore;
 
 const MEMBER: ClientId = ClientId([9; 32]);
@@ -348,4 +348,50 @@ fn a_refused_update_stands_in_the_log_once_before_the_client_hears_of_it() {
     assert_eq!(refused.len(), 1);
     assert_eq!((refused[0].institution, refused[0].code.as_deref()), (Some(MEMBER), Some("wrong_round")));
     assert_eq!((refused[0].stamp.cause, refused[0].round), (None, None));
+}
+
+/// The minute may end while the test runs, once.
+#[test]
+fn strangers_at_one_door_neither_fill_the_log_nor_hide_what_is_tried_at_another() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    for _ in 0..100 {
+        driver.deny(Right::MemberJoin, None, Rejection::NotEnrolled).unwrap();
+    }
+    driver.deny(Right::StatusRead, None, Rejection::NotEnrolled).unwrap();
+    drop(driver);
+    let denied: Vec<Right> = disk.entries().iter().filter_map(|e| e.decision).map(|d| d.right).collect();
+    assert_eq!(denied.last(), Some(&Right::StatusRead));
+    assert!((11..=21).contains(&denied.len()), "{denied:?}");
+}
+
+#[test]
+fn a_token_leaves_few_requests_in_the_log_however_often_it_is_used() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let invite = AdminRequest::Invite { institution: "clinic".into(), ttl_s: 600 };
+    let AdminReply::Token { line } = driver.admin(invite).unwrap() else { panic!("a token") };
+    let (token, key, csr) = (Token::parse(&line).unwrap(), SigningKey::from_bytes(&[7; 32]), request());
+    let mut ask = |n: u8| {
+        let asked = JoinRequest {
+            token: token.id,
+            trust: TrustDocument::hash(&driver.trust_bytes),
+            nonce: Sha256([n; 32]),
+            name: "clinic".into(),
+            institution_key: PublicKey(key.verifying_key().to_bytes()),
+            witness_vkey: SignerKey::new("demo/clinic", KeyType::Cosignature, &[3; 32]).unwrap().verifier().to_string(),
+            tls_key: crate::identity::csr_key_hash(&csr).unwrap(),
+        };
+        let (statement, nonce) = (Statement::sign(&asked, &key), asked.nonce);
+        let message = JoinMessage::Request { secret: token.secret, statement, csr: csr.clone().into() };
+        matches!(driver.join(message, nonce).unwrap(), JoinReply::Pending {})
+    };
+    let taken: Vec<u8> = (0..12).filter(|n| ask(*n)).collect();
+    assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert!(ask(3), "a request that stands in the log is told again");
+    drop(driver);
+    let entries = disk.entries();
+    let requests = entries.iter().filter(|e| matches!(e.facts, Facts::MemberJoinRequested { .. })).count();
+    let codes: Vec<_> = entries.iter().filter(|e| e.decision.is_some()).filter_map(|e| e.code.as_deref()).collect();
+    assert_eq!((requests, codes), (8, vec!["over_quota"; 4]));
 }
