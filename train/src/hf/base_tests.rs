@@ -273,3 +273,18 @@ fn numbers_that_are_not_the_checkpoints_are_refused_by_name() {
         Err(BaseError::Checkpoint(HfError::Config(_)))
     ));
 }
+
+/// Small published T5s have heads that do not share the width out evenly.
+#[test]
+fn heads_of_a_published_model_need_not_divide_its_width() {
+    let dir = checkpoint("t5");
+    let path = dir.path().join(CONFIG);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let uneven = text.replace("\"num_heads\": 2", "\"num_heads\": 3").replace("\"d_kv\": 6", "\"d_kv\": 4");
+    std::fs::write(&path, uneven).unwrap();
+    let model = Base::open(dir.path()).unwrap().model(Asks::Translate, Vec::new(), Some(6), None).unwrap();
+    assert_eq!((model.width, model.heads), (16, 3));
+    assert!(ParameterTable::new(&model).is_ok());
+    let own = EncoderConfig { base: None, classes: classes(2), ..model };
+    assert!(matches!(ParameterTable::new(&own), Err(ModelError::Sizes { width: 16, heads: 3 })));
+}
