@@ -12,7 +12,11 @@ use candle_core::{Device, Tensor};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
 use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
+use serde_json::{Map, Value};
 use std::path::Path;
+
+/// Fields of a `config.json` that number the tokens in front of, behind and between texts.
+const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
 
 /// Why a checkpoint cannot be what a plan begins from.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +116,14 @@ impl Base {
     }
     /// What an adapter calls it: the name in its own `config.json`, else its weights' digest.
     pub(crate) fn name(&self) -> String {
-        let fields = serde_json::from_str::<serde_json::Value>(&self.config).unwrap_or_default();
-        let stated = fields.get("_name_or_path").and_then(serde_json::Value::as_str).filter(|name| !name.is_empty());
+        let fields = serde_json::from_str::<Value>(&self.config).unwrap_or_default();
+        let stated = fields.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
         stated.map_or_else(|| format!("sha256:{}", self.digests.weights), str::to_owned)
+    }
+    /// The marks of texts that its `config.json` names.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (String, Value)> {
+        let fields = serde_json::from_str::<Map<String, Value>>(&self.config).unwrap_or_default();
+        fields.into_iter().filter(|(name, _)| MARKS.contains(&name.as_str()))
     }
     /// Bytes of its `tokenizer.json`.
     pub fn tokenizer(&self) -> &[u8] {
