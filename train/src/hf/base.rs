@@ -13,6 +13,7 @@ use protocol::hash::sha256;
 use protocol::ids::Sha256;
 use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
 use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields of a `config.json` that number the tokens in front of, behind and between texts.
@@ -41,6 +42,9 @@ pub enum BaseError {
         /// Of the file.
         found: Sha256,
     },
+    /// A file that somebody wrote to after its digest was taken.
+    #[error("model.safetensors was changed while it was read: try again when nobody writes to it")]
+    Changed,
     /// The plan's model begins from random weights.
     #[error("the plan names no base checkpoint")]
     NoBase,
@@ -88,6 +92,10 @@ impl std::fmt::Debug for Base {
     }
 }
 
+fn digest(bytes: &[u8]) -> Sha256 {
+    Sha256(sha256(&[bytes]))
+}
+
 /// Whether a tensor is of the head over classes: what a checkpoint that was published for something else does not have.
 fn of_head(spelling: Spelling, name: &str) -> bool {
     let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler());
@@ -104,7 +112,6 @@ impl Base {
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
         let path = directory.join(WEIGHTS);
         let weights = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
-        let digest = |bytes: &[u8]| Sha256(sha256(&[bytes]));
         let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
         Ok(Self { config, tokenizer, weights, digests })
@@ -194,25 +201,8 @@ impl Base {
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
         let whole = model.whole();
         let spelling = Config::of_plan(&whole, Trained::Kept)?.spelling;
-        let (tensors, trained) = (self.tensors()?, shard::names(shards));
-        let first = initial(&whole, seed)?;
-        let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
-        for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
-            match layout::find(spelling, p, &tensors) {
-                Ok((name, way)) => {
-                    layout::copy(&tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
-                    if !trained.contains(&p.name) {
-                        frozen.push(p.name.clone());
-                    }
-                }
-                Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
-                    if !trained.contains(&p.name) {
-                        return Err(BaseError::Untrained(p.name.clone()));
-                    }
-                }
-                Err(e) => return Err(HfError::from(e).into()),
-            }
-        }
+        let (first, trained) = (initial(&whole, seed)?, shard::names(shards));
+        let (flat, frozen) = self.reading(|tensors| filled(&first, (spelling, &trained), tensors))?;
         first.table().check(&flat)?;
         let base = BaseModel { frozen, ..whole.base.clone().ok_or(BaseError::NoBase)? };
         let model = EncoderConfig { base: Some(base), ..whole };
@@ -228,19 +218,20 @@ impl Base {
     pub fn outside(&self, model: &EncoderConfig) -> Result<Outside, BaseError> {
         let named = self.named_by(model)?;
         let config = Config::of_plan(model, Trained::Kept)?;
-        let (table, tensors) = (TransformerWeights::outside_table(&config), self.tensors()?);
+        let table = TransformerWeights::outside_table(&config);
         if table.iter().count() != named.frozen.len() {
             return Err(BaseError::Frozen { named: named.frozen.len(), found: table.iter().count() });
         }
-        let tensor = |p: &Parameter| -> Result<(String, Tensor), BaseError> {
+        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Tensor), BaseError> {
             let mut values = vec![0.0; p.len()];
-            copy(&tensors, config.spelling, p, &mut values)?;
+            copy(tensors, config.spelling, p, &mut values)?;
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
                 return Err(ModelError::NonFinite(at).into());
             }
             Ok((p.name.clone(), Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
         };
-        Ok(Outside::new(self.digests.weights, table.iter().map(tensor).collect::<Result<_, _>>()?))
+        let all = self.reading(|tensors| table.iter().map(|p| tensor(tensors, p)).collect::<Result<BTreeMap<_, _>, _>>())?;
+        Ok(Outside::new(self.digests.weights, all))
     }
 
     /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
@@ -250,15 +241,18 @@ impl Base {
     pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
-        let (table, tensors) = (TransformerWeights::tables(&config).0, self.tensors()?);
-        let mut flat = vec![0.0; table.len()];
-        for p in table.iter() {
-            let out = &mut flat[p.range()];
-            match weights.table().find(&p.name) {
-                Some(there) => out.copy_from_slice(&weights.flat()[there.range()]),
-                None => copy(&tensors, config.spelling, p, out)?,
+        let table = TransformerWeights::tables(&config).0;
+        let flat = self.reading(|tensors| {
+            let mut flat = vec![0.0; table.len()];
+            for p in table.iter() {
+                let out = &mut flat[p.range()];
+                match weights.table().find(&p.name) {
+                    Some(there) => out.copy_from_slice(&weights.flat()[there.range()]),
+                    None => copy(tensors, config.spelling, p, out)?,
+                }
             }
-        }
+            Ok(flat)
+        })?;
         Ok(TransformerWeights::new(&config, flat, Vec::new())?)
     }
 
@@ -269,9 +263,37 @@ impl Base {
         Ok(named)
     }
 
-    fn tensors(&self) -> Result<Tensors<'_>, BaseError> {
-        Ok(Tensors::parse(self.weights.bytes()).map_err(HfError::from)?)
+    /// Reads tensors, and compares the digest once more: whoever writes to a mapped file writes into what is read here.
+    fn reading<T>(&self, read: impl FnOnce(&Tensors<'_>) -> Result<T, BaseError>) -> Result<T, BaseError> {
+        let found = read(&Tensors::parse(self.weights.bytes()).map_err(HfError::from)?);
+        if digest(self.weights.bytes()) == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
+}
+
+/// First weights with the checkpoint's numbers in place of theirs, and the names of the tensors that nobody trains. Only a head may be missing.
+fn filled(
+    first: &Weights,
+    (spelling, trained): (Spelling, &BTreeSet<String>),
+    tensors: &Tensors<'_>,
+) -> Result<(Vec<f32>, Vec<String>), BaseError> {
+    let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
+    for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
+        match layout::find(spelling, p, tensors) {
+            Ok((name, way)) => {
+                layout::copy(tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
+                if !trained.contains(&p.name) {
+                    frozen.push(p.name.clone());
+                }
+            }
+            Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
+                if !trained.contains(&p.name) {
+                    return Err(BaseError::Untrained(p.name.clone()));
+                }
+            }
+            Err(e) => return Err(HfError::from(e).into()),
+        }
+    }
+    Ok((flat, frozen))
 }
 
 /// One tensor of the checkpoint, as the model has it.

@@ -10,6 +10,7 @@ use crate::model::Transformer;
 use crate::shard::tiers::{Part, tier_table};
 use crate::snapshot;
 use crate::workers::Workers;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -253,6 +254,23 @@ fn another_checkpoint_is_refused_by_the_file_that_differs() {
     assert!(matches!(base.outside(&stranger), Err(BaseError::Frozen { .. })));
     stranger.base = None;
     assert!(matches!(base.outside(&stranger), Err(BaseError::NoBase)));
+}
+
+/// The digest is that of what is read, not of what lay there when the file was opened.
+#[test]
+fn a_checkpoint_that_changes_after_it_was_hashed_is_refused() {
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    let (weights, shards) = begun(&base, 3, None, &[Part::Head]).unwrap();
+    let mut bytes = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+    let end = bytes.len() - 2;
+    bytes[end] ^= 1; // a digit of the last number
+    // In place: a new file under the old name would not be what is mapped.
+    let mut file = std::fs::OpenOptions::new().write(true).open(dir.path().join(WEIGHTS)).unwrap();
+    file.write_all(&bytes).unwrap();
+    assert!(matches!(base.outside(weights.config()), Err(BaseError::Changed)));
+    assert!(matches!(base.whole(&weights), Err(BaseError::Changed)));
+    assert!(matches!(base.begin(weights.config(), &shards, 7), Err(BaseError::Changed)));
 }
 
 #[test]
