@@ -2,7 +2,7 @@
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
 use super::file::{FileError, Mapped, Tensors};
-use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, read, tokenizer};
+use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, mapped, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
@@ -110,8 +110,7 @@ impl Base {
     pub fn open(directory: &Path) -> Result<Self, BaseError> {
         let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
-        let path = directory.join(WEIGHTS);
-        let weights = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
+        let weights = mapped(&directory.join(WEIGHTS))?;
         let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
         Ok(Self { config, tokenizer, weights, digests })

@@ -38,7 +38,7 @@ pub fn export(
     let text = completed(&text, base, weights.config())?;
     write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
     let Some(alone) = alone else { return Ok(Exported::Model) };
-    let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { path: "adapter".into(), source }))?;
+    let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
     Ok(Exported::ModelAndAdapter)
 }
