@@ -168,6 +168,23 @@ fn a_decoders_loss_is_per_token() {
     assert!(matches!(evaluate(&weights, &data, &workers), Err(EvalError::Asks { got: "next-token", expected: "class" })));
 }
 
+/// A published tokenizer without marks leaves nothing of some texts.
+#[test]
+fn a_record_without_tokens_is_not_judged() {
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    let (weights, _) = begun(&base, 3, None, &[Part::Head]).unwrap();
+    let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+    let judged = |records: Vec<Record>| {
+        let data = Dataset { units: vec![UnitExamples { records }] };
+        evaluate(&weights, &data, &Workers::start(std::num::NonZeroUsize::MIN).unwrap()).unwrap()
+    };
+    let silent = Record { tokens: Vec::new(), class: 1, labels: Vec::new() };
+    let with = records().into_iter().chain([silent.clone()]).collect();
+    assert_eq!(judged(with), judged(records().to_vec()));
+    assert_eq!(judged(vec![silent]).records, 0);
+}
+
 /// Records with answers of other lengths than their texts, and their number of asked tokens.
 fn answered() -> [Record; 3] {
     let answer = |n: u32| (0..n).map(|i| (i * 11 + n) % 60).collect();
