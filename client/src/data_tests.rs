@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::plan;
+use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
 use protocol::plan::BaseModel;
 
@@ -117,18 +117,9 @@ fn a_plan_that_asks_for_the_next_token_reads_no_label() {
     assert!(matches!(source.for_plan(&texts, None), Err(DataError::NoBase)));
 }
 
-/// A tokenizer of whole words, numbered 0 to 4, of which no record has the last.
-const WORDS: &str = r###"{
-    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
-    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
-    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
-        "vocab": {"[UNK]": 0, "you": 1, "have": 2, "won": 3, "rare": 4}}
-}"###;
-
 /// A plan of this kind on a checkpoint whose weights nobody reads here.
 fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
-    for (file, text) in [("config.json", "{}"), ("model.safetensors", "weights"), ("tokenizer.json", WORDS)] {
+    for (file, text) in [("config.json", "{}"), ("model.safetensors", "weights"), ("tokenizer.json", TOKENIZER)] {
         std::fs::write(dir.join(file), text).unwrap();
     }
     let base = Base::open(dir).unwrap();

@@ -36,7 +36,8 @@ pub enum EvalError {
     Engine(#[from] candle_core::Error),
 }
 
-fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
+/// Refuses a model that is asked for something else.
+pub(crate) fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
     let got = weights.config().asks();
     if got == expected { Ok(()) } else { Err(EvalError::Asks { got: got.name(), expected: expected.name() }) }
 }
