@@ -1,5 +1,5 @@
 //! The institution's records on their way into training: read once, declared by a hash, prepared per plan. Knows no connection.
-//! No text, label, path or count of a record stands in any error here (audit.md A22).
+//! No text, label or count of a record stands in any error here, and no path or place of one in what the log is told (audit.md A22).
 
 use crate::clock::OsEntropy;
 use crate::config::DataConfig;
@@ -75,6 +75,19 @@ pub enum DataError {
     /// The plan's counts.
     #[error("the plan's counts cannot be made of the records")]
     Count(#[from] CountError),
+}
+
+impl DataError {
+    /// What the client's log may say. The causes of some errors name a file, or which unit it was: those are for the owner's terminal only.
+    pub(crate) fn for_log(&self) -> String {
+        match self {
+            Self::Store(_) | Self::Entropy(_) | Self::Labels(_) | Self::Tokenizer(_) | Self::Published(_) | Self::Count(_) => {
+                crate::agent::chain(self)
+            }
+            Self::Read(_) | Self::Prepared(_) | Self::Tokens(_) | Self::Vocabulary { .. } => self.to_string(),
+            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing => self.to_string(),
+        }
+    }
 }
 
 /// Opaque id of the lineage that the settings name. The records themselves may be gone.

@@ -50,7 +50,12 @@ fn what_is_wrong_is_named_without_its_contents() {
     let home = Home::new(dir.path());
     let mut missing = config(dir.path(), &LINES);
     missing.path = dir.path().join("none");
-    assert!(matches!(DataSource::load(&home, &missing).err().unwrap(), DataError::Read(ReadError::Open { .. })));
+    let error = DataSource::load(&home, &missing).err().unwrap();
+    assert!(matches!(error, DataError::Read(ReadError::Open { .. })));
+    let (logged, place) = (error.for_log(), dir.path().to_str().unwrap());
+    assert!(crate::agent::chain(&error).contains(place) && !logged.contains(place), "{logged}");
+    let unit = DataError::from(train::batch::DataError::Token { unit: 4711, vocab: 64 });
+    assert!(!unit.for_log().contains("4711"));
     let bad = config(dir.path(), &[LINES[0], r#"{"text":"CANARY","label":"#]);
     let error = DataSource::load(&home, &bad).err().unwrap();
     let text = format!("{} {error:?}", crate::agent::chain(&error));
