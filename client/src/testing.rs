@@ -73,6 +73,15 @@ pub(crate) fn plan() -> Plan {
     }
 }
 
+/// A published tokenizer of whole words, numbered 0 to 4.
+pub(crate) const TOKENIZER: &str = r###"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        "vocab": {"[UNK]": 0, "you": 1, "have": 2, "won": 3, "rare": 4}}
+}"###;
+
 /// A log that a test writes and signs.
 pub(crate) struct TestLog {
     pub(crate) key: SignerKey,

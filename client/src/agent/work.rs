@@ -225,7 +225,7 @@ fn judge(
     let examples = match data.for_task(&plan, foundation.as_ref().map(|f| &f.base)) {
         Ok(examples) => examples,
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the records do not fit the plan");
+            tracing::warn!(error = %error.for_log(), "the records do not fit the plan");
             return Ok(Err(Rejection::Policy));
         }
     };
