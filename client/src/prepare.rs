@@ -346,7 +346,7 @@ impl Preparation {
         let dimension = usize::try_from(self.work.plan.dimension()).unwrap_or(usize::MAX);
         let path = self.home.optimiser(self.work.plan.task);
         let Some(bytes) = files::read_if_there(&path, MAX_OPTIMISER, Item::Optimiser)? else {
-            return Ok(OptimiserState::adam_w(dimension));
+            return Ok(OptimiserState::of_plan(&self.work.plan.local, dimension));
         };
         Ok(serde_json::from_slice(&bytes).map_err(|_| StoreError::Damaged(Item::Optimiser))?)
     }

@@ -3,9 +3,11 @@
 use super::*;
 use crate::eval::evaluate;
 use crate::model::initial;
+use crate::schedule::{Rates, Schedule};
 use crate::testing::{data, decimal, plan, small_config};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
+use protocol::plan::{LocalOptimiser, Look};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
@@ -30,7 +32,7 @@ fn workers(threads: usize) -> Workers {
 fn train(world: &Institution, threads: usize, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
     let Institution { plan, start, data, mechanism } = world;
     let paid = Paid::for_test(mechanism, ManifestDigest([1; 32]), 1, u64::from(plan.local.steps));
-    let mut optimiser = OptimiserState::adam_w(start.flat().len());
+    let mut optimiser = OptimiserState::of_plan(&plan.local, start.flat().len());
     let mut reports = Vec::new();
     let round = Round { plan, start, data, mechanism, global_step: 0 };
     let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| {
@@ -57,6 +59,23 @@ fn a_separable_task_is_learnt_when_the_noise_is_tiny() {
     assert!(after.loss() < 0.5 * before.loss());
     assert_eq!(reports.len(), 60);
     assert!(reports[59].mean_loss().unwrap() < reports[0].mean_loss().unwrap());
+}
+
+/// Noise and samples are the same; what becomes of them is the plan's choice.
+#[test]
+fn the_plans_optimiser_moves_the_weights() {
+    let mut world = institution(60, "0.01", "0.5", 60);
+    let before = evaluate(&world.start, &world.data, &workers(1)).unwrap();
+    let (adam, _) = train(&world, 1, 3).unwrap();
+    let sgd = |look| LocalOptimiser::Sgd { momentum: decimal("0.9"), look };
+    (world.plan.local.learning_rate, world.plan.local.weight_decay) = (decimal("0.02"), decimal("0"));
+    for look in [Look::Here, Look::Ahead] {
+        world.plan.local.optimiser = Some(sgd(look));
+        let (after, _) = train(&world, 1, 3).unwrap();
+        assert_ne!(after, adam);
+        let after = evaluate(&after, &world.data, &workers(1)).unwrap();
+        assert!(after.loss() < 0.9 * before.loss(), "{look:?}: {} to {}", before.loss(), after.loss());
+    }
 }
 
 #[test]
@@ -109,17 +128,26 @@ fn a_schedule_is_a_function_of_the_global_step() {
     let mut world = institution(4, "1", "0.5", 5);
     world.plan.rounds = 3;
     world.plan.local.learning_rate = decimal("0.5");
-    let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
-    let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 8 };
-    let mut rates = Vec::new();
-    let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
-    local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
-        rates.push((p.global_step, p.learning_rate));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    let expected: Vec<_> = (8..12).map(|s| (s, crate::optim::learning_rate(0.5, 2, 12, s))).collect();
-    assert_eq!(rates, expected);
+    let mut of = |schedule| {
+        world.plan.local.schedule = schedule;
+        let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
+        let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 8 };
+        let mut rates = Vec::new();
+        let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
+        local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
+            rates.push((p.global_step, p.learning_rate));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        rates
+    };
+    let expected = |schedule| {
+        let rates = Rates { peak: 0.5, warmup_steps: 2, total_steps: 12, schedule };
+        (8..12).map(|s| (s, rates.at(s))).collect::<Vec<_>>()
+    };
+    assert_eq!(of(None), expected(Schedule::Cosine));
+    assert_eq!(of(Some(Schedule::Wsd)), expected(Schedule::Wsd));
+    assert_ne!(of(Some(Schedule::Constant)), of(Some(Schedule::Linear)));
 }
 
 #[test]

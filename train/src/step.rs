@@ -2,8 +2,9 @@
 
 use crate::audit::Canaries;
 use crate::model::{Transformer, TransformerWeights};
-use crate::optim::{OptimiserState, StepSize, learning_rate};
+use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
+use crate::schedule::Rates;
 use crate::workers::{Tally, Work, Workers};
 use privacy::bound::{NoisedShare, UnitSum};
 use privacy::ledger::PaidStep;
@@ -39,7 +40,7 @@ pub(crate) fn take(
     }
     let gradient = noised.mean_gradient(mechanism);
     let at = round.global_step + context.step;
-    let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
+    let rate = Rates::of_plan(plan).at(at);
     let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
     // Coordinates that do not have their turn got noise and nothing else; nobody reads it.
     let trained = gradient.get(..weights.flat().len()).unwrap_or(&gradient);
