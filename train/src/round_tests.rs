@@ -7,7 +7,7 @@ use crate::schedule::{Rates, Schedule};
 use crate::testing::{data, decimal, plan, small_config};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
-use protocol::plan::{LocalOptimiser, Look};
+use protocol::plan::{Keep, LocalOptimiser, Look};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
@@ -88,6 +88,15 @@ fn the_number_of_threads_changes_no_bit() {
         one_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>(),
         three_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>()
     );
+}
+
+/// M10: what is kept between the passes is a matter of memory.
+#[test]
+fn blocks_that_are_computed_again_change_no_bit() {
+    let mut world = institution(3, "1", "0.7", 30);
+    let (kept, reports) = train(&world, 2, 3).unwrap();
+    world.plan.local.keep = Some(Keep::Inputs);
+    assert_eq!(train(&world, 2, 3).unwrap(), (kept, reports));
 }
 
 /// B4.

@@ -52,7 +52,7 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsErro
     let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
     drop(start);
     let work = Work {
-        objective: &Transformer::load(&part)?,
+        objective: &Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default()),
         table: part.table(),
         mechanism,
         max_tokens: size(plan.model.max_tokens),
@@ -122,12 +122,16 @@ mod tests {
     use crate::model::Objective;
     use crate::testing::{plan, small_config};
     use candle_core::{Result, Tensor};
+    use protocol::plan::Keep;
 
     #[test]
     fn a_unit_has_the_same_gradient_in_every_place() {
-        let plan = plan(small_config(), 1, "1", "0.5");
+        let mut plan = plan(small_config(), 1, "1", "0.5");
         let m = Mechanism::of_plan(&plan, 100).unwrap();
-        assert!(slots_agree(&plan, &m).unwrap());
+        for keep in [Keep::Everything, Keep::Inputs] {
+            plan.local.keep = Some(keep);
+            assert!(slots_agree(&plan, &m).unwrap(), "{keep:?}");
+        }
     }
 
     /// An engine that rounds otherwise in the second place of a batch: by less than any tolerance of floats would show.

@@ -70,7 +70,7 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
     let work = Work {
-        objective: &Transformer::load(weights)?,
+        objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
