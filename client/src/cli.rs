@@ -4,6 +4,7 @@ mod answer;
 mod bar;
 mod bench;
 mod bench_clip;
+mod bench_fit;
 mod bench_noise;
 mod bench_train;
 mod budget;

@@ -104,6 +104,8 @@ pub struct Config {
     pub data: Option<DataConfig>,
     /// Threads for gradients.
     pub threads: NonZeroUsize,
+    /// Most records that one thread reads at once on the exact path; none leaves it to the plan.
+    pub max_pass_records: Option<NonZeroUsize>,
     /// The only tier of a plan that this machine carries; none takes whatever the plan gives.
     pub tier: Option<String>,
     /// Directory of the published checkpoint that plans begin from; without it such plans are declined.
@@ -123,6 +125,8 @@ struct RawConfig {
     data: Option<RawData>,
     #[serde(default)]
     threads: usize,
+    #[serde(default)]
+    max_pass_records: usize,
     tier: Option<String>,
     base: Option<PathBuf>,
     #[serde(default)]
@@ -226,6 +230,7 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             data: raw.data.map(DataConfig::try_from).transpose()?,
             threads: NonZeroUsize::new(raw.threads).unwrap_or(all),
+            max_pass_records: NonZeroUsize::new(raw.max_pass_records),
             tier: raw.tier,
             base: raw.base,
             exit_when_task_ends: raw.exit_when_task_ends,
@@ -262,17 +267,18 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_client_without_data() {
         let config = Config::parse("").unwrap();
-        assert!(config.data.is_none() && !config.exit_when_task_ends);
+        assert!(config.data.is_none() && config.max_pass_records.is_none() && !config.exit_when_task_ends);
         assert_eq!(config.reconnect_max, Duration::from_secs(300));
     }
 
     #[test]
     fn everything_that_can_be_set_is_taken() {
-        let text = "threads = 2\ntier = \"small\"\nbase = \"bert\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
+        let text = "threads = 2\nmax_pass_records = 3\ntier = \"small\"\nbase = \"bert\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
             [data]\npath = \"r.jsonl\"\nname = \"sms\"\ntext_field = \"t\"\nlabel_field = \"l\"\nuser_field = \"u\"\nbad_lines = \"skip\"\n";
         let config = Config::parse(text).unwrap();
         let data = config.data.unwrap();
         assert_eq!((config.tier.as_deref(), config.base.as_deref()), (Some("small"), Some(Path::new("bert"))));
+        assert_eq!(config.max_pass_records.map(NonZeroUsize::get), Some(3));
         assert_eq!((config.threads.get(), config.reconnect_max.as_secs()), (2, 7));
         assert_eq!((data.user_field.as_deref(), data.bad_lines), (Some("u"), BadLines::Skip));
     }

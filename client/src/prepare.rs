@@ -58,6 +58,8 @@ pub(crate) struct Preparation {
     pub(crate) me: ClientId,
     pub(crate) build: Sha256,
     pub(crate) threads: NonZeroUsize,
+    /// Most records that one thread reads at once, where the settings say so.
+    pub(crate) max_pass_records: Option<NonZeroUsize>,
     pub(crate) work: Arc<TaskWork>,
     pub(crate) ledger: SharedLedger,
     /// Proof that the ledger is the one that the log last saw (privacy.md D65).
@@ -234,7 +236,12 @@ impl Preparation {
             Some(outside) => start.beside(Arc::clone(outside)),
             None => start,
         };
-        let training = Training { start, workers: Workers::start(self.threads)?, data };
+        let workers = Workers::start(self.threads)?;
+        let workers = match self.max_pass_records {
+            Some(most) => workers.reading_at_most(most),
+            None => workers,
+        };
+        let training = Training { start, workers, data };
         match plan.privacy.mode {
             Mode::Local => {
                 let optimiser = self.optimiser()?;

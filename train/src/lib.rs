@@ -19,6 +19,7 @@ pub mod measure;
 pub mod model;
 mod ops;
 pub mod optim;
+pub mod rehearsal;
 pub mod round;
 pub mod schedule;
 pub mod shard;

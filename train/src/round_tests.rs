@@ -30,12 +30,16 @@ fn workers(threads: usize) -> Workers {
 
 /// The weights after a round, and what was reported.
 fn train(world: &Institution, threads: usize, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
+    train_by(world, &workers(threads), seed)
+}
+
+fn train_by(world: &Institution, workers: &Workers, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
     let Institution { plan, start, data, mechanism } = world;
     let paid = Paid::for_test(mechanism, ManifestDigest([1; 32]), 1, u64::from(plan.local.steps));
     let mut optimiser = OptimiserState::of_plan(&plan.local, start.flat().len());
     let mut reports = Vec::new();
     let round = Round { plan, start, data, mechanism, global_step: 0 };
-    let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| {
+    let delta = local_round(&round, paid, &mut optimiser, workers, &mut SeededEntropy::new(seed), &mut |p| {
         reports.push(p);
         ControlFlow::Continue(())
     })?;
@@ -192,6 +196,17 @@ fn the_size_of_a_micro_batch_changes_neither_noise_nor_data() {
         assert!(apart.iter().all(|d| *d < 1.01 * step), "micro-batches of {micro_batch}: {apart:?}");
         assert!(apart.len() * 100 < whole.len(), "micro-batches of {micro_batch}: {} of {} differ", apart.len(), whole.len());
     }
+}
+
+/// M9: a machine that reads fewer records at once than the plan says trains what the others train.
+#[test]
+fn reading_fewer_records_at_once_changes_neither_noise_nor_data() {
+    let (world, step) = (institution(1, "1", "0.7", 30), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
+    let (whole, told) = train(&world, 2, 3).unwrap();
+    let (after, told_again) = train_by(&world, &workers(2).reading_at_most(NonZeroUsize::MIN), 3).unwrap();
+    assert_eq!(told[0].tally.units, told_again[0].tally.units);
+    let apart = after.flat().iter().zip(whole.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    assert!(apart.fold(0.0, f64::max) < 1.01 * step);
 }
 
 /// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit

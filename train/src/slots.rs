@@ -65,8 +65,8 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsErro
     Ok(Workers::start(NonZeroUsize::MIN)?.run(|| agree(work, [&a, &b]))?)
 }
 
-/// Tokens all over the vocabulary.
-fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
+/// One made-up record, with tokens all over the vocabulary.
+pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let token = |i: u32| (i.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) % plan.model.vocab.max(1);
     let classes = u32::try_from(plan.model.classes.len()).unwrap_or(1).max(1);
     let tokens: Vec<u32> = (0u32..).take(length).map(token).collect();

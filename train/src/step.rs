@@ -69,15 +69,16 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     // One draw for all, so that a canary comes in as everybody does. Indices rise: those with records stand first.
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
+    let path = mechanism.executed().clip_path();
     let work = Work {
         objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
-        micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
+        micro_batch: inputs.workers.records_at_once(crate::model::parameters::size(plan.local.micro_batch.max(1)), path),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
     };
-    let (mut sum, tally) = match mechanism.executed().clip_path() {
+    let (mut sum, tally) = match path {
         ClipPath::Exact => inputs.workers.sum(work, round.data, sample)?,
         ClipPath::BookKeeping { .. } => {
             let (sum, tally) = inputs.workers.clipped_sum(work, round.data, sample)?;

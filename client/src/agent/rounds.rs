@@ -117,7 +117,7 @@ impl Agent {
         };
         "training".clone_into(&mut self.status.duty);
         let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
-        let (threads, observer) = (self.config.threads, self.observer.clone());
+        let (threads, max_pass_records, observer) = (self.config.threads, self.config.max_pass_records, self.observer.clone());
         let (wire, sender) = (link.wire(), self.sender.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
@@ -132,6 +132,7 @@ impl Agent {
                         me,
                         build,
                         threads,
+                        max_pass_records,
                         work,
                         ledger,
                         compared,
