@@ -395,6 +395,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             self.status.alarm("the log breaks its rules: this institution witnesses but takes no part");
         }
+        self.status.training = self.observer.training();
         self.status.certificate_until_ms = self.certificate.until().0;
         self.status.updated_ms = clock::now().0;
         Ok(self.status.store(&self.home)?)
