@@ -6,6 +6,8 @@ mod afterwards;
 mod before;
 #[path = "story/bend.rs"]
 mod bend;
+#[path = "story/counting.rs"]
+mod counting;
 #[path = "story/model.rs"]
 mod model;
 #[path = "story/process.rs"]
@@ -20,7 +22,7 @@ use super::sealing::{self, Bodies, Stated, address};
 use super::secrets::{Sealed, key_sum, opening};
 use super::twist::Twist;
 use ed25519_dalek::SigningKey;
-use model::{Model, base_snapshot, snapshot_digest};
+use model::{Model, base_snapshot, file_name, snapshot_digest};
 use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
@@ -67,7 +69,7 @@ fn server() -> SigningKey {
     key(2)
 }
 
-fn plan(twist: Twist) -> Plan {
+pub(crate) fn plan(twist: Twist) -> Plan {
     let mut json = serde_json::json!({
         "federation": "demo", "task": TASK,
         "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
@@ -109,6 +111,7 @@ fn plan(twist: Twist) -> Plan {
         json["strategy"] = serde_json::json!({ "fed-adam": { "rate": "0.1", "momentum": "0.9", "decay": "0.99", "floor": "0.001" } });
     }
     let plan: Plan = serde_json::from_value(json).unwrap();
+    let plan = if twist.counts() { counting::turned(plan, twist) } else { plan };
     plan.check().unwrap();
     plan
 }
@@ -342,7 +345,8 @@ impl Scribe {
     fn seal(&self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
         let seed = 10 * round.0 + who as u64;
         let (spec, sealed) = (&manifest.0.groups[0], Sealed::new(HeaderDigest([0; 32]), seed));
-        let mut values = sealing::values(spec, i64::try_from(seed).unwrap());
+        let of_seed = i64::try_from(seed).unwrap();
+        let mut values = if self.twist.counts() { vec![counting::values(self.twist, of_seed)] } else { sealing::values(spec, of_seed) };
         values.extend(spec.tally.map(|t| t.split(self.tallied(who)).unwrap().into_iter().map(i64::from).collect()));
         let bodies = sealing::seal(spec, manifest.1, &sealed.secret, values, seed);
         Update { sealed, bodies }
@@ -536,12 +540,14 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
+    let base = if twist.counts() { counting::base(&plan, twist) } else { base_snapshot() };
+    let (rounds, snapshots) = (plan.rounds, [(file_name(&plan, snapshot), base)].into());
     let mut scribe = Scribe {
         twist,
         plan,
         mechanism,
         chunks: fixture::Files::new(),
-        snapshots: [(format!("{snapshot}.safetensors"), base_snapshot())].into(),
+        snapshots,
         sums: fixture::Files::new(),
         model: Model::new(),
         entries: Vec::new(),
@@ -560,7 +566,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];
-    for round in 1..=2 {
+    for round in 1..=rounds {
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }
@@ -577,8 +583,8 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }
-    let closed = if twist == Twist::SumFails { 1 } else { 2 };
-    let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
+    let closed = if twist == Twist::SumFails { 1 } else { rounds };
+    let abandoned = if twist == Twist::EndMiscounted { 1 } else { rounds - closed };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
     scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.restarted();
