@@ -19,6 +19,7 @@ use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
 use crate::ledger::{LedgerError, LedgerStore};
 use crate::link::{Backoff, Link, LinkError, hello};
+use crate::machine;
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
@@ -47,6 +48,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
+use train::workers::Workers;
 
 /// Finished work that may wait for the agent: one preparation and a few uploads.
 const DONE: usize = 64;
@@ -148,6 +150,8 @@ struct Agent {
     policy: Option<SitePolicy>,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
+    /// Where there are records to compute on.
+    workers: Option<Arc<Workers>>,
     observer: Shared,
     status: Status,
     mirror: Mirror,
@@ -266,6 +270,7 @@ impl Agent {
             }
         };
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
+        let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
         let ledger = match (&data, &policy) {
             (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
@@ -287,6 +292,7 @@ impl Agent {
             policy,
             data,
             ledger,
+            workers,
             mirror,
             site,
             witness,

@@ -22,7 +22,6 @@ use protocol::manifest::{BudgetSpend, GroupSpec};
 use protocol::participant::Accepted;
 use protocol::plan::{Mode, Plan, Weighting};
 use protocol::reject::Rejection;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -58,9 +57,8 @@ pub(crate) struct Preparation {
     pub(crate) keys: Arc<Keys>,
     pub(crate) me: ClientId,
     pub(crate) build: Sha256,
-    pub(crate) threads: NonZeroUsize,
-    /// Most records that one thread reads at once, where the settings say so.
-    pub(crate) max_pass_records: Option<NonZeroUsize>,
+    /// The machine's, which have been asked whether they may compute this task's gradients.
+    pub(crate) workers: Arc<Workers>,
     pub(crate) work: Arc<TaskWork>,
     pub(crate) ledger: SharedLedger,
     /// Proof that the ledger is the one that the log last saw (privacy.md D65).
@@ -180,7 +178,7 @@ impl PrepareError {
 /// What trains: the snapshot's weights on the institution's records.
 struct Training<'a> {
     start: Weights,
-    workers: Workers,
+    workers: &'a Workers,
     data: &'a Dataset,
 }
 
@@ -237,12 +235,7 @@ impl Preparation {
             Some(outside) => start.beside(Arc::clone(outside)),
             None => start,
         };
-        let workers = Workers::start(self.threads)?;
-        let workers = match self.max_pass_records {
-            Some(most) => workers.reading_at_most(most),
-            None => workers,
-        };
-        let training = Training { start, workers, data };
+        let training = Training { start, workers: &self.workers, data };
         match plan.privacy.mode {
             Mode::Local => {
                 let optimiser = self.optimiser()?;
@@ -287,12 +280,12 @@ impl Preparation {
         };
         let made = match way {
             Way::Local { training, quantiser, optimiser } => {
-                local_round(&self.round(training), paid, optimiser, &training.workers, &mut OsEntropy, &mut report)
+                local_round(&self.round(training), paid, optimiser, training.workers, &mut OsEntropy, &mut report)
                     .map_err(PrepareError::from)
                     .and_then(|delta| self.bound(delta, quantiser, counter, steps))
             }
             Way::Joint(training) => {
-                joint_round(&self.round(training), paid, &training.workers, &mut OsEntropy, &mut report).map_err(PrepareError::from)
+                joint_round(&self.round(training), paid, training.workers, &mut OsEntropy, &mut report).map_err(PrepareError::from)
             }
             Way::Count { known, units } => {
                 let (plan, mechanism) = (&self.work.plan, &self.work.mechanism);

@@ -10,6 +10,7 @@ pub mod capture;
 mod clip;
 pub mod combine;
 pub mod count;
+pub mod device;
 pub mod direct;
 pub mod eval;
 pub mod fit;

@@ -1,6 +1,9 @@
 //! Rounds through the real mechanism, with payments that no ledger made.
 
 use super::*;
+use crate::device::testing::Counting;
+use crate::device::{Engine, Multiply};
+use crate::direct::Precision;
 use crate::eval::evaluate;
 use crate::model::initial;
 use crate::schedule::{Rates, Schedule};
@@ -10,6 +13,8 @@ use protocol::ids::ManifestDigest;
 use protocol::plan::{Keep, LocalOptimiser, Look};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Institution {
     plan: Plan,
@@ -207,6 +212,22 @@ fn reading_fewer_records_at_once_changes_neither_noise_nor_data() {
     assert_eq!(told[0].tally.units, told_again[0].tally.units);
     let apart = after.flat().iter().zip(whole.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
     assert!(apart.fold(0.0, f64::max) < 1.01 * step);
+}
+
+/// M15: two accelerators share a step, and only sums of clipped gradients meet. Here both are the processor, asked through the tensor engine;
+/// what its other kernels lose is far below one step of the quantiser.
+#[test]
+fn two_accelerators_train_as_one_processor_does() {
+    let (world, step) = (institution(1, "1", "0.7", 30), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
+    let (alone, told) = train(&world, 1, 3).unwrap();
+    let accelerators = [(); 2].map(|()| Arc::new(Counting(Engine::processor(Precision::F32), AtomicUsize::new(0))));
+    let both: Vec<Arc<dyn Multiply>> = accelerators.iter().map(|a| -> Arc<dyn Multiply> { a.clone() }).collect();
+    let (helped, told_again) = train_by(&world, &Workers::start_on(both).unwrap(), 3).unwrap();
+    assert_eq!(told[0].tally.units, told_again[0].tally.units);
+    assert!((told[0].tally.loss_sum - told_again[0].tally.loss_sum).abs() < 1e-4);
+    let apart = helped.flat().iter().zip(alone.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    assert!(apart.fold(0.0, f64::max) < 1.01 * step);
+    assert!(accelerators.iter().map(|a| a.1.load(Ordering::Relaxed)).sum::<usize>() > 0, "nothing went there");
 }
 
 /// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit

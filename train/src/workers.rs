@@ -5,11 +5,13 @@
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::{CaptureError, Captures, Tape};
 use crate::clip::{UnitGradient, book_keeping};
+use crate::device::{self, Multiply};
 use crate::model::{Objective, ParameterTable};
 use privacy::bound::{Block, ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
 use protocol::plan::ClipPath;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stack of a worker: the engine walks its graph recursively.
@@ -20,6 +22,16 @@ pub struct Workers {
     pools: Vec<rayon::ThreadPool>,
     /// Most records that one of them reads at once.
     most: usize,
+    place: Place,
+}
+
+/// Where products of layers are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On the workers' own threads.
+    Processor,
+    /// Each worker has an accelerator.
+    Accelerators,
 }
 
 /// Why a sum could not be computed.
@@ -90,7 +102,32 @@ impl Workers {
     pub fn start(threads: NonZeroUsize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
         let pools = (0..threads.get()).map(|_| pool()).collect::<Result<_, _>>()?;
-        Ok(Self { pools, most: usize::MAX })
+        Ok(Self { pools, most: usize::MAX, place: Place::Processor })
+    }
+
+    /// Starts one worker for each accelerator; without any, one on the processor. They must be of one kind: which of them computes a unit's
+    /// gradient must not show in it (privacy.md D19).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on(accelerators: Vec<Arc<dyn Multiply>>) -> Result<Self, rayon::ThreadPoolBuildError> {
+        if accelerators.is_empty() {
+            return Self::start(NonZeroUsize::MIN);
+        }
+        let pool = |accelerator: Arc<dyn Multiply>| {
+            let attach = move |_: usize| device::attach(Arc::clone(&accelerator));
+            rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).start_handler(attach).build()
+        };
+        let pools = accelerators.into_iter().map(pool).collect::<Result<_, _>>()?;
+        Ok(Self { pools, most: usize::MAX, place: Place::Accelerators })
+    }
+
+    /// How many of them have to be asked whether they compute alike: threads of one processor do.
+    pub(crate) fn kinds(&self) -> usize {
+        match self.place {
+            Place::Processor => self.count().min(1),
+            Place::Accelerators => self.count(),
+        }
     }
 
     /// The same on a machine where more records than this at once do not fit (training.md M9).
