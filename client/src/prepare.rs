@@ -10,7 +10,7 @@ use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore};
 use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
-use crate::status::Training;
+use crate::status;
 use crypto::seal::{SealContext, SealError, seal};
 use privacy::bound::NoiseError;
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
@@ -275,7 +275,7 @@ impl Preparation {
         // What is known about a step beyond its number is computed from records without noise and stays out of every log (A22).
         let mut report = |p: train::round::Progress| {
             tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
-            self.observer.trained(Some(Training::after(p.step + 1, p.steps, clock.elapsed())));
+            self.observer.trained(Some(status::Training::after(p.step + 1, p.steps, clock.elapsed())));
             if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let made = match way {
