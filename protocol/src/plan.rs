@@ -237,6 +237,34 @@ pub enum Strategy {
         #[n(3)]
         floor: Decimal,
     },
+    /// Nesterov's momentum over rounds, as in DiLoCo (Douillard et al. 2023, arXiv 2311.08105): m = momentum * m + mean;
+    /// snapshot + rate * (momentum * m + mean).
+    #[n(3)]
+    FedNesterov {
+        /// Server learning rate; 0.7 is a start.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the last round's step that is kept; 0.9 is a start.
+        #[n(1)]
+        momentum: Decimal,
+    },
+    /// Yogi over rounds (Reddi et al. 2021, arXiv 2003.00295): as `fed-adam`, but v moves by (1 - decay) * mean² towards mean², however far away
+    /// that is, so that one loud round is not remembered for long.
+    #[n(4)]
+    FedYogi {
+        /// Server learning rate.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the first moment that is kept.
+        #[n(1)]
+        momentum: Decimal,
+        /// What is left of 1 after the share that the second moment moves by.
+        #[n(2)]
+        decay: Decimal,
+        /// τ: what keeps small second moments from making large steps; above 0.
+        #[n(3)]
+        floor: Decimal,
+    },
 }
 
 /// How long each state of a round may last, in milliseconds.
@@ -519,11 +547,7 @@ impl Plan {
         if let Weighting::Declared { max_weight } = self.weighting {
             range((1..=MAX_WEIGHT).contains(&max_weight), "weighting.declared.max_weight", max_weight.to_string(), "1 to 2^40")?;
         }
-        if let Strategy::FedAdam { momentum, decay, floor, .. } = &self.strategy {
-            range(momentum.to_f64() < 1.0, "strategy.fed-adam.momentum", momentum.to_string(), "below 1")?;
-            range(decay.to_f64() < 1.0, "strategy.fed-adam.decay", decay.to_string(), "below 1")?;
-            range(floor.to_f64() > 0.0, "strategy.fed-adam.floor", floor.to_string(), "above 0")?;
-        }
+        self.strategy.check()?;
         self.privacy.check()?;
         self.committee.check().map_err(PlanError::Committee)?;
         self.robust().check(self)?;
