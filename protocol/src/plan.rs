@@ -420,7 +420,7 @@ pub enum PlanError {
     JointWeights,
     /// Numbers of an optimiser that does not run.
     #[error(
-        "local.learning_rate, warmup_steps and weight_decay must be 0, optimiser and schedule left out: in modes distributed and hybrid only the server takes steps"
+        "local.learning_rate, warmup_steps and weight_decay must be 0, optimiser, schedule and proximal left out: in modes distributed and hybrid only the server takes steps"
     )]
     JointOptimiser,
     /// Integers that are worth something else than a grid step.

@@ -87,6 +87,24 @@ fn the_plans_optimiser_moves_the_weights() {
     }
 }
 
+/// FedProx: the harder the pull, the nearer the weights stay to the snapshot; samples and noise are the same.
+#[test]
+fn a_pull_keeps_weights_near_the_snapshot() {
+    let mut world = institution(30, "0.01", "0.5", 60);
+    (world.plan.local.optimiser, world.plan.local.weight_decay) =
+        (Some(LocalOptimiser::Sgd { momentum: decimal("0"), look: Look::Here }), decimal("0"));
+    world.plan.local.learning_rate = decimal("0.05");
+    let mut distance = |proximal: Option<&str>| {
+        world.plan.local.proximal = proximal.map(decimal);
+        let (after, reports) = train(&world, 1, 3).unwrap();
+        let apart = after.flat().iter().zip(world.start.flat()).map(|(a, s)| f64::from(a - s).powi(2)).sum::<f64>().sqrt();
+        (apart, reports[0].tally)
+    };
+    let [(free, told), (near, told_near), (nearer, _)] = [None, Some("1"), Some("10")].map(&mut distance);
+    assert_eq!(told, told_near, "the first step begins where all begin");
+    assert!(nearer < 0.8 * near && near < 0.95 * free && nearer > 0.0, "{free}, {near}, {nearer}");
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let world = institution(3, "1", "0.7", 30);

@@ -134,6 +134,11 @@ pub struct LocalTraining {
     #[n(7)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
+    /// μ of FedProx (Li et al. 2018, arXiv 1812.06127): each step also pulls the weights towards the round's snapshot, by μ times how far away
+    /// they are. None: no pull.
+    #[n(8)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proximal: Option<Decimal>,
 }
 
 impl LocalTraining {
@@ -148,6 +153,7 @@ impl LocalTraining {
             optimiser: None,
             schedule: None,
             keep: None,
+            proximal: None,
         }
     }
 
@@ -161,6 +167,7 @@ impl LocalTraining {
         (self.learning_rate, self.warmup_steps, self.weight_decay) == (Decimal::ZERO, 0, Decimal::ZERO)
             && self.optimiser.is_none()
             && self.schedule.is_none()
+            && self.proximal.is_none()
     }
 
     /// # Errors
@@ -168,6 +175,9 @@ impl LocalTraining {
     pub(super) fn check(&self) -> Result<(), PlanError> {
         range((1..=100_000).contains(&self.steps), "local.steps", self.steps.to_string(), "1 to 100000")?;
         range((1..=4096).contains(&self.micro_batch), "local.micro_batch", self.micro_batch.to_string(), "1 to 4096")?;
+        if let Some(pull) = self.proximal {
+            range(pull > Decimal::ZERO && pull.to_f64() <= 10.0, "local.proximal", pull.to_string(), "above 0, at most 10")?;
+        }
         self.optimiser().check()
     }
 }
@@ -192,7 +202,8 @@ mod tests {
         let schedules = [Schedule::Constant, Schedule::Cosine, Schedule::Linear, Schedule::Wsd].map(Some);
         let others = schedules.map(|schedule| LocalTraining { schedule, ..LocalTraining::none() });
         let keeps = [Keep::Everything, Keep::Inputs].map(|keep| LocalTraining { keep: Some(keep), ..LocalTraining::none() });
-        optimisers.into_iter().map(with).chain(others).chain(keeps).collect()
+        let pull = LocalTraining { proximal: Some(decimal("0.01")), ..LocalTraining::none() };
+        optimisers.into_iter().map(with).chain(others).chain(keeps).chain([pull]).collect()
     }
 
     #[test]
@@ -218,6 +229,10 @@ mod tests {
         let adam = |beta_mean, beta_square| LocalOptimiser::AdamW { beta_mean, beta_square };
         assert_eq!(field(refused(adam(Some(Decimal::ONE), None))), "local.optimiser.adam-w.beta_mean");
         assert_eq!(field(refused(adam(None, Some(Decimal::ONE)))), "local.optimiser.adam-w.beta_square");
+        for pull in ["0", "10.5"] {
+            let pulled = LocalTraining { proximal: Some(decimal(pull)), ..LocalTraining::none() };
+            assert_eq!(field(pulled.check()), "local.proximal");
+        }
         let sgd = LocalOptimiser::Sgd { momentum: decimal("1.5"), look: Look::Here };
         assert_eq!(field(refused(sgd)), "local.optimiser.sgd.momentum");
     }
@@ -226,7 +241,7 @@ mod tests {
     fn a_loop_with_anything_to_say_is_not_idle() {
         let idle: Vec<bool> = all().iter().map(LocalTraining::is_idle).collect();
         // Without an optimiser, and with nothing but what is kept, nothing runs.
-        assert_eq!(idle, [true, false, false, false, false, false, false, false, false, true, true]);
+        assert_eq!(idle, [true, false, false, false, false, false, false, false, false, true, true, false]);
         assert!(!LocalTraining { warmup_steps: 1, ..LocalTraining::none() }.is_idle());
     }
 }
