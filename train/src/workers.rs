@@ -27,7 +27,7 @@ pub struct Workers {
 
 /// Where products of layers are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     /// On the workers' own threads.
     Processor,
     /// Each worker has an accelerator.
@@ -120,6 +120,11 @@ impl Workers {
         };
         let pools = accelerators.into_iter().map(pool).collect::<Result<_, _>>()?;
         Ok(Self { pools, most: usize::MAX, place: Place::Accelerators })
+    }
+
+    /// Where products of layers are computed.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// How many of them have to be asked whether they compute alike: threads of one processor do.
