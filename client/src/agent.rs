@@ -20,6 +20,7 @@ use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
 use crate::ledger::{LedgerError, LedgerStore};
 use crate::link::{Backoff, Link, LinkError, hello};
+use crate::machine;
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
@@ -48,6 +49,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
+use train::workers::Workers;
 
 /// Finished work that may wait for the agent: one preparation and a few uploads.
 const DONE: usize = 64;
@@ -149,6 +151,8 @@ struct Agent {
     policy: Option<SitePolicy>,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
+    /// Where there are records to compute on.
+    workers: Option<Arc<Workers>>,
     observer: Shared,
     status: Status,
     mirror: Mirror,
@@ -268,6 +272,7 @@ impl Agent {
             }
         };
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
+        let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
         let ledger = match (&data, &policy) {
             (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
@@ -289,6 +294,7 @@ impl Agent {
             policy,
             data,
             ledger,
+            workers,
             mirror,
             site,
             witness,
@@ -381,6 +387,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             self.status.alarm("the log breaks its rules: this institution witnesses but takes no part");
         }
+        self.status.training = self.observer.training();
         self.status.certificate_until_ms = self.certificate.until().0;
         self.status.updated_ms = clock::now().0;
         Ok(self.status.store(&self.home)?)

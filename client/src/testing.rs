@@ -62,7 +62,14 @@ pub(crate) fn plan() -> Plan {
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps: 2, micro_batch: 4, learning_rate: decimal("0.001"), warmup_steps: 0, weight_decay: decimal("0") },
+        local: LocalTraining {
+            steps: 2,
+            micro_batch: 4,
+            learning_rate: decimal("0.001"),
+            warmup_steps: 0,
+            weight_decay: decimal("0"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1000, reporting_ms: 1000, certifying_ms: 1000, opening_ms: 1000 },

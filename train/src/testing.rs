@@ -54,7 +54,14 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps, micro_batch: 4, learning_rate: decimal("0.01"), warmup_steps: 2, weight_decay: decimal("0.01") },
+        local: LocalTraining {
+            steps,
+            micro_batch: 4,
+            learning_rate: decimal("0.01"),
+            warmup_steps: 2,
+            weight_decay: decimal("0.01"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },

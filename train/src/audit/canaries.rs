@@ -116,7 +116,7 @@ pub(super) fn one_run_with(
     tell(Stage::Committed(coins.commitment()));
     let mut seen = Canaries::new(places, coins.sides());
     let round = Round { plan: &plan, start: &start, data: audited.data, mechanism: &mechanism, global_step: 0 };
-    let mut optimiser = OptimiserState::adam_w(part.flat().len());
+    let mut optimiser = OptimiserState::of_plan(&plan.local, part.flat().len());
     let paid = (hands.pay)(&plan, &mechanism, 0)?;
     let means = Means { workers: audited.workers, entropy, canaries: Some(&mut seen) };
     noised_steps(&round, paid, &mut optimiser, means, &mut |p| {

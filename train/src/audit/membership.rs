@@ -150,7 +150,7 @@ impl<'a> Lesson<'a> {
         let chosen = self.units.units.iter().zip(inside).filter(|(_, inside)| **inside).map(|(unit, _)| unit.clone());
         let data = Dataset { units: chosen.collect() };
         let round = Round { plan: &self.plan, start: &self.start, data: &data, mechanism: &self.mechanism, global_step: 0 };
-        let mut optimiser = OptimiserState::adam_w(usize::try_from(self.plan.dimension()).unwrap_or(usize::MAX));
+        let mut optimiser = OptimiserState::of_plan(&self.plan.local, usize::try_from(self.plan.dimension()).unwrap_or(usize::MAX));
         let paid = pay(&self.plan, &self.mechanism, number)?;
         let means = Means { workers: self.audited.workers, entropy, canaries: None };
         let (weights, _) = noised_steps(&round, paid, &mut optimiser, means, &mut |p| {

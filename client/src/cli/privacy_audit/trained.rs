@@ -253,7 +253,14 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps, micro_batch: 8, learning_rate: Decimal::new(3, 2)?, warmup_steps: 5, weight_decay: Decimal::ZERO },
+        local: LocalTraining {
+            steps,
+            micro_batch: 8,
+            learning_rate: Decimal::new(3, 2)?,
+            warmup_steps: 5,
+            weight_decay: Decimal::ZERO,
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: Decimal::ONE },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
