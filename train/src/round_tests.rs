@@ -239,7 +239,7 @@ fn two_accelerators_train_as_one_processor_does() {
     let (world, step) = (institution(1, "1", "0.7", 30), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
     let (alone, told) = train(&world, 1, 3).unwrap();
     let accelerators = [(); 2].map(|()| Arc::new(Counting(Engine::processor(Precision::F32), AtomicUsize::new(0))));
-    let both: Vec<Arc<dyn Multiply>> = accelerators.iter().map(|a| -> Arc<dyn Multiply> { a.clone() }).collect();
+    let both: Vec<Arc<dyn Multiply>> = accelerators.iter().cloned().map(|a| -> Arc<dyn Multiply> { a }).collect();
     let (helped, told_again) = train_by(&world, &Workers::start_on(both).unwrap(), 3).unwrap();
     assert_eq!(told[0].tally.units, told_again[0].tally.units);
     assert!((told[0].tally.loss_sum - told_again[0].tally.loss_sum).abs() < 1e-4);
