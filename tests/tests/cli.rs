@@ -91,6 +91,8 @@ fn every_verb_explains_itself() {
         ["data", "counts"],
         ["data", "withdraw"],
         ["data", "evaluate"],
+        ["evidence", "export"],
+        ["evidence", "sidecar"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],

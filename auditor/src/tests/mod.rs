@@ -10,6 +10,7 @@ mod recompute;
 mod sealing;
 mod secrets;
 mod sharing;
+mod sidecars;
 mod snapshots;
 mod stamps;
 mod standing;

@@ -38,6 +38,7 @@ use protocol::manifest::{
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, Unit};
 use protocol::reject::Rejection;
+use protocol::sidecar::Sidecar;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::{DatasetDeclaration, TrustDocument};
@@ -65,6 +66,11 @@ fn second_admin() -> SigningKey {
 }
 fn server() -> SigningKey {
     key(2)
+}
+
+/// What each institution calls its records, with the nonce that hides it.
+pub(crate) fn name_of_dataset(who: usize) -> Sidecar {
+    Sidecar::new([100 + u8::try_from(who).unwrap(); 16], &format!("ward {who}, 2024")).unwrap()
 }
 
 fn plan(twist: Twist) -> Plan {
