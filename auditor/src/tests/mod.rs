@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 mod forks;
 mod invariants;
+mod kept;
 mod matrix;
 mod numbers;
 pub(crate) mod pack;

@@ -259,7 +259,7 @@ impl Scribe {
     /// In the second round `clinic-3` stays away, or so the log says.
     fn decline(&mut self, round: RoundId) {
         let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
-        if round.0 != 2 || !twists.contains(&self.twist) {
+        if round.0 != 2 || !self.twist.tells(&twists) {
             return;
         }
         let said = Decline {
@@ -383,7 +383,7 @@ impl Scribe {
         self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
         let second = round.0 == 2 && who == 1;
-        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist == Twist::Begun) };
+        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist.tells(&[Twist::Begun])) };
         for _ in 0..times {
             let begun = Draft { institution: Some(self.ids()[who]), ..Draft::server(Facts::UpdateBegun { header: digest }) };
             self.push(begun.in_round(TASK, round).in_group(GROUP));
@@ -574,7 +574,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
             scribe.declare_more(Twist::DeclaredMoreBetween);
             scribe.between_the_rounds();
         }
-        if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
+        if round == 2 && twist.tells(&[Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap]) {
             scribe.counts();
         }
         if round == 2 {

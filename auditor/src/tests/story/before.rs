@@ -113,7 +113,7 @@ impl Scribe {
             (Twist::SpentBesideAnUpdate, 0, RoundId(1), 1),
             (Twist::SpentBeforeTheRound, 3, RoundId(2), 1),
         ];
-        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| *twist == self.twist) else { return };
+        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| self.twist.tells(&[*twist])) else { return };
         let mut spend = self.spend(who, round);
         if self.twist == Twist::SpentAloneUnderstated {
             spend.epsilon_after = spend.epsilon_before;
