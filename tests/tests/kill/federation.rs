@@ -149,6 +149,14 @@ impl Federation {
         line
     }
 
+    /// As [`Federation::invite`], of a server that may end before it answers.
+    pub(crate) async fn try_invite(&self, index: usize) -> Option<String> {
+        match admin::call(&self.server_dir(), &AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await {
+            Ok(AdminReply::Token { line }) => Some(line),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// The requests of this institution that wait for an administrator.
     pub(crate) async fn pending(&self, index: usize) -> Vec<JoinRequest> {
         let Ok(AdminReply::Pending { joins }) = admin::call(&self.server_dir(), &AdminRequest::Pending {}).await else { return Vec::new() };
