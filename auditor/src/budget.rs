@@ -25,6 +25,11 @@ const COALITION: Rule = Rule::new(
 const STEPS: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: steps add up");
 const TASKS: Rule =
     Rule::new(Check::Budgets, Severity::Invariant, "I8: all tasks and releases of a dataset together stay under the signed cap");
+const SLACK: Rule = Rule::new(
+    Check::Budgets,
+    Severity::Invariant,
+    "I8: what all tasks of a dataset may fail by fits into a hundredth of the signed delta (privacy.md D44)",
+);
 const SKIPPED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: steps that were paid and have no accepted update count as spent");
 const CHAIN: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: one ledger counter names one entry");
 const REPAIRED: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger was raised to what the log shows");
@@ -69,6 +74,7 @@ pub(crate) fn check_dataset<'a>(
     findings: &mut Findings,
 ) {
     let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
+    let mut slack: BTreeMap<TaskId, f64> = BTreeMap::new();
     for record in &dataset.spends {
         let before = last.insert(record.task, record);
         // One reservation pays for all groups of a round; its header fields repeat.
@@ -91,9 +97,10 @@ pub(crate) fn check_dataset<'a>(
         }
         one.check_steps(findings);
         one.check_epsilon(accounts, findings);
+        slack.insert(record.task, one.terms().slack(record.spend.steps_total));
     }
     check_chain(dataset, findings);
-    check_tasks(dataset, &last, findings);
+    check_tasks(dataset, &last, slack.values().sum(), findings);
 }
 
 /// One spend and the one before it of the same task.
@@ -201,8 +208,9 @@ fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
 }
 
 /// Tasks on one dataset compose, with each other and with scalar releases: all in one RDP account stay under the cap that the ledger's filter
-/// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order, as one step of everybody at σ = 1/√2ρ does.
-fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, findings: &mut Findings) {
+/// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order, as one step of everybody at σ = 1/√2ρ does. What the tasks may fail
+/// by is taken from δ before (D44).
+fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, slack: f64, findings: &mut Findings) {
     let newest = dataset.spends.iter().map(|r| r.index).chain(dataset.releases.iter().map(|(index, _)| *index)).max();
     let (Some(cap), Some(newest)) = (&dataset.cap, newest) else { return };
     if last.len() < 2 && dataset.releases.is_empty() {
@@ -216,7 +224,12 @@ fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, 
     let rho: f64 = dataset.releases.iter().map(|(_, r)| r.rho.to_f64()).sum();
     let release = (rho > 0.0).then(|| Phase { noise_multiplier: (2.0 * rho).sqrt().recip(), sampling_rate: 1.0, steps: 1 });
     let phases: Vec<_> = last.values().map(phase).chain(release).collect();
-    let epsilon = epsilon_rdp(&phases, cap.delta.to_f64()).map_or(f64::INFINITY, |a| a.epsilon);
+    let room = cap.delta.to_f64() / 100.0;
+    // Ledgers add the same numbers up, in an order of their own.
+    if slack > room * (1.0 + 1e-9) {
+        findings.add(SLACK, Place::Index(newest.0), format!("at most {room:e}"), format!("{slack:e} over {} tasks", last.len()));
+    }
+    let epsilon = epsilon_rdp(&phases, cap.delta.to_f64() - slack).map_or(f64::INFINITY, |a| a.epsilon);
     if epsilon > cap.epsilon_cap.to_f64() + LAST_PLACE {
         let got = format!("{epsilon:.6} over {} tasks and {} releases", last.len(), dataset.releases.len());
         findings.add(TASKS, Place::Index(newest.0), format!("at most {}", cap.epsilon_cap), got);
@@ -264,6 +277,11 @@ mod tests {
 
     /// Findings over tasks of so many steps each and releases of these costs, under a cap of 3.
     fn over_all(tasks: &[u64], releases: &[&str]) -> Findings {
+        failing(tasks, releases, 0.0)
+    }
+
+    /// The same of tasks that may fail by so much of the 1e-6 that there is.
+    fn failing(tasks: &[u64], releases: &[&str], slack: f64) -> Findings {
         let dataset = Sha256([1; 32]);
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
         let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
@@ -277,7 +295,7 @@ mod tests {
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
         check_chain(&history, &mut findings);
-        check_tasks(&history, &last, &mut findings);
+        check_tasks(&history, &last, slack, &mut findings);
         findings
     }
 
@@ -312,6 +330,16 @@ mod tests {
         assert_eq!(over_all(&[], &["0.15", "0.15"]).worst(), Some(Severity::Invariant), "two releases without any task");
         assert_eq!(over_all(&[1500], &["0.15"]).worst(), Some(Severity::Invariant), "a task and a release");
         assert!(over(&[1500]).worst().is_none());
+    }
+
+    /// D44: the filter over all tasks leaves a hundredth of δ, and no more.
+    #[test]
+    fn what_all_tasks_may_fail_by_fits_into_a_hundredth_of_delta() {
+        assert!(failing(&[10, 10], &[], 1e-8).worst().is_none());
+        let beyond = failing(&[10, 10], &[], 1.1e-8);
+        assert_eq!((beyond.worst(), beyond.list()[0].clause), (Some(Severity::Invariant), SLACK.clause));
+        // Nothing of δ is left for noise: no figure, and that is named too.
+        assert_eq!(failing(&[10, 10], &[], 2e-6).count(Check::Budgets), 2);
     }
 
     #[test]

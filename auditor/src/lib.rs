@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod count;
 pub mod diff;
 pub mod dir;
 #[cfg(feature = "test-doors")]

@@ -47,7 +47,7 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepError {
-    /// The plan counts: what is known after its rounds is a document, which is not made again here.
+    /// The plan counts: what is known after its rounds is a document, and [`crate::count`] makes it.
     #[error("the plan counts and has no weights")]
     Counts,
     /// The bytes before.

@@ -11,7 +11,13 @@ mod secrets;
 mod story;
 #[path = "../src/tests/twist.rs"]
 mod twist;
-/// The story is told with the library's own check matrix and products.
+/// The story is told with the library's own steps, check matrix and products.
+mod count {
+    pub(crate) use auditor::count::{advance, nothing};
+}
+mod step {
+    pub(crate) use auditor::step::{Mass, Opened};
+}
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
 }
@@ -295,4 +301,21 @@ fn verify_makes_sums_and_snapshots_again_where_they_are_given() {
     let out = verify(log.path(), &["--chunks", chunks, "--snapshots", models]);
     assert_eq!((code(&out), verify(log.path(), &[]).status.code()), (1, Some(0)), "the log alone does not show it");
     assert!(String::from_utf8(out.stdout).unwrap().contains("DIFFERS: stated"));
+}
+
+#[test]
+fn verify_names_the_figure_of_a_counting_task_that_was_altered() {
+    let draft = tell(Twist::OtherFigure);
+    let log = fixture::write(&draft.files());
+    let [chunks, models] = [&draft.chunks, &draft.snapshots].map(fixture::write);
+    let [chunks, models] = [&chunks, &models].map(|d| d.path().to_str().unwrap());
+    let out = verify(log.path(), &["--chunks", chunks, "--snapshots", models, "--format", "json"]);
+    let v = json(&out);
+    let after = &v["data"]["recomputed"][0]["snapshot"];
+    assert_eq!((code(&out), &after["outcome"]), (1, &"differs".into()), "{v}");
+    assert!(
+        after["reason"].as_str().unwrap().starts_with("/what/statistics/answers/0/answer/moments/count/value is stated as 1"),
+        "{after}"
+    );
+    assert_eq!(verify(log.path(), &[]).status.code(), Some(0), "the log alone does not show it");
 }

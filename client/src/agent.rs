@@ -362,7 +362,7 @@ impl Agent {
     /// Shows why the server does not let us in. A membership that is suspended may be resumed, so it is tried again; one that is over ends us.
     fn not_let_in(&mut self, barred: Barred) -> Result<(), AgentError> {
         tracing::warn!(%barred, "the server does not let this institution in");
-        self.status.duty = barred.to_string();
+        self.status.duty = format!("{barred}; {}", barred.cure());
         self.shut_out = true;
         self.show()?;
         if barred.standing.is_final() { Err(barred.into()) } else { Ok(()) }

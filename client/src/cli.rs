@@ -12,6 +12,7 @@ mod data;
 mod describe;
 mod evaluate;
 mod evidence;
+mod keys;
 mod label;
 mod leave;
 mod ledger;
@@ -90,6 +91,9 @@ enum Verb {
     /// Evidence for this institution's own regulator
     #[command(subcommand)]
     Evidence(evidence::EvidenceVerb),
+    /// The institution's keys
+    #[command(subcommand)]
+    Keys(keys::KeysVerb),
     /// Leave the federation, for good
     ///
     /// The institution's own word, which nobody can take back: nothing more is accepted from it, in the round under way too. The directory
@@ -152,6 +156,10 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
         Verb::Evidence(verb) => evidence::run(&home, verb, || settings(&cli.common)),
+        Verb::Keys(verb) => {
+            start_log(&cli.common, "warn");
+            keys::run(&home, *verb)
+        }
         Verb::Leave(options) => {
             start_log(&cli.common, "warn");
             leave::run(&cli.common.dir, options)

@@ -197,7 +197,7 @@ async fn known_request(
 }
 
 fn make_request(home: &Home, keys: &Keys, trust: &TrustDocument, token: &Token, nonce: Sha256) -> Result<(Statement, Vec<u8>), JoinError> {
-    let (tls_key, csr) = tls::signing_request(keys, &trust.federation, &token.institution)?;
+    let (tls_key, csr) = tls::signing_request(keys.tls(), &trust.federation, &token.institution)?;
     let request = JoinRequest {
         token: token.id,
         trust: token.trust,

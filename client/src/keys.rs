@@ -4,6 +4,7 @@
 use crate::clock::OsEntropy;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
+use crate::tls;
 use audit::key::{KeyError, KeyType, SignerKey};
 use crypto::sampler::HedgeSecret;
 use ed25519_dalek::SigningKey;
@@ -16,6 +17,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 const INSTITUTION: &str = "institution.seed";
 const WITNESS: &str = "witness.key";
 const TLS: &str = "tls.pem";
+/// The TLS key that shall replace the present one.
+const TLS_NEXT: &str = "tls-next.pem";
 const HEDGE: &str = "hedge.secret";
 /// Longest key file: a PEM of a few hundred bytes fits many times over.
 const MAX_KEY_FILE: usize = 16 * 1024;
@@ -60,7 +63,10 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeysError`]; a file that others may read is refused.
+    ///
+    /// A TLS key that was rotated, and has its certificate, takes the place of the old one here: a crash in between loses neither.
     pub(crate) fn load(home: &Home) -> Result<Self, KeysError> {
+        settle_rotation(home)?;
         let damaged = || KeysError::Store(StoreError::Damaged(Item::Key));
         let text = |name| -> Result<Zeroizing<String>, KeysError> {
             let bytes = files::read_secret(&home.key(name), MAX_KEY_FILE, Item::Key)?;
@@ -125,6 +131,43 @@ fn make_missing(home: &Home, witness_name: &str) -> Result<(), KeysError> {
     Ok(())
 }
 
+/// The TLS key that shall replace the present one: the one that an interrupted rotation left, or a fresh one.
+pub(crate) fn next_tls(home: &Home) -> Result<KeyPair, KeysError> {
+    if let Some(pending) = pending_tls(home)? {
+        return Ok(pending);
+    }
+    let key = KeyPair::generate().map_err(KeysError::Tls)?;
+    let pem = Zeroizing::new(key.serialize_pem());
+    files::replace_secret(&home.key(TLS_NEXT), pem.as_bytes(), Item::Key)?;
+    Ok(key)
+}
+
+/// The TLS key of a rotation that is not over.
+pub(crate) fn pending_tls(home: &Home) -> Result<Option<KeyPair>, KeysError> {
+    read_next(home)?.map(|pem| KeyPair::from_pem(&pem).map_err(KeysError::Tls)).transpose()
+}
+
+fn read_next(home: &Home) -> Result<Option<Zeroizing<String>>, KeysError> {
+    if !home.key(TLS_NEXT).exists() {
+        return Ok(None);
+    }
+    let bytes = files::read_secret(&home.key(TLS_NEXT), MAX_KEY_FILE, Item::Key)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| StoreError::Damaged(Item::Key))?;
+    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+}
+
+/// A new TLS key whose certificate is there is the TLS key.
+fn settle_rotation(home: &Home) -> Result<(), KeysError> {
+    let Some(pem) = read_next(home)? else { return Ok(()) };
+    let key = KeyPair::from_pem(&pem).map_err(KeysError::Tls)?;
+    let leaf = files::read_if_there(&home.certificate("leaf.der"), MAX_KEY_FILE, Item::Certificate)?;
+    if leaf.is_some_and(|leaf| tls::spki_hash(&leaf).is_ok_and(|hash| hash == tls::key_hash(&key))) {
+        files::replace_secret(&home.key(TLS), pem.as_bytes(), Item::Key)?;
+        files::remove(&home.key(TLS_NEXT), Item::Key)?;
+    }
+    Ok(())
+}
+
 fn fresh_seed() -> Result<Zeroizing<[u8; 32]>, EntropyError> {
     let mut seed = Zeroizing::new([0u8; 32]);
     OsEntropy.fill(seed.as_mut())?;
@@ -147,6 +190,24 @@ mod tests {
         for name in [INSTITUTION, WITNESS, TLS, HEDGE] {
             assert_eq!(std::fs::metadata(home.key(name)).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_rotated_tls_key_takes_over_with_its_certificate_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let old = tls::key_hash(Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap().tls());
+        let next = next_tls(&home).ok().unwrap();
+        let new = tls::key_hash(&next);
+        assert!(old != new && tls::key_hash(&next_tls(&home).ok().unwrap()) == new, "a second try has the same key");
+        let present = || tls::key_hash(Keys::load(&home).ok().unwrap().tls());
+        assert_eq!(present(), old);
+        let certificate = |key: &KeyPair| rcgen::CertificateParams::default().self_signed(key).unwrap().der().to_vec();
+        files::replace(&home.certificate("leaf.der"), &certificate(&KeyPair::generate().unwrap()), Item::Certificate).unwrap();
+        assert_eq!(present(), old, "a certificate for another key");
+        files::replace(&home.certificate("leaf.der"), &certificate(&next), Item::Certificate).unwrap();
+        assert_eq!((present(), present()), (new, new));
+        assert!(pending_tls(&home).ok().unwrap().is_none());
     }
 
     #[test]

@@ -11,9 +11,11 @@ use crate::tls::{self, TlsError};
 use minicbor::bytes::ByteVec;
 use protocol::ids::Sha256;
 use protocol::messages::{JoinMessage, JoinReply};
-use protocol::renewal::{Lifetime, Renewal};
+use protocol::renewal::{Lifetime, Renewal, Rotation};
+use protocol::statement::Statement;
 use protocol::time::Time;
 use protocol::trust::TrustDocument;
+use rcgen::KeyPair;
 
 /// Pause before a server that gave nothing is asked again.
 const AGAIN_MS: u64 = 3600 * 1000;
@@ -33,7 +35,7 @@ pub enum CertificateError {
     NoLonger,
 }
 
-/// Why there is no certificate for an institution that was away too long.
+/// Why there is no certificate for an institution that was away too long, or wants one over another key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ComeBackError {
     /// The enrolment protocol.
@@ -47,7 +49,7 @@ pub(crate) enum ComeBackError {
 /// The certificate in use.
 pub(crate) struct Certificate {
     root: Vec<u8>,
-    /// Of our own TLS key: a new certificate is over the same one.
+    /// Of our own TLS key: a new certificate is over the same one, unless the key is rotated.
     tls_key: Sha256,
     life: Lifetime,
     /// When to ask for the next one.
@@ -98,6 +100,10 @@ impl Certificate {
         if life.until <= self.life.until {
             return Err(CertificateError::NoLonger);
         }
+        Ok(self.keep(home, der, life)?)
+    }
+
+    fn keep(&mut self, home: &Home, der: &[u8], life: Lifetime) -> Result<(), StoreError> {
         files::replace(&home.certificate("leaf.der"), der, Item::Certificate)?;
         (self.life, self.due) = (life, life.due(jitter(der)));
         Ok(())
@@ -108,17 +114,49 @@ impl Certificate {
     /// # Errors
     /// [`ComeBackError`]; nothing was changed.
     pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys) -> Result<(), ComeBackError> {
+        let said = |trust, nonce, tls_key| keys.sign(&Renewal { trust, nonce, tls_key });
+        let leaf = self.at_the_door(home, identity, keys.tls(), said).await?;
+        Ok(self.take(home, identity, &leaf)?)
+    }
+
+    /// The same over another key, which takes the place of the one so far with the federation, and here when the keys are read next. Whoever got
+    /// no answer asks again with the same key.
+    ///
+    /// # Errors
+    /// [`ComeBackError`]; the old key may have lost its place all the same.
+    pub(crate) async fn rotate(&mut self, home: &Home, identity: &Identity, keys: &Keys, next: &KeyPair) -> Result<(), ComeBackError> {
+        let old = tls::key_hash(keys.tls());
+        let said = |trust, nonce, new| keys.sign(&Rotation { trust, nonce, old, new });
+        let leaf = self.at_the_door(home, identity, next, said).await?;
+        let new = tls::key_hash(next);
+        let chain = [leaf];
+        tls::check_issued(&chain, &self.root, new, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
+        let [leaf] = chain;
+        let life = tls::lifetime(&leaf).map_err(CertificateError::Tls)?;
+        self.keep(home, &leaf, life).map_err(CertificateError::Store)?;
+        self.tls_key = new;
+        Ok(())
+    }
+
+    /// Asks with what `said` makes of trust document, nonce and key, and gives back the certificate.
+    async fn at_the_door(
+        &self,
+        home: &Home,
+        identity: &Identity,
+        key: &KeyPair,
+        said: impl FnOnce(Sha256, Sha256, Sha256) -> Statement,
+    ) -> Result<Vec<u8>, ComeBackError> {
         let trust = files::read(&home.mirror().join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument);
         let trust = TrustDocument::hash(&trust.map_err(CertificateError::Store)?);
         let root = tls::spki_hash(&self.root).map_err(CertificateError::Tls)?;
         let mut session = Session::open(&identity.server, root).await?;
         let (_, nonce) = session.start(root, trust).await?;
-        let (tls_key, csr) = tls::signing_request(keys, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
-        let statement = keys.sign(&Renewal { trust, nonce, tls_key });
+        let (tls_key, csr) = tls::signing_request(key, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
+        let statement = said(trust, nonce, tls_key);
         let reply = session.ask(&JoinMessage::Renew { statement, csr: ByteVec::from(csr) }).await?;
         session.close().await;
         match reply {
-            JoinReply::Renewed { leaf } => Ok(self.take(home, identity, &leaf)?),
+            JoinReply::Renewed { leaf } => Ok(leaf.into()),
             JoinReply::Rejected { reason } => Err(JoinError::Rejected(reason).into()),
             JoinReply::Trust { .. } | JoinReply::Pending {} | JoinReply::Admitted { .. } => Err(JoinError::Unexpected.into()),
         }

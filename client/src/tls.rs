@@ -4,7 +4,7 @@ use crate::keys::Keys;
 use protocol::ids::Sha256;
 use protocol::renewal::Lifetime;
 use protocol::time::Time;
-use rcgen::{CertificateParams, DnType, SanType};
+use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -65,13 +65,19 @@ pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, TlsError> {
     Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }
 
-/// SHA-256 of our own TLS key's subject public key info, and a signing request for it.
-pub(crate) fn signing_request(keys: &Keys, federation: &str, institution: &str) -> Result<(Sha256, Vec<u8>), TlsError> {
+/// SHA-256 of a key's subject public key info.
+pub(crate) fn key_hash(key: &KeyPair) -> Sha256 {
+    use rcgen::PublicKeyData as _;
+    Sha256(protocol::hash::sha256(&[&key.subject_public_key_info()]))
+}
+
+/// SHA-256 of a TLS key's subject public key info, and a signing request for it.
+pub(crate) fn signing_request(key: &KeyPair, federation: &str, institution: &str) -> Result<(Sha256, Vec<u8>), TlsError> {
     use x509_parser::prelude::FromDer as _;
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(client_uri(federation, institution).try_into()?)];
     params.distinguished_name.push(DnType::CommonName, institution);
-    let request = params.serialize_request(keys.tls())?.der().to_vec();
+    let request = params.serialize_request(key)?.der().to_vec();
     let (_, parsed) = x509_parser::certification_request::X509CertificationRequest::from_der(&request).map_err(|_| TlsError::NotX509)?;
     let hash = Sha256(protocol::hash::sha256(&[parsed.certification_request_info.subject_pki.raw]));
     Ok((hash, request))
@@ -194,5 +200,18 @@ impl ServerCertVerifier for PinnedRoot {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_name_that_its_certificate_and_its_request_have() {
+        let key = KeyPair::generate().unwrap();
+        let der = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
+        assert_eq!(spki_hash(&der).unwrap(), key_hash(&key));
+        assert_eq!(signing_request(&key, "fed", "hospital-a").unwrap().0, key_hash(&key));
     }
 }

@@ -33,8 +33,8 @@ pub fn tokens(bytes: &[u8]) {
 pub fn searches(bytes: &[u8]) {
     let Ok(search) = serde_json::from_slice::<Discovery>(bytes) else { return };
     if let Ok(search) = search.checked() {
-        let counts = search.contribution(["hello", "你好", "ab", "a"]);
-        assert!(counts.iter().all(|(at, _)| *at < search.settings().coordinates) && counts.windows(2).all(|w| w[0].0 < w[1].0));
+        let places = search.contribution(["hello", "你好", "ab", "a"]);
+        assert!(places.iter().all(|at| *at < search.settings().coordinates));
         assert!(search.counts().keys().all(|w| !w.is_empty()));
     }
 }

@@ -9,11 +9,11 @@ use protocol::entry::LogEntry;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
-use protocol::membership::{Barred, DatasetWithdrawal, Departure, StandingChange};
+use protocol::membership::{Barred, DatasetWithdrawal, Departure, KeyRevocation, StandingChange};
 use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage, frame, unframe};
 use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
-use protocol::renewal::Renewal;
+use protocol::renewal::{Renewal, Rotation};
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
@@ -49,7 +49,7 @@ pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
-    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline);
+    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
         assert!(sizes <= manifest.groups.len());

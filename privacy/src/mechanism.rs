@@ -373,7 +373,10 @@ impl Mechanism {
         self.clip_grid() - half_root(self.executed.dimension)
     }
 
-    /// Draws as many values as one step takes and forgets them: for measuring how long noise takes. Nothing comes out.
+    /// Draws as many values as one step takes and forgets them: for measuring how long noise takes.
+    ///
+    /// # Privacy
+    /// unit: none, for no datum is read and nothing comes out: there is nothing to pay for (privacy.md D26, D73).
     pub fn rehearse(&self, noise: &mut Stream<Noise>) {
         let count = usize::try_from(self.executed.dimension).unwrap_or(usize::MAX);
         self.sampler().draw(noise, count).zeroize();

@@ -265,14 +265,14 @@ impl History {
             (Facts::MemberJoined { request }, Some(s)) => self.joined(index, entry, *request, &s, out),
             (Facts::MemberRenewed { tls_key, .. }, None) => {
                 let member = entry.institution.and_then(|who| self.members.get(&who));
-                out.require(member.is_some_and(|m| m.is_active() && m.tls_key == *tls_key), Clause::Renewed);
+                out.require(member.is_some_and(|m| m.is_active() && m.shows(*tls_key)), Clause::Renewed);
             }
             (Facts::MemberSuspended { .. } | Facts::MemberResumed { .. } | Facts::MemberRevoked { .. }, Some(s)) => {
                 self.standing_changed(index, entry, &s, out);
             }
-            (Facts::MemberLeft { .. }, Some(s)) => {
-                self.left(index, entry, &s, out);
-            }
+            (Facts::MemberLeft { .. }, Some(s)) => self.left(index, entry, &s, out),
+            (Facts::KeyRotated { .. }, Some(s)) => self.key_rotated(entry, &s, out),
+            (Facts::KeyRevoked { .. }, Some(s)) => self.key_revoked(index, entry, &s, out),
             (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
             (Facts::ModelWithdrawn { .. }, Some(s)) => self.withdrawn(index, entry, &s, out),

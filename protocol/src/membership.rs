@@ -75,6 +75,14 @@ codes! {
     }
 }
 
+codes! {
+    /// What a key is for.
+    KeyPurpose {
+        /// It shows who dials (transport-storage.md T1).
+        Tls = 0, "tls";
+    }
+}
+
 /// How an institution stands in its federation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
@@ -168,6 +176,41 @@ impl StandingChange {
     }
 }
 
+/// Administrators revoke a key of an institution: whoever shows it is nobody. The membership stays as it is, and the institution goes on with
+/// another key by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct KeyRevocation {
+    /// The institution.
+    #[n(0)]
+    pub institution: ClientId,
+    /// What the key is for.
+    #[n(1)]
+    pub purpose: KeyPurpose,
+    /// SHA-256 of its subject public key info. It never comes back, so old words do nothing.
+    #[n(2)]
+    pub key: Sha256,
+    /// Why.
+    #[n(3)]
+    pub reason: StandingReason,
+}
+
+impl Payload for KeyRevocation {
+    const KIND: StatementKind = StatementKind::KeyRevocation;
+}
+
+impl KeyRevocation {
+    /// The entry that says it.
+    pub fn facts(&self) -> Facts {
+        Facts::KeyRevoked { purpose: self.purpose, key: self.key, reason: self.reason }
+    }
+
+    /// The same for every other reason: once one of them has effect, the others never will.
+    pub fn alternatives(&self) -> impl Iterator<Item = Self> {
+        let this = *self;
+        StandingReason::ALL.iter().filter(move |r| **r != this.reason).map(move |r| Self { reason: *r, ..this })
+    }
+}
+
 /// An institution leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct Departure {
@@ -227,6 +270,17 @@ impl Barred {
         let this = Self { standing, since };
         // One spelling only (audit.md A6).
         (this.to_wire().as_bytes() == bytes).then_some(this)
+    }
+}
+
+impl Barred {
+    /// What can be done about it.
+    pub fn cure(self) -> &'static str {
+        match self.standing {
+            Standing::Active => "nothing is to be done",
+            Standing::Suspended(_) => "the administrators can resume it; until then this program only tries again",
+            Standing::Revoked(_) | Standing::Left(_) => "to take part again: a new invitation, and join in a new directory with new keys",
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! When a TLS certificate is renewed, and how an institution asks for a new one when its last one has run out (transport-storage.md T2, T9). Knows
-//! no certificate.
+//! When a TLS certificate is renewed, and how an institution asks for a new one when its last one has run out, or over another key
+//! (transport-storage.md T2, T9). Knows no certificate.
 
 use crate::ids::Sha256;
 use crate::statement::{Payload, StatementKind};
@@ -49,13 +49,34 @@ pub struct Renewal {
     /// The server's nonce of this connection.
     #[n(1)]
     pub nonce: Sha256,
-    /// SHA-256 of the TLS key's subject public key info, as the institution was admitted with it.
+    /// SHA-256 of the TLS key's subject public key info, as the log has it.
     #[n(2)]
     pub tls_key: Sha256,
 }
 
 impl Payload for Renewal {
     const KIND: StatementKind = StatementKind::Renewal;
+}
+
+/// An institution goes on with another TLS key, and asks for a certificate over it. Signed by its statement key, as a [`Renewal`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub struct Rotation {
+    /// The federation, by its trust document.
+    #[n(0)]
+    pub trust: Sha256,
+    /// The server's nonce of this connection.
+    #[n(1)]
+    pub nonce: Sha256,
+    /// SHA-256 of the subject public key info of the TLS key so far.
+    #[n(2)]
+    pub old: Sha256,
+    /// The same of the one that takes its place.
+    #[n(3)]
+    pub new: Sha256,
+}
+
+impl Payload for Rotation {
+    const KIND: StatementKind = StatementKind::Rotation;
 }
 
 #[cfg(test)]

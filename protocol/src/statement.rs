@@ -86,6 +86,10 @@ statement_kinds! {
     Standing = 40, "standing";
     /// An institution leaves.
     Departure = 41, "departure";
+    /// An institution goes on with another TLS key.
+    Rotation = 42, "key-rotation";
+    /// Administrators revoke a key of an institution.
+    KeyRevocation = 43, "key-revocation";
 }
 
 impl StatementKind {

@@ -117,10 +117,10 @@ pub enum AdminRequest {
     /// Who was ever admitted, and how do they stand?
     #[n(30)]
     Members {},
-    /// Suspend, resume or revoke a membership.
+    /// Suspend, resume or revoke a membership, or revoke a member's key.
     #[n(31)]
     ChangeStanding {
-        /// A signed [`protocol::membership::StandingChange`].
+        /// A signed [`protocol::membership::StandingChange`] or [`protocol::membership::KeyRevocation`].
         #[n(0)]
         statement: Statement,
     },
@@ -147,6 +147,12 @@ pub struct MemberStatus {
     /// Whether it has a connection now.
     #[n(5)]
     pub connected: bool,
+    /// SHA-256 of its TLS key's subject public key info.
+    #[n(6)]
+    pub tls_key: Sha256,
+    /// Whether that key is revoked, and it has not said yet which takes its place.
+    #[n(7)]
+    pub key_revoked: bool,
 }
 
 /// A gate that a model must pass to be released.
@@ -392,8 +398,8 @@ pub enum Refusal {
     /// Not how the institution stands.
     #[n(33)]
     #[error(
-        "the institution does not stand so that this could follow; `concordat-server member list` shows how it stands, and a revoked one or \
-         one that left joins anew with an invitation and new keys"
+        "the institution, or its key, does not stand so that this could follow; `concordat-server member list` shows how it stands, and a \
+         revoked one or one that left joins anew with an invitation and new keys"
     )]
     Standing,
 }

@@ -71,9 +71,11 @@ pub(crate) enum Input {
     },
     Connected {
         who: ClientId,
+        /// The TLS key that it showed.
+        key: Sha256,
         link: usize,
         outbox: mpsc::Sender<ServerMessage>,
-        cut: oneshot::Sender<Barred>,
+        cut: oneshot::Sender<Option<Barred>>,
         note: Vec<u8>,
         reply: Reply<Result<ServerMessage, Rejection>>,
     },
@@ -122,9 +124,11 @@ pub(crate) enum DriverError {
 /// A member's connection.
 struct Link {
     id: usize,
+    /// The TLS key that it shows.
+    key: Sha256,
     outbox: mpsc::Sender<ServerMessage>,
-    /// Ends the connection with a reason.
-    cut: oneshot::Sender<Barred>,
+    /// Ends the connection: with the reason, or because its key is nobody's any more.
+    cut: oneshot::Sender<Option<Barred>>,
 }
 
 /// Everything the server owns.
@@ -252,8 +256,8 @@ impl Driver {
                 let door = self.identify(&name, key)?;
                 reply.send(door).ok();
             }
-            Input::Connected { who, link, outbox, cut, note, reply } => {
-                let welcome = self.connected(who, Link { id: link, outbox, cut }, &note)?;
+            Input::Connected { who, key, link, outbox, cut, note, reply } => {
+                let welcome = self.connected(who, Link { id: link, key, outbox, cut }, &note)?;
                 reply.send(welcome).ok();
             }
             Input::Disconnected { who, link } => self.disconnected(who, link),

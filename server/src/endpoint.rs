@@ -6,7 +6,7 @@ use crate::identity;
 use crate::init::Keys;
 use crate::join;
 use crate::uploads::Uploads;
-use protocol::ids::ClientId;
+use protocol::ids::{ClientId, Sha256};
 use protocol::membership::Barred;
 use protocol::messages::{
     ALPN, ALPN_JOIN, CLOSE_BARRED, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame, unframe,
@@ -136,24 +136,29 @@ async fn serve(connection: Connection, shared: &Arc<Shared>) {
         return connection.close(Close::Done.code(), b"");
     }
     match identify(&connection, shared).await {
-        Some(Door::Member(who)) => member(connection, who, shared).await,
-        Some(Door::Barred(barred)) => shut(&connection, barred),
-        Some(Door::Stranger) | None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+        Some((Door::Member(who), key)) => member(connection, (who, key), shared).await,
+        Some((Door::Barred(barred), _)) => shut(&connection, Some(barred)),
+        Some((Door::Stranger, _)) | None => shut(&connection, None),
     }
 }
 
-/// Ends the connection of somebody whose membership does not hold, and says why (F30).
-fn shut(connection: &Connection, barred: Barred) {
-    connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes());
+/// Ends the connection of somebody whose membership does not hold, and says why (F30), or of somebody whose key is no member's.
+fn shut(connection: &Connection, barred: Option<Barred>) {
+    match barred {
+        Some(barred) => connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes()),
+        None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+    }
 }
 
-/// Who is there: chain (rustls), one URI of this federation with the role `client`, and a key that a member entry names (T5).
-async fn identify(connection: &Connection, shared: &Shared) -> Option<Door> {
+/// Who is there: chain (rustls), one URI of this federation with the role `client`, and a key that a member entry names (T5). With
+/// that key.
+async fn identify(connection: &Connection, shared: &Shared) -> Option<(Door, Sha256)> {
     let chain = connection.peer_identity()?.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
     let leaf = chain.first()?;
     let name = identity::peer_name(leaf).ok().filter(|n| n.federation == shared.federation && n.role == "client")?;
     let key = identity::spki_hash(leaf).ok()?;
-    ask(shared, |reply| Input::Identify { name: name.institution, key, reply }).await
+    let door = ask(shared, |reply| Input::Identify { name: name.institution, key, reply }).await?;
+    Some((door, key))
 }
 
 /// Asks the driver and waits for the answer; none if it is gone.
@@ -164,7 +169,7 @@ pub(crate) async fn ask<T>(shared: &Shared, input: impl FnOnce(Reply<T>) -> Inpu
 }
 
 /// One member's connection, from its first message to its end.
-async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
+async fn member(connection: Connection, (who, key): (ClientId, Sha256), shared: &Arc<Shared>) {
     let Ok(Ok((mut send, mut recv))) = tokio::time::timeout(PATIENCE, connection.accept_bi()).await else {
         return connection.close(Close::TooSlow.code(), b"");
     };
@@ -175,7 +180,7 @@ async fn member(connection: Connection, who: ClientId, shared: &Arc<Shared>) {
     let (outbox, mut messages) = mpsc::channel::<ServerMessage>(OUTBOX);
     let link = connection.stable_id();
     let (cut, mut ended) = oneshot::channel();
-    let welcome = ask(shared, |reply| Input::Connected { who, link, outbox: outbox.clone(), cut, note: note.into(), reply }).await;
+    let welcome = ask(shared, |reply| Input::Connected { who, key, link, outbox: outbox.clone(), cut, note: note.into(), reply }).await;
     let welcome = match welcome {
         Some(Ok(welcome)) => welcome,
         Some(Err(reason)) => {

@@ -71,6 +71,7 @@ fn every_verb_explains_itself() {
         ["member", "suspend"],
         ["member", "resume"],
         ["member", "revoke"],
+        ["member", "revoke-key"],
         ["policy", "activate"],
         ["plan", "check"],
         ["plan", "prepare"],
@@ -80,7 +81,7 @@ fn every_verb_explains_itself() {
     for pair in pairs {
         assert_eq!(server(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");
     }
-    for verb in ["join", "run", "status", "privacy", "data", "evidence", "leave", "train"] {
+    for verb in ["join", "run", "status", "privacy", "data", "evidence", "keys", "leave", "train"] {
         assert_eq!(client(&[verb, "--help"]), code(DONE), "{verb}");
     }
     let privacy = ["epsilon", "calibrate", "ledger", "release", "statement", "audit"].map(|verb| ["privacy", verb]);
@@ -93,6 +94,7 @@ fn every_verb_explains_itself() {
         ["data", "evaluate"],
         ["evidence", "export"],
         ["evidence", "sidecar"],
+        ["keys", "rotate"],
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],

@@ -41,7 +41,13 @@ mod kept;
 mod told;
 #[path = "fuzz_bodies/watch.rs"]
 mod watch;
-/// The story is told with the library's own check matrix and products, and shown with its own receipts.
+/// The story is told with the library's own steps, check matrix and products, and shown with its own receipts.
+mod count {
+    pub(crate) use auditor::count::{advance, nothing};
+}
+mod step {
+    pub(crate) use auditor::step::{Mass, Opened};
+}
 mod share {
     pub(crate) use auditor::share::CheckMatrix;
 }

@@ -384,8 +384,8 @@ impl CountRound<'_> {
         match (&self.units.0, &self.known.what) {
             (Kind::Statistics(units), What::Statistics { .. }) => units.iter().try_for_each(|unit| add(unit)),
             (Kind::Words(units), What::Words { search, .. }) => units.iter().try_for_each(|unit| {
-                let counts = search.contribution(unit.iter().map(AsRef::as_ref));
-                add(&counts.into_iter().map(|(at, n)| (at, i64::from(n))).collect::<Contribution>())
+                let places = search.contribution(unit.iter().map(AsRef::as_ref));
+                add(&places.into_iter().map(|at| (at, 1)).collect::<Contribution>())
             }),
             (Kind::Statistics(_), What::Words { .. }) | (Kind::Words(_), What::Statistics { .. }) => Err(CountError::Document),
         }

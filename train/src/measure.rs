@@ -196,6 +196,9 @@ impl Workload {
     }
 
     /// The noise of one step, drawn and forgotten.
+    ///
+    /// # Privacy
+    /// unit: none, for no datum is read and nothing comes out (privacy.md D43, D73).
     pub fn noise(&self, noise: &mut Stream<Noise>) {
         self.mechanism.rehearse(noise);
     }

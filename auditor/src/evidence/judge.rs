@@ -16,6 +16,7 @@ use protocol::manifest::Header;
 use protocol::membership::{DatasetWithdrawal, Departure};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
+use protocol::renewal::Rotation;
 use protocol::sidecar;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
@@ -253,6 +254,7 @@ impl Own {
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
             }
+            Facts::KeyRotated { old, new, .. } => s.read::<Rotation>().is_ok_and(|r| (r.old, r.new) == (*old, *new)),
             Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {

@@ -54,10 +54,9 @@ fn api_activity(kind: &str) -> (u32, &'static str) {
     match kind.rsplit('.').next().unwrap_or("") {
         "created" | "started" | "begun" | "opened" | "declared" | "proposed" | "published" | "posted" | "accepted" | "endorsed"
         | "signed" | "certified" | "revealed" | "joined" | "released" | "anchored" | "alarm" => (1, "Create"),
-        "activated" | "approved" | "changed" | "upgraded" | "returned" | "repaired" | "spent" | "closed" | "ended" | "stopped" => {
-            (3, "Update")
-        }
-        "deleted" | "dropped" | "abandoned" | "withdrawn" => (4, "Delete"),
+        "activated" | "approved" | "changed" | "rotated" | "upgraded" | "returned" | "repaired" | "spent" | "closed" | "ended"
+        | "stopped" => (3, "Update"),
+        "deleted" | "dropped" | "revoked" | "abandoned" | "withdrawn" => (4, "Delete"),
         _ => (99, "Other"),
     }
 }

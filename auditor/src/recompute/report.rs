@@ -23,7 +23,7 @@ pub enum Outcome {
     Kept,
 }
 
-/// What became of the weights after a round.
+/// What became of the snapshot after a round: weights, or what a task that counts knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SnapshotOutcome {
@@ -35,7 +35,7 @@ pub enum SnapshotOutcome {
     NotMade,
 }
 
-/// The weights after a round.
+/// The snapshot after a round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotReport {
     /// What became of them.
@@ -44,7 +44,7 @@ pub struct SnapshotReport {
     pub stated: String,
     /// Digest that came out here, if one did.
     pub recomputed: Option<String>,
-    /// Why none came out, in words.
+    /// Why none came out, or where a document parts from the stated one, in words.
     pub reason: Option<String>,
 }
 
@@ -57,7 +57,7 @@ pub struct RoundReport {
     pub round: u64,
     /// Its groups.
     pub groups: Vec<GroupReport>,
-    /// The weights that it closed with, where snapshots were given.
+    /// The snapshot that it closed with, where snapshots were given.
     pub snapshot: Option<SnapshotReport>,
 }
 
@@ -120,7 +120,7 @@ pub struct Recomputation {
     pub manifest: Option<String>,
     /// The groups asked for.
     pub groups: Vec<GroupReport>,
-    /// The weights that the round closed with, where snapshots were given.
+    /// The snapshot that the round closed with, where snapshots were given.
     pub snapshot: Option<SnapshotReport>,
     /// The verdict over the log as a whole.
     pub verdict: Verdict,
@@ -175,7 +175,7 @@ fn snapshot(s: &SnapshotReport) -> String {
     let reason = s.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
     match (s.outcome, &s.recomputed) {
         (SnapshotOutcome::Agrees, _) => format!("agrees: {}", s.stated),
-        (SnapshotOutcome::Differs, Some(ours)) => format!("DIFFERS: stated {}, came out {ours}", s.stated),
+        (SnapshotOutcome::Differs, Some(ours)) => format!("DIFFERS: stated {}, came out {ours}{reason}", s.stated),
         (SnapshotOutcome::Differs, None) => format!("DIFFERS: stated {}{reason}", s.stated),
         (SnapshotOutcome::NotMade, _) => format!("NOT MADE AGAIN{reason}"),
     }

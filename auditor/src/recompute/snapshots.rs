@@ -1,8 +1,9 @@
-//! The next snapshot made again, round after round, and compared with the one that the log names (crypto.md C60, audit.md A37). Knows files of
-//! weights by their hashes, and no arithmetic.
+//! The next snapshot made again, round after round, and compared with the one that the log names (crypto.md C60, audit.md A37): weights, or the
+//! document of a task that counts. Knows files of them by their hashes, and no arithmetic.
 
 use super::report::{SnapshotOutcome, SnapshotReport};
 use super::round::Round;
+use crate::count::{self, CountError};
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::step::{self, Memory, Opened, StepError};
@@ -10,13 +11,16 @@ use audit::reader::{DirEntry, LogReader as _};
 use protocol::hash::sha256;
 use protocol::history::RoundState;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
+use protocol::plan::Plan;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 const NEXT: Rule = Rule::new(Check::Snapshots, Severity::Integrity, "C60: the plan's step from the opened sums gives the next snapshot");
 const MADE: Rule = Rule::new(Check::Snapshots, Severity::Incomplete, "A37: what the next snapshot is made from is there");
-const COUNTS: Rule = Rule::new(Check::Snapshots, Severity::Notice, "A37: what a task that counts knows after a round is not made again");
+const BEGINS: Rule = Rule::new(Check::Snapshots, Severity::Invariant, "A37: a task that counts begins with nothing known");
 
+/// Endings of snapshots' names: of weights, and of what a task that counts knows.
+const ENDINGS: [&str; 2] = [Plan::WEIGHTS, Plan::KNOWN];
 /// Most bytes of a snapshot: 2^30 numbers (training.md M4) and their names.
 const MAX_SNAPSHOT: usize = (4 << 30) + (1 << 20) + 8;
 /// Files of a directory that are looked into for one of another name.
@@ -37,9 +41,10 @@ fn digest(bytes: &[u8]) -> SnapshotDigest {
 impl Files {
     /// The snapshot of this digest.
     fn find(&mut self, wanted: SnapshotDigest) -> Result<Option<Vec<u8>>, ReadError> {
-        let own = format!("{}.safetensors", wanted.to_hex());
-        if let Some(bytes) = self.read(&own, wanted)? {
-            return Ok(Some(bytes));
+        for ending in ENDINGS {
+            if let Some(bytes) = self.read(&format!("{}.{ending}", wanted.to_hex()), wanted)? {
+                return Ok(Some(bytes));
+            }
         }
         if !self.looked {
             self.look()?;
@@ -56,7 +61,7 @@ impl Files {
     fn look(&mut self) -> Result<(), ReadError> {
         self.looked = true;
         let is_snapshot = |entry: DirEntry| match entry {
-            DirEntry::File(name) if name.ends_with(".safetensors") => Some(name),
+            DirEntry::File(name) if name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending)) => Some(name),
             DirEntry::File(_) | DirEntry::Directory(_) => None,
         };
         for name in self.dir.list("")?.into_iter().filter_map(is_snapshot).take(MAX_FILES) {
@@ -72,8 +77,8 @@ impl Files {
 struct Standing {
     /// What the strategy remembers, or since which round nobody can know.
     memory: Result<Memory, RoundId>,
-    /// Weights that came out of the last round.
-    weights: Option<(SnapshotDigest, Vec<u8>)>,
+    /// What came out of the last round.
+    last: Option<(SnapshotDigest, Vec<u8>)>,
 }
 
 /// Tasks on their way from snapshot to snapshot.
@@ -99,7 +104,7 @@ impl Walk {
     ) -> Result<Option<SnapshotReport>, ReadError> {
         let RoundState::Closed(stated) = round.history.state else { return Ok(None) };
         let place = || Place::Path(format!("task {}, round {}", round.task, round.id));
-        let first = Standing { memory: Ok(Memory::default()), weights: None };
+        let first = Standing { memory: Ok(Memory::default()), last: None };
         let standing = self.tasks.entry(round.task).or_insert(first);
         let made = match make(round, opened, standing, &mut self.files)? {
             Ok(bytes) => bytes,
@@ -107,7 +112,7 @@ impl Walk {
                 if let (Some(true), Ok(_)) = (round.plan.map(|plan| plan.strategy.remembers()), &standing.memory) {
                     standing.memory = Err(round.id);
                 }
-                standing.weights = None;
+                standing.last = None;
                 findings.add(why.rule(), place(), stated.to_hex(), why.to_string());
                 let outcome = if why.rule().severity == Severity::Integrity { SnapshotOutcome::Differs } else { SnapshotOutcome::NotMade };
                 let (stated, reason) = (stated.to_hex(), Some(why.to_string()));
@@ -115,13 +120,26 @@ impl Walk {
             }
         };
         let ours = digest(&made);
-        let outcome = if ours == stated { SnapshotOutcome::Agrees } else { SnapshotOutcome::Differs };
-        if ours != stated {
-            findings.add(NEXT, place(), stated.to_hex(), ours.to_hex());
-        }
-        standing.weights = Some((ours, made));
-        Ok(Some(SnapshotReport { outcome, stated: stated.to_hex(), recomputed: Some(ours.to_hex()), reason: None }))
+        let (outcome, reason) = if ours == stated {
+            (SnapshotOutcome::Agrees, None)
+        } else {
+            let reason = difference(round.plan, stated, &made, &mut self.files)?;
+            let got = reason.as_ref().map_or_else(|| ours.to_hex(), |why| format!("{}: {why}", ours.to_hex()));
+            findings.add(NEXT, place(), stated.to_hex(), got);
+            (SnapshotOutcome::Differs, reason)
+        };
+        standing.last = Some((ours, made));
+        Ok(Some(SnapshotReport { outcome, stated: stated.to_hex(), recomputed: Some(ours.to_hex()), reason }))
     }
+}
+
+/// Which figure of a document is not ours, where a task counts and the stated document is there.
+fn difference(plan: Option<&Plan>, stated: SnapshotDigest, ours: &[u8], files: &mut Files) -> Result<Option<String>, ReadError> {
+    if plan.is_none_or(|p| p.count.is_none()) {
+        return Ok(None);
+    }
+    let document = files.find(stated)?;
+    Ok(document.and_then(|theirs| count::first_difference(&theirs, ours)).map(|d| d.to_string()))
 }
 
 /// Why no snapshot was made.
@@ -135,8 +153,12 @@ enum NotMade {
     NoMemory(RoundId),
     #[error("the snapshot {0} is not there")]
     NoSnapshot(SnapshotDigest),
+    #[error("what the plan begins with is not that nothing is known")]
+    Begins,
     #[error("{}", chain(.0))]
     Step(StepError),
+    #[error("{0}")]
+    Count(CountError),
 }
 
 fn chain(error: &StepError) -> String {
@@ -147,18 +169,15 @@ impl NotMade {
     fn rule(&self) -> Rule {
         match self {
             Self::NoPlan | Self::NoIntegers(_) | Self::NoMemory(_) | Self::NoSnapshot(_) => MADE,
-            Self::Step(StepError::Counts) => COUNTS,
+            Self::Begins => BEGINS,
             // No server that follows the plan closes a round that gives no step.
-            Self::Step(_) => NEXT,
+            Self::Step(_) | Self::Count(_) => NEXT,
         }
     }
 }
 
 fn make(round: &Round<'_>, opened: &[Opened], standing: &mut Standing, files: &mut Files) -> Result<Result<Vec<u8>, NotMade>, ReadError> {
     let Some(plan) = round.plan else { return Ok(Err(NotMade::NoPlan)) };
-    if plan.count.is_some() {
-        return Ok(Err(NotMade::Step(StepError::Counts)));
-    }
     let lacks = |id: &&protocol::ids::GroupId| opened.iter().all(|o| o.group != **id);
     let stated = round.history.groups.iter().filter(|(_, g)| g.result.is_some()).map(|(id, _)| id);
     if let Some(group) = stated.into_iter().find(lacks) {
@@ -168,14 +187,13 @@ fn make(round: &Round<'_>, opened: &[Opened], standing: &mut Standing, files: &m
         Ok(memory) => memory,
         Err(since) => return Ok(Err(NotMade::NoMemory(*since))),
     };
-    let from = round.manifest.snapshot;
-    let before = match standing.weights.take().filter(|(digest, _)| *digest == from) {
-        Some((_, bytes)) => bytes,
-        None => match files.find(from)? {
-            Some(bytes) => bytes,
-            None => return Ok(Err(NotMade::NoSnapshot(from))),
-        },
+    let before = match before(round.manifest.snapshot, plan, &mut standing.last, files)? {
+        Ok(bytes) => bytes,
+        Err(why) => return Ok(Err(why)),
     };
+    if plan.count.is_some() {
+        return Ok(count::advance(plan, &before, opened).map_err(NotMade::Count));
+    }
     Ok(match step::advance(plan, before, std::mem::take(memory), opened) {
         Ok((bytes, next)) => {
             *memory = next;
@@ -183,4 +201,21 @@ fn make(round: &Round<'_>, opened: &[Opened], standing: &mut Standing, files: &m
         }
         Err(e) => Err(NotMade::Step(e)),
     })
+}
+
+/// What a round began from: what came out of the last one, or a file. A task that counts begins with nothing known, for which no file is needed.
+fn before(
+    from: SnapshotDigest,
+    plan: &Plan,
+    last: &mut Option<(SnapshotDigest, Vec<u8>)>,
+    files: &mut Files,
+) -> Result<Result<Vec<u8>, NotMade>, ReadError> {
+    if let Some((_, bytes)) = last.take().filter(|(digest, _)| *digest == from) {
+        return Ok(Ok(bytes));
+    }
+    if plan.count.is_some() && from == plan.base {
+        let nothing = count::nothing(plan).map_err(NotMade::Count);
+        return Ok(nothing.and_then(|bytes| if digest(&bytes) == from { Ok(bytes) } else { Err(NotMade::Begins) }));
+    }
+    Ok(files.find(from)?.ok_or(NotMade::NoSnapshot(from)))
 }

@@ -135,6 +135,12 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
     ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
     ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
+    (
+        "key.revoked",
+        "administrators revoke the key of an institution's connections; its membership stays",
+        "管理员撤销机构的连接密钥（成员资格不变）",
+    ),
+    ("key.rotated", "an institution replaces the key of its connections, by its own signed word", "机构更换连接密钥（自签名）"),
     ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),

@@ -352,6 +352,14 @@ fn a_certificate_is_renewed_for_a_member_and_its_own_key() {
     expect(Twist::RenewedForAnotherKey, 3, "I9: a certificate is renewed for an enrolled institution");
 }
 
+#[test]
+fn a_key_is_rotated_and_one_that_was_replaced_or_revoked_never_comes_back() {
+    expect_clean(Twist::KeyRotated);
+    expect(Twist::KeyRotatedBack, 3, "I9: a key is rotated from the one that the log has");
+    expect_clean(Twist::KeyRevoked);
+    expect(Twist::RenewedForARevokedKey, 3, "I9: a certificate is renewed for an enrolled institution");
+}
+
 /// Old statements of administrators are in every copy of the log: with them a server alone puts no policy in force.
 #[test]
 fn an_approval_of_a_policy_that_is_brought_again_is_named() {

@@ -20,9 +20,7 @@ impl Case {
     /// Chunks and the snapshot that the task begins with.
     fn new(twist: Twist) -> Self {
         let draft = tell(twist);
-        let base = format!("{}.safetensors", protocol::ids::SnapshotDigest(protocol::hash::sha256(&[&base(&draft)])));
-        let first = draft.snapshots.iter().filter(|(name, _)| **name == base);
-        let snapshots = first.map(|(_, bytes)| ("of any name.safetensors".to_owned(), bytes.clone())).collect();
+        let snapshots = [("of any name.safetensors".to_owned(), base(&draft))].into();
         Self { chunks: Some(draft.chunks.clone()), sums: None, snapshots: Some(snapshots), draft }
     }
 
@@ -43,10 +41,10 @@ impl Case {
     }
 }
 
-/// The smallest snapshot is found by its rounds: nothing closed with it.
+/// What the task begins with, by the plan's hash of it.
 fn base(draft: &Draft) -> Vec<u8> {
     let plan: protocol::plan::Plan = protocol::codec::decode(&draft.plan, protocol::plan::Plan::MAX_BYTES).unwrap();
-    draft.snapshots[&format!("{}.safetensors", plan.base)].clone()
+    draft.snapshots.values().find(|bytes| protocol::hash::sha256(&[bytes]) == plan.base.0).unwrap().clone()
 }
 
 fn outcomes(v: &Verdict) -> Vec<(Outcome, Option<SnapshotOutcome>)> {
@@ -197,4 +195,74 @@ fn a_snapshot_file_is_believed_by_its_hash_alone() {
 fn a_round_without_a_sum_has_no_step() {
     let v = Case::new(Twist::SumFails).verify();
     assert_eq!((v.exit_code, outcomes(&v)), (0, vec![(Outcome::Agrees, MADE), (Outcome::Failed, None)]), "{:#?}", v.findings);
+}
+
+/// No document is needed: a task that counts begins with nothing known.
+#[test]
+fn what_a_task_that_counts_knows_follows_from_its_sums_alone() {
+    for (twist, rounds) in [(Twist::Counts, 1), (Twist::CountsWords, 2)] {
+        let mut case = Case::new(twist);
+        case.snapshots = Some(Files::new());
+        let v = case.verify();
+        assert_eq!((v.exit_code, outcomes(&v), clauses(&v)), (0, vec![(Outcome::Agrees, MADE); rounds], vec![]), "{twist:?}");
+        (case.chunks, case.sums) = (None, Some(case.draft.sums.clone()));
+        assert_eq!(outcomes(&case.verify()), vec![(Outcome::Kept, MADE); rounds], "{twist:?}");
+    }
+    // A later round alone begins with the document before it, whatever its name and ending.
+    let mut case = Case::new(Twist::CountsWords);
+    case.snapshots = Some(case.draft.snapshots.clone());
+    assert_eq!((case.round(1).exit_code, case.round(2).exit_code), (0, 0));
+    assert!(case.round(2).snapshot.is_some_and(|s| s.outcome == SnapshotOutcome::Agrees));
+    let renamed = case.draft.snapshots.values().zip(0u8..).map(|(bytes, i)| (format!("{i}.json"), bytes.clone()));
+    case.snapshots = Some(renamed.collect());
+    assert_eq!(case.round(2).exit_code, 0);
+}
+
+/// One count that was not opened, one value that does not follow, one word, and a round that is left out.
+#[test]
+fn figures_and_words_that_the_sums_do_not_give_are_integrity_failures() {
+    let altered = [
+        (Twist::OtherCount, 1, "/answers/0/answer/moments/count/"),
+        (Twist::OtherFigure, 1, "/what/statistics/answers/0/answer/moments/count/value is stated as 1"),
+        (Twist::OtherWord, 2, "/what/words/search/found/ab is stated as 562, came out as 563"),
+        (Twist::CountsForgetARound, 2, "/rounds is stated as 1, came out as 2"),
+    ];
+    for (twist, rounds, place) in altered {
+        let mut case = Case::new(twist);
+        let mut expected = vec![(Outcome::Agrees, MADE); rounds - 1];
+        expected.push((Outcome::Agrees, OTHER));
+        let v = case.verify();
+        assert_eq!((v.exit_code, outcomes(&v)), (1, expected.clone()), "{twist:?}");
+        assert_eq!(clauses(&v), ["C60: the plan's step from the opened sums gives the next snapshot"], "{twist:?}");
+        // With the published document at hand, what was altered is named.
+        case.snapshots = Some(case.draft.snapshots.clone());
+        let v = case.verify();
+        assert_eq!((v.exit_code, outcomes(&v)), (1, expected), "{twist:?}");
+        let reason = v.recomputed.last().unwrap().snapshot.as_ref().unwrap().reason.clone().unwrap_or_default();
+        assert!(reason.contains(place) && v.findings[0].got.contains(place), "{twist:?}: {reason}");
+        assert!(crate::table::render(&v).contains("DIFFERS: stated"), "{twist:?}");
+    }
+}
+
+#[test]
+fn a_round_of_counts_without_its_sum_is_no_success_and_its_document_carries_on() {
+    let mut case = Case::new(Twist::CountsWords);
+    let (first, _) = case.draft.sums.pop_first().unwrap();
+    assert!(first.ends_with("00000001.json"), "{first}");
+    (case.chunks, case.sums) = (None, Some(case.draft.sums.clone()));
+    case.snapshots = Some(Files::new());
+    let v = case.verify();
+    assert_eq!((v.exit_code, outcomes(&v)), (4, vec![(Outcome::NotRecomputed, NOT_MADE), (Outcome::Kept, NOT_MADE)]));
+    case.snapshots = Some(case.draft.snapshots.clone());
+    let v = case.verify();
+    assert_eq!((v.exit_code, outcomes(&v)), (4, vec![(Outcome::NotRecomputed, NOT_MADE), (Outcome::Kept, MADE)]));
+}
+
+#[test]
+fn a_task_that_counts_from_something_is_an_invariant_failure() {
+    let mut case = Case::new(Twist::CountsFromSomething);
+    case.snapshots = Some(case.draft.snapshots.clone());
+    let v = case.verify();
+    assert_eq!((v.exit_code, outcomes(&v)), (3, vec![(Outcome::Agrees, NOT_MADE), (Outcome::Agrees, MADE)]));
+    assert_eq!(clauses(&v), ["A37: a task that counts begins with nothing known"]);
 }

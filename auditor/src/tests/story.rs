@@ -6,6 +6,8 @@ mod afterwards;
 mod before;
 #[path = "story/bend.rs"]
 mod bend;
+#[path = "story/counting.rs"]
+mod counting;
 #[path = "story/model.rs"]
 mod model;
 #[path = "story/process.rs"]
@@ -20,7 +22,7 @@ use super::sealing::{self, Bodies, Stated, address};
 use super::secrets::{Sealed, key_sum, opening};
 use super::twist::Twist;
 use ed25519_dalek::SigningKey;
-use model::{Model, base_snapshot, snapshot_digest};
+use model::{Model, base_snapshot, file_name, snapshot_digest};
 use privacy::accountant::task::TaskTerms;
 use privacy::mechanism::Mechanism;
 use protocol::codec;
@@ -32,16 +34,15 @@ use protocol::ids::{
     RoundId, SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
 };
 use protocol::manifest::{
-    BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
+    BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
     committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, Unit};
-use protocol::reject::Rejection;
 use protocol::sidecar::Sidecar;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
-use protocol::trust::{DatasetDeclaration, TrustDocument};
+use protocol::trust::TrustDocument;
 
 const TASK: TaskId = TaskId([7; 16]);
 const GROUP: GroupId = GroupId(0);
@@ -73,7 +74,7 @@ pub(crate) fn name_of_dataset(who: usize) -> Sidecar {
     Sidecar::new([100 + u8::try_from(who).unwrap(); 16], &format!("ward {who}, 2024")).unwrap()
 }
 
-fn plan(twist: Twist) -> Plan {
+pub(crate) fn plan(twist: Twist) -> Plan {
     let mut json = serde_json::json!({
         "federation": "demo", "task": TASK,
         "model": {"vocab": 64, "max_tokens": 16, "width": 8, "heads": 2, "layers": 1, "hidden": 16, "classes": ["no", "yes"]},
@@ -115,6 +116,7 @@ fn plan(twist: Twist) -> Plan {
         json["strategy"] = serde_json::json!({ "fed-adam": { "rate": "0.1", "momentum": "0.9", "decay": "0.99", "floor": "0.001" } });
     }
     let plan: Plan = serde_json::from_value(json).unwrap();
+    let plan = if twist.counts() { counting::turned(plan, twist) } else { plan };
     plan.check().unwrap();
     plan
 }
@@ -256,28 +258,6 @@ impl Scribe {
         (manifest, digest, committee)
     }
 
-    /// In the second round `clinic-3` stays away, or so the log says.
-    fn decline(&mut self, round: RoundId) {
-        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
-        if round.0 != 2 || !self.twist.tells(&twists) {
-            return;
-        }
-        let said = Decline {
-            task: TASK,
-            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
-            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
-        };
-        let statement = if self.twist == Twist::DeclineInvented {
-            // It did sign something: that it has data.
-            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
-            Statement::sign(&declaration, &self.people[3])
-        } else {
-            Statement::sign(&said, &self.people[3])
-        };
-        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
-        self.push(draft.in_round(TASK, round));
-    }
-
     fn epsilon(&self, steps: u64) -> Decimal {
         let m = &self.mechanism;
         let terms = TaskTerms {
@@ -348,7 +328,8 @@ impl Scribe {
     fn seal(&self, round: RoundId, who: usize, manifest: (&Manifest, ManifestDigest)) -> Update {
         let seed = 10 * round.0 + who as u64;
         let (spec, sealed) = (&manifest.0.groups[0], Sealed::new(HeaderDigest([0; 32]), seed));
-        let mut values = sealing::values(spec, i64::try_from(seed).unwrap());
+        let of_seed = i64::try_from(seed).unwrap();
+        let mut values = if self.twist.counts() { vec![counting::values(self.twist, of_seed)] } else { sealing::values(spec, of_seed) };
         values.extend(spec.tally.map(|t| t.split(self.tallied(who)).unwrap().into_iter().map(i64::from).collect()));
         let bodies = sealing::seal(spec, manifest.1, &sealed.secret, values, seed);
         Update { sealed, bodies }
@@ -542,12 +523,14 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
     let people = (11..15).map(key).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
+    let base = if twist.counts() { counting::base(&plan, twist) } else { base_snapshot() };
+    let (rounds, snapshots) = (plan.rounds, [(file_name(&plan, snapshot), base)].into());
     let mut scribe = Scribe {
         twist,
         plan,
         mechanism,
         chunks: fixture::Files::new(),
-        snapshots: [(format!("{snapshot}.safetensors"), base_snapshot())].into(),
+        snapshots,
         sums: fixture::Files::new(),
         model: Model::new(),
         entries: Vec::new(),
@@ -566,7 +549,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.found(&trust);
     scribe.prepare(&bytes);
     let mut published = vec![1];
-    for round in 1..=2 {
+    for round in 1..=rounds {
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }
@@ -583,8 +566,8 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         published.push(scribe.entries.len() as u64);
         scribe.round(RoundId(round), Plan::digest(&bytes));
     }
-    let closed = if twist == Twist::SumFails { 1 } else { 2 };
-    let abandoned = if twist == Twist::EndMiscounted { 1 } else { 2 - closed };
+    let closed = if twist == Twist::SumFails { 1 } else { rounds };
+    let abandoned = if twist == Twist::EndMiscounted { 1 } else { rounds - closed };
     scribe.push(Draft::server(Facts::TaskEnded { snapshot: scribe.snapshot, closed, abandoned }).in_task(TASK));
     scribe.declare_more(Twist::DeclaredMoreLater);
     scribe.restarted();

@@ -130,6 +130,10 @@ pub(crate) enum Twist {
     PolicyApprovalReplayed,
     Renewed,
     RenewedForAnotherKey,
+    KeyRotated,
+    KeyRotatedBack,
+    KeyRevoked,
+    RenewedForARevokedKey,
     EndMiscounted,
     SetOfAnEarlierTree,
     SetOfALaterTree,
@@ -152,6 +156,13 @@ pub(crate) enum Twist {
     WeightedByTally,
     Momentum,
     Adam,
+    Counts,
+    CountsWords,
+    CountsFromSomething,
+    CountsForgetARound,
+    OtherCount,
+    OtherFigure,
+    OtherWord,
     SuspendedAndResumed,
     SuspendedAgainByOldWords,
     RevokedByOneOfTwo,
@@ -168,7 +179,7 @@ pub(crate) enum Twist {
 }
 
 /// What may happen beside one another, and breaks no rule.
-const WHOLE: [Twist; 13] = [
+const WHOLE: [Twist; 14] = [
     Twist::Begun,
     Twist::SuspendedAndResumed,
     Twist::CountsPaid,
@@ -179,6 +190,7 @@ const WHOLE: [Twist; 13] = [
     Twist::Allowed,
     Twist::Withdrawn,
     Twist::Renewed,
+    Twist::KeyRevoked,
     Twist::Reviewed,
     Twist::Recovered,
     Twist::Anchored,
@@ -194,6 +206,16 @@ impl Twist {
     pub(crate) fn is_of_a_real_model(self) -> bool {
         [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelReleasedAgain, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo]
             .contains(&self)
+    }
+
+    /// Whether the plan counts instead of training.
+    pub(crate) fn counts(self) -> bool {
+        self.counts_words() || [Self::Counts, Self::OtherCount, Self::OtherFigure].contains(&self)
+    }
+
+    /// Whether it counts words, in two rounds; figures take one.
+    pub(crate) fn counts_words(self) -> bool {
+        [Self::CountsWords, Self::CountsFromSomething, Self::CountsForgetARound, Self::OtherWord].contains(&self)
     }
 
     /// Whether two administrators must say the same.

@@ -3,10 +3,15 @@
 use super::session::{Trouble, fatal};
 use super::{Agent, chain};
 use crate::clock;
+use crate::join::JoinError;
+use crate::keys::{Keys, pending_tls};
 use crate::link::Link;
-use crate::renewal::CertificateError;
+use crate::renewal::{CertificateError, ComeBackError};
 use crate::tls;
 use crate::wire::WireError;
+use protocol::reject::Rejection;
+use rcgen::KeyPair;
+use std::sync::Arc;
 
 /// What people must know before it is too late.
 const ALARM: &str =
@@ -20,7 +25,7 @@ impl Agent {
             return Ok(());
         }
         self.certificate.asked(now);
-        let request = tls::signing_request(&self.keys, &self.identity.federation, &self.identity.institution);
+        let request = tls::signing_request(self.keys.tls(), &self.identity.federation, &self.identity.institution);
         let csr = match request {
             Ok((_, csr)) => csr,
             Err(error) => {
@@ -46,14 +51,48 @@ impl Agent {
         Ok(())
     }
 
-    /// An institution that was away until its certificate had run out asks for one before it dials as a member.
+    /// An institution that was away until its certificate had run out asks for one before it dials as a member, and goes on with a rotation of its
+    /// TLS key that was broken off: the federation may know the new key already.
     pub(super) async fn come_back(&mut self) {
+        match pending_tls(&self.home) {
+            Ok(Some(next)) => return self.go_on_rotating(&next).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "the next TLS key cannot be read"),
+        }
         if !self.certificate.is_over(clock::now()) {
             return;
         }
         match self.certificate.come_back(&self.home, &self.identity, &self.keys).await {
             Ok(()) => tracing::info!("the TLS certificate had run out; there is a new one"),
-            Err(error) => tracing::warn!(error = %chain(&error), "the TLS certificate has run out and is not renewed yet"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the TLS certificate has run out and is not renewed yet");
+                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked))) {
+                    self.not_certified();
+                }
+            }
+        }
+    }
+
+    /// Without a certificate the server cannot tell how the membership stands: the status says what is known.
+    fn not_certified(&mut self) {
+        "no certificate: the membership or the TLS key does not hold; ask the federation's administrators"
+            .clone_into(&mut self.status.duty);
+        self.shut_out = true;
+        if let Err(error) = self.show() {
+            tracing::warn!(error = %chain(&error), "the status cannot be written");
+        }
+    }
+
+    async fn go_on_rotating(&mut self, next: &KeyPair) {
+        match self.certificate.rotate(&self.home, &self.identity, &self.keys, next).await {
+            Ok(()) => match Keys::load(&self.home) {
+                Ok(keys) => {
+                    self.keys = Arc::new(keys);
+                    tracing::info!("the TLS key is replaced");
+                }
+                Err(error) => tracing::error!(error = %chain(&error), "the keys cannot be read"),
+            },
+            Err(error) => tracing::warn!(error = %chain(&error), "the TLS key is not replaced yet"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which words are common, found from noised sums alone: no institution names a word, and no list of words has to be public. Knows words and
 //! public sums; must not know how sums are sealed, noised or paid for.
 //!
-//! Round 1 counts in how many units each character occurs. Every further round counts words by the beginnings that the rounds before found:
+//! Round 1 counts in how many units each character occurs. Every further round counts, again by units, words by the beginnings that the rounds before found:
 //! a coordinate stands for an open beginning and its next characters, or for its end. What stays above a threshold becomes a word with its
 //! noised count, or an open beginning of the next round. Everything that steers a round is a sum that was opened before it, so all
 //! institutions and the server come to the same coordinates.
@@ -11,7 +11,7 @@
 
 use super::WordCounts;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Most coordinates of a round: what sealing and noise take in seconds.
 pub const MAX_COORDINATES: u32 = 1 << 23;
@@ -104,29 +104,25 @@ impl Discovery {
         Ok(Self { settings, stage: Stage::Characters, found: WordCounts::new(), rest: WordCounts::new(), characters: WordCounts::new() })
     }
 
-    /// What one unit adds in this round: coordinates in ascending order, each once, with counts. Not yet bounded: clipping is the privacy
-    /// room's part.
+    /// Coordinates to which one unit adds 1 in this round, ascending. Not yet bounded: clipping is the privacy room's part.
+    ///
+    /// A word counts once, however often a unit repeats it. Spaces and commas would fill a unit's bound otherwise, and noise would drown the
+    /// words that a vocabulary is made of: perplexity of 20,000 messages fell from 1.06 to 1.005 times that of pooled texts.
     ///
     /// # Privacy
     /// A function of one unit alone and of what is public.
-    pub fn contribution<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Vec<(u32, u32)> {
-        let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
+    pub fn contribution<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> BTreeSet<u32> {
+        let mut places = BTreeSet::new();
         for word in words.into_iter().take(MAX_UNIT_WORDS) {
             match &self.stage {
-                Stage::Characters => {
-                    // Present or not: a text that repeats one character says no more than one that has it.
-                    let known = word.chars().map(u32::from).filter(|&c| c < self.settings.coordinates);
-                    known.for_each(|c| *counts.entry(c).or_default() = 1);
-                }
+                Stage::Characters => places.extend(word.chars().map(u32::from).filter(|&c| c < self.settings.coordinates)),
                 Stage::Words { narrow, wide } => {
                     let side = if word.starts_with(is_wide) { wide } else { narrow };
-                    if let Some(at) = side.coordinate(word) {
-                        *counts.entry(at).or_default() += 1;
-                    }
+                    places.extend(side.coordinate(word));
                 }
             }
         }
-        counts.into_iter().collect()
+        places
     }
 
     /// As it was begun.
@@ -209,7 +205,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Words found so far with their noised counts, the beginnings that were still open, for a long word's beginning teaches its pairs too,
+    /// Words found so far with the noised numbers of units that have them, the beginnings that were still open, for a long word's beginning teaches its pairs too,
     /// and the characters of round 1, without which bytes of rarer words would stay bytes.
     pub fn counts(&self) -> WordCounts {
         let mut all = self.found.clone();

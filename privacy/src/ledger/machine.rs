@@ -7,6 +7,7 @@ use super::paid::Paid;
 use super::record::{self, LoadError, Loaded, Read};
 use super::refusal::{Account, CreateError, NotNext, RegisterError, ReserveError};
 use super::repair::Compared;
+use super::slack;
 use super::state::{RoundCounts, State, TaskState};
 use crate::accountant::task::TaskTerms;
 use crate::mechanism::{Executed, Mechanism};
@@ -267,7 +268,8 @@ impl PrivacyLedger {
     /// Takes on a plan's whole schedule, which is held against other tasks from then on (D62).
     ///
     /// # Privacy
-    /// Spends nothing. Refuses a schedule whose ε by PLD is above the plan's cap, or that the lifetime filter could not pay.
+    /// Spends nothing. Refuses a schedule whose ε by PLD is above the plan's cap, that the lifetime filter could not pay, or that may fail by
+    /// more than the other tasks leave of the ledger's δ.
     ///
     /// # Errors
     /// [`RegisterError`]; nothing changed.
@@ -289,10 +291,12 @@ impl PrivacyLedger {
             return Err(RegisterError::OtherMechanism);
         }
         let cap = plan.privacy.epsilon_cap;
-        let needed = terms_of(&executed, cap).epsilon(plan.rounds.saturating_mul(steps_per_round))?;
+        let (terms, steps) = (terms_of(&executed, cap), plan.rounds.saturating_mul(steps_per_round));
+        let needed = terms.epsilon(steps)?;
         if needed.to_f64() > cap.to_f64() {
             return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: cap });
         }
+        slack::fits(&self.state, &terms, steps)?;
         let order = self.state.terms.order;
         let cost_per_round = filter::cost(&executed, steps_per_round, order);
         // What a repair took from the log for this task is spent already and is not held again.
@@ -323,7 +327,7 @@ impl PrivacyLedger {
         let steps_total = (done + 1).saturating_mul(request.steps);
         let terms = terms_of(&executed, cap);
         // A repaired task may stand above the figure of its rounds; ε never falls.
-        let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), slack(&terms, steps_total));
+        let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), stated_slack(&terms, steps_total));
         let accountant = terms.accountant();
         if after.to_f64() > cap.to_f64() {
             return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
@@ -379,7 +383,7 @@ impl PrivacyLedger {
 }
 
 /// δ that the sampler's distance costs, rounded up to eighteen places.
-fn slack(terms: &TaskTerms, steps: u64) -> Decimal {
+fn stated_slack(terms: &TaskTerms, steps: u64) -> Decimal {
     Decimal::ceil(terms.slack(steps), 18).unwrap_or(terms.delta)
 }
 

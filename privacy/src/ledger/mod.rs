@@ -10,6 +10,7 @@ mod record;
 mod refusal;
 mod release;
 mod repair;
+mod slack;
 mod state;
 
 pub use basis::{Basis, JointBasis, Neighbours, SumPath};

@@ -10,6 +10,8 @@ pub enum Account {
     Task,
     /// The institution's cap over all tasks, at the filter's order.
     Lifetime,
+    /// The hundredth of the ledger's δ that what is not as accounted must fit into, over all tasks (D44).
+    Slack,
 }
 
 /// Terms under which no ledger can stand.
@@ -59,9 +61,9 @@ pub enum RegisterError {
     BudgetExhausted {
         /// Which cap.
         account: Account,
-        /// Rényi order of the figures; none for ε of the task.
+        /// Rényi order of the figures; none for ε of the task and for parts of δ.
         order: Option<Decimal>,
-        /// What the whole schedule takes: ε for the task, nats at the order for the lifetime.
+        /// What the whole schedule takes: ε for the task, nats at the order for the lifetime, a part of δ for the slack.
         needed: Decimal,
         /// What there is, in the same measure.
         remaining: Decimal,

@@ -34,7 +34,7 @@ rights! {
     MemberInvite = "member.invite" by Host;
     /// Admit an institution.
     MemberApprove = "member.approve" by Administrator;
-    /// Suspend, resume or revoke a membership.
+    /// Suspend, resume or revoke a membership, or revoke a member's key.
     MemberRevoke = "member.revoke" by Administrator;
     /// Bring a witness policy into force.
     PolicyActivate = "policy.activate" by Administrator;
@@ -120,7 +120,9 @@ impl Facts {
         match self {
             Self::MemberInvited { .. } => Some(Right::MemberInvite),
             Self::MemberJoined { .. } => Some(Right::MemberApprove),
-            Self::MemberSuspended { .. } | Self::MemberResumed { .. } | Self::MemberRevoked { .. } => Some(Right::MemberRevoke),
+            Self::MemberSuspended { .. } | Self::MemberResumed { .. } | Self::MemberRevoked { .. } | Self::KeyRevoked { .. } => {
+                Some(Right::MemberRevoke)
+            }
             Self::PolicyActivated { .. } => Some(Right::PolicyActivate),
             Self::TaskApproved { .. } => Some(Right::TaskPropose),
             Self::ModelReleased { .. } => Some(Right::ModelRelease),

@@ -5,7 +5,7 @@ use crate::ids::{
     BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
 };
-use crate::membership::{DatasetReason, StandingReason};
+use crate::membership::{DatasetReason, KeyPurpose, StandingReason};
 use crate::plan::GateResult;
 use crate::release::{OverrideReason, WithdrawalReason};
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ facts! {
         /// SHA-256 of the request's payload.
         request: Sha256
     }
-    /// An institution has another TLS certificate, over the key that it was admitted with.
+    /// An institution has another TLS certificate, over the key that the log has for it.
     MemberRenewed = "member.renewed" {
         /// SHA-256 of the key's subject public key info.
         tls_key: Sha256,
@@ -230,6 +230,24 @@ facts! {
         closed: u64,
         /// Rounds that were abandoned.
         abandoned: u64
+    }
+    /// An institution has another key from here on (statement of the institution).
+    KeyRotated = "key.rotated" {
+        /// What it is for.
+        purpose: KeyPurpose,
+        /// SHA-256 of the old key's subject public key info.
+        old: Sha256,
+        /// The same of the new one.
+        new: Sha256
+    }
+    /// A key of an institution shows nobody any more; its membership stays as it is (statement of an administrator).
+    KeyRevoked = "key.revoked" {
+        /// What it was for.
+        purpose: KeyPurpose,
+        /// SHA-256 of its subject public key info.
+        key: Sha256,
+        /// Why.
+        reason: StandingReason
     }
     /// A decryptor's prekeys (statement of the decryptor).
     PrekeysPublished = "key.prekeys.published" {

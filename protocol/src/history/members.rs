@@ -5,10 +5,13 @@ use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
-use crate::membership::{Barred, Change, DatasetReason, DatasetWithdrawal, Departure, Standing, StandingChange};
+use crate::membership::{
+    Barred, Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange, StandingReason,
+};
+use crate::renewal::Rotation;
 use crate::statement::{Checked, Payload as _};
 use crate::trust::{JoinRequest, Membership};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An institution that was admitted.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Member {
     pub tls_key: Sha256,
     /// Where it was admitted.
     pub joined: LeafIndex,
+    /// TLS keys that show it no more: those before this one, and whatever was revoked.
+    pub retired: BTreeSet<Sha256>,
     /// How it stands.
     pub standing: Standing,
     /// Since which entry it stands so.
@@ -35,11 +40,19 @@ impl Member {
         self.standing.is_active()
     }
 
+    /// Whether this TLS key shows that it is there.
+    pub fn shows(&self, key: Sha256) -> bool {
+        self.tls_key == key && !self.retired.contains(&key)
+    }
+
     /// Why it is not let in, unless it is in good standing.
     pub fn barred(&self) -> Option<Barred> {
         (!self.is_active()).then_some(Barred { standing: self.standing, since: self.since })
     }
 }
+
+/// Most TLS keys that one institution may have had: a new one every week for nineteen years.
+const MAX_RETIRED: usize = 1000;
 
 /// Ids of those in good standing, ascending.
 pub(super) fn active(members: &BTreeMap<ClientId, Member>) -> Vec<ClientId> {
@@ -94,7 +107,7 @@ impl History {
         }
         let (key, standing) = (said.institution_key, Standing::Active);
         let (name, witness_vkey, tls_key) = (said.name, said.witness_vkey, said.tls_key);
-        let member = Member { name, key, witness_vkey, tls_key, joined: index, standing, since: index };
+        let member = Member { name, key, witness_vkey, tls_key, joined: index, retired: BTreeSet::new(), standing, since: index };
         self.keys.insert(Sha256(said.institution.0), key);
         // The first entry holds: a second one would exchange the keys of somebody who is there.
         self.members.entry(said.institution).or_insert(member);
@@ -133,6 +146,43 @@ impl History {
     fn stands(&mut self, who: ClientId, standing: Standing, since: LeafIndex) {
         if let Some(member) = self.members.get_mut(&who) {
             (member.standing, member.since) = (standing, since);
+        }
+    }
+
+    /// An institution goes on with another TLS key, by its own word. A key that it had once never comes back: old words do nothing.
+    pub(super) fn key_rotated(&mut self, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some((who, said)) = self.member_said::<Rotation>(entry, statement, out) else { return };
+        let (purpose, old, new) = (KeyPurpose::Tls, said.old, said.new);
+        out.require(entry.facts == Facts::KeyRotated { purpose, old, new }, Clause::FieldsDiffer);
+        let taken = self.members.values().any(|m| m.tls_key == new || m.retired.contains(&new));
+        let Some(member) = self.members.get_mut(&who).filter(|m| m.tls_key == old && !taken && m.retired.len() < MAX_RETIRED) else {
+            return out.add(Clause::KeyRotation);
+        };
+        member.retired.insert(old);
+        member.tls_key = new;
+        // What waited for more administrators is about a key that shows nobody.
+        let act = KeyRevocation { institution: who, purpose, key: old, reason: StandingReason::KeyCompromise };
+        for act in std::iter::once(act).chain(act.alternatives()) {
+            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&act));
+        }
+    }
+
+    /// As many administrators as must revoke the TLS key that an institution has.
+    pub(super) fn key_revoked(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some(said) = self.administrator::<KeyRevocation>(statement, out) else { return };
+        out.require(said.facts() == entry.facts && entry.institution == Some(said.institution), Clause::FieldsDiffer);
+        let shows = |m: &Member| m.shows(said.key) && !m.standing.is_final();
+        if !self.members.get(&said.institution).is_some_and(shows) {
+            return out.add(Clause::KeyRevocation);
+        }
+        if self.effect(statement, index) != Effect::Now {
+            return;
+        }
+        for other in said.alternatives() {
+            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&other));
+        }
+        if let Some(member) = self.members.get_mut(&said.institution) {
+            member.retired.insert(said.key);
         }
     }
 

@@ -53,10 +53,14 @@ clauses! {
     Barred = "I9: statement is by an institution whose membership is suspended, revoked or left", false;
     /// A standing that does not follow from the one before.
     Standing = "I9: a standing changes from what it was: active to suspended, revoked or left, suspended to active or revoked", false;
+    /// A key that is not the one so far, or is revoked already.
+    KeyRevocation = "I9: the key that is revoked is the one that the log has for an enrolled institution", false;
     /// Somebody who is enrolled already, or a name that is taken.
     Enrolled = "I9: an institution is enrolled once, under a name of its own", false;
     /// A certificate for a stranger, or over another key.
-    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that it was admitted with", false;
+    Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that the log has for it", false;
+    /// A key that is not the one so far, or that somebody has or had.
+    KeyRotation = "I9: a key is rotated from the one that the log has to one that nobody has or had", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
     /// No such task.

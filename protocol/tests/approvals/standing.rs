@@ -1,8 +1,11 @@
 //! How an institution stands, and what is accepted from it (audit.md A19, I9).
 
 use super::*;
-use protocol::membership::{Change, DatasetReason, DatasetWithdrawal, Departure, Standing, StandingChange, StandingReason};
+use protocol::membership::{
+    Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange, StandingReason,
+};
 use protocol::plan::Unit;
+use protocol::renewal::Rotation;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
 
 const DATASET: Sha256 = Sha256([8; 32]);
@@ -188,4 +191,61 @@ fn a_withdrawn_dataset_is_not_declared_again_nor_withdrawn_twice() {
     let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
     assert_eq!(w.says(1, &cap, Facts::BudgetDeclared { dataset: DATASET, epsilon_cap: cap.epsilon_cap }), [Clause::Withdrawn]);
     assert!(w.history.is_active(id(1)), "the institution itself stands as before");
+}
+
+impl World {
+    fn rotates(&mut self, n: u8, old: Sha256, new: Sha256) -> Vec<Clause> {
+        let said = Rotation { trust: Sha256([1; 32]), nonce: Sha256([2; 32]), old, new };
+        self.says(n, &said, Facts::KeyRotated { purpose: KeyPurpose::Tls, old, new })
+    }
+
+    /// The server's word that it issued a certificate.
+    fn renews(&mut self, n: u8, tls_key: Sha256) -> Vec<Clause> {
+        let draft = Draft::server(Facts::MemberRenewed { tls_key, until_s: 9 });
+        self.append(&Draft { institution: Some(id(n)), ..draft })
+    }
+}
+
+#[test]
+fn a_tls_key_is_replaced_by_one_that_nobody_has_or_had_and_certificates_are_for_the_key_of_the_log() {
+    let mut w = World::with_member(1);
+    let (first, second, third) = (w.history.members()[&id(1)].tls_key, Sha256([21; 32]), Sha256([22; 32]));
+    assert_eq!((w.renews(1, first), w.renews(1, second)), (vec![], vec![Clause::Renewed]));
+    assert_eq!(w.rotates(1, second, third), [Clause::KeyRotation], "not the key that it has");
+    assert_eq!(w.rotates(1, first, first), [Clause::KeyRotation]);
+    assert_eq!((w.rotates(1, first, second), w.history.members()[&id(1)].tls_key), (vec![], second));
+    assert_eq!(w.rotates(1, first, second), [Clause::KeyRotation], "old words do nothing");
+    assert_eq!(w.rotates(1, second, first), [Clause::KeyRotation], "a key never comes back");
+    assert_eq!((w.renews(1, first), w.renews(1, second)), (vec![Clause::Renewed], vec![]));
+    w.let_in(2);
+    assert_eq!(w.rotates(2, first, second), [Clause::KeyRotation], "somebody else's");
+    assert_eq!(w.renews(3, first), [Clause::Renewed], "nobody");
+    let suspend = w.change(1, Change::Suspend, StandingReason::KeyCompromise);
+    w.orders(1, &suspend);
+    w.orders(2, &suspend);
+    assert_eq!((w.rotates(1, second, third), w.renews(1, second)), (vec![Clause::Barred], vec![Clause::Renewed]));
+}
+
+#[test]
+fn two_administrators_revoke_a_tls_key_and_the_institution_goes_on_with_another() {
+    let mut w = World::with_member(1);
+    let (first, second) = (w.history.members()[&id(1)].tls_key, Sha256([21; 32]));
+    let said = |key, reason| KeyRevocation { institution: id(1), purpose: KeyPurpose::Tls, key, reason };
+    let revoke = |w: &mut World, admin_n: u8, said: &KeyRevocation| {
+        let statement = Statement::sign(said, &admin(admin_n));
+        w.append(&Draft::said(Actor::Administrator, Some(id(1)), statement, said.facts()))
+    };
+    let (lost, wrong) = (said(first, StandingReason::KeyCompromise), said(first, StandingReason::Mistake));
+    assert_eq!((revoke(&mut w, 1, &lost), revoke(&mut w, 1, &wrong)), (vec![], vec![]), "one of two each");
+    assert!(w.history.members()[&id(1)].shows(first));
+    assert_eq!(revoke(&mut w, 1, &said(second, StandingReason::Mistake)), [Clause::KeyRevocation], "not its key");
+    assert_eq!(revoke(&mut w, 2, &lost), []);
+    assert!(!w.history.members()[&id(1)].shows(first) && w.history.is_active(id(1)));
+    assert_eq!(revoke(&mut w, 2, &wrong), [Clause::KeyRevocation], "once");
+    assert_eq!((w.renews(1, first), w.rotates(1, first, first)), (vec![Clause::Renewed], vec![Clause::KeyRotation]));
+    assert_eq!((w.rotates(1, first, second), w.renews(1, second)), (vec![], vec![]));
+    assert_eq!(revoke(&mut w, 2, &lost), [Clause::KeyRevocation], "old words do nothing");
+    let again = said(second, StandingReason::KeyCompromise);
+    let draft = Draft::said(Actor::Institution, Some(id(1)), Statement::sign(&again, &person(1)), again.facts());
+    assert_eq!(w.append(&draft), [Clause::NotAdministrator]);
 }

@@ -7,7 +7,7 @@ use crate::init;
 use clap::{Args, Subcommand};
 use protocol::codec;
 use protocol::ids::Sha256;
-use protocol::membership::{Change, StandingChange, StandingReason};
+use protocol::membership::{Change, KeyPurpose, KeyRevocation, StandingChange, StandingReason};
 use protocol::statement::Statement;
 use protocol::trust::{JoinRequest, Membership, fingerprint};
 use std::path::Path;
@@ -46,6 +46,10 @@ pub(super) enum MemberVerb {
     ///
     /// As suspend, for good: it comes back only by a new invitation and with new keys.
     Revoke(StandingArgs),
+    /// Let nobody in who shows the TLS key of an institution
+    ///
+    /// Its connection is closed. Its membership stays as it is: it is let in again under the next key, which concordat-client keys rotate makes.
+    RevokeKey(StandingArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,7 @@ pub(super) fn run(verb: &MemberVerb, output: &Output) -> Result<(), Failure> {
         MemberVerb::Suspend(args) => change(args, Change::Suspend, output),
         MemberVerb::Resume(args) => change(args, Change::Resume, output),
         MemberVerb::Revoke(args) => change(args, Change::Revoke, output),
+        MemberVerb::RevokeKey(args) => revoke_key(args, output),
     }
 }
 
@@ -113,7 +118,8 @@ fn list(dir: &Path, output: &Output) -> Result<(), Failure> {
     let row = |m: &MemberStatus| {
         let why = m.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
         let link = if m.connected { "connected" } else { "not connected" };
-        format!("{}  {}{why} since entry {}, {link}  {}", m.name, m.standing, m.since, m.id)
+        let key = if m.key_revoked { ", TLS key revoked" } else { "" };
+        format!("{}  {}{why} since entry {}, {link}{key}  {}", m.name, m.standing, m.since, m.id)
     };
     let text: Vec<_> = members.iter().map(row).collect();
     output.value(&members, &if text.is_empty() { "nobody is a member".to_owned() } else { text.join("\n") });
@@ -136,6 +142,20 @@ fn change(args: &StandingArgs, change: Change, output: &Output) -> Result<(), Fa
     let heard = heard(dir, &AdminRequest::ChangeStanding { statement })?;
     let data = serde_json::json!({ "institution": args.institution, "id": institution, "change": change, "reason": reason });
     heard.tell(data, &told(&args.institution, change), output);
+    Ok(())
+}
+
+fn revoke_key(args: &StandingArgs, output: &Output) -> Result<(), Failure> {
+    let dir = &args.admin.dir.dir;
+    let admin = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
+    let members = members(dir)?;
+    let found = named(&members, &args.institution).ok_or_else(|| Failure::refused(Refusal::Standing))?;
+    let (institution, key, reason) = (found.id, found.tls_key, args.reason);
+    let said = KeyRevocation { institution, purpose: KeyPurpose::Tls, key, reason };
+    let heard = heard(dir, &AdminRequest::ChangeStanding { statement: Statement::sign(&said, &admin) })?;
+    let data = serde_json::json!({ "institution": args.institution, "id": institution, "key": key, "reason": reason });
+    let text = format!("whoever shows the TLS key of {} is not let in; it goes on with `concordat-client keys rotate`", args.institution);
+    heard.tell(data, &text, output);
     Ok(())
 }
 
@@ -169,6 +189,8 @@ mod tests {
             reason: None,
             since: LeafIndex(since),
             connected: false,
+            tls_key: Sha256([id; 32]),
+            key_revoked: false,
         };
         let of = |members: &[MemberStatus]| named(members, "clinic").map(|m| m.id);
         assert_eq!(of(&[member(1, "revoked", 9), member(2, "active", 7)]), Some(ClientId([2; 32])));

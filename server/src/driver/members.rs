@@ -26,7 +26,7 @@ impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
     /// Only holders of a certificate of this federation get as far as this, so strangers cannot make the log grow.
     pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Door, DriverError> {
-        let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.tls_key == key);
+        let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.shows(key));
         let door = match found.map(|(id, m)| (*id, m.barred())) {
             Some((id, None)) => Door::Member(id),
             Some((id, Some(barred))) => {
@@ -63,8 +63,13 @@ impl Driver {
     pub(super) fn connected(&mut self, who: ClientId, link: Link, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
         // Between the question who it is and its first message the membership may have ended.
         if let Some(barred) = self.log.history().barred(who) {
-            link.cut.send(barred).ok();
+            link.cut.send(Some(barred)).ok();
             return Ok(Err(Rejection::Revoked));
+        }
+        // Or its key may have been replaced or revoked.
+        if self.log.history().members().get(&who).is_some_and(|m| !m.shows(link.key)) {
+            link.cut.send(None).ok();
+            return Ok(Err(Rejection::NotEnrolled));
         }
         if let Err(reason) = self.shown(who, note)? {
             return Ok(Err(reason));
@@ -439,7 +444,8 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
-        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Standing => return None,
+        StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Rotation => return None,
+        StatementKind::Standing | StatementKind::KeyRevocation => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

@@ -1,30 +1,37 @@
-//! TLS certificates of members, made again while the institution stays who it is (transport-storage.md T2, T9). Another key than the admitted one
-//! takes the administrators' word, which no renewal has.
+//! TLS certificates of members, made again while the institution stays who it is (transport-storage.md T2, T9): over the key that the log has for
+//! it. Another key takes the word of its statement key, which stands in the log first.
 
 use super::{Driver, DriverError};
 use crate::identity;
-use protocol::entry::{Draft, Facts};
+use protocol::entry::{Actor, Draft, Facts, Right};
 use protocol::ids::{ClientId, Sha256};
+use protocol::membership::KeyPurpose;
 use protocol::messages::JoinReply;
 use protocol::reject::Rejection;
-use protocol::renewal::Renewal;
-use protocol::statement::Statement;
+use protocol::renewal::{Renewal, Rotation};
+use protocol::statement::{Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::TrustDocument;
 
 impl Driver {
-    /// Another certificate for a member, in DER, over the key that it was admitted with. Before half of the last one's life is over it is the last
+    /// Another certificate for a member, in DER, over the key that the log has for it. Before half of the last one's life is over it is the last
     /// one again: asking often makes no log grow, and a lost answer is given again.
     pub(super) fn renew(&mut self, who: ClientId, csr: &[u8], now: Time) -> Result<Result<Vec<u8>, Rejection>, DriverError> {
         if self.log.history().barred(who).is_some() {
             return Ok(Err(Rejection::Revoked));
         }
-        let member = self.log.history().members().get(&who).map(|m| (m.name.clone(), m.tls_key));
-        let Some((name, tls_key)) = member else { return Ok(Err(Rejection::NotEnrolled)) };
+        let member = self.log.history().members().get(&who).map(|m| (m.name.clone(), m.tls_key, m.shows(m.tls_key)));
+        let Some((name, tls_key, shows)) = member else { return Ok(Err(Rejection::NotEnrolled)) };
+        if !shows {
+            return Ok(Err(Rejection::Revoked));
+        }
         if !identity::csr_key_hash(csr).is_ok_and(|key| key == tls_key) {
             return Ok(Err(Rejection::BadSignature));
         }
-        let fresh = |der: &[u8]| identity::lifetime(der).is_ok_and(|life| life.from <= now && now < life.half());
+        let fresh = |der: &[u8]| {
+            let young = identity::lifetime(der).is_ok_and(|life| life.from <= now && now < life.half());
+            young && identity::spki_hash(der).is_ok_and(|key| key == tls_key)
+        };
         if let Some(last) = self.store.issued(who)?.filter(|der| fresh(der)) {
             return Ok(Ok(last));
         }
@@ -41,16 +48,51 @@ impl Driver {
         Ok(Ok(der.to_vec()))
     }
 
-    /// The same for a member who was away until its certificate had run out: no TLS key speaks for it then, its statement key does (T2).
+    /// The same for a member who was away until its certificate had run out, or whose TLS key is to be another: no TLS key speaks for it then,
+    /// its statement key does (T2).
     pub(super) fn come_back(&mut self, statement: &Statement, csr: &[u8], nonce: Sha256, now: Time) -> Result<JoinReply, DriverError> {
+        if statement.kind == StatementKind::Rotation {
+            return self.rotate(statement, csr, nonce, now);
+        }
         let who = statement.signer();
         let said = statement.verify::<Renewal>().ok();
         let member = self.log.history().members().get(&who).map(|m| m.tls_key);
         let expected = member.map(|tls_key| Renewal { trust: TrustDocument::hash(&self.trust_bytes), nonce, tls_key });
         if said.is_none() || said != expected {
-            self.deny(protocol::entry::Right::MemberJoin, None, Rejection::NotEnrolled)?;
+            self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
             return Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled });
         }
+        self.answered(who, csr, now)
+    }
+
+    /// Another TLS key takes the place of the one so far. The log says so before there is a certificate over it; whoever did not get that asks
+    /// again with the same words, on another connection. A connection under the old key ends.
+    fn rotate(&mut self, statement: &Statement, csr: &[u8], nonce: Sha256, now: Time) -> Result<JoinReply, DriverError> {
+        let who = statement.signer();
+        if self.log.history().barred(who).is_some() {
+            return Ok(JoinReply::Rejected { reason: Rejection::Revoked });
+        }
+        let here = (TrustDocument::hash(&self.trust_bytes), nonce);
+        let said = statement.verify::<Rotation>().ok().filter(|s| (s.trust, s.nonce) == here);
+        let said = said.filter(|s| identity::csr_key_hash(csr).is_ok_and(|key| key == s.new));
+        let known = self.log.history().members().get(&who).map(|m| m.tls_key);
+        let (Some(Rotation { old, new, .. }), Some(known)) = (said, known) else {
+            self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
+            return Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled });
+        };
+        if known != new {
+            let facts = Facts::KeyRotated { purpose: KeyPurpose::Tls, old, new };
+            let draft = Draft::said(Actor::Institution, Some(who), statement.clone(), facts);
+            if self.log.would_violate(&draft).is_some() {
+                return Ok(JoinReply::Rejected { reason: Rejection::Policy });
+            }
+            self.append_one(draft)?;
+            self.cut_off(who);
+        }
+        self.answered(who, csr, now)
+    }
+
+    fn answered(&mut self, who: ClientId, csr: &[u8], now: Time) -> Result<JoinReply, DriverError> {
         Ok(match self.renew(who, csr, now)? {
             Ok(der) => JoinReply::Renewed { leaf: der.into() },
             Err(reason) => JoinReply::Rejected { reason },

@@ -5,9 +5,9 @@ use super::{Driver, DriverError, Link};
 use crate::admin::{AdminReply, MemberStatus, Refusal};
 use protocol::entry::{Actor, Draft};
 use protocol::ids::{ClientId, HeaderDigest};
-use protocol::membership::{StandingChange, StandingReason};
+use protocol::membership::{KeyRevocation, StandingChange, StandingReason};
 use protocol::round::Event;
-use protocol::statement::Statement;
+use protocol::statement::{Payload as _, Statement};
 use std::collections::BTreeSet;
 
 impl Driver {
@@ -19,13 +19,18 @@ impl Driver {
             standing: m.standing.name().to_owned(),
             reason: m.standing.reason().map(StandingReason::name).map(str::to_owned),
             since: m.since,
+            tls_key: m.tls_key,
+            key_revoked: !m.shows(m.tls_key),
             connected: self.links.contains_key(id),
         };
         AdminReply::Members { members: self.log.history().members().iter().map(one).collect() }
     }
 
-    /// Records an administrator's word about a membership; with the m-th it has effect.
+    /// Records an administrator's word about a membership, or about a member's key; with the m-th it has effect.
     pub(super) fn change_standing(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        if statement.kind == KeyRevocation::KIND {
+            return self.revoke_key(statement);
+        }
         let Some(said) = self.said::<StandingChange>(&statement) else { return Ok(Err(Refusal::Statement)) };
         let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, said.facts());
         let answer = self.record(draft, Refusal::Standing)?;
@@ -33,9 +38,28 @@ impl Driver {
             && let Some(link) = self.shut_out(said.institution)
         {
             tracing::warn!(client = %said.institution.short(), standing = barred.standing.name(), "a member's connection is closed");
-            link.cut.send(barred).ok();
+            link.cut.send(Some(barred)).ok();
         }
         Ok(answer)
+    }
+
+    fn revoke_key(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Some(said) = self.said::<KeyRevocation>(&statement) else { return Ok(Err(Refusal::Statement)) };
+        let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, said.facts());
+        let answer = self.record(draft, Refusal::Standing)?;
+        if self.log.history().members().get(&said.institution).is_some_and(|m| !m.shows(m.tls_key)) {
+            self.cut_off(said.institution);
+        }
+        Ok(answer)
+    }
+
+    /// Ends the connection of a member whose key shows it no more.
+    pub(super) fn cut_off(&mut self, who: ClientId) {
+        if let Some(link) = self.links.remove(&who) {
+            tracing::warn!(client = %who.short(), "a connection under a key that was replaced or revoked is closed");
+            self.round_event(Event::Gone(who));
+            link.cut.send(None).ok();
+        }
     }
 
     /// Forgets the connection and the half-sent updates of a member that is out, and tells the round. Gives back the connection that it had.

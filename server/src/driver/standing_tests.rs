@@ -52,9 +52,9 @@ fn order(driver: &mut Driver, admin: &SigningKey, change: Change, reason: Standi
 }
 
 /// Connects the member; what its connection would be ended with.
-fn link(driver: &mut Driver) -> (oneshot::Receiver<Barred>, Result<ServerMessage, Rejection>) {
+fn link(driver: &mut Driver) -> (oneshot::Receiver<Option<Barred>>, Result<ServerMessage, Rejection>) {
     let (cut, ended) = oneshot::channel();
-    let welcome = driver.connected(who(), Link { id: 7, outbox: mpsc::channel(8).0, cut }, b"").unwrap();
+    let welcome = driver.connected(who(), Link { id: 7, key: Sha256([4; 32]), outbox: mpsc::channel(8).0, cut }, b"").unwrap();
     (ended, welcome)
 }
 
@@ -76,12 +76,12 @@ fn whoever_is_suspended_is_cut_off_with_the_reason_and_let_in_when_resumed() {
     let done = order(&mut driver, &admin, Change::Suspend, StandingReason::Incident).unwrap();
     assert!(matches!(done, AdminReply::Logged { need: 1, .. }), "{done:?}");
     let barred = Barred { standing: Standing::Suspended(StandingReason::Incident), since: since(&driver) };
-    assert_eq!(ended.try_recv(), Ok(barred));
+    assert_eq!(ended.try_recv(), Ok(Some(barred)));
     assert!(driver.links.is_empty());
     assert_eq!(door(&mut driver), Door::Barred(barred));
     assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Rejected { reason: Rejection::Revoked }));
     let (mut ended, welcome) = link(&mut driver);
-    assert_eq!((welcome.err(), ended.try_recv()), (Some(Rejection::Revoked), Ok(barred)));
+    assert_eq!((welcome.err(), ended.try_recv()), (Some(Rejection::Revoked), Ok(Some(barred))));
     let entries = driver.log.entries(0, driver.log.size()).unwrap();
     let denied = entries.iter().map(|e| LogEntry::parse(e).unwrap()).filter(|e| matches!(e.facts, Facts::AuthzDenied { .. }));
     assert_eq!(denied.map(|e| (e.institution, e.code)).collect::<Vec<_>>(), [(Some(who()), Some("revoked".to_owned()))]);

@@ -1,5 +1,7 @@
 //! What members show the driver when they come: honest notes, forged ones, and those of a history that this disk has lost.
 
+#[path = "rotation_tests.rs"]
+mod rotation;
 #[path = "standing_tests.rs"]
 mod standing;
 
@@ -68,7 +70,7 @@ fn grow(driver: &mut Driver, count: u8) {
 }
 
 fn come(driver: &mut Driver, note: &[u8]) -> Result<Result<ServerMessage, Rejection>, DriverError> {
-    driver.connected(MEMBER, Link { id: 1, outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
+    driver.connected(MEMBER, Link { id: 1, key: Sha256([4; 32]), outbox: mpsc::channel(8).0, cut: oneshot::channel().0 }, note)
 }
 
 #[test]

@@ -30,6 +30,7 @@ async fn counted(f: &mut Federation, toml: &str) -> Known {
     }
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
+    documents_come_out_again(f, &plan);
     let name = format!("counts/{}/{:08}.json", plan.task.to_hex(), plan.rounds);
     let bytes = std::fs::read(f.server_dir().join(name)).unwrap();
     // The snapshot that the log names is called what it is.
@@ -45,6 +46,18 @@ async fn counted(f: &mut Federation, toml: &str) -> Known {
     let known = Known::of_plan(&plan, &bytes).unwrap();
     assert_eq!((known.rounds, known.institutions), (plan.rounds, 4));
     known
+}
+
+/// What each round published follows from its sealed chunks, in the auditor's own program, with no document at hand.
+fn documents_come_out_again(f: &Federation, plan: &protocol::plan::Plan) {
+    use auditor::recompute::{Given, Outcome, SnapshotOutcome, everything};
+    let (chunks, none) = (f.server_dir().join("chunks"), f.dir.path().join("no-documents"));
+    std::fs::create_dir_all(&none).unwrap();
+    let given = Given { chunks: Some(&chunks), sums: None, snapshots: Some(&none) };
+    let verdict = everything(&f.log(), given, &auditor::Options::default(), &|_| (), &|_| ()).unwrap();
+    let made = verdict.recomputed.iter().map(|r| (r.groups[0].outcome, r.snapshot.as_ref().map(|s| s.outcome)));
+    let expected = (Outcome::Agrees, Some(SnapshotOutcome::Agrees));
+    assert_eq!(made.collect::<Vec<_>>(), vec![expected; usize::try_from(plan.rounds).unwrap()], "{:?}", verdict.findings);
 }
 
 /// Within seven deviations: missed once in 10^11 by noise alone.

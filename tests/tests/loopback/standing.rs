@@ -30,7 +30,7 @@ async fn connected(f: &Federation, wanted: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_member_is_cut_off_and_comes_back_another_withdraws_its_records_and_a_third_leaves() {
+async fn a_member_is_cut_off_and_comes_back_another_withdraws_its_records_and_a_third_leaves_under_a_new_key() {
     let mut f = Federation::start(3).await;
     connected(&f, 3).await;
     let (dir, key) = (text(&f.server_dir()), text(&f.dir.path().join("admin.key")));
@@ -56,6 +56,9 @@ async fn a_member_is_cut_off_and_comes_back_another_withdraws_its_records_and_a_
     let running = std::mem::replace(&mut f.clients[2], tokio::spawn(async { Ok(()) }));
     running.abort();
     running.await.ok();
+    // With another TLS key, which the log knows from then on, it is let in as before.
+    until(async || (client_of(&f, 2, &["keys", "rotate"]).await == exit(0)).then_some(())).await;
+    assert_eq!((count(&f, "key.rotated").await, count(&f, "member.renewed").await), (1, 1));
     assert_eq!(client_of(&f, 2, &["leave"]).await, exit(2), "not without --yes");
     until(async || (client_of(&f, 2, &["leave", "--yes"]).await == exit(0)).then_some(())).await;
     assert_eq!(client_of(&f, 2, &["leave", "--yes"]).await, exit(0), "whoever has left is told where");

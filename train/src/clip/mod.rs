@@ -105,3 +105,5 @@ mod layer_tests;
 mod naive;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole;

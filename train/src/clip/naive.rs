@@ -32,8 +32,12 @@ impl Naive {
         let tokens = self.var("embeddings.tokens.weight").index_select(&Tensor::from_vec(ids, t, &Device::Cpu)?, 0)?;
         tokens + self.var("embeddings.positions.weight").narrow(0, 0, t)?
     }
+    /// With a shift and an adapter where the layer has them.
     pub(super) fn linear(&self, path: &str, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.var(&format!("{path}.weight")).t()?)?.broadcast_add(self.var(&format!("{path}.bias")))?;
+        let mut y = x.matmul(&self.var(&format!("{path}.weight")).t()?)?;
+        if let Some(shift) = self.vars.get(&format!("{path}.bias")) {
+            y = y.broadcast_add(shift)?;
+        }
         match (self.vars.get(&format!("{path}.lora_A.weight")), self.vars.get(&format!("{path}.lora_B.weight"))) {
             (Some(a), Some(b)) => y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?,
             _ => Ok(y),

@@ -4,8 +4,10 @@ use super::super::twist::Twist;
 use super::{Scribe, TASK, admin, fixture, key, public, real, server};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, RoundId, Sha256, SnapshotDigest};
+use protocol::membership::{KeyPurpose, KeyRevocation, StandingReason};
 use protocol::plan::Unit;
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::renewal::Rotation;
 use protocol::statement::Statement;
 use protocol::trust::DatasetDeclaration;
 
@@ -26,6 +28,7 @@ impl Scribe {
             self.released(&good);
         }
         self.renewed();
+        self.rotated();
         self.reviewed();
         self.anchored();
         self.stranger();
@@ -138,6 +141,37 @@ impl Scribe {
             let institution = Some(ClientId::of(&public(&self.people[1])));
             self.push(Draft { institution, ..Draft::server(facts) });
         }
+    }
+
+    /// `clinic-1` goes on with another TLS key and has a certificate over it, of its own accord or because the old one was revoked; in the
+    /// one story it goes back to that, in the other it gets a certificate over it.
+    fn rotated(&mut self) {
+        let (first, second) = (Sha256([2; 32]), Sha256([4; 32]));
+        if self.twist.tells(&[Twist::KeyRevoked, Twist::RenewedForARevokedKey]) {
+            let (purpose, reason) = (KeyPurpose::Tls, StandingReason::KeyCompromise);
+            let said = KeyRevocation { institution: self.ids()[1], purpose, key: first, reason };
+            self.push(Draft::said(Actor::Administrator, Some(said.institution), Statement::sign(&said, &admin()), said.facts()));
+        }
+        if self.twist.tells(&[Twist::KeyRotated, Twist::KeyRotatedBack, Twist::KeyRevoked]) {
+            self.rotates(first, second);
+            self.certified(second);
+        }
+        if self.twist == Twist::RenewedForARevokedKey {
+            self.certified(first);
+        }
+        if self.twist == Twist::KeyRotatedBack {
+            self.rotates(second, first);
+        }
+    }
+
+    fn certified(&mut self, tls_key: Sha256) {
+        let institution = Some(self.ids()[1]);
+        self.push(Draft { institution, ..Draft::server(Facts::MemberRenewed { tls_key, until_s: 1_800_000_000 }) });
+    }
+
+    fn rotates(&mut self, old: Sha256, new: Sha256) {
+        let said = Rotation { trust: Sha256([73; 32]), nonce: Sha256([74; 32]), old, new };
+        self.says(1, &said, Facts::KeyRotated { purpose: KeyPurpose::Tls, old, new });
     }
 
     fn anchored(&mut self) {

@@ -7,7 +7,7 @@ use super::{Scribe, TASK};
 use protocol::decimal::Decimal;
 use protocol::hash::sha256;
 use protocol::ids::{RoundId, SnapshotDigest};
-use protocol::plan::{Strategy, Weighting};
+use protocol::plan::{Plan, Strategy, Weighting};
 
 /// One tensor that is trained and, behind it, one that is frozen, in the one spelling that the federation writes.
 fn snapshot(numbers: &[f32]) -> Vec<u8> {
@@ -27,6 +27,11 @@ fn base_numbers() -> Vec<f32> {
 }
 pub(super) fn snapshot_digest(bytes: &[u8]) -> SnapshotDigest {
     SnapshotDigest(sha256(&[bytes]))
+}
+
+/// The name under which the server keeps a snapshot.
+pub(super) fn file_name(plan: &Plan, snapshot: SnapshotDigest) -> String {
+    format!("{snapshot}.{}", plan.snapshot_ending())
 }
 
 /// A server's weights and what its strategy remembers, in the plainest way: one number after the other.
@@ -65,9 +70,12 @@ impl Model {
 impl Scribe {
     /// The server's step in the clear, and what it keeps of the round.
     pub(super) fn advance(&mut self, round: RoundId, bodies: &[Bodies]) {
-        let sum: Vec<i64> = (0..512).map(|i| bodies.iter().map(|b| b.values[0][i]).sum()).collect();
+        let sum: Vec<i64> = (0..bodies[0].values[0].len()).map(|i| bodies.iter().map(|b| b.values[0][i]).sum()).collect();
         let kept = serde_json::json!({ "0": { "0": sum } });
         self.sums.insert(format!("{TASK}/{:08}.json", round.0), kept.to_string().into_bytes());
+        if self.plan.count.is_some() {
+            return self.publish_counts(round, bodies.len(), &sum);
+        }
         let joint = self.plan.privacy.mode.joint().is_some();
         let divisor = if self.twist == Twist::WeightedByTally {
             // Divided by what was opened instead of what was declared.
@@ -90,6 +98,6 @@ impl Scribe {
         }
         let bytes = snapshot(&self.model.numbers);
         self.snapshot = snapshot_digest(&bytes);
-        self.snapshots.insert(format!("{}.safetensors", self.snapshot), bytes);
+        self.snapshots.insert(file_name(&self.plan, self.snapshot), bytes);
     }
 }

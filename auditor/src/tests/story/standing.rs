@@ -1,15 +1,18 @@
 //! What becomes of memberships and datasets while the task runs.
 
 use super::super::twist::Twist;
-use super::{Scribe, admin, second_admin};
+use super::{Scribe, TASK, admin, second_admin};
 use protocol::codec;
 use protocol::data_manifest::{CountClass, DataManifest, LegalBasis, Licence, Purpose};
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, RoundId, Sha256};
+use protocol::manifest::Decline;
 use protocol::membership::{Change, DatasetReason, DatasetWithdrawal, Departure, StandingChange, StandingReason};
 use protocol::plan::Unit;
+use protocol::reject::Rejection;
 use protocol::statement::Statement;
+use protocol::trust::DatasetDeclaration;
 
 impl Scribe {
     /// Who stands well as the round begins.
@@ -53,6 +56,28 @@ impl Scribe {
         if is(&[Twist::WithdrawnDataTrained]) {
             self.withdraw_data(1);
         }
+    }
+
+    /// In the second round `clinic-3` stays away, or so the log says.
+    pub(super) fn decline(&mut self, round: RoundId) {
+        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
+        if round.0 != 2 || !self.twist.tells(&twists) {
+            return;
+        }
+        let said = Decline {
+            task: TASK,
+            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
+            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
+        };
+        let statement = if self.twist == Twist::DeclineInvented {
+            // It did sign something: that it has data.
+            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
+            Statement::sign(&declaration, &self.people[3])
+        } else {
+            Statement::sign(&said, &self.people[3])
+        };
+        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
+        self.push(draft.in_round(TASK, round));
     }
 
     /// After the manifest, before the updates.
