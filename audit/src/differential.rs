@@ -62,7 +62,7 @@ fn signature(key: &SignerKey) -> String {
     format!("{}\n", note.lines().last().unwrap())
 }
 
-/// The same line with one bit of the signature changed: the twentieth letter of its base64.
+/// The same line with one letter of the signature changed.
 fn flipped(line: &str) -> String {
     let at = line.rfind(' ').unwrap() + 20;
     let other = if line.as_bytes()[at] == b'A' { "B" } else { "A" };

@@ -56,7 +56,7 @@ impl Browser {
     fn run(&self, page: &Path, more: &[&str]) -> Output {
         let profile = format!("--user-data-dir={}", self.dir.path().join("profile").display());
         // The page is our own and loads nothing; a container has no second sandbox to offer.
-        let usual = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", &profile];
+        let usual = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr", profile.as_str()];
         let out = Command::new(&self.program).args(usual).args(more).arg(format!("file://{}", page.display())).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         out

@@ -36,7 +36,7 @@ fn read_script(script: &str) -> Vec<(String, String)> {
 pub(crate) fn reached(step: &str, on: &Path) {
     let mut edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
     let next = edges.first().is_some_and(|(s, subject)| {
-        let counted = || subject.parse() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1);
+        let counted = || subject.parse::<usize>() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1);
         if s == ANY { counted() } else { s == step && on.to_string_lossy().contains(subject.as_str()) }
     });
     if next {
