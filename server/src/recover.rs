@@ -118,6 +118,26 @@ pub(crate) enum RecoverError {
     Log(#[source] LogError),
 }
 
+/// Why the last word of a recovery was not said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsaid {
+    /// A file.
+    #[error("a file could not be read or written")]
+    Storage(#[from] io::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl From<Unsaid> for RecoverError {
+    fn from(e: Unsaid) -> Self {
+        match e {
+            Unsaid::Storage(e) => Self::Storage(e),
+            Unsaid::Log(e) => Self::Log(e),
+        }
+    }
+}
+
 impl RecoverError {
     /// Whether the mirror was read, and is not to be used.
     pub(crate) fn is_refusal(&self) -> bool {
@@ -178,7 +198,7 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: Ow
         && let Ok(mut log) = open(log_key()?)
         && swap::covers(&log, &signed)?
     {
-        return left.say(layout, &mut log);
+        return Ok(left.say(layout, &mut log)?);
     }
     if own == OwnTail::GivenUp {
         give_up(&Directory(layout.audit()), &theirs, &trust, &mut signed)?;
@@ -191,6 +211,18 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: Ow
     let done = swap.say(layout, &mut open(key)?)?;
     drop(lock);
     Ok(done)
+}
+
+/// Says what a recovery left to be said that ended before its last word, if one did: before anything else that a server appends. The caller
+/// has compared all evidence with this log.
+///
+/// # Errors
+/// [`Unsaid`].
+pub(crate) fn last_word(layout: &Layout, log: &mut Log) -> Result<(), Unsaid> {
+    match Swap::unsaid(layout)? {
+        Some(left) => left.say(layout, log).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Our trust document; the mirror's where ours is lost. Its log key is compared with our own by the caller.

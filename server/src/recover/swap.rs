@@ -1,7 +1,7 @@
 //! The end of a recovery: the new directory takes the old one's place, and the log says so. A process that ends in the middle leaves a mark of
 //! where it was, and whoever runs the command again goes on from there. Reads no mirror.
 
-use super::{RecoverError, Recovered, Signed, TREE};
+use super::{RecoverError, Recovered, Signed, TREE, Unsaid};
 use crate::durable;
 use crate::edges::reached;
 use crate::evidence;
@@ -53,6 +53,11 @@ impl Swap {
         Ok(Some(this))
     }
 
+    /// What a run before this one left to be said, of a log that is in its place.
+    pub(super) fn unsaid(layout: &Layout) -> io::Result<Option<Self>> {
+        read(&layout.audit().join(MARK))
+    }
+
     /// Moves the guard, then the directories. The guard moves first: a crash from here on leaves a log that refuses to open until the command
     /// has run again.
     pub(super) fn change_places(&self, layout: &Layout) -> io::Result<()> {
@@ -78,15 +83,15 @@ impl Swap {
     /// The caller has compared all of that with this log.
     ///
     /// # Errors
-    /// [`RecoverError`]; run the command again.
-    pub(super) fn say(&self, layout: &Layout, log: &mut Log) -> Result<Recovered, RecoverError> {
+    /// [`Unsaid`]; whoever comes next says it.
+    pub(super) fn say(&self, layout: &Layout, log: &mut Log) -> Result<Recovered, Unsaid> {
         let shown = evidence::kept(layout)?;
-        // A longer log has it said already: the process ended after that, and before the mark was gone.
+        // A longer log has it said already: the process ended after that, and before the mark was gone. Nothing else comes before it.
         if log.size() == self.size {
             let recovered = Facts::ProcessRecovered { before: self.before, size: self.size, root: self.root };
             let alarms = shown.iter().map(|(_, hash, _)| Facts::AuditAlarm { alarm: AlarmKind::Rollback, evidence: *hash });
             let said: Vec<_> = std::iter::once(recovered).chain(alarms).map(Draft::server).collect();
-            log.append(&said).map_err(RecoverError::Log)?;
+            log.append(&said)?;
         }
         evidence::settle(layout, &shown)?;
         // The last step: after it there is nothing to finish, and a run that finds no mark compares this log with the mirror like any other.
