@@ -227,8 +227,10 @@ pub(crate) fn log_key(layout: &Layout, trust: &TrustDocument) -> Result<SignerKe
 /// Opens keys and log of an existing federation.
 pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
     let bytes = match durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && layout.key("log-guard").exists() => return Err(InitError::Lost(layout.audit())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(InitError::Missing(layout.audit())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let lost = layout.key("log-guard").exists() && !layout.audit().exists();
+            return Err(if lost { InitError::Lost(layout.audit()) } else { InitError::Missing(layout.audit()) });
+        }
         other => other?,
     };
     let trust = TrustDocument::parse(&bytes).map_err(|_| InitError::Key)?;
