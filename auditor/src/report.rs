@@ -8,6 +8,7 @@ mod federation;
 mod page;
 mod plot;
 mod privacy;
+mod rights;
 mod rounds;
 mod verdict;
 

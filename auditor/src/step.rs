@@ -228,7 +228,9 @@ fn middle(column: &[i64], worth: &[f64], trim: usize) -> f32 {
 enum Rule {
     Plain { rate: f32 },
     Momentum { rate: f32, kept: f32 },
+    Ahead { rate: f32, kept: f32 },
     Adam { rate: f32, kept: f32, decay: f32, floor: f32 },
+    Yogi { rate: f32, kept: f32, decay: f32, floor: f32 },
 }
 
 impl Rule {
@@ -238,8 +240,12 @@ impl Rule {
         match strategy {
             Strategy::FedAvg { rate } => Self::Plain { rate: single(rate) },
             Strategy::FedAvgM { rate, momentum } => Self::Momentum { rate: single(rate), kept: single(momentum) },
+            Strategy::FedNesterov { rate, momentum } => Self::Ahead { rate: single(rate), kept: single(momentum) },
             Strategy::FedAdam { rate, momentum, decay, floor } => {
                 Self::Adam { rate: single(rate), kept: single(momentum), decay: single(decay), floor: single(floor) }
+            }
+            Strategy::FedYogi { rate, momentum, decay, floor } => {
+                Self::Yogi { rate: single(rate), kept: single(momentum), decay: single(decay), floor: single(floor) }
             }
         }
     }
@@ -248,8 +254,8 @@ impl Rule {
     fn remember(self, numbers: usize, memory: &mut Memory) -> Result<(), StepError> {
         let (first, second) = match self {
             Self::Plain { .. } => (false, false),
-            Self::Momentum { .. } => (true, false),
-            Self::Adam { .. } => (true, true),
+            Self::Momentum { .. } | Self::Ahead { .. } => (true, false),
+            Self::Adam { .. } | Self::Yogi { .. } => (true, true),
         };
         for (needed, moment) in [(first, &mut memory.momentum), (second, &mut memory.square)] {
             if needed && moment.is_empty() {
@@ -270,6 +276,22 @@ impl Rule {
                 let moved = kept * memory.momentum[at] + x;
                 memory.momentum[at] = moved;
                 weight + rate * moved
+            }
+            Self::Ahead { rate, kept } => {
+                let moved = kept * memory.momentum[at] + x;
+                memory.momentum[at] = moved;
+                weight + rate * (kept * moved + x)
+            }
+            Self::Yogi { rate, kept, decay, floor } => {
+                let first = kept * memory.momentum[at] + (1.0 - kept) * x;
+                let (before, square) = (memory.square[at], x * x);
+                let second = match before.partial_cmp(&square) {
+                    Some(Ordering::Less) => before + (1.0 - decay) * square,
+                    Some(Ordering::Greater) => before - (1.0 - decay) * square,
+                    Some(Ordering::Equal) | None => before,
+                };
+                (memory.momentum[at], memory.square[at]) = (first, second);
+                weight + rate * first / (second.sqrt() + floor)
             }
             Self::Adam { rate, kept, decay, floor } => {
                 let first = kept * memory.momentum[at] + (1.0 - kept) * x;

@@ -3,6 +3,7 @@
 mod certificate;
 mod counts;
 mod declare;
+mod door;
 mod duties;
 mod ends;
 mod process;
@@ -19,6 +20,7 @@ use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
 use crate::ledger::{LedgerError, LedgerStore};
 use crate::link::{Backoff, Link, LinkError, hello};
+use crate::machine;
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
@@ -47,6 +49,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
+use train::workers::Workers;
 
 /// Finished work that may wait for the agent: one preparation and a few uploads.
 const DONE: usize = 64;
@@ -148,6 +151,8 @@ struct Agent {
     policy: Option<SitePolicy>,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
+    /// Where there are records to compute on.
+    workers: Option<Arc<Workers>>,
     observer: Shared,
     status: Status,
     mirror: Mirror,
@@ -220,6 +225,7 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
                 }
             }
             Err(LinkError::Barred(barred)) => agent.not_let_in(barred)?,
+            Err(LinkError::NoMember) => agent.no_member()?,
             Err(error) => tracing::warn!(error = %chain(&error), "no link to the server"),
         }
         if agent.leaving.is_some() {
@@ -266,6 +272,7 @@ impl Agent {
             }
         };
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
+        let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
         let ledger = match (&data, &policy) {
             (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
@@ -287,6 +294,7 @@ impl Agent {
             policy,
             data,
             ledger,
+            workers,
             mirror,
             site,
             witness,
@@ -359,22 +367,6 @@ impl Agent {
         Ok(hello(self.boot, self.mirror.last_note()?))
     }
 
-    /// Shows why the server does not let us in. A membership that is suspended may be resumed, so it is tried again; one that is over ends us.
-    fn not_let_in(&mut self, barred: Barred) -> Result<(), AgentError> {
-        tracing::warn!(%barred, "the server does not let this institution in");
-        self.status.duty = format!("{barred}; {}", barred.cure());
-        self.shut_out = true;
-        self.show()?;
-        if barred.standing.is_final() { Err(barred.into()) } else { Ok(()) }
-    }
-
-    /// After a suspension the status no longer says so.
-    fn let_in(&mut self) {
-        if std::mem::take(&mut self.shut_out) {
-            "waiting for a task".clone_into(&mut self.status.duty);
-        }
-    }
-
     /// Writes the status a last time.
     fn leave(&mut self) -> Result<(), AgentError> {
         self.status.linked = false;
@@ -395,6 +387,7 @@ impl Agent {
         if !self.mirror.violations().is_empty() {
             self.status.alarm("the log breaks its rules: this institution witnesses but takes no part");
         }
+        self.status.training = self.observer.training();
         self.status.certificate_until_ms = self.certificate.until().0;
         self.status.updated_ms = clock::now().0;
         Ok(self.status.store(&self.home)?)

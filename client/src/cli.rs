@@ -4,6 +4,7 @@ mod answer;
 mod bar;
 mod bench;
 mod bench_clip;
+mod bench_fit;
 mod bench_noise;
 mod bench_train;
 mod budget;
@@ -288,6 +289,7 @@ fn show_status(home: &Home) -> Result<Answer, Failure> {
         ("task", status.task.clone().unwrap_or_else(none)),
         ("round", status.round.map_or_else(none, |r| r.to_string())),
         ("duty", status.duty.clone()),
+        ("training", status.training.map_or_else(none, |t| t.to_string())),
         ("last receipt", status.last_receipt.map_or_else(none, |r| format!("entry {r}"))),
         ("epsilon", format!("{} of {}", status.epsilon.clone().unwrap_or_else(none), status.epsilon_cap.clone().unwrap_or_else(none))),
         ("certificate", certificate(status.certificate_until_ms)),

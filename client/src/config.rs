@@ -97,6 +97,19 @@ pub struct DataConfig {
     pub bad_lines: BadLines,
 }
 
+/// What multiplies the matrices of training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// Each GPU of this machine for its part of a step, in 32-bit floats.
+    Cuda,
+    /// The same with factors rounded to bfloat16.
+    CudaBf16,
+}
+
 /// Checked settings. An empty file gives a client that mirrors, witnesses and decrypts, but has nothing to train on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -104,6 +117,10 @@ pub struct Config {
     pub data: Option<DataConfig>,
     /// Threads for gradients.
     pub threads: NonZeroUsize,
+    /// Most records that one thread reads at once on the exact path; none leaves it to the plan.
+    pub max_pass_records: Option<NonZeroUsize>,
+    /// What multiplies matrices.
+    pub device: Device,
     /// The only tier of a plan that this machine carries; none takes whatever the plan gives.
     pub tier: Option<String>,
     /// Directory of the published checkpoint that plans begin from; without it such plans are declined.
@@ -123,6 +140,10 @@ struct RawConfig {
     data: Option<RawData>,
     #[serde(default)]
     threads: usize,
+    #[serde(default)]
+    max_pass_records: usize,
+    #[serde(default)]
+    device: Device,
     tier: Option<String>,
     base: Option<PathBuf>,
     #[serde(default)]
@@ -226,6 +247,8 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             data: raw.data.map(DataConfig::try_from).transpose()?,
             threads: NonZeroUsize::new(raw.threads).unwrap_or(all),
+            max_pass_records: NonZeroUsize::new(raw.max_pass_records),
+            device: raw.device,
             tier: raw.tier,
             base: raw.base,
             exit_when_task_ends: raw.exit_when_task_ends,
@@ -262,17 +285,18 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_client_without_data() {
         let config = Config::parse("").unwrap();
-        assert!(config.data.is_none() && !config.exit_when_task_ends);
+        assert!(config.data.is_none() && config.max_pass_records.is_none() && config.device == Device::Cpu && !config.exit_when_task_ends);
         assert_eq!(config.reconnect_max, Duration::from_secs(300));
     }
 
     #[test]
     fn everything_that_can_be_set_is_taken() {
-        let text = "threads = 2\ntier = \"small\"\nbase = \"bert\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
+        let text = "threads = 2\nmax_pass_records = 3\ndevice = \"cuda-bf16\"\ntier = \"small\"\nbase = \"bert\"\nexit_when_task_ends = true\nreconnect_max_s = 7\nlog = \"debug\"\n\
             [data]\npath = \"r.jsonl\"\nname = \"sms\"\ntext_field = \"t\"\nlabel_field = \"l\"\nuser_field = \"u\"\nbad_lines = \"skip\"\n";
         let config = Config::parse(text).unwrap();
         let data = config.data.unwrap();
         assert_eq!((config.tier.as_deref(), config.base.as_deref()), (Some("small"), Some(Path::new("bert"))));
+        assert_eq!((config.max_pass_records.map(NonZeroUsize::get), config.device), (Some(3), Device::CudaBf16));
         assert_eq!((config.threads.get(), config.reconnect_max.as_secs()), (2, 7));
         assert_eq!((data.user_field.as_deref(), data.bad_lines), (Some("u"), BadLines::Skip));
     }

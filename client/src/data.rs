@@ -1,5 +1,5 @@
 //! The institution's records on their way into training: read once, declared by a hash, prepared per plan. Knows no connection.
-//! No text, label, path or count of a record stands in any error here (audit.md A22).
+//! No text, label or count of a record stands in any error here, and no path or place of one in what the log is told (audit.md A22).
 
 use crate::clock::OsEntropy;
 use crate::config::DataConfig;
@@ -50,6 +50,14 @@ pub enum DataError {
     /// The checkpoint's tokenizer is none that this version reads.
     #[error("the checkpoint's tokenizer cannot be used")]
     Published(#[from] SubwordError),
+    /// The checkpoint's tokenizer has tokens that the model does not have.
+    #[error("the checkpoint's tokenizer has {got} tokens, the model's vocabulary {expected}")]
+    Vocabulary {
+        /// One more than the largest number of a token.
+        got: u32,
+        /// Rows of the model's table.
+        expected: u32,
+    },
     /// The tokenizer gives tokens that the model does not have, or a class that the plan does not name.
     #[error("the tokenizer does not fit the plan's model")]
     Tokens(#[from] train::batch::DataError),
@@ -71,6 +79,19 @@ pub enum DataError {
     /// The settings name the dataset in a way that no sidecar holds.
     #[error("data.name of client.toml cannot be told")]
     Name(#[from] BadSidecar),
+}
+
+impl DataError {
+    /// What the client's log may say. The causes of some errors name a file, or which unit it was: those are for the owner's terminal only.
+    pub(crate) fn for_log(&self) -> String {
+        match self {
+            Self::Store(_) | Self::Entropy(_) | Self::Labels(_) | Self::Tokenizer(_) | Self::Published(_) | Self::Count(_) => {
+                crate::agent::chain(self)
+            }
+            Self::Read(_) | Self::Prepared(_) | Self::Tokens(_) | Self::Vocabulary { .. } => self.to_string(),
+            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing => self.to_string(),
+        }
+    }
 }
 
 /// Opaque id of the lineage that the settings name. The records themselves may be gone.
@@ -202,7 +223,12 @@ impl DataSource {
             return Err(DataError::OtherClasses);
         }
         let asks = plan.model.asks();
-        let data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
+        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
+        if asks == Asks::Answer {
+            // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.
+            let records = data.units.iter_mut().flat_map(|u| &mut u.records);
+            records.filter(|r| r.labels.is_empty()).for_each(|r| r.tokens.clear());
+        }
         data.check(&plan.model)?; // here, before anything is paid
         Ok(data)
     }
@@ -236,7 +262,14 @@ fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, Da
     let model = &plan.model;
     match (plan.tokenizer, base) {
         (TokenizerKind::HashedCharacters, _) => Ok(Box::new(Tokenizer::new(model.vocab, model.max_tokens)?)),
-        (TokenizerKind::Checkpoint, Some(base)) => Ok(Box::new(Published::load(base.tokenizer(), model.max_tokens)?)),
+        (TokenizerKind::Checkpoint, Some(base)) => {
+            let published = Published::load(base.tokenizer(), model.max_tokens)?;
+            // By the files alone: whether a plan is declined must not depend on which tokens somebody's records have.
+            if published.vocab() > model.vocab {
+                return Err(DataError::Vocabulary { got: published.vocab(), expected: model.vocab });
+            }
+            Ok(Box::new(published))
+        }
         (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }

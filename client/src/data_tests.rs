@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::plan;
+use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
 use protocol::plan::BaseModel;
 
@@ -65,7 +65,12 @@ fn what_is_wrong_is_named_without_its_contents() {
     let home = Home::new(dir.path());
     let mut missing = config(dir.path(), &LINES);
     missing.path = dir.path().join("none");
-    assert!(matches!(DataSource::load(&home, &missing).err().unwrap(), DataError::Read(ReadError::Open { .. })));
+    let error = DataSource::load(&home, &missing).err().unwrap();
+    assert!(matches!(error, DataError::Read(ReadError::Open { .. })));
+    let (logged, place) = (error.for_log(), dir.path().to_str().unwrap());
+    assert!(crate::agent::chain(&error).contains(place) && !logged.contains(place), "{logged}");
+    let unit = DataError::from(train::batch::DataError::Token { unit: 4711, vocab: 64 });
+    assert!(!unit.for_log().contains("4711"));
     let bad = config(dir.path(), &[LINES[0], r#"{"text":"CANARY","label":"#]);
     let error = DataSource::load(&home, &bad).err().unwrap();
     let text = format!("{} {error:?}", crate::agent::chain(&error));
@@ -130,4 +135,43 @@ fn a_plan_that_asks_for_the_next_token_reads_no_label() {
     texts.tokenizer = TokenizerKind::Checkpoint;
     let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
     assert!(matches!(source.for_plan(&texts, None), Err(DataError::NoBase)));
+}
+
+/// A plan of this kind on a checkpoint whose weights nobody reads here.
+fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
+    for (file, text) in [("config.json", "{}"), ("model.safetensors", "weights"), ("tokenizer.json", TOKENIZER)] {
+        std::fs::write(dir.join(file), text).unwrap();
+    }
+    let base = Base::open(dir).unwrap();
+    let named = BaseModel { config: "{}".into(), weights: Sha256([0; 32]), tokenizer: Sha256([0; 32]), frozen: Vec::new(), asks };
+    let mut plan = plan();
+    (plan.model.base, plan.model.classes, plan.tokenizer) = (Some(named), Vec::new(), TokenizerKind::Checkpoint);
+    (plan, base)
+}
+
+/// Whether a plan is declined must not tell which words occur.
+#[test]
+fn a_tokenizer_of_another_model_is_refused_whatever_the_records_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plan, base) = on_checkpoint(dir.path(), Asks::NextToken);
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    plan.model.vocab = 5;
+    let data = source.for_plan(&plan, Some(&base)).ok().unwrap();
+    assert!(data.records().any(|r| r.tokens == [1, 2, 3]) && data.records().all(|r| !r.tokens.contains(&4)));
+    plan.model.vocab = 4;
+    assert!(matches!(source.for_plan(&plan, Some(&base)), Err(DataError::Vocabulary { got: 5, expected: 4 })));
+}
+
+/// Of a record whose label has no token, a decoder is asked nothing, its text least of all.
+#[test]
+fn a_record_without_an_answer_asks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, base) = on_checkpoint(dir.path(), Asks::Answer);
+    // Of an invisible character the tokenizer leaves nothing.
+    let lines = [r#"{"text":"you have won","label":"won"}"#, r#"{"text":"you won","label":"\u200b"}"#];
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &lines)).ok().unwrap();
+    let data = source.for_plan(&plan, Some(&base)).ok().unwrap();
+    let mut said: Vec<_> = data.records().map(|r| (r.tokens.clone(), r.labels.clone())).collect();
+    said.sort();
+    assert_eq!(said, [(vec![], vec![]), (vec![1, 2, 3], vec![3])]);
 }

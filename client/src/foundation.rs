@@ -3,12 +3,12 @@
 
 use protocol::ids::Sha256;
 use protocol::plan::Plan;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use train::hf::base::{Base, BaseError};
 use train::model::Outside;
 
-/// Why a plan's checkpoint is not at hand. The operator's to mend; for the terminal only.
+/// Why a plan's checkpoint is not at hand. The operator's to mend. It stands in the client's log too, so no path does (audit.md A22).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoFoundation {
     /// The settings name no directory.
@@ -17,8 +17,8 @@ pub(crate) enum NoFoundation {
     )]
     NotSet(Sha256),
     /// The directory is not what the plan names.
-    #[error("the checkpoint in {0}, which `base` in client.toml names, cannot be what the plan's model begins from")]
-    Unfit(PathBuf, #[source] Box<BaseError>),
+    #[error("the directory that `base` in client.toml names does not hold what the plan's model begins from")]
+    Unfit(#[source] Box<BaseError>),
 }
 
 /// A checkpoint that is the plan's.
@@ -36,7 +36,7 @@ impl Foundation {
     pub(crate) fn of_plan(plan: &Plan, directory: Option<&Path>) -> Result<Option<Self>, NoFoundation> {
         let Some(named) = &plan.model.base else { return Ok(None) };
         let directory = directory.ok_or(NoFoundation::NotSet(named.weights))?;
-        let unfit = |e| NoFoundation::Unfit(directory.to_owned(), Box::new(e));
+        let unfit = |e| NoFoundation::Unfit(Box::new(e));
         let base = Base::open(directory).map_err(unfit)?;
         let outside = Arc::new(base.outside(&plan.model).map_err(unfit)?);
         Ok(Some(Self { base, outside }))
@@ -58,11 +58,14 @@ mod tests {
         assert!(error.contains(&weights.to_string()) && error.contains("client.toml"), "{error}");
         let empty = tempfile::tempdir().unwrap();
         let unfit = || match Foundation::of_plan(&plan, Some(empty.path())) {
-            Err(NoFoundation::Unfit(_, e)) => *e,
+            Err(NoFoundation::Unfit(e)) => *e,
             Err(e) => panic!("{e}"),
             Ok(_) => panic!("a checkpoint that is none"),
         };
         assert!(matches!(unfit(), BaseError::Checkpoint(_)));
+        let nowhere = Foundation::of_plan(&plan, Some(&empty.path().join("CANARY"))).err().unwrap();
+        let text = crate::agent::chain(&nowhere);
+        assert!(text.contains("config.json") && !text.contains("CANARY"), "{text}");
         for file in ["config.json", "tokenizer.json", "model.safetensors"] {
             std::fs::write(empty.path().join(file), "{}").unwrap();
         }

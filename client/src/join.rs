@@ -2,7 +2,7 @@
 //! Nothing that the server says is believed that the token's hashes or an administrator's signature do not cover.
 
 use crate::endpoint::{self, Dialled, EndpointError};
-use crate::files::{self, Item, StoreError};
+use crate::files::{self, Item, Lock, StoreError};
 use crate::frames::{self, FrameError};
 use crate::home::Home;
 use crate::identity::Identity;
@@ -119,6 +119,8 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
     if let Some(done) = already(&home, &token)? {
         return Ok(done);
     }
+    // A second call at the same time would write over the keys that this one makes.
+    let _lock = Lock::take(&home.lock(), Item::Identity)?;
     let (started, mut session, mut shown) = (Instant::now(), Session::open(&token.address, token.root_ca).await?, false);
     let (trust, _) = session.start(token.root_ca, token.trust).await?;
     show(Waiting::Fingerprint(&fingerprint(&token.trust)));

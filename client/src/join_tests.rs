@@ -83,3 +83,16 @@ fn where_two_administrators_must_admit_one_is_not_enough() {
     let other = Membership { name: "hospital-b".into(), ..membership.clone() };
     assert!(!check(&[&late, &entry(&other, hash, &first, 4)]), "a word for another");
 }
+
+#[tokio::test]
+async fn a_second_call_in_the_same_directory_makes_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Lock::take(&Home::new(dir.path()).lock(), Item::Identity).unwrap();
+    let (address, institution) = ("localhost:1".to_owned(), "hospital-a".to_owned());
+    let (root_ca, trust, id, secret) = (Sha256([1; 32]), Sha256([2; 32]), TokenId([3; 16]), [4; 32]);
+    let token = Token { address, root_ca, trust, id, secret, institution }.to_line();
+    let second = join(dir.path(), &token, Duration::ZERO, &mut |_| {}).await;
+    assert!(matches!(second, Err(JoinError::Store(StoreError::Locked(_)))));
+    assert!(!dir.path().join("keys").exists());
+    drop(first);
+}

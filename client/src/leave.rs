@@ -11,8 +11,9 @@ use crate::mirror::{Mirror, MirrorError};
 use crate::sync::{self, SyncError};
 use crate::wire::WireError;
 use privacy::noise::{EntropyError, EntropySource as _};
-use protocol::ids::LeafIndex;
-use protocol::membership::{Departure, Standing, StandingReason};
+use protocol::history::History;
+use protocol::ids::{ClientId, LeafIndex};
+use protocol::membership::{Barred, Departure, Standing, StandingReason};
 use protocol::messages::{Request, Response};
 use protocol::reject::Rejection;
 use std::path::Path;
@@ -70,11 +71,21 @@ impl From<SyncError> for LeaveError {
     }
 }
 
-/// Leaves the federation of `dir`; where the entry stands. Whoever has left already is told where.
+/// A departure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Where its entry stands.
+    pub index: LeafIndex,
+    /// Whether this institution's own mirror shows it. If not, an earlier call was interrupted, and the server's word is all there is: it lets
+    /// nobody who has left read on.
+    pub is_mirrored: bool,
+}
+
+/// Leaves the federation of `dir`. Whoever has left already is told where.
 ///
 /// # Errors
 /// [`LeaveError`]; after [`LeaveError::Interrupted`] the same command finds out what became of it.
-pub async fn leave(dir: &Path, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
+pub async fn leave(dir: &Path, reason: StandingReason) -> Result<Left, LeaveError> {
     let home = Home::new(dir);
     let identity = Identity::load(&home)?;
     let _lock = Lock::take(&home.lock(), Item::Identity)?;
@@ -83,12 +94,19 @@ pub async fn leave(dir: &Path, reason: StandingReason) -> Result<LeafIndex, Leav
     OsEntropy.fill(&mut boot)?;
     let link = match Link::open(&home, &identity, &keys, &hello(boot, mirror.last_note()?)).await {
         Ok(link) => link,
-        Err(LinkError::Barred(barred)) if matches!(barred.standing, Standing::Left(_)) => return Ok(barred.since),
+        Err(LinkError::Barred(barred)) if matches!(barred.standing, Standing::Left(_)) => {
+            return Ok(Left { index: barred.since, is_mirrored: shows(mirror.history(), keys.client(), barred) });
+        }
         Err(e) => return Err(e.into()),
     };
     let left = say(&link, &keys, &mut mirror, reason).await;
     link.close().await;
-    left
+    Ok(Left { index: left?, is_mirrored: true })
+}
+
+/// Whether the log, as far as it is mirrored, says the same as the server.
+fn shows(history: &History, who: ClientId, said: Barred) -> bool {
+    history.barred(who) == Some(said)
 }
 
 async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
@@ -114,4 +132,26 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
     }
     let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry.as_slice());
     if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::case;
+    use ed25519_dalek::SigningKey;
+    use protocol::entry::Facts;
+
+    #[test]
+    fn a_departure_is_shown_by_the_mirror_and_not_by_the_servers_word() {
+        let (mut c, person) = (case(), SigningKey::from_bytes(&[21; 32]));
+        let who = c.log.admit(&person);
+        c.follow();
+        let (since, reason) = (c.mirror.history().members()[&who].since, StandingReason::Request);
+        let told = Barred { standing: Standing::Left(reason), since: LeafIndex(c.mirror.size()) };
+        assert!(c.mirror.history().is_active(who) && !shows(c.mirror.history(), who, told));
+        c.log.hear(&person, &Departure { since, reason }, Facts::MemberLeft { since, reason });
+        c.follow();
+        assert!(shows(c.mirror.history(), who, told));
+        assert!(!shows(c.mirror.history(), who, Barred { since, ..told }), "by another entry");
+    }
 }

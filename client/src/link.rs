@@ -12,7 +12,7 @@ use crate::tls::{self, TlsError};
 use crate::wire::Wire;
 use privacy::noise::EntropySource as _;
 use protocol::membership::Barred;
-use protocol::messages::{ALPN, CLOSE_BARRED, ClientMessage, MAX_FRAME, ServerMessage};
+use protocol::messages::{ALPN, CLOSE_BARRED, CLOSE_NOT_ENROLLED, ClientMessage, MAX_FRAME, ServerMessage};
 use protocol::time::Time;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use std::time::Duration;
@@ -46,6 +46,9 @@ pub enum LinkError {
     /// The membership does not hold.
     #[error(transparent)]
     Barred(#[from] Barred),
+    /// No member has our TLS key.
+    #[error("the server knows no member under this TLS key")]
+    NoMember,
     /// The server did not say welcome.
     #[error("the server did not answer hello with welcome")]
     NotWelcome,
@@ -75,7 +78,7 @@ impl Link {
         tls::check_server(leaf, &identity.federation)?;
         // Whoever is shut out is told why as the connection closes, wherever we are in saying hello.
         let greeted = greet(&dialled.connection, hello).await;
-        let (control, receive, welcome) = greeted.map_err(|e| barred(&dialled.connection).map_or(e, LinkError::Barred))?;
+        let (control, receive, welcome) = greeted.map_err(|e| refusal(dialled.connection.close_reason()).unwrap_or(e))?;
         let (sender, inbox) = mpsc::channel(INBOX);
         tokio::spawn(read_control(receive, sender));
         Ok(Self { endpoint: dialled.endpoint, connection: dialled.connection, control, inbox, welcome })
@@ -121,10 +124,13 @@ async fn greet(connection: &Connection, hello: &ClientMessage) -> Result<(SendSt
     }
 }
 
-/// Why the server closed the connection, if it is because the membership does not hold.
-fn barred(connection: &Connection) -> Option<Barred> {
-    let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else { return None };
-    if closed.error_code == VarInt::from_u32(CLOSE_BARRED) { Barred::from_wire(&closed.reason) } else { None }
+/// Why the server closed the connection, if it is because the membership does not hold, or nobody's does with our key.
+fn refusal(closed: Option<ConnectionError>) -> Option<LinkError> {
+    let Some(ConnectionError::ApplicationClosed(closed)) = closed else { return None };
+    if closed.error_code == VarInt::from_u32(CLOSE_BARRED) {
+        return Barred::from_wire(&closed.reason).map(LinkError::Barred);
+    }
+    (closed.error_code == VarInt::from_u32(CLOSE_NOT_ENROLLED)).then_some(LinkError::NoMember)
 }
 
 /// Moves messages from the stream to the inbox. Anything unreadable ends the link: the sender is dropped.
@@ -199,6 +205,21 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::ids::LeafIndex;
+    use protocol::membership::{Standing, StandingReason};
+
+    #[test]
+    fn a_closed_connection_says_whether_it_is_the_membership_or_the_key() {
+        let closed = |code: u32, reason: String| {
+            let (error_code, reason) = (VarInt::from_u32(code), reason.into_bytes().into());
+            refusal(Some(ConnectionError::ApplicationClosed(quinn::ApplicationClose { error_code, reason })))
+        };
+        let barred = Barred { standing: Standing::Suspended(StandingReason::Incident), since: LeafIndex(4) };
+        assert!(matches!(closed(CLOSE_BARRED, barred.to_wire()), Some(LinkError::Barred(b)) if b == barred));
+        assert!(closed(CLOSE_BARRED, "no reason".to_owned()).is_none());
+        assert!(matches!(closed(CLOSE_NOT_ENROLLED, String::new()), Some(LinkError::NoMember)));
+        assert!(closed(0, barred.to_wire()).is_none() && refusal(Some(ConnectionError::TimedOut)).is_none() && refusal(None).is_none());
+    }
 
     #[test]
     fn pauses_grow_to_their_limit_and_start_again() {

@@ -1,5 +1,6 @@
 //! What somebody in the same process may watch of the rounds. `concordat-client` itself watches nothing and has no switch for it.
 
+use crate::status::Training;
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, RoundId, ShardId};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,17 +49,30 @@ pub struct Silent;
 
 impl Observer for Silent {}
 
-/// The observer as the agent's threads share it.
+/// The observer as the agent's threads share it, and how far the one that trains is.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Box<dyn Observer>>>);
+pub(crate) struct Shared {
+    observer: Arc<Mutex<Box<dyn Observer>>>,
+    training: Arc<Mutex<Option<Training>>>,
+}
 
 impl Shared {
     pub(crate) fn new(observer: Box<dyn Observer>) -> Self {
-        Self(Arc::new(Mutex::new(observer)))
+        Self { observer: Arc::new(Mutex::new(observer)), training: Arc::default() }
+    }
+
+    /// Notes how far local training is; none once it is over.
+    pub(crate) fn trained(&self, training: Option<Training>) {
+        *self.training.lock().unwrap_or_else(PoisonError::into_inner) = training;
+    }
+
+    /// How far local training is.
+    pub(crate) fn training(&self) -> Option<Training> {
+        *self.training.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the observer something. One that panicked before is asked again: it owns nothing of ours.
     pub(crate) fn tell(&self, say: impl FnOnce(&mut dyn Observer)) {
-        say(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
+        say(self.observer.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
     }
 }

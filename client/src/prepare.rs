@@ -10,6 +10,7 @@ use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore};
 use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
+use crate::status;
 use crypto::seal::{SealContext, SealError, seal};
 use privacy::bound::NoiseError;
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
@@ -21,7 +22,6 @@ use protocol::manifest::{BudgetSpend, GroupSpec};
 use protocol::participant::Accepted;
 use protocol::plan::{Mode, Plan, Weighting};
 use protocol::reject::Rejection;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -57,7 +57,8 @@ pub(crate) struct Preparation {
     pub(crate) keys: Arc<Keys>,
     pub(crate) me: ClientId,
     pub(crate) build: Sha256,
-    pub(crate) threads: NonZeroUsize,
+    /// The machine's, which have been asked whether they may compute this task's gradients.
+    pub(crate) workers: Arc<Workers>,
     pub(crate) work: Arc<TaskWork>,
     pub(crate) ledger: SharedLedger,
     /// Proof that the ledger is the one that the log last saw (privacy.md D65).
@@ -177,7 +178,7 @@ impl PrepareError {
 /// What trains: the snapshot's weights on the institution's records.
 struct Training<'a> {
     start: Weights,
-    workers: Workers,
+    workers: &'a Workers,
     data: &'a Dataset,
 }
 
@@ -234,7 +235,7 @@ impl Preparation {
             Some(outside) => start.beside(Arc::clone(outside)),
             None => start,
         };
-        let training = Training { start, workers: Workers::start(self.threads)?, data };
+        let training = Training { start, workers: &self.workers, data };
         match plan.privacy.mode {
             Mode::Local => {
                 let optimiser = self.optimiser()?;
@@ -274,22 +275,24 @@ impl Preparation {
         // What is known about a step beyond its number is computed from records without noise and stays out of every log (A22).
         let mut report = |p: train::round::Progress| {
             tracing::debug!(round = round_id.0, step = p.step + 1, steps = p.steps, "noised step");
+            self.observer.trained(Some(status::Training::after(p.step + 1, p.steps, clock.elapsed())));
             if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let made = match way {
             Way::Local { training, quantiser, optimiser } => {
-                local_round(&self.round(training), paid, optimiser, &training.workers, &mut OsEntropy, &mut report)
+                local_round(&self.round(training), paid, optimiser, training.workers, &mut OsEntropy, &mut report)
                     .map_err(PrepareError::from)
                     .and_then(|delta| self.bound(delta, quantiser, counter, steps))
             }
             Way::Joint(training) => {
-                joint_round(&self.round(training), paid, &training.workers, &mut OsEntropy, &mut report).map_err(PrepareError::from)
+                joint_round(&self.round(training), paid, training.workers, &mut OsEntropy, &mut report).map_err(PrepareError::from)
             }
             Way::Count { known, units } => {
                 let (plan, mechanism) = (&self.work.plan, &self.work.mechanism);
                 CountRound { plan, known, units, mechanism }.sum(paid, &mut OsEntropy).map_err(PrepareError::from)
             }
         };
+        self.observer.trained(None);
         let private = match made {
             Err(PrepareError::Train(TrainError::Stopped)) => return Err(PrepareError::Cancelled),
             other => other?,
@@ -346,7 +349,7 @@ impl Preparation {
         let dimension = usize::try_from(self.work.plan.dimension()).unwrap_or(usize::MAX);
         let path = self.home.optimiser(self.work.plan.task);
         let Some(bytes) = files::read_if_there(&path, MAX_OPTIMISER, Item::Optimiser)? else {
-            return Ok(OptimiserState::adam_w(dimension));
+            return Ok(OptimiserState::of_plan(&self.work.plan.local, dimension));
         };
         Ok(serde_json::from_slice(&bytes).map_err(|_| StoreError::Damaged(Item::Optimiser))?)
     }

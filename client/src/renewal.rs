@@ -33,6 +33,9 @@ pub enum CertificateError {
     /// One that ends no later than the one in use.
     #[error("the certificate does not hold for longer than the one in use")]
     NoLonger,
+    /// One of another time than this machine's, while the one in use holds.
+    #[error("the certificate does not hold at the time that this machine's clock shows")]
+    OtherTime,
 }
 
 /// Why there is no certificate for an institution that was away too long, or wants one over another key.
@@ -81,24 +84,28 @@ impl Certificate {
     pub(crate) fn is_due(&self, now: Time) -> bool {
         now >= self.due
     }
-    /// Whether no server believes it any more.
-    pub(crate) fn is_over(&self, now: Time) -> bool {
-        self.life.is_over(now)
+    /// Whether it holds; a server believes no other.
+    pub(crate) fn holds(&self, now: Time) -> bool {
+        self.life.holds(now)
     }
     /// The server was asked: not again for an hour, whatever it says.
     pub(crate) fn asked(&mut self, now: Time) {
         self.due = now.plus_ms(AGAIN_MS);
     }
 
-    /// Takes the next one, durably; connections that are made from now on show it.
+    /// Takes the next one, durably; connections that are made from now on show it. While the one in use holds, nothing takes its place that
+    /// ends earlier, or that a server made under a wrong clock.
     ///
     /// # Errors
     /// [`CertificateError`]: the one in use stays.
-    pub(crate) fn take(&mut self, home: &Home, identity: &Identity, der: &[u8]) -> Result<(), CertificateError> {
+    pub(crate) fn take(&mut self, home: &Home, identity: &Identity, der: &[u8], now: Time) -> Result<(), CertificateError> {
         tls::check_issued(&[der.to_vec()], &self.root, self.tls_key, &identity.federation, &identity.institution)?;
-        let life = tls::lifetime(der)?;
-        if life.until <= self.life.until {
+        let (life, in_use) = (tls::lifetime(der)?, self.holds(now));
+        if life == self.life || (in_use && life.until <= self.life.until) {
             return Err(CertificateError::NoLonger);
+        }
+        if in_use && !life.holds(now) {
+            return Err(CertificateError::OtherTime);
         }
         Ok(self.keep(home, der, life)?)
     }
@@ -113,10 +120,10 @@ impl Certificate {
     ///
     /// # Errors
     /// [`ComeBackError`]; nothing was changed.
-    pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys) -> Result<(), ComeBackError> {
+    pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys, now: Time) -> Result<(), ComeBackError> {
         let said = |trust, nonce, tls_key| keys.sign(&Renewal { trust, nonce, tls_key });
         let leaf = self.at_the_door(home, identity, keys.tls(), said).await?;
-        Ok(self.take(home, identity, &leaf)?)
+        Ok(self.take(home, identity, &leaf, now)?)
     }
 
     /// The same over another key, which takes the place of the one so far with the federation, and here when the keys are read next. Whoever got

@@ -10,14 +10,14 @@ use audit::writer::LogWriter;
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
 use protocol::history::History;
-use protocol::ids::{GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
+use protocol::ids::{ClientId, GroupId, PublicKey, Sha256, ShardId, SnapshotDigest, TaskId, TokenId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
     ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
 };
-use protocol::statement::Statement;
-use protocol::trust::TrustDocument;
+use protocol::statement::{Payload, Statement};
+use protocol::trust::{JoinRequest, Membership, TrustDocument};
 use std::collections::BTreeMap;
 
 fn decimal(text: &str) -> protocol::decimal::Decimal {
@@ -62,7 +62,14 @@ pub(crate) fn plan() -> Plan {
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps: 2, micro_batch: 4, learning_rate: decimal("0.001"), warmup_steps: 0, weight_decay: decimal("0") },
+        local: LocalTraining {
+            steps: 2,
+            micro_batch: 4,
+            learning_rate: decimal("0.001"),
+            warmup_steps: 0,
+            weight_decay: decimal("0"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1000, reporting_ms: 1000, certifying_ms: 1000, opening_ms: 1000 },
@@ -72,6 +79,15 @@ pub(crate) fn plan() -> Plan {
         gates: None,
     }
 }
+
+/// A published tokenizer of whole words, numbered 0 to 4.
+pub(crate) const TOKENIZER: &str = r###"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        "vocab": {"[UNK]": 0, "you": 1, "have": 2, "won": 3, "rare": 4}}
+}"###;
 
 /// A log that a test writes and signs.
 pub(crate) struct TestLog {
@@ -111,6 +127,16 @@ pub(crate) fn case() -> Case {
     log.trust(&home);
     let mirror = Mirror::open(&home).unwrap();
     Case { _dir: dir, home, log, mirror }
+}
+
+impl Case {
+    /// Brings the mirror to the end of the log.
+    pub(crate) fn follow(&mut self) {
+        let from = usize::try_from(self.mirror.size()).unwrap();
+        let note = self.mirror.read_note(&self.log.note()).unwrap();
+        self.mirror.append(&note, self.log.entries[from..].to_vec()).unwrap();
+        assert_eq!(self.mirror.fold().unwrap(), None);
+    }
 }
 
 /// The tiles of a log at hand.
@@ -165,6 +191,33 @@ impl TestLog {
         let statement = Statement::sign(&said, &SigningKey::from_bytes(&[8; 32]));
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TaskApproved { plan: digest });
         self.write(&Draft { task: Some(plan.task), ..draft });
+    }
+
+    /// Appends what an institution says.
+    pub(crate) fn hear<P: Payload>(&mut self, person: &SigningKey, said: &P, facts: Facts) {
+        let who = ClientId::of(&PublicKey(person.verifying_key().to_bytes()));
+        self.write(&Draft::said(Actor::Institution, Some(who), Statement::sign(said, person), facts));
+    }
+
+    /// Appends the admission of an institution with this key by the one administrator.
+    pub(crate) fn admit(&mut self, person: &SigningKey) -> ClientId {
+        let request = JoinRequest {
+            token: TokenId([1; 16]),
+            trust: Sha256([2; 32]),
+            nonce: Sha256([3; 32]),
+            name: "clinic".into(),
+            institution_key: PublicKey(person.verifying_key().to_bytes()),
+            witness_vkey: "w".into(),
+            tls_key: Sha256([4; 32]),
+        };
+        let said = Membership::of(&request);
+        if self.entries.is_empty() {
+            self.grow(1, 0);
+        }
+        self.hear(person, &request, Facts::MemberJoinRequested { token: request.token, request: said.request });
+        let (statement, facts) = (Statement::sign(&said, &SigningKey::from_bytes(&[8; 32])), Facts::MemberJoined { request: said.request });
+        self.write(&Draft::said(Actor::Administrator, Some(said.institution), statement, facts));
+        said.institution
     }
 
     /// Its tiles.

@@ -60,7 +60,7 @@ pub(crate) fn spki_hash(der: &[u8]) -> Result<Sha256, TlsError> {
 
 /// The time in which a certificate holds; none of it lies before 1970.
 pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, TlsError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| TlsError::NotX509)?;
+    let cert = parsed(der)?;
     let at = |time: x509_parser::time::ASN1Time| Time(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000));
     Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }

@@ -20,7 +20,7 @@ pub(crate) fn keep(home: &Home, order: &DatasetWithdrawal) -> Result<(), StoreEr
 }
 
 /// Whether there is an order. One that cannot be read counts as one: in doubt nothing is trained.
-pub(crate) fn is_kept(home: &Home, dataset: Sha256) -> Result<bool, StoreError> {
+fn is_kept(home: &Home, dataset: Sha256) -> Result<bool, StoreError> {
     let path = home.withdrawal(&dataset);
     Ok(files::read_if_there(&path, DatasetWithdrawal::LIMIT, Item::Withdrawal)?.is_some())
 }
@@ -49,7 +49,11 @@ pub(crate) fn due(home: &Home, history: &History, me: ClientId) -> Result<Vec<Da
 mod tests {
     use super::*;
     use crate::testing::case;
+    use ed25519_dalek::SigningKey;
+    use protocol::entry::Facts;
     use protocol::membership::DatasetReason;
+    use protocol::plan::Unit;
+    use protocol::trust::DatasetDeclaration;
 
     #[test]
     fn an_order_counts_at_once_and_the_first_one_stands() {
@@ -68,5 +72,25 @@ mod tests {
         std::fs::write(c.home.withdrawal(&dataset), b"x").unwrap();
         assert!(!in_use(&c.home, history, me, dataset).unwrap());
         assert!(matches!(due(&c.home, history, me), Err(StoreError::Damaged(Item::Withdrawal))));
+    }
+
+    /// A directory that was put back from an older copy lost the order, not the log.
+    #[test]
+    fn what_the_log_says_was_withdrawn_is_not_used_either() {
+        let (mut c, person) = (case(), SigningKey::from_bytes(&[21; 32]));
+        let (dataset, reason) = (Sha256([3; 32]), DatasetReason::Consent);
+        let me = c.log.admit(&person);
+        let declared = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10 };
+        c.log.hear(&person, &declared, Facts::DatasetDeclared { dataset });
+        c.follow();
+        assert!(in_use(&c.home, c.mirror.history(), me, dataset).unwrap());
+        let order = DatasetWithdrawal { dataset, reason };
+        keep(&c.home, &order).unwrap();
+        assert_eq!(due(&c.home, c.mirror.history(), me).unwrap(), [order]);
+        c.log.hear(&person, &order, Facts::DatasetWithdrawn { dataset, reason });
+        c.follow();
+        assert_eq!(due(&c.home, c.mirror.history(), me).unwrap(), []);
+        std::fs::remove_file(c.home.withdrawal(&dataset)).unwrap();
+        assert!(!in_use(&c.home, c.mirror.history(), me, dataset).unwrap());
     }
 }

@@ -86,12 +86,14 @@ pub fn run() -> Fit {
     Fit::encoder(&START.0, recipe).expect("every encoder can be trained in one place")
 }
 
-fn strategies() -> [Strategy; 3] {
+fn strategies() -> [Strategy; 5] {
     let (rate, half) = (Decimal::ONE, Decimal::new(5, 1).expect("a half is a decimal"));
     [
         Strategy::FedAvg { rate },
         Strategy::FedAvgM { rate, momentum: half },
+        Strategy::FedNesterov { rate, momentum: half },
         Strategy::FedAdam { rate, momentum: half, decay: half, floor: half },
+        Strategy::FedYogi { rate, momentum: half, decay: half, floor: half },
     ]
 }
 

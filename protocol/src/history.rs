@@ -12,6 +12,7 @@ mod sizes;
 mod spends;
 mod stamps;
 mod task;
+mod trial;
 
 pub use approvals::Approval;
 use approvals::Effect;

@@ -241,7 +241,8 @@ impl Payload for DatasetWithdrawal {
     const KIND: StatementKind = StatementKind::DatasetWithdrawal;
 }
 
-/// Why an institution is not let in: how it stands, and the entry that says so. Told to it as the reason of a closed connection.
+/// Why an institution is not let in: how it stands, and the entry that says so. Told to it as the reason of a closed connection, by a server that
+/// shows it no proof there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barred {
     /// How it stands.
@@ -271,9 +272,7 @@ impl Barred {
         // One spelling only (audit.md A6).
         (this.to_wire().as_bytes() == bytes).then_some(this)
     }
-}
 
-impl Barred {
     /// What can be done about it.
     pub fn cure(self) -> &'static str {
         match self.standing {
@@ -287,7 +286,12 @@ impl Barred {
 impl std::fmt::Display for Barred {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = self.standing.reason().map_or("-", StandingReason::name);
-        write!(f, "this institution's membership is {} ({reason}) by entry {} of the log", self.standing.name(), self.since)
+        write!(
+            f,
+            "the server says that this institution's membership is {} ({reason}) by entry {} of the log",
+            self.standing.name(),
+            self.since
+        )
     }
 }
 

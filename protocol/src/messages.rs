@@ -18,6 +18,8 @@ use minicbor::{CborLen, Decode, Encode};
 pub const ALPN: &[u8] = b"concordat/1";
 /// Application protocol of enrolment.
 pub const ALPN_JOIN: &[u8] = b"concordat-join/1";
+/// Close code of a connection under a TLS key that no member has, any more or yet.
+pub const CLOSE_NOT_ENROLLED: u32 = 1;
 /// Close code of a connection of somebody whose membership does not hold; the reason is [`crate::membership::Barred`] as it is on the wire.
 pub const CLOSE_BARRED: u32 = 4;
 /// First byte of every frame's content.

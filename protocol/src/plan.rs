@@ -5,6 +5,7 @@ mod averaging;
 mod count;
 mod gates;
 mod groups;
+mod local;
 mod mode;
 mod model;
 mod tiers;
@@ -13,6 +14,7 @@ pub use crate::decimal::Signed;
 pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
+pub use local::{Keep, LocalOptimiser, LocalTraining, Look, Schedule};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
 pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
@@ -195,34 +197,6 @@ pub struct PrivacyPlan {
     pub path: ClipPath,
 }
 
-/// The optimiser of local steps; post-processing of noised gradients (privacy.md D6).
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalTraining {
-    /// Noised steps H per round.
-    #[n(0)]
-    pub steps: u32,
-    /// Units per micro-batch; memory only, no effect on the result beyond float order.
-    #[n(1)]
-    pub micro_batch: u32,
-    /// AdamW learning rate at its peak.
-    #[n(2)]
-    pub learning_rate: Decimal,
-    /// Steps of linear warm-up, counted over the whole task.
-    #[n(3)]
-    pub warmup_steps: u32,
-    /// AdamW weight decay.
-    #[n(4)]
-    pub weight_decay: Decimal,
-}
-
-impl LocalTraining {
-    /// The local loop of a plan that trains nothing: one step, one unit at a time, the rest 0.
-    pub fn none() -> Self {
-        Self { steps: 1, micro_batch: 1, learning_rate: Decimal::ZERO, warmup_steps: 0, weight_decay: Decimal::ZERO }
-    }
-}
-
 /// What the server does with an opened mean (training.md M17). In mode `local` the mean is that of the institutions' changes; in
 /// `distributed` and `hybrid` it is minus the mean clipped gradient at the snapshot, so that `fed-avg` is SGD with the rate as its learning
 /// rate, `fed-avg-m` the same with momentum, and `fed-adam` Adam.
@@ -257,6 +231,34 @@ pub enum Strategy {
         #[n(1)]
         momentum: Decimal,
         /// Share of the second moment that is kept.
+        #[n(2)]
+        decay: Decimal,
+        /// τ: what keeps small second moments from making large steps; above 0.
+        #[n(3)]
+        floor: Decimal,
+    },
+    /// Nesterov's momentum over rounds, as in DiLoCo (Douillard et al. 2023, arXiv 2311.08105): m = momentum * m + mean;
+    /// snapshot + rate * (momentum * m + mean).
+    #[n(3)]
+    FedNesterov {
+        /// Server learning rate; 0.7 is a start.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the last round's step that is kept; 0.9 is a start.
+        #[n(1)]
+        momentum: Decimal,
+    },
+    /// Yogi over rounds (Reddi et al. 2021, arXiv 2003.00295): as `fed-adam`, but v moves by (1 - decay) * mean² towards mean², however far away
+    /// that is, so that one loud round is not remembered for long.
+    #[n(4)]
+    FedYogi {
+        /// Server learning rate.
+        #[n(0)]
+        rate: Decimal,
+        /// Share of the first moment that is kept.
+        #[n(1)]
+        momentum: Decimal,
+        /// What is left of 1 after the share that the second moment moves by.
         #[n(2)]
         decay: Decimal,
         /// τ: what keeps small second moments from making large steps; above 0.
@@ -417,7 +419,9 @@ pub enum PlanError {
     #[error("weighting must be \"uniform\": modes distributed and hybrid divide by what the institutions are expected to sample")]
     JointWeights,
     /// Numbers of an optimiser that does not run.
-    #[error("local.learning_rate, warmup_steps and weight_decay must be 0: in modes distributed and hybrid only the server takes steps")]
+    #[error(
+        "local.learning_rate, warmup_steps and weight_decay must be 0, optimiser, schedule and proximal left out: in modes distributed and hybrid only the server takes steps"
+    )]
     JointOptimiser,
     /// Integers that are worth something else than a grid step.
     #[error("step_exponent of shard {shard} is {got}, expected {expected}: integers of modes distributed and hybrid are grid steps")]
@@ -539,16 +543,11 @@ impl Plan {
         }
         range(self.cohort_min >= 2, "cohort_min", self.cohort_min.to_string(), "at least 2")?;
         range(self.n_max >= self.cohort_min && self.n_max <= 1000, "n_max", self.n_max.to_string(), "cohort_min to 1000")?;
-        range((1..=100_000).contains(&self.local.steps), "local.steps", self.local.steps.to_string(), "1 to 100000")?;
-        range((1..=4096).contains(&self.local.micro_batch), "local.micro_batch", self.local.micro_batch.to_string(), "1 to 4096")?;
+        self.local.check()?;
         if let Weighting::Declared { max_weight } = self.weighting {
             range((1..=MAX_WEIGHT).contains(&max_weight), "weighting.declared.max_weight", max_weight.to_string(), "1 to 2^40")?;
         }
-        if let Strategy::FedAdam { momentum, decay, floor, .. } = &self.strategy {
-            range(momentum.to_f64() < 1.0, "strategy.fed-adam.momentum", momentum.to_string(), "below 1")?;
-            range(decay.to_f64() < 1.0, "strategy.fed-adam.decay", decay.to_string(), "below 1")?;
-            range(floor.to_f64() > 0.0, "strategy.fed-adam.floor", floor.to_string(), "above 0")?;
-        }
+        self.strategy.check()?;
         self.privacy.check()?;
         self.committee.check().map_err(PlanError::Committee)?;
         self.robust().check(self)?;

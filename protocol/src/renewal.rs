@@ -33,9 +33,9 @@ impl Lifetime {
         self.after(1792 + u64::from(jitter))
     }
 
-    /// Whether it holds no more.
-    pub fn is_over(self, now: Time) -> bool {
-        now >= self.until
+    /// Whether it holds. A clock that was moved may stand before it as well as after it.
+    pub fn holds(self, now: Time) -> bool {
+        self.from <= now && now < self.until
     }
 }
 
@@ -96,7 +96,9 @@ mod tests {
             assert!(due > before && due < Time(1_000 * DAY + 7 * DAY * 2 / 3), "{jitter}");
             before = due;
         }
-        assert!(!week.is_over(Time(1_007 * DAY - 1)) && week.is_over(Time(1_007 * DAY)));
+        let holds = |ms| week.holds(Time(ms));
+        assert!(holds(1_000 * DAY) && holds(1_007 * DAY - 1));
+        assert!(!holds(1_000 * DAY - 1) && !holds(1_007 * DAY), "neither before it nor after it");
     }
 
     #[test]

@@ -339,6 +339,10 @@ pub enum Refusal {
     #[n(2)]
     #[error("nobody with this request asks to join")]
     NoSuchJoin,
+    /// Two institutions with one key.
+    #[n(34)]
+    #[error("the request names the TLS key or the witness of an institution that was admitted before; it must be made with new keys")]
+    SharedKey,
     /// Too few members.
     #[n(3)]
     #[error("a policy needs at least two members; invite and approve them first")]

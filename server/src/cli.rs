@@ -381,6 +381,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
     };
     serde_json::json!({
         "task": plan.task, "parameters": plan.dimension(), "rounds": plan.rounds, "local_steps": plan.local.steps,
+        "optimiser": plan.local.optimiser(), "schedule": plan.local.schedule.unwrap_or_default(), "keep": plan.local.keep.unwrap_or_default(),
         "noise_multiplier": plan.privacy.noise_multiplier, "sampling_rate": plan.privacy.sampling_rate, "epsilon": plan.privacy.epsilon_cap,
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),

@@ -14,12 +14,13 @@ use crate::init::Keys;
 use crate::layout::Layout;
 use crate::log::{Appended, Log, LogError};
 use crate::publish::Publisher;
+use crate::quota::{HOUR_MS, MINUTE_MS, Quota};
 use crate::store::{Store, StoreError};
 use crate::sums::{Done, Job};
 use crate::task::TaskRun;
 use crate::uploads::Uploads;
-use protocol::entry::Draft;
-use protocol::ids::{ClientId, Sha256, Ticket};
+use protocol::entry::{Draft, Right};
+use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::membership::Barred;
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
@@ -129,7 +130,7 @@ struct Link {
     /// The TLS key that it shows.
     key: Sha256,
     outbox: mpsc::Sender<ServerMessage>,
-    /// Ends the connection: with the reason, or because its key is nobody's any more.
+    /// Ends the connection: with the reason, or because its key is nobody's any more. Dropped, it ends it without either.
     cut: oneshot::Sender<Option<Barred>>,
 }
 
@@ -149,13 +150,19 @@ pub(crate) struct Driver {
     task: Option<TaskRun>,
     answers: BTreeMap<Ticket, Waiting>,
     next_answer: u64,
-    /// Minute, and denials in it.
-    denials: (u64, u32),
+    /// Denials in a minute.
+    denials: Quota<Right>,
+    /// Attempts to connect in an hour, by members whose word does not count since an entry.
+    knocks: Quota<(ClientId, LeafIndex)>,
+    /// Declarations in a minute.
+    declarations: Quota<ClientId>,
     clock: process::Clock,
     /// Whether the log was told that the disk has no room for the next round.
     storage_is_low: bool,
     /// Refusals of updates that the log was told of since the last round began.
     refusals: BTreeSet<(ClientId, Rejection)>,
+    /// Those who have just left, on the connection on which they did, and until when they may look for their entry in the log.
+    leaving: BTreeMap<ClientId, (Time, Link)>,
 }
 
 /// Who waits for a round's answer.
@@ -211,10 +218,13 @@ impl Driver {
             task,
             answers: BTreeMap::new(),
             next_answer: 0,
-            denials: (0, 0),
+            denials: Quota::each(MINUTE_MS),
+            knocks: Quota::each(HOUR_MS),
+            declarations: Quota::each(MINUTE_MS),
             clock: process::Clock::new(),
             storage_is_low: false,
             refusals: BTreeSet::new(),
+            leaving: BTreeMap::new(),
         };
         this.started(parts.config)?;
         Ok(this)

@@ -9,7 +9,8 @@ use crate::uploads::Uploads;
 use protocol::ids::{ClientId, Sha256};
 use protocol::membership::Barred;
 use protocol::messages::{
-    ALPN, ALPN_JOIN, CLOSE_BARRED, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame, unframe,
+    ALPN, ALPN_JOIN, CLOSE_BARRED, CLOSE_NOT_ENROLLED, ChunkHeader, ClientMessage, MAX_FRAME, Request, Response, ServerMessage, frame,
+    unframe,
 };
 use protocol::reject::Rejection;
 use protocol::renewal::Lifetime;
@@ -45,11 +46,10 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Semaphore>,
 }
 
-/// Close codes.
+/// Close codes, beside those that `protocol` knows.
 #[derive(Clone, Copy)]
 pub(crate) enum Close {
     Done = 0,
-    NotEnrolled = 1,
     Malformed = 2,
     TooSlow = 3,
 }
@@ -138,7 +138,9 @@ async fn serve(connection: Connection, shared: &Arc<Shared>) {
     match identify(&connection, shared).await {
         Some((Door::Member(who), key)) => member(connection, (who, key), shared).await,
         Some((Door::Barred(barred), _)) => shut(&connection, Some(barred)),
-        Some((Door::Stranger, _)) | None => shut(&connection, None),
+        Some((Door::Stranger, _)) => shut(&connection, None),
+        // No name of this federation, or a driver that is gone: nothing is said about the key.
+        None => connection.close(Close::Malformed.code(), b""),
     }
 }
 
@@ -146,7 +148,7 @@ async fn serve(connection: Connection, shared: &Arc<Shared>) {
 fn shut(connection: &Connection, barred: Option<Barred>) {
     match barred {
         Some(barred) => connection.close(VarInt::from_u32(CLOSE_BARRED), barred.to_wire().as_bytes()),
-        None => connection.close(Close::NotEnrolled.code(), b"not enrolled"),
+        None => connection.close(VarInt::from_u32(CLOSE_NOT_ENROLLED), b"not enrolled"),
     }
 }
 
@@ -205,8 +207,13 @@ async fn member(connection: Connection, (who, key): (ClientId, Sha256), shared: 
     let streams = tokio::spawn(streams(connection.clone(), who, shared.clone(), outbox));
     tokio::select! {
         () = hear(&mut recv, who, shared) => {}
-        // A link that is only replaced by a newer one is not cut.
-        Ok(barred) = ended => shut(&connection, barred),
+        // Without a reason where a newer connection took its place, or where it does not take what it is sent: no connection outlives its link, so
+        // a membership that ends leaves none open (T5).
+        why = ended => {
+            if let Ok(barred) = why {
+                shut(&connection, barred);
+            }
+        }
     }
     streams.abort();
     writer.abort();

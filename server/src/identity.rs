@@ -117,7 +117,7 @@ fn validity(params: &mut CertificateParams, now: Time, days: u64) -> Result<(), 
 
 /// The time in which a certificate holds; none of it lies before 1970.
 pub(crate) fn lifetime(der: &[u8]) -> Result<Lifetime, IdentityError> {
-    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| IdentityError::NotX509)?;
+    let cert = parsed(der)?;
     let at = |time: x509_parser::time::ASN1Time| Time(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000));
     Ok(Lifetime { from: at(cert.validity().not_before), until: at(cert.validity().not_after) })
 }

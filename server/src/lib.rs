@@ -20,6 +20,7 @@ pub mod model_signing;
 pub mod plan_file;
 mod presence;
 mod publish;
+mod quota;
 mod recover;
 mod resets;
 pub mod serve;

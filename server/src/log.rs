@@ -178,21 +178,20 @@ impl Log {
         let mut index = 0;
         while index < size {
             for bytes in self.entries(index, size)? {
-                if let Some(v) = self.history.apply(&bytes).into_iter().next() {
-                    return Err(LogError::Violation(v));
+                if let Some(entry) = fold(&mut self.history, &bytes).map_err(LogError::Violation)? {
+                    // A plan that cannot be read is not known: its task's rounds are refused, and the log still opens.
+                    learn(&mut self.history, &self.root, &entry.facts).ok();
+                    self.note_time(&entry.stamp.ts);
                 }
-                // A plan that cannot be read is not known: its task's rounds are refused, and the log still opens.
-                learn(&mut self.history, &self.root, &bytes).ok();
-                self.note_time(&bytes);
                 index += 1;
             }
         }
         Ok(())
     }
 
-    fn note_time(&mut self, bytes: &[u8]) {
-        let us = LogEntry::parse(bytes).ok().and_then(|e| e.stamp.ts.parse::<jiff::Timestamp>().ok()).map(|t| t.as_microsecond());
-        self.last_us = self.last_us.max(us.unwrap_or(0));
+    fn note_time(&mut self, ts: &str) {
+        let us = ts.parse::<jiff::Timestamp>().map_or(0, |t| t.as_microsecond());
+        self.last_us = self.last_us.max(us);
     }
 
     /// Entries from `from` on, within one bundle, up to `to`.
@@ -246,7 +245,7 @@ impl Log {
     /// The rule that an entry made of `draft` would break now. Asked before a peer's statement is let into the log.
     pub(crate) fn would_violate(&mut self, draft: &Draft) -> Option<Violation> {
         let bytes = self.stamp(draft, self.writer.size());
-        self.history.clone().apply(&bytes).into_iter().next()
+        self.history.trial(draft).apply(&bytes).into_iter().next()
     }
 
     /// Appends a batch: when this returns, every entry is durable. Any error is fatal: the process must end and restart.
@@ -269,8 +268,8 @@ impl Log {
         drafts.iter().for_each(|d| reached("appending", d.facts.kind().name()));
         self.commit(&out)?;
         drafts.iter().for_each(|d| reached("appended", d.facts.kind().name()));
-        for entry in &out {
-            learn(&mut self.history, &self.root, &entry.bytes).ok();
+        for draft in drafts {
+            learn(&mut self.history, &self.root, &draft.facts).ok();
         }
         Ok(out)
     }
@@ -339,9 +338,19 @@ fn origin() -> Origin {
     }
 }
 
+/// Folds one entry that must keep every rule, and gives it back: parsed once, since a start reads every entry that there is.
+///
+/// # Errors
+/// The first rule broken; what is no entry breaks one.
+pub(crate) fn fold(history: &mut History, bytes: &[u8]) -> Result<Option<LogEntry>, Violation> {
+    let parsed = LogEntry::parse(bytes);
+    let broken = history.apply_judged(bytes, parsed.as_ref().map_err(|e| *e), &mut |s| s.check_signature().is_ok());
+    broken.into_iter().next().map_or_else(|| Ok(parsed.ok()), Err)
+}
+
 /// Shows the history a plan as soon as it is approved, out of the artefacts of the log in `root`. One that is not there is not learnt.
-pub(crate) fn learn(history: &mut History, root: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Ok(LogEntry { facts: Facts::TaskApproved { plan: digest }, .. }) = LogEntry::parse(bytes) else { return Ok(()) };
+pub(crate) fn learn(history: &mut History, root: &Path, facts: &Facts) -> io::Result<()> {
+    let Facts::TaskApproved { plan: digest } = facts else { return Ok(()) };
     let bytes = match durable::read_limited(&artefact_path(root, &Sha256(digest.0)), Plan::MAX_BYTES as u64) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         read => read?,

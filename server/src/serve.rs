@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Inputs waiting for the driver. Connections wait when it is full, which slows senders down instead of filling memory.
 const INPUTS: usize = 1024;
-/// How often the server looks whether its certificate is due.
-const LOOK: Duration = Duration::from_secs(3600);
+/// How often the server looks whether its certificate is due: a machine that slept, or whose clock was moved, is right again within a minute.
+const LOOK: Duration = Duration::from_secs(60);
 /// Longest wait for connections to close, and for a port to be free.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -127,7 +127,8 @@ impl Own {
     }
 
     fn step(&mut self, now: Time) -> anyhow::Result<bool> {
-        let due = now >= self.life.due(0);
+        // One that was made under a clock that was ahead holds for nobody once the clock is right.
+        let due = now >= self.life.due(0) || !self.life.holds(now);
         if due {
             let (tls, life) = endpoint::server_config(&self.keys, &self.federation, &self.config, now)?;
             self.endpoint.set_server_config(Some(tls));
@@ -177,10 +178,13 @@ mod tests {
         let mut made = 0;
         for n in 0..24 * 30 {
             let now = begin.plus_ms(n * hour);
-            assert!(!own.life.is_over(now), "hour {n}");
+            assert!(own.life.holds(now), "hour {n}");
             made += u32::from(own.step(now).unwrap());
         }
         // Every seven twelfths of a week, and not oftener.
         assert_eq!(made, 7);
+        // All that under a clock that was ahead: when it is set right, there is one that holds then.
+        assert!(!own.life.holds(begin) && own.step(begin).unwrap());
+        assert!(own.life.holds(begin) && !own.step(begin).unwrap());
     }
 }

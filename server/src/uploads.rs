@@ -16,6 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Uploads that may be open at once: institutions times groups of a round, twice over.
 const MAX_UPLOADS: usize = 4096;
 
+/// Headers of one institution for one group of a round. It draws and seals once, and sends the same bytes however often (crypto.md C40); who
+/// begins with one header after the other would make the log grow and take the places of others.
+const MAX_HEADERS: usize = 2;
+
 /// One upload.
 #[derive(Clone)]
 pub(crate) struct Upload {
@@ -84,7 +88,10 @@ impl Uploads {
     /// Registers an upload whose header the round has admitted, or finds it again. Files that survived a restart are re-hashed.
     pub(crate) fn begin(&self, id: UploadId, upload: Upload) -> Result<(Vec<u32>, Vec<u32>), Rejection> {
         let mut table = self.table();
-        if table.len() >= MAX_UPLOADS && !table.contains_key(&id) {
+        let (client, group) = (upload.client, upload.header.core.group);
+        let same = |u: &&Upload| (u.client, u.header.core.group) == (client, group);
+        let full = table.len() >= MAX_UPLOADS || table.values().filter(same).count() >= MAX_HEADERS;
+        if full && !table.contains_key(&id) {
             return Err(Rejection::OverQuota);
         }
         let known = table.entry(id).or_insert_with(|| self.adopt(upload.clone()));
@@ -167,5 +174,67 @@ impl Uploads {
     /// Forgets the round's uploads; their files stay until the plan lets them go.
     pub(crate) fn clear(&self) {
         self.table().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+    use protocol::decimal::Decimal;
+    use protocol::ids::{GroupId, ManifestDigest, Sha256};
+    use protocol::manifest::{BudgetSpend, HeaderCore};
+    use protocol::messages::upload_id;
+    use protocol::plan::Unit;
+
+    /// The `n`-th header of an institution for a group, of an update without parts.
+    fn upload(client: u8, group: u32, n: u64) -> (UploadId, Upload) {
+        let hash = Sha256([n.to_le_bytes()[0]; 32]);
+        let spend = BudgetSpend {
+            dataset: hash,
+            unit: Unit::Record,
+            noise_multiplier: Decimal::ONE,
+            sampling_rate: Decimal::ONE,
+            steps: 1,
+            steps_total: n,
+            delta: Decimal::ZERO,
+            epsilon_before: Decimal::ZERO,
+            epsilon_after: Decimal::ONE,
+            epsilon_cap: Decimal::ONE,
+            ledger_counter: n,
+            ledger_head: hash,
+            accountant: String::new(),
+        };
+        let core = HeaderCore {
+            manifest: ManifestDigest([1; 32]),
+            institution: ClientId([client; 32]),
+            group: GroupId(group),
+            polynomials: 0,
+            chunks: 0,
+            body_bytes: 0,
+            body_root: body_root(&[]),
+            build: hash,
+            spend,
+        };
+        let header = Header { core, blobs: Vec::new() };
+        let statement = Statement::sign(&header, &SigningKey::from_bytes(&[client; 32]));
+        let id = upload_id(&statement);
+        (id, Upload::new(ClientId([client; 32]), statement, header, Vec::new()).unwrap())
+    }
+
+    /// Otherwise each header would be an entry `round.update.begun`, and a place that others do not have.
+    #[test]
+    fn an_institution_begins_a_group_with_few_headers_and_as_often_as_it_likes_with_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let uploads = Uploads::new(Layout::new(dir.path()));
+        let begin = |client, group, n| {
+            let (id, upload) = upload(client, group, n);
+            uploads.begin(id, upload).map(drop)
+        };
+        assert_eq!([1, 2, 3].map(|n| begin(1, 0, n)), [Ok(()), Ok(()), Err(Rejection::OverQuota)]);
+        assert_eq!([1, 2].map(|n| begin(1, 0, n)), [Ok(()), Ok(())], "what is known is not begun again");
+        assert_eq!((begin(1, 1, 1), begin(2, 0, 1)), (Ok(()), Ok(())), "another group, another institution");
+        uploads.clear();
+        assert_eq!(begin(1, 0, 3), Ok(()), "the next round");
     }
 }

@@ -236,7 +236,14 @@ fn plan(shape: Shape) -> Plan {
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps: 1, micro_batch: 1, learning_rate: decimal("0.01"), warmup_steps: 0, weight_decay: decimal("0") },
+        local: LocalTraining {
+            steps: 1,
+            micro_batch: 1,
+            learning_rate: decimal("0.01"),
+            warmup_steps: 0,
+            weight_decay: decimal("0"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 2_000, reporting_ms: 10_000, certifying_ms: 4_000, opening_ms: 4_000 },

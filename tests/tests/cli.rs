@@ -98,6 +98,7 @@ fn every_verb_explains_itself() {
         ["bench", "noise"],
         ["bench", "clip"],
         ["bench", "train"],
+        ["bench", "fit"],
     ];
     for pair in privacy.into_iter().chain(others) {
         assert_eq!(client(&[pair[0], pair[1], "--help"]), code(DONE), "{pair:?}");

@@ -7,7 +7,7 @@ use corpus::pipeline::Rules;
 use privacy::accountant::{Phase, epsilon_pld, epsilon_rdp};
 use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
-use protocol::plan::{Combine, NoiseKind, Plan, PlanError, Robustness, Weighting};
+use protocol::plan::{Combine, Keep, NoiseKind, Plan, PlanError, Robustness, Schedule, Weighting};
 use server::config::{Config as ServerConfig, ConfigError as ServerError};
 use server::plan_file::{AnyPlanFile, CountFile, PlanFile, Prepared};
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use train::optim::OptimiserState;
 
 const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
@@ -198,6 +199,19 @@ fn the_example_plan_is_one_that_can_be_run() {
     assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
 }
 
+/// What stands there commented out is what a plan without it has.
+#[test]
+fn the_example_plans_local_loop_states_its_defaults() {
+    let keys = ["schedule = ", "optimiser = ", "keep = "];
+    let stated = keys.iter().fold(PLAN.to_owned(), |text, key| text.replacen(&format!("# {key}"), key, 1));
+    let local = |text: &str| PlanFile::parse(text).unwrap().local;
+    let (stated, silent) = (local(&stated), local(PLAN));
+    assert_eq!((silent.schedule, silent.optimiser, silent.keep), (None, None, None));
+    assert_eq!((stated.schedule, stated.keep), (Some(Schedule::default()), Some(Keep::default())));
+    assert!(stated.optimiser.is_some());
+    assert_eq!(OptimiserState::of_plan(&stated, 2), OptimiserState::of_plan(&silent, 2));
+}
+
 /// Plans that count: calibrated like others, bounded by what is asked, and their samples state every key.
 #[test]
 fn the_samples_that_count_are_plans_that_can_be_run() {
@@ -353,6 +367,8 @@ fn plans_in_which_institutions_cannot_noise_a_sum_together_are_refused_by_name()
         ("learning_rate = \"0\"", "learning_rate = \"0.1\"", "only the server takes steps"),
         ("warmup_steps = 0", "warmup_steps = 1", "only the server takes steps"),
         ("weight_decay = \"0\"", "weight_decay = \"0.1\"", "only the server takes steps"),
+        ("weight_decay = \"0\"\n", "weight_decay = \"0\"\nschedule = \"wsd\"\n", "only the server takes steps"),
+        ("weight_decay = \"0\"\n", "weight_decay = \"0\"\noptimiser = { adam-w = {} }\n", "only the server takes steps"),
         ("bits = 24\n", "bits = 16\n", "no room"),
         ("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", "accounted at a sampling rate of 1 only"),
         ("epsilon_floor = \"8\"", "epsilon_floor = \"0\"", "privacy.epsilon_cap is 0"),

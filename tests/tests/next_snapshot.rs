@@ -50,12 +50,14 @@ fn shards(kind: u8) -> (EncoderConfig, Vec<ShardSpec>) {
 fn strategy() -> impl Making<Value = Strategy> {
     let rate = prop::sample::select(vec!["1", "0.1", "0.0037", "2.5"]);
     let kept = prop::sample::select(vec!["0", "0.9", "0.33"]);
-    (0u8..3, rate, kept).prop_map(|(kind, rate, kept)| {
+    (0u8..5, rate, kept).prop_map(|(kind, rate, kept)| {
         let (rate, momentum) = (decimal(rate), decimal(kept));
         match kind {
             0 => Strategy::FedAvg { rate },
             1 => Strategy::FedAvgM { rate, momentum },
-            _ => Strategy::FedAdam { rate, momentum, decay: decimal("0.99"), floor: decimal("0.001") },
+            2 => Strategy::FedNesterov { rate, momentum },
+            3 => Strategy::FedAdam { rate, momentum, decay: decimal("0.99"), floor: decimal("0.001") },
+            _ => Strategy::FedYogi { rate, momentum, decay: decimal("0.99"), floor: decimal("0.001") },
         }
     })
 }

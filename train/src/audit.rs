@@ -15,7 +15,7 @@ pub use membership::{Exposed, Membership, MembershipRun, membership};
 
 use crate::batch::Dataset;
 use crate::eval::EvalError;
-use crate::model::ModelError;
+use crate::model::{ModelError, Weights, initial};
 use crate::round::TrainError;
 use crate::workers::Workers;
 use privacy::accountant::task::{TaskError, TaskTerms};
@@ -28,6 +28,8 @@ use protocol::plan::{Mode, Plan};
 
 /// Largest ε that is paid in an audit.
 const PAYABLE: f64 = 40.0;
+/// Seed of the first weights: the same for all models of an audit, public, and without influence on what canaries show.
+const WEIGHTS: u64 = 1;
 
 /// What is audited.
 #[derive(Clone, Copy)]
@@ -42,6 +44,8 @@ pub struct Audited<'a> {
     pub data: &'a Dataset,
     /// Threads.
     pub workers: &'a Workers,
+    /// What training begins from; weights from a public seed where there are none.
+    pub start: Option<&'a Weights>,
 }
 
 /// How far an audit is.
@@ -103,6 +107,11 @@ pub enum AuditRunError {
 }
 
 impl Audited<'_> {
+    /// What every model of the audit begins from.
+    fn first(&self) -> Result<Weights, ModelError> {
+        self.start.map_or_else(|| initial(&self.plan.model, WEIGHTS), |start| Ok(start.clone()))
+    }
+
     /// The same task as one round of all its steps, with the executed noise and room in its cap for what that costs.
     fn executed_plan(&self) -> Result<Plan, AuditRunError> {
         let (steps, mut plan) = (self.plan.total_steps(), self.plan.clone());

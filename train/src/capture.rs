@@ -107,6 +107,10 @@ impl Tape {
     pub fn off() -> Self {
         Self::default()
     }
+    /// The same for computing without a backward pass: nothing is recorded, and what is dropped is dropped.
+    pub(crate) fn unheard(&self) -> Self {
+        Self { recorder: None, ..self.clone() }
+    }
     /// The same, with dropout drawn from this seed. Models without a dropout rate take no notice.
     #[must_use]
     pub fn dropping(self, seed: u64) -> Self {

@@ -16,7 +16,7 @@ const SITES: u32 = 3;
 fn counting(what: Counted, limbs: u8, bits: u8, values: u32, clip: &str) -> Plan {
     let mut p = plan(small_config(), 1, "0.01", "1");
     p.model = EncoderConfig::none();
-    p.local = LocalTraining { steps: 1, micro_batch: 1, learning_rate: decimal("0"), warmup_steps: 0, weight_decay: decimal("0") };
+    p.local = LocalTraining::none();
     (p.privacy.clip, p.privacy.clip_function, p.privacy.grid_bits) = (decimal(clip), ClipFunction::Flat, 14);
     let tensors = vec![TensorSpec { name: "counts".into(), shape: vec![values * u32::from(limbs)] }];
     p.shards = vec![ShardSpec { id: ShardId(0), tensors, step_exponent: -14 }];

@@ -36,9 +36,15 @@ pub enum EvalError {
     Engine(#[from] candle_core::Error),
 }
 
-fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
+/// Refuses a model that is asked for something else.
+pub(crate) fn asked(weights: &Weights, expected: Asks) -> Result<(), EvalError> {
     let got = weights.config().asks();
     if got == expected { Ok(()) } else { Err(EvalError::Asks { got: got.name(), expected: expected.name() }) }
+}
+
+/// The records that say anything: as in training, one without tokens is left out.
+fn telling(data: &Dataset) -> Vec<&Record> {
+    data.records().filter(|r| !r.tokens.is_empty()).collect()
 }
 
 /// The model of these weights, of which nothing is trained.
@@ -111,7 +117,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a model on all records of a data set.
+/// Evaluates a model on all records of a data set that have tokens.
 ///
 /// # Privacy
 /// The result is computed from records without noise. Of training data it must not leave the institution.
@@ -124,8 +130,7 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
     let model = built(weights)?;
     workers.run(|| {
         let mut total = Evaluation::empty(weights.config().classes.len());
-        let records: Vec<&Record> = data.records().collect();
-        for part in records.chunks(RECORDS_AT_ONCE) {
+        for part in telling(data).chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
             let logits = model.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
@@ -137,12 +142,13 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
     })
 }
 
-/// How surprised a model is by texts.
+/// How surprised a model is by texts: at each token it is given the true ones before it, not those that it would have said. Nothing is
+/// generated, so this is no measure of whole answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct TextLoss {
     /// Records.
     pub records: u64,
-    /// Tokens that it was asked for: all but the first of each record, or those of the answers.
+    /// Tokens that it was asked for: all but the first of each record, or those of the answers; an encoder-decoder also for their ends.
     pub tokens: u64,
     /// Sum of all tokens' losses, in nats.
     pub loss_sum: f64,
@@ -171,7 +177,7 @@ fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
     }
 }
 
-/// Evaluates a model that is asked for tokens on all records of a data set.
+/// Evaluates a model that is asked for tokens on all records of a data set that have tokens.
 ///
 /// # Privacy
 /// As [`evaluate`].
@@ -187,8 +193,7 @@ pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> R
     let (model, most) = (built(weights)?, size(weights.config().max_tokens));
     workers.run(|| {
         let mut total = TextLoss::default();
-        let records: Vec<&Record> = data.records().filter(|r| !r.tokens.is_empty()).collect();
-        for part in records.chunks(RECORDS_AT_ONCE) {
+        for part in telling(data).chunks(RECORDS_AT_ONCE) {
             let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
             for (record, loss) in part.iter().zip(losses) {
                 // A record's loss is the mean over its tokens.

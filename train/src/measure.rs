@@ -7,12 +7,15 @@ use crate::clip::book_keeping;
 use crate::clip::guard::square_sum;
 use crate::direct::{Keep, Precision};
 use crate::fit::{Fit, FitError, Material, OptimiserKind, Recipe};
+use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts};
 use crate::model::decoder::Head;
-use crate::model::lora::Lora;
+use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
-use crate::model::{Decoder, DecoderConfig, DecoderWeights, ModelError, Objective};
+use crate::model::{Choices, Config, DecoderConfig, DecoderWeights, ModelError, Objective, Trained, Transformer, TransformerWeights};
+use crate::ops::norm::EPSILON;
 use crate::optim::USUAL_BETAS;
 use crate::schedule::{Rates, Schedule};
+use crate::shard::kind::{LowRank, ShardKind};
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
@@ -39,10 +42,36 @@ pub struct Size {
     pub layers: u32,
     /// Vocabulary.
     pub vocab: u32,
-    /// With an adapter only one of its factors is trained.
-    pub adapter: Option<Lora>,
+    /// What is trained.
+    pub trains: Trains,
     /// How clipped sums are made.
     pub path: Path,
+    /// What is kept between the passes.
+    pub keep: Keep,
+}
+
+/// What of the decoder is trained; the rest is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trains {
+    /// Everything.
+    Full,
+    /// So many blocks at the top, the last normalisation with them.
+    Top(u32),
+    /// The factors B of adapters of this rank on every linear layer of the blocks.
+    LoraB(u32),
+    /// Shifts and gains.
+    Biases,
+}
+
+impl Trains {
+    fn kind(self, layers: u32) -> ShardKind {
+        match self {
+            Self::Full => ShardKind::Full,
+            Self::Top(blocks) => ShardKind::Layers(layers.saturating_sub(blocks)..layers),
+            Self::LoraB(rank) => ShardKind::LoraB(LowRank { rank, alpha: rank.saturating_mul(2), targets: None }),
+            Self::Biases => ShardKind::HeadsAndBiases,
+        }
+    }
 }
 
 /// How clipped sums are made.
@@ -90,8 +119,8 @@ pub enum MeasureError {
 /// A model, a micro-batch and a mechanism.
 pub struct Workload {
     size: Size,
-    weights: DecoderWeights,
-    decoder: Decoder,
+    weights: TransformerWeights,
+    model: Transformer,
     units: Vec<UnitExamples>,
     mechanism: Mechanism,
     worker: Workers,
@@ -103,7 +132,7 @@ impl Workload {
     /// # Errors
     /// [`MeasureError`].
     pub fn new(size: Size) -> Result<Self, MeasureError> {
-        let weights = DecoderWeights::initial(&config(size), SEED)?;
+        let weights = TransformerWeights::initial(&size.trains.kind(size.layers).config(&model(size)?, 1)?, SEED)?;
         let dimension = weights.flat().len() as u64;
         let (plan, declared) = (privacy(), u64::from(size.units) * 100);
         let mechanism = match size.path {
@@ -113,8 +142,8 @@ impl Workload {
                 Mechanism::of_float_sums(&plan, dimension, declared, sums)?
             }
         };
-        let decoder = Decoder::load(&weights)?;
-        Ok(Self { size, weights, decoder, units: units(size), mechanism, worker: Workers::start(NonZeroUsize::MIN)? })
+        let model = Transformer::load(&weights)?.keeping(size.keep);
+        Ok(Self { size, weights, model, units: units(size), mechanism, worker: Workers::start(NonZeroUsize::MIN)? })
     }
 
     /// Trained coordinates.
@@ -128,7 +157,7 @@ impl Workload {
 
     fn gradient(&self, units: &[UnitExamples]) -> Result<Vec<f32>, MeasureError> {
         let tape = Tape::total(self.weights.flat().len());
-        let losses = self.decoder.losses(&self.batch(units), &tape)?;
+        let losses = self.model.losses(&self.batch(units), &tape)?;
         Ok(tape.finish_total(&losses.sum_all()?.backward()?, self.weights.table())?)
     }
 
@@ -154,7 +183,7 @@ impl Workload {
     fn work(&self) -> Work<'_> {
         let units = self.units.len();
         let max_tokens = crate::model::parameters::size(self.size.tokens);
-        let (objective, table, mechanism) = (&self.decoder, self.weights.table(), &self.mechanism);
+        let (objective, table, mechanism) = (&self.model, self.weights.table(), &self.mechanism);
         Work { objective, table, mechanism, max_tokens, micro_batch: units, max_records: 1 }
     }
 
@@ -204,12 +233,13 @@ impl Workload {
     }
 }
 
-/// A decoder and made-up text for measuring training without privacy: AdamW, whole model, `units` pieces of `tokens` tokens a step.
+/// A decoder and made-up text for measuring training without privacy: AdamW, always the whole model, `units` pieces of `tokens` tokens a
+/// step.
 ///
 /// # Errors
-/// [`MeasureError`]; [`MeasureError::Untrainable`] with an adapter.
-pub fn training(size: Size, steps: u64, precision: Precision, keep: Keep) -> Result<(Fit, Material), MeasureError> {
-    let weights = DecoderWeights::initial(&config(size), SEED)?;
+/// [`MeasureError`].
+pub fn training(size: Size, steps: u64, precision: Precision) -> Result<(Fit, Material), MeasureError> {
+    let weights = DecoderWeights::initial(&direct(size), SEED)?;
     let rates = Rates { peak: 1e-3, warmup_steps: 0, total_steps: steps, schedule: Schedule::Constant };
     let recipe = Recipe {
         batch: crate::model::parameters::size(size.units),
@@ -220,7 +250,7 @@ pub fn training(size: Size, steps: u64, precision: Precision, keep: Keep) -> Res
         optimiser: OptimiserKind::AdamW { betas: USUAL_BETAS },
         seed: SEED,
         precision,
-        keep,
+        keep: size.keep,
         bucket: 1,
         drop_tokens: 0.0,
         average: 0.0,
@@ -230,10 +260,54 @@ pub fn training(size: Size, steps: u64, precision: Precision, keep: Keep) -> Res
     Ok((Fit::decoder(&weights, recipe)?, Material::Text(text)))
 }
 
-fn config(size: Size) -> DecoderConfig {
-    let Size { tokens, width, layers, vocab, adapter, .. } = size;
-    let (heads, hidden) = ((width / 64).max(1), width.saturating_mul(4));
-    DecoderConfig { vocab, max_tokens: tokens, width, heads, layers, hidden, head: Head::Tied, norm: NormKind::Layer, adapter }
+/// Heads, and width of the feed-forward part.
+fn usual(width: u32) -> (u32, u32) {
+    ((width / 64).max(1), width.saturating_mul(4))
+}
+
+/// The decoder for the direct passes.
+fn direct(size: Size) -> DecoderConfig {
+    let Size { tokens, width, layers, vocab, .. } = size;
+    let (heads, hidden) = usual(width);
+    DecoderConfig { vocab, max_tokens: tokens, width, heads, layers, hidden, head: Head::Tied, norm: NormKind::Layer, adapter: None }
+}
+
+/// The same decoder as rounds compute with it.
+fn model(size: Size) -> Result<Config, ModelError> {
+    let Size { tokens, width, layers, vocab, .. } = size;
+    let (heads, hidden) = usual(width);
+    if !width.is_multiple_of(heads) {
+        return Err(ModelError::Sizes { width, heads });
+    }
+    Config::new(Choices {
+        family: Family::Decoder,
+        vocab,
+        max_tokens: tokens,
+        width,
+        heads,
+        groups: heads,
+        head_width: width / heads,
+        hidden,
+        layers,
+        positions: Positions::Learned,
+        segments: 0,
+        stem: None,
+        norm: NormKind::Layer,
+        epsilon: EPSILON,
+        place: NormPlace::Before,
+        feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
+        shifts: Shifts::All,
+        scores: Scores::Scaled,
+        mask: MaskKind::Causal,
+        window: None,
+        dropout: 0.0,
+        head: Head::Tied,
+        outputs: Outputs::Plain,
+        spelling: Spelling::Own,
+        adapter: None,
+        trained: Trained::All,
+        outside: None,
+    })
 }
 
 fn units(size: Size) -> Vec<UnitExamples> {
@@ -263,22 +337,39 @@ fn privacy() -> PrivacyPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::lora::Factor;
 
     #[test]
     fn every_kind_of_step_runs_on_a_small_model() {
-        for (adapter, path) in [
-            (None, Path::Sum(Accumulate::F32)),
-            (None, Path::Sum(Accumulate::F64)),
-            (None, Path::Exact),
-            (Some(Lora { rank: 2, alpha: 4, trains: Factor::B }), Path::Exact),
+        for (trains, path, keep) in [
+            (Trains::Full, Path::Sum(Accumulate::F32), Keep::Everything),
+            (Trains::Full, Path::Sum(Accumulate::F64), Keep::Inputs),
+            (Trains::Full, Path::Exact, Keep::Everything),
+            (Trains::LoraB(2), Path::Exact, Keep::Inputs),
+            (Trains::Top(1), Path::Exact, Keep::Everything),
+            (Trains::Biases, Path::Exact, Keep::Everything),
         ] {
-            let size = Size { units: 3, tokens: 6, width: 8, layers: 1, vocab: 11, adapter, path };
+            let size = Size { units: 3, tokens: 6, width: 8, layers: 2, vocab: 11, trains, path, keep };
             let work = Workload::new(size).unwrap();
             work.plain().unwrap();
             work.private().unwrap();
             work.naive_loop().unwrap();
             assert_eq!(work.dimension(), work.weights.flat().len() as u64);
         }
+    }
+    /// Counted by hand: blocks of width C and hidden width F, the last normalisation, tables that are the head too.
+    #[test]
+    fn each_choice_trains_its_own_coordinates() {
+        let dimension = |trains| {
+            let size = Size { units: 1, tokens: 4, width: 8, layers: 3, vocab: 11, trains, path: Path::Exact, keep: Keep::Everything };
+            Workload::new(size).map(|work| work.dimension())
+        };
+        let (c, f) = (8, 32);
+        let block = 4 * c * c + 4 * c + 2 * c * f + f + c + 4 * c;
+        assert_eq!(dimension(Trains::Top(1)).unwrap(), block + 2 * c);
+        assert_eq!(dimension(Trains::Top(2)).unwrap(), 2 * block + 2 * c);
+        assert_eq!(dimension(Trains::Full).unwrap(), 3 * block + 2 * c + (11 + 4) * c);
+        assert_eq!(dimension(Trains::Biases).unwrap(), 3 * (9 * c + f) + 2 * c);
+        assert_eq!(dimension(Trains::LoraB(2)).unwrap(), 3 * 2 * (3 * c + c + f + c));
+        assert!(dimension(Trains::Top(0)).is_err() && dimension(Trains::LoraB(0)).is_err());
     }
 }

@@ -2,9 +2,11 @@
 //! Know no model.
 
 use crate::kernels::wide;
+use protocol::decimal::Decimal;
+use protocol::plan::{LocalOptimiser, LocalTraining};
 use std::ops::Range;
 
-pub use crate::schedule::learning_rate;
+pub use protocol::plan::Look;
 
 /// What one step needs besides the gradient.
 pub struct StepSize<'a> {
@@ -42,17 +44,6 @@ pub enum OptimiserState {
         #[serde(default)]
         look: Look,
     },
-}
-
-/// Which way a step with momentum goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Look {
-    /// Along the velocity (Polyak).
-    #[default]
-    Here,
-    /// Along the velocity as the next step will have it (Nesterov, in the form of Sutskever et al. 2013).
-    Ahead,
 }
 
 /// Vectors of different lengths. Nothing was changed.
@@ -111,6 +102,16 @@ fn shrink((weights, by): (&mut [f32], f32)) {
 }
 
 impl OptimiserState {
+    /// What a plan asks for, at rest, for `dimension` coordinates.
+    pub fn of_plan(local: &LocalTraining, dimension: usize) -> Self {
+        let kept = |share: Option<Decimal>, usual: f32| share.map_or(usual, |share| narrow(share.to_f64()));
+        match local.optimiser() {
+            LocalOptimiser::AdamW { beta_mean, beta_square } => {
+                Self::adam_w_with(dimension, [kept(beta_mean, USUAL_BETAS[0]), kept(beta_square, USUAL_BETAS[1])])
+            }
+            LocalOptimiser::Sgd { momentum, look } => Self::sgd_looking(dimension, narrow(momentum.to_f64()), look),
+        }
+    }
     /// AdamW at rest, for `dimension` coordinates.
     pub fn adam_w(dimension: usize) -> Self {
         Self::adam_w_with(dimension, USUAL_BETAS)
@@ -239,6 +240,18 @@ mod tests {
             w[0]
         };
         assert_eq!((run(Look::Here), run(Look::Ahead)), (-3.5, -1.5 - 3.25));
+    }
+
+    #[test]
+    fn a_plan_that_says_nothing_has_adam_and_one_that_does_has_what_it_says() {
+        let of = |optimiser| OptimiserState::of_plan(&LocalTraining { optimiser, ..LocalTraining::none() }, 3);
+        assert_eq!(of(None), OptimiserState::adam_w(3));
+        assert_eq!(of(Some(LocalOptimiser::USUAL)), OptimiserState::adam_w(3));
+        let share = |text: &str| text.parse::<Decimal>().unwrap();
+        let adam = LocalOptimiser::AdamW { beta_mean: None, beta_square: Some(share("0.99")) };
+        assert_eq!(of(Some(adam)), OptimiserState::adam_w_with(3, [0.9, 0.99]));
+        let sgd = LocalOptimiser::Sgd { momentum: share("0.5"), look: Look::Ahead };
+        assert_eq!(of(Some(sgd)), OptimiserState::sgd_looking(3, 0.5, Look::Ahead));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::batch::{DataError, Dataset};
 use crate::model::{ModelError, TransformerWeights, Weights};
 use crate::optim::{OptimiserMismatch, OptimiserState};
 use crate::shard::{self, ShardError};
-use crate::step::{self, StepInputs};
+use crate::step::{self, Pull, StepInputs};
 use crate::workers::{Tally, WorkError, Workers};
 use privacy::bound::NoiseError;
 use privacy::delta::{BoundError, Delta, PrivateDelta, Quantiser, QuantiserError};
@@ -205,7 +205,8 @@ pub(crate) fn noised_steps(
     let places = round.places(&weights);
     let mut memory = optimiser.part(&places);
     let Means { workers, entropy, canaries } = means;
-    let mut inputs = StepInputs { round, workers, entropy, decays: weights.table().matrices(), canaries };
+    let pull = Pull::of_plan(round.plan, weights.flat());
+    let mut inputs = StepInputs { round, workers, entropy, decays: weights.table().matrices(), pull, canaries };
     while let Some(payment) = paid.next_step() {
         let step = payment.index();
         let (tally, learning_rate) = step::take(&mut inputs, payment, &mut weights, &mut memory)?;
@@ -239,7 +240,7 @@ pub fn joint_round(
     // One noised sum is cut at the shards' borders as it is.
     shard::check_order(weights.table(), &round.plan.shards)?;
     let quantiser = Quantiser::of_plan(round.plan)?;
-    let mut inputs = StepInputs { round, workers, entropy, decays: Vec::new(), canaries: None };
+    let mut inputs = StepInputs { round, workers, entropy, decays: Vec::new(), pull: None, canaries: None };
     let payment = paid.next_step().ok_or(UnusedSteps { used: 0, paid: paid.steps() })?;
     let (share, tally) = step::share(&mut inputs, payment, &weights)?;
     let progress = Progress { step: 0, steps: 1, global_step: round.global_step, learning_rate: 0.0, tally };

@@ -1,13 +1,20 @@
 //! Rounds through the real mechanism, with payments that no ledger made.
 
 use super::*;
+use crate::device::testing::Counting;
+use crate::device::{Engine, Multiply};
+use crate::direct::Precision;
 use crate::eval::evaluate;
 use crate::model::initial;
+use crate::schedule::{Rates, Schedule};
 use crate::testing::{data, decimal, plan, small_config};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
+use protocol::plan::{Keep, LocalOptimiser, Look};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Institution {
     plan: Plan,
@@ -28,12 +35,16 @@ fn workers(threads: usize) -> Workers {
 
 /// The weights after a round, and what was reported.
 fn train(world: &Institution, threads: usize, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
+    train_by(world, &workers(threads), seed)
+}
+
+fn train_by(world: &Institution, workers: &Workers, seed: u64) -> Result<(Weights, Vec<Progress>), TrainError> {
     let Institution { plan, start, data, mechanism } = world;
     let paid = Paid::for_test(mechanism, ManifestDigest([1; 32]), 1, u64::from(plan.local.steps));
-    let mut optimiser = OptimiserState::adam_w(start.flat().len());
+    let mut optimiser = OptimiserState::of_plan(&plan.local, start.flat().len());
     let mut reports = Vec::new();
     let round = Round { plan, start, data, mechanism, global_step: 0 };
-    let delta = local_round(&round, paid, &mut optimiser, &workers(threads), &mut SeededEntropy::new(seed), &mut |p| {
+    let delta = local_round(&round, paid, &mut optimiser, workers, &mut SeededEntropy::new(seed), &mut |p| {
         reports.push(p);
         ControlFlow::Continue(())
     })?;
@@ -59,6 +70,41 @@ fn a_separable_task_is_learnt_when_the_noise_is_tiny() {
     assert!(reports[59].mean_loss().unwrap() < reports[0].mean_loss().unwrap());
 }
 
+/// Noise and samples are the same; what becomes of them is the plan's choice.
+#[test]
+fn the_plans_optimiser_moves_the_weights() {
+    let mut world = institution(60, "0.01", "0.5", 60);
+    let before = evaluate(&world.start, &world.data, &workers(1)).unwrap();
+    let (adam, _) = train(&world, 1, 3).unwrap();
+    let sgd = |look| LocalOptimiser::Sgd { momentum: decimal("0.9"), look };
+    (world.plan.local.learning_rate, world.plan.local.weight_decay) = (decimal("0.02"), decimal("0"));
+    for look in [Look::Here, Look::Ahead] {
+        world.plan.local.optimiser = Some(sgd(look));
+        let (after, _) = train(&world, 1, 3).unwrap();
+        assert_ne!(after, adam);
+        let after = evaluate(&after, &world.data, &workers(1)).unwrap();
+        assert!(after.loss() < 0.9 * before.loss(), "{look:?}: {} to {}", before.loss(), after.loss());
+    }
+}
+
+/// FedProx: the harder the pull, the nearer the weights stay to the snapshot; samples and noise are the same.
+#[test]
+fn a_pull_keeps_weights_near_the_snapshot() {
+    let mut world = institution(30, "0.01", "0.5", 60);
+    (world.plan.local.optimiser, world.plan.local.weight_decay) =
+        (Some(LocalOptimiser::Sgd { momentum: decimal("0"), look: Look::Here }), decimal("0"));
+    world.plan.local.learning_rate = decimal("0.05");
+    let mut distance = |proximal: Option<&str>| {
+        world.plan.local.proximal = proximal.map(decimal);
+        let (after, reports) = train(&world, 1, 3).unwrap();
+        let apart = after.flat().iter().zip(world.start.flat()).map(|(a, s)| f64::from(a - s).powi(2)).sum::<f64>().sqrt();
+        (apart, reports[0].tally)
+    };
+    let [(free, told), (near, told_near), (nearer, _)] = [None, Some("1"), Some("10")].map(&mut distance);
+    assert_eq!(told, told_near, "the first step begins where all begin");
+    assert!(nearer < 0.8 * near && near < 0.95 * free && nearer > 0.0, "{free}, {near}, {nearer}");
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let world = institution(3, "1", "0.7", 30);
@@ -69,6 +115,15 @@ fn the_number_of_threads_changes_no_bit() {
         one_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>(),
         three_reports.iter().map(|r| r.tally.units).collect::<Vec<_>>()
     );
+}
+
+/// M10: what is kept between the passes is a matter of memory.
+#[test]
+fn blocks_that_are_computed_again_change_no_bit() {
+    let mut world = institution(3, "1", "0.7", 30);
+    let (kept, reports) = train(&world, 2, 3).unwrap();
+    world.plan.local.keep = Some(Keep::Inputs);
+    assert_eq!(train(&world, 2, 3).unwrap(), (kept, reports));
 }
 
 /// B4.
@@ -109,17 +164,26 @@ fn a_schedule_is_a_function_of_the_global_step() {
     let mut world = institution(4, "1", "0.5", 5);
     world.plan.rounds = 3;
     world.plan.local.learning_rate = decimal("0.5");
-    let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
-    let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 8 };
-    let mut rates = Vec::new();
-    let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
-    local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
-        rates.push((p.global_step, p.learning_rate));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    let expected: Vec<_> = (8..12).map(|s| (s, crate::optim::learning_rate(0.5, 2, 12, s))).collect();
-    assert_eq!(rates, expected);
+    let mut of = |schedule| {
+        world.plan.local.schedule = schedule;
+        let paid = Paid::for_test(&world.mechanism, ManifestDigest([1; 32]), 1, 4);
+        let round = Round { plan: &world.plan, start: &world.start, data: &world.data, mechanism: &world.mechanism, global_step: 8 };
+        let mut rates = Vec::new();
+        let mut optimiser = OptimiserState::adam_w(world.start.flat().len());
+        local_round(&round, paid, &mut optimiser, &workers(1), &mut SeededEntropy::new(1), &mut |p| {
+            rates.push((p.global_step, p.learning_rate));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        rates
+    };
+    let expected = |schedule| {
+        let rates = Rates { peak: 0.5, warmup_steps: 2, total_steps: 12, schedule };
+        (8..12).map(|s| (s, rates.at(s))).collect::<Vec<_>>()
+    };
+    assert_eq!(of(None), expected(Schedule::Cosine));
+    assert_eq!(of(Some(Schedule::Wsd)), expected(Schedule::Wsd));
+    assert_ne!(of(Some(Schedule::Constant)), of(Some(Schedule::Linear)));
 }
 
 #[test]
@@ -155,6 +219,33 @@ fn the_size_of_a_micro_batch_changes_neither_noise_nor_data() {
         assert!(apart.iter().all(|d| *d < 1.01 * step), "micro-batches of {micro_batch}: {apart:?}");
         assert!(apart.len() * 100 < whole.len(), "micro-batches of {micro_batch}: {} of {} differ", apart.len(), whole.len());
     }
+}
+
+/// M9: a machine that reads fewer records at once than the plan says trains what the others train.
+#[test]
+fn reading_fewer_records_at_once_changes_neither_noise_nor_data() {
+    let (world, step) = (institution(1, "1", "0.7", 30), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
+    let (whole, told) = train(&world, 2, 3).unwrap();
+    let (after, told_again) = train_by(&world, &workers(2).reading_at_most(NonZeroUsize::MIN), 3).unwrap();
+    assert_eq!(told[0].tally.units, told_again[0].tally.units);
+    let apart = after.flat().iter().zip(whole.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    assert!(apart.fold(0.0, f64::max) < 1.01 * step);
+}
+
+/// M15: two accelerators share a step, and only sums of clipped gradients meet. Here both are the processor, asked through the tensor engine;
+/// what its other kernels lose is far below one step of the quantiser.
+#[test]
+fn two_accelerators_train_as_one_processor_does() {
+    let (world, step) = (institution(1, "1", "0.7", 30), 2f64.powi(i32::from(crate::shard::STEP_EXPONENT)));
+    let (alone, told) = train(&world, 1, 3).unwrap();
+    let accelerators = [(); 2].map(|()| Arc::new(Counting(Engine::processor(Precision::F32), AtomicUsize::new(0))));
+    let both: Vec<Arc<dyn Multiply>> = accelerators.iter().map(|a| -> Arc<dyn Multiply> { a.clone() }).collect();
+    let (helped, told_again) = train_by(&world, &Workers::start_on(both).unwrap(), 3).unwrap();
+    assert_eq!(told[0].tally.units, told_again[0].tally.units);
+    assert!((told[0].tally.loss_sum - told_again[0].tally.loss_sum).abs() < 1e-4);
+    let apart = helped.flat().iter().zip(alone.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    assert!(apart.fold(0.0, f64::max) < 1.01 * step);
+    assert!(accelerators.iter().map(|a| a.1.load(Ordering::Relaxed)).sum::<usize>() > 0, "nothing went there");
 }
 
 /// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit

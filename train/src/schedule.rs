@@ -1,20 +1,9 @@
 //! Learning rates as functions of the step's number in the whole task, so that a restart or a skipped round does not bend them
 //! (training.md M8).
 
-/// How the rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Schedule {
-    /// Not at all.
-    Constant,
-    /// Half a cosine down to a tenth of the peak.
-    #[default]
-    Cosine,
-    /// A straight line down to a tenth of the peak.
-    Linear,
-    /// Warm-up, stable, decay: the peak until four fifths of the steps, then a straight line to zero.
-    Wsd,
-}
+use protocol::plan::Plan;
+
+pub use protocol::plan::Schedule;
 
 /// Peak, length and shape of a task's rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +24,17 @@ const FLOOR: f64 = 0.1;
 const STABLE: f64 = 0.8;
 
 impl Rates {
+    /// Those of a federated task.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let local = &plan.local;
+        Self {
+            peak: local.learning_rate.to_f64(),
+            warmup_steps: u64::from(local.warmup_steps),
+            total_steps: plan.total_steps(),
+            schedule: local.schedule.unwrap_or_default(),
+        }
+    }
+
     /// Rate of a step, counted from 0. Steps beyond the last have its rate.
     pub fn at(&self, step: u64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
@@ -51,11 +51,6 @@ impl Rates {
                 Schedule::Wsd => ((1.0 - share(step, self.total_steps).min(1.0)) / (1.0 - STABLE)).min(1.0),
             }
     }
-}
-
-/// Learning rate of a global step of a federated task: linear warm-up, then half a cosine down to a tenth of the peak at the last step.
-pub fn learning_rate(peak: f64, warmup_steps: u64, total_steps: u64, step: u64) -> f64 {
-    Rates { peak, warmup_steps, total_steps, schedule: Schedule::Cosine }.at(step)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::Block;
 use privacy::mechanism::Mechanism;
 use protocol::plan::{Asks, Plan};
-use std::num::NonZeroUsize;
 
 /// Seed of the weights that it is asked with: public, and without influence on anything secret.
 const WEIGHTS: u64 = 1;
@@ -29,13 +28,10 @@ pub enum SlotsError {
     /// No gradient came out.
     #[error("gradients could not be computed")]
     Work(#[from] WorkError),
-    /// No threads.
-    #[error("no thread for the question")]
-    Thread(#[from] rayon::ThreadPoolBuildError),
 }
 
 /// Whether the gradients of two units, in the model and at the shapes of the plan, are bitwise the same alone, side by side, and with their
-/// places in the batch exchanged.
+/// places in the batch exchanged, whichever of the workers computes them.
 ///
 /// # Privacy
 /// The exact path's sensitivity, 2^g grid steps without a probability, rests on it: a unit that comes or goes must not move another unit's
@@ -46,13 +42,13 @@ pub enum SlotsError {
 ///
 /// # Source
 /// privacy.md D19.
-pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsError> {
+pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
     // Made-up weights do for what stays in a checkpoint, too.
     let start = initial(&plan.model.whole(), WEIGHTS)?;
     let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
     drop(start);
     let work = Work {
-        objective: &Transformer::load(&part)?,
+        objective: &Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default()),
         table: part.table(),
         mechanism,
         max_tokens: size(plan.model.max_tokens),
@@ -62,11 +58,11 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism) -> Result<bool, SlotsErro
     };
     let long = size(plan.model.max_tokens);
     let [a, b] = [(long, 0), (SHORT.min(long), 1)].map(|(length, number)| unit(plan, length, number));
-    Ok(Workers::start(NonZeroUsize::MIN)?.run(|| agree(work, [&a, &b]))?)
+    Ok(agree(work, [&a, &b], workers)?)
 }
 
-/// Tokens all over the vocabulary.
-fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
+/// One made-up record, with tokens all over the vocabulary.
+pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let token = |i: u32| (i.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) % plan.model.vocab.max(1);
     let classes = u32::try_from(plan.model.classes.len()).unwrap_or(1).max(1);
     let tokens: Vec<u32> = (0u32..).take(length).map(token).collect();
@@ -81,9 +77,13 @@ fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
 type Bits = (usize, Vec<u32>);
 
 /// Gradients of the two alone are kept; those of batches are compared as they come, so that copies of no more than two are held.
-fn agree(work: Work<'_>, [a, b]: [&UnitExamples; 2]) -> Result<bool, WorkError> {
-    let (of_a, of_b) = (alone(work, a)?, alone(work, b)?);
-    Ok(same(work, [a, b], [&of_a, &of_b])? && same(work, [b, a], [&of_b, &of_a])?)
+fn agree(work: Work<'_>, [a, b]: [&UnitExamples; 2], workers: &Workers) -> Result<bool, WorkError> {
+    let (of_a, of_b) = workers.run(|| Ok::<_, WorkError>((alone(work, a)?, alone(work, b)?)))?;
+    let mut asked = vec![(); workers.kinds()];
+    let answers = workers.each(&mut asked, |_, _| -> Result<bool, WorkError> {
+        Ok(same(work, [a, b], [&of_a, &of_b])? && same(work, [b, a], [&of_b, &of_a])?)
+    });
+    answers.into_iter().collect::<Result<Vec<bool>, WorkError>>().map(|answers| answers.into_iter().all(|same| same))
 }
 
 fn alone(work: Work<'_>, unit: &UnitExamples) -> Result<Vec<Bits>, WorkError> {
@@ -119,15 +119,50 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::capture::Tape;
+    use crate::device::{Engine, Matrix, Multiply};
+    use crate::direct::Precision;
     use crate::model::Objective;
     use crate::testing::{plan, small_config};
     use candle_core::{Result, Tensor};
+    use protocol::plan::Keep;
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
 
     #[test]
     fn a_unit_has_the_same_gradient_in_every_place() {
+        let mut plan = plan(small_config(), 1, "1", "0.5");
+        let m = Mechanism::of_plan(&plan, 100).unwrap();
+        for keep in [Keep::Everything, Keep::Inputs] {
+            plan.local.keep = Some(keep);
+            assert!(slots_agree(&plan, &m, &alone()).unwrap(), "{keep:?}");
+        }
+    }
+
+    fn alone() -> Workers {
+        Workers::start(NonZeroUsize::MIN).unwrap()
+    }
+
+    /// An accelerator of another make: its results are a last bit larger.
+    struct OtherMake(Engine);
+
+    impl Multiply for OtherMake {
+        fn product(&self, a: Matrix<'_>, b: Matrix<'_>) -> Result<Vec<f32>> {
+            Ok(self.0.product(a, b)?.into_iter().map(|x| x * (1.0 + f32::EPSILON)).collect())
+        }
+        fn worth(&self) -> usize {
+            self.0.worth()
+        }
+    }
+
+    #[test]
+    fn accelerators_of_one_kind_agree_and_one_of_another_make_is_noticed() {
         let plan = plan(small_config(), 1, "1", "0.5");
         let m = Mechanism::of_plan(&plan, 100).unwrap();
-        assert!(slots_agree(&plan, &m).unwrap());
+        let engine = || Engine::processor(Precision::F32);
+        let agree = |all: Vec<Arc<dyn Multiply>>| slots_agree(&plan, &m, &Workers::start_on(all).unwrap()).unwrap();
+        assert!(agree(vec![Arc::new(engine()), Arc::new(engine())]));
+        assert!(agree(vec![Arc::new(OtherMake(engine()))]), "alone it is as good as any");
+        assert!(!agree(vec![Arc::new(engine()), Arc::new(OtherMake(engine()))]));
     }
 
     /// An engine that rounds otherwise in the second place of a batch: by less than any tolerance of floats would show.
@@ -151,7 +186,7 @@ mod tests {
         let (a, b) = (unit(&plan, 7, 0), unit(&plan, 3, 1));
         let asked = |objective: &dyn Objective| {
             let work = Work { objective, table: part.table(), mechanism: &m, max_tokens: 10, micro_batch: 2, max_records: 1 };
-            agree(work, [&a, &b]).unwrap()
+            agree(work, [&a, &b], &alone()).unwrap()
         };
         assert!(asked(&even) && !asked(&uneven));
         assert_ne!(a.records[0].tokens[..3], b.records[0].tokens[..], "two units, not one twice");

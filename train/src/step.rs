@@ -2,14 +2,15 @@
 
 use crate::audit::Canaries;
 use crate::model::{Transformer, TransformerWeights};
-use crate::optim::{OptimiserState, StepSize, learning_rate};
+use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
+use crate::schedule::Rates;
 use crate::workers::{Tally, Work, Workers};
 use privacy::bound::{NoisedShare, UnitSum};
 use privacy::ledger::PaidStep;
 use privacy::noise::{Dither, EntropySource, Noise, Sample, Stream};
 use privacy::sample::poisson_sample;
-use protocol::plan::ClipPath;
+use protocol::plan::{ClipPath, Plan};
 use std::ops::Range;
 
 /// What all steps of a round share.
@@ -18,8 +19,32 @@ pub(crate) struct StepInputs<'a> {
     pub(crate) workers: &'a Workers,
     pub(crate) entropy: &'a mut dyn EntropySource,
     pub(crate) decays: Vec<Range<usize>>,
+    /// What pulls weights back, where the plan wants it.
+    pub(crate) pull: Option<Pull>,
     /// Units of an empirical audit beside those with records; none when an institution trains (privacy.md D70).
     pub(crate) canaries: Option<&'a mut Canaries>,
+}
+
+/// FedProx's term: half of μ times the squared distance from the round's snapshot. Reads weights that noised steps have made, and no record.
+pub(crate) struct Pull {
+    by: f32,
+    towards: Vec<f32>,
+}
+
+impl Pull {
+    /// None where the plan wants none.
+    pub(crate) fn of_plan(plan: &Plan, start: &[f32]) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats")]
+        let by = plan.local.proximal?.to_f64() as f32;
+        Some(Self { by, towards: start.to_vec() })
+    }
+
+    /// Adds the term's gradient.
+    fn add(&self, gradient: &mut [f32], weights: &[f32]) {
+        for (g, (w, s)) in gradient.iter_mut().zip(weights.iter().zip(&self.towards)) {
+            *g += self.by * (w - s);
+        }
+    }
 }
 
 /// Samples, clips, sums, noises and moves the weights. An empty sample is a valid step: pure noise (privacy.md D30).
@@ -37,13 +62,16 @@ pub(crate) fn take(
     if let Some(canaries) = &mut inputs.canaries {
         canaries.see(noised.values());
     }
-    let gradient = noised.mean_gradient(mechanism);
-    let at = round.global_step + context.step;
-    let rate = learning_rate(plan.local.learning_rate.to_f64(), u64::from(plan.local.warmup_steps), plan.total_steps(), at);
-    let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
+    let mut gradient = noised.mean_gradient(mechanism);
     // Coordinates that do not have their turn got noise and nothing else; nobody reads it.
-    let trained = gradient.get(..weights.flat().len()).unwrap_or(&gradient);
-    optimiser.step(weights.flat_mut(), trained, &size)?;
+    gradient.truncate(weights.flat().len());
+    if let Some(pull) = &inputs.pull {
+        pull.add(&mut gradient, weights.flat());
+    }
+    let at = round.global_step + context.step;
+    let rate = Rates::of_plan(plan).at(at);
+    let size = StepSize { rate, decay: plan.local.weight_decay.to_f64(), decays: &inputs.decays };
+    optimiser.step(weights.flat_mut(), &gradient, &size)?;
     Ok((tally, rate))
 }
 
@@ -68,15 +96,16 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     // One draw for all, so that a canary comes in as everybody does. Indices rise: those with records stand first.
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
+    let path = mechanism.executed().clip_path();
     let work = Work {
-        objective: &Transformer::load(weights)?,
+        objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
-        micro_batch: crate::model::parameters::size(plan.local.micro_batch.max(1)),
+        micro_batch: inputs.workers.records_at_once(crate::model::parameters::size(plan.local.micro_batch.max(1)), path),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
     };
-    let (mut sum, tally) = match mechanism.executed().clip_path() {
+    let (mut sum, tally) = match path {
         ClipPath::Exact => inputs.workers.sum(work, round.data, sample)?,
         ClipPath::BookKeeping { .. } => {
             let (sum, tally) = inputs.workers.clipped_sum(work, round.data, sample)?;

@@ -74,7 +74,21 @@ pub fn advance(
                 }
             }
         }
-        Strategy::FedAdam { rate, momentum, decay, floor } => {
+        Strategy::FedNesterov { rate, momentum } => {
+            let (rate, kept) = (narrow(rate.to_f64()), narrow(momentum.to_f64()));
+            prepare(&mut state.momentum, flat.len())?;
+            for Place { model, part, within } in places {
+                for ((w, v), m) in flat[model.clone()].iter_mut().zip(&mut state.momentum[model]).zip(&mean[part].1[within]) {
+                    *v = kept * *v + m;
+                    *w += rate * (kept * *v + m);
+                }
+            }
+        }
+        Strategy::FedAdam { rate, momentum, decay, floor } | Strategy::FedYogi { rate, momentum, decay, floor } => {
+            let towards = match strategy {
+                Strategy::FedYogi { .. } => yogi,
+                Strategy::FedAvg { .. } | Strategy::FedAvgM { .. } | Strategy::FedNesterov { .. } | Strategy::FedAdam { .. } => adam,
+            };
             let [rate, kept, decay, floor] = [rate, momentum, decay, floor].map(|x| narrow(x.to_f64()));
             prepare(&mut state.momentum, flat.len())?;
             prepare(&mut state.square, flat.len())?;
@@ -82,13 +96,30 @@ pub fn advance(
                 let moments = state.momentum[model.clone()].iter_mut().zip(&mut state.square[model.clone()]);
                 for ((w, (m, v)), &x) in flat[model].iter_mut().zip(moments).zip(&mean[part].1[within]) {
                     *m = kept * *m + (1.0 - kept) * x;
-                    *v = decay * *v + (1.0 - decay) * (x * x);
+                    *v = towards(*v, decay, x * x);
                     *w += rate * *m / (v.sqrt() + floor);
                 }
             }
         }
     }
     Ok((state, Weights::new(weights.config(), flat)?))
+}
+
+/// The second moment after a square: part of the way, so much more the farther it is.
+fn adam(v: f32, decay: f32, square: f32) -> f32 {
+    decay * v + (1.0 - decay) * square
+}
+
+/// The second moment after a square: by a part of the square, however far it is. Never below zero: it comes down only from above the square.
+fn yogi(v: f32, decay: f32, square: f32) -> f32 {
+    let by = (1.0 - decay) * square;
+    if v < square {
+        v + by
+    } else if v > square {
+        v - by
+    } else {
+        v
+    }
 }
 
 /// Zeros before the first step; afterwards as many numbers as the model has.
@@ -165,6 +196,41 @@ mod tests {
         assert!((step(&once, &twice) - 0.1 * m / (v.sqrt() + 0.001)).abs() < 1e-6, "{}", step(&once, &twice));
         let short = StrategyState { square: vec![0.0; 3], ..state };
         assert!(matches!(advance(&adam, &w.shards, &short, &once, &w.mean), Err(StrategyError::Momentum { got: 3, .. })));
+    }
+
+    /// By hand: means of 0.25, then 0.5, with half of the momentum kept.
+    #[test]
+    fn nesterov_looks_ahead() {
+        let mut w = world();
+        let nesterov = Strategy::FedNesterov { rate: decimal("1"), momentum: decimal("0.5") };
+        let (state, once) = advance(&nesterov, &w.shards, &StrategyState::default(), &w.start, &w.mean).unwrap();
+        assert!(once.flat().iter().zip(w.start.flat()).all(|(o, s)| *o == s + 0.375));
+        w.mean.iter_mut().flat_map(|(_, v)| v).for_each(|x| *x = 0.5);
+        let (state, twice) = advance(&nesterov, &w.shards, &state, &once, &w.mean).unwrap();
+        assert!(twice.flat().iter().zip(once.flat()).all(|(t, o)| *t == o + (0.5 * 0.625 + 0.5)));
+        assert!(state.momentum.iter().all(|m| *m == 0.625) && state.square.is_empty());
+    }
+
+    /// By hand: after a loud round Yogi comes down by the square of a quiet one, where Adam falls by a hundredth of what it has.
+    #[test]
+    fn yogi_comes_down_by_what_it_sees() {
+        let mut w = world();
+        let [rate, momentum, decay, floor] = ["0.1", "0.5", "0.5", "0.25"].map(decimal);
+        let yogi = Strategy::FedYogi { rate, momentum, decay, floor };
+        let mut state = StrategyState::default();
+        let mut squares = Vec::new();
+        for mean in [2.0, 1.0, 0.0, 4.0] {
+            w.mean.iter_mut().flat_map(|(_, v)| v).for_each(|x| *x = mean);
+            let before = w.start.clone();
+            (state, w.start) = advance(&yogi, &w.shards, &state, &w.start, &w.mean).unwrap();
+            let step = f64::from(w.start.flat()[0]) - f64::from(before.flat()[0]);
+            let expected = 0.1 * f64::from(state.momentum[0]) / (f64::from(state.square[0]).sqrt() + 0.25);
+            assert!((step - expected).abs() < 1e-6, "{step} for {expected}");
+            squares.push((state.momentum[0], state.square[0]));
+        }
+        // 0 + 4/2; 2 - 1/2; 1.5 - 0; 1.5 + 16/2.
+        assert_eq!(squares, [(1.0, 2.0), (1.0, 1.5), (0.5, 1.5), (2.25, 9.5)]);
+        assert_eq!([super::yogi(1.0, 0.5, 1.0), super::yogi(0.0, 0.5, 0.0)], [1.0, 0.0]);
     }
 
     #[test]

@@ -54,7 +54,14 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps, micro_batch: 4, learning_rate: decimal("0.01"), warmup_steps: 2, weight_decay: decimal("0.01") },
+        local: LocalTraining {
+            steps,
+            micro_batch: 4,
+            learning_rate: decimal("0.01"),
+            warmup_steps: 2,
+            weight_decay: decimal("0.01"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: decimal("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
@@ -117,7 +124,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let tag = choices(Family::Encoder(Task::Tag { labels: 4 }));
     let masked = choices(Family::Encoder(Task::MaskedTokens));
     let (decoder, translate) = (choices(Family::Decoder), choices(TRANSLATE));
-    let swiglu = FeedForwardKind::Gated(Activation::Silu);
+    let [swiglu, gated] = [Activation::Silu, Activation::GeluTanh].map(FeedForwardKind::Gated);
     let bert = |from: &Choices| Choices {
         spelling: Spelling::Bert,
         place: NormPlace::After,
@@ -162,7 +169,8 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("llama", llama.clone()),
         ("translator", Choices { place: NormPlace::After, ..translate.clone() }),
         ("t5", t5.clone()),
-        ("t5 gated", Choices { feed_forward: FeedForwardKind::Gated(Activation::GeluTanh), head: Head::Own, ..t5.clone() }),
+        // Heads that do not share the width out.
+        ("t5 gated", Choices { feed_forward: gated, head: Head::Own, heads: 3, groups: 3, head_width: 3, ..t5.clone() }),
         ("llama lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..llama.clone() }),
         ("llama lora-a", Choices { adapter: adapter(Factor::A), trained: Trained::Nothing, ..llama.clone() }),
         ("llama top", Choices { trained: Trained::Layers(1..2), ..llama }),

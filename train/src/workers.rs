@@ -5,17 +5,34 @@
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::{CaptureError, Captures, Tape};
 use crate::clip::{UnitGradient, book_keeping};
+use crate::device::{self, Multiply};
 use crate::model::{Objective, ParameterTable};
 use privacy::bound::{Block, ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
+use protocol::plan::ClipPath;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stack of a worker: the engine walks its graph recursively.
 const STACK_BYTES: usize = 64 << 20;
 
 /// Threads that compute gradients. Each has a pool of one, so that matrix products do not compete for processors.
-pub struct Workers(Vec<rayon::ThreadPool>);
+pub struct Workers {
+    pools: Vec<rayon::ThreadPool>,
+    /// Most records that one of them reads at once.
+    most: usize,
+    place: Place,
+}
+
+/// Where products of layers are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the workers' own threads.
+    Processor,
+    /// Each worker has an accelerator.
+    Accelerators,
+}
 
 /// Why a sum could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +101,53 @@ impl Workers {
     /// The operating system's, if it gives no thread.
     pub fn start(threads: NonZeroUsize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
-        (0..threads.get()).map(|_| pool()).collect::<Result<_, _>>().map(Self)
+        let pools = (0..threads.get()).map(|_| pool()).collect::<Result<_, _>>()?;
+        Ok(Self { pools, most: usize::MAX, place: Place::Processor })
+    }
+
+    /// Starts one worker for each accelerator; without any, one on the processor. They must be of one kind: which of them computes a unit's
+    /// gradient must not show in it (privacy.md D19).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on(accelerators: Vec<Arc<dyn Multiply>>) -> Result<Self, rayon::ThreadPoolBuildError> {
+        if accelerators.is_empty() {
+            return Self::start(NonZeroUsize::MIN);
+        }
+        let pool = |accelerator: Arc<dyn Multiply>| {
+            let attach = move |_: usize| device::attach(Arc::clone(&accelerator));
+            rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).start_handler(attach).build()
+        };
+        let pools = accelerators.into_iter().map(pool).collect::<Result<_, _>>()?;
+        Ok(Self { pools, most: usize::MAX, place: Place::Accelerators })
+    }
+
+    /// Where products of layers are computed.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// How many of them have to be asked whether they compute alike: threads of one processor do.
+    pub(crate) fn kinds(&self) -> usize {
+        match self.place {
+            Place::Processor => self.count().min(1),
+            Place::Accelerators => self.count(),
+        }
+    }
+
+    /// The same on a machine where more records than this at once do not fit (training.md M9).
+    #[must_use]
+    pub fn reading_at_most(self, records: NonZeroUsize) -> Self {
+        Self { most: records.get(), ..self }
+    }
+
+    /// Records in one pass where the plan has `planned`. What is executed under Book-Keeping is registered with its micro-batch, because what
+    /// floats lose depends on it (privacy.md D19); only exact sums may be made of smaller passes.
+    pub(crate) fn records_at_once(&self, planned: usize, path: ClipPath) -> usize {
+        match path {
+            ClipPath::Exact => planned.min(self.most),
+            ClipPath::BookKeeping { .. } => planned,
+        }
     }
 
     /// Sum of the clipped gradients of the sampled units.
@@ -95,7 +158,7 @@ impl Workers {
         let (jobs_left, next_job) = (&jobs[..], &next);
         let results = std::thread::scope(|scope| {
             let start = |pool: &'_ rayon::ThreadPool| pool.install(|| drain(work, jobs_left, next_job));
-            let running: Vec<_> = self.0.iter().map(|pool| scope.spawn(move || start(pool))).collect();
+            let running: Vec<_> = self.pools.iter().map(|pool| scope.spawn(move || start(pool))).collect();
             // A worker that panics takes the step with it: nothing of a half-summed step may be used.
             running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
         });
@@ -109,10 +172,10 @@ impl Workers {
     pub(crate) fn clipped_sum(&self, work: Work<'_>, data: &Dataset, sample: &[usize]) -> Result<(ClippedSum, Tally), WorkError> {
         let units: Vec<&UnitExamples> = sample.iter().map(|&i| &data.units[i]).collect();
         let jobs: Vec<&[&UnitExamples]> = units.chunks(work.micro_batch).collect();
-        let (jobs, step) = (&jobs[..], self.0.len().max(1));
+        let (jobs, step) = (&jobs[..], self.pools.len().max(1));
         let results = std::thread::scope(|scope| {
             let start = |pool: &'_ rayon::ThreadPool, first: usize| pool.install(|| book_keep(work, jobs, first, step));
-            let running: Vec<_> = self.0.iter().enumerate().map(|(first, pool)| scope.spawn(move || start(pool, first))).collect();
+            let running: Vec<_> = self.pools.iter().enumerate().map(|(first, pool)| scope.spawn(move || start(pool, first))).collect();
             // As above: nothing of a half-summed step may be used.
             running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
         });
@@ -129,7 +192,7 @@ impl Workers {
 
     /// How many.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.pools.len()
     }
 
     /// Runs `job` once for each state, each on a worker of its own, and gives the results in the states' order.
@@ -137,7 +200,7 @@ impl Workers {
         let job = &job;
         std::thread::scope(|scope| {
             let start = |(number, (pool, state)): (usize, (&rayon::ThreadPool, &mut S))| pool.install(|| job(number, state));
-            let parts = self.0.iter().zip(states).enumerate();
+            let parts = self.pools.iter().zip(states).enumerate();
             let running: Vec<_> = parts.map(|part| scope.spawn(move || start(part))).collect();
             // A worker that panics takes the step with it: nothing of a half-computed step may be used.
             running.into_iter().map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
@@ -146,7 +209,7 @@ impl Workers {
 
     /// Runs on the first worker: for whatever needs its stack and its single thread.
     pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
-        match self.0.first() {
+        match self.pools.first() {
             Some(pool) => pool.install(job),
             None => job(),
         }
@@ -275,4 +338,19 @@ pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut
         }
     }
     Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::plan::{Accumulate, Rounding};
+
+    #[test]
+    fn a_small_machine_reads_less_at_once_where_that_changes_nothing() {
+        let workers = |most: usize| Workers::start(NonZeroUsize::MIN).unwrap().reading_at_most(NonZeroUsize::new(most).unwrap());
+        let book_keeping = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Nearest };
+        let at_once = |most, path| workers(most).records_at_once(8, path);
+        assert_eq!([at_once(3, ClipPath::Exact), at_once(99, ClipPath::Exact), at_once(3, book_keeping)], [3, 8, 8]);
+        assert_eq!(Workers::start(NonZeroUsize::MIN).unwrap().records_at_once(8, ClipPath::Exact), 8);
+    }
 }

@@ -4,6 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use train::batch::{Batch, Record};
+use train::direct::Keep;
 use train::hf::config;
 use train::model::{Config, TransformerWeights};
 use train::optim::OptimiserState;
@@ -45,7 +46,7 @@ fn model() -> Config {
 }
 
 /// Most bytes at once over one step of a task: weights, what is recorded, gradient, optimiser.
-fn peak(kind: &ShardKind) -> usize {
+fn peak(kind: &ShardKind, keep: Keep) -> usize {
     let records: Vec<Record> =
         (0..16u32).map(|r| Record { tokens: (0..64).map(|t| (r * 7 + t * t) % 64).collect(), class: 0, labels: Vec::new() }).collect();
     let batch = Batch::pack(&records, 64);
@@ -53,7 +54,7 @@ fn peak(kind: &ShardKind) -> usize {
     PEAK.store(base, Ordering::SeqCst);
     let weights = TransformerWeights::initial(&kind.config(&model(), 1).unwrap(), 1).unwrap();
     let optimiser = OptimiserState::adam_w(weights.flat().len());
-    let (losses, gradient) = weights.gradient(&batch, None).unwrap();
+    let (losses, gradient) = weights.gradient_keeping(&batch, None, keep).unwrap();
     assert!(losses.iter().all(|l| l.is_finite()) && gradient.len() == weights.flat().len());
     drop(optimiser);
     PEAK.load(Ordering::SeqCst) - base
@@ -61,10 +62,14 @@ fn peak(kind: &ShardKind) -> usize {
 
 /// One test only: a second one would be counted too.
 #[test]
-fn training_the_top_layers_takes_at_most_a_third_of_the_memory() {
+fn the_top_layers_take_a_third_of_the_memory_and_blocks_computed_again_half() {
     let low = LowRank { rank: 4, alpha: 8, targets: Some(["q_proj", "v_proj"].map(str::to_owned).to_vec().into()) };
-    let (full, top, low) = (peak(&ShardKind::Full), peak(&ShardKind::Layers(10..12)), peak(&ShardKind::LoraB(low)));
-    // An adapter saves optimiser and upload; what its layers read is kept all the same, so nothing is asserted of it here.
+    let kinds = [ShardKind::Full, ShardKind::Layers(10..12), ShardKind::LoraB(low)];
+    let [[full, top, low], [full_again, top_again, low_again]] =
+        [Keep::Everything, Keep::Inputs].map(|keep| kinds.each_ref().map(|kind| peak(kind, keep)));
     println!("full {full} bytes, top two of twelve blocks {top}, lora-b {low}");
+    println!("with blocks computed again: full {full_again} bytes, top two of twelve blocks {top_again}, lora-b {low_again}");
     assert!(3 * top <= full, "top {top} of full {full}");
+    // By itself an adapter saves optimiser and upload; what its layers read is kept all the same, unless it is computed again.
+    assert!(2 * full_again <= full && 2 * low_again <= low, "full {full_again} of {full}, lora-b {low_again} of {low}");
 }

@@ -248,7 +248,7 @@ impl Own {
                 let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
                 let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
                 let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
-                self.datasets.entry(*dataset).and_modify(|h| h.spend(record, None));
+                self.spend(record, findings);
                 agrees
             }),
             Facts::DatasetWithdrawn { dataset, reason } => {
@@ -266,14 +266,19 @@ impl Own {
             Facts::UpdateAccepted { header, .. } => {
                 let (Ok(said), Some(task), Some(round)) = (s.read::<Header>(), entry.task, entry.round) else { return false };
                 let record = SpendRecord { index: LeafIndex(index), task, round, spend: said.core.spend };
-                match self.datasets.get_mut(&record.spend.dataset) {
-                    // The manifest is not the institution's to show: what it had declared by now counts.
-                    Some(d) => d.spend(record, None),
-                    None => findings.add(UNDECLARED, Place::Index(index), "a declared dataset", record.spend.dataset.to_hex()),
-                }
+                self.spend(record, findings);
                 Header::digest(&s.payload) == *header && entry.group == Some(said.core.group)
             }
             _other => true,
+        }
+    }
+
+    /// Takes in a spend; one from a dataset that the receipts do not declare is named.
+    fn spend(&mut self, record: SpendRecord, findings: &mut Findings) {
+        match self.datasets.get_mut(&record.spend.dataset) {
+            // The manifest is not the institution's to show: what it had declared by now counts.
+            Some(d) => d.spend(record, None),
+            None => findings.add(UNDECLARED, Place::Index(record.index.0), "a declared dataset", record.spend.dataset.to_hex()),
         }
     }
 

@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use privacy::ledger::{Pending, ReleaseRequest, ReserveRequest, Terms, default_order};
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
+use protocol::entry::{Actor, Draft, Identity, Origin, Stamp};
 use protocol::ids::{ManifestDigest, RoundId};
 use protocol::plan::{Plan, Unit};
 use protocol::site::SiteFacts;
@@ -43,6 +44,26 @@ impl Kept {
         self.file.extend(pending.record(|e| Statement::sign(e, &key())));
         self.ledger.recorded(pending).unwrap()
     }
+    /// Pays for a round of a plan, of which the log shows these rounds.
+    fn pay(&mut self, plan: &Plan, round: u64, shown: &[SpendRecord]) -> SpendRecord {
+        let (mechanism, digest) = (Mechanism::of_plan(plan, 1000).unwrap(), Plan::digest(&protocol::codec::encode(plan)));
+        if shown.is_empty() {
+            let pending = self.ledger.register(plan, digest, &mechanism, NOW).unwrap();
+            self.keep(pending);
+        }
+        let request = ReserveRequest {
+            task: plan.task,
+            plan: digest,
+            round: RoundId(round),
+            manifest: ManifestDigest([4; 32]),
+            mechanism: &mechanism,
+            steps: u64::from(plan.local.steps),
+            compared: self.ledger.compare(shown).unwrap(),
+        };
+        let pending = self.ledger.reserve(&request, NOW).unwrap();
+        let spend = self.keep(pending).spend();
+        SpendRecord { index: LeafIndex(round), task: plan.task, round: RoundId(round), spend }
+    }
     /// What the institution's client states of its releases, as entries 100 and on.
     fn stated(&self) -> Vec<(LeafIndex, ReleaseSpend)> {
         (100..).map(LeafIndex).zip(self.ledger.release_spends()).collect()
@@ -71,24 +92,11 @@ fn history(unit: Unit, spends: Vec<SpendRecord>) -> DatasetHistory {
 fn releases_between_rounds_are_no_finding() {
     let plan: Plan = protocol::codec::decode(&tell(Twist::None).plan, Plan::MAX_BYTES).unwrap();
     let mut kept = Kept::new(plan.privacy.unit);
-    let (mechanism, digest) = (Mechanism::of_plan(&plan, 1000).unwrap(), Plan::digest(&protocol::codec::encode(&plan)));
-    let pending = kept.ledger.register(&plan, digest, &mechanism, NOW).unwrap();
-    kept.keep(pending);
     let mut spends = Vec::new();
     for round in 1..=plan.rounds.min(2) {
         kept.release(u8::try_from(round).unwrap());
-        let request = ReserveRequest {
-            task: plan.task,
-            plan: digest,
-            round: RoundId(round),
-            manifest: ManifestDigest([4; 32]),
-            mechanism: &mechanism,
-            steps: u64::from(plan.local.steps),
-            compared: kept.ledger.compare(&spends).unwrap(),
-        };
-        let pending = kept.ledger.reserve(&request, NOW).unwrap();
-        let spend = kept.keep(pending).spend();
-        spends.push(SpendRecord { index: LeafIndex(round), task: plan.task, round: RoundId(round), spend });
+        let paid = kept.pay(&plan, round, &spends);
+        spends.push(paid);
     }
     kept.release(9);
     let shown = DatasetHistory { releases: kept.stated(), ..history(plan.privacy.unit, spends) };
@@ -184,4 +192,27 @@ fn lines_of_another_dataset_do_not_count() {
     };
     let log = [line(0, Sha256([5; 32])), b"\n".to_vec(), line(1, DATASET), b"\nno line\n".to_vec()].concat();
     assert_eq!(releases::of_site_log(&log, DATASET), [SeenRelease { line: 1, ..kept.lines[0].clone() }]);
+}
+
+/// What was paid for a round that took no update rests on a declared dataset, as the spend of an update does.
+#[test]
+fn a_spend_without_an_update_of_a_dataset_that_is_not_declared_is_named() {
+    let plan: Plan = protocol::codec::decode(&tell(Twist::None).plan, Plan::MAX_BYTES).unwrap();
+    let SpendRecord { task, round, spend, .. } = Kept::new(plan.privacy.unit).pay(&plan, 1, &[]);
+    let facts = Facts::BudgetSpent { dataset: spend.dataset, ledger_counter: spend.ledger_counter };
+    let statement = Statement::sign(&RoundSpend { task, round, spend }, &key());
+    let draft = Draft::said(Actor::Institution, Some(me()), statement.clone(), facts).in_round(task, round);
+    let origin = Origin { name: String::new(), version: String::new(), build: String::new(), boot_ms: 0 };
+    let (id, ts, federation) = (String::new(), String::new(), String::new());
+    let entry = LogEntry::new(Stamp { seq: 7, id, ts, who: Identity::default(), origin, federation, cause: None }, &draft);
+    let said = statement.checked().unwrap();
+    let found = |datasets: BTreeMap<Sha256, DatasetHistory>| {
+        let mut own = Own { statements: 0, datasets, anchors: Vec::new() };
+        let mut findings = Findings::default();
+        assert!(own.take(7, &entry, &said, &mut findings), "the fields are those that were signed");
+        let clauses: Vec<&str> = findings.list().iter().map(|f| f.clause).collect();
+        (own.datasets.values().map(|d| d.spends.len()).sum::<usize>(), clauses)
+    };
+    assert_eq!(found(BTreeMap::new()), (0, vec!["I8: spend from a dataset that was not declared"]));
+    assert_eq!(found([(DATASET, history(plan.privacy.unit, Vec::new()))].into()), (1, Vec::new()));
 }

@@ -11,6 +11,14 @@ const LISTED: usize = 300;
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("What did not go as it should", "异常事件");
     page.section("events", title);
+    let left_out = page.story.chronicle.left_out;
+    if left_out > 0 {
+        let text = page.say(
+            "entries are counted under Entries by type and named nowhere on this page: of each type the first 1,000 are named, of authz.denied the first 20",
+            "个条目仅计入“按类型统计”，本页未逐条列出：每种类型仅列前 1000 条，authz.denied 仅列前 20 条",
+        );
+        page.note(&format!("{left_out} {text}"));
+    }
     let anomalies = page.story.chronicle.anomalies();
     if anomalies.is_empty() {
         let none = page.say("The log records nothing of this kind.", "日志中没有此类记录。");

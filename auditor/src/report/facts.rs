@@ -4,14 +4,18 @@ use crate::fold::Fold;
 use audit::hash::leaf_hash;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{DirEntry, LogReader as _, note_path};
-use protocol::entry::{Facts as EntryFacts, LogEntry, Outcome};
+use protocol::entry::{Facts as EntryFacts, LogEntry, Outcome, Right, Rule, Ruling};
 use protocol::history::{DatasetHistory, History, TaskHistory};
 use protocol::ids::{ClientId, Sha256, TaskId};
 use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Entries kept by name; beyond this the page would be too long to read, and says how many it left out.
-const MAX_KEPT: usize = 5_000;
+/// Entries of one type that are kept by name; beyond this the page would be too long to read, and says how many it left out. Of each type, so that
+/// no long log hides what is rare in it.
+const MAX_KEPT: u64 = 1_000;
+
+/// Rows of decisions; a server has few reasons, and whoever invents more of them makes no page longer.
+const MAX_REASONS: usize = 100;
 
 /// A witness policy in force from some size on.
 #[derive(Clone, Debug)]
@@ -112,19 +116,36 @@ pub(super) struct Kept {
     pub(super) facts: Option<EntryFacts>,
 }
 
+/// How often the same was decided about a right, and where first and last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decided {
+    pub(super) count: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
 /// Entries in order, as a second reading of a verified log meets them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chronicle {
     pub(super) kept: BTreeMap<u64, Kept>,
     /// Entries by type, all of them.
     pub(super) counts: BTreeMap<String, u64>,
+    /// Decisions about rights, all of them: by right, rule, ruling and reason.
+    pub(super) decisions: BTreeMap<(Right, Rule, Ruling, String), Decided>,
+    /// Acts that change the federation, and those of them that stand right behind the permission for them.
+    pub(super) acts: u64,
+    pub(super) permitted: u64,
+    /// The right that the entry before allowed.
+    allowed: Option<Right>,
     pub(super) first: Option<String>,
     pub(super) last: Option<String>,
     pub(super) left_out: u64,
 }
 
-/// Types that come by the thousand: one of each is enough to show, the counts tell the rest.
+/// Types that come by the thousand, of which a few are enough to show; the counts tell the rest.
 const MANY: [&str; 1] = ["authz.denied"];
+/// As many of them.
+const FEW: u64 = 20;
 
 impl Chronicle {
     pub(super) fn entry(&mut self, index: u64, bytes: &[u8]) {
@@ -135,9 +156,11 @@ impl Chronicle {
         let kind = e.kind().name().to_owned();
         let count = self.counts.entry(kind.clone()).or_default();
         *count += 1;
+        let beyond = *count > if MANY.contains(&kind.as_str()) { FEW } else { MAX_KEPT };
         self.first.get_or_insert_with(|| e.stamp.ts.clone());
         self.last = Some(e.stamp.ts.clone());
-        if self.kept.len() >= MAX_KEPT || (*count > 20 && MANY.contains(&kind.as_str())) {
+        self.decision(index, &e);
+        if beyond {
             self.left_out += 1;
             return;
         }
@@ -153,6 +176,21 @@ impl Chronicle {
             facts: Some(e.facts),
         };
         self.kept.insert(index, kept);
+    }
+
+    /// Counts a decision about a right, and the use of one.
+    fn decision(&mut self, index: u64, e: &LogEntry) {
+        let used = e.facts.right();
+        self.acts += u64::from(used.is_some());
+        self.permitted += u64::from(used.is_some() && used == self.allowed);
+        self.allowed = e.decision.filter(|d| d.ruling == Ruling::Allow).map(|d| d.right);
+        let Some(d) = e.decision else { return };
+        let mut key = (d.right, d.rule, d.ruling, e.code.clone().unwrap_or_default());
+        if self.decisions.len() >= MAX_REASONS && !self.decisions.contains_key(&key) {
+            "…".clone_into(&mut key.3);
+        }
+        let decided = self.decisions.entry(key).or_insert(Decided { count: 0, first: index, last: index });
+        (decided.count, decided.last) = (decided.count + 1, index);
     }
 
     /// Kept entries of these types.
@@ -178,6 +216,8 @@ impl Chronicle {
             "budget.repaired",
             "member.suspended",
             "member.revoked",
+            "key.revoked",
+            "process.recovered",
             "process.clock.skew",
             "process.storage.low",
             "audit.witness.missing",

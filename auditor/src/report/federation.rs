@@ -76,13 +76,13 @@ fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
 }
 
 /// Types that change who may speak or who watches.
-const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 21] = [
     "federation.created",
-    "trust.changed",
     "process.started",
     "process.upgraded",
     "process.config.changed",
     "process.stopped",
+    "process.recovered",
     "member.invited",
     "member.join.requested",
     "member.joined",
@@ -95,10 +95,6 @@ const KEYS: [&str; 25] = [
     "key.revoked",
     "key.prekeys.published",
     "policy.activated",
-    "policy.proposed",
-    "policy.approved",
-    "policy.site.declared",
-    "logging.changed",
     "dataset.declared",
     "dataset.withdrawn",
     "budget.declared",
@@ -124,7 +120,7 @@ fn history(page: &mut Page<'_>) {
 }
 
 /// Types in a few words, English and Chinese.
-const MEANINGS: &[(&str, &str, &str)] = &[
+pub(super) const MEANINGS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
     ("process.started", "the server's program starts", "服务器程序启动"),
     ("process.stopped", "the server's program ends in order", "服务器程序正常结束"),
@@ -144,6 +140,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+    (
+        "process.recovered",
+        "the log was built again from an institution's mirror, after the server had lost entries",
+        "服务器丢失条目后，由一家机构的镜像重建日志",
+    ),
     ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
     ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
     ("process.clock.skew", "the server's clock was moved, or its machine stood still", "服务器时钟被调整或主机停顿"),

@@ -1,7 +1,7 @@
 //! The page around the sections: head, style, contents, appendix of entries. Knows no section's content.
 
 use super::facts::{Chronicle, Facts};
-use super::{Language, duties, events, federation, privacy, rounds, verdict};
+use super::{Language, duties, events, federation, privacy, rights, rounds, verdict};
 use crate::verdict::Verdict;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -178,6 +178,7 @@ pub(super) fn render(story: &Story<'_>) -> String {
     page.raw(&format!("<nav><ol>{links}</ol></nav>\n"));
     verdict::write(&mut page);
     federation::write(&mut page);
+    rights::write(&mut page);
     federation::log(&mut page);
     rounds::write(&mut page);
     privacy::write(&mut page);

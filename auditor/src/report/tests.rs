@@ -1,10 +1,13 @@
 //! What a report shows, in both languages, of an honest log and of a broken one; and that a hostile name stays text.
 
+use super::facts::Chronicle;
 use super::{Language, report};
 use crate::Options;
 use crate::tests::fixture::write;
 use crate::tests::story::tell;
 use crate::tests::twist::Twist;
+use protocol::entry::{AlarmKind, Draft, EntryKind, Facts, Identity, LogEntry, Origin, Stamp};
+use protocol::ids::Sha256;
 
 fn page(twist: Twist, language: Language) -> String {
     report(write(&tell(twist).files()).path(), &Options::default(), language).unwrap().0
@@ -66,4 +69,48 @@ fn chinese_pages_have_chinese_headings_only() {
 fn text_of_the_log_stays_text() {
     let escaped = super::page::escape("<script>alert('x')</script>&\"");
     assert_eq!(escaped, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;");
+}
+
+#[test]
+fn every_type_of_entry_has_its_meaning_and_no_other_is_named() {
+    let names: Vec<&str> = EntryKind::ALL.iter().map(|k| k.name()).collect();
+    let meant: Vec<&str> = super::federation::MEANINGS.iter().map(|(kind, ..)| *kind).collect();
+    for name in &names {
+        assert_eq!(meant.iter().filter(|kind| *kind == name).count(), 1, "{name}");
+    }
+    for kind in meant.iter().chain(&super::federation::KEYS) {
+        assert!(names.contains(kind), "{kind}");
+    }
+}
+
+#[test]
+fn permissions_and_denials_are_counted_by_right() {
+    let html = page(Twist::Allowed, Language::English);
+    assert!(html.contains("Permissions and denials"));
+    let row = html.split("<tr>").find(|row| row.contains("<code>model.release</code>")).unwrap();
+    assert!(
+        row.contains("an administrator, by signature") && row.contains("<span class=\"ok\">allowed</span>") && row.contains("<td>1</td>")
+    );
+    assert!(html.contains("<th scope=\"row\">right behind their permission</th><td>1</td>"));
+    assert!(page(Twist::Allowed, Language::Chinese).contains("发布模型"));
+}
+
+/// Otherwise a page would say of a log with an alarm that it records nothing of this kind.
+#[test]
+fn what_is_rare_is_named_however_long_the_log_is() {
+    let bytes = |facts: Facts| {
+        let origin = Origin { name: String::new(), version: String::new(), build: String::new(), boot_ms: 0 };
+        let (id, ts, federation) = (String::new(), String::new(), String::new());
+        let stamp = Stamp { seq: 0, id, ts, who: Identity::default(), origin, federation, cause: None };
+        LogEntry::new(stamp, &Draft::server(facts)).to_bytes()
+    };
+    let (usual, denied) = (bytes(Facts::ProcessStopped {}), bytes(Facts::AuthzDenied {}));
+    let mut chronicle = Chronicle::default();
+    for index in 0..6_000 {
+        chronicle.entry(index, if index % 3 == 0 { &denied } else { &usual });
+    }
+    chronicle.entry(6_000, &bytes(Facts::AuditAlarm { alarm: AlarmKind::TwoSets, evidence: Sha256([1; 32]) }));
+    assert_eq!(chronicle.of(&["audit.alarm"]).map(|(index, _)| index).collect::<Vec<_>>(), [6_000]);
+    assert_eq!((chronicle.anomalies().len(), chronicle.kept.len()), (21, 1_021));
+    assert_eq!((chronicle.left_out, chronicle.counts["process.stopped"]), (3_000 + 1_980, 4_000));
 }

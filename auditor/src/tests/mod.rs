@@ -17,5 +17,6 @@ mod stamps;
 mod standing;
 pub(crate) mod story;
 mod tamper;
+mod trial;
 pub(crate) mod twist;
 mod vectors;

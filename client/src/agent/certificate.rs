@@ -34,7 +34,7 @@ impl Agent {
             }
         };
         match link.wire().renew(csr).await {
-            Ok(der) => match self.certificate.take(&self.home, &self.identity, &der) {
+            Ok(der) => match self.certificate.take(&self.home, &self.identity, &der, now) {
                 Ok(()) => tracing::info!("a new TLS certificate is in use from the next connection on"),
                 Err(CertificateError::Store(error)) => return Err(fatal(error)),
                 Err(error) => {
@@ -51,35 +51,29 @@ impl Agent {
         Ok(())
     }
 
-    /// An institution that was away until its certificate had run out asks for one before it dials as a member, and goes on with a rotation of its
-    /// TLS key that was broken off: the federation may know the new key already.
+    /// An institution that was away until its certificate had run out, or whose certificate is of a time that its server's clock once showed,
+    /// asks for one before it dials as a member, and goes on with a rotation of its TLS key that was broken off: the federation may know the new
+    /// key already.
     pub(super) async fn come_back(&mut self) {
         match pending_tls(&self.home) {
             Ok(Some(next)) => return self.go_on_rotating(&next).await,
             Ok(None) => {}
             Err(error) => tracing::warn!(error = %chain(&error), "the next TLS key cannot be read"),
         }
-        if !self.certificate.is_over(clock::now()) {
+        let now = clock::now();
+        if self.certificate.holds(now) {
             return;
         }
-        match self.certificate.come_back(&self.home, &self.identity, &self.keys).await {
-            Ok(()) => tracing::info!("the TLS certificate had run out; there is a new one"),
+        match self.certificate.come_back(&self.home, &self.identity, &self.keys, now).await {
+            Ok(()) => tracing::info!("the TLS certificate did not hold any more; there is a new one"),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the TLS certificate has run out and is not renewed yet");
-                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked))) {
-                    self.not_certified();
+                tracing::warn!(error = %chain(&error), "the TLS certificate does not hold and is not renewed yet");
+                if matches!(error, ComeBackError::Ask(JoinError::Rejected(Rejection::Revoked)))
+                    && let Err(error) = self.not_certified()
+                {
+                    tracing::warn!(error = %chain(&error), "the status cannot be written");
                 }
             }
-        }
-    }
-
-    /// Without a certificate the server cannot tell how the membership stands: the status says what is known.
-    fn not_certified(&mut self) {
-        "no certificate: the membership or the TLS key does not hold; ask the federation's administrators"
-            .clone_into(&mut self.status.duty);
-        self.shut_out = true;
-        if let Err(error) = self.show() {
-            tracing::warn!(error = %chain(&error), "the status cannot be written");
         }
     }
 

@@ -91,7 +91,7 @@ impl Agent {
             return Ok(());
         }
         let work = self.tasks.get(&task).and_then(|w| w.as_ref().ok().cloned());
-        let (Some(work), Some(ledger)) = (work, self.ledger.clone()) else {
+        let (Some(work), Some(ledger), Some(workers)) = (work, self.ledger.clone(), self.workers.clone()) else {
             self.participant.handle(Event::NotPrepared(Rejection::Policy));
             return Ok(());
         };
@@ -117,8 +117,7 @@ impl Agent {
         };
         "training".clone_into(&mut self.status.duty);
         let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
-        let (threads, observer) = (self.config.threads, self.observer.clone());
-        let (wire, sender) = (link.wire(), self.sender.clone());
+        let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
             // What is still prepared for an earlier round has been cancelled and ends soon.
@@ -131,7 +130,7 @@ impl Agent {
                         keys,
                         me,
                         build,
-                        threads,
+                        workers,
                         work,
                         ledger,
                         compared,

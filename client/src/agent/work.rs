@@ -20,6 +20,7 @@ use protocol::site::SiteFacts;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use train::slots::{SlotsError, slots_agree};
+use train::workers::{Place, Workers};
 
 impl Agent {
     /// Judges a task once: policy, records, mechanism, schedule. The answer holds until the process ends.
@@ -41,7 +42,7 @@ impl Agent {
                 return Ok(());
             }
         };
-        let (Some(policy), Some(data), Some(ledger)) = (&self.policy, &self.data, &self.ledger) else {
+        let (Some(policy), Some(data), Some(ledger), Some(workers)) = (&self.policy, &self.data, &self.ledger, &self.workers) else {
             self.tasks.insert(task, Err(Rejection::Policy));
             return Ok(());
         };
@@ -52,8 +53,9 @@ impl Agent {
         };
         let policy_hash = crate::site_policy::hash_of(&self.home.site_policy()).map_err(fatal)?;
         let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
-        let base = self.config.base.clone();
-        let judged = tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), &ledger, digest, plan, units));
+        let (base, workers) = (self.config.base.clone(), Arc::clone(workers));
+        let judged =
+            tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), (&ledger, &*workers), digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
@@ -184,7 +186,7 @@ fn own_part(plan: &Plan, me: ClientId, tier: Option<&str>) -> Result<Plan, NoPar
 fn judge(
     policy: &SitePolicy,
     (data, base): (&DataSource, Option<&Path>),
-    ledger: &SharedLedger,
+    (ledger, workers): (&SharedLedger, &Workers),
     digest: PlanDigest,
     plan: Plan,
     declared_units: u64,
@@ -219,13 +221,13 @@ fn judge(
         tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
         return Ok(Err(Rejection::BadParameters));
     }
-    if let Err(reason) = exact(&plan, &mechanism, slots_agree) {
+    if let Err(reason) = exact(&plan, &mechanism, workers.place(), |plan, mechanism| slots_agree(plan, mechanism, workers)) {
         return Ok(Err(reason));
     }
     let examples = match data.for_task(&plan, foundation.as_ref().map(|f| &f.base)) {
         Ok(examples) => examples,
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the records do not fit the plan");
+            tracing::warn!(error = %error.for_log(), "the records do not fit the plan");
             return Ok(Err(Rejection::Policy));
         }
     };
@@ -247,19 +249,27 @@ fn judge(
 }
 
 /// Whether this machine may take the exact path, if the plan does: there a unit's gradient must not depend on the others in its batch, not
-/// even in its last bit (privacy.md D19). The sum path has an allowance for that, and plans that count add integers.
+/// even in its last bit (privacy.md D19). The sum path has an allowance for that, but not for accelerators of several makes, whose results may
+/// differ by more; and plans that count add integers.
 ///
 /// # Errors
 /// The reason for which the plan is declined.
-fn exact(plan: &Plan, mechanism: &Mechanism, ask: fn(&Plan, &Mechanism) -> Result<bool, SlotsError>) -> Result<(), Rejection> {
-    if plan.privacy.path != ClipPath::Exact || plan.count.is_some() {
+fn exact(
+    plan: &Plan,
+    mechanism: &Mechanism,
+    place: Place,
+    ask: impl FnOnce(&Plan, &Mechanism) -> Result<bool, SlotsError>,
+) -> Result<(), Rejection> {
+    let covered = plan.privacy.path != ClipPath::Exact && place == Place::Processor;
+    if covered || plan.count.is_some() {
         return Ok(());
     }
     match ask(plan, mechanism) {
         Ok(true) => Ok(()),
         Ok(false) => {
             tracing::error!(
-                "on this machine a unit's gradient depends on what else is in the batch: plans on the exact path are declined, Book-Keeping is not"
+                "on this machine a unit's gradient depends on what else is in the batch, or on which accelerator computes it: on a processor \
+                 plans on the exact path are declined and Book-Keeping is not, with accelerators all plans that train"
             );
             Err(Rejection::Policy)
         }
@@ -298,10 +308,12 @@ mod tests {
         let exact_plan = crate::testing::plan();
         assert_eq!(exact_plan.privacy.path, ClipPath::Exact);
         let m = Mechanism::of_plan(&exact_plan, 1000).unwrap();
-        assert_eq!(exact(&exact_plan, &m, |_, _| Ok(true)), Ok(()));
-        assert_eq!(exact(&exact_plan, &m, |_, _| Ok(false)), Err(Rejection::Policy));
+        assert_eq!(exact(&exact_plan, &m, Place::Processor, |_, _| Ok(true)), Ok(()));
+        assert_eq!(exact(&exact_plan, &m, Place::Processor, |_, _| Ok(false)), Err(Rejection::Policy));
         let mut sums = exact_plan;
         sums.privacy.path = ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered };
-        assert_eq!(exact(&sums, &m, |_, _| Ok(false)), Ok(()));
+        assert_eq!(exact(&sums, &m, Place::Processor, |_, _| Ok(false)), Ok(()));
+        assert_eq!(exact(&sums, &m, Place::Accelerators, |_, _| Ok(false)), Err(Rejection::Policy));
+        assert_eq!(exact(&sums, &m, Place::Accelerators, |_, _| Ok(true)), Ok(()));
     }
 }

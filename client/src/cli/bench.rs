@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Failure, say};
 use super::bench_clip::{self, ClipArgs};
+use super::bench_fit::{self, FitArgs};
 use super::bench_noise::{self, NoiseArgs};
 use super::bench_train::{self, TrainArgs};
 use crate::clock::OsEntropy;
@@ -20,6 +21,8 @@ pub(super) enum BenchVerb {
     Clip(ClipArgs),
     /// Train a made-up decoder without privacy
     Train(TrainArgs),
+    /// Find how many records of a plan fit into memory at once
+    Fit(FitArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -54,6 +57,7 @@ pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
         BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),
         BenchVerb::Clip(args) => bench_clip::run(args),
         BenchVerb::Train(args) => bench_train::run(*args),
+        BenchVerb::Fit(args) => bench_fit::run(args),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::answer::{Answer, Failure, say};
 use super::bench::{peak_memory, processor_seconds};
+use super::bench_train::KeepArg;
 use crate::clock::OsEntropy;
 use clap::{Args, ValueEnum};
 use privacy::mechanism::Accumulate;
@@ -13,16 +14,19 @@ use protocol::ids::ManifestDigest;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Instant;
-use train::measure::{MeasureError, Path, Size, Workload};
-use train::model::lora::{Factor, Lora};
+use train::measure::{MeasureError, Path, Size, Trains, Workload};
 
 /// What is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AdapterArg {
+enum TrainsArg {
     /// The whole model
-    None,
+    Full,
+    /// Blocks at the top, with the last normalisation
+    Top,
     /// The factors B of adapters on every linear layer
     LoraB,
+    /// Shifts and gains
+    Biases,
 }
 
 /// How clipped sums are made.
@@ -52,9 +56,9 @@ const KINDS: [Kind; 3] = [Kind::Plain, Kind::Private, Kind::NaiveLoop];
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct ClipArgs {
     /// What is trained
-    #[arg(long, value_enum, default_value = "none")]
-    adapter: AdapterArg,
-    /// How clipped sums are made; sum-f32 for the whole model and exact for an adapter unless given
+    #[arg(long, value_enum, default_value = "full")]
+    trains: TrainsArg,
+    /// How clipped sums are made; sum-f32 for the whole model and exact for a part of it unless given
     #[arg(long, value_enum)]
     path: Option<PathArg>,
     /// Units in the micro-batch, one record each
@@ -75,6 +79,12 @@ pub(super) struct ClipArgs {
     /// Rank of adapters
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     rank: u32,
+    /// Blocks at the top that are trained with --trains top
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    top: u32,
+    /// What is kept between the passes
+    #[arg(long, value_enum, default_value = "everything")]
+    keep: KeepArg,
     /// Times that each kind of step is taken, in turns; medians are shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -85,24 +95,31 @@ pub(super) struct ClipArgs {
 
 impl ClipArgs {
     fn path(&self) -> PathArg {
-        self.path.unwrap_or(match self.adapter {
-            AdapterArg::None => PathArg::SumF32,
-            AdapterArg::LoraB => PathArg::Exact,
+        self.path.unwrap_or(match self.trains {
+            TrainsArg::Full => PathArg::SumF32,
+            TrainsArg::Top | TrainsArg::LoraB | TrainsArg::Biases => PathArg::Exact,
         })
+    }
+
+    /// The same sizes where everything is trained and kept, on the usual path: what a part of the model is compared with.
+    fn whole(&self) -> Self {
+        Self { trains: TrainsArg::Full, path: None, keep: KeepArg::Everything, ..*self }
     }
 
     fn size(&self) -> Size {
         let Self { units, tokens, width, layers, vocab, .. } = *self;
-        let adapter = match self.adapter {
-            AdapterArg::None => None,
-            AdapterArg::LoraB => Some(Lora { rank: self.rank, alpha: 2 * self.rank, trains: Factor::B }),
+        let trains = match self.trains {
+            TrainsArg::Full => Trains::Full,
+            TrainsArg::Top => Trains::Top(self.top),
+            TrainsArg::LoraB => Trains::LoraB(self.rank),
+            TrainsArg::Biases => Trains::Biases,
         };
         let path = match self.path() {
             PathArg::Exact => Path::Exact,
             PathArg::SumF32 => Path::Sum(Accumulate::F32),
             PathArg::SumF64 => Path::Sum(Accumulate::F64),
         };
-        Size { units, tokens, width, layers, vocab, adapter, path }
+        Size { units, tokens, width, layers, vocab, trains, path, keep: self.keep.into() }
     }
 
     /// The same measurement on a command line, for one kind of step in a process of its own.
@@ -114,8 +131,10 @@ impl ClipArgs {
             ("--layers", self.layers),
             ("--vocab", self.vocab),
             ("--rank", self.rank),
+            ("--top", self.top),
         ];
-        let words = [("--adapter", word(self.adapter)), ("--path", word(self.path())), ("--memory-of", word(kind))];
+        let words =
+            [("--trains", word(self.trains)), ("--path", word(self.path())), ("--keep", word(self.keep)), ("--memory-of", word(kind))];
         let mut line: Vec<String> = ["bench", "clip", "--format", "json"].map(str::to_owned).to_vec();
         line.extend(numbers.iter().flat_map(|(name, n)| [(*name).to_owned(), n.to_string()]));
         line.extend(words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
@@ -178,8 +197,9 @@ fn measure(args: &ClipArgs, work: &Workload) -> Result<Answer, Failure> {
         }
     }
     let noise = noise(args, work).map_err(|e| Failure::trouble("no_entropy", &e))?;
+    let whole = memory(&args.whole(), Kind::Private);
     let memory = KINDS.map(|kind| memory(args, kind));
-    Ok(answer(args, work, taken, noise, memory))
+    Ok(answer(args, work, taken, noise, (memory, whole)))
 }
 
 /// Seconds for the noise of one step, without the tables that are built once.
@@ -217,7 +237,13 @@ fn bytes(count: Option<u64>) -> Option<f64> {
     count.map(|count| count as f64)
 }
 
-fn answer(args: &ClipArgs, work: &Workload, taken: [Taken; 3], noise: Vec<f64>, memory: [Option<u64>; 3]) -> Answer {
+fn answer(
+    args: &ClipArgs,
+    work: &Workload,
+    taken: [Taken; 3],
+    noise: Vec<f64>,
+    (memory, whole): ([Option<u64>; 3], Option<u64>),
+) -> Answer {
     let [plain, private, naive] = taken.each_ref().map(|t| median(&t.clock));
     let [plain_cpu, private_cpu, naive_cpu] = taken.each_ref().map(|t| median(&t.processor));
     let (noise, [plain_bytes, private_bytes, naive_bytes]) = (median(&noise), memory);
@@ -232,16 +258,19 @@ fn answer(args: &ClipArgs, work: &Workload, taken: [Taken; 3], noise: Vec<f64>, 
         ("noise of one step", figure(noise, " s")),
         ("private to plain", format!("{} ({} of a processor)", figure(ratio, ""), figure(ratio_cpu, ""))),
         ("memory", format!("plain {}, private {}, naive loop {}", mib(plain_bytes), mib(private_bytes), mib(naive_bytes))),
+        ("memory of a private step over the whole model", mib(whole)),
     ];
     Answer::table(rows).with_data(&json!({
-        "adapter": word(args.adapter),
+        "trains": word(args.trains),
+        "keep": word(args.keep),
         "path": word(args.path()),
         "units": args.units,
         "tokens": args.tokens,
         "width": args.width,
         "layers": args.layers,
         "vocab": args.vocab,
-        "rank": (args.adapter == AdapterArg::LoraB).then_some(args.rank),
+        "rank": (args.trains == TrainsArg::LoraB).then_some(args.rank),
+        "top": (args.trains == TrainsArg::Top).then_some(args.top),
         "trained_coordinates": work.dimension(),
         "runs": args.runs,
         "plain_step_s": plain,
@@ -257,6 +286,8 @@ fn answer(args: &ClipArgs, work: &Workload, taken: [Taken; 3], noise: Vec<f64>, 
         "private_peak_bytes": private_bytes,
         "naive_loop_peak_bytes": naive_bytes,
         "memory_ratio": over(bytes(private_bytes), bytes(plain_bytes)),
+        "whole_private_peak_bytes": whole,
+        "memory_to_whole": over(bytes(private_bytes), bytes(whole)),
     }))
 }
 
@@ -264,6 +295,7 @@ fn answer(args: &ClipArgs, work: &Workload, taken: [Taken; 3], noise: Vec<f64>, 
 mod tests {
     use super::*;
     use clap::Parser;
+    use train::direct::Keep;
 
     #[derive(Parser)]
     struct Line {
@@ -273,12 +305,24 @@ mod tests {
 
     #[test]
     fn a_process_of_its_own_is_asked_for_the_same_work() {
-        let args = Line::parse_from("x --adapter lora-b --units 3 --tokens 5 --vocab 7 --rank 2".split(' ')).args;
-        let line = args.command_line(Kind::NaiveLoop);
-        let start = line.iter().position(|word| word.starts_with("--units")).unwrap();
-        let again = Line::parse_from(std::iter::once("x".to_owned()).chain(line[start..].iter().cloned())).args;
-        assert_eq!((again.size(), again.memory_of), (args.size(), Some(Kind::NaiveLoop)));
-        assert_eq!(args.path(), PathArg::Exact);
+        let parsed = |line: &str| Line::parse_from(line.split(' ')).args;
+        let asked = |args: ClipArgs| {
+            let line = args.command_line(Kind::NaiveLoop);
+            let start = line.iter().position(|word| word.starts_with("--units")).unwrap();
+            Line::parse_from(std::iter::once("x".to_owned()).chain(line[start..].iter().cloned())).args
+        };
+        for line in [
+            "x --trains lora-b --units 3 --tokens 5 --vocab 7 --rank 2",
+            "x --trains top --top 2 --keep inputs",
+            "x --trains biases --path sum-f64",
+            "x",
+        ] {
+            let (args, again) = (parsed(line), asked(parsed(line)));
+            assert_eq!((again.size(), again.memory_of), (args.size(), Some(Kind::NaiveLoop)), "{line}");
+            let whole = args.whole().size();
+            assert_eq!((whole.trains, whole.path, whole.keep), (Trains::Full, Path::Sum(Accumulate::F32), Keep::Everything), "{line}");
+        }
+        assert_eq!(parsed("x --trains lora-b").path(), PathArg::Exact);
     }
 
     #[test]

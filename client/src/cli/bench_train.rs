@@ -8,7 +8,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 use train::direct::{Keep, Precision};
-use train::measure::{Path, Size, training};
+use train::measure::{Path, Size, Trains, training};
 use train::workers::Workers;
 
 /// Floats of products.
@@ -22,11 +22,20 @@ enum PrecisionArg {
 
 /// What is kept between the passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum KeepArg {
+pub(super) enum KeepArg {
     /// Everything that a backward pass reads
     Everything,
     /// Inputs of blocks
     Inputs,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(keep: KeepArg) -> Self {
+        match keep {
+            KeepArg::Everything => Self::Everything,
+            KeepArg::Inputs => Self::Inputs,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -62,18 +71,14 @@ pub(super) struct TrainArgs {
 
 pub(super) fn run(args: TrainArgs) -> Result<Answer, Failure> {
     let TrainArgs { batch, tokens, width, layers, vocab, .. } = args;
-    let size = Size { units: batch, tokens, width, layers, vocab, adapter: None, path: Path::Exact };
+    let size = Size { units: batch, tokens, width, layers, vocab, trains: Trains::Full, path: Path::Exact, keep: args.keep.into() };
     let precision = match args.precision {
         PrecisionArg::F32 => Precision::F32,
         PrecisionArg::Bf16 => Precision::Bf16,
     };
-    let keep = match args.keep {
-        KeepArg::Everything => Keep::Everything,
-        KeepArg::Inputs => Keep::Inputs,
-    };
     let not_measured = |e: &dyn std::error::Error| Failure::trouble("not_measured", e);
     let workers = Workers::start(args.threads).map_err(|e| not_measured(&e))?;
-    let (mut fit, material) = training(size, u64::from(args.runs) + 2, precision, keep).map_err(|e| not_measured(&e))?;
+    let (mut fit, material) = training(size, u64::from(args.runs) + 2, precision).map_err(|e| not_measured(&e))?;
     let (mut clock, mut processor, mut rows) = (Vec::new(), Vec::new(), 0);
     for run in 0..args.runs.saturating_add(2) {
         let (started, before) = (Instant::now(), processor_seconds());

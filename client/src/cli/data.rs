@@ -43,8 +43,9 @@ pub(super) enum DataVerb {
     Counts(super::counts::Counts),
     /// Judge a federation's model by the records of the settings
     ///
-    /// Of a prepared directory the held-out side, of a file all records. The figures are exact: of records that are not public they must not leave
-    /// the institution.
+    /// Of a prepared directory the held-out side, of a file all records. A model of classes is judged by loss, accuracy and macro-F1, one that writes
+    /// tokens by its loss per token, each given the true ones before it: nothing is generated. The figures are exact: of records that are not
+    /// public they must not leave the institution.
     Evaluate(super::evaluate::Evaluate),
     /// Say what may be said in the log about the prepared records
     ///

@@ -50,6 +50,6 @@ fn failure(error: &ComeBackError) -> Failure {
 fn certificate_failure(error: &CertificateError) -> Failure {
     match error {
         CertificateError::Store(_) => Failure::storage("storage_failed", error),
-        CertificateError::Tls(_) | CertificateError::NoLonger => Failure::refused("not_trusted", error),
+        CertificateError::Tls(_) | CertificateError::NoLonger | CertificateError::OtherTime => Failure::refused("not_trusted", error),
     }
 }

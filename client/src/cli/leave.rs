@@ -26,9 +26,12 @@ pub(super) fn run(dir: &Path, options: &Leave) -> Result<Answer, Failure> {
     if !options.yes {
         return Err(Failure::trouble_text("not_confirmed", "leaving cannot be undone").hint("say --yes to leave for good"));
     }
-    let index = runtime()?.block_on(leave(dir, options.reason)).map_err(|e| failure(&e))?;
+    let left = runtime()?.block_on(leave(dir, options.reason)).map_err(|e| failure(&e))?;
+    let shown =
+        if left.is_mirrored { "this institution's mirror of the log" } else { "nobody but the server: ask another member for the entry" };
     Ok(Answer::table([
-        ("left by entry", index.0.to_string()),
+        ("left by entry", left.index.0.to_string()),
+        ("shown by", shown.to_owned()),
         ("next", "keep this directory: its mirror and its ledger are the record of what was done and spent".to_owned()),
     ]))
 }
@@ -41,6 +44,9 @@ fn failure(error: &LeaveError) -> Failure {
         }
         LeaveError::Link(LinkError::Barred(_)) => {
             Failure::refused("membership_over", error).hint("whoever is suspended asks the administrators to revoke its membership")
+        }
+        LeaveError::Link(LinkError::NoMember) => {
+            Failure::refused("not_enrolled", error).hint("if the TLS key was revoked, give concordat-client keys rotate first")
         }
         LeaveError::Link(_) | LeaveError::Interrupted(_) => {
             Failure::unreachable("not_reachable", error).hint("run the same command again: what is said twice is entered once")

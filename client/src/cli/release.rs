@@ -87,9 +87,6 @@ pub(super) fn run(home: &Home, args: &ReleaseArgs, config: &Config) -> Result<An
     if let Some(id) = &args.show {
         return show(&shelf, &store, &data, id);
     }
-    if withdrawal::is_kept(home, data.dataset()).map_err(directory)? {
-        return Err(Failure::refused_text("withdrawn", "these records were withdrawn: nothing is counted in them any more"));
-    }
     let question = question(args, &policy, data.unit(), store.ledger().terms().delta)?;
     let mut site = SiteLog::open(home).map_err(directory)?;
     let asked = asked(home, args, question, &store, &data, site.releases())?;
@@ -182,6 +179,9 @@ fn asked(
     let mirror = Mirror::open(home)
         .map_err(|e| Failure::trouble("no_log", &e).hint("the ledger is compared with this institution's copy of the log"))?;
     let me = store.ledger().terms().institution;
+    if !withdrawal::in_use(home, mirror.history(), me, data.dataset()).map_err(|e| Failure::trouble("bad_directory", &e))? {
+        return Err(Failure::refused_text("withdrawn", "these records were withdrawn: nothing is counted in them any more"));
+    }
     if spent_from(Some(me), Some(&mirror), seen).iter().any(|dataset| is_gone(home, dataset, data.dataset())) {
         return Err(Failure::refused_text("ledger_lost", "another dataset was spent from and its ledger is gone").hint(REPAIR));
     }

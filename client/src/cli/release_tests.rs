@@ -243,3 +243,15 @@ fn nothing_is_released_while_the_ledger_of_another_dataset_is_gone() {
     assert!(messages.exists());
     assert_eq!(site.release(&ask), code(0));
 }
+
+#[test]
+fn nothing_is_counted_in_records_that_were_withdrawn() {
+    let site = site();
+    let ask = |id: &str| site.release(&["--what", "units", "--epsilon", "1", "--id", id]);
+    assert_eq!(ask("before"), code(0));
+    let spent = site.spent();
+    let (dataset, reason) = (site.dataset(), protocol::membership::DatasetReason::Consent);
+    withdrawal::keep(&site.home, &protocol::membership::DatasetWithdrawal { dataset, reason }).unwrap();
+    assert_eq!((ask("after"), site.spent()), (code(1), spent));
+    assert_eq!(site.release(&["--show", "before"]), code(0), "what was released was released");
+}

@@ -60,9 +60,11 @@ impl Published {
 }
 
 impl Published {
-    /// The library fails for what has no token, which `load` has tried; a text that fails all the same says nothing.
+    /// The library fails for what has no token, which `load` has tried. A text that fails all the same, or makes it panic, says nothing: no
+    /// record ends a task.
     fn ids(&self, text: &str, marks: bool) -> Vec<u32> {
-        self.inner.encode_fast(text, marks).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+        let ids = caught(|| self.inner.encode_fast(text, marks).map(|e| e.get_ids().to_vec()));
+        ids.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -107,7 +107,8 @@ pub(super) fn epsilon_at_width(phases: &[Phase], pairing: Pairing, delta: f64, w
 pub(super) fn dearest(phases: &[Phase], pairings: &[Pairing], delta: f64) -> Pairing {
     let (first, rest) = pairings.split_first().expect("there are neighbours");
     let cost = |&pairing: &Pairing| Outlook::new(phases, pairing, LOOK_AHEAD).epsilon(delta).0;
-    rest.iter().fold((*first, cost(first)), |best, p| if cost(p) > best.1 { (*p, cost(p)) } else { best }).0
+    let costs = rest.iter().map(|p| (*p, cost(p)));
+    costs.fold((*first, cost(first)), |best, other| if other.1 > best.1 { other } else { best }).0
 }
 
 /// Part of ε that the grid may add to it. D45's width of 1e-4 adds as much where steps are many; where they are few, cells as narrow are
@@ -129,11 +130,11 @@ fn width_for(phases: &[Phase], rough: f64, order: f64) -> f64 {
 /// ε of one pairing from a rough view of it, a rough ε and its order: width and tilt by D45 and D47.
 fn epsilon_of(phases: &[Phase], pairing: Pairing, delta: f64, least_width: f64, (rough, order): (f64, f64)) -> f64 {
     let tilt = tilt_for(phases, delta, order);
-    let at = |width: f64| composed(phases, pairing, width.max(least_width), tilt).map_or(0.0, |l| l.epsilon(delta));
-    let width = width_for(phases, rough, order);
+    let at = |width: f64| composed(phases, pairing, width, tilt).map_or(0.0, |l| l.epsilon(delta));
+    let width = width_for(phases, rough, order).max(least_width);
     let epsilon = at(width);
     // The rough bound is about a tenth above ε where ε is large, but many times ε where it is small.
-    let wanted = if epsilon < 0.02 { 1e-5 } else { width_for(phases, epsilon, order) };
+    let wanted = if epsilon < 0.02 { 1e-5 } else { width_for(phases, epsilon, order) }.max(least_width);
     if epsilon > 0.0 && wanted < 0.7 * width { at(wanted) } else { epsilon }
 }
 
@@ -227,4 +228,29 @@ pub(super) fn both_directions(phases: &[Phase], delta: f64) -> (f64, f64) {
         epsilon_of(&phases, pairing, delta, outlook.width, outlook.epsilon(delta))
     };
     (of(Pairing::Remove), of(Pairing::Add))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`largest`] rests on when it leaves pairings out: none costs more than its rough bound, in ε or in δ.
+    #[test]
+    fn no_figure_is_above_its_rough_bound() {
+        let pairings = [Pairing::Remove, Pairing::Add, Pairing::Replace, Pairing::RemoveGroup(3), Pairing::AddGroup(3)];
+        for (sigma, q, steps) in [(0.7, 0.3, 8), (2.0, 0.1, 200), (1.0, 1.0, 1)] {
+            let phases = [Phase { noise_multiplier: sigma, sampling_rate: q, steps }];
+            for pairing in pairings {
+                let outlook = Outlook::new(&phases, pairing, LOOK_AHEAD);
+                for delta in [1e-9, 1e-6, 0.05] {
+                    let bound = outlook.epsilon(delta);
+                    let found = epsilon_of(&phases, pairing, delta, outlook.width, bound);
+                    assert!(found <= bound.0.max(0.0) * (1.0 + 1e-6), "{sigma} {q} {pairing:?} at {delta}: {found}, bound {bound:?}");
+                }
+                let (bound, _) = outlook.delta(1.0);
+                let found = composed(&phases, pairing, outlook.width.max(1e-3), 0.0).map_or(0.0, |l| l.delta(1.0));
+                assert!(found <= bound * (1.0 + 1e-6) + 1e-12, "{sigma} {q} {pairing:?}: {found}, bound {bound}");
+            }
+        }
+    }
 }

@@ -49,7 +49,14 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
         n_max: 8,
         committee: CommitteeSize { decryptors: 3, corrupt: 1 },
         privacy: privacy_plan(sigma, "0.1", 16),
-        local: LocalTraining { steps: 4, micro_batch: 8, learning_rate: dec("0.001"), warmup_steps: 0, weight_decay: dec("0") },
+        local: LocalTraining {
+            steps: 4,
+            micro_batch: 8,
+            learning_rate: dec("0.001"),
+            warmup_steps: 0,
+            weight_decay: dec("0"),
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: dec("1") },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },

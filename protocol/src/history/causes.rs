@@ -1,56 +1,106 @@
 //! Which entry led to which (audit.md A16): found again from the log alone, so that nobody has to believe whoever wrote it. Knows no signature.
 
 use crate::entry::{EntryKind, Facts, LogEntry, Right, Ruling};
-use crate::ids::{GroupId, LeafIndex, RoundId, Sha256, TaskId, TokenId};
+use crate::ids::{GroupId, HeaderDigest, LeafIndex, RoundId, Sha256, TaskId, TokenId};
 use std::collections::BTreeMap;
 
 /// What an entry is placed in; the widest place is none.
 pub(super) type Place = (Option<TaskId>, Option<RoundId>, Option<GroupId>);
 
+/// The newest entry of each type.
+type Newest = BTreeMap<EntryKind, LeafIndex>;
+
 /// Where the entries stand that may yet lead to others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Causes {
-    /// The newest entry of each type, in each place and in all that hold it. Places of a round go with its end.
-    newest: BTreeMap<(Place, EntryKind), LeafIndex>,
-    /// The newest entry of a type about one thing.
+    /// Anywhere.
+    newest: Newest,
+    tasks: BTreeMap<TaskId, InTask>,
+    /// The newest entry of a type about one thing that no round ends.
     named: BTreeMap<(EntryKind, Sha256), LeafIndex>,
     /// A right that was allowed in the entry before.
     allowed: Option<(LeafIndex, Right)>,
 }
 
+/// The same of one task. What stands in its rounds goes with the end of a round; only where rounds ended is kept.
+#[derive(Clone, Debug, Default)]
+struct InTask {
+    newest: Newest,
+    /// In each round, whatever the group, and in each group of it.
+    open: BTreeMap<(RoundId, Option<GroupId>), Newest>,
+    /// Updates, by their headers.
+    updates: BTreeMap<(EntryKind, HeaderDigest), LeafIndex>,
+    ends: BTreeMap<RoundId, LeafIndex>,
+}
+
+impl InTask {
+    fn note(&mut self, index: LeafIndex, entry: &LogEntry) {
+        let (round, group, kind) = (entry.round, entry.group, entry.kind());
+        self.newest.insert(kind, index);
+        if matches!(kind, EntryKind::RoundClosed | EntryKind::RoundAbandoned) {
+            self.open.clear();
+            self.updates.clear();
+            self.ends.extend(round.map(|round| (round, index)));
+            return;
+        }
+        if let Some(round) = round {
+            self.open.entry((round, None)).or_default().insert(kind, index);
+            if group.is_some() {
+                self.open.entry((round, group)).or_default().insert(kind, index);
+            }
+        }
+        if let Facts::UpdateBegun { header } | Facts::UpdateAccepted { header, .. } = &entry.facts {
+            self.updates.insert((kind, *header), index);
+        }
+    }
+}
+
 impl Causes {
-    /// Takes in an entry.
+    /// Takes in an entry. Costs the same however long the log is.
     pub(super) fn note(&mut self, index: LeafIndex, entry: &LogEntry) {
         self.allowed = entry.decision.filter(|d| d.ruling == Ruling::Allow).map(|d| (index, d.right));
-        let (task, round, group, kind) = (entry.task, entry.round, entry.group, entry.kind());
-        self.newest.insert(((None, None, None), kind), index);
-        if task.is_some() {
-            self.newest.insert(((task, None, None), kind), index);
-        }
-        if round.is_some() {
-            self.newest.insert(((task, round, None), kind), index);
-        }
-        if group.is_some() {
-            self.newest.insert(((task, round, group), kind), index);
+        self.newest.insert(entry.kind(), index);
+        if let Some(task) = entry.task {
+            self.tasks.entry(task).or_default().note(index, entry);
         }
         if let Some(name) = name(&entry.facts) {
-            self.named.insert((kind, name), index);
-        }
-        if matches!(kind, EntryKind::RoundClosed | EntryKind::RoundAbandoned) {
-            // Of a round that is over only the end may lead to another entry.
-            let ends = |kind: &EntryKind| matches!(kind, EntryKind::RoundClosed | EntryKind::RoundAbandoned);
-            self.newest.retain(|((of, round, _), kind), _| *of != task || round.is_none() || ends(kind));
-            self.named.retain(|(kind, _), _| !matches!(kind, EntryKind::UpdateBegun | EntryKind::UpdateAccepted));
+            self.named.insert((entry.kind(), name), index);
         }
     }
 
+    /// As much of it as leads to an accepted update.
+    pub(super) fn around(&self, task: TaskId, round: RoundId, header: HeaderDigest) -> Self {
+        let of_task = |t: &InTask| {
+            let (whole, begun) = ((round, None), (EntryKind::UpdateBegun, header));
+            let open = t.open.get(&whole).map(|newest| (whole, newest.clone())).into_iter().collect();
+            let updates = t.updates.get(&begun).map(|index| (begun, *index)).into_iter().collect();
+            InTask { open, updates, ..InTask::default() }
+        };
+        let tasks = self.tasks.get(&task).map(|t| (task, of_task(t))).into_iter().collect();
+        Self { allowed: self.allowed, tasks, ..Self::default() }
+    }
+
     /// The newest of these types in a place.
-    fn last(&self, place: Place, kinds: &[EntryKind]) -> Option<LeafIndex> {
-        kinds.iter().filter_map(|kind| self.newest.get(&(place, *kind))).max().copied()
+    fn last(&self, (task, round, group): Place, kinds: &[EntryKind]) -> Option<LeafIndex> {
+        let newest = match (task, round) {
+            (None, _) => &self.newest,
+            (Some(task), None) => &self.tasks.get(&task)?.newest,
+            (Some(task), Some(round)) => self.tasks.get(&task)?.open.get(&(round, group))?,
+        };
+        kinds.iter().filter_map(|kind| newest.get(kind)).max().copied()
     }
 
     fn about(&self, kind: EntryKind, name: Sha256) -> Option<LeafIndex> {
         self.named.get(&(kind, name)).copied()
+    }
+
+    fn of_update(&self, task: Option<TaskId>, kind: EntryKind, header: HeaderDigest) -> Option<LeafIndex> {
+        self.tasks.get(&task?)?.updates.get(&(kind, header)).copied()
+    }
+
+    /// Where a round ended.
+    fn end_of(&self, (task, round, _): Place) -> Option<LeafIndex> {
+        self.tasks.get(&task?)?.ends.get(&round?).copied()
     }
 
     /// The entry that leads to one with these facts in this place, if it were the next.
@@ -80,9 +130,9 @@ impl Causes {
             Facts::UpdateRejected {} => round.and_then(|_| self.last(in_round, &[K::ManifestPublished])),
             Facts::ManifestEndorsed { .. } | Facts::UpdateBegun { .. } => self.last(in_round, &[K::ManifestPublished]),
             Facts::UpdateAccepted { header, .. } => {
-                self.about(K::UpdateBegun, Sha256(header.0)).or_else(|| self.last(in_round, &[K::ManifestPublished]))
+                self.of_update(task, K::UpdateBegun, *header).or_else(|| self.last(in_round, &[K::ManifestPublished]))
             }
-            Facts::UpdateDropped { header } => self.about(K::UpdateAccepted, Sha256(header.0)),
+            Facts::UpdateDropped { header } => self.of_update(task, K::UpdateAccepted, *header),
             Facts::SetProposed { .. } => self.last(place, &[K::UpdateAccepted, K::UpdateDropped]),
             Facts::SetSigned { .. } => self.last(place, &[K::SetProposed]),
             Facts::SetCertified { .. } => self.last(place, &[K::SetSigned]),
@@ -93,7 +143,7 @@ impl Causes {
                 .or_else(|| self.last(in_round, &[K::ManifestPublished])),
             Facts::RoundClosed { .. } => self.last(in_round, &[K::SumOpened]),
             Facts::RoundAbandoned {} => self.last(in_round, &[K::SumFailed]).or_else(|| self.restarted(in_round)),
-            Facts::BudgetSpent { .. } => self.last(in_round, &[K::RoundClosed, K::RoundAbandoned]),
+            Facts::BudgetSpent { .. } => self.end_of(place),
             Facts::ModelWithdrawn { snapshot, .. } => self.about(K::ModelReleased, Sha256(snapshot.0)),
             Facts::WitnessReturned { witness, .. } => self.about(K::WitnessMissing, *witness),
             _of_its_own_accord => None,
@@ -113,7 +163,6 @@ fn name(facts: &Facts) -> Option<Sha256> {
     match facts {
         Facts::MemberInvited { token } => Some(padded(*token)),
         Facts::MemberJoinRequested { request, .. } => Some(*request),
-        Facts::UpdateBegun { header } | Facts::UpdateAccepted { header, .. } => Some(Sha256(header.0)),
         Facts::ModelReleased { snapshot, .. } => Some(Sha256(snapshot.0)),
         Facts::WitnessMissing { witness, .. } => Some(*witness),
         _by_place => None,
@@ -131,7 +180,7 @@ fn padded(token: TokenId) -> Sha256 {
 mod tests {
     use super::*;
     use crate::entry::{Draft, Identity, Origin, Stamp};
-    use crate::ids::SnapshotDigest;
+    use crate::ids::{BodyRoot, SnapshotDigest};
 
     fn entry(seq: u64, draft: &Draft) -> LogEntry {
         let origin = Origin { name: String::new(), version: String::new(), build: String::new(), boot_ms: 0 };
@@ -160,9 +209,28 @@ mod tests {
         assert_eq!(ends(&[opened(1), failed.clone(), started], 1), Some(LeafIndex(1)));
         let next = causes(&[opened(1), failed, closed]);
         assert_eq!(next.of(&Facts::RoundOpened { previous_end: Sha256([0; 32]) }, place(2)), Some(LeafIndex(2)));
-        assert_eq!(next.newest.keys().filter(|((_, round, _), _)| round.is_some()).count(), 1, "what is over is forgotten but for its end");
+        let kept = &next.tasks[&TASK];
+        assert_eq!((kept.open.len(), kept.ends.len()), (0, 1), "what is over is forgotten but for its end");
         let spent = Facts::BudgetSpent { dataset: Sha256([5; 32]), ledger_counter: 1 };
         assert_eq!((next.of(&spent, place(1)), next.of(&spent, place(2))), (Some(LeafIndex(2)), None));
+    }
+
+    /// A log of many rounds costs memory for their ends alone, and the end of a round in one task forgets nothing of another task's.
+    #[test]
+    fn a_round_that_ends_takes_its_updates_along_and_no_other_tasks() {
+        let other = TaskId([2; 16]);
+        let header = |n: u8| HeaderDigest([n; 32]);
+        let begun = |task, n| Draft::server(Facts::UpdateBegun { header: header(n) }).in_round(task, RoundId(1)).in_group(GroupId(0));
+        let closed = Draft::server(Facts::RoundClosed { snapshot: SnapshotDigest([0; 32]) }).in_round(TASK, RoundId(1));
+        let drafts = [begun(TASK, 1), begun(TASK, 2), begun(other, 1), begun(other, 3), closed];
+        let (open, over) = (causes(&drafts[..4]), causes(&drafts));
+        let accepted = |n| Facts::UpdateAccepted { header: header(n), body_root: BodyRoot([0; 32]), body_bytes: 0 };
+        let place = |task| (Some(task), Some(RoundId(1)), Some(GroupId(0)));
+        assert_eq!(open.of(&accepted(1), place(TASK)), Some(LeafIndex(0)));
+        assert_eq!(open.of(&accepted(3), place(TASK)), None, "begun in another task");
+        assert_eq!(over.of(&accepted(1), place(TASK)), None);
+        assert_eq!([1, 3].map(|n| over.of(&accepted(n), place(other))), [Some(LeafIndex(2)), Some(LeafIndex(3))]);
+        assert!(over.tasks[&TASK].updates.is_empty() && over.named.is_empty());
     }
 
     #[test]

@@ -31,8 +31,8 @@ clauses! {
     Actor = "A16: actor is not the one whom the log knows in this role", false;
     /// Led to by another entry, by none, or by one that leads to nothing of this type.
     Cause = "A16: cause is not the entry that led here", false;
-    /// Written by another process than the one that started.
-    Origin = "A16: origin changes without a start of the server's process", false;
+    /// Written by another process than the one that started, or after that one ended.
+    Origin = "A16: origin changes without a start of the server's process, or an entry follows its end", false;
     /// A decision that is not about a right, or not by the table.
     Decision = "I12: a decision states a right and the rule of its table, and is allowed to somebody whom the rule fits", false;
     /// Old or new hash of program or settings.

@@ -7,6 +7,7 @@ use super::{History, Member};
 use crate::entry::{Actor, Decision, Draft, EntryKind, Facts, Identity, LogEntry, Origin, Rule, Ruling, Stamp};
 use crate::hash::sha256;
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
+use std::borrow::Cow;
 
 /// What comes before the 32 bytes of an Ed25519 key in its subject public key info (RFC 8410 section 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -38,7 +39,7 @@ impl History {
     /// The stamp of the next entry, if it is made of `draft`.
     pub fn stamp(&self, draft: &Draft, id: String, ts: String, origin: Origin) -> Stamp {
         let signed = draft.statement.as_ref().and_then(|s| self.key(&Sha256(s.signer().0)));
-        let who = self.who(draft.actor, draft.institution, signed.or(draft.key).as_ref());
+        let who = self.who(draft.actor, draft.institution, signed.or(draft.key).as_ref()).into_owned();
         let cause = self.causes.of(&draft.facts, (draft.task, draft.round, draft.group));
         Stamp { seq: self.size, id, ts, who, origin, federation: self.trust.federation.clone(), cause }
     }
@@ -54,17 +55,17 @@ impl History {
     }
 
     /// Who has this role, by the log so far.
-    fn who(&self, actor: Actor, institution: Option<ClientId>, key: Option<&PublicKey>) -> Identity {
+    fn who(&self, actor: Actor, institution: Option<ClientId>, key: Option<&PublicKey>) -> Cow<'_, Identity> {
         let federation = &self.trust.federation;
         let member = |m: &Member| Identity { uri: Some(uri(federation, &m.name, "client/agent")), spki: Some(m.tls_key) };
-        match actor {
-            Actor::Server => self.server.clone(),
+        Cow::Owned(match actor {
+            Actor::Server => return Cow::Borrowed(&self.server),
             // Who asks to join has no certificate yet.
             Actor::Institution | Actor::Decryptor => institution.and_then(|i| self.members.get(&i)).map(member).unwrap_or_default(),
             // Administrators have keys and no certificate.
             Actor::Administrator => Identity { uri: None, spki: key.map(spki_hash) },
             Actor::Stranger => Identity::default(),
-        }
+        })
     }
 
     /// Holds the common fields of the next entry against what stands before it.
@@ -73,18 +74,20 @@ impl History {
         out.require(stamp.federation == self.trust.federation, Clause::Federation);
         let key = entry.stmt.as_ref().and_then(|s| self.key(&s.keyid));
         let expected = self.who(entry.actor, entry.institution, key.as_ref());
-        out.require(stamp.who == expected || self.is_named_administrator(entry), Clause::Actor);
+        out.require(stamp.who == *expected || self.is_named_administrator(entry), Clause::Actor);
         let place: Place = (entry.task, entry.round, entry.group);
         out.require(stamp.cause == self.causes.of(&entry.facts, place), Clause::Cause);
         let starts = matches!(entry.facts, Facts::ProcessStarted { .. } | Facts::ProcessRecovered { .. });
-        out.require(starts || self.origin.as_ref().is_none_or(|o| *o == stamp.origin), Clause::Origin);
+        // Before the first start whoever makes the federation writes; after an end nobody does.
+        let runs = self.origin.as_ref().map_or(self.starts[1].is_none(), |o| *o == stamp.origin);
+        out.require(starts || runs, Clause::Origin);
         out.require(self.is_decided(entry), Clause::Decision);
     }
 
     /// A permission repeats no statement: the key that it names is one of an administrator, whose statement follows.
     fn is_named_administrator(&self, entry: &LogEntry) -> bool {
         let allowed = entry.kind() == EntryKind::AuthzAllowed && entry.actor == Actor::Administrator;
-        allowed && self.trust.administrators.iter().any(|k| entry.stamp.who == self.who(Actor::Administrator, None, Some(k)))
+        allowed && self.trust.administrators.iter().any(|k| entry.stamp.who == *self.who(Actor::Administrator, None, Some(k)))
     }
 
     /// I12: decisions stand where they belong, and by the rule of their table; what is allowed is allowed to somebody whom the rule fits.
@@ -148,5 +151,59 @@ impl History {
     fn is_witness_of(&self, entry: &LogEntry, witness: Sha256) -> bool {
         let line = |m: &Member| Sha256(sha256(&[m.witness_vkey.as_bytes()]));
         entry.institution.is_none_or(|i| self.members.get(&i).map(line) == Some(witness))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::ClockDirection;
+    use crate::trust::TrustDocument;
+
+    fn history() -> History {
+        let trust = TrustDocument {
+            v: 1,
+            federation: "demo".into(),
+            log_vkey: String::new(),
+            root_ca: Sha256([1; 32]),
+            administrators: vec![PublicKey([2; 32])],
+            threshold: 1,
+            server: PublicKey([3; 32]),
+        };
+        History::new(trust)
+    }
+
+    /// The rules that an entry by a process that began at this time breaks.
+    fn broken(history: &mut History, boot_ms: u64, facts: Facts) -> Vec<Clause> {
+        let (n, draft) = (history.size(), Draft::server(facts));
+        let origin = Origin { name: "server".into(), version: String::new(), build: String::new(), boot_ms };
+        let stamp = history.stamp(&draft, format!("id-{n}"), format!("2026-01-02T03:04:{n:02}.000000Z"), origin);
+        let bytes = LogEntry::new(stamp, &draft).to_bytes();
+        history.apply(&bytes).into_iter().map(|v| v.clause).collect()
+    }
+
+    #[test]
+    fn a_process_writes_from_its_start_to_its_end_and_nobody_after_that() {
+        let mut history = history();
+        let started = || Facts::ProcessStarted { build: Sha256([4; 32]), clean: true, config: Sha256([5; 32]) };
+        let tells = || Facts::ProcessClockSkew { direction: ClockDirection::Back, ms: 6_000 };
+        let told = [
+            (1, Facts::FederationCreated { trust: Sha256([6; 32]) }, None),
+            (2, started(), None),
+            (2, tells(), None),
+            (3, tells(), Some(Clause::Origin)),
+            (2, Facts::ProcessStopped {}, None),
+            (2, tells(), Some(Clause::Origin)),
+            (4, tells(), Some(Clause::Origin)),
+            (4, started(), None),
+            (4, tells(), None),
+            // Without an end the next one has begun after a crash.
+            (5, started(), None),
+            (5, tells(), None),
+        ];
+        for (boot_ms, facts, expected) in told {
+            let what = format!("entry {}, {facts:?}", history.size());
+            assert_eq!(broken(&mut history, boot_ms, facts), Vec::from_iter(expected), "{what}");
+        }
     }
 }

@@ -121,6 +121,8 @@ pub struct TaskHistory {
     previous_end_at: LeafIndex,
     prekeys: BTreeMap<ClientId, Vec<Prekeys>>,
     rounds: BTreeMap<RoundId, RoundHistory>,
+    /// Those that are not over.
+    running: BTreeSet<RoundId>,
 }
 
 impl TaskHistory {
@@ -135,6 +137,7 @@ impl TaskHistory {
             previous_end_at: LeafIndex(0),
             prekeys: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            running: BTreeSet::new(),
         }
     }
 
@@ -185,6 +188,11 @@ impl TaskHistory {
     pub(super) fn learn_plan(&mut self, plan: Plan) {
         self.plan = Some(plan);
     }
+    /// As much of it as decides about an update.
+    pub(super) fn around(&self, round: RoundId, group: GroupId) -> Self {
+        let rounds = self.rounds.get(&round).map(|r| (round, r.around(group))).into_iter().collect();
+        Self { rounds, plan: self.plan.clone(), prekeys: BTreeMap::new(), running: self.running.clone(), ..*self }
+    }
     /// With these rounds, from the first on.
     #[cfg(test)]
     pub(super) fn with_rounds(self, rounds: impl IntoIterator<Item = RoundHistory>) -> Self {
@@ -214,9 +222,10 @@ impl TaskHistory {
             (Facts::PrekeysPublished { first, count }, Some(s)) => self.prekeys_published(entry, *first, *count, s, world, out),
             (Facts::RoundOpened { previous_end }, None) => {
                 let expected = self.last_round().map_or(Some(RoundId::FIRST), RoundId::next);
-                let over = self.rounds.values().all(RoundHistory::is_over);
+                let over = self.running.is_empty();
                 out.require(self.is_open() && over && entry.round == expected && *previous_end == self.previous_end, Clause::State);
                 if let Some(round) = entry.round {
+                    self.running.insert(round);
                     self.rounds.insert(round, RoundHistory { roster: active(world.members), ..RoundHistory::opened() });
                 }
             }
@@ -264,6 +273,12 @@ impl TaskHistory {
         let ended = round.is_over();
         out.require(!ended, Clause::State);
         let spend = round.apply(index, entry, statement, world, out);
+        // A broken log may also have rounds that are over and go on all the same.
+        if round.is_over() {
+            self.running.remove(&id);
+        } else {
+            self.running.insert(id);
+        }
         // A sum of gradients is divided by what its members declared: who declared nothing before the manifest is in no such sum.
         let divided = self.plan.as_ref().is_some_and(|p| p.privacy.mode.joint().is_some());
         let declared = |(who, s): &(ClientId, BudgetSpend)| round.declared.contains_key(&(*who, s.dataset));
@@ -392,6 +407,13 @@ impl RoundHistory {
     /// Whether the round has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.state, RoundState::Closed(_) | RoundState::Abandoned)
+    }
+
+    /// As much of it as decides about an update.
+    fn around(&self, group: GroupId) -> Self {
+        let groups = self.groups.get(&group).map(|g| (group, g.clone())).into_iter().collect();
+        let (manifest, endorsed, declared) = (self.manifest.clone(), self.endorsed.clone(), self.declared.clone());
+        Self { state: self.state, joined: self.joined, manifest, endorsed, declared, groups, ..Self::opened() }
     }
 
     pub(super) fn opened() -> Self {

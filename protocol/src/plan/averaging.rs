@@ -15,7 +15,30 @@ impl Strategy {
     pub fn remembers(&self) -> bool {
         match self {
             Self::FedAvg { .. } => false,
-            Self::FedAvgM { .. } | Self::FedAdam { .. } => true,
+            Self::FedAvgM { .. } | Self::FedNesterov { .. } | Self::FedAdam { .. } | Self::FedYogi { .. } => true,
+        }
+    }
+
+    /// Moments forget, and steps are divided by something.
+    ///
+    /// # Errors
+    /// [`PlanError::OutOfRange`].
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let below_one = |field, share: &Decimal| range(*share < Decimal::ONE, field, share.to_string(), "below 1");
+        let above_zero = |field, floor: &Decimal| range(*floor > Decimal::ZERO, field, floor.to_string(), "above 0");
+        match self {
+            Self::FedAvg { .. } | Self::FedAvgM { .. } => Ok(()),
+            Self::FedNesterov { momentum, .. } => below_one("strategy.fed-nesterov.momentum", momentum),
+            Self::FedAdam { momentum, decay, floor, .. } => {
+                below_one("strategy.fed-adam.momentum", momentum)?;
+                below_one("strategy.fed-adam.decay", decay)?;
+                above_zero("strategy.fed-adam.floor", floor)
+            }
+            Self::FedYogi { momentum, decay, floor, .. } => {
+                below_one("strategy.fed-yogi.momentum", momentum)?;
+                below_one("strategy.fed-yogi.decay", decay)?;
+                above_zero("strategy.fed-yogi.floor", floor)
+            }
         }
     }
 }
@@ -141,6 +164,33 @@ impl Robustness {
 mod tests {
     use super::*;
     use crate::codec;
+
+    #[test]
+    fn strategies_come_back_and_those_that_would_never_forget_are_refused() {
+        let [rate, share, one] = ["0.7", "0.9", "1"].map(|text| text.parse::<Decimal>().unwrap());
+        let good = [
+            Strategy::FedAvg { rate },
+            Strategy::FedAvgM { rate, momentum: share },
+            Strategy::FedNesterov { rate, momentum: share },
+            Strategy::FedAdam { rate, momentum: share, decay: share, floor: share },
+            Strategy::FedYogi { rate, momentum: share, decay: share, floor: share },
+        ];
+        for s in &good {
+            assert_eq!(codec::decode::<Strategy>(&codec::encode(s), 64).as_ref(), Ok(s));
+            assert_eq!(serde_json::from_value::<Strategy>(serde_json::to_value(s).unwrap()).unwrap(), *s);
+            assert_eq!(s.check(), Ok(()));
+        }
+        assert_eq!(good.each_ref().map(Strategy::remembers), [false, true, true, true, true]);
+        for bad in [
+            Strategy::FedNesterov { rate, momentum: one },
+            Strategy::FedAdam { rate, momentum: share, decay: one, floor: share },
+            Strategy::FedYogi { rate, momentum: one, decay: share, floor: share },
+            Strategy::FedYogi { rate, momentum: share, decay: one, floor: share },
+            Strategy::FedYogi { rate, momentum: share, decay: share, floor: Decimal::ZERO },
+        ] {
+            assert!(matches!(bad.check(), Err(PlanError::OutOfRange { .. })), "{bad:?}");
+        }
+    }
 
     #[test]
     fn weightings_come_back_and_uniform_is_the_byte_it_always_was() {

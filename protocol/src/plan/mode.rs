@@ -202,8 +202,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), PlanError> {
     if plan.weighting != Weighting::Uniform {
         return Err(PlanError::JointWeights);
     }
-    let l = &plan.local;
-    if (l.learning_rate, l.warmup_steps, l.weight_decay) != (Decimal::ZERO, 0, Decimal::ZERO) {
+    if !plan.local.is_idle() {
         return Err(PlanError::JointOptimiser);
     }
     let expected = -i16::from(plan.privacy.grid_bits);

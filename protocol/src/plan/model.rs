@@ -18,7 +18,7 @@ pub struct EncoderConfig {
     /// Model width C.
     #[n(2)]
     pub width: u32,
-    /// Attention heads H; divides the width.
+    /// Attention heads H; divides the width, but in a published model that states the width of a head itself.
     #[n(3)]
     pub heads: u32,
     /// Transformer blocks.
@@ -171,7 +171,14 @@ impl EncoderConfig {
     /// # Errors
     /// [`PlanError::OutOfRange`].
     pub(super) fn check(&self) -> Result<(), PlanError> {
-        range(self.heads > 0 && self.width.is_multiple_of(self.heads), "model.heads", self.heads.to_string(), "a divisor of the width")?;
+        // A checkpoint says itself how wide its heads are: some of T5's kind have six of 64 in a width of 512.
+        let shared_out = self.base.is_some() || self.width.is_multiple_of(self.heads);
+        range(
+            self.heads > 0 && shared_out,
+            "model.heads",
+            self.heads.to_string(),
+            "1 or more; without a base model a divisor of the width",
+        )?;
         let classes = self.classes.len();
         match self.asks() {
             Asks::Class => range((2..=1024).contains(&classes), "model.classes", classes.to_string(), "2 to 1024 names")?,
@@ -225,6 +232,14 @@ mod tests {
         long.base.as_mut().unwrap().config = "x".repeat(BaseModel::MAX_CONFIG_BYTES + 1);
         assert!(long.check().is_err());
         assert!(long.whole().base.unwrap().frozen.is_empty());
+    }
+
+    #[test]
+    fn heads_share_the_width_out_unless_a_checkpoint_says_how_wide_they_are() {
+        let published = |heads| EncoderConfig { heads, ..model(Asks::Class, 2) };
+        let own = |heads| EncoderConfig { base: None, ..published(heads) };
+        assert_eq!([published(3), published(4), own(4)].map(|m| m.check().is_ok()), [true; 3]);
+        assert_eq!([published(0), own(0), own(3)].map(|m| m.check().is_ok()), [false; 3]);
     }
 
     /// privacy.md D19: no operation reads more rows of a record than this says.

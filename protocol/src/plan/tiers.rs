@@ -178,12 +178,20 @@ impl Plan {
         if self.tiers.is_none() {
             return Some(Cow::Borrowed(self));
         }
-        let tier = self.tier_of(who)?;
+        self.tier_of(who).map(|tier| Cow::Owned(self.of_tier(tier)))
+    }
+
+    /// The plan as the institutions of one tier carry it out; none if no tier has this name.
+    pub fn seen_by_tier(&self, name: &str) -> Option<Self> {
+        self.tiers.as_deref()?.iter().find(|tier| tier.name == name).map(|tier| self.of_tier(tier))
+    }
+
+    fn of_tier(&self, tier: &Tier) -> Self {
         let mine = |s: &ShardId| tier.turn(*s).is_some();
         let shards = self.shards.iter().filter(|s| mine(&s.id)).cloned().collect();
         let groups = self.groups.iter().filter(|g| g.shards.iter().all(mine)).cloned().collect();
         let tiers = Some(vec![Tier { institutions: Vec::new(), ..tier.clone() }]);
-        Some(Cow::Owned(Self { shards, groups, tiers, ..self.clone() }))
+        Self { shards, groups, tiers, ..self.clone() }
     }
 
     /// Of the plan as one institution sees it: the shards that it trains in this round.

@@ -93,6 +93,9 @@ fn an_institution_sees_its_own_coordinates_and_no_others() {
     assert_eq!((full.check(), small.check()), (Ok(()), Ok(())));
     let active = |round| small.active(RoundId(round)).iter().map(|s| s.id.0).collect::<Vec<_>>();
     assert_eq!([active(1), active(2), active(3)], [vec![1, 2], vec![1, 3], vec![1, 2]]);
+    assert_eq!(plan.seen_by_tier("small").as_ref(), Some(&*small));
+    assert_eq!((plan.seen_by_tier("full").as_ref(), plan.seen_by_tier("large")), (Some(&*full), None));
+    assert_eq!(super::tests::plan().seen_by_tier("full"), None);
     let closed = Plan { tiers: Some(vec![tier("named", &[(0, Turn::ALWAYS)], &[1, 2])]), ..plan };
     assert!(closed.seen_by(id(3)).is_none() && closed.tier_of(id(3)).is_none());
     assert_eq!(super::tests::plan().seen_by(id(3)).unwrap().dimension(), 38);

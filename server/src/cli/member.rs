@@ -26,7 +26,7 @@ pub(super) enum MemberVerb {
         /// Name of the institution
         #[arg(long)]
         institution: String,
-        /// Words that the institution read out; a difference refuses
+        /// Words that the institution read out; no other request is admitted
         #[arg(long)]
         words: Option<String>,
     },
@@ -94,13 +94,20 @@ fn pending(dir: &Path, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The one request under this name, or the one of them whose words were read out: a name is asked for twice where two invitations to it are out.
+fn chosen(joins: Vec<(JoinRequest, Sha256)>, institution: &str, words: Option<&str>) -> Result<(JoinRequest, Sha256), Failure> {
+    let fits = |(r, hash): &(JoinRequest, Sha256)| r.name == institution && words.is_none_or(|w| w == fingerprint(hash));
+    let mut found = joins.into_iter().filter(fits);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Failure::trouble(anyhow::anyhow!("several ask to join as {institution}: say which with --words"))),
+        (None, _) => Err(Failure::refused(Refusal::NoSuchJoin)),
+    }
+}
+
 fn approve(admin: &Admin, institution: &str, words: Option<&str>, output: &Output) -> Result<(), Failure> {
     let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
-    let found = joins(&admin.dir.dir)?.into_iter().find(|(r, _)| r.name == institution);
-    let (request, hash) = found.ok_or_else(|| Failure::refused(Refusal::NoSuchJoin))?;
-    if words.is_some_and(|w| w != fingerprint(&hash)) {
-        return Err(Failure::refused(Refusal::NoSuchJoin));
-    }
+    let (request, hash) = chosen(joins(&admin.dir.dir)?, institution, words)?;
     let statement = Statement::sign(&Membership::of(&request), &key);
     let heard = heard(&admin.dir.dir, &AdminRequest::Approve { statement })?;
     let data = serde_json::json!({ "institution": institution, "words": fingerprint(&hash) });
@@ -178,7 +185,25 @@ fn told(institution: &str, change: Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::ids::{ClientId, LeafIndex};
+    use protocol::ids::{ClientId, LeafIndex, PublicKey, TokenId};
+
+    #[test]
+    fn whoever_was_heard_on_the_telephone_is_admitted_and_nobody_else_under_that_name() {
+        let request = |name: &str, key: u8| {
+            let (token, trust, nonce) = (TokenId([key; 16]), Sha256([2; 32]), Sha256([3; 32]));
+            let (institution_key, witness_vkey, tls_key) = (PublicKey([key; 32]), "w".to_owned(), Sha256([key; 32]));
+            let request = JoinRequest { token, trust, nonce, name: name.into(), institution_key, witness_vkey, tls_key };
+            let hash = Membership::of(&request).request;
+            (request, hash)
+        };
+        let joins = || vec![request("clinic", 1), request("clinic", 2), request("bank", 3)];
+        let key = |institution: &str, words: Option<&str>| chosen(joins(), institution, words).map(|(r, _)| r.institution_key.0[0]).ok();
+        for (n, name) in [(1, "clinic"), (2, "clinic"), (3, "bank")] {
+            assert_eq!(key(name, Some(&fingerprint(&request(name, n).1))), Some(n));
+        }
+        assert_eq!((key("bank", None), key("clinic", None)), (Some(3), None), "which of two is not for the server to say");
+        assert_eq!(key("bank", Some(&fingerprint(&request("clinic", 1).1))), None);
+    }
 
     #[test]
     fn a_name_means_whoever_has_it_now() {

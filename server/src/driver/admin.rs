@@ -7,10 +7,12 @@ use crate::identity;
 use crate::publish::{artefact_path, compose};
 use crate::store::Invitation;
 use crate::task::{Stage, TaskRun};
+use audit::key::VerifierKey;
 use audit::policy::Policy;
 use audit::reader::policy_path;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts, Right, Rule};
+use protocol::history::Member;
 use protocol::ids::{Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
@@ -121,6 +123,9 @@ impl Driver {
         if self.log.would_violate(&draft).is_some() {
             return Ok(Err(Refusal::NoSuchJoin));
         }
+        if self.shares_a_key(&said) {
+            return Ok(Err(Refusal::SharedKey));
+        }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
         if effective {
             let federation = self.log.history().trust().federation.clone();
@@ -130,6 +135,16 @@ impl Driver {
             self.store.put_issued(said.institution, &der)?;
         }
         Ok(Ok(self.say(draft, None)?.done()))
+    }
+
+    /// Whether somebody who was ever admitted has or had the same TLS key, or has the same witness: nobody could tell the two apart on a
+    /// connection, and no policy may name a witness twice.
+    fn shares_a_key(&self, said: &Membership) -> bool {
+        let witness = |line: &str| line.parse::<VerifierKey>().ok().map(|key| key.public());
+        let own = witness(&said.witness_vkey);
+        let tls = |m: &Member| m.tls_key == said.tls_key || m.retired.contains(&said.tls_key);
+        let same = |m: &Member| tls(m) || (own.is_some() && witness(&m.witness_vkey) == own);
+        self.log.history().members().values().any(same)
     }
 
     /// The policy's artefact is durable before its entry; the file that auditors read follows and is written again at a start.

@@ -19,18 +19,26 @@ use protocol::round::Event;
 use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend, RoundSpend};
 
-/// Denials that are recorded in one minute: an attack shows, and ten thousand tries do not fill a disk.
+/// Denials of one right that are recorded in one minute: an attack shows, ten thousand tries do not fill a disk, and strangers at one door do not
+/// hide what is tried at another.
 const MAX_DENIALS: u32 = 10;
+/// Statements of its own accord that are taken from one member in one minute. It tells a handful when it connects; more would only make the log grow.
+const MAX_DECLARATIONS: u32 = 120;
+/// Requests to join that one token may leave in the log: each attempt has another number of the connection in it.
+const MAX_REQUESTS: usize = 8;
 
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
-    /// Only holders of a certificate of this federation get as far as this, so strangers cannot make the log grow.
+    /// Only holders of a certificate of this federation get as far as this.
     pub(super) fn identify(&mut self, name: &str, key: Sha256) -> Result<Door, DriverError> {
         let found = self.log.history().members().iter().find(|(_, m)| m.name == name && m.shows(key));
         let door = match found.map(|(id, m)| (*id, m.barred())) {
             Some((id, None)) => Door::Member(id),
             Some((id, Some(barred))) => {
-                self.deny(Right::StatusRead, Some(id), Rejection::Revoked)?;
+                // Its client tries again and again, in good faith: the log hears of it once an hour.
+                if self.knocks.count(now(), (id, barred.since)) == 1 {
+                    self.deny(Right::StatusRead, Some(id), Rejection::Revoked)?;
+                }
                 Door::Barred(barred)
             }
             None => {
@@ -41,15 +49,11 @@ impl Driver {
         Ok(door)
     }
 
-    /// Records a denial; strangers cannot make the log grow faster than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
+    /// Records a denial; of each right not more than [`MAX_DENIALS`] a minute, the rest are counted in diagnostics.
     pub(super) fn deny(&mut self, right: Right, institution: Option<ClientId>, code: Rejection) -> Result<(), DriverError> {
-        let minute = now().0 / 60_000;
-        if self.denials.0 != minute {
-            self.denials = (minute, 0);
-        }
-        self.denials.1 += 1;
-        if self.denials.1 > MAX_DENIALS {
-            tracing::warn!(denied = self.denials.1, "denials of this minute are no longer recorded one by one");
+        let denied = self.denials.count(now(), right);
+        if denied > MAX_DENIALS {
+            tracing::warn!(denied, right = right.name(), "denials of this minute are no longer recorded one by one");
             return Ok(());
         }
         let denied = Draft { institution, ..Draft::decided(Actor::Stranger, Decision::new(Ruling::Deny, right)) };
@@ -180,12 +184,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Whoever has just left may still read the log on the connection on which it left: how else would it see that this stands there?
+    /// Whoever has just left may still read the log on the connection on which it left, and not for long: how else would it see that this
+    /// stands there?
     fn may_ask(&self, who: ClientId, request: &Request) -> bool {
         match self.log.history().barred(who).map(|b| b.standing) {
             None => true,
             Some(Standing::Left(_)) => match request {
-                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => true,
+                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => {
+                    self.leaving.contains_key(&who)
+                }
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
                 Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
             },
@@ -264,11 +271,16 @@ impl Driver {
 
     /// A member's statement that belongs to no round. It goes into the log only if it keeps the log's rules.
     fn declare(&mut self, who: ClientId, statement: Statement) -> Result<Answer, DriverError> {
+        let declared = self.declarations.count(now(), who);
+        if declared > MAX_DECLARATIONS {
+            tracing::warn!(client = %who.short(), declared, "a member's declarations of this minute are too many");
+            return Ok(Rejection::OverQuota.into());
+        }
         let key = self.log.history().members().get(&who).filter(|m| m.is_active()).map(|m| m.key);
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        let Some(draft) = declaration(who, statement, super::now()) else { return Ok(Rejection::Malformed.into()) };
+        let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
         if let Some(violation) = self.log.would_violate(&draft) {
             tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
             return Ok(Rejection::Policy.into());
@@ -280,9 +292,8 @@ impl Driver {
         if published {
             self.publisher.want(done.index.0 + 1);
         }
-        // Not cut: it still hears the receipt, and closes by itself.
         if left {
-            self.shut_out(who);
+            self.let_go(who, now());
         }
         Ok(Response::Receipt { index: done.index, entry: done.bytes.into() }.into())
     }
@@ -315,6 +326,11 @@ impl Driver {
         let hash = Sha256(protocol::hash::sha256(&[&statement.payload]));
         if self.log.history().requests().contains_key(&hash) {
             return Ok(JoinReply::Pending {});
+        }
+        let before = self.log.history().requests().values().filter(|r| r.token == request.token).count();
+        if before >= MAX_REQUESTS {
+            self.deny(Right::MemberJoin, None, Rejection::OverQuota)?;
+            return Ok(denied);
         }
         // The request is durable in the log before the token is used up (T11 step 5).
         let facts = Facts::MemberJoinRequested { token: request.token, request: hash };

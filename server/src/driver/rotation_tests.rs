@@ -69,7 +69,7 @@ fn whoever_is_suspended_gets_no_certificate_and_no_other_key() {
     let (first, second) = (request(), request());
     let who = admit(&disk, &mut driver, &person(), &first);
     let since = driver.log.history().members()[&who].since;
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let admin = administrator(&disk);
     let said = StandingChange { institution: who, since, change: Change::Suspend, reason: StandingReason::KeyCompromise };
     driver.change_standing(Statement::sign(&said, &admin)).unwrap().unwrap();
     assert!(refused(&rotate(&mut driver, &first, &second, NONCE), Rejection::Revoked));
@@ -86,7 +86,7 @@ fn a_key_that_administrators_revoked_lets_nobody_in_and_the_next_one_does() {
     let mut driver = disk.driver().unwrap();
     let (first, second) = (request(), request());
     let who = admit(&disk, &mut driver, &person(), &first);
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let admin = administrator(&disk);
     let revoke = |driver: &mut Driver, csr: &[u8], key: &SigningKey| {
         let said = KeyRevocation { institution: who, purpose: KeyPurpose::Tls, key: hash(csr), reason: StandingReason::KeyCompromise };
         driver.change_standing(Statement::sign(&said, key)).unwrap()

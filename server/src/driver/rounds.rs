@@ -100,6 +100,7 @@ impl Driver {
             tracing::error!(size, published, "alarm: no quorum of witnesses for 15 minutes; rounds and releases wait for it");
         }
         self.watch_witnesses()?;
+        self.end_leaving(now());
         self.show_note();
         Ok(())
     }

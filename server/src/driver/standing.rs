@@ -8,7 +8,11 @@ use protocol::ids::{ClientId, HeaderDigest};
 use protocol::membership::{KeyRevocation, StandingChange, StandingReason};
 use protocol::round::Event;
 use protocol::statement::{Payload as _, Statement};
-use std::collections::BTreeSet;
+use protocol::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long whoever has left may read the log on the connection on which it did: some looks until it sees its entry there.
+const LEAVING_MS: u64 = 2 * 60_000;
 
 impl Driver {
     /// Everybody who was ever admitted, with what administrators name when they change how somebody stands.
@@ -68,6 +72,25 @@ impl Driver {
         self.uploads.forget(who, &self.accepted());
         self.round_event(Event::Barred(who));
         self.links.remove(&who)
+    }
+
+    /// Whoever leaves is not cut off at once: it hears its receipt, looks for its entry, and closes by itself.
+    pub(super) fn let_go(&mut self, who: ClientId, now: Time) {
+        if let Some(link) = self.shut_out(who) {
+            self.leaving.insert(who, (now.plus_ms(LEAVING_MS), link));
+        }
+    }
+
+    /// Cuts off those who left and did not close by themselves.
+    pub(super) fn end_leaving(&mut self, now: Time) {
+        let is_over = |(_, (until, _)): &(ClientId, (Time, Link))| *until <= now;
+        let (over, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.leaving).into_iter().partition(is_over);
+        self.leaving = rest;
+        for (who, (_, link)) in over {
+            if let Some(barred) = self.log.history().barred(who) {
+                link.cut.send(Some(barred)).ok();
+            }
+        }
     }
 
     /// Updates of the round under way that the log has accepted.

@@ -21,7 +21,7 @@ fn who() -> ClientId {
 /// A driver with one member, and its administrator's key.
 fn with_member(disk: &Disk) -> (Driver, SigningKey) {
     let mut driver = disk.driver().unwrap();
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let admin = administrator(disk);
     let request = JoinRequest {
         token: TokenId([1; 16]),
         trust: Sha256([2; 32]),
@@ -92,6 +92,18 @@ fn whoever_is_suspended_is_cut_off_with_the_reason_and_let_in_when_resumed() {
     assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Bytes { .. }));
 }
 
+/// A member that dials twice and is then revoked keeps no connection.
+#[test]
+fn a_newer_connection_ends_the_older_one() {
+    use tokio::sync::oneshot::error::TryRecvError;
+    let disk = Disk::new();
+    let (mut driver, admin) = with_member(&disk);
+    let ((mut old, _), (mut new, _)) = (link(&mut driver), link(&mut driver));
+    assert_eq!((old.try_recv(), new.try_recv()), (Err(TryRecvError::Closed), Err(TryRecvError::Empty)));
+    order(&mut driver, &admin, Change::Revoke, StandingReason::KeyCompromise).unwrap();
+    assert!(new.try_recv().is_ok_and(|why| why.is_some_and(|barred| barred.standing.is_final())));
+}
+
 #[test]
 fn a_change_that_does_not_follow_or_that_no_administrator_signed_is_refused() {
     let disk = Disk::new();
@@ -120,9 +132,48 @@ fn whoever_leaves_gets_its_receipt_and_reads_the_log_on_the_same_connection() {
     assert_eq!(driver.log.history().barred(who()).unwrap().standing, Standing::Left(StandingReason::Request));
     assert!(matches!(ask(&mut driver, Request::Log { from: index.0, to: index.0 + 1 }), Response::Entries { .. }));
     assert!(matches!(ask(&mut driver, Request::Declare { statement }), Response::Rejected { reason: Rejection::Revoked }));
+    // A connection that it keeps open is no way to read the log for ever.
+    driver.end_leaving(now());
+    assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Bytes { .. }) && ended.try_recv().is_err());
+    driver.end_leaving(Time::NEVER);
+    assert_eq!(ended.try_recv(), Ok(Some(Barred { standing: Standing::Left(StandingReason::Request), since: index })));
+    assert!(matches!(ask(&mut driver, Request::Checkpoint {}), Response::Rejected { reason: Rejection::Revoked }));
     assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(b) if b.standing.is_final()));
     drop(driver);
     // What stands in the log stands after a restart.
     let mut driver = disk.driver().unwrap();
     assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(_)));
+}
+
+/// The minute may end while the test runs, once.
+#[test]
+fn a_member_that_declares_without_end_is_not_listened_to_any_more_and_others_are() {
+    let disk = Disk::new();
+    let (mut driver, _) = with_member(&disk);
+    let statement =
+        Statement::sign(&Departure { since: since(&driver), reason: StandingReason::Request }, &SigningKey::from_bytes(&[22; 32]));
+    let mut declare = || {
+        let answer = ask(&mut driver, Request::Declare { statement: statement.clone() });
+        let Response::Rejected { reason } = answer else { panic!("somebody else signed it") };
+        reason
+    };
+    let reasons: Vec<Rejection> = (0..500).map(|_| declare()).collect();
+    let judged = reasons.iter().filter(|r| **r == Rejection::BadSignature).count();
+    let unheard = reasons.iter().filter(|r| **r == Rejection::OverQuota).count();
+    assert!((120..=240).contains(&judged) && judged + unheard == 500, "{judged} {unheard}");
+    assert_eq!(driver.declarations.count(now(), MEMBER), 1);
+}
+
+/// The hour may end while the test runs, once.
+#[test]
+fn a_member_that_is_shut_out_is_told_so_each_time_and_the_log_once_an_hour() {
+    let disk = Disk::new();
+    let (mut driver, admin) = with_member(&disk);
+    order(&mut driver, &admin, Change::Suspend, StandingReason::Incident).unwrap();
+    for _ in 0..50 {
+        assert!(matches!(driver.identify(NAME, Sha256([4; 32])).unwrap(), Door::Barred(_)));
+    }
+    drop(driver);
+    let denied = disk.entries().iter().filter(|e| e.facts == Facts::AuthzDenied {}).count();
+    assert!((1..=2).contains(&denied), "{denied}");
 }

@@ -17,7 +17,7 @@ use protocol::entry::{Actor, AlarmKind, Facts, LogEntry, Right, Rule, Ruling};
 use protocol::ids::{PublicKey, TokenId};
 use protocol::renewal::Renewal;
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{JoinRequest, Membership, TrustDocument};
+use protocol::trust::{JoinRequest, Membership, Token, TrustDocument};
 use tokio::sync::Semaphore;
 
 const MEMBER: ClientId = ClientId([9; 32]);
@@ -157,26 +157,54 @@ fn request() -> Vec<u8> {
     rcgen::CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
 }
 
-/// An institution that the administrator admitted with this signing request.
-fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
-    let (token, institution_key) = (TokenId([1; 16]), PublicKey(key.verifying_key().to_bytes()));
+/// An institution asks to join with this signing request and a witness of this seed; what admits it.
+fn ask_to_join(driver: &mut Driver, name: &str, key: &SigningKey, csr: &[u8], witness: u8) -> Membership {
+    let (token, institution_key) = (TokenId([key.to_bytes()[0]; 16]), PublicKey(key.verifying_key().to_bytes()));
     let asked = JoinRequest {
         token,
         trust: TrustDocument::hash(&driver.trust_bytes),
         nonce: Sha256([2; 32]),
-        name: "clinic".into(),
+        name: name.into(),
         institution_key,
-        witness_vkey: SignerKey::new("demo/clinic", KeyType::Cosignature, &[3; 32]).unwrap().verifier().to_string(),
+        witness_vkey: SignerKey::new(&format!("demo/{name}"), KeyType::Cosignature, &[witness; 32]).unwrap().verifier().to_string(),
         tls_key: crate::identity::csr_key_hash(csr).unwrap(),
     };
-    let (who, said) = (ClientId::of(&institution_key), Membership::of(&asked));
-    let admin = crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap();
+    let said = Membership::of(&asked);
     let facts = Facts::MemberJoinRequested { token, request: said.request };
+    driver.store.put_csr(said.institution, csr).unwrap();
     driver.append_one(Draft::server(Facts::MemberInvited { token })).unwrap();
-    driver.append_one(Draft::said(Actor::Institution, Some(who), Statement::sign(&asked, key), facts)).unwrap();
+    driver.append_one(Draft::said(Actor::Institution, Some(said.institution), Statement::sign(&asked, key), facts)).unwrap();
+    said
+}
+
+fn administrator(disk: &Disk) -> SigningKey {
+    crate::init::read_admin_key(&disk.0.path().join("admin.key")).unwrap()
+}
+
+/// An institution that the administrator admitted with this signing request.
+fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
+    let said = ask_to_join(driver, "clinic", key, csr, 3);
     let facts = Facts::MemberJoined { request: said.request };
-    driver.append_one(Draft::said(Actor::Administrator, Some(who), Statement::sign(&said, &admin), facts)).unwrap();
-    who
+    let statement = Statement::sign(&said, &administrator(disk));
+    driver.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts)).unwrap();
+    said.institution
+}
+
+/// What TLS and policies know an institution by is never another one's.
+#[test]
+fn nobody_is_admitted_with_the_tls_key_or_the_witness_of_another() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (csr, admin) = (request(), administrator(&disk));
+    admit(&disk, &mut driver, &SigningKey::from_bytes(&[7; 32]), &csr);
+    let mut approve = |seed: u8, csr: &[u8], witness: u8| {
+        let said = ask_to_join(&mut driver, "bank", &SigningKey::from_bytes(&[seed; 32]), csr, witness);
+        driver.admin(AdminRequest::Approve { statement: Statement::sign(&said, &admin) }).unwrap()
+    };
+    let shared = |reply: &AdminReply| matches!(reply, AdminReply::Refused { reason: crate::admin::Refusal::SharedKey });
+    assert!(shared(&approve(8, &csr, 4)), "the TLS key");
+    assert!(shared(&approve(9, &request(), 3)), "the witness, under another name");
+    assert!(matches!(approve(10, &request(), 4), AdminReply::Done {}));
 }
 
 /// Times until which the log says that certificates hold.
@@ -247,7 +275,7 @@ fn a_member_whose_certificate_has_run_out_comes_back_by_its_statement_key() {
     assert!(refused(&ask(&mut driver, &statement, &request())), "another TLS key");
     assert_eq!(renewed(&driver).len(), 1);
     let JoinReply::Renewed { leaf } = ask(&mut driver, &statement, &csr) else { panic!("refused") };
-    assert!(!crate::identity::lifetime(&leaf).unwrap().is_over(late));
+    assert!(crate::identity::lifetime(&leaf).unwrap().holds(late));
     assert_eq!(renewed(&driver).len(), 2);
 }
 
@@ -320,4 +348,50 @@ fn a_refused_update_stands_in_the_log_once_before_the_client_hears_of_it() {
     assert_eq!(refused.len(), 1);
     assert_eq!((refused[0].institution, refused[0].code.as_deref()), (Some(MEMBER), Some("wrong_round")));
     assert_eq!((refused[0].stamp.cause, refused[0].round), (None, None));
+}
+
+/// The minute may end while the test runs, once.
+#[test]
+fn strangers_at_one_door_neither_fill_the_log_nor_hide_what_is_tried_at_another() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    for _ in 0..100 {
+        driver.deny(Right::MemberJoin, None, Rejection::NotEnrolled).unwrap();
+    }
+    driver.deny(Right::StatusRead, None, Rejection::NotEnrolled).unwrap();
+    drop(driver);
+    let denied: Vec<Right> = disk.entries().iter().filter_map(|e| e.decision).map(|d| d.right).collect();
+    assert_eq!(denied.last(), Some(&Right::StatusRead));
+    assert!((11..=21).contains(&denied.len()), "{denied:?}");
+}
+
+#[test]
+fn a_token_leaves_few_requests_in_the_log_however_often_it_is_used() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let invite = AdminRequest::Invite { institution: "clinic".into(), ttl_s: 600 };
+    let AdminReply::Token { line } = driver.admin(invite).unwrap() else { panic!("a token") };
+    let (token, key, csr) = (Token::parse(&line).unwrap(), SigningKey::from_bytes(&[7; 32]), request());
+    let mut ask = |n: u8| {
+        let asked = JoinRequest {
+            token: token.id,
+            trust: TrustDocument::hash(&driver.trust_bytes),
+            nonce: Sha256([n; 32]),
+            name: "clinic".into(),
+            institution_key: PublicKey(key.verifying_key().to_bytes()),
+            witness_vkey: SignerKey::new("demo/clinic", KeyType::Cosignature, &[3; 32]).unwrap().verifier().to_string(),
+            tls_key: crate::identity::csr_key_hash(&csr).unwrap(),
+        };
+        let (statement, nonce) = (Statement::sign(&asked, &key), asked.nonce);
+        let message = JoinMessage::Request { secret: token.secret, statement, csr: csr.clone().into() };
+        matches!(driver.join(message, nonce).unwrap(), JoinReply::Pending {})
+    };
+    let taken: Vec<u8> = (0..12).filter(|n| ask(*n)).collect();
+    assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert!(ask(3), "a request that stands in the log is told again");
+    drop(driver);
+    let entries = disk.entries();
+    let requests = entries.iter().filter(|e| matches!(e.facts, Facts::MemberJoinRequested { .. })).count();
+    let codes: Vec<_> = entries.iter().filter(|e| e.decision.is_some()).filter_map(|e| e.code.as_deref()).collect();
+    assert_eq!((requests, codes), (8, vec!["over_quota"; 4]));
 }

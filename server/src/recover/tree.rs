@@ -2,7 +2,7 @@
 
 use super::{RecoverError, policies};
 use crate::durable;
-use crate::log::{Directory, learn};
+use crate::log::{Directory, fold, learn};
 use audit::hash::{Hash, leaf_hash};
 use audit::policy::Policy;
 use audit::reader::{DirEntry, LogReader as _, policy_path};
@@ -45,10 +45,10 @@ impl Copied {
                 if sizes.contains(&range.size()) {
                     roots.insert(range.size(), range.root());
                 }
-                if let Some(v) = history.apply(bytes).into_iter().next() {
-                    return Err(RecoverError::Rule { index: v.index.0, rule: v.clause.text() });
+                let entry = fold(&mut history, bytes).map_err(|v| RecoverError::Rule { index: v.index.0, rule: v.clause.text() })?;
+                if let Some(entry) = entry {
+                    learn(&mut history, &mirror.0, &entry.facts)?;
                 }
-                learn(&mut history, &mirror.0, bytes)?;
                 // A policy's file counts where an entry activates exactly its text.
                 if let Some((hash, at)) = history.policy()
                     && at.0 + 1 == range.size()

@@ -85,11 +85,11 @@ async fn a_published_checkpoint_is_trained_further_and_never_travels() {
     assert_ne!(before, after);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_published_decoder_learns_from_texts_that_nobody_labelled() {
+/// Three institutions train adapters of a model that writes tokens, for two rounds. Its loss on this record before and after.
+async fn taught(name: &str, (asks, targets): (&str, &str), record: train::batch::Record) -> [f64; 2] {
     let mut f = Federation::start(3).await;
-    let base = publish(&f.dir.path().join("checkpoint"), "gpt2", WORDS);
-    let text = adapted_toml(&base, ("next-token", "\"c_attn\"", "\"lora-b\"")).replace("classes = [\"bad\", \"good\"]\n", "");
+    let base = publish(&f.dir.path().join("checkpoint"), name, WORDS);
+    let text = adapted_toml(&base, (asks, targets, "\"lora-b\"")).replace("classes = [\"bad\", \"good\"]\n", "");
     let file = server::plan_file::PlanFile::parse(&text).unwrap();
     let plan = f.propose_prepared(file.prepare_on(TaskId([7; 16]), Some(&base)).unwrap()).await;
     assert_eq!(f.ended().await.round, Some(RoundId(2)));
@@ -102,14 +102,28 @@ async fn a_published_decoder_learns_from_texts_that_nobody_labelled() {
     let two = stepped_by_shard(&f, &plan, 2, &one, &BTreeMap::from([(0, 3)]));
     let digest = train::snapshot::digest(&two).to_string();
     assert!(files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&digest)), "the next weights are not the mean");
-    // Its loss on a text is finite before and after, and another one.
-    let record = train::batch::Record { tokens: vec![1, 2, 3, 4, 0, 0], class: 0, labels: Vec::new() };
     let data = train::batch::Dataset { units: vec![train::batch::UnitExamples { records: vec![record] }] };
     let workers = train::workers::Workers::start(std::num::NonZeroUsize::MIN).unwrap();
-    let [before, after] = [&first, &two].map(|bytes| {
+    [&first, &two].map(|bytes| {
         let outside = std::sync::Arc::new(base.outside(&plan.model).unwrap());
         let weights = train::snapshot::from_bytes(&plan.model, bytes).unwrap().beside(outside);
         train::eval::evaluate_texts(&weights, &data, &workers).unwrap().loss()
-    });
+    })
+}
+
+fn is_another_loss([before, after]: [f64; 2]) {
     assert!(before.is_finite() && after.is_finite() && before.to_bits() != after.to_bits(), "{before} {after}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_published_decoder_learns_from_texts_that_nobody_labelled() {
+    let record = train::batch::Record { tokens: vec![1, 2, 3, 4, 0, 0], class: 0, labels: Vec::new() };
+    is_another_loss(taught("gpt2", ("next-token", "\"c_attn\""), record).await);
+}
+
+/// The labels are the answers, word for word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_published_encoder_decoder_learns_what_to_reply() {
+    let record = train::batch::Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![5, 0] };
+    is_another_loss(taught("t5", ("translate", "\"q\", \"v\""), record).await);
 }

@@ -3,9 +3,9 @@
 use super::payment::{Means as Hands, REAL};
 use super::{AuditRunError, Audited, Stage};
 use crate::batch::Dataset;
-use crate::model::embedding::TOKENS;
-use crate::model::parameters::size;
-use crate::model::{ParameterTable, TransformerWeights, initial};
+use crate::model::config::Family;
+use crate::model::parameters::{Access, size};
+use crate::model::{Config, ParameterTable, TransformerWeights};
 use crate::optim::OptimiserState;
 use crate::round::{Means, Round, noised_steps};
 use crate::shard::names;
@@ -23,8 +23,6 @@ use std::ops::ControlFlow;
 /// Length of a canary's gradient in clip bounds, or in ones where the bound is smaller: it must be clipped to count as C·u, so that clipping is
 /// audited too, and the 0.01 of AUTO-S must not show.
 const LOUD: f64 = 1000.0;
-/// Seed of the first weights: public, and without influence on what canaries show.
-const WEIGHTS: u64 = 1;
 
 /// Canaries of one run: a unit of gradient 1000·C along one coordinate each. In a step they come and go like units with records; what their
 /// coordinates show after the noise is added up.
@@ -102,10 +100,11 @@ pub(super) fn one_run_with(
     entropy: &mut dyn EntropySource,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<CanaryRun, AuditRunError> {
-    let (start, model) = (initial(&audited.plan.model, WEIGHTS)?, &audited.plan.model);
+    let (start, model) = (audited.first()?, &audited.plan.model);
     // Coordinates are those of what is trained.
     let part = TransformerWeights::part_of(&start, names(&audited.plan.shards))?;
-    let places = quiet(part.table(), audited.data, size(model.width), size(model.max_tokens), canaries)?;
+    let read = read(part.config(), audited.data, size(model.max_tokens));
+    let places = quiet((part.table(), part.config().spelling.tokens()), &read, size(model.width), canaries)?;
     let (plan, declared) =
         (audited.executed_plan()?, declared_size(u64::try_from(audited.data.units.len() + canaries).unwrap_or(u64::MAX)));
     let (claimed, epsilon) = audited.claim(hands.make, declared)?;
@@ -117,7 +116,7 @@ pub(super) fn one_run_with(
     tell(Stage::Committed(coins.commitment()));
     let mut seen = Canaries::new(places, coins.sides());
     let round = Round { plan: &plan, start: &start, data: audited.data, mechanism: &mechanism, global_step: 0 };
-    let mut optimiser = OptimiserState::adam_w(part.flat().len());
+    let mut optimiser = OptimiserState::of_plan(&plan.local, part.flat().len());
     let paid = (hands.pay)(&plan, &mechanism, 0)?;
     let means = Means { workers: audited.workers, entropy, canaries: Some(&mut seen) };
     noised_steps(&round, paid, &mut optimiser, means, &mut |p| {
@@ -147,12 +146,26 @@ fn in_sensitivities(scores: &[i64], expected: &Expected) -> Vec<f64> {
     scores.iter().map(|&score| score as f64 / expected.delta_grid()).collect()
 }
 
-/// So many coordinates that no record moves: rows of the token table whose tokens do not occur, evenly spread. What others add to a canary's
-/// direction would blur its score and hide what is looked for.
-fn quiet(table: &ParameterTable, data: &Dataset, width: usize, max_tokens: usize, wanted: usize) -> Result<Vec<usize>, AuditRunError> {
-    let occurring: BTreeSet<usize> = data.records().flat_map(|r| r.tokens.iter().take(max_tokens)).map(|&t| size(t)).collect();
-    let rows = table.find(TOKENS).map(|p| p.range()).unwrap_or_default();
-    let there: Vec<usize> = rows.clone().filter(|at| !occurring.contains(&((at - rows.start) / width))).collect();
+/// Rows of the token table that some record reads.
+fn read(config: &Config, data: &Dataset, most: usize) -> BTreeSet<usize> {
+    let start = match config.family {
+        Family::EncoderDecoder { start, .. } => Some(start),
+        Family::Encoder(_) | Family::Decoder => None,
+    };
+    let shown = data.records().flat_map(|r| [&r.tokens, &r.labels]).flat_map(|tokens| tokens.iter().take(most).copied());
+    shown.chain(start).map(size).collect()
+}
+
+/// So many coordinates that no record moves: rows of the token table that nobody reads, evenly spread. What others add to a canary's direction
+/// would blur its score and hide what is looked for. A table that is the head too is moved everywhere.
+fn quiet(
+    (table, tokens): (&ParameterTable, &str),
+    read: &BTreeSet<usize>,
+    width: usize,
+    wanted: usize,
+) -> Result<Vec<usize>, AuditRunError> {
+    let rows = table.find(tokens).filter(|p| p.access == Access::Rows).map(|p| p.range()).unwrap_or_default();
+    let there: Vec<usize> = rows.clone().filter(|at| !read.contains(&((at - rows.start) / width))).collect();
     if there.len() < wanted || wanted == 0 {
         return Err(AuditRunError::Directions { wanted, there: there.len() });
     }

@@ -1,7 +1,9 @@
 //! Canaries by themselves: where they go, and what is seen of them.
 
 use super::*;
-use crate::model::parameters::Weights;
+use crate::model::embedding::TOKENS;
+use crate::model::initial;
+use crate::model::parameters::{Trained, Weights};
 use crate::testing::{data, plan, small_config};
 
 #[test]
@@ -9,14 +11,16 @@ fn canaries_stand_where_no_record_moves_anything() {
     let (config, data) = (small_config(), data(8));
     let weights: Weights = initial(&config, 1).unwrap();
     let (width, most) = (size(config.width), size(config.max_tokens));
-    let places = quiet(weights.table(), &data, width, most, 10).unwrap();
+    let read = read(&Config::of_plan(&config, Trained::Kept).unwrap(), &data, most);
+    let places = quiet((weights.table(), TOKENS), &read, width, 10).unwrap();
     assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), 10, "directions of their own");
     let start = weights.table().find(TOKENS).unwrap().offset;
     for place in places {
         let token = u32::try_from((place - start) / width).unwrap();
         assert!(data.records().all(|r| !r.tokens.contains(&token)), "token {token} occurs");
     }
-    assert!(matches!(quiet(weights.table(), &data, width, most, 0), Err(AuditRunError::Directions { wanted: 0, .. })));
+    assert!(matches!(quiet((weights.table(), TOKENS), &read, width, 0), Err(AuditRunError::Directions { wanted: 0, .. })));
+    assert!(matches!(quiet((weights.table(), "classifier.weight"), &read, width, 1), Err(AuditRunError::Directions { there: 0, .. })));
 }
 
 /// Only those that are in and in the sample move the sum, each by its own bound along its own direction.

@@ -4,9 +4,9 @@
 use super::payment::pay;
 use super::{AuditRunError, Audited, Stage};
 use crate::batch::{Dataset, Record, UnitExamples};
-use crate::eval::log_odds;
+use crate::eval::{asked, log_odds};
+use crate::model::Weights;
 use crate::model::parameters::size;
-use crate::model::{Weights, initial};
 use crate::optim::OptimiserState;
 use crate::round::{Means, Round, noised_steps};
 use privacy::audit::membership::{self as figures, Claim, Outcome, Shadow};
@@ -14,11 +14,9 @@ use privacy::audit::{AuditError, Coins};
 use privacy::mechanism::{Mechanism, declared_size};
 use privacy::noise::{Canary, EntropySource, StepContext, Stream};
 use protocol::ids::ManifestDigest;
-use protocol::plan::Plan;
+use protocol::plan::{Asks, Plan};
 use std::ops::ControlFlow;
 
-/// Seed of the first weights: the same for all models, public.
-const WEIGHTS: u64 = 1;
 /// Tokens of a planted string, if the model reads that many.
 const STRING: usize = 8;
 /// Strings like a planted one that it is ranked among: ten bits of exposure at most.
@@ -127,7 +125,9 @@ fn planted(model: &protocol::plan::EncoderConfig, stream: &mut Stream<Canary>) -
 impl<'a> Lesson<'a> {
     fn new(audited: &'a Audited<'a>, units: Dataset, how: Membership) -> Result<Self, AuditRunError> {
         let plan = audited.executed_plan()?;
-        let start = initial(&plan.model, WEIGHTS)?;
+        let start = audited.first()?;
+        // Told before hours of training, too.
+        asked(&start, Asks::Class)?;
         let half = u64::try_from(units.units.len() / 2).unwrap_or(u64::MAX);
         let mechanism = Mechanism::of_plan(&plan, declared_size(half))?;
         let models = u64::try_from(how.shadows).unwrap_or(u64::MAX).saturating_add(1);
@@ -150,7 +150,7 @@ impl<'a> Lesson<'a> {
         let chosen = self.units.units.iter().zip(inside).filter(|(_, inside)| **inside).map(|(unit, _)| unit.clone());
         let data = Dataset { units: chosen.collect() };
         let round = Round { plan: &self.plan, start: &self.start, data: &data, mechanism: &self.mechanism, global_step: 0 };
-        let mut optimiser = OptimiserState::adam_w(usize::try_from(self.plan.dimension()).unwrap_or(usize::MAX));
+        let mut optimiser = OptimiserState::of_plan(&self.plan.local, usize::try_from(self.plan.dimension()).unwrap_or(usize::MAX));
         let paid = pay(&self.plan, &self.mechanism, number)?;
         let means = Means { workers: self.audited.workers, entropy, canaries: None };
         let (weights, _) = noised_steps(&round, paid, &mut optimiser, means, &mut |p| {

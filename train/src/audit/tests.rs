@@ -27,7 +27,7 @@ fn failing(report: &privacy::audit::Report) -> Vec<&'static str> {
 
 fn run_once(plan: &Plan, executed: &str, claimed: &str, canaries: usize, seed: u64) -> CanaryRun {
     let (data, workers) = (data(12), workers());
-    let audited = Audited { plan, executed: decimal(executed), claimed: decimal(claimed), data: &data, workers: &workers };
+    let audited = Audited { plan, executed: decimal(executed), claimed: decimal(claimed), data: &data, workers: &workers, start: None };
     one_run(&audited, canaries, &mut SeededEntropy::new(seed), &mut |_| ()).unwrap()
 }
 
@@ -70,7 +70,7 @@ fn a_mechanism_that_is_wrong_about_itself_is_caught_in_one_run() {
         let (mut plan, data, workers) = (audit_plan("2", "1", 4), data(12), workers());
         plan.privacy.path = path;
         let two = decimal("2");
-        let audited = Audited { plan: &plan, executed: two, claimed: two, data: &data, workers: &workers };
+        let audited = Audited { plan: &plan, executed: two, claimed: two, data: &data, workers: &workers, start: None };
         let run = |hands| canaries::one_run_with(&audited, hands, 400, &mut SeededEntropy::new(1), &mut |_| ()).unwrap().report;
         let (honest, halved) = (run(payment::REAL), run(hands));
         assert_eq!((honest.verdict, failing(&honest)), (Verdict::Consistent, vec![]), "{path:?}: {honest:?}");
@@ -85,7 +85,7 @@ fn a_mechanism_that_is_wrong_about_itself_is_caught_in_one_run() {
 #[test]
 fn coins_are_committed_to_before_anything_is_trained() {
     let (plan, data, workers) = (audit_plan("2", "1", 4), data(5), workers());
-    let audited = Audited { plan: &plan, executed: decimal("2"), claimed: decimal("2"), data: &data, workers: &workers };
+    let audited = Audited { plan: &plan, executed: decimal("2"), claimed: decimal("2"), data: &data, workers: &workers, start: None };
     let mut stages = Vec::new();
     let run = one_run(&audited, 100, &mut SeededEntropy::new(4), &mut |s| stages.push(s)).unwrap();
     let steps = (1..=4).map(|done| Stage::Steps { done, all: 4 });
@@ -105,7 +105,7 @@ fn all_rounds_of_a_plan_are_audited_as_one() {
 #[test]
 fn too_many_canaries_for_the_vocabulary_are_told() {
     let (plan, data, workers) = (audit_plan("2", "1", 4), data(5), workers());
-    let audited = Audited { plan: &plan, executed: decimal("2"), claimed: decimal("2"), data: &data, workers: &workers };
+    let audited = Audited { plan: &plan, executed: decimal("2"), claimed: decimal("2"), data: &data, workers: &workers, start: None };
     let told = one_run(&audited, 2000, &mut SeededEntropy::new(4), &mut |_| ()).err().unwrap();
     assert!(matches!(told, AuditRunError::Directions { wanted: 2000, there } if there < 1280 && there > 1000), "{told}");
 }
@@ -113,7 +113,7 @@ fn too_many_canaries_for_the_vocabulary_are_told() {
 #[test]
 fn hardly_any_noise_is_refused_at_once() {
     let (plan, data, workers) = (audit_plan("2", "1", 4), data(5), workers());
-    let audited = Audited { plan: &plan, executed: decimal("0.001"), claimed: decimal("2"), data: &data, workers: &workers };
+    let audited = Audited { plan: &plan, executed: decimal("0.001"), claimed: decimal("2"), data: &data, workers: &workers, start: None };
     let told = one_run(&audited, 100, &mut SeededEntropy::new(4), &mut |_| ()).err().unwrap();
     assert!(matches!(told, AuditRunError::TooLittle(_)), "{told}");
     let none = Audited { executed: decimal("0"), ..audited };
@@ -136,7 +136,8 @@ fn told(executed: &str, claimed: &str, seed: u64) -> MembershipRun {
     let mut plan = plan(EncoderConfig { vocab: 1000, ..small_config() }, 40, claimed, "0.5");
     (plan.privacy.epsilon_cap, plan.local.learning_rate) = (decimal("45"), decimal("0.005"));
     let (data, workers) = (by_heart(120), workers());
-    let audited = Audited { plan: &plan, executed: decimal(executed), claimed: decimal(claimed), data: &data, workers: &workers };
+    let audited =
+        Audited { plan: &plan, executed: decimal(executed), claimed: decimal(claimed), data: &data, workers: &workers, start: None };
     let mut last = None;
     let how = Membership { shadows: 4, planted: 8 };
     let run = membership(&audited, how, &mut SeededEntropy::new(seed), &mut |s| last = Some(s)).unwrap();

@@ -16,6 +16,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
+pub use protocol::plan::Keep;
 pub use reading::{Aims, Reading};
 pub use scratch::Scratch;
 
@@ -31,17 +32,6 @@ pub enum Precision {
     F32,
     /// Factors of products are rounded to bfloat16, as on hardware that has it. A processor gains no speed by it.
     Bf16,
-}
-
-/// What is kept of a block between its forward and its backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Keep {
-    /// Everything that its backward pass reads.
-    #[default]
-    Everything,
-    /// Its input; the rest is computed again (training.md M10).
-    Inputs,
 }
 
 /// What cannot be computed. Says what was expected, never what a record says.

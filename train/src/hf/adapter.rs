@@ -1,10 +1,10 @@
 //! Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`, whose keys are `base_model.model.`, the layer's path,
 //! and `.lora_A.weight` (r, in) or `.lora_B.weight` (out, r). An export of LoRA-B writes the frozen A too, so that others can use it.
 
-use super::file::{self, FileError, Mapped, Tensors, Written};
-use super::{HfError, MAX_CONFIG_BYTES, layout, read, write};
+use super::file::{self, FileError, Tensors, Written};
+use super::{HfError, MAX_CONFIG_BYTES, layout, mapped, read, write};
 use crate::model::config::{Family, Task};
-use crate::model::lora::{Adapters, Factor, Lora, factor_a, factor_b};
+use crate::model::lora::{Adapters, Factor, Lora, factor_a, factor_b, is_factor};
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
 use crate::model::{Config, ParameterTable, Trained, TransformerWeights};
@@ -47,11 +47,6 @@ pub enum AdapterError {
     /// A product of factors failed.
     #[error("the tensor engine failed")]
     Engine(#[from] candle_core::Error),
-}
-
-/// Whether a tensor is a factor of an adapter.
-pub(crate) fn is_factor(name: &str) -> bool {
-    name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight")
 }
 
 /// The fields that decide what is computed.
@@ -105,9 +100,8 @@ impl Raw {
 /// # Errors
 /// [`HfError`]: a missing or misshaped factor by name, a tensor without a layer, an option that would compute something else.
 pub fn load(directory: &Path, base: &TransformerWeights, trains: Factor) -> Result<TransformerWeights, HfError> {
-    let path = directory.join(WEIGHTS);
-    let mapped = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
-    from_bytes(&read(&directory.join(CONFIG), MAX_CONFIG_BYTES)?, mapped.bytes(), base, trains)
+    let weights = mapped(&directory.join(WEIGHTS))?;
+    from_bytes(&read(&directory.join(CONFIG), MAX_CONFIG_BYTES)?, weights.bytes(), base, trains)
 }
 
 /// The same from the bytes of both files.

@@ -2,7 +2,7 @@
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
 use super::file::{FileError, Mapped, Tensors};
-use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, read, tokenizer};
+use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, mapped, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
@@ -12,7 +12,12 @@ use candle_core::{Device, Tensor};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
 use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Fields of a `config.json` that number the tokens in front of, behind and between texts.
+const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
 
 /// Why a checkpoint cannot be what a plan begins from.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,9 @@ pub enum BaseError {
         /// Of the file.
         found: Sha256,
     },
+    /// A file that somebody wrote to after its digest was taken.
+    #[error("model.safetensors was changed while it was read: try again when nobody writes to it")]
+    Changed,
     /// The plan's model begins from random weights.
     #[error("the plan names no base checkpoint")]
     NoBase,
@@ -84,6 +92,10 @@ impl std::fmt::Debug for Base {
     }
 }
 
+fn digest(bytes: &[u8]) -> Sha256 {
+    Sha256(sha256(&[bytes]))
+}
+
 /// Whether a tensor is of the head over classes: what a checkpoint that was published for something else does not have.
 fn of_head(spelling: Spelling, name: &str) -> bool {
     let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler());
@@ -98,9 +110,7 @@ impl Base {
     pub fn open(directory: &Path) -> Result<Self, BaseError> {
         let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
-        let path = directory.join(WEIGHTS);
-        let weights = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
-        let digest = |bytes: &[u8]| Sha256(sha256(&[bytes]));
+        let weights = mapped(&directory.join(WEIGHTS))?;
         let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
         Ok(Self { config, tokenizer, weights, digests })
@@ -112,9 +122,14 @@ impl Base {
     }
     /// What an adapter calls it: the name in its own `config.json`, else its weights' digest.
     pub(crate) fn name(&self) -> String {
-        let fields = serde_json::from_str::<serde_json::Value>(&self.config).unwrap_or_default();
-        let stated = fields.get("_name_or_path").and_then(serde_json::Value::as_str).filter(|name| !name.is_empty());
+        let fields = serde_json::from_str::<Value>(&self.config).unwrap_or_default();
+        let stated = fields.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
         stated.map_or_else(|| format!("sha256:{}", self.digests.weights), str::to_owned)
+    }
+    /// The marks of texts that its `config.json` names.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (String, Value)> {
+        let fields = serde_json::from_str::<Map<String, Value>>(&self.config).unwrap_or_default();
+        fields.into_iter().filter(|(name, _)| MARKS.contains(&name.as_str()))
     }
     /// Bytes of its `tokenizer.json`.
     pub fn tokenizer(&self) -> &[u8] {
@@ -185,25 +200,8 @@ impl Base {
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
         let whole = model.whole();
         let spelling = Config::of_plan(&whole, Trained::Kept)?.spelling;
-        let (tensors, trained) = (self.tensors()?, shard::names(shards));
-        let first = initial(&whole, seed)?;
-        let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
-        for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
-            match layout::find(spelling, p, &tensors) {
-                Ok((name, way)) => {
-                    layout::copy(&tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
-                    if !trained.contains(&p.name) {
-                        frozen.push(p.name.clone());
-                    }
-                }
-                Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
-                    if !trained.contains(&p.name) {
-                        return Err(BaseError::Untrained(p.name.clone()));
-                    }
-                }
-                Err(e) => return Err(HfError::from(e).into()),
-            }
-        }
+        let (first, trained) = (initial(&whole, seed)?, shard::names(shards));
+        let (flat, frozen) = self.reading(|tensors| filled(&first, (spelling, &trained), tensors))?;
         first.table().check(&flat)?;
         let base = BaseModel { frozen, ..whole.base.clone().ok_or(BaseError::NoBase)? };
         let model = EncoderConfig { base: Some(base), ..whole };
@@ -219,19 +217,20 @@ impl Base {
     pub fn outside(&self, model: &EncoderConfig) -> Result<Outside, BaseError> {
         let named = self.named_by(model)?;
         let config = Config::of_plan(model, Trained::Kept)?;
-        let (table, tensors) = (TransformerWeights::outside_table(&config), self.tensors()?);
+        let table = TransformerWeights::outside_table(&config);
         if table.iter().count() != named.frozen.len() {
             return Err(BaseError::Frozen { named: named.frozen.len(), found: table.iter().count() });
         }
-        let tensor = |p: &Parameter| -> Result<(String, Tensor), BaseError> {
+        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Tensor), BaseError> {
             let mut values = vec![0.0; p.len()];
-            copy(&tensors, config.spelling, p, &mut values)?;
+            copy(tensors, config.spelling, p, &mut values)?;
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
                 return Err(ModelError::NonFinite(at).into());
             }
             Ok((p.name.clone(), Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
         };
-        Ok(Outside::new(self.digests.weights, table.iter().map(tensor).collect::<Result<_, _>>()?))
+        let all = self.reading(|tensors| table.iter().map(|p| tensor(tensors, p)).collect::<Result<BTreeMap<_, _>, _>>())?;
+        Ok(Outside::new(self.digests.weights, all))
     }
 
     /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
@@ -241,15 +240,18 @@ impl Base {
     pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
-        let (table, tensors) = (TransformerWeights::tables(&config).0, self.tensors()?);
-        let mut flat = vec![0.0; table.len()];
-        for p in table.iter() {
-            let out = &mut flat[p.range()];
-            match weights.table().find(&p.name) {
-                Some(there) => out.copy_from_slice(&weights.flat()[there.range()]),
-                None => copy(&tensors, config.spelling, p, out)?,
+        let table = TransformerWeights::tables(&config).0;
+        let flat = self.reading(|tensors| {
+            let mut flat = vec![0.0; table.len()];
+            for p in table.iter() {
+                let out = &mut flat[p.range()];
+                match weights.table().find(&p.name) {
+                    Some(there) => out.copy_from_slice(&weights.flat()[there.range()]),
+                    None => copy(tensors, config.spelling, p, out)?,
+                }
             }
-        }
+            Ok(flat)
+        })?;
         Ok(TransformerWeights::new(&config, flat, Vec::new())?)
     }
 
@@ -260,9 +262,37 @@ impl Base {
         Ok(named)
     }
 
-    fn tensors(&self) -> Result<Tensors<'_>, BaseError> {
-        Ok(Tensors::parse(self.weights.bytes()).map_err(HfError::from)?)
+    /// Reads tensors, and compares the digest once more: whoever writes to a mapped file writes into what is read here.
+    fn reading<T>(&self, read: impl FnOnce(&Tensors<'_>) -> Result<T, BaseError>) -> Result<T, BaseError> {
+        let found = read(&Tensors::parse(self.weights.bytes()).map_err(HfError::from)?);
+        if digest(self.weights.bytes()) == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
+}
+
+/// First weights with the checkpoint's numbers in place of theirs, and the names of the tensors that nobody trains. Only a head may be missing.
+fn filled(
+    first: &Weights,
+    (spelling, trained): (Spelling, &BTreeSet<String>),
+    tensors: &Tensors<'_>,
+) -> Result<(Vec<f32>, Vec<String>), BaseError> {
+    let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
+    for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
+        match layout::find(spelling, p, tensors) {
+            Ok((name, way)) => {
+                layout::copy(tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
+                if !trained.contains(&p.name) {
+                    frozen.push(p.name.clone());
+                }
+            }
+            Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
+                if !trained.contains(&p.name) {
+                    return Err(BaseError::Untrained(p.name.clone()));
+                }
+            }
+            Err(e) => return Err(HfError::from(e).into()),
+        }
+    }
+    Ok((flat, frozen))
 }
 
 /// One tensor of the checkpoint, as the model has it.

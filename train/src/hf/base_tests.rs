@@ -10,6 +10,7 @@ use crate::model::Transformer;
 use crate::shard::tiers::{Part, tier_table};
 use crate::snapshot;
 use crate::workers::Workers;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -167,6 +168,23 @@ fn a_decoders_loss_is_per_token() {
     assert!(matches!(evaluate(&weights, &data, &workers), Err(EvalError::Asks { got: "next-token", expected: "class" })));
 }
 
+/// A published tokenizer without marks leaves nothing of some texts.
+#[test]
+fn a_record_without_tokens_is_not_judged() {
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    let (weights, _) = begun(&base, 3, None, &[Part::Head]).unwrap();
+    let weights = weights.clone().beside(Arc::new(base.outside(weights.config()).unwrap()));
+    let judged = |records: Vec<Record>| {
+        let data = Dataset { units: vec![UnitExamples { records }] };
+        evaluate(&weights, &data, &Workers::start(std::num::NonZeroUsize::MIN).unwrap()).unwrap()
+    };
+    let silent = Record { tokens: Vec::new(), class: 1, labels: Vec::new() };
+    let with = records().into_iter().chain([silent.clone()]).collect();
+    assert_eq!(judged(with), judged(records().to_vec()));
+    assert_eq!(judged(vec![silent]).records, 0);
+}
+
 /// Records with answers of other lengths than their texts, and their number of asked tokens.
 fn answered() -> [Record; 3] {
     let answer = |n: u32| (0..n).map(|i| (i * 11 + n) % 60).collect();
@@ -255,6 +273,23 @@ fn another_checkpoint_is_refused_by_the_file_that_differs() {
     assert!(matches!(base.outside(&stranger), Err(BaseError::NoBase)));
 }
 
+/// The digest is that of what is read, not of what lay there when the file was opened.
+#[test]
+fn a_checkpoint_that_changes_after_it_was_hashed_is_refused() {
+    let dir = checkpoint("bert-classify");
+    let base = Base::open(dir.path()).unwrap();
+    let (weights, shards) = begun(&base, 3, None, &[Part::Head]).unwrap();
+    let mut bytes = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+    let end = bytes.len() - 2;
+    bytes[end] ^= 1; // a digit of the last number
+    // In place: a new file under the old name would not be what is mapped.
+    let mut file = std::fs::OpenOptions::new().write(true).open(dir.path().join(WEIGHTS)).unwrap();
+    file.write_all(&bytes).unwrap();
+    assert!(matches!(base.outside(weights.config()), Err(BaseError::Changed)));
+    assert!(matches!(base.whole(&weights), Err(BaseError::Changed)));
+    assert!(matches!(base.begin(weights.config(), &shards, 7), Err(BaseError::Changed)));
+}
+
 #[test]
 fn numbers_that_are_not_the_checkpoints_are_refused_by_name() {
     let dir = checkpoint("bert-classify");
@@ -272,4 +307,19 @@ fn numbers_that_are_not_the_checkpoints_are_refused_by_name() {
         Base::open(decoder.path()).unwrap().model(Asks::Class, classes(3), None, None),
         Err(BaseError::Checkpoint(HfError::Config(_)))
     ));
+}
+
+/// Small published T5s have heads that do not share the width out evenly.
+#[test]
+fn heads_of_a_published_model_need_not_divide_its_width() {
+    let dir = checkpoint("t5");
+    let path = dir.path().join(CONFIG);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let uneven = text.replace("\"num_heads\": 2", "\"num_heads\": 3").replace("\"d_kv\": 6", "\"d_kv\": 4");
+    std::fs::write(&path, uneven).unwrap();
+    let model = Base::open(dir.path()).unwrap().model(Asks::Translate, Vec::new(), Some(6), None).unwrap();
+    assert_eq!((model.width, model.heads), (16, 3));
+    assert!(ParameterTable::new(&model).is_ok());
+    let own = EncoderConfig { base: None, classes: classes(2), ..model };
+    assert!(matches!(ParameterTable::new(&own), Err(ModelError::Sizes { width: 16, heads: 3 })));
 }

@@ -6,7 +6,7 @@ use super::base::{Base, BaseError};
 use super::{CONFIG, Checkpoint, HfError, config, save, whole, write};
 use crate::model::lora::is_factor;
 use crate::model::{Trained, TransformerWeights, Weights};
-use protocol::plan::Asks;
+use protocol::plan::{Asks, EncoderConfig};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub enum Exported {
 }
 
 /// Writes the checkpoint into `model`, a directory that must exist, and what `adapter_into` gives a directory for, if only that was trained.
-/// Classes have the plan's names.
+/// Classes have the plan's names, and the marks of texts are the checkpoint's.
 ///
 /// # Errors
 /// [`BaseError`]: another checkpoint than the model began from, or a file that cannot be written.
@@ -34,13 +34,11 @@ pub fn export(
     let alone = adapter_of(&published, weights)?;
     let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
     save(&checkpoint, model).map_err(BaseError::Export)?;
-    if weights.config().asks() == Asks::Class {
-        let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-        let text = named(&text, &weights.config().classes)?;
-        write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
-    }
+    let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
+    let text = completed(&text, base, weights.config())?;
+    write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
     let Some(alone) = alone else { return Ok(Exported::Model) };
-    let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { path: "adapter".into(), source }))?;
+    let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
     Ok(Exported::ModelAndAdapter)
 }
@@ -66,12 +64,18 @@ fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Optio
     Ok(weights.table().iter().all(|p| held(&p.name)).then_some(alone))
 }
 
-/// The configuration with the classes' names.
-fn named(text: &str, classes: &[String]) -> Result<String, BaseError> {
+/// The configuration with what the parts of a model do not say: the marks of texts, without which nobody knows where an answer ends, and the
+/// classes' names.
+fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, BaseError> {
     let failed = |e| BaseError::Export(HfError::Config(config::ConfigError::Json(e)));
-    let mut fields: Value = serde_json::from_str(text).map_err(failed)?;
-    fields["id2label"] = classes.iter().enumerate().map(|(i, name)| (i.to_string(), json!(name))).collect::<Map<_, _>>().into();
-    fields["label2id"] = classes.iter().enumerate().map(|(i, name)| (name.clone(), json!(i))).collect::<Map<_, _>>().into();
+    let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(failed)?;
+    fields.extend(base.marks());
+    if model.asks() == Asks::Class {
+        let classes = || model.classes.iter().enumerate();
+        let names: Map<String, Value> = classes().map(|(i, name)| (i.to_string(), json!(name))).collect();
+        let numbers: Map<String, Value> = classes().map(|(i, name)| (name.clone(), json!(i))).collect();
+        fields.extend([("id2label".to_owned(), Value::Object(names)), ("label2id".to_owned(), Value::Object(numbers))]);
+    }
     Ok(serde_json::to_string_pretty(&fields).map_err(failed)? + "\n")
 }
 
@@ -145,6 +149,8 @@ mod tests {
                 let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
                 export(&base, &weights, out.path(), into).unwrap();
                 assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{name} {parts:?}");
+                let end = config::end(&std::fs::read(out.path().join(CONFIG)).unwrap());
+                assert_eq!((end, base.end()), (Some(1), Some(1)), "{name}: other programs end where it was taught to");
                 assert_eq!(adapter_dir.exists(), target.is_some());
                 if target.is_some() {
                     let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();

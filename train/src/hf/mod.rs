@@ -15,18 +15,19 @@ pub mod file;
 mod layout;
 pub mod tokenizer;
 
+use crate::model::lora::is_factor;
 use crate::model::{Config, ModelError, Trained, TransformerWeights};
 use config::ConfigError;
 use file::{FileError, Mapped, Tensors};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokenizer::TokenizerError;
 
 /// Largest `config.json`, in bytes: published ones have a few thousand.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// Largest `tokenizer.json`, in bytes: published ones have up to some 20 million.
-pub const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+/// Largest `tokenizer.json`, in bytes: published ones have up to some 40 million, and nobody who cuts texts by one takes a larger one.
+pub const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -37,19 +38,19 @@ const TOKENIZER: &str = "tokenizer.json";
 #[non_exhaustive]
 pub enum HfError {
     /// A file of the directory cannot be read or written.
-    #[error("cannot read or write {path}")]
+    #[error("cannot read or write {file}")]
     File {
-        /// Which.
-        path: PathBuf,
+        /// Its name there. Where the directory lies may say more than should leave the machine (audit.md A22).
+        file: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
     /// A file is larger than any of its kind.
-    #[error("{path} is larger than {most} bytes")]
+    #[error("{file} is larger than {most} bytes")]
     Large {
-        /// Which.
-        path: PathBuf,
+        /// Its name in the directory.
+        file: String,
         /// Limit.
         most: u64,
     },
@@ -81,16 +82,30 @@ pub struct Checkpoint {
     pub unused: Vec<String>,
 }
 
+/// A file's name in its directory.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What the system says about a file.
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> HfError {
+    move |source| HfError::File { file: name(path), source }
+}
+
 /// Reads a whole file of at most `most` bytes.
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, HfError> {
-    let failed = |source| HfError::File { path: path.into(), source };
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > most { Err(HfError::Large { path: path.into(), most }) } else { Ok(bytes) }
+    File::open(path).map_err(failed(path))?.take(most + 1).read_to_end(&mut bytes).map_err(failed(path))?;
+    if bytes.len() as u64 > most { Err(HfError::Large { file: name(path), most }) } else { Ok(bytes) }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), HfError> {
-    std::fs::write(path, bytes).map_err(|source| HfError::File { path: path.into(), source })
+    std::fs::write(path, bytes).map_err(failed(path))
+}
+
+/// Maps a file of weights.
+fn mapped(path: &Path) -> Result<Mapped, HfError> {
+    Mapped::open(path).map_err(failed(path))
 }
 
 /// Reads a checkpoint directory; everything will be trained.
@@ -113,9 +128,7 @@ pub fn load_for(directory: &Path, choose: impl FnOnce(Config) -> Result<Config, 
     if let Some(bytes) = &tokenizer {
         tokenizer::fits(bytes, config.vocab)?;
     }
-    let path = directory.join(WEIGHTS);
-    let mapped = Mapped::open(&path).map_err(|source| HfError::File { path, source })?;
-    let (weights, unused) = from_bytes(&config, mapped.bytes())?;
+    let (weights, unused) = from_bytes(&config, mapped(&directory.join(WEIGHTS))?.bytes())?;
     Ok(Checkpoint { weights, tokenizer, unused })
 }
 
@@ -128,14 +141,14 @@ pub fn from_bytes(config: &Config, bytes: &[u8]) -> Result<(TransformerWeights, 
     let (trained, frozen) = TransformerWeights::tables(config);
     // Everything is found and measured before a number is copied.
     let found = |table: &crate::model::ParameterTable| -> Result<Vec<(String, layout::Way)>, FileError> {
-        table.iter().filter(|p| !adapter::is_factor(&p.name)).map(|p| layout::find(config.spelling, p, &tensors)).collect()
+        table.iter().filter(|p| !is_factor(&p.name)).map(|p| layout::find(config.spelling, p, &tensors)).collect()
     };
     let names = (found(&trained)?, found(&frozen)?);
     let unused = tensors.names().filter(|n| !names.0.iter().chain(&names.1).any(|(used, _)| used == n)).map(str::to_owned).collect();
     let start = TransformerWeights::initial(config, 0)?;
     let (mut flat, mut rest) = (start.flat().to_vec(), start.frozen().to_vec());
     for (table, flat, names) in [(&trained, &mut flat, &names.0), (&frozen, &mut rest, &names.1)] {
-        for (p, (name, way)) in table.iter().filter(|p| !adapter::is_factor(&p.name)).zip(names) {
+        for (p, (name, way)) in table.iter().filter(|p| !is_factor(&p.name)).zip(names) {
             layout::copy(&tensors, name, *way, &p.shape, &mut flat[p.range()])?;
         }
     }
@@ -150,7 +163,7 @@ pub fn to_bytes(weights: &TransformerWeights) -> Result<Vec<u8>, HfError> {
     let tables = [(weights.table(), weights.flat()), (weights.frozen_table(), weights.frozen())];
     let mut tensors = Vec::new();
     for (table, flat) in tables {
-        for p in table.iter().filter(|p| !adapter::is_factor(&p.name)) {
+        for p in table.iter().filter(|p| !is_factor(&p.name)) {
             tensors.push(layout::lay(weights.config().spelling, p, &flat[p.range()]));
         }
     }

@@ -259,10 +259,9 @@ impl Config {
     /// [`ModelError`] if such a model cannot be built.
     pub fn of_plan(c: &EncoderConfig, trained: Trained) -> Result<Self, ModelError> {
         let classes = u32::try_from(c.classes.len()).map_err(|_| ModelError::TooLarge)?;
-        need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
         let choices = match &c.base {
             Some(base) => Choices::published(c, base, classes)?,
-            None => Choices::own(c, classes),
+            None => Choices::own(c, classes)?,
         };
         Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })
     }
@@ -283,8 +282,9 @@ impl Config {
 
 impl Choices {
     /// Concordat's own classifier.
-    fn own(c: &EncoderConfig, classes: u32) -> Self {
-        Self {
+    fn own(c: &EncoderConfig, classes: u32) -> Result<Self, ModelError> {
+        need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
+        Ok(Self {
             family: Family::Encoder(Task::Classify { classes }),
             vocab: c.vocab,
             max_tokens: c.max_tokens,
@@ -312,7 +312,7 @@ impl Choices {
             adapter: None,
             trained: Trained::All,
             outside: None,
-        }
+        })
     }
 
     /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else

@@ -8,6 +8,7 @@
 //! Letters: N tokens of the batch (records end to end, see [`crate::batch`]), B records, V vocabulary, C width, H heads, F hidden
 //! width, K classes.
 
+mod again;
 pub mod attention;
 pub mod block;
 pub mod config;

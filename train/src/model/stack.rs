@@ -6,20 +6,23 @@ use super::config::{Choices, MaskKind, NormPlace, Positions};
 use super::names::{Projections, Side};
 use super::norm::Norm;
 use super::parameters::{Access, Listing, Loaded, Part, Start, Values, size};
-use super::{block, norm};
+use super::{again, block, norm};
 use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
 use crate::ops::relative::Buckets;
 use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor};
+use protocol::plan::Keep;
+use std::sync::Arc;
 
 /// Blocks and the normalisation after the last one.
 pub(crate) struct Stack {
-    layers: Vec<(Block, bool)>, // with whether anything of it is trained
+    layers: Vec<(Arc<Block>, bool)>, // with whether anything of it is trained
     norm: Option<(Norm, bool)>,
     distances: Option<Distances>,
     /// Whether keys or values of what another stack has read are made by trained layers.
     asks_trained: bool,
+    keep: Keep,
 }
 
 /// The table of distances that all blocks of a stack share.
@@ -67,10 +70,10 @@ impl StackPlan<'_> {
 
 impl Stack {
     pub(crate) fn load(plan: &StackPlan<'_>, values: Values<'_>) -> Result<Self> {
-        let load = |layer: u32| -> Result<(Block, bool)> {
+        let load = |layer: u32| -> Result<(Arc<Block>, bool)> {
             let names = plan.choices.block_names(layer);
             let block = Block::load(&names, &plan.shape, values)?.at_site(3 * u64::from(layer));
-            Ok((block, values.trains(&format!("{}.", names.path))))
+            Ok((Arc::new(block), values.trains(&format!("{}.", names.path))))
         };
         let name = plan.choices.spelling.last_norm(plan.side);
         let norm = match plan.choices.place {
@@ -90,7 +93,13 @@ impl Stack {
             Projections::Apart([_, key, value]) => [key, value].iter().any(|name| values.trains(&format!("{name}."))),
         };
         let asks_trained = plan.asks && plan.layers.clone().any(asked);
-        Ok(Self { asks_trained, layers: plan.layers.clone().map(load).collect::<Result<_>>()?, norm, distances })
+        let layers = plan.layers.clone().map(load).collect::<Result<_>>()?;
+        Ok(Self { asks_trained, layers, norm, distances, keep: Keep::Everything })
+    }
+
+    /// Keeps this much of its blocks between the passes.
+    pub(crate) fn keeping(self, keep: Keep) -> Self {
+        Self { keep, ..self }
     }
 
     /// # Shape
@@ -105,7 +114,11 @@ impl Stack {
         let scene = Scene { bias: bias.as_ref(), memory: memory.as_ref().map(|(memory, spans)| (memory, *spans)), ..scene };
         let mut x = x;
         for (layer, trained) in &self.layers {
-            x = layer.forward(&scene.tape.begin(x, *trained, scene.spans)?, scene)?;
+            let begun = scene.tape.begin(x, *trained, scene.spans)?;
+            x = match self.keep {
+                Keep::Everything => layer.forward(&begun, scene)?,
+                Keep::Inputs => again::forward(layer, &begun, scene)?,
+            };
         }
         match &self.norm {
             Some((norm, trained)) => norm.forward(&scene.tape.begin(x, *trained, scene.spans)?, scene.spans, scene.tape),

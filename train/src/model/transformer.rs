@@ -24,6 +24,7 @@ use crate::ops::loss::cross_entropy;
 use crate::ops::rows::pick;
 use crate::ops::token_loss::token_loss;
 use candle_core::{Result, Tensor, bail};
+use protocol::plan::Keep;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -115,6 +116,16 @@ impl Transformer {
         };
         let heads = Heads::load(&config, &plans[0].shape, values)?;
         Ok(Self { embedding, stacks, heads, config })
+    }
+
+    /// Keeps this much of the blocks between the forward and the backward pass; the results are the same.
+    #[must_use]
+    pub fn keeping(self, keep: Keep) -> Self {
+        let stacks = match self.stacks {
+            Stacks::One(stack) => Stacks::One(stack.keeping(keep)),
+            Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
+        };
+        Self { stacks, ..self }
     }
 
     /// Scores (logits).
@@ -375,9 +386,22 @@ impl TransformerWeights {
     /// # Errors
     /// [`CaptureError`] for a batch without tokens, labels that do not fit, or a parameter without a gradient.
     pub fn gradient(&self, batch: &Batch, dropout_seed: Option<u64>) -> std::result::Result<LossesAndGradient, CaptureError> {
+        self.gradient_keeping(batch, dropout_seed, Keep::Everything)
+    }
+
+    /// The same, keeping this much of the blocks between the passes: for less memory, or to compare.
+    ///
+    /// # Errors
+    /// As [`Self::gradient`].
+    pub fn gradient_keeping(
+        &self,
+        batch: &Batch,
+        dropout_seed: Option<u64>,
+        keep: Keep,
+    ) -> std::result::Result<LossesAndGradient, CaptureError> {
         let tape = Tape::total(self.flat.len());
         let tape = dropout_seed.into_iter().fold(tape, Tape::dropping);
-        let losses = Transformer::load(self)?.losses(batch, &tape)?;
+        let losses = Transformer::load(self)?.keeping(keep).losses(batch, &tape)?;
         let gradient = tape.finish_total(&losses.sum_all()?.backward()?, self.table())?;
         Ok((losses.to_vec1()?, gradient))
     }

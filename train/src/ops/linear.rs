@@ -1,6 +1,6 @@
 //! `y = x Wᵀ + b`, recording what per-unit gradients need instead of computing a summed weight gradient (privacy.md D39).
 
-use super::{View, contiguous, product, with_floats};
+use super::{View, contiguous, layer_product, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
 use crate::model::parameters::Loaded;
@@ -27,7 +27,7 @@ impl Linear {
         let mut out = Vec::with_capacity(self.spans.rows() * weight.cols);
         with_floats(&self.weight.tensor, |w| {
             for rows in self.spans.iter() {
-                out.extend_from_slice(&product(x, View::matrix(rows.start * d, rows.len(), d), w, weight)?);
+                out.extend_from_slice(&layer_product(x, View::matrix(rows.start * d, rows.len(), d), w, weight)?);
             }
             Ok(())
         })?;

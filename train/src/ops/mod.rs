@@ -21,7 +21,7 @@ pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod token_loss;
 
-pub(crate) use product::{Old, Real, View, product, product_into};
+pub(crate) use product::{Old, Real, View, layer_product, product, product_into};
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 

@@ -1,5 +1,6 @@
 //! Matrix products on plain numbers, on the calling thread.
 
+use crate::device::{self, Lies, Matrix};
 use candle_core::{Result, bail};
 
 /// A strided batch of matrices inside a flat buffer.
@@ -26,6 +27,17 @@ impl View {
     /// The transpose: the same numbers, read the other way.
     pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+    /// The one matrix of this view, if it lies without gaps.
+    fn lying(self, numbers: &[f32]) -> Option<Matrix<'_>> {
+        let (rows, cols) = (self.rows, self.cols);
+        let lies = match (self.batch, self.row_stride, self.col_stride) {
+            (1, stride, 1) if stride == cols => Lies::ByRows,
+            (1, 1, stride) if stride == rows => Lies::ByColumns,
+            _ => return None,
+        };
+        let numbers = numbers.get(self.start..self.start.checked_add(rows.checked_mul(cols)?)?)?;
+        Some(Matrix { numbers, rows, cols, lies })
     }
     /// One past the last number that the view reads.
     fn end(self) -> usize {
@@ -67,6 +79,23 @@ pub(crate) fn product<T: Real>(a: &[T], av: View, b: &[T], bv: View) -> Result<V
     let mut out = vec![T::ZERO; av.batch * av.rows * bv.cols];
     product_into(&mut out, View::stack(av.batch, av.rows, bv.cols), (a, av), (b, bv), Old::Dropped)?;
     Ok(out)
+}
+
+/// As [`product`], by this worker's accelerator where it has one and the product is worth the way. For layers of a model only: what is
+/// computed for privacy stays on the processor.
+pub(crate) fn layer_product(a: &[f32], av: View, b: &[f32], bv: View) -> Result<Vec<f32>> {
+    let work = av.rows.saturating_mul(av.cols).saturating_mul(bv.cols);
+    let accelerator = device::attached().filter(|accelerator| work >= accelerator.worth().max(1));
+    match (accelerator, av.lying(a), bv.lying(b)) {
+        (Some(accelerator), Some(a), Some(b)) if a.cols == b.rows => {
+            let product = accelerator.product(a, b)?;
+            if product.len() != a.rows * b.cols {
+                bail!("an accelerator made {} numbers of a product of {}x{}", product.len(), a.rows, b.cols)
+            }
+            Ok(product)
+        }
+        _ => product(a, av, b, bv),
+    }
 }
 
 /// As [`product`], into memory that is there already. The rows of `out` may lie apart; its columns lie side by side.
@@ -116,6 +145,11 @@ fn multiply<T: Real>((out, ov): (&mut [T], View), (a, av): (&[T], View), (b, bv)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Engine;
+    use crate::device::testing::Counting;
+    use crate::direct::Precision;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn products_of_any_size_agree_with_the_definition() {
@@ -132,6 +166,28 @@ mod tests {
             let product = product(&wide(&a), View::stack(batch, m, k), &wide(&b), View::stack(batch, n, k).t()).unwrap();
             assert_eq!(product, wide(&expected));
         }
+    }
+
+    /// Matrices with gaps, and small ones, are the processor's.
+    #[test]
+    fn an_accelerator_gets_what_it_can_read_and_the_result_is_the_same() {
+        let numbers = |count: usize, step: usize| (0..count).map(|i| ((i * step) % 7) as f32 - 3.0).collect::<Vec<_>>();
+        let (x, w) = (numbers(4 * 3, 3), numbers(5 * 3, 5));
+        let accelerator = Arc::new(Counting(Engine::processor(Precision::F32), AtomicUsize::new(0)));
+        let run = |rows: View, weight: View| layer_product(&x, rows, &w, weight).unwrap();
+        let gaps = View { rows: 2, row_stride: 6, ..View::matrix(0, 4, 3) };
+        let views = [(View::matrix(3, 2, 3), View::matrix(0, 5, 3).t()), (View::matrix(0, 4, 3), View::matrix(0, 3, 5))];
+        let alone = views.map(|(x, w)| run(x, w));
+        let alone_with_gaps = run(gaps, View::matrix(0, 3, 5));
+        // A thread of its own: what is attached stays attached.
+        std::thread::scope(|scope| {
+            let helped = scope.spawn(|| {
+                device::attach(accelerator.clone());
+                (views.map(|(x, w)| run(x, w)), run(gaps, View::matrix(0, 3, 5)))
+            });
+            assert_eq!(helped.join().unwrap(), (alone, alone_with_gaps));
+        });
+        assert_eq!(accelerator.1.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -57,6 +57,22 @@ impl Model {
                     *m = single(momentum) * *m + x;
                     *w += single(rate) * *m;
                 }
+                Strategy::FedNesterov { rate, momentum } => {
+                    *m = single(momentum) * *m + x;
+                    *w += single(rate) * (single(momentum) * *m + x);
+                }
+                Strategy::FedYogi { rate, momentum, decay, floor } => {
+                    *m = single(momentum) * *m + (1.0 - single(momentum)) * x;
+                    let by = (1.0 - single(decay)) * (x * x);
+                    *v = if *v < x * x {
+                        *v + by
+                    } else if *v > x * x {
+                        *v - by
+                    } else {
+                        *v
+                    };
+                    *w += single(rate) * *m / (v.sqrt() + single(floor));
+                }
                 Strategy::FedAdam { rate, momentum, decay, floor } => {
                     *m = single(momentum) * *m + (1.0 - single(momentum)) * x;
                     *v = single(decay) * *v + (1.0 - single(decay)) * (x * x);

@@ -4,7 +4,10 @@ use super::super::answer::Format;
 use super::*;
 use clap::Parser;
 use privacy::noise::SeededEntropy;
+use protocol::plan::{Asks, TokenizerKind};
+use std::path::Path;
 use std::process::ExitCode;
+use train::hf::base::Base;
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -243,4 +246,44 @@ fn own_records_are_read_from_the_settings_and_missing_ones_are_told() {
     };
     let found = find(&Home::new(dir.path()), &args, &settings, &mut SeededEntropy::new(1)).unwrap();
     assert_eq!(found.report.guessed.unwrap().canaries, 62, "sixty units and two planted strings");
+}
+
+/// A plan that trains all of a small published model, and settings that name it.
+fn on_a_checkpoint(name: &str, asks: Asks) -> (tempfile::TempDir, String, String) {
+    let (from, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/tests/vectors/hf").join(name), tempfile::tempdir().unwrap());
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
+    }
+    std::fs::write(dir.path().join("tokenizer.json"), crate::testing::TOKENIZER).unwrap();
+    let (base, mut plan) = (Base::open(dir.path()).unwrap(), crate::testing::plan());
+    let classes = if asks == Asks::Class { plan.model.classes.clone() } else { Vec::new() };
+    plan.model = base.model(asks, classes, Some(8), None).unwrap();
+    plan.shards = train::shard::shard_table(&plan.model, 1, train::shard::STEP_EXPONENT).unwrap();
+    plan.model = base.begin(&plan.model, &plan.shards, 1).unwrap().config().clone();
+    plan.tokenizer = TokenizerKind::Checkpoint;
+    let path = dir.path().join("plan.cbor");
+    std::fs::write(&path, protocol::codec::encode(&plan)).unwrap();
+    let (path, settings) = (path.to_str().unwrap().to_owned(), format!("base = \"{}\"", dir.path().display()));
+    (dir, path, settings)
+}
+
+/// Without the checkpoint nothing is audited, and what cannot be looked for is told before anything is trained.
+#[test]
+fn a_plan_on_a_checkpoint_is_audited_where_the_settings_name_it() {
+    let audited = |dir: &tempfile::TempDir, line: &str, settings: &str| {
+        let named = || Config::parse(settings).map_err(|e| Failure::trouble("bad_settings", &e));
+        find(&Home::new(dir.path()), &parsed(line), &named, &mut SeededEntropy::new(4))
+    };
+    let refused = |dir: &tempfile::TempDir, line: &str, settings: &str| format!("{:?}", audited(dir, line, settings).err().unwrap());
+    let (dir, path, settings) = on_a_checkpoint("bert-classify", Asks::Class);
+    let line = format!("audit --level l2 --canaries 200 --units 8 --plan {path}");
+    let told = data(&audited(&dir, &line, &settings).unwrap());
+    assert_eq!(told["trials"].as_u64(), Some(crate::testing::plan().total_steps()));
+    assert!(refused(&dir, &line, "").contains("no_base"));
+    // A table that is the head too is moved by every record, and membership is told by the probability of a class.
+    let (dir, path, settings) = on_a_checkpoint("gpt2", Asks::NextToken);
+    let line = format!("audit --level l2 --canaries 200 --units 8 --plan {path}");
+    assert!(refused(&dir, &line, &settings).contains("only 0 directions"));
+    let line = format!("audit --level l3 --units 40 --shadows 4 --planted 2 --plan {path}");
+    assert!(refused(&dir, &line, &settings).contains("next-token"));
 }

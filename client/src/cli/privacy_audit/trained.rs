@@ -6,6 +6,7 @@ use super::{AuditArgs, Found, More};
 use crate::config::Config;
 use crate::data::{DataError, DataSource};
 use crate::files::{self, Item};
+use crate::foundation::Foundation;
 use crate::home::Home;
 use privacy::audit::Subject;
 use privacy::noise::EntropySource;
@@ -21,6 +22,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use train::audit::{AuditRunError, Audited, Membership, Stage};
 use train::batch::Dataset;
+use train::hf::base::Base;
+use train::model::Weights;
 use train::shard::{STEP_EXPONENT, shard_table};
 use train::workers::Workers;
 
@@ -34,6 +37,8 @@ const BYSTANDERS: u32 = 32;
 const MEMBERS: u32 = 2000;
 /// Seed of generated messages: public, and without influence on anything secret.
 const MESSAGES: u64 = 7;
+/// Seed of what a plan's checkpoint does not have: as public.
+const WEIGHTS: u64 = 1;
 
 pub(in crate::cli) type Planned = (Plan, PlanDigest);
 
@@ -56,13 +61,13 @@ pub(super) fn one_run(
     let units = args.units.unwrap_or(BYSTANDERS);
     let Some((plan, digest)) = planned else {
         let plan = built_in(POWERFUL_STEPS, Decimal::ONE, subject.claimed).map_err(|e| no_plan(&e))?;
-        let data = made_up(&plan, units)?;
-        return canaries(&plan, subject, &data, args, entropy);
+        let ground = Ground { data: made_up(&plan, None, units)?, start: None };
+        return canaries(&plan, subject, &ground, args, entropy);
     };
-    let data = records(home, args, &plan, units, settings)?;
+    let ground = ground(home, args, &plan, units, settings)?;
     let powerful = powerful(&plan, &subject).map_err(|e| no_plan(&e))?;
-    let beside = canaries(&powerful.0, powerful.1, &data, args, entropy)?;
-    let mut found = canaries(&plan, subject, &data, args, entropy)?;
+    let beside = canaries(&powerful.0, powerful.1, &ground, args, entropy)?;
+    let mut found = canaries(&plan, subject, &ground, args, entropy)?;
     found.plan = Some(digest);
     if let More::OneRun { beside: place, .. } = &mut found.more {
         *place = Some(Box::new(beside));
@@ -83,9 +88,9 @@ fn powerful(plan: &Plan, subject: &Subject) -> Result<(Plan, Subject), protocol:
     Ok((plan, subject.clone().with_noise(noise_multiplier, claimed)))
 }
 
-fn canaries(plan: &Plan, subject: Subject, data: &Dataset, args: &AuditArgs, entropy: &mut dyn EntropySource) -> Result<Found, Failure> {
+fn canaries(plan: &Plan, subject: Subject, ground: &Ground, args: &AuditArgs, entropy: &mut dyn EntropySource) -> Result<Found, Failure> {
     let workers = workers()?;
-    let audited = Audited { plan, executed: subject.noise_multiplier, claimed: subject.claimed, data, workers: &workers };
+    let audited = ground.audited(plan, &subject, &workers);
     let bar = Bar::default();
     let run = train::audit::one_run(&audited, usize::try_from(args.canaries).unwrap_or(usize::MAX), entropy, &mut |s| show(&bar, s));
     bar.end();
@@ -105,8 +110,8 @@ pub(super) fn membership(
         Some((plan, digest)) => (plan, Some(digest)),
         None => (built_in(60, Decimal::new(1, 1).map_err(|e| no_plan(&e))?, subject.claimed).map_err(|e| no_plan(&e))?, None),
     };
-    let (data, workers) = (records(home, args, &plan, args.units.unwrap_or(MEMBERS), settings)?, workers()?);
-    let audited = Audited { plan: &plan, executed: subject.noise_multiplier, claimed: subject.claimed, data: &data, workers: &workers };
+    let (ground, workers) = (ground(home, args, &plan, args.units.unwrap_or(MEMBERS), settings)?, workers()?);
+    let audited = ground.audited(&plan, &subject, &workers);
     let [shadows, planted] = [args.shadows, args.planted].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let bar = Bar::default();
     let run = train::audit::membership(&audited, Membership { shadows, planted }, entropy, &mut |s| show(&bar, s));
@@ -137,26 +142,56 @@ fn show(bar: &Bar, stage: Stage) {
     }
 }
 
-/// The institution's own records where they are asked for, else generated messages.
-fn records(
+/// What is trained on, and what training begins from where the plan names a checkpoint.
+struct Ground {
+    data: Dataset,
+    start: Option<Weights>,
+}
+
+impl Ground {
+    fn audited<'a>(&'a self, plan: &'a Plan, subject: &Subject, workers: &'a Workers) -> Audited<'a> {
+        let (executed, claimed) = (subject.noise_multiplier, subject.claimed);
+        Audited { plan, executed, claimed, data: &self.data, workers, start: self.start.as_ref() }
+    }
+}
+
+/// The plan's checkpoint, if it begins from one, is the one that the settings name.
+fn ground(
     home: &Home,
     args: &AuditArgs,
     plan: &Plan,
     units: u32,
     settings: &dyn Fn() -> Result<Config, Failure>,
+) -> Result<Ground, Failure> {
+    let foundation = match plan.model.base {
+        Some(_) => Foundation::of_plan(plan, settings()?.base.as_deref()).map_err(|e| Failure::trouble("no_base", &e))?,
+        None => None,
+    };
+    let Some(Foundation { base, outside }) = foundation else {
+        return Ok(Ground { data: records(home, args, (plan, None), units, settings)?, start: None });
+    };
+    let data = records(home, args, (plan, Some(&base)), units, settings)?;
+    let first = base.begin(&plan.model, &plan.shards, WEIGHTS).map_err(|e| Failure::trouble("no_base", &e))?;
+    Ok(Ground { data, start: Some(first.beside(outside)) })
+}
+
+/// The institution's own records where they are asked for, else generated messages.
+fn records(
+    home: &Home,
+    args: &AuditArgs,
+    (plan, base): (&Plan, Option<&Base>),
+    units: u32,
+    settings: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<Dataset, Failure> {
-    if plan.model.base.is_some() {
-        return Err(bad_data(&DataError::NoBase));
-    }
     if !args.own_data {
-        return made_up(plan, units);
+        return made_up(plan, base, units);
     }
     let config = settings()?;
     let named = config.data.as_ref().ok_or_else(|| {
         Failure::trouble_text("no_data", "the settings name no records")
             .hint("add a [data] section to client.toml, or leave out --own-data")
     })?;
-    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan, None)).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::load(home, named).and_then(|source| source.for_plan(plan, base)).map_err(|e| bad_data(&e))?;
     data.units.truncate(usize::try_from(units).unwrap_or(usize::MAX));
     Ok(data)
 }
@@ -165,20 +200,22 @@ fn bad_data(error: &DataError) -> Failure {
     Failure::trouble("bad_data", error).hint("concordat-client data check says more")
 }
 
-/// Generated messages whose classes take the names of the plan's.
-fn made_up(plan: &Plan, units: u32) -> Result<Dataset, Failure> {
+/// Generated messages whose classes take the names of the plan's, if it has any.
+fn made_up(plan: &Plan, base: Option<&Base>, units: u32) -> Result<Dataset, Failure> {
     // A few more: some units are lost to cleaning.
     let count = usize::try_from(units).unwrap_or(usize::MAX);
     let mut records = corpus::sms::generate(MESSAGES, 0, 1, count.saturating_mul(3).min(corpus::sms::MAX_COUNT))
         .map_err(|e| Failure::trouble("not_audited", &e))?;
     for record in &mut records {
         let class = corpus::sms::LABELS.iter().position(|l| *l == record.label).unwrap_or(0);
-        record.label.clone_from(&plan.model.classes[class % plan.model.classes.len()]);
+        if let Some(name) = plan.model.classes.iter().cycle().nth(class) {
+            record.label.clone_from(name);
+        }
         if plan.privacy.unit == Unit::Record {
             record.user = None;
         }
     }
-    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan, None).map_err(|e| bad_data(&e))?;
+    let mut data = DataSource::made_up(records, plan.privacy.unit).for_plan(plan, base).map_err(|e| bad_data(&e))?;
     data.units.truncate(count);
     Ok(data)
 }
@@ -216,7 +253,14 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
         },
-        local: LocalTraining { steps, micro_batch: 8, learning_rate: Decimal::new(3, 2)?, warmup_steps: 5, weight_decay: Decimal::ZERO },
+        local: LocalTraining {
+            steps,
+            micro_batch: 8,
+            learning_rate: Decimal::new(3, 2)?,
+            warmup_steps: 5,
+            weight_decay: Decimal::ZERO,
+            ..LocalTraining::none()
+        },
         weighting: Weighting::Uniform,
         strategy: Strategy::FedAvg { rate: Decimal::ONE },
         deadlines: Deadlines { selecting_ms: 1, reporting_ms: 1, certifying_ms: 1, opening_ms: 1 },
