@@ -89,7 +89,7 @@ impl DataError {
                 crate::agent::chain(self)
             }
             Self::Read(_) | Self::Prepared(_) | Self::Tokens(_) | Self::Vocabulary { .. } => self.to_string(),
-            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing => self.to_string(),
+            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing | Self::Name(_) => self.to_string(),
         }
     }
 }
@@ -114,6 +114,7 @@ fn name_nonce(nonce: &[u8; 16]) -> [u8; NONCE] {
 pub(crate) fn sidecar(home: &Home, config: &DataConfig) -> Result<Sidecar, DataError> {
     Ok(Sidecar::new(name_nonce(&nonce(home)?), &config.name)?)
 }
+
 /// The label of every record where none is read.
 const TEXT: &str = "text";
 
