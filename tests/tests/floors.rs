@@ -325,6 +325,7 @@ const MAY_BE_LOGGED: &[&str] = &[
     "dataset",
     "error",
     "forbidden",
+    "gpus",
     "group",
     "index",
     "kind",
@@ -333,6 +334,7 @@ const MAY_BE_LOGGED: &[&str] = &[
     "step",
     "steps",
     "task",
+    "threads",
 ];
 /// Words of what is computed from records without noise.
 const NOT_BEYOND_TRAINING: &[&str] = &["Tally", "mean_loss", "non_finite", "loss_sum"];
