@@ -1,27 +1,11 @@
 //! What an institution says about its prepared records (audit.md A18, A19, A22): hashes, classes of counts and codes, signed. Has no place for
 //! a text, a name or an exact count.
 
+use crate::codes::codes;
 use crate::ids::Sha256;
 use crate::plan::Unit;
 use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
-
-macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $n:literal, $text:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, CborLen)]
-        #[cbor(index_only)]
-        pub enum $name { $($(#[$vdoc])* #[n($n)] $variant,)* }
-        impl $name {
-            /// All codes.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            /// As commands and reports spell it.
-            pub fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
-            /// The code spelled so.
-            pub fn from_name(text: &str) -> Option<Self> { Self::ALL.iter().copied().find(|c| c.name() == text) }
-        }
-    };
-}
 
 codes! {
     /// Under which terms the records stand. A code, because a free text could quote them.

@@ -2,6 +2,7 @@
 //! Knows no socket, no file, no clock, no tensor and no cipher beyond signatures.
 
 pub mod codec;
+mod codes;
 pub mod data_manifest;
 pub mod dealing;
 pub mod decimal;

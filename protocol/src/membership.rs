@@ -1,29 +1,11 @@
 //! What becomes of a membership, and of a declared dataset, after it was given: suspended, resumed and revoked by administrators, left or
 //! withdrawn by the institution (audit.md A19). Knows no log.
 
+use crate::codes::codes;
 use crate::entry::Facts;
 use crate::ids::{ClientId, LeafIndex, Sha256};
 use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
-use serde::{Deserialize, Serialize};
-
-macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $n:literal, $code:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, CborLen, Serialize, Deserialize)]
-        #[cbor(index_only)]
-        pub enum $name { $($(#[$vdoc])* #[n($n)] #[serde(rename = $code)] $variant,)* }
-
-        impl $name {
-            /// All codes.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            /// As entries spell it.
-            pub fn name(self) -> &'static str { match self { $(Self::$variant => $code,)* } }
-            /// The code with this name.
-            pub fn from_name(text: &str) -> Option<Self> { Self::ALL.iter().copied().find(|c| c.name() == text) }
-        }
-    };
-}
 
 codes! {
     /// What administrators do with a membership.
