@@ -7,6 +7,7 @@ mod approvals;
 mod causes;
 mod members;
 mod releases;
+mod round;
 mod rules;
 mod sizes;
 mod spends;
@@ -18,9 +19,10 @@ pub use approvals::Approval;
 use approvals::Effect;
 pub use members::{Member, Withdrawn};
 pub use releases::Lineage;
+pub use round::{GroupHistory, RoundHistory, RoundState};
 pub use rules::{Clause, Violation};
 pub use stamps::Start;
-pub use task::{GroupHistory, RoundHistory, RoundState, SpendRecord, TaskHistory};
+pub use task::{SpendRecord, TaskHistory};
 
 use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
@@ -306,7 +308,7 @@ impl History {
 
     fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Checked>, out: &mut rules::Report) {
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
-        let world = task::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
+        let world = round::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         let spend = task.apply(index, bytes, entry, statement, &world, out);
         let Some((client, spend)) = spend else { return };
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {

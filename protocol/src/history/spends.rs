@@ -2,8 +2,7 @@
 //! of its institution, which counts like the spend of an accepted one. Knows no accountant.
 
 use super::rules::{self, Clause, Report};
-use super::task::RoundHistory;
-use super::{History, SpendRecord};
+use super::{History, RoundHistory, SpendRecord};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex};
 use crate::statement::Checked;
