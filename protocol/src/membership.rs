@@ -150,11 +150,15 @@ impl StandingChange {
         }
     }
 
-    /// Everything else that may have been signed for the same occasion: once one of them has effect, the others never will.
-    pub fn alternatives(&self) -> impl Iterator<Item = Self> {
-        let this = *self;
+    /// Everything that may be signed for one occasion.
+    pub fn all(institution: ClientId, since: LeafIndex) -> impl Iterator<Item = Self> {
         let all = Change::ALL.iter().flat_map(|c| StandingReason::ALL.iter().map(move |r| (*c, *r)));
-        all.map(move |(change, reason)| Self { change, reason, ..this }).filter(move |other| *other != this)
+        all.map(move |(change, reason)| Self { institution, since, change, reason })
+    }
+
+    /// Everything else that may have been signed for the same occasion: once one of them has effect, the others never will.
+    pub fn alternatives(self) -> impl Iterator<Item = Self> {
+        Self::all(self.institution, self.since).filter(move |other| *other != self)
     }
 }
 
@@ -186,10 +190,14 @@ impl KeyRevocation {
         Facts::KeyRevoked { purpose: self.purpose, key: self.key, reason: self.reason }
     }
 
+    /// The revocations of one key, for every reason.
+    pub fn all(institution: ClientId, purpose: KeyPurpose, key: Sha256) -> impl Iterator<Item = Self> {
+        StandingReason::ALL.iter().map(move |reason| Self { institution, purpose, key, reason: *reason })
+    }
+
     /// The same for every other reason: once one of them has effect, the others never will.
-    pub fn alternatives(&self) -> impl Iterator<Item = Self> {
-        let this = *self;
-        StandingReason::ALL.iter().filter(move |r| **r != this.reason).map(move |r| Self { reason: *r, ..this })
+    pub fn alternatives(self) -> impl Iterator<Item = Self> {
+        Self::all(self.institution, self.purpose, self.key).filter(move |other| *other != self)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What takes several administrators: an act is exactly the bytes that they sign, each of them counts once, and it has effect where the m-th of
 //! them stands (audit.md A14, A19). Knows no act.
 
+use crate::codec;
 use crate::ids::{ClientId, LeafIndex, Sha256};
-use crate::statement::{Statement, StatementKind};
+use crate::statement::{Payload, Statement, StatementKind};
 use std::collections::BTreeMap;
 
 /// Who approved one act, and where.
@@ -80,9 +81,11 @@ impl Approvals {
         out
     }
 
-    /// Forgets an act: words that waited for more are void.
-    pub(super) fn forget(&mut self, kind: StatementKind, payload: &[u8]) {
-        self.0.remove(&act(kind, payload));
+    /// Forgets these acts: words that waited for more are void.
+    pub(super) fn forget<P: Payload>(&mut self, acts: impl Iterator<Item = P>) {
+        for said in acts {
+            self.0.remove(&act(P::KIND, &codec::encode(&said)));
+        }
     }
 
     /// Forgets every act of this kind.

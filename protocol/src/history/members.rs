@@ -5,11 +5,9 @@ use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
-use crate::membership::{
-    Barred, Change, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange, StandingReason,
-};
+use crate::membership::{Barred, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange};
 use crate::renewal::Rotation;
-use crate::statement::{Checked, Payload as _};
+use crate::statement::Checked;
 use crate::trust::{JoinRequest, Membership};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,9 +121,7 @@ impl History {
         if self.effect(statement, index) != Effect::Now {
             return;
         }
-        for other in said.alternatives() {
-            self.approvals.forget(StandingChange::KIND, &crate::codec::encode(&other));
-        }
+        self.approvals.forget(said.alternatives());
         self.stands(said.institution, next, index);
     }
 
@@ -136,10 +132,7 @@ impl History {
         out.require(same, Clause::FieldsDiffer);
         out.require(self.members.get(&who).is_some_and(|m| m.since == said.since), Clause::Standing);
         // What waited for more administrators is about somebody who is gone.
-        let act = StandingChange { institution: who, since: said.since, change: Change::Suspend, reason: said.reason };
-        for act in std::iter::once(act).chain(act.alternatives()) {
-            self.approvals.forget(StandingChange::KIND, &crate::codec::encode(&act));
-        }
+        self.approvals.forget(StandingChange::all(who, said.since));
         self.stands(who, Standing::Left(said.reason), index);
     }
 
@@ -161,10 +154,7 @@ impl History {
         member.retired.insert(old);
         member.tls_key = new;
         // What waited for more administrators is about a key that shows nobody.
-        let act = KeyRevocation { institution: who, purpose, key: old, reason: StandingReason::KeyCompromise };
-        for act in std::iter::once(act).chain(act.alternatives()) {
-            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&act));
-        }
+        self.approvals.forget(KeyRevocation::all(who, purpose, old));
     }
 
     /// As many administrators as must revoke the TLS key that an institution has.
@@ -178,9 +168,7 @@ impl History {
         if self.effect(statement, index) != Effect::Now {
             return;
         }
-        for other in said.alternatives() {
-            self.approvals.forget(KeyRevocation::KIND, &crate::codec::encode(&other));
-        }
+        self.approvals.forget(said.alternatives());
         if let Some(member) = self.members.get_mut(&said.institution) {
             member.retired.insert(said.key);
         }
