@@ -1,7 +1,7 @@
 //! Certifying: one exact set per group, signed by a quorum (crypto.md C42, C49 to C52), under a quorum checkpoint (C53).
 
 use super::desk::Desk;
-use super::reporting::Arrivals;
+use super::reporting::{Accepted, Arrivals};
 use super::{Action, End, Ending, Endorsed, Event, Recipients, State, opening};
 use crate::codec;
 use crate::entry::{Actor, AlarmKind, Draft, Facts};
@@ -200,18 +200,17 @@ fn sign_set(set: &[HeaderDigest], payload: &SetPayload, log_size: u64) -> Server
 /// Drops what barred institutions sent and what too few decryptors hold, and keeps the largest set that at least Q hold in full.
 fn choose(endorsed: &Endorsed, id: GroupId, mut arrivals: Arrivals, barred: &BTreeSet<ClientId>, desk: &mut Desk) -> Progress {
     let mut open = BTreeSet::new();
-    let out = arrivals.take_from(barred);
-    for (header, client) in out {
-        let mut draft = Draft::server(Facts::UpdateDropped { header }).in_group(id).rejected(Rejection::Revoked);
-        draft.institution = Some(client);
-        open.insert(desk.record(draft));
+    let mut leave_out = |header: &HeaderDigest, sent: &Accepted, why: Rejection| {
+        let draft = Draft::server(Facts::UpdateDropped { header: *header }).in_group(id).rejected(why);
+        open.insert(desk.record(Draft { institution: Some(sent.client), ..draft }));
+    };
+    for (header, sent) in arrivals.take_from(barred) {
+        leave_out(&header, &sent, Rejection::Revoked);
     }
     let set = largest_held(endorsed, &arrivals);
     let size = arrivals.accepted.values().map(|a| a.index.0 + 1).max().unwrap_or(0);
-    for header in arrivals.accepted.keys().filter(|h| !set.contains(h)) {
-        let mut draft = Draft::server(Facts::UpdateDropped { header: *header }).in_group(id).rejected(Rejection::BadShares);
-        draft.institution = arrivals.client(header);
-        open.insert(desk.record(draft));
+    for (header, sent) in arrivals.accepted.iter().filter(|(h, _)| !set.contains(h)) {
+        leave_out(header, sent, Rejection::BadShares);
     }
     let minimum = endorsed.manifest.group(id).map_or(u16::MAX, |g| g.cohort_min);
     if set.len() < usize::from(minimum) {

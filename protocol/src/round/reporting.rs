@@ -26,7 +26,7 @@ pub(super) struct Arrivals {
 /// One accepted update.
 #[derive(Clone)]
 pub(super) struct Accepted {
-    client: ClientId,
+    pub(super) client: ClientId,
     header: Statement,
     pub(super) index: LeafIndex,
 }
@@ -240,17 +240,12 @@ impl Reporting {
 }
 
 impl Arrivals {
-    /// Takes out what these institutions sent: headers with their senders.
-    pub(super) fn take_from(&mut self, barred: &BTreeSet<ClientId>) -> Vec<(HeaderDigest, ClientId)> {
-        let theirs = self.accepted.iter().filter(|(_, a)| barred.contains(&a.client)).map(|(h, a)| (*h, a.client));
-        let out: Vec<_> = theirs.collect();
-        self.accepted.retain(|_, a| !barred.contains(&a.client));
-        out
-    }
-
-    /// Who sent an accepted update.
-    pub(super) fn client(&self, header: &HeaderDigest) -> Option<ClientId> {
-        self.accepted.get(header).map(|a| a.client)
+    /// Takes out what these institutions sent.
+    pub(super) fn take_from(&mut self, barred: &BTreeSet<ClientId>) -> BTreeMap<HeaderDigest, Accepted> {
+        let is_theirs = |(_, a): &(HeaderDigest, Accepted)| barred.contains(&a.client);
+        let (theirs, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.accepted).into_iter().partition(is_theirs);
+        self.accepted = rest;
+        theirs
     }
 }
 
