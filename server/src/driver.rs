@@ -169,7 +169,7 @@ pub(crate) struct Driver {
 struct Waiting {
     who: ClientId,
     reply: Reply<Answer>,
-    begin: Option<(ClientId, protocol::statement::Statement, Vec<protocol::ids::Address>)>,
+    begin: Option<(protocol::statement::Statement, Vec<protocol::ids::Address>)>,
 }
 
 /// The clock of this process.
