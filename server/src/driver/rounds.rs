@@ -61,17 +61,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Hands one event to the round under way; without one, whoever waits is told that it is over.
+    /// Hands one event to the round under way, if there is one. Whoever waits for an answer has looked before: without a round it is refused.
     pub(super) fn round_event(&mut self, event: Event) {
-        match self.task.as_mut().and_then(|t| t.active.as_mut()) {
-            Some(active) => active.machine.handle(now(), event),
-            None => {
-                if let Event::Begin { answer, .. } | Event::Commit { answer, .. } = event
-                    && let Some(waiting) = self.answers.remove(&answer)
-                {
-                    waiting.reply.send(Rejection::WrongRound.into()).ok();
-                }
-            }
+        if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
+            active.machine.handle(now(), event);
         }
     }
 
