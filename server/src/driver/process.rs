@@ -4,9 +4,9 @@ use super::{Driver, DriverError, now};
 use crate::presence::Change;
 use crate::serve::own_hash;
 use protocol::entry::{ClockDirection, Draft, Facts};
-use protocol::hash::sha256;
 use protocol::ids::{ClientId, RoundId, Sha256};
 use protocol::manifest::Manifest;
+use protocol::params::RING_DIMENSION;
 use protocol::plan::Plan;
 use protocol::time::Time;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn round_bytes(plan: &Plan, round: RoundId, members: &[ClientId]) -> u64 {
     let bytes = groups.iter().map(|g| {
         let polynomials = g.polynomials().unwrap_or(0);
         let updates = polynomials.saturating_mul(g.packing.polynomial_bytes()).saturating_mul(g.eligible.len() as u64);
-        updates.saturating_add(polynomials.saturating_mul(4096 * 8))
+        updates.saturating_add(polynomials.saturating_mul(8 * RING_DIMENSION as u64))
     });
     bytes.fold(0, u64::saturating_add)
 }
@@ -111,7 +111,7 @@ impl Driver {
                 Change::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
             };
             let members = self.log.history().members();
-            let institution = members.iter().find(|(_, m)| Sha256(sha256(&[m.witness_vkey.as_bytes()])) == witness).map(|(id, _)| *id);
+            let institution = members.iter().find(|(_, m)| m.witness() == witness).map(|(id, _)| *id);
             self.append_one(Draft { institution, ..Draft::server(facts) })?;
         }
         Ok(())
