@@ -2,7 +2,7 @@
 
 use crate::durable;
 use crate::log::Log;
-use crate::presence::{Change, Standing};
+use crate::presence::{News, Presence};
 use audit::key::VerifierKey;
 use audit::note::{Note, parse_lines};
 use audit::policy::{Policy, Witness, default_quorum};
@@ -33,7 +33,7 @@ pub(crate) struct Publisher {
     /// Since when a checkpoint is wanted in vain, and whether that was told.
     waiting: Option<(Time, bool)>,
     /// What the policy's witnesses owe, by their keys.
-    standings: BTreeMap<[u8; 32], Standing>,
+    presences: BTreeMap<[u8; 32], Presence>,
 }
 
 impl Publisher {
@@ -63,12 +63,12 @@ impl Publisher {
         self.policy.is_some()
     }
     pub(crate) fn adopt(&mut self, policy: Policy) {
-        self.standings.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
+        self.presences.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
         self.policy = Some(policy);
     }
     /// What is new about the witnesses, for a log that knows which are missing.
-    pub(crate) fn changes(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<Change> {
-        self.standings.values().filter_map(|s| s.change(now, &is_missing)).collect()
+    pub(crate) fn news(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<News> {
+        self.presences.values().filter_map(|s| s.news(now, &is_missing)).collect()
     }
     pub(crate) fn want(&mut self, size: u64) {
         self.wanted = self.wanted.max(size);
@@ -104,7 +104,7 @@ impl Publisher {
         let bytes = note.encode();
         for key in policy.witnesses().iter().map(|w| &w.key) {
             let line = || Sha256(sha256(&[key.to_string().as_bytes()]));
-            self.standings.entry(key.public()).or_insert_with(|| Standing::new(line())).shown(now);
+            self.presences.entry(key.public()).or_insert_with(|| Presence::new(line())).shown(now);
         }
         self.current = Some((log.size(), note));
         Some(bytes)
@@ -127,7 +127,7 @@ impl Publisher {
         }
         let Ok(opened) = policy.open_note(note.clone()) else { return Ok(false) };
         for key in opened.cosigners().keys() {
-            self.standings.entry(*key).and_modify(|s| s.cosigned(size));
+            self.presences.entry(*key).and_modify(|s| s.cosigned(size));
         }
         if !is_current {
             return Ok(false);

@@ -1,7 +1,7 @@
 //! What the server tells of itself and of its witnesses (audit.md A19): starts, clocks, room on the disk, witnesses that stay away.
 
 use super::{Driver, DriverError, now};
-use crate::presence::Change;
+use crate::presence::News;
 use crate::serve::own_hash;
 use protocol::entry::{ClockDirection, Draft, Facts};
 use protocol::ids::{ClientId, RoundId, Sha256};
@@ -104,11 +104,11 @@ impl Driver {
     /// Tells of witnesses that stay away, and of those that are back.
     pub(super) fn watch_witnesses(&mut self) -> Result<(), DriverError> {
         let history = self.log.history();
-        let changes = self.publisher.changes(now(), |witness| history.is_missing(witness));
-        for change in changes {
-            let (witness, facts) = match change {
-                Change::Missing(witness, size) => (witness, Facts::WitnessMissing { witness, size }),
-                Change::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
+        let news = self.publisher.news(now(), |witness| history.is_missing(witness));
+        for one in news {
+            let (witness, facts) = match one {
+                News::Missing(witness, size) => (witness, Facts::WitnessMissing { witness, size }),
+                News::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
             };
             let members = self.log.history().members();
             let institution = members.iter().find(|(_, m)| m.witness() == witness).map(|(id, _)| *id);
