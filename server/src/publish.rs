@@ -126,8 +126,10 @@ impl Publisher {
             return Ok(false);
         }
         let Ok(opened) = policy.open_note(note.clone()) else { return Ok(false) };
-        for key in opened.cosigners().keys() {
-            self.presences.entry(*key).and_modify(|s| s.cosigned(size));
+        // Whoever signed this line, and not all that signed the note: of a published one they may have done so before this process began.
+        let here = policy.witnesses().iter().filter(|w| lines.iter().any(|l| l.claims(&w.key)));
+        for key in here.map(|w| w.key.public()) {
+            self.presences.entry(key).and_modify(|p| p.cosigned(size));
         }
         if !is_current {
             return Ok(false);
@@ -225,5 +227,50 @@ mod tests {
         let mut p = Publisher { policy: None, ..publisher() };
         assert!((0..100).all(|minute| !p.passes(Time(minute * 60_000), 9)));
         assert_eq!(p.wanted, 5);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use audit::cosign::cosign;
+    use audit::key::{KeyType, SignerKey};
+    use audit::note::write_lines;
+    use protocol::entry::{Draft, Facts};
+    use protocol::ids::TokenId;
+
+    fn witness(n: u8) -> SignerKey {
+        SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[n; 32]).unwrap()
+    }
+
+    /// What this witness answers to the tree that the log has now.
+    fn line(log: &Log, n: u8) -> String {
+        let note = Note::parse(log.note()).unwrap();
+        write_lines(&[cosign(&witness(n), 1_000, note.text()).unwrap()])
+    }
+
+    #[test]
+    fn a_line_that_comes_after_a_restart_calls_nobody_back_but_its_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::init::init(dir.path(), "demo", &dir.path().join("admin.key")).unwrap();
+        let (_, mut log, _) = crate::init::open(&Layout::new(dir.path())).unwrap();
+        let named = [1, 2].map(|n| Witness { name: format!("w{n}"), key: witness(n).verifier().clone() });
+        let policy = Policy::compose(log.key().verifier(), &named, Some(1)).unwrap();
+        let (size, late) = (log.size(), line(&log, 2));
+        let mut before = Publisher::default();
+        before.adopt(policy.clone());
+        before.want(size);
+        before.start(&log, Time(0)).unwrap();
+        assert!(before.cosigned(&log, size, &line(&log, 1)).unwrap(), "one is a quorum");
+        // The next process begins with what was published, and shows a newer note.
+        let mut after = Publisher { published: size, latest: before.latest, ..Publisher::default() };
+        after.adopt(policy);
+        log.append(&[Draft::server(Facts::MemberInvited { token: TokenId([1; 16]) })]).unwrap();
+        after.want(log.size());
+        after.start(&log, Time(0)).unwrap();
+        assert!(!after.cosigned(&log, size, &late).unwrap());
+        let second = Sha256(sha256(&[witness(2).verifier().to_string().as_bytes()]));
+        assert_eq!(after.news(Time(1), |_| true), [News::Returned(second, size)]);
     }
 }
