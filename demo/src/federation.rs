@@ -170,19 +170,9 @@ impl Federation {
             let text = std::fs::read_to_string(self.log_of("server")).unwrap_or_default();
             anyhow::bail!("the server ended ({status}): {}", text.lines().last().unwrap_or("it said nothing"));
         }
-        match self.runtime.block_on(admin::call(&self.server_dir(), &AdminRequest::Status {}))? {
-            AdminReply::Status { status } => Ok(status),
-            AdminReply::Done {}
-            | AdminReply::Token { .. }
-            | AdminReply::Pending { .. }
-            | AdminReply::Policy { .. }
-            | AdminReply::Releasable { .. }
-            | AdminReply::Logged { .. }
-            | AdminReply::Members { .. }
-            | AdminReply::Refused { .. } => {
-                anyhow::bail!("the server gives no status")
-            }
-        }
+        let reply = self.runtime.block_on(admin::call(&self.server_dir(), &AdminRequest::Status {}))?;
+        let AdminReply::Status { status } = reply else { anyhow::bail!("the server gives no status") };
+        Ok(status)
     }
 
     /// Names of clients that have ended with an error, with their last words.

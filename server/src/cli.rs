@@ -281,14 +281,8 @@ fn serve(dir: &Path, config: Option<&Path>) -> Result<(), Failure> {
 
 fn call(dir: &Path, request: &AdminRequest) -> Result<AdminReply, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::trouble)?;
-    match runtime.block_on(admin::call(dir, request)).map_err(Failure::unreachable)? {
-        AdminReply::Refused { reason } => Err(Failure::refused(reason)),
-        reply @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => Ok(reply),
-        reply @ (AdminReply::Policy { .. } | AdminReply::Status { .. } | AdminReply::Releasable { .. } | AdminReply::Logged { .. }) => {
-            Ok(reply)
-        }
-        reply @ AdminReply::Members { .. } => Ok(reply),
-    }
+    let reply = runtime.block_on(admin::call(dir, request)).map_err(Failure::unreachable)?;
+    if let AdminReply::Refused { reason } = reply { Err(Failure::refused(reason)) } else { Ok(reply) }
 }
 
 fn unexpected() -> Failure {

@@ -161,15 +161,16 @@ pub(crate) struct Driver {
     storage_is_low: bool,
     /// Refusals of updates that the log was told of since the last round began.
     refusals: BTreeSet<(ClientId, Rejection)>,
-    /// Those who have just left, on the connection on which they did, and until when they may look for their entry in the log.
-    leaving: BTreeMap<ClientId, (Time, Link)>,
+    /// Those who have just left: until when they may look for their entry in the log, on the connection on which they left, and what that ends
+    /// with.
+    leaving: BTreeMap<ClientId, (Time, Link, Barred)>,
 }
 
 /// Who waits for a round's answer.
 struct Waiting {
     who: ClientId,
     reply: Reply<Answer>,
-    begin: Option<(ClientId, protocol::statement::Statement, Vec<protocol::ids::Address>)>,
+    begin: Option<(protocol::statement::Statement, Vec<protocol::ids::Address>)>,
 }
 
 /// The clock of this process.

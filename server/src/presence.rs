@@ -8,7 +8,7 @@ const AWAY_MS: u64 = 15 * 60_000;
 
 /// What one witness owes, since the process began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Presence {
     /// SHA-256 of its key as tlog-policy writes it.
     witness: Sha256,
     /// Since when a note waits for it.
@@ -19,14 +19,14 @@ pub(crate) struct Standing {
 
 /// What the log should be told of a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum News {
     /// It is missing.
     Missing(Sha256, u64),
     /// It is back.
     Returned(Sha256, u64),
 }
 
-impl Standing {
+impl Presence {
     pub(crate) fn new(witness: Sha256) -> Self {
         Self { witness, since: None, size: 0 }
     }
@@ -44,13 +44,13 @@ impl Standing {
     }
 
     /// What is new about it, for a log that knows whether it is missing.
-    pub(crate) fn change(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Option<Change> {
+    pub(crate) fn news(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Option<News> {
         let away = self.since.is_some_and(|since| now.ms_since(since) >= AWAY_MS);
         let back = self.since.is_none() && self.size > 0;
         if away && !is_missing(&self.witness) {
-            return Some(Change::Missing(self.witness, self.size));
+            return Some(News::Missing(self.witness, self.size));
         }
-        (back && is_missing(&self.witness)).then_some(Change::Returned(self.witness, self.size))
+        (back && is_missing(&self.witness)).then_some(News::Returned(self.witness, self.size))
     }
 }
 
@@ -62,27 +62,27 @@ mod tests {
     fn a_witness_is_missing_after_a_note_waited_for_it_and_back_when_it_cosigns() {
         let (witness, at) = (Sha256([1; 32]), |minutes: u64| Time(minutes * 60_000));
         let (here, gone) = (|_: &Sha256| false, |_: &Sha256| true);
-        let mut s = Standing::new(witness);
-        assert_eq!(s.change(at(100), here), None, "nothing was shown to it");
+        let mut s = Presence::new(witness);
+        assert_eq!(s.news(at(100), here), None, "nothing was shown to it");
         s.shown(at(100));
         s.shown(at(110));
-        assert_eq!(s.change(at(114), here), None);
-        assert_eq!(s.change(at(115), here), Some(Change::Missing(witness, 0)), "later notes do not start the time again");
-        assert_eq!(s.change(at(116), gone), None, "it is told once");
+        assert_eq!(s.news(at(114), here), None);
+        assert_eq!(s.news(at(115), here), Some(News::Missing(witness, 0)), "later notes do not start the time again");
+        assert_eq!(s.news(at(116), gone), None, "it is told once");
         s.cosigned(7);
-        assert_eq!((s.change(at(117), gone), s.change(at(117), here)), (Some(Change::Returned(witness, 7)), None));
+        assert_eq!((s.news(at(117), gone), s.news(at(117), here)), (Some(News::Returned(witness, 7)), None));
         s.shown(at(118));
         s.cosigned(7);
-        assert_eq!(s.change(at(133), here), Some(Change::Missing(witness, 7)), "a note that it cosigned before is no answer");
+        assert_eq!(s.news(at(133), here), Some(News::Missing(witness, 7)), "a note that it cosigned before is no answer");
     }
 
     #[test]
     fn after_a_restart_a_missing_witness_is_not_called_back_before_it_cosigns() {
-        let mut s = Standing::new(Sha256([1; 32]));
-        assert_eq!(s.change(Time(0), |_| true), None);
+        let mut s = Presence::new(Sha256([1; 32]));
+        assert_eq!(s.news(Time(0), |_| true), None);
         s.shown(Time(1));
-        assert_eq!(s.change(Time(2), |_| true), None);
+        assert_eq!(s.news(Time(2), |_| true), None);
         s.cosigned(9);
-        assert_eq!(s.change(Time(3), |_| true), Some(Change::Returned(Sha256([1; 32]), 9)));
+        assert_eq!(s.news(Time(3), |_| true), Some(News::Returned(Sha256([1; 32]), 9)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::durable;
 use crate::log::Log;
-use crate::presence::{Change, Standing};
+use crate::presence::{News, Presence};
 use audit::key::VerifierKey;
 use audit::note::{Note, parse_lines};
 use audit::policy::{Policy, Witness, default_quorum};
@@ -33,7 +33,7 @@ pub(crate) struct Publisher {
     /// Since when a checkpoint is wanted in vain, and whether that was told.
     waiting: Option<(Time, bool)>,
     /// What the policy's witnesses owe, by their keys.
-    standings: BTreeMap<[u8; 32], Standing>,
+    presences: BTreeMap<[u8; 32], Presence>,
 }
 
 impl Publisher {
@@ -63,12 +63,12 @@ impl Publisher {
         self.policy.is_some()
     }
     pub(crate) fn adopt(&mut self, policy: Policy) {
-        self.standings.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
+        self.presences.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
         self.policy = Some(policy);
     }
     /// What is new about the witnesses, for a log that knows which are missing.
-    pub(crate) fn changes(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<Change> {
-        self.standings.values().filter_map(|s| s.change(now, &is_missing)).collect()
+    pub(crate) fn news(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<News> {
+        self.presences.values().filter_map(|s| s.news(now, &is_missing)).collect()
     }
     pub(crate) fn want(&mut self, size: u64) {
         self.wanted = self.wanted.max(size);
@@ -104,7 +104,7 @@ impl Publisher {
         let bytes = note.encode();
         for key in policy.witnesses().iter().map(|w| &w.key) {
             let line = || Sha256(sha256(&[key.to_string().as_bytes()]));
-            self.standings.entry(key.public()).or_insert_with(|| Standing::new(line())).shown(now);
+            self.presences.entry(key.public()).or_insert_with(|| Presence::new(line())).shown(now);
         }
         self.current = Some((log.size(), note));
         Some(bytes)
@@ -126,8 +126,10 @@ impl Publisher {
             return Ok(false);
         }
         let Ok(opened) = policy.open_note(note.clone()) else { return Ok(false) };
-        for key in opened.cosigners().keys() {
-            self.standings.entry(*key).and_modify(|s| s.cosigned(size));
+        // Whoever signed this line, and not all that signed the note: of a published one they may have done so before this process began.
+        let here = policy.witnesses().iter().filter(|w| lines.iter().any(|l| l.claims(&w.key)));
+        for key in here.map(|w| w.key.public()) {
+            self.presences.entry(key).and_modify(|p| p.cosigned(size));
         }
         if !is_current {
             return Ok(false);
@@ -225,5 +227,50 @@ mod tests {
         let mut p = Publisher { policy: None, ..publisher() };
         assert!((0..100).all(|minute| !p.passes(Time(minute * 60_000), 9)));
         assert_eq!(p.wanted, 5);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use audit::cosign::cosign;
+    use audit::key::{KeyType, SignerKey};
+    use audit::note::write_lines;
+    use protocol::entry::{Draft, Facts};
+    use protocol::ids::TokenId;
+
+    fn witness(n: u8) -> SignerKey {
+        SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[n; 32]).unwrap()
+    }
+
+    /// What this witness answers to the tree that the log has now.
+    fn line(log: &Log, n: u8) -> String {
+        let note = Note::parse(log.note()).unwrap();
+        write_lines(&[cosign(&witness(n), 1_000, note.text()).unwrap()])
+    }
+
+    #[test]
+    fn a_line_that_comes_after_a_restart_calls_nobody_back_but_its_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::init::init(dir.path(), "demo", &dir.path().join("admin.key")).unwrap();
+        let (_, mut log, _) = crate::init::open(&Layout::new(dir.path())).unwrap();
+        let named = [1, 2].map(|n| Witness { name: format!("w{n}"), key: witness(n).verifier().clone() });
+        let policy = Policy::compose(log.key().verifier(), &named, Some(1)).unwrap();
+        let (size, late) = (log.size(), line(&log, 2));
+        let mut before = Publisher::default();
+        before.adopt(policy.clone());
+        before.want(size);
+        before.start(&log, Time(0)).unwrap();
+        assert!(before.cosigned(&log, size, &line(&log, 1)).unwrap(), "one is a quorum");
+        // The next process begins with what was published, and shows a newer note.
+        let mut after = Publisher { published: size, latest: before.latest, ..Publisher::default() };
+        after.adopt(policy);
+        log.append(&[Draft::server(Facts::MemberInvited { token: TokenId([1; 16]) })]).unwrap();
+        after.want(log.size());
+        after.start(&log, Time(0)).unwrap();
+        assert!(!after.cosigned(&log, size, &late).unwrap());
+        let second = Sha256(sha256(&[witness(2).verifier().to_string().as_bytes()]));
+        assert_eq!(after.news(Time(1), |_| true), [News::Returned(second, size)]);
     }
 }

@@ -161,11 +161,11 @@ impl Uploads {
     pub(crate) fn forget(&self, who: ClientId, accepted: &BTreeSet<HeaderDigest>) {
         let mut table = self.table();
         let partial = |u: &Upload| u.client == who && !accepted.contains(&u.digest());
-        let gone: Vec<Upload> = table.values().filter(|u| partial(u)).cloned().collect();
-        table.retain(|_, u| !partial(u));
+        let (gone, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut *table).into_iter().partition(|(_, u)| partial(u));
+        *table = rest;
         let parts = |u: &Upload| u.chunks.iter().chain(&u.header.blobs).copied().collect::<Vec<_>>();
         let kept: BTreeSet<Address> = table.values().flat_map(parts).collect();
-        for address in gone.iter().flat_map(parts).filter(|a| !kept.contains(a)) {
+        for address in gone.values().flat_map(parts).filter(|a| !kept.contains(a)) {
             // A part that never came has no file; one that stays behind is scratch, and no round reads it.
             std::fs::remove_file(self.layout.part(&address)).ok();
         }

@@ -4,6 +4,7 @@ use super::approvals::Effect;
 use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
+use crate::hash::sha256;
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
 use crate::membership::{Barred, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange};
 use crate::renewal::Rotation;
@@ -41,6 +42,11 @@ impl Member {
     /// Whether this TLS key shows that it is there.
     pub fn shows(&self, key: Sha256) -> bool {
         self.tls_key == key && !self.retired.contains(&key)
+    }
+
+    /// SHA-256 of its witness: what entries name that by.
+    pub fn witness(&self) -> Sha256 {
+        Sha256(sha256(&[self.witness_vkey.as_bytes()]))
     }
 
     /// Why it is not let in, unless it is in good standing.
@@ -84,7 +90,7 @@ pub struct Withdrawn {
 impl History {
     pub(super) fn join_requested(&mut self, entry: &LogEntry, request: Sha256, statement: &Checked, out: &mut Report) {
         let Ok(said) = statement.read::<JoinRequest>() else { return out.add(Clause::Signature) };
-        let hash = Sha256(crate::hash::sha256(&[&statement.payload]));
+        let hash = Sha256(sha256(&[&statement.payload]));
         out.require(hash == request && entry.institution == Some(statement.signer()), Clause::FieldsDiffer);
         self.requests.insert(hash, said);
     }

@@ -149,8 +149,7 @@ impl History {
 
     /// Whether the witness is that of the institution that the entry names, if it names one.
     fn is_witness_of(&self, entry: &LogEntry, witness: Sha256) -> bool {
-        let line = |m: &Member| Sha256(sha256(&[m.witness_vkey.as_bytes()]));
-        entry.institution.is_none_or(|i| self.members.get(&i).map(line) == Some(witness))
+        entry.institution.is_none_or(|i| self.members.get(&i).map(Member::witness) == Some(witness))
     }
 }
 

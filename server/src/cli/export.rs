@@ -63,13 +63,15 @@ pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
 
 /// Plan, weights and lineage of a release, which name each other.
 fn released(dir: &Path) -> anyhow::Result<(Plan, Vec<u8>, Vec<u8>)> {
+    let unreadable = |path: &Path| format!("{} cannot be read", path.display());
     let path = dir.join(MODEL).join(LINEAGE);
-    let lineage = durable::read_limited(&path, 1 << 20).with_context(|| format!("{} cannot be read", path.display()))?;
+    let lineage = durable::read_limited(&path, 1 << 20).with_context(|| unreadable(&path))?;
     let named: Lineage = serde_json::from_slice(&lineage)?;
     let path = dir.join(EVIDENCE).join(PLAN);
-    let plan = durable::read_limited(&path, Plan::MAX_BYTES as u64).with_context(|| format!("{} cannot be read", path.display()))?;
+    let plan = durable::read_limited(&path, Plan::MAX_BYTES as u64).with_context(|| unreadable(&path))?;
     anyhow::ensure!(Plan::digest(&plan) == named.plan, ExportError::Another(PLAN));
-    let weights = std::fs::read(dir.join(MODEL).join(WEIGHTS))?;
+    let path = dir.join(MODEL).join(WEIGHTS);
+    let weights = std::fs::read(&path).with_context(|| unreadable(&path))?;
     anyhow::ensure!(train::snapshot::digest(&weights) == named.snapshot, ExportError::Another(WEIGHTS));
     Ok((codec::decode(&plan, Plan::MAX_BYTES)?, weights, lineage))
 }
@@ -137,5 +139,8 @@ mod tests {
         assert!(!export_to(released.path(), dir.path(), &out), "another checkpoint");
         let own = release(PLAN_FILE, None);
         assert!(!export_to(own.path(), dir.path(), &own.path().join("out")));
+        std::fs::remove_file(&weights).unwrap();
+        let error = super::released(released.path()).err().unwrap().to_string();
+        assert!(error.contains(WEIGHTS), "it is named: {error}");
     }
 }

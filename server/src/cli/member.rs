@@ -139,11 +139,16 @@ fn named<'a>(members: &'a [MemberStatus], institution: &str) -> Option<&'a Membe
     members.iter().filter(|m| m.name == institution).max_by_key(|m| (!over(m), m.since))
 }
 
+/// It, as the server has it now.
+fn member(dir: &Path, institution: &str) -> Result<MemberStatus, Failure> {
+    let members = members(dir)?;
+    named(&members, institution).cloned().ok_or_else(|| Failure::refused(Refusal::Standing))
+}
+
 fn change(args: &StandingArgs, change: Change, output: &Output) -> Result<(), Failure> {
     let dir = &args.admin.dir.dir;
     let key = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let members = members(dir)?;
-    let found = named(&members, &args.institution).ok_or_else(|| Failure::refused(Refusal::Standing))?;
+    let found = member(dir, &args.institution)?;
     let (institution, since, reason) = (found.id, found.since, args.reason);
     let statement = Statement::sign(&StandingChange { institution, since, change, reason }, &key);
     let heard = heard(dir, &AdminRequest::ChangeStanding { statement })?;
@@ -155,8 +160,7 @@ fn change(args: &StandingArgs, change: Change, output: &Output) -> Result<(), Fa
 fn revoke_key(args: &StandingArgs, output: &Output) -> Result<(), Failure> {
     let dir = &args.admin.dir.dir;
     let admin = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
-    let members = members(dir)?;
-    let found = named(&members, &args.institution).ok_or_else(|| Failure::refused(Refusal::Standing))?;
+    let found = member(dir, &args.institution)?;
     let (institution, key, reason) = (found.id, found.tls_key, args.reason);
     let said = KeyRevocation { institution, purpose: KeyPurpose::Tls, key, reason };
     let heard = heard(dir, &AdminRequest::ChangeStanding { statement: Statement::sign(&said, &admin) })?;

@@ -3,7 +3,6 @@
 use super::{Driver, DriverError, now};
 use crate::admin::{AdminReply, AdminRequest, PendingJoin, Refusal, Status};
 use crate::durable;
-use crate::identity;
 use crate::publish::{artefact_path, compose};
 use crate::store::Invitation;
 use crate::task::{Stage, TaskRun};
@@ -128,10 +127,7 @@ impl Driver {
         }
         let Some(csr) = self.store.csr(said.institution)? else { return Ok(Err(Refusal::NoSuchJoin)) };
         if effective {
-            let federation = self.log.history().trust().federation.clone();
-            let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-                .and_then(|issuer| identity::make_client(&federation, &said.name, &csr, &issuer, now()));
-            let Ok(der) = issued else { return Ok(Err(Refusal::NoSuchJoin)) };
+            let Ok(der) = self.certificate(&said.name, &csr, now()) else { return Ok(Err(Refusal::NoSuchJoin)) };
             self.store.put_issued(said.institution, &der)?;
         }
         Ok(Ok(self.say(draft, None)?.done()))

@@ -240,7 +240,7 @@ impl Driver {
         if self.task.as_ref().is_none_or(|t| t.active.is_none()) {
             return self.refuse(who, Rejection::WrongRound, reply);
         }
-        let answer = self.wait(Waiting { who, reply, begin: Some((who, header.clone(), chunks)) });
+        let answer = self.wait(Waiting { who, reply, begin: Some((header.clone(), chunks)) });
         self.round_event(Event::Begin { from: who, header, answer });
         Ok(())
     }
@@ -256,7 +256,7 @@ impl Driver {
     }
 
     /// Tells a client that its update is refused, once the log says so.
-    fn refuse(&mut self, who: ClientId, reason: Rejection, reply: Reply<Answer>) -> Result<(), DriverError> {
+    pub(super) fn refuse(&mut self, who: ClientId, reason: Rejection, reply: Reply<Answer>) -> Result<(), DriverError> {
         self.note_refusal(who, reason)?;
         reply.send(reason.into()).ok();
         Ok(())

@@ -1,12 +1,12 @@
 //! What the server tells of itself and of its witnesses (audit.md A19): starts, clocks, room on the disk, witnesses that stay away.
 
 use super::{Driver, DriverError, now};
-use crate::presence::Change;
+use crate::presence::News;
 use crate::serve::own_hash;
 use protocol::entry::{ClockDirection, Draft, Facts};
-use protocol::hash::sha256;
 use protocol::ids::{ClientId, RoundId, Sha256};
 use protocol::manifest::Manifest;
+use protocol::params::RING_DIMENSION;
 use protocol::plan::Plan;
 use protocol::time::Time;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn round_bytes(plan: &Plan, round: RoundId, members: &[ClientId]) -> u64 {
     let bytes = groups.iter().map(|g| {
         let polynomials = g.polynomials().unwrap_or(0);
         let updates = polynomials.saturating_mul(g.packing.polynomial_bytes()).saturating_mul(g.eligible.len() as u64);
-        updates.saturating_add(polynomials.saturating_mul(4096 * 8))
+        updates.saturating_add(polynomials.saturating_mul(8 * RING_DIMENSION as u64))
     });
     bytes.fold(0, u64::saturating_add)
 }
@@ -104,14 +104,14 @@ impl Driver {
     /// Tells of witnesses that stay away, and of those that are back.
     pub(super) fn watch_witnesses(&mut self) -> Result<(), DriverError> {
         let history = self.log.history();
-        let changes = self.publisher.changes(now(), |witness| history.is_missing(witness));
-        for change in changes {
-            let (witness, facts) = match change {
-                Change::Missing(witness, size) => (witness, Facts::WitnessMissing { witness, size }),
-                Change::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
+        let news = self.publisher.news(now(), |witness| history.is_missing(witness));
+        for one in news {
+            let (witness, facts) = match one {
+                News::Missing(witness, size) => (witness, Facts::WitnessMissing { witness, size }),
+                News::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
             };
             let members = self.log.history().members();
-            let institution = members.iter().find(|(_, m)| Sha256(sha256(&[m.witness_vkey.as_bytes()])) == witness).map(|(id, _)| *id);
+            let institution = members.iter().find(|(_, m)| m.witness() == witness).map(|(id, _)| *id);
             self.append_one(Draft { institution, ..Draft::server(facts) })?;
         }
         Ok(())

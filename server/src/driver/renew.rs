@@ -2,7 +2,7 @@
 //! it. Another key takes the word of its statement key, which stands in the log first.
 
 use super::{Driver, DriverError};
-use crate::identity;
+use crate::identity::{self, IdentityError};
 use protocol::entry::{Actor, Draft, Facts, Right};
 use protocol::ids::{ClientId, Sha256};
 use protocol::membership::KeyPurpose;
@@ -12,8 +12,15 @@ use protocol::renewal::{Renewal, Rotation};
 use protocol::statement::{Statement, StatementKind};
 use protocol::time::Time;
 use protocol::trust::TrustDocument;
+use rustls::pki_types::CertificateDer;
 
 impl Driver {
+    /// A certificate of the root, in DER, for the institution of this name over the key of its signing request.
+    pub(super) fn certificate(&self, name: &str, csr: &[u8], now: Time) -> Result<CertificateDer<'static>, IdentityError> {
+        let issuer = identity::issuer(&self.keys.root_der, &self.keys.root)?;
+        identity::make_client(&self.log.history().trust().federation, name, csr, &issuer, now)
+    }
+
     /// Another certificate for a member, in DER, over the key that the log has for it. Before half of the last one's life is over it is the last
     /// one again: asking often makes no log grow, and a lost answer is given again.
     pub(super) fn renew(&mut self, who: ClientId, csr: &[u8], now: Time) -> Result<Result<Vec<u8>, Rejection>, DriverError> {
@@ -35,10 +42,7 @@ impl Driver {
         if let Some(last) = self.store.issued(who)?.filter(|der| fresh(der)) {
             return Ok(Ok(last));
         }
-        let federation = self.log.history().trust().federation.clone();
-        let issued = identity::issuer(&self.keys.root_der, &self.keys.root)
-            .and_then(|issuer| identity::make_client(&federation, &name, csr, &issuer, now))
-            .and_then(|der| Ok((identity::lifetime(&der)?.until.0 / 1000, der)));
+        let issued = self.certificate(&name, csr, now).and_then(|der| Ok((identity::lifetime(&der)?.until.0 / 1000, der)));
         let Ok((until_s, der)) = issued else { return Ok(Err(Rejection::Malformed)) };
         let draft = Draft { institution: Some(who), ..Draft::server(Facts::MemberRenewed { tls_key, until_s }) };
         // In the log before anybody has it.

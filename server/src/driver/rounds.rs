@@ -1,6 +1,6 @@
 //! Rounds as the driver lives them: events to the machine, its actions to log, worker and wires.
 
-use super::{Answer, Driver, DriverError, now};
+use super::{Answer, Driver, DriverError, Waiting, now};
 use crate::sums::{Done, Job, Opened, Opening, Step};
 use crate::task::{Active, RoundReport, Stage};
 use crate::uploads::Upload;
@@ -61,17 +61,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Hands one event to the round under way; without one, whoever waits is told that it is over.
+    /// Hands one event to the round under way, if there is one. Whoever waits for an answer has looked before: without a round it is refused.
     pub(super) fn round_event(&mut self, event: Event) {
-        match self.task.as_mut().and_then(|t| t.active.as_mut()) {
-            Some(active) => active.machine.handle(now(), event),
-            None => {
-                if let Event::Begin { answer, .. } | Event::Commit { answer, .. } = event
-                    && let Some(waiting) = self.answers.remove(&answer)
-                {
-                    waiting.reply.send(Rejection::WrongRound.into()).ok();
-                }
-            }
+        if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
+            active.machine.handle(now(), event);
         }
     }
 
@@ -184,19 +177,21 @@ impl Driver {
 
     /// Answers a `Begin` or `Commit`. Acceptance is spoken only here, after `Recorded`.
     fn answer(&mut self, ticket: Ticket, verdict: Result<Verdict, Rejection>) -> Result<(), DriverError> {
-        let Some(waiting) = self.answers.remove(&ticket) else { return Ok(()) };
-        let answer = match (verdict, waiting.begin) {
-            (Err(reason), _) => {
-                self.note_refusal(waiting.who, reason)?;
-                reason.into()
-            }
-            (Ok(Verdict::Accepted(index)), _) => self.receipt(index),
-            (Ok(Verdict::Proceed), Some((who, statement, chunks))) => self.have(who, &statement, chunks)?,
-            (Ok(Verdict::Proceed), None) => Rejection::BadHeader.into(),
+        let Some(Waiting { who, reply, begin }) = self.answers.remove(&ticket) else { return Ok(()) };
+        let answer = match (verdict, begin) {
+            (Err(reason), _) => Err(reason),
+            (Ok(Verdict::Accepted(index)), _) => Ok(self.receipt(index)),
+            (Ok(Verdict::Proceed), Some((statement, chunks))) => self.have(who, &statement, chunks)?,
+            (Ok(Verdict::Proceed), None) => Ok(Rejection::BadHeader.into()),
         };
-        // The client may have gone; it asks again when it is back.
-        waiting.reply.send(answer).ok();
-        Ok(())
+        match answer {
+            Ok(answer) => {
+                // The client may have gone; it asks again when it is back.
+                reply.send(answer).ok();
+                Ok(())
+            }
+            Err(reason) => self.refuse(who, reason, reply),
+        }
     }
 
     fn receipt(&self, index: protocol::ids::LeafIndex) -> Answer {
@@ -227,26 +222,24 @@ impl Driver {
     }
 
     /// Opens an upload.
-    fn have(&mut self, who: ClientId, statement: &Statement, chunks: Vec<protocol::ids::Address>) -> Result<Answer, DriverError> {
+    fn have(
+        &mut self,
+        who: ClientId,
+        statement: &Statement,
+        chunks: Vec<protocol::ids::Address>,
+    ) -> Result<Result<Answer, Rejection>, DriverError> {
         let header = match self.acceptable(who, statement) {
             Ok(header) => header,
-            Err(reason) => {
-                self.note_refusal(who, reason)?;
-                return Ok(reason.into());
-            }
+            Err(reason) => return Ok(Err(reason)),
         };
         let (upload, group) = (upload_id(statement), header.core.group);
         let begun = Upload::new(who, statement.clone(), header, chunks).and_then(|u| self.uploads.begin(upload, u));
-        match begun {
-            Ok((chunks, blobs)) => {
-                self.begun(who, group, Header::digest(&statement.payload))?;
-                Ok(Response::Have { upload, chunks, blobs }.into())
-            }
-            Err(reason) => {
-                self.note_refusal(who, reason)?;
-                Ok(reason.into())
-            }
-        }
+        let (chunks, blobs) = match begun {
+            Ok(missing) => missing,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        self.begun(who, group, Header::digest(&statement.payload))?;
+        Ok(Ok(Response::Have { upload, chunks, blobs }.into()))
     }
 
     /// `round.update.rejected`, once in a round for each institution and reason: who asks again and again cannot make the log grow.

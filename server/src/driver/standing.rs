@@ -5,7 +5,7 @@ use super::{Driver, DriverError, Link};
 use crate::admin::{AdminReply, MemberStatus, Refusal};
 use protocol::entry::{Actor, Draft};
 use protocol::ids::{ClientId, HeaderDigest};
-use protocol::membership::{KeyRevocation, StandingChange, StandingReason};
+use protocol::membership::{Barred, KeyRevocation, StandingChange, StandingReason};
 use protocol::round::Event;
 use protocol::statement::{Payload as _, Statement};
 use protocol::time::Time;
@@ -38,9 +38,7 @@ impl Driver {
         let Some(said) = self.said::<StandingChange>(&statement) else { return Ok(Err(Refusal::Statement)) };
         let draft = Draft::said(Actor::Administrator, Some(said.institution), statement, said.facts());
         let answer = self.record(draft, Refusal::Standing)?;
-        if let Some(barred) = self.log.history().barred(said.institution)
-            && let Some(link) = self.shut_out(said.institution)
-        {
+        if let Some((link, barred)) = self.shut_out(said.institution) {
             tracing::warn!(client = %said.institution.short(), standing = barred.standing.name(), "a member's connection is closed");
             link.cut.send(Some(barred)).ok();
         }
@@ -66,30 +64,29 @@ impl Driver {
         }
     }
 
-    /// Forgets the connection and the half-sent updates of a member that is out, and tells the round. Gives back the connection that it had.
-    pub(super) fn shut_out(&mut self, who: ClientId) -> Option<Link> {
-        self.log.history().barred(who)?;
+    /// Forgets the connection and the half-sent updates of a member that is out, and tells the round. Gives back the connection that it had, and
+    /// why it is out.
+    fn shut_out(&mut self, who: ClientId) -> Option<(Link, Barred)> {
+        let barred = self.log.history().barred(who)?;
         self.uploads.forget(who, &self.accepted());
         self.round_event(Event::Barred(who));
-        self.links.remove(&who)
+        self.links.remove(&who).map(|link| (link, barred))
     }
 
     /// Whoever leaves is not cut off at once: it hears its receipt, looks for its entry, and closes by itself.
     pub(super) fn let_go(&mut self, who: ClientId, now: Time) {
-        if let Some(link) = self.shut_out(who) {
-            self.leaving.insert(who, (now.plus_ms(LEAVING_MS), link));
+        if let Some((link, barred)) = self.shut_out(who) {
+            self.leaving.insert(who, (now.plus_ms(LEAVING_MS), link, barred));
         }
     }
 
     /// Cuts off those who left and did not close by themselves.
     pub(super) fn end_leaving(&mut self, now: Time) {
-        let is_over = |(_, (until, _)): &(ClientId, (Time, Link))| *until <= now;
+        let is_over = |(_, (until, ..)): &(ClientId, (Time, Link, Barred))| *until <= now;
         let (over, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.leaving).into_iter().partition(is_over);
         self.leaving = rest;
-        for (who, (_, link)) in over {
-            if let Some(barred) = self.log.history().barred(who) {
-                link.cut.send(Some(barred)).ok();
-            }
+        for (_, link, barred) in over.into_values() {
+            link.cut.send(Some(barred)).ok();
         }
     }
 

@@ -157,12 +157,9 @@ impl Federation {
     }
 
     pub(super) async fn status(&self) -> Status {
-        match call(&self.server_dir(), AdminRequest::Status {}).await {
-            AdminReply::Status { status } => status,
-            other @ (AdminReply::Done {} | AdminReply::Token { .. } | AdminReply::Pending { .. }) => panic!("{other:?}"),
-            other @ (AdminReply::Policy { .. } | AdminReply::Refused { .. }) => panic!("{other:?}"),
-            other @ (AdminReply::Releasable { .. } | AdminReply::Logged { .. } | AdminReply::Members { .. }) => panic!("{other:?}"),
-        }
+        let reply = call(&self.server_dir(), AdminRequest::Status {}).await;
+        let AdminReply::Status { status } = reply else { panic!("{reply:?}") };
+        status
     }
 
     pub(super) async fn ended(&mut self) -> Status {
