@@ -1,5 +1,4 @@
-//! Concordat's own classifier written out without choices, for tests: [`super::Transformer`], clipping and the direct passes are held
-//! against it.
+//! Concordat's own classifier written out without choices, for tests: [`super::Transformer`] is held against it.
 //!
 //! ```text
 //! tokens --embedding--> (N, C) --blocks--> (N, C) --norm--> (N, C) --mean over each record--> (B, C) --classifier--> (B, K)
