@@ -7,12 +7,10 @@ use crate::clip::book_keeping;
 use crate::clip::guard::square_sum;
 use crate::direct::{Keep, Precision};
 use crate::fit::{Fit, FitError, Material, OptimiserKind, Recipe};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts};
+use crate::model::config::{Family, MaskKind};
 use crate::model::decoder::Head;
-use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
-use crate::model::{Choices, Config, DecoderConfig, DecoderWeights, ModelError, Objective, Trained, Transformer, TransformerWeights};
-use crate::ops::norm::EPSILON;
+use crate::model::{Choices, Config, DecoderConfig, DecoderWeights, ModelError, Objective, Transformer, TransformerWeights};
 use crate::optim::USUAL_BETAS;
 use crate::schedule::{Rates, Schedule};
 use crate::shard::kind::{LowRank, ShardKind};
@@ -21,7 +19,7 @@ use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
 use privacy::noise::{Noise, Stream};
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, ClipPath, Mode, NoiseKind, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, ClipPath, EncoderConfig, Mode, NoiseKind, PrivacyPlan, Unit};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::num::NonZeroUsize;
@@ -272,42 +270,13 @@ fn direct(size: Size) -> DecoderConfig {
     DecoderConfig { vocab, max_tokens: tokens, width, heads, layers, hidden, head: Head::Tied, norm: NormKind::Layer, adapter: None }
 }
 
-/// The same decoder as rounds compute with it.
+/// The same decoder as rounds compute with it: the parts of Concordat's own classifier, asked for the next token.
 fn model(size: Size) -> Result<Config, ModelError> {
     let Size { tokens, width, layers, vocab, .. } = size;
     let (heads, hidden) = usual(width);
-    if !width.is_multiple_of(heads) {
-        return Err(ModelError::Sizes { width, heads });
-    }
-    Config::new(Choices {
-        family: Family::Decoder,
-        vocab,
-        max_tokens: tokens,
-        width,
-        heads,
-        groups: heads,
-        head_width: width / heads,
-        hidden,
-        layers,
-        positions: Positions::Learned,
-        segments: 0,
-        stem: None,
-        norm: NormKind::Layer,
-        epsilon: EPSILON,
-        place: NormPlace::Before,
-        feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
-        shifts: Shifts::All,
-        scores: Scores::Scaled,
-        mask: MaskKind::Causal,
-        window: None,
-        dropout: 0.0,
-        head: Head::Tied,
-        outputs: Outputs::Plain,
-        spelling: Spelling::Own,
-        adapter: None,
-        trained: Trained::All,
-        outside: None,
-    })
+    let sizes = EncoderConfig { vocab, max_tokens: tokens, width, heads, layers, hidden, ..EncoderConfig::none() };
+    let own = Choices::own(&sizes, 0)?;
+    Config::new(Choices { family: Family::Decoder, mask: MaskKind::Causal, head: Head::Tied, ..own })
 }
 
 fn units(size: Size) -> Vec<UnitExamples> {

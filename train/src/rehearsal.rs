@@ -4,17 +4,13 @@
 use crate::batch::UnitExamples;
 use crate::clip::book_keeping;
 use crate::model::parameters::size;
-use crate::model::{Transformer, TransformerWeights, initial};
-use crate::shard::names;
-use crate::slots::{SlotsError, unit};
+use crate::model::{Transformer, TransformerWeights};
+use crate::slots::{SlotsError, made_up, unit};
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
 use protocol::plan::{ClipPath, Plan};
 use std::num::NonZeroU32;
-
-/// Seed of the made-up weights.
-const WEIGHTS: u64 = 1;
 
 /// A plan's model with made-up weights.
 pub struct Rehearsal<'a> {
@@ -30,8 +26,7 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Model`] or the tensor engine's.
     pub fn of(plan: &'a Plan, mechanism: &'a Mechanism) -> Result<Self, SlotsError> {
-        let part = TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?;
-        let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default());
+        let (part, model) = made_up(plan)?;
         Ok(Self { plan, mechanism, part, model })
     }
 

@@ -43,12 +43,9 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
-    // Made-up weights do for what stays in a checkpoint, too.
-    let start = initial(&plan.model.whole(), WEIGHTS)?;
-    let part = TransformerWeights::part_of(&start, names(&plan.shards))?;
-    drop(start);
+    let (part, model) = made_up(plan)?;
     let work = Work {
-        objective: &Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default()),
+        objective: &model,
         table: part.table(),
         mechanism,
         max_tokens: size(plan.model.max_tokens),
@@ -59,6 +56,13 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
     let long = size(plan.model.max_tokens);
     let [a, b] = [(long, 0), (SHORT.min(long), 1)].map(|(length, number)| unit(plan, length, number));
     Ok(agree(work, [&a, &b], workers)?)
+}
+
+/// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too.
+pub(crate) fn made_up(plan: &Plan) -> Result<(TransformerWeights, Transformer), SlotsError> {
+    let part = TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?;
+    let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default());
+    Ok((part, model))
 }
 
 /// One made-up record, with tokens all over the vocabulary.

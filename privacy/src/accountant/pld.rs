@@ -103,12 +103,20 @@ pub(super) fn epsilon_at_width(phases: &[Phase], pairing: Pairing, delta: f64, w
     composed(phases, pairing, width, 0.0).map_or(0.0, |l| l.epsilon(delta))
 }
 
+/// A rough view of every pairing, dearest first: with the least width of its grid, a bound on the figure, and that bound's order.
+fn views(phases: &[Phase], pairings: &[Pairing], rough: impl Fn(&Outlook) -> (f64, f64)) -> Vec<(Pairing, f64, (f64, f64))> {
+    let view = |&pairing: &Pairing| {
+        let outlook = Outlook::new(phases, pairing, LOOK_AHEAD);
+        (pairing, outlook.width, rough(&outlook))
+    };
+    let mut views: Vec<_> = pairings.iter().map(view).collect();
+    views.sort_by(|(_, _, (a, _)), (_, _, (b, _))| b.total_cmp(a));
+    views
+}
+
 /// The pairing that costs most, by a rough view.
 pub(super) fn dearest(phases: &[Phase], pairings: &[Pairing], delta: f64) -> Pairing {
-    let (first, rest) = pairings.split_first().expect("there are neighbours");
-    let cost = |&pairing: &Pairing| Outlook::new(phases, pairing, LOOK_AHEAD).epsilon(delta).0;
-    let costs = rest.iter().map(|p| (*p, cost(p)));
-    costs.fold((*first, cost(first)), |best, other| if other.1 > best.1 { other } else { best }).0
+    views(phases, pairings, |outlook| outlook.epsilon(delta)).first().expect("there are neighbours").0
 }
 
 /// Part of ε that the grid may add to it. D45's width of 1e-4 adds as much where steps are many; where they are few, cells as narrow are
@@ -146,13 +154,7 @@ fn largest(
     rough: impl Fn(&Outlook) -> (f64, f64),
     exact: impl Fn(Pairing, f64, (f64, f64)) -> f64,
 ) -> f64 {
-    let view = |&pairing: &Pairing| {
-        let outlook = Outlook::new(phases, pairing, LOOK_AHEAD);
-        (pairing, outlook.width, rough(&outlook))
-    };
-    let mut views: Vec<_> = pairings.iter().map(view).collect();
-    views.sort_by(|(_, _, (a, _)), (_, _, (b, _))| b.total_cmp(a));
-    views.into_iter().fold(
+    views(phases, pairings, rough).into_iter().fold(
         0.0,
         |most: f64, (pairing, width, bound)| {
             if bound.0 <= most { most } else { most.max(exact(pairing, width, bound)) }

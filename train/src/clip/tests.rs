@@ -2,7 +2,7 @@
 
 use super::naive::{Naive, agree};
 use crate::batch::{Dataset, Record, UnitExamples};
-use crate::model::{Encoder, ParameterTable, Weights, initial};
+use crate::model::{ParameterTable, Transformer, TransformerWeights, Weights, initial};
 use crate::testing::{data, plan, small_config};
 use crate::workers::{Work, unit_gradients};
 use candle_core::{Device, Result, Tensor};
@@ -38,9 +38,11 @@ fn weights() -> Weights {
 }
 
 fn ours(weights: &Weights, units: &[&UnitExamples], micro_batch: usize) -> Vec<Vec<f32>> {
-    let (mechanism, encoder) = (mechanism(weights.table()), Encoder::load(weights).unwrap());
+    let all = weights.table().iter().map(|p| p.name.clone()).collect();
+    let model = Transformer::load(&TransformerWeights::part_of(weights, all).unwrap()).unwrap();
+    let mechanism = mechanism(weights.table());
     let work = Work {
-        objective: &encoder,
+        objective: &model,
         table: weights.table(),
         mechanism: &mechanism,
         max_tokens: weights.config().max_tokens as usize,

@@ -5,7 +5,7 @@ use crate::batch::{Batch, Record};
 use crate::capture::Tape;
 use crate::kernels::norm::NormKind;
 use crate::model::decoder::Head;
-use crate::model::{Decoder, DecoderConfig, DecoderWeights, Encoder, Objective, ParameterTable, initial};
+use crate::model::{Decoder, DecoderConfig, DecoderWeights, Objective, ParameterTable, Transformer, TransformerWeights, initial};
 use crate::testing::small_config;
 
 fn decoder(head: Head, norm: NormKind) -> DecoderWeights {
@@ -73,7 +73,9 @@ fn a_decoder_has_the_same_losses_and_gradients_as_its_graph() {
 fn an_encoder_has_the_same_losses_and_gradients_as_its_graph() {
     let weights = initial(&small_config(), 3).unwrap();
     let batch = Batch::pack(crate::testing::data(9).records(), 10);
-    let (losses, expected) = by_graph(&Encoder::load(&weights).unwrap(), &batch, weights.table(), 0.5);
+    let all = weights.table().iter().map(|p| p.name.clone()).collect();
+    let graph = Transformer::load(&TransformerWeights::part_of(&weights, all).unwrap()).unwrap();
+    let (losses, expected) = by_graph(&graph, &batch, weights.table(), 0.5);
     let direct = Direct::of_encoder(&weights).unwrap();
     let (got, grad) = gradient(&direct, weights.flat(), &Reading::of_batch(&batch), 0.5);
     assert!(got.iter().zip(&losses).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-5));

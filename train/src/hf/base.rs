@@ -81,6 +81,7 @@ pub struct Digests {
 /// A checkpoint on this machine, its weights mapped.
 pub struct Base {
     config: String,
+    end: Option<u32>,
     tokenizer: Vec<u8>,
     weights: Mapped,
     digests: Digests,
@@ -112,8 +113,9 @@ impl Base {
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
         let weights = mapped(&directory.join(WEIGHTS))?;
         let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
+        let end = config::end(&config);
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
-        Ok(Self { config, tokenizer, weights, digests })
+        Ok(Self { config, end, tokenizer, weights, digests })
     }
 
     /// What its files are named by.
@@ -138,7 +140,7 @@ impl Base {
 
     /// The token that ends a text, where its `config.json` names one.
     pub fn end(&self) -> Option<u32> {
-        config::end(self.config.as_bytes())
+        self.end
     }
 
     /// Whether it is the checkpoint with these digests.

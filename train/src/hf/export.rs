@@ -3,7 +3,7 @@
 
 use super::adapter;
 use super::base::{Base, BaseError};
-use super::{CONFIG, Checkpoint, HfError, config, save, whole, write};
+use super::{Checkpoint, HfError, config, save_as, whole};
 use crate::model::lora::is_factor;
 use crate::model::{Trained, TransformerWeights, Weights};
 use protocol::plan::{Asks, EncoderConfig};
@@ -33,10 +33,8 @@ pub fn export(
     let published = base.whole(weights)?;
     let alone = adapter_of(&published, weights)?;
     let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
-    save(&checkpoint, model).map_err(BaseError::Export)?;
     let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    let text = completed(&text, base, weights.config())?;
-    write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    save_as(&checkpoint, &completed(&text, base, weights.config())?, model).map_err(BaseError::Export)?;
     let Some(alone) = alone else { return Ok(Exported::Model) };
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
@@ -82,7 +80,7 @@ fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, B
 #[cfg(test)]
 mod tests {
     use super::super::base::tests::{adapter as low_rank, begun, begun_decoder, checkpoint, scores};
-    use super::super::load;
+    use super::super::{CONFIG, load};
     use super::*;
     use crate::model::lora::Factor;
     use crate::shard;

@@ -175,7 +175,11 @@ pub fn to_bytes(weights: &TransformerWeights) -> Result<Vec<u8>, HfError> {
 /// # Errors
 /// [`HfError::File`]; [`HfError::Config`] for a model that no published architecture describes.
 pub fn save(checkpoint: &Checkpoint, directory: &Path) -> Result<(), HfError> {
-    let config = config::render(checkpoint.weights.config())?;
+    save_as(checkpoint, &config::render(checkpoint.weights.config())?, directory)
+}
+
+/// The same with this `config.json`.
+fn save_as(checkpoint: &Checkpoint, config: &str, directory: &Path) -> Result<(), HfError> {
     let weights = to_bytes(&checkpoint.weights)?;
     write(&directory.join(WEIGHTS), &weights)?;
     write(&directory.join(CONFIG), config.as_bytes())?;

@@ -10,14 +10,13 @@ use super::feed_forward::{self, FeedForward};
 use super::lora::{Adapters, Lora};
 use super::names::{AttentionNames, BlockNames, Projections};
 use super::norm::{self, Norm, NormKind};
-use super::parameters::{Listing, Values, size};
+use super::parameters::{Listing, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use crate::ops::activation::Activation;
 use crate::ops::attention::Window;
 use crate::ops::norm::EPSILON;
 use candle_core::{Result, Tensor};
-use protocol::plan::EncoderConfig;
 use std::sync::Arc;
 
 /// What all blocks of a stack have in common.
@@ -42,13 +41,6 @@ pub(crate) struct BlockShape {
     pub(crate) shifts: Shifts,
     pub(crate) dropout: f32,
     pub(crate) adapter: Option<Adapters>,
-}
-
-impl From<&EncoderConfig> for BlockShape {
-    fn from(c: &EncoderConfig) -> Self {
-        let [width, heads, hidden, layers] = [c.width, c.heads, c.hidden, c.layers].map(size);
-        Self { adapter: Adapters::of_plan(c), ..Self::plain(width, heads, hidden, layers) }
-    }
 }
 
 impl BlockShape {

@@ -282,7 +282,7 @@ impl Config {
 
 impl Choices {
     /// Concordat's own classifier.
-    fn own(c: &EncoderConfig, classes: u32) -> Result<Self, ModelError> {
+    pub(crate) fn own(c: &EncoderConfig, classes: u32) -> Result<Self, ModelError> {
         need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
         Ok(Self {
             family: Family::Encoder(Task::Classify { classes }),

@@ -1,4 +1,4 @@
-//! The whole model: tokens in, one score per class out.
+//! Concordat's own classifier written out without choices, for tests: [`super::Transformer`] is held against it.
 //!
 //! ```text
 //! tokens --embedding--> (N, C) --blocks--> (N, C) --norm--> (N, C) --mean over each record--> (B, C) --classifier--> (B, K)
@@ -8,14 +8,16 @@ use super::Objective;
 use super::block::{Block, BlockShape, Scene};
 use super::embedding::Embedding;
 use super::linear::Linear;
+use super::lora::Adapters;
 use super::names::{BlockNames, Side, Spelling};
 use super::norm::Norm;
-use super::parameters::Weights;
+use super::parameters::{Values, Weights, size};
 use crate::batch::{Batch, Spans};
 use crate::capture::Tape;
 use crate::ops::loss::cross_entropy;
 use crate::ops::pool::mean_pool;
 use candle_core::{Result, Tensor};
+use protocol::plan::EncoderConfig;
 
 /// A Transformer encoder with a classifier on the mean of its tokens.
 pub struct Encoder {
@@ -30,13 +32,19 @@ fn names(layer: usize) -> BlockNames {
     Spelling::Own.block(Side::Encoder, layer, false)
 }
 
+fn shape(c: &EncoderConfig) -> BlockShape {
+    let [width, heads, hidden, layers] = [c.width, c.heads, c.hidden, c.layers].map(size);
+    BlockShape { adapter: Adapters::of_plan(c), ..BlockShape::plain(width, heads, hidden, layers) }
+}
+
 impl Encoder {
     /// Copies the weights into tensors.
     ///
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &Weights) -> Result<Self> {
-        let (shape, values) = (BlockShape::from(weights.config()), weights.values());
+        let values = Values { trained: (weights.table(), weights.flat()), frozen: None, outside: None };
+        let shape = shape(weights.config());
         let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values));
         Ok(Self {
             embedding: Embedding::load(values)?,

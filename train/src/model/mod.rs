@@ -1,7 +1,8 @@
 //! The Transformer, one page per layer. Knows no data set, no privacy and no federation.
 //!
-//! Two families of the same blocks: [`encoder`] (a class for a text) and [`decoder`] (the next token of a text).
-//! Read in this order: [`encoder`] (the whole), [`embedding`] (tokens become vectors), [`block`] (one step of refinement),
+//! Families of the same blocks: encoders, decoders and both together are a [`transformer`]; [`decoder`] is the one that goes on with a text
+//! in central training.
+//! Read in this order: [`transformer`] (the whole), [`embedding`] (tokens become vectors), [`block`] (one step of refinement),
 //! [`attention`] (tokens exchange information), [`feed_forward`] (each token thinks alone), [`norm`], [`linear`],
 //! [`lora`]; then [`parameters`] for names and places of all weights, and [`initial()`] for their first values.
 //!
@@ -14,6 +15,7 @@ pub mod block;
 pub mod config;
 pub mod decoder;
 pub mod embedding;
+#[cfg(test)]
 pub mod encoder;
 pub mod feed_forward;
 mod heads;
@@ -33,6 +35,7 @@ use candle_core::{Result, Tensor};
 
 pub use config::{Choices, Config};
 pub use decoder::{Decoder, DecoderConfig, DecoderWeights};
+#[cfg(test)]
 pub use encoder::Encoder;
 pub use initial::initial;
 pub use outside::Outside;

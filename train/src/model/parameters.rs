@@ -394,11 +394,6 @@ impl Weights {
     pub(crate) fn outside(&self) -> Option<&Arc<Outside>> {
         self.outside.as_ref()
     }
-
-    /// Where layers read their tensors from.
-    pub(crate) fn values(&self) -> Values<'_> {
-        Values { trained: (&self.table, &self.flat), frozen: None, outside: self.outside.as_deref() }
-    }
 }
 
 impl std::fmt::Debug for Weights {
