@@ -151,6 +151,8 @@ impl Chronicle {
     pub(super) fn entry(&mut self, index: u64, bytes: &[u8]) {
         let Ok(e) = LogEntry::parse(bytes) else {
             *self.counts.entry("unknown".to_owned()).or_default() += 1;
+            // What follows does not stand right behind a permission any more.
+            self.allowed = None;
             return;
         };
         let kind = e.kind().name().to_owned();

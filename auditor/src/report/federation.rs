@@ -75,78 +75,41 @@ fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
     m.reason.map_or_else(|| word.to_owned(), |reason| format!("{word} ({reason})"))
 }
 
-/// Types that change who may speak or who watches.
-pub(super) const KEYS: [&str; 21] = [
-    "federation.created",
-    "process.started",
-    "process.upgraded",
-    "process.config.changed",
-    "process.stopped",
-    "process.recovered",
-    "member.invited",
-    "member.join.requested",
-    "member.joined",
-    "member.renewed",
-    "member.suspended",
-    "member.resumed",
-    "member.revoked",
-    "member.left",
-    "key.rotated",
-    "key.revoked",
-    "key.prekeys.published",
-    "policy.activated",
-    "dataset.declared",
-    "dataset.withdrawn",
-    "budget.declared",
-];
-
-fn history(page: &mut Page<'_>) {
-    let title = page.say("Members, keys and policies over time", "成员、密钥与策略的变化");
-    page.heading(title);
-    let rows: Vec<Vec<String>> = page
-        .story
-        .chronicle
-        .of(&KEYS)
-        .map(|(i, k)| {
-            let who = k.institution.map(|w| escape(&page.story.facts.name(w))).unwrap_or_default();
-            vec![time(&k.ts), page.entry(i), format!("<code>{}</code>", escape(&k.kind)), who, escape(&meaning(page, &k.kind))]
-        })
-        .collect();
-    let head = match page.story.language {
-        Language::English => ["time (UTC)", "entry", "type", "institution", "what it means"],
-        Language::Chinese => ["时间 (UTC)", "条目", "类型", "机构", "含义"],
-    };
-    page.table(&head, &rows);
-}
-
-/// Types in a few words, English and Chinese.
-pub(super) const MEANINGS: &[(&str, &str, &str)] = &[
+/// Types that change who may speak or who watches, in a few words of English and of Chinese.
+const KEYS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
     ("process.started", "the server's program starts", "服务器程序启动"),
+    ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
+    ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
     ("process.stopped", "the server's program ends in order", "服务器程序正常结束"),
-    ("member.invited", "an invitation is made", "发出邀请"),
-    ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
-    ("member.joined", "an administrator admits it", "管理员批准加入"),
-    ("member.suspended", "administrators suspend an institution: nothing is accepted from it", "管理员暂停机构（不再接受其任何内容）"),
-    ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
-    ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
-    ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
-    (
-        "key.revoked",
-        "administrators revoke the key of an institution's connections; its membership stays",
-        "管理员撤销机构的连接密钥（成员资格不变）",
-    ),
-    ("key.rotated", "an institution replaces the key of its connections, by its own signed word", "机构更换连接密钥（自签名）"),
-    ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
-    ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
-    ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
     (
         "process.recovered",
         "the log was built again from an institution's mirror, after the server had lost entries",
         "服务器丢失条目后，由一家机构的镜像重建日志",
     ),
-    ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
-    ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
+    ("member.invited", "an invitation is made", "发出邀请"),
+    ("member.join.requested", "an institution asks to join, signed with its own key", "机构申请加入（自签名）"),
+    ("member.joined", "an administrator admits it", "管理员批准加入"),
+    ("member.renewed", "it has another TLS certificate, over the same key", "续发 TLS 证书（密钥不变）"),
+    ("member.suspended", "administrators suspend an institution: nothing is accepted from it", "管理员暂停机构（不再接受其任何内容）"),
+    ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
+    ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
+    ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
+    ("key.rotated", "an institution replaces the key of its connections, by its own signed word", "机构更换连接密钥（自签名）"),
+    (
+        "key.revoked",
+        "administrators revoke the key of an institution's connections; its membership stays",
+        "管理员撤销机构的连接密钥（成员资格不变）",
+    ),
+    ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
+    ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+    ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
+    ("dataset.withdrawn", "an institution withdraws a data set: nothing is trained on it any more", "机构撤回数据集（此后不再用于训练）"),
+    ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
+];
+
+/// All other types.
+const OTHERS: &[(&str, &str, &str)] = &[
     ("process.clock.skew", "the server's clock was moved, or its machine stood still", "服务器时钟被调整或主机停顿"),
     ("process.storage.low", "the server's disk has no room for a round, which waits", "服务器磁盘空间不足，轮次等待"),
     ("audit.witness.missing", "a witness of the policy has cosigned nothing for a quarter of an hour", "一位见证人十五分钟未联署"),
@@ -173,14 +136,11 @@ pub(super) const MEANINGS: &[(&str, &str, &str)] = &[
     ("round.opening.posted", "a decryptor helps to open the sum", "解密者提交开启份额"),
     ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
     ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
-    ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
     (
         "dataset.changed",
         "an institution describes its prepared records: hashes, and counts to two digits",
         "机构描述其整理后的数据（哈希与两位有效数字计数）",
     ),
-    ("dataset.withdrawn", "an institution withdraws a data set: nothing is trained on it any more", "机构撤回数据集（此后不再用于训练）"),
-    ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
     ("authz.denied", "somebody was denied a right", "拒绝一次授权"),
     ("round.declined", "an institution takes no part in a round", "机构不参加该轮"),
     ("round.update.rejected", "an update was refused; the reason has a code", "拒绝一份更新（附原因代码）"),
@@ -200,10 +160,35 @@ pub(super) const MEANINGS: &[(&str, &str, &str)] = &[
     ("site.anchored", "an institution anchors its own log in this one", "机构将自有日志锚定于此"),
 ];
 
+/// All types.
+pub(super) fn meanings() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    KEYS.iter().chain(OTHERS).copied()
+}
+
 /// A type in a few words for somebody who does not program.
 pub(super) fn meaning(page: &Page<'_>, kind: &str) -> String {
-    let found = MEANINGS.iter().find(|(k, ..)| *k == kind);
+    let found = meanings().find(|(k, ..)| *k == kind);
     found.map_or_else(String::new, |(_, en, zh)| page.story.language.say(en, zh).to_owned())
+}
+
+fn history(page: &mut Page<'_>) {
+    let title = page.say("Members, keys and policies over time", "成员、密钥与策略的变化");
+    page.heading(title);
+    let kinds: Vec<&str> = KEYS.iter().map(|(kind, ..)| *kind).collect();
+    let rows: Vec<Vec<String>> = page
+        .story
+        .chronicle
+        .of(&kinds)
+        .map(|(i, k)| {
+            let who = k.institution.map(|w| escape(&page.story.facts.name(w))).unwrap_or_default();
+            vec![time(&k.ts), page.entry(i), format!("<code>{}</code>", escape(&k.kind)), who, escape(&meaning(page, &k.kind))]
+        })
+        .collect();
+    let head = match page.story.language {
+        Language::English => ["time (UTC)", "entry", "type", "institution", "what it means"],
+        Language::Chinese => ["时间 (UTC)", "条目", "类型", "机构", "含义"],
+    };
+    page.table(&head, &rows);
 }
 
 /// How the log grew and who cosigned.

@@ -15,12 +15,16 @@ struct Case {
     followed: Vec<Vec<u8>>,
 }
 
+/// Size of the server's own tree in the directory of a log.
+fn tree_size(audit: &Path) -> u64 {
+    let note = std::fs::read_to_string(audit.join(".state/tree")).expect("a tree");
+    note.lines().nth(1).unwrap().parse().unwrap()
+}
+
 /// The entries of a server's own tree.
 fn entries(server: &Path) -> Vec<Vec<u8>> {
     let audit = server.join("audit");
-    let note = std::fs::read_to_string(audit.join(".state/tree")).expect("a tree");
-    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
-    let path = TilePath::in_tree(TileKind::Entries, 0, size).expect("one bundle");
+    let path = TilePath::in_tree(TileKind::Entries, 0, tree_size(&audit)).expect("one bundle");
     let bytes = std::fs::read(audit.join(path.to_string())).unwrap();
     decode_bundle(&bytes, path.width()).unwrap().into_iter().map(<[u8]>::to_vec).collect()
 }
@@ -82,7 +86,7 @@ impl Case {
         let names = std::fs::read_dir(server).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
         let kept: Vec<String> = names.filter(|n| n.starts_with("audit.before-recovery-")).collect();
         assert_eq!(kept.len(), 1, "{after}: the old log is kept once: {kept:?}");
-        assert_eq!(entries_of_kept(&server.join(&kept[0])), self.before, "{after}");
+        assert_eq!(tree_size(&server.join(&kept[0])), self.before, "{after}");
         self.verify(server, after);
     }
 
@@ -103,12 +107,6 @@ impl Case {
         assert!(bad.is_empty(), "{after}: {bad:?}");
         assert_eq!(verdict.entries, entries(server).len() as u64);
     }
-}
-
-/// Entries of the tree of a log that is kept.
-fn entries_of_kept(audit: &Path) -> u64 {
-    let note = std::fs::read_to_string(audit.join(".state/tree")).unwrap();
-    note.lines().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@
 use client::config::Config as ClientConfig;
 use client::observer::{Observer, Phase};
 use ed25519_dalek::SigningKey;
-use protocol::ids::{GroupId, RoundId, ShardId, TaskId};
+use protocol::ids::{GroupId, RoundId, ShardId, SnapshotDigest, TaskId};
 use protocol::plan::PlanApproval;
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{JoinRequest, Membership, PolicyApproval};
@@ -183,6 +183,12 @@ impl Federation {
 
     pub(super) fn verify(&self, log: &Path) -> auditor::Verdict {
         auditor::verify(log, &auditor::Options::default()).unwrap()
+    }
+
+    /// Whether the server has a file that is named by this snapshot.
+    pub(super) fn has_published(&self, snapshot: SnapshotDigest) -> bool {
+        let name = snapshot.to_hex();
+        files(&self.server_dir()).iter().any(|path| path.to_string_lossy().contains(&name))
     }
 
     /// A copy of the log as an auditor gets it.

@@ -14,7 +14,7 @@ async fn institutions_of_different_sizes_are_averaged_by_their_declared_weight()
     opened_sums_are_exact(&f, &plan, plan.groups.len(), &[0, 1]);
     let verdict = f.verify(&f.log());
     assert!(verdict.verified, "{:?}", verdict.findings);
-    let there = |divisor| files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&stepped(&f, &plan, divisor).to_string()));
+    let there = |divisor| f.has_published(stepped(&f, &plan, divisor));
     assert!(there(120.0 / 80.0) && !there(2.0), "the next weights are not the weighted mean");
 }
 
@@ -37,7 +37,7 @@ async fn institutions_that_share_noise_open_a_sum_of_gradients_that_the_server_s
     let verdict = f.verify(&f.log());
     assert!(verdict.verified && verdict.findings.is_empty(), "{:?}", verdict.findings);
     // Descent: minus the sum over q·(40 + 60 + 90) expected units, in steps of C·2^-14.
-    let there = |divisor| files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&stepped(&f, &plan, divisor).to_string()));
+    let there = |divisor| f.has_published(stepped(&f, &plan, divisor));
     assert!(there(-0.25 * 190.0) && !there(0.25 * 190.0) && !there(3.0), "the next weights are not one step of descent");
 }
 

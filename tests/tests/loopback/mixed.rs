@@ -64,8 +64,7 @@ async fn full_and_small_institutions_train_one_model_and_each_shard_has_its_own_
             verdict.tasks[0].rounds[usize::try_from(round - 1).unwrap()].groups.iter().map(|g| (g.group, g.cohort)).collect();
         assert_eq!(cohorts, BTreeMap::from([(below, 2), (upper, 4), (turn, 2)]), "round {round}");
         weights = stepped_by_shard(&f, &plan, round, &weights, &cohorts);
-        let digest = train::snapshot::digest(&weights).to_string();
-        let published = files(&f.server_dir()).iter().any(|p| p.to_string_lossy().contains(&digest));
+        let published = f.has_published(train::snapshot::digest(&weights));
         assert!(published, "round {round}: the next weights are not each shard's sum over its own cohort");
     }
     // Nobody sealed a coordinate that is not its own, and what was opened is what was sealed.
