@@ -17,11 +17,9 @@ use protocol::membership::{Barred, Departure, Standing, StandingReason};
 use protocol::messages::{Request, Response};
 use protocol::reject::Rejection;
 use std::path::Path;
-use std::time::Duration;
 
-/// Looks at the log until it shows the entry, and the pause between them.
+/// Looks at the log until it shows the entry.
 const LOOKS: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the institution has not left, or does not know it.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +62,9 @@ impl From<WireError> for LeaveError {
 
 impl From<SyncError> for LeaveError {
     fn from(e: SyncError) -> Self {
-        match e {
-            SyncError::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Self::Mirror(e),
-            SyncError::Mirror(_) | SyncError::Wire(_) => Self::Interrupted(Box::new(e)),
+        match e.lasting() {
+            Ok(e) => Self::Mirror(e),
+            Err(e) => Self::Interrupted(Box::new(e)),
         }
     }
 }
@@ -121,15 +119,7 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
             return Err(WireError::Unexpected.into());
         }
     };
-    for look in 1..=LOOKS {
-        match sync::catch_up(mirror, &wire, index.0.saturating_add(1)).await {
-            Err(SyncError::Mirror(MirrorError::Behind { .. })) if look < LOOKS => tokio::time::sleep(PAUSE).await,
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
+    sync::reach(mirror, &wire, index.0.saturating_add(1), LOOKS).await?;
     let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry.as_slice());
     if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
 }
