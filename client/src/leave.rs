@@ -14,7 +14,6 @@ use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::history::History;
 use protocol::ids::{ClientId, LeafIndex};
 use protocol::membership::{Barred, Departure, Standing, StandingReason};
-use protocol::messages::{Request, Response};
 use protocol::reject::Rejection;
 use std::path::Path;
 
@@ -112,15 +111,12 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
     sync::catch_up(mirror, &wire, link.welcome.1).await?;
     let since = mirror.history().members().get(&keys.client()).map(|m| m.since).ok_or(LeaveError::NotMember)?;
     let statement = keys.sign(&Departure { since, reason });
-    let (index, entry) = match wire.ask(&Request::Declare { statement }).await? {
-        Response::Receipt { index, entry } => (index, entry),
-        Response::Rejected { reason } => return Err(LeaveError::Rejected(reason)),
-        Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
-            return Err(WireError::Unexpected.into());
-        }
+    let (index, entry) = match wire.declare(statement).await {
+        Err(WireError::Rejected(reason)) => return Err(LeaveError::Rejected(reason)),
+        said => said?,
     };
     sync::reach(mirror, &wire, index.0.saturating_add(1), LOOKS).await?;
-    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry.as_slice());
+    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry);
     if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
 }
 
