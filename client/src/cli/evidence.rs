@@ -13,7 +13,7 @@ use crate::ledger::MAX_FILE;
 use crate::mirror::Mirror;
 use clap::{Args, Subcommand};
 use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{ClientId, LeafIndex, RoundId, TaskId};
+use protocol::ids::{ClientId, RoundId, TaskId};
 use protocol::sidecar::{DIR, name_of};
 use protocol::trust::TrustDocument;
 use serde_json::json;
@@ -124,8 +124,8 @@ impl Pack<'_> {
         std::fs::create_dir(self.out).map_err(broken)?;
         let rounds = self.rounds();
         let mut written = 0;
-        for index in (0..self.mirror.published()).map(LeafIndex) {
-            let Some(bytes) = self.mirror.entry(index).map_err(damaged)? else { continue };
+        for entry in self.mirror.entries(self.mirror.published()) {
+            let (index, bytes) = entry.map_err(damaged)?;
             if LogEntry::parse(&bytes).is_ok_and(|e| self.concerns(&e, &rounds)) {
                 let Some(receipt) = self.mirror.receipt(index).map_err(damaged)? else { continue };
                 let bytes = receipt.encode().map_err(|e| Failure::trouble("bad_mirror", &e))?;

@@ -53,8 +53,8 @@ pub(super) fn told(home: &Home, config: &Config, mirror: &Mirror, me: ClientId) 
     let sidecar = data::sidecar(home, config.data.as_ref().ok_or_else(no_data)?).map_err(|e| Failure::trouble("bad_directory", &e))?;
     let hash = sidecar.committed();
     let mut entries = Vec::new();
-    for index in (0..mirror.published()).map(LeafIndex) {
-        let bytes = mirror.entry(index).map_err(|e| Failure::trouble("bad_mirror", &e))?.unwrap_or_default();
+    for entry in mirror.entries(mirror.published()) {
+        let (index, bytes) = entry.map_err(|e| Failure::trouble("bad_mirror", &e))?;
         if LogEntry::parse(&bytes).is_ok_and(|e| e.institution == Some(me) && hidden(&e.facts) == Some(hash)) {
             entries.push(index);
         }
