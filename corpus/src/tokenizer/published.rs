@@ -57,9 +57,7 @@ impl Published {
     pub fn vocab(&self) -> u32 {
         self.vocab
     }
-}
 
-impl Published {
     /// The library fails for what has no token, which `load` has tried. A text that fails all the same, or makes it panic, says nothing: no
     /// record ends a task.
     fn ids(&self, text: &str, marks: bool) -> Vec<u32> {
