@@ -4,6 +4,7 @@
 
 use super::answer::{Answer, Failure};
 use super::ledger::mirror;
+use super::not_joined;
 use super::sidecar::{self, SidecarArgs};
 use crate::config::Config;
 use crate::files::{self, Item};
@@ -54,7 +55,7 @@ pub(super) fn run(home: &Home, verb: &EvidenceVerb, settings: impl FnOnce() -> R
 
 /// Who this institution is, and its copy of the log.
 pub(super) fn opened(home: &Home) -> Result<(Identity, Mirror), Failure> {
-    let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+    let identity = Identity::load(home).map_err(|e| not_joined(&e))?;
     let mirror =
         mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log yet; run concordat-client run"))?;
     Ok((identity, mirror))
