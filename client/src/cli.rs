@@ -27,8 +27,9 @@ mod train;
 mod withdraw;
 
 use crate::agent::{self, AgentError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DataConfig};
 use crate::data::DataSource;
+use crate::files::{Item, Lock};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::join::{JoinError, Waiting, join};
@@ -37,6 +38,7 @@ use crate::observer::{Observer, Silent};
 use crate::status::Status;
 use answer::{Answer, Failure, Format};
 use clap::{Args, Parser, Subcommand};
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -193,6 +195,22 @@ fn settings(common: &Common) -> Result<Config, Failure> {
     }
 }
 
+/// The records that the settings name.
+fn named_records(config: &Config) -> Result<&DataConfig, Failure> {
+    let none = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
+    config.data.as_ref().ok_or_else(none)
+}
+
+/// What a directory is that has no identity or no keys.
+fn not_joined(error: &dyn Error) -> Failure {
+    Failure::trouble("not_joined", error).hint("run concordat-client join first")
+}
+
+/// The directory, for this process alone.
+fn alone(home: &Home) -> Result<Lock, Failure> {
+    Lock::take(&home.lock(), Item::Identity).map_err(|e| Failure::trouble("bad_directory", &e).hint("end concordat-client run first"))
+}
+
 /// Diagnostics go to stderr: for people on a terminal, else as JSON lines.
 fn start_log(common: &Common, default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_new(common.log.as_deref().unwrap_or(default)).unwrap_or_else(|_| "info".into());
@@ -241,7 +259,7 @@ fn run_failure(error: &AgentError) -> Failure {
     }
     match error {
         AgentError::Mirror(MirrorError::Forked { .. }) | AgentError::FalseReceipt => Failure::refused("log_contradicts", error),
-        AgentError::Store(e) if e.is_absent() => Failure::trouble("not_joined", error).hint("run concordat-client join first"),
+        AgentError::Store(e) if e.is_absent() => not_joined(error),
         AgentError::Mirror(_)
         | AgentError::Witness(_)
         | AgentError::Vault(_)
@@ -265,7 +283,7 @@ fn show_status(home: &Home) -> Result<Answer, Failure> {
         Ok(status) => status,
         // Joined but never run is a state as well.
         Err(e) if e.is_absent() => {
-            let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+            let identity = Identity::load(home).map_err(|e| not_joined(&e))?;
             Status {
                 federation: identity.federation,
                 institution: identity.institution,
@@ -305,10 +323,7 @@ fn certificate(until_ms: u64) -> String {
 }
 
 fn check_data(config: &Config) -> Result<Answer, Failure> {
-    let Some(data) = &config.data else {
-        return Err(Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml"));
-    };
-    let report = DataSource::check(data).map_err(|e| Failure::refused("bad_data", &e))?;
+    let report = DataSource::check(named_records(config)?).map_err(|e| Failure::refused("bad_data", &e))?;
     let rows = report.rows();
     Ok(Answer::table(rows.iter().map(|(k, v)| (k.as_str(), v.clone()))))
 }

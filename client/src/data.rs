@@ -209,7 +209,8 @@ impl DataSource {
         if plan.privacy.unit != self.unit {
             return Err(DataError::OtherUnit);
         }
-        let (records, labels) = self.asked(plan.model.asks(), &plan.model.classes)?;
+        let asks = plan.model.asks();
+        let (records, labels) = self.asked(asks, &plan.model.classes)?;
         let tokenizer = tokenizer(plan, base)?;
         let limits = CleanLimits::default();
         let (records, cleaned) = corpus::prepare_within(records, &labels, &limits, Uniqueness::WithinPerson);
@@ -220,10 +221,9 @@ impl DataSource {
             return Err(DataError::Nothing);
         }
         let classes = examples.class_counts().iter().filter(|c| **c > 0).count();
-        if plan.model.asks() == Asks::Class && classes < 2 {
+        if asks == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let asks = plan.model.asks();
         let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
         if asks == Asks::Answer {
             // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.

@@ -199,7 +199,7 @@ async fn known_request(
 }
 
 fn make_request(home: &Home, keys: &Keys, trust: &TrustDocument, token: &Token, nonce: Sha256) -> Result<(Statement, Vec<u8>), JoinError> {
-    let (tls_key, csr) = tls::signing_request(keys.tls(), &trust.federation, &token.institution)?;
+    let csr = tls::signing_request(keys.tls(), &trust.federation, &token.institution)?;
     let request = JoinRequest {
         token: token.id,
         trust: token.trust,
@@ -207,7 +207,7 @@ fn make_request(home: &Home, keys: &Keys, trust: &TrustDocument, token: &Token, 
         name: token.institution.clone(),
         institution_key: keys.public(),
         witness_vkey: keys.witness().verifier().to_string(),
-        tls_key,
+        tls_key: tls::key_hash(keys.tls()),
     };
     let statement = keys.sign(&request);
     files::replace(&home.join_request(), &codec::encode(&statement), Item::JoinRequest)?;

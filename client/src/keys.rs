@@ -12,7 +12,7 @@ use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::ids::{ClientId, PublicKey};
 use protocol::statement::{Payload, Statement};
 use rcgen::KeyPair;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 const INSTITUTION: &str = "institution.seed";
 const WITNESS: &str = "witness.key";
@@ -67,21 +67,15 @@ impl Keys {
     /// A TLS key that was rotated, and has its certificate, takes the place of the old one here: a crash in between loses neither.
     pub(crate) fn load(home: &Home) -> Result<Self, KeysError> {
         settle_rotation(home)?;
-        let damaged = || KeysError::Store(StoreError::Damaged(Item::Key));
-        let text = |name| -> Result<Zeroizing<String>, KeysError> {
-            let bytes = files::read_secret(&home.key(name), MAX_KEY_FILE, Item::Key)?;
-            let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
-            Ok(Zeroizing::new(text.trim_end().to_owned()))
-        };
         let seed = |name| -> Result<Zeroizing<[u8; 32]>, KeysError> {
             let bytes = files::read_secret(&home.key(name), 32, Item::Key)?;
-            let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| damaged())?;
+            let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| StoreError::Damaged(Item::Key))?;
             Ok(Zeroizing::new(seed))
         };
         Ok(Self {
             institution: SigningKey::from_bytes(&*seed(INSTITUTION)?),
-            witness: SignerKey::from_secret_text(&text(WITNESS)?).map_err(KeysError::Witness)?,
-            tls: KeyPair::from_pem(&text(TLS)?).map_err(KeysError::Tls)?,
+            witness: SignerKey::from_secret_text(&text(home, WITNESS)?).map_err(KeysError::Witness)?,
+            tls: KeyPair::from_pem(&text(home, TLS)?).map_err(KeysError::Tls)?,
             hedge: HedgeSecret::new(&mut *seed(HEDGE)?),
         })
     }
@@ -123,23 +117,32 @@ fn make_missing(home: &Home, witness_name: &str) -> Result<(), KeysError> {
         files::replace_secret(&home.key(WITNESS), key.to_secret_text().as_bytes(), Item::Key)?;
     }
     if !home.key(TLS).exists() {
-        let mut pem = KeyPair::generate().map_err(KeysError::Tls)?.serialize_pem();
-        let written = files::replace_secret(&home.key(TLS), pem.as_bytes(), Item::Key);
-        pem.zeroize();
-        written?;
+        make_tls(home, TLS)?;
     }
     Ok(())
 }
 
-/// The TLS key that shall replace the present one: the one that an interrupted rotation left, or a fresh one.
-pub(crate) fn next_tls(home: &Home) -> Result<KeyPair, KeysError> {
-    if let Some(pending) = pending_tls(home)? {
-        return Ok(pending);
-    }
+/// Makes a TLS key; it is on the disk when it comes back.
+fn make_tls(home: &Home, name: &str) -> Result<KeyPair, KeysError> {
     let key = KeyPair::generate().map_err(KeysError::Tls)?;
     let pem = Zeroizing::new(key.serialize_pem());
-    files::replace_secret(&home.key(TLS_NEXT), pem.as_bytes(), Item::Key)?;
+    files::replace_secret(&home.key(name), pem.as_bytes(), Item::Key)?;
     Ok(key)
+}
+
+/// The text of a key file.
+fn text(home: &Home, name: &str) -> Result<Zeroizing<String>, KeysError> {
+    let bytes = files::read_secret(&home.key(name), MAX_KEY_FILE, Item::Key)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| StoreError::Damaged(Item::Key))?;
+    Ok(Zeroizing::new(text.trim_end().to_owned()))
+}
+
+/// The TLS key that shall replace the present one: the one that an interrupted rotation left, or a fresh one.
+pub(crate) fn next_tls(home: &Home) -> Result<KeyPair, KeysError> {
+    match pending_tls(home)? {
+        Some(pending) => Ok(pending),
+        None => make_tls(home, TLS_NEXT),
+    }
 }
 
 /// The TLS key of a rotation that is not over.
@@ -148,12 +151,7 @@ pub(crate) fn pending_tls(home: &Home) -> Result<Option<KeyPair>, KeysError> {
 }
 
 fn read_next(home: &Home) -> Result<Option<Zeroizing<String>>, KeysError> {
-    if !home.key(TLS_NEXT).exists() {
-        return Ok(None);
-    }
-    let bytes = files::read_secret(&home.key(TLS_NEXT), MAX_KEY_FILE, Item::Key)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| StoreError::Damaged(Item::Key))?;
-    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+    if home.key(TLS_NEXT).exists() { text(home, TLS_NEXT).map(Some) } else { Ok(None) }
 }
 
 /// A new TLS key whose certificate is there is the TLS key.

@@ -14,14 +14,11 @@ use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::history::History;
 use protocol::ids::{ClientId, LeafIndex};
 use protocol::membership::{Barred, Departure, Standing, StandingReason};
-use protocol::messages::{Request, Response};
 use protocol::reject::Rejection;
 use std::path::Path;
-use std::time::Duration;
 
-/// Looks at the log until it shows the entry, and the pause between them.
+/// Looks at the log until it shows the entry.
 const LOOKS: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the institution has not left, or does not know it.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +61,9 @@ impl From<WireError> for LeaveError {
 
 impl From<SyncError> for LeaveError {
     fn from(e: SyncError) -> Self {
-        match e {
-            SyncError::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Self::Mirror(e),
-            SyncError::Mirror(_) | SyncError::Wire(_) => Self::Interrupted(Box::new(e)),
+        match e.lasting() {
+            Ok(e) => Self::Mirror(e),
+            Err(e) => Self::Interrupted(Box::new(e)),
         }
     }
 }
@@ -114,23 +111,12 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
     sync::catch_up(mirror, &wire, link.welcome.1).await?;
     let since = mirror.history().members().get(&keys.client()).map(|m| m.since).ok_or(LeaveError::NotMember)?;
     let statement = keys.sign(&Departure { since, reason });
-    let (index, entry) = match wire.ask(&Request::Declare { statement }).await? {
-        Response::Receipt { index, entry } => (index, entry),
-        Response::Rejected { reason } => return Err(LeaveError::Rejected(reason)),
-        Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
-            return Err(WireError::Unexpected.into());
-        }
+    let (index, entry) = match wire.declare(statement).await {
+        Err(WireError::Rejected(reason)) => return Err(LeaveError::Rejected(reason)),
+        said => said?,
     };
-    for look in 1..=LOOKS {
-        match sync::catch_up(mirror, &wire, index.0.saturating_add(1)).await {
-            Err(SyncError::Mirror(MirrorError::Behind { .. })) if look < LOOKS => tokio::time::sleep(PAUSE).await,
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
-    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry.as_slice());
+    sync::reach(mirror, &wire, index.0.saturating_add(1), LOOKS).await?;
+    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry);
     if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
 }
 

@@ -434,6 +434,17 @@ impl Mirror {
         Ok(bundle.into_iter().nth(at))
     }
 
+    /// The first `size` entries in order, as far as they are mirrored; each bundle is read once, and one of them is in memory.
+    pub(crate) fn entries(&self, size: u64) -> impl Iterator<Item = Result<(LeafIndex, Vec<u8>), MirrorError>> {
+        let mut bundle = Vec::new().into_iter();
+        (0..size.min(self.size())).map(move |index| -> Result<(LeafIndex, Vec<u8>), MirrorError> {
+            if index.is_multiple_of(u64::from(audit::tile::WIDTH)) {
+                bundle = self.disk.bundle(index, self.size())?.into_iter();
+            }
+            Ok((LeafIndex(index), bundle.next().ok_or(StoreError::Damaged(Item::Tile))?))
+        })
+    }
+
     /// An entry with the proof that it stands under the newest published checkpoint; nothing where that does not cover it.
     pub(crate) fn receipt(&self, index: LeafIndex) -> Result<Option<Receipt>, MirrorError> {
         let Some(bytes) = self.disk.published()?.filter(|_| index.0 < self.published) else { return Ok(None) };

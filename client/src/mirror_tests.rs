@@ -29,6 +29,11 @@ fn a_mirror_comes_back_with_the_same_history() {
         assert_eq!(again.entry(LeafIndex(index)).unwrap().as_ref(), c.log.entries.get(usize::try_from(index).unwrap()));
     }
     assert_eq!(again.entry(LeafIndex(700)).unwrap(), None);
+    for (asked, found) in [(0, 0), (1, 1), (256, 256), (513, 513), (800, 700)] {
+        let all = again.entries(asked).collect::<Result<Vec<_>, _>>().unwrap();
+        let said: Vec<_> = (0..).map(LeafIndex).zip(c.log.entries.iter().cloned()).take(found).collect();
+        assert!(all == said, "the first {asked}");
+    }
 }
 
 #[test]

@@ -121,7 +121,8 @@ impl Certificate {
     /// # Errors
     /// [`ComeBackError`]; nothing was changed.
     pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys, now: Time) -> Result<(), ComeBackError> {
-        let said = |trust, nonce, tls_key| keys.sign(&Renewal { trust, nonce, tls_key });
+        let tls_key = tls::key_hash(keys.tls());
+        let said = |trust, nonce| keys.sign(&Renewal { trust, nonce, tls_key });
         let leaf = self.at_the_door(home, identity, keys.tls(), said).await?;
         Ok(self.take(home, identity, &leaf, now)?)
     }
@@ -132,34 +133,32 @@ impl Certificate {
     /// # Errors
     /// [`ComeBackError`]; the old key may have lost its place all the same.
     pub(crate) async fn rotate(&mut self, home: &Home, identity: &Identity, keys: &Keys, next: &KeyPair) -> Result<(), ComeBackError> {
-        let old = tls::key_hash(keys.tls());
-        let said = |trust, nonce, new| keys.sign(&Rotation { trust, nonce, old, new });
+        let (old, new) = (tls::key_hash(keys.tls()), tls::key_hash(next));
+        let said = |trust, nonce| keys.sign(&Rotation { trust, nonce, old, new });
         let leaf = self.at_the_door(home, identity, next, said).await?;
-        let new = tls::key_hash(next);
-        let chain = [leaf];
-        tls::check_issued(&chain, &self.root, new, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
-        let [leaf] = chain;
+        let ours = tls::check_issued(std::slice::from_ref(&leaf), &self.root, new, &identity.federation, &identity.institution);
+        ours.map_err(CertificateError::Tls)?;
         let life = tls::lifetime(&leaf).map_err(CertificateError::Tls)?;
         self.keep(home, &leaf, life).map_err(CertificateError::Store)?;
         self.tls_key = new;
         Ok(())
     }
 
-    /// Asks with what `said` makes of trust document, nonce and key, and gives back the certificate.
+    /// Asks with what `said` makes of trust document and nonce, and gives back the certificate over the key.
     async fn at_the_door(
         &self,
         home: &Home,
         identity: &Identity,
         key: &KeyPair,
-        said: impl FnOnce(Sha256, Sha256, Sha256) -> Statement,
+        said: impl FnOnce(Sha256, Sha256) -> Statement,
     ) -> Result<Vec<u8>, ComeBackError> {
         let trust = files::read(&home.mirror().join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument);
         let trust = TrustDocument::hash(&trust.map_err(CertificateError::Store)?);
         let root = tls::spki_hash(&self.root).map_err(CertificateError::Tls)?;
         let mut session = Session::open(&identity.server, root).await?;
         let (_, nonce) = session.start(root, trust).await?;
-        let (tls_key, csr) = tls::signing_request(key, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
-        let statement = said(trust, nonce, tls_key);
+        let csr = tls::signing_request(key, &identity.federation, &identity.institution).map_err(CertificateError::Tls)?;
+        let statement = said(trust, nonce);
         let reply = session.ask(&JoinMessage::Renew { statement, csr: ByteVec::from(csr) }).await?;
         session.close().await;
         match reply {

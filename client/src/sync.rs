@@ -3,7 +3,10 @@
 use crate::mirror::{LogNote, Mirror, MirrorError, Wanted};
 use crate::wire::{Wire, WireError};
 use protocol::reject::Rejection;
+use std::time::Duration;
 
+/// Pause between looks at a log that does not show yet what its server spoke of.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of entries held in memory at once; what is fetched beyond waits on the disk until the root is known. How long a log may be is not
 /// limited: it is as long as its key has signed for, and the disk ends it.
 const PORTION: usize = 32 << 20;
@@ -18,6 +21,16 @@ pub(crate) enum SyncError {
     /// The mirror.
     #[error("the mirror does not follow")]
     Mirror(#[from] MirrorError),
+}
+
+impl SyncError {
+    /// What no other try mends, a fork or a failure of our own; else the error again: the server's fault, or a matter of time.
+    pub(crate) fn lasting(self) -> Result<MirrorError, Self> {
+        match self {
+            Self::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Ok(e),
+            Self::Mirror(_) | Self::Wire(_) => Err(self),
+        }
+    }
 }
 
 /// Where a log comes from.
@@ -47,6 +60,20 @@ pub(crate) async fn catch_up(mirror: &mut Mirror, wire: &Wire, at_least: u64) ->
     follow(mirror, wire, &note).await?;
     mirror.observe(&bytes)?;
     Ok(bytes)
+}
+
+/// Mirrors at least `size` entries that the server spoke of: a log that does not show them yet is looked at again, `looks` times in all.
+pub(crate) async fn reach(mirror: &mut Mirror, wire: &Wire, size: u64, looks: u32) -> Result<(), SyncError> {
+    for _ in 0..looks {
+        if mirror.size() >= size {
+            return Ok(());
+        }
+        match catch_up(mirror, wire, size).await {
+            Err(SyncError::Mirror(MirrorError::Behind { .. })) => tokio::time::sleep(PAUSE).await,
+            other => return other.map(drop),
+        }
+    }
+    Err(MirrorError::Behind { got: mirror.size(), spoken: size }.into())
 }
 
 /// Fetches, stores and folds every entry of the note's tree.

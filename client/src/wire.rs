@@ -1,9 +1,10 @@
 //! Requests to the server, each on a stream of its own (transport-storage.md section 5). Knows no machine and no file.
 
 use crate::frames::{self, FrameError};
-use protocol::ids::{Address, PlanDigest, Sha256, SnapshotDigest};
+use protocol::ids::{Address, LeafIndex, PlanDigest, Sha256, SnapshotDigest};
 use protocol::messages::{ChunkHeader, MAX_FRAME, Request, Response};
 use protocol::reject::Rejection;
+use protocol::statement::Statement;
 use quinn::{Connection, ConnectionError, ReadExactError, WriteError};
 use std::time::Duration;
 
@@ -72,6 +73,17 @@ impl Wire {
             Response::Bytes { bytes } => Ok(bytes.into()),
             Response::Rejected { reason } => Err(WireError::Rejected(reason)),
             Response::Have { .. } | Response::Receipt { .. } | Response::Entries { .. } | Response::Stream { .. } => {
+                Err(WireError::Unexpected)
+            }
+        }
+    }
+
+    /// Has a statement entered in the log: where its entry stands, and the entry, which whoever asks compares with the log.
+    pub(crate) async fn declare(&self, statement: Statement) -> Result<(LeafIndex, Vec<u8>), WireError> {
+        match self.ask(&Request::Declare { statement }).await? {
+            Response::Receipt { index, entry } => Ok((index, entry.into())),
+            Response::Rejected { reason } => Err(WireError::Rejected(reason)),
+            Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
                 Err(WireError::Unexpected)
             }
         }

@@ -60,20 +60,16 @@ impl Dataset {
     pub fn from_records(records: &[Record], labels: &LabelSet, tokenizer: &dyn ToSequence, cap: &UnitCap) -> (Self, Report) {
         let mut report = Report::default();
         let mut declared = Vec::with_capacity(records.len());
-        let mut places = Vec::with_capacity(records.len());
         for (place, record) in records.iter().enumerate() {
             match labels.class_of(&record.label) {
-                Some(class) => {
-                    declared.push((record, class));
-                    places.push(place);
-                }
+                Some(class) => declared.push((place, record, class)),
                 None => report.reject(RejectReason::UnknownLabel),
             }
         }
         let over = over_cap(&declared, cap);
         let mut units = Units::default();
         let mut examples = Vec::with_capacity(declared.len());
-        for ((&(record, class), over), place) in declared.iter().zip(over).zip(places) {
+        for (&(place, record, class), over) in declared.iter().zip(over) {
             if over {
                 report.reject(RejectReason::OverUnitCap);
                 continue;
@@ -127,9 +123,9 @@ impl<'a> Units<'a> {
 }
 
 /// For each record, whether its unit already has its share. Records are picked in the order of a keyed hash of their text.
-fn over_cap(records: &[(&Record, u32)], cap: &UnitCap) -> Vec<bool> {
+fn over_cap(records: &[(usize, &Record, u32)], cap: &UnitCap) -> Vec<bool> {
     let mut of_user: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
-    for (index, (record, _)) in records.iter().enumerate() {
+    for (index, (_, record, _)) in records.iter().enumerate() {
         if let Some(user) = record.user.as_deref() {
             of_user.entry(user).or_default().push((keyed_digest(cap.seed, &record.text), index));
         }

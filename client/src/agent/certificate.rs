@@ -27,7 +27,7 @@ impl Agent {
         self.certificate.asked(now);
         let request = tls::signing_request(self.keys.tls(), &self.identity.federation, &self.identity.institution);
         let csr = match request {
-            Ok((_, csr)) => csr,
+            Ok(csr) => csr,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "no TLS certificate can be asked for");
                 return Ok(());

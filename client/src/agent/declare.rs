@@ -13,7 +13,6 @@ use protocol::dealing::commitment;
 use protocol::history::{DatasetHistory, RoundHistory};
 use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
-use protocol::messages::{Request, Response};
 use protocol::plan::Deadlines;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
@@ -182,18 +181,16 @@ impl Agent {
     /// Sends a statement and waits until its entry is in our mirror.
     async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
         let kind = statement.kind;
-        match link.wire().ask(&Request::Declare { statement }).await? {
-            Response::Receipt { index, entry } => {
+        match link.wire().declare(statement).await {
+            Ok((index, entry)) => {
                 self.ensure(link, index.0.saturating_add(1)).await?;
                 self.check_receipt(index, &entry)
             }
-            Response::Rejected { reason } => {
+            Err(WireError::Rejected(reason)) => {
                 tracing::warn!(?kind, code = reason.name(), "a declaration was refused");
                 Ok(())
             }
-            Response::Have { .. } | Response::Entries { .. } | Response::Bytes { .. } | Response::Stream { .. } => {
-                Err(WireError::Unexpected.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 }

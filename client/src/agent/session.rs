@@ -49,10 +49,9 @@ pub(super) fn fatal<E: Into<AgentError>>(e: E) -> Trouble {
 
 impl From<SyncError> for Trouble {
     fn from(e: SyncError) -> Self {
-        match e {
-            SyncError::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Self::Fatal(e.into()),
-            // The server's fault, or a matter of time.
-            SyncError::Mirror(_) | SyncError::Wire(_) => Self::Link(Box::new(e)),
+        match e.lasting() {
+            Ok(e) => Self::Fatal(e.into()),
+            Err(e) => Self::Link(Box::new(e)),
         }
     }
 }
@@ -149,16 +148,7 @@ impl Agent {
 
     /// Mirrors at least `size` entries before a machine judges by them.
     pub(super) async fn ensure(&mut self, link: &Link, size: u64) -> Result<(), Trouble> {
-        for _ in 0..BEHIND_TURNS {
-            if self.mirror.size() >= size {
-                return Ok(());
-            }
-            match sync::catch_up(&mut self.mirror, &link.wire(), size).await {
-                Err(SyncError::Mirror(MirrorError::Behind { .. })) => tokio::time::sleep(Duration::from_millis(200)).await,
-                other => return Ok(other.map(drop)?),
-            }
-        }
-        Err(MirrorError::Behind { got: self.mirror.size(), spoken: size }.into())
+        Ok(sync::reach(&mut self.mirror, &link.wire(), size, BEHIND_TURNS).await?)
     }
 
     async fn said(&mut self, link: &mut Link, message: ServerMessage) -> Result<(), Trouble> {

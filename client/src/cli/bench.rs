@@ -8,7 +8,9 @@ use super::bench_train::{self, TrainArgs};
 use crate::clock::OsEntropy;
 use clap::{Args, Subcommand};
 use crypto::measure::{MeasureError, Workload};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::process::Command;
 use std::time::Instant;
 
 #[derive(Debug, Subcommand)]
@@ -141,7 +143,18 @@ pub(super) fn processor_seconds() -> Option<f64> {
 
 /// Most memory that this process has held so far, where the system tells.
 pub(super) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    kernel_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Bytes of the line with this name in one of the kernel's files, where the system has it.
+pub(super) fn kernel_bytes(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// What this program answers to a command line in a process of its own; null where that ended without an answer.
+pub(super) fn answered_apart(line: impl IntoIterator<Item = impl AsRef<OsStr>>) -> std::io::Result<Value> {
+    let output = Command::new(std::env::current_exe()?).args(line).output()?;
+    Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
 }

@@ -4,15 +4,14 @@
 //! how much it ever held: what one step leaves to the allocator would else be counted for the next.
 
 use super::answer::{Answer, Failure, say};
-use super::bench::{peak_memory, processor_seconds};
+use super::bench::{answered_apart, peak_memory, processor_seconds};
 use super::bench_train::KeepArg;
 use crate::clock::OsEntropy;
 use clap::{Args, ValueEnum};
 use privacy::mechanism::Accumulate;
 use privacy::noise::{EntropyError, Noise, StepContext, Stream};
 use protocol::ids::ManifestDigest;
-use serde_json::{Value, json};
-use std::process::Command;
+use serde_json::json;
 use std::time::Instant;
 use train::measure::{MeasureError, Path, Size, Trains, Workload};
 
@@ -217,9 +216,7 @@ fn noise(args: &ClipArgs, work: &Workload) -> Result<Vec<f64>, EntropyError> {
 
 /// Most memory that a process of its own held for one step of this kind; none where the system does not tell.
 fn memory(args: &ClipArgs, kind: Kind) -> Option<u64> {
-    let output = Command::new(std::env::current_exe().ok()?).args(args.command_line(kind)).output().ok()?;
-    let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-    answer["data"]["peak_bytes"].as_u64()
+    answered_apart(args.command_line(kind)).ok()?["data"]["peak_bytes"].as_u64()
 }
 
 fn median(values: &[f64]) -> Option<f64> {

@@ -5,7 +5,7 @@
 //! ends a process for its memory ends the trial and not the search.
 
 use super::answer::{Answer, Failure, say};
-use super::bench::peak_memory;
+use super::bench::{answered_apart, kernel_bytes, peak_memory};
 use super::privacy_audit::read_plan;
 use clap::Args;
 use privacy::mechanism::Mechanism;
@@ -15,7 +15,6 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
-use std::process::Command;
 use train::rehearsal::Rehearsal;
 use train::workers::Workers;
 
@@ -91,9 +90,7 @@ fn command_line(args: &FitArgs, records: NonZeroU32) -> Vec<OsString> {
 
 /// Most memory that the trial's process held; none if the system ended it, or does not tell.
 fn trial(args: &FitArgs, records: NonZeroU32) -> Result<Option<u64>, Failure> {
-    let program = std::env::current_exe().map_err(|e| Failure::trouble("not_tried", &e))?;
-    let output = Command::new(program).args(command_line(args, records)).output().map_err(|e| Failure::trouble("not_tried", &e))?;
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let answer = answered_apart(command_line(args, records)).map_err(|e| Failure::trouble("not_tried", &e))?;
     match (answer["data"]["peak_bytes"].as_u64(), answer["error"]["message"].as_str()) {
         (_, Some(message)) => Err(Failure::trouble_text("not_tried", message)),
         (peak, None) => Ok(peak),
@@ -188,9 +185,7 @@ fn answer(args: &FitArgs, (fits, planned): (u32, u32), limit: u64, tried: &[Trie
 
 /// Bytes that a new process could take without others being pushed out, where the system tells.
 fn available() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    kernel_bytes("/proc/meminfo", "MemAvailable:")
 }
 
 #[cfg(test)]

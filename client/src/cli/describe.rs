@@ -1,6 +1,7 @@
 //! `data describe`: says what may be said about prepared records; the agent signs and declares it when it runs.
 
 use super::answer::{Answer, Failure};
+use super::named_records;
 use crate::config::Config;
 use crate::data::DataSource;
 use crate::data_manifest::{self, Said};
@@ -51,8 +52,7 @@ fn period(text: &str) -> Result<Period, &'static str> {
 }
 
 pub(super) fn run(home: &Home, config: &Config, o: &Describe) -> Result<Answer, Failure> {
-    let no_data = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
-    let data = config.data.as_ref().ok_or_else(no_data)?;
+    let data = named_records(config)?;
     let source = DataSource::load(home, data).map_err(|e| Failure::refused("bad_data", &e))?;
     let prepared = o.prepared.as_deref().unwrap_or(&data.path);
     let tokenizer = o.tokenizer.as_deref().map(|path| digest(path, o.words)).transpose()?;

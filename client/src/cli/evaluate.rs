@@ -2,6 +2,7 @@
 //! nothing of them leaves this terminal by itself.
 
 use super::answer::{Answer, Failure};
+use super::named_records;
 use super::privacy_audit::read_plan;
 use crate::config::Config;
 use crate::data::{self, DataError, DataSource};
@@ -52,8 +53,7 @@ fn bad_data(error: &DataError) -> Failure {
 
 /// Every record counts by itself: whose it is matters to training only.
 fn held_out(config: &Config) -> Result<Vec<Record>, Failure> {
-    let no_data = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
-    let records = data::held_out(config.data.as_ref().ok_or_else(no_data)?).map_err(|e| bad_data(&e))?;
+    let records = data::held_out(named_records(config)?).map_err(|e| bad_data(&e))?;
     Ok(records.into_iter().map(|r| Record { user: None, ..r }).collect())
 }
 

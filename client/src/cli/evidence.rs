@@ -4,6 +4,7 @@
 
 use super::answer::{Answer, Failure};
 use super::ledger::mirror;
+use super::not_joined;
 use super::sidecar::{self, SidecarArgs};
 use crate::config::Config;
 use crate::files::{self, Item};
@@ -13,7 +14,7 @@ use crate::ledger::MAX_FILE;
 use crate::mirror::Mirror;
 use clap::{Args, Subcommand};
 use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{ClientId, LeafIndex, RoundId, TaskId};
+use protocol::ids::{ClientId, RoundId, TaskId};
 use protocol::sidecar::{DIR, name_of};
 use protocol::trust::TrustDocument;
 use serde_json::json;
@@ -54,7 +55,7 @@ pub(super) fn run(home: &Home, verb: &EvidenceVerb, settings: impl FnOnce() -> R
 
 /// Who this institution is, and its copy of the log.
 pub(super) fn opened(home: &Home) -> Result<(Identity, Mirror), Failure> {
-    let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+    let identity = Identity::load(home).map_err(|e| not_joined(&e))?;
     let mirror =
         mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log yet; run concordat-client run"))?;
     Ok((identity, mirror))
@@ -124,8 +125,8 @@ impl Pack<'_> {
         std::fs::create_dir(self.out).map_err(broken)?;
         let rounds = self.rounds();
         let mut written = 0;
-        for index in (0..self.mirror.published()).map(LeafIndex) {
-            let Some(bytes) = self.mirror.entry(index).map_err(damaged)? else { continue };
+        for entry in self.mirror.entries(self.mirror.published()) {
+            let (index, bytes) = entry.map_err(damaged)?;
             if LogEntry::parse(&bytes).is_ok_and(|e| self.concerns(&e, &rounds)) {
                 let Some(receipt) = self.mirror.receipt(index).map_err(damaged)? else { continue };
                 let bytes = receipt.encode().map_err(|e| Failure::trouble("bad_mirror", &e))?;

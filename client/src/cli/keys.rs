@@ -1,8 +1,7 @@
 //! `keys`: the institution's own keys. Parses, calls, prints.
 
 use super::answer::{Answer, Failure};
-use super::{join_failure, runtime};
-use crate::files::{Item, Lock};
+use super::{alone, join_failure, not_joined, runtime};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError, next_tls};
@@ -26,9 +25,8 @@ pub(super) fn run(home: &Home, verb: KeysVerb) -> Result<Answer, Failure> {
 }
 
 fn rotate(home: &Home) -> Result<Answer, Failure> {
-    let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
-    let lock = Lock::take(&home.lock(), Item::Identity);
-    let _lock = lock.map_err(|e| Failure::trouble("bad_directory", &e).hint("end concordat-client run first"))?;
+    let identity = Identity::load(home).map_err(|e| not_joined(&e))?;
+    let _lock = alone(home)?;
     let bad = |e: KeysError| Failure::trouble("bad_directory", &e);
     let keys = Keys::load(home).map_err(bad)?;
     let mut certificate = Certificate::load(home).map_err(|e| certificate_failure(&e))?;

@@ -1,7 +1,7 @@
 //! `leave`: the institution leaves its federation. Parses, calls, prints; knows no connection.
 
 use super::answer::{Answer, Failure};
-use super::runtime;
+use super::{not_joined, runtime};
 use crate::leave::{LeaveError, leave};
 use crate::link::LinkError;
 use clap::Args;
@@ -38,7 +38,7 @@ pub(super) fn run(dir: &Path, options: &Leave) -> Result<Answer, Failure> {
 
 fn failure(error: &LeaveError) -> Failure {
     match error {
-        LeaveError::Store(e) if e.is_absent() => Failure::trouble("not_joined", error).hint("run concordat-client join first"),
+        LeaveError::Store(e) if e.is_absent() => not_joined(error),
         LeaveError::Store(_) | LeaveError::Keys(_) | LeaveError::Entropy(_) => {
             Failure::trouble("bad_directory", error).hint("end concordat-client run first: one process uses the directory at a time")
         }

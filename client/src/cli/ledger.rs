@@ -1,7 +1,8 @@
 //! `privacy ledger`: what the ledgers hold, whether they hold, and their repair (privacy.md D65). `show` and `verify` change nothing.
 
 use super::answer::{Answer, Failure};
-use crate::files::{self, Item, Lock};
+use super::{alone, not_joined};
+use crate::files::{self, Item};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::Keys;
@@ -143,9 +144,8 @@ fn lost(ledgers: &[Shown], me: Option<ClientId>, mirror: Option<&Mirror>, seen: 
 }
 
 fn repair(home: &Home) -> Result<Answer, Failure> {
-    let trouble = |e| Failure::trouble("bad_directory", &e);
-    let _lock = Lock::take(&home.lock(), Item::Identity).map_err(|e| trouble(e).hint("stop concordat-client run first"))?;
-    let keys = Arc::new(Keys::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?);
+    let _lock = alone(home)?;
+    let keys = Arc::new(Keys::load(home).map_err(|e| not_joined(&e))?);
     let mirror =
         Mirror::open(home).map_err(|e| Failure::trouble("no_log", &e).hint("a repair goes by this institution's copy of the log"))?;
     let (mut rows, mut data, seen, me) = (Vec::new(), Vec::new(), site_releases(home)?, keys.client());

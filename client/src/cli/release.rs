@@ -3,10 +3,10 @@
 
 use super::answer::{Answer, Failure};
 use super::ledger::spent_from;
+use super::{alone, named_records, not_joined};
 use crate::agent::{AgentError, open_ledger};
 use crate::config::Config;
 use crate::data::DataSource;
-use crate::files::{Item, Lock};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore, is_gone};
@@ -71,16 +71,11 @@ struct Question {
 }
 
 pub(super) fn run(home: &Home, args: &ReleaseArgs, config: &Config) -> Result<Answer, Failure> {
-    let directory = |e| Failure::trouble("bad_directory", &e);
-    let _lock = Lock::take(&home.lock(), Item::Identity).map_err(|e| directory(e).hint("stop concordat-client run first"))?;
-    let keys = Arc::new(Keys::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?);
+    let _lock = alone(home)?;
+    let keys = Arc::new(Keys::load(home).map_err(|e| not_joined(&e))?);
     let policy = SitePolicy::load(&home.site_policy())
         .map_err(|e| Failure::trouble("bad_site_policy", &e).hint("without a site policy nothing leaves this institution"))?;
-    let settings = config
-        .data
-        .as_ref()
-        .ok_or_else(|| Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml"))?;
-    let data = DataSource::load(home, settings).map_err(|e| Failure::refused("bad_data", &e))?;
+    let data = DataSource::load(home, named_records(config)?).map_err(|e| Failure::refused("bad_data", &e))?;
     let mut store = open_ledger(home, &keys, &data, &policy).map_err(|e| opening(&e))?;
     let shelf = Disk(home, data.dataset());
     settle(&mut store, &shelf).map_err(|e| Failure::storage("storage_failed", &e))?;
@@ -88,7 +83,7 @@ pub(super) fn run(home: &Home, args: &ReleaseArgs, config: &Config) -> Result<An
         return show(&shelf, &store, &data, id);
     }
     let question = question(args, &policy, data.unit(), store.ledger().terms().delta)?;
-    let mut site = SiteLog::open(home).map_err(directory)?;
+    let mut site = SiteLog::open(home).map_err(|e| Failure::trouble("bad_directory", &e))?;
     let asked = asked(home, args, question, &store, &data, site.releases())?;
     store.ledger().compare_releases(&releases_of(site.releases(), data.dataset())).map_err(|e| rolled_back(&e))?;
     let exact = counts(data.records(), data.unit(), asked.what, asked.max_records_per_unit, &asked.labels, data.cap_seed());

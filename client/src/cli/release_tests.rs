@@ -1,6 +1,7 @@
 //! The command on a whole directory: records, ledger, site log, stored values (privacy.md D28, D63, D65).
 
 use super::*;
+use crate::files::{Item, Lock};
 use crate::identity::Identity;
 use crate::testing::TestLog;
 use privacy::ledger::PrivacyLedger;

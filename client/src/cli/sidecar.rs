@@ -3,6 +3,7 @@
 
 use super::answer::{Answer, Failure};
 use super::evidence::opened;
+use super::named_records;
 use crate::config::Config;
 use crate::data;
 use crate::files::{self, Item};
@@ -49,12 +50,11 @@ fn dir(home: &Home) -> PathBuf {
 /// # Errors
 /// [`Failure`], where no entry under a checkpoint declares it.
 pub(super) fn told(home: &Home, config: &Config, mirror: &Mirror, me: ClientId) -> Result<(Sidecar, Vec<LeafIndex>), Failure> {
-    let no_data = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
-    let sidecar = data::sidecar(home, config.data.as_ref().ok_or_else(no_data)?).map_err(|e| Failure::trouble("bad_directory", &e))?;
+    let sidecar = data::sidecar(home, named_records(config)?).map_err(|e| Failure::trouble("bad_directory", &e))?;
     let hash = sidecar.committed();
     let mut entries = Vec::new();
-    for index in (0..mirror.published()).map(LeafIndex) {
-        let bytes = mirror.entry(index).map_err(|e| Failure::trouble("bad_mirror", &e))?.unwrap_or_default();
+    for entry in mirror.entries(mirror.published()) {
+        let (index, bytes) = entry.map_err(|e| Failure::trouble("bad_mirror", &e))?;
         if LogEntry::parse(&bytes).is_ok_and(|e| e.institution == Some(me) && hidden(&e.facts) == Some(hash)) {
             entries.push(index);
         }

@@ -5,6 +5,7 @@ mod page;
 
 use super::answer::{Answer, Failure};
 use super::ledger::{mirror, read_all, site_releases};
+use super::not_joined;
 use super::privacy_audit::kept;
 use crate::home::Home;
 use crate::identity::Identity;
@@ -48,8 +49,7 @@ impl Tongue {
 }
 
 pub(super) fn run(home: &Home, args: &StatementArgs) -> Result<Answer, Failure> {
-    let joined = |e| Failure::trouble("not_joined", &e).hint("run concordat-client join first");
-    let identity = Identity::load(home).map_err(joined)?;
+    let identity = Identity::load(home).map_err(|e| not_joined(&e))?;
     let mirror = mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log, which holds the plan"))?;
     let ledger = ledger(home, args)?;
     let statement = make(home, &mirror, &ledger, args.task, identity.institution)?;

@@ -3,6 +3,7 @@
 
 use super::answer::{Answer, Failure};
 use super::bar::{Bar, Step};
+use super::named_records;
 use crate::config::Config;
 use crate::files::{self, Item};
 use clap::{Args, ValueEnum};
@@ -70,8 +71,7 @@ pub(super) fn rule(text: &str) -> Result<WordRule, &'static str> {
 }
 
 pub(super) fn run(config: &Config, o: &Tokenize) -> Result<Answer, Failure> {
-    let no_data = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
-    let records = crate::data::records(config.data.as_ref().ok_or_else(no_data)?).map_err(|e| Failure::refused("bad_data", &e))?;
+    let records = crate::data::records(named_records(config)?).map_err(|e| Failure::refused("bad_data", &e))?;
     files::make_dir(&o.out, Item::Prepared).map_err(|e| Failure::trouble("not_written", &e))?;
     match o.kind {
         Kind::Byte => shards(o, &ByteTokenizer, &records, None),

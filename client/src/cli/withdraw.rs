@@ -1,6 +1,7 @@
 //! `data withdraw`: nothing is trained on the institution's records any more. Parses, keeps the order, prints; `run` declares it.
 
 use super::answer::{Answer, Failure};
+use super::{named_records, not_joined};
 use crate::config::Config;
 use crate::data::dataset_id;
 use crate::home::Home;
@@ -22,9 +23,8 @@ fn reason(text: &str) -> Result<DatasetReason, &'static str> {
 }
 
 pub(super) fn run(home: &Home, config: &Config, options: &Withdraw) -> Result<Answer, Failure> {
-    let no_data = || Failure::trouble_text("no_data", "the settings name no records").hint("add a [data] section to client.toml");
-    let data = config.data.as_ref().ok_or_else(no_data)?;
-    let keys = Keys::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
+    let data = named_records(config)?;
+    let keys = Keys::load(home).map_err(|e| not_joined(&e))?;
     let mirror = Mirror::open(home).map_err(|e| Failure::trouble("bad_mirror", &e))?;
     let dataset = dataset_id(home, data).map_err(|e| Failure::trouble("bad_directory", &e))?;
     let known = mirror.history().datasets().get(&(keys.client(), dataset));

@@ -1,10 +1,10 @@
 //! Which words are common, found from noised sums alone: no institution names a word, and no list of words has to be public. Knows words and
 //! public sums; must not know how sums are sealed, noised or paid for.
 //!
-//! Round 1 counts in how many units each character occurs. Every further round counts, again by units, words by the beginnings that the rounds before found:
-//! a coordinate stands for an open beginning and its next characters, or for its end. What stays above a threshold becomes a word with its
-//! noised count, or an open beginning of the next round. Everything that steers a round is a sum that was opened before it, so all
-//! institutions and the server come to the same coordinates.
+//! Round 1 counts in how many units each character occurs. Every further round counts, again by units, words by the beginnings that the
+//! rounds before found: a coordinate stands for an open beginning and its next characters, or for its end. What stays above a threshold
+//! becomes a word with its noised count, or an open beginning of the next round. Everything that steers a round is a sum that was opened
+//! before it, so all institutions and the server come to the same coordinates.
 //!
 //! Source of the idea: Zhu et al. 2020, *Federated heavy hitters discovery with differential privacy*, arXiv 1902.08534. What is counted,
 //! summed and noised here is different: whole bounded vectors, each with its noise, added under sealing.
@@ -205,8 +205,8 @@ impl Discovery {
         Ok(())
     }
 
-    /// Words found so far with the noised numbers of units that have them, the beginnings that were still open, for a long word's beginning teaches its pairs too,
-    /// and the characters of round 1, without which bytes of rarer words would stay bytes.
+    /// Words found so far with the noised numbers of units that have them, the beginnings that were still open, for a long word's beginning
+    /// teaches its pairs too, and the characters of round 1, without which bytes of rarer words would stay bytes.
     pub fn counts(&self) -> WordCounts {
         let mut all = self.found.clone();
         for (word, &n) in self.rest.iter().chain(&self.characters) {

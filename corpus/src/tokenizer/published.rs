@@ -1,6 +1,6 @@
 //! The tokenizer of a published checkpoint, taken as it comes: its own rule, its own special tokens. Knows no model and learns nothing.
 
-use super::subword::{MAX_TOKENIZER_BYTES, SubwordError, parsed};
+use super::subword::{SubwordError, parsed, text_of, vocab_of};
 use crate::foreign::caught;
 use crate::tokenize::ToSequence;
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
@@ -30,11 +30,7 @@ impl Published {
     /// # Security
     /// A record's text is text: words that look like the tokenizer's marks are cut like any other.
     pub fn load(bytes: &[u8], max_tokens: u32) -> Result<Self, SubwordError> {
-        if bytes.len() > MAX_TOKENIZER_BYTES {
-            return Err(SubwordError::TooLong { got: bytes.len() });
-        }
-        let json = std::str::from_utf8(bytes).map_err(|_| SubwordError::NotATokenizer)?;
-        let mut inner = parsed(json).ok_or(SubwordError::NotATokenizer)?;
+        let mut inner = parsed(text_of(bytes)?).ok_or(SubwordError::NotATokenizer)?;
         let (marks, most) =
             (inner.get_post_processor().map_or(0, |p| p.added_tokens(false)), usize::try_from(max_tokens).unwrap_or(usize::MAX));
         if marks >= most {
@@ -49,7 +45,7 @@ impl Published {
         if caught(|| inner.encode_fast(STRANGE, true).is_ok()) != Ok(true) {
             return Err(SubwordError::NotATokenizer);
         }
-        let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1));
+        let vocab = vocab_of(&inner);
         Ok(Self { inner, vocab })
     }
 
@@ -57,9 +53,7 @@ impl Published {
     pub fn vocab(&self) -> u32 {
         self.vocab
     }
-}
 
-impl Published {
     /// The library fails for what has no token, which `load` has tried. A text that fails all the same, or makes it panic, says nothing: no
     /// record ends a task.
     fn ids(&self, text: &str, marks: bool) -> Vec<u32> {

@@ -97,6 +97,19 @@ impl std::fmt::Debug for Subword {
     }
 }
 
+/// The text of a file that is not too long.
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, SubwordError> {
+    if bytes.len() > MAX_TOKENIZER_BYTES {
+        return Err(SubwordError::TooLong { got: bytes.len() });
+    }
+    std::str::from_utf8(bytes).map_err(|_| SubwordError::NotATokenizer)
+}
+
+/// One more than the largest id.
+pub(super) fn vocab_of(tokenizer: &Tokenizer) -> u32 {
+    tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1))
+}
+
 /// The library unwraps what a damaged file lacks (seen in its decoders): its panic is a refusal here, and nothing of it is kept.
 pub(super) fn parsed(json: &str) -> Option<Tokenizer> {
     serde_json::from_str::<serde::de::IgnoredAny>(json).ok()?;
@@ -150,10 +163,7 @@ impl Subword {
     /// # Security
     /// The bytes come with a plan or from a person; what they say is checked as far as ids go.
     pub fn load(bytes: &[u8], rule: WordRule) -> Result<Self, SubwordError> {
-        if bytes.len() > MAX_TOKENIZER_BYTES {
-            return Err(SubwordError::TooLong { got: bytes.len() });
-        }
-        Self::of_json(String::from_utf8(bytes.to_vec()).map_err(|_| SubwordError::NotATokenizer)?, rule)
+        Self::of_json(text_of(bytes)?.to_owned(), rule)
     }
 
     /// What counts is the text: scores of Unigram change in their last digit when they are read and written again.
@@ -164,7 +174,7 @@ impl Subword {
                 return Err(SubwordError::Special { id });
             }
         }
-        let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id.saturating_add(1));
+        let vocab = vocab_of(&inner);
         if vocab > MAX_VOCAB {
             return Err(SubwordError::Vocab { got: vocab.into() });
         }
