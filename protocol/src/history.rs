@@ -225,8 +225,10 @@ impl History {
         let mut out = rules::Report::at(index);
         match parsed {
             Ok(entry) => self.apply_entry(index, bytes, entry, holds, &mut out),
-            Err(EntryError::Unknown) => out.add(Clause::UnknownEntry),
-            Err(_) => out.add(Clause::Schema),
+            Err(e) => {
+                self.causes.note_unread();
+                out.add(if e == EntryError::Unknown { Clause::UnknownEntry } else { Clause::Schema });
+            }
         }
         out.into_violations()
     }

@@ -4,7 +4,7 @@
 mod standing;
 
 use ed25519_dalek::SigningKey;
-use protocol::entry::{Actor, Draft, Facts, LogEntry, Origin};
+use protocol::entry::{Actor, Decision, Draft, Facts, LogEntry, Origin, Right, Ruling};
 use protocol::history::{Clause, History};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId, TokenId};
 use protocol::plan::PlanApproval;
@@ -223,4 +223,20 @@ fn nobody_elses_word_counts() {
     for (administrators, threshold) in [(vec![a, a], 2), (vec![a, b], 3), (vec![a], 0), (vec![], 1)] {
         assert!(TrustDocument::parse(&bytes(administrators, threshold)).is_err());
     }
+}
+
+/// A permission leads to the act right behind it (A16), and an entry that nobody here can read stands in between like any other.
+#[test]
+fn an_entry_of_a_later_version_parts_an_act_from_its_permission() {
+    let mut world = World::new(1);
+    let (allowed, invited) =
+        (Decision::new(Ruling::Allow, Right::MemberInvite), Draft::server(Facts::MemberInvited { token: TokenId([1; 16]) }));
+    let cause = |world: &World| {
+        let origin = Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 };
+        world.history.stamp(&invited, String::new(), String::new(), origin).cause
+    };
+    assert_eq!(world.append(&Draft::decided(Actor::Administrator, allowed)), []);
+    assert_eq!(cause(&world), Some(LeafIndex(1)));
+    let later: Vec<Clause> = world.history.apply(br#"{"v":2,"type":"of.a.later.version"}"#).into_iter().map(|v| v.clause).collect();
+    assert_eq!((later.len(), cause(&world)), (1, None));
 }

@@ -68,6 +68,11 @@ impl Causes {
         }
     }
 
+    /// Takes in an entry that cannot be read: what follows does not stand right behind a permission any more.
+    pub(super) fn note_unread(&mut self) {
+        self.allowed = None;
+    }
+
     /// As much of it as leads to an accepted update.
     pub(super) fn around(&self, task: TaskId, round: RoundId, header: HeaderDigest) -> Self {
         let of_task = |t: &InTask| {
