@@ -14,14 +14,20 @@ pub struct BadHex {
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], BadHex> {
-    let bad = BadHex { expected: 2 * N, got: text.chars().count() };
+    let bad = || BadHex { expected: 2 * N, got: text.chars().count() };
     // One spelling only (audit.md A6): upper case would be a second name of the same thing.
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Err(bad);
+        return Err(bad());
     }
     let mut out = [0u8; N];
-    hex::decode_to_slice(text, &mut out).map_err(|_| bad)?;
+    hex::decode_to_slice(text, &mut out).map_err(|_| bad())?;
     Ok(out)
+}
+
+/// Lower-case hexadecimal digits of `bytes` in `room`, which is twice as long: entries are full of ids, and none of them asks for memory.
+fn digits<'a>(bytes: &[u8], room: &'a mut [u8]) -> &'a str {
+    let written = hex::encode_to_slice(bytes, room).is_ok();
+    std::str::from_utf8(room).ok().filter(|_| written).expect("twice as many digits as bytes, all of them ASCII")
 }
 
 macro_rules! bytes_id {
@@ -44,19 +50,30 @@ macro_rules! bytes_id {
             }
         }
         impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(&hex::encode(self.0)) }
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(digits(&self.0, &mut [0; 2 * $len])) }
         }
         impl std::str::FromStr for $name {
             type Err = BadHex;
             fn from_str(text: &str) -> Result<Self, BadHex> { parse_hex(text).map(Self) }
         }
         impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> { s.collect_str(self) }
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(digits(&self.0, &mut [0; 2 * $len]))
+            }
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct Digits;
+                impl serde::de::Visitor<'_> for Digits {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(f, "a string of {} lower-case hex digits", 2 * $len)
+                    }
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                d.deserialize_str(Digits)
             }
         }
     };
