@@ -176,7 +176,12 @@ fn read_policy(log: &Log) -> io::Result<Option<Policy>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Layout;
+    use audit::cosign::cosign;
     use audit::key::{KeyType, SignerKey};
+    use audit::note::write_lines;
+    use protocol::entry::{Draft, Facts};
+    use protocol::ids::TokenId;
 
     fn publisher() -> Publisher {
         let log = SignerKey::new("demo/log", KeyType::Note, &[1; 32]).unwrap();
@@ -228,17 +233,6 @@ mod tests {
         assert!((0..100).all(|minute| !p.passes(Time(minute * 60_000), 9)));
         assert_eq!(p.wanted, 5);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layout::Layout;
-    use audit::cosign::cosign;
-    use audit::key::{KeyType, SignerKey};
-    use audit::note::write_lines;
-    use protocol::entry::{Draft, Facts};
-    use protocol::ids::TokenId;
 
     fn witness(n: u8) -> SignerKey {
         SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[n; 32]).unwrap()
