@@ -42,7 +42,7 @@ use protocol::decryptor::{self, Decryptor};
 use protocol::ids::{Address, ClientId, GroupId, RoundId, Sha256, TaskId, UploadId};
 use protocol::membership::Barred;
 use protocol::messages::ClientMessage;
-use protocol::participant::{Accepted, Participant};
+use protocol::participant::{Accepted, Participant, UploadAt};
 use protocol::reject::Rejection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -147,8 +147,9 @@ struct Agent {
     me: ClientId,
     build: Sha256,
     boot: [u8; 16],
-    /// None: decline everything (T15).
-    policy: Option<SitePolicy>,
+    /// With the hash of its file. None: decline everything (T15).
+    policy: Option<(SitePolicy, Sha256)>,
+    upload_at: UploadAt,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
     /// Where there are records to compute on.
@@ -264,7 +265,7 @@ impl Agent {
         let site = SiteLog::open(&home)?;
         let witness = Witness::open(&home, &mirror)?;
         let (vault, records) = Vault::open(&home)?;
-        let policy = match SitePolicy::load(&home.site_policy()) {
+        let policy = match SitePolicy::read(&home.site_policy()) {
             Ok(policy) => Some(policy),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "no site policy: everything will be declined");
@@ -274,8 +275,9 @@ impl Agent {
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
         let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
+        let upload_at = policy.as_ref().map(|(p, _)| p.upload_at).unwrap_or_default();
         let ledger = match (&data, &policy) {
-            (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
+            (Some(data), Some((policy, _))) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
             (None, _) | (_, None) => None,
         };
         let mut boot = [0u8; 16];
@@ -284,7 +286,7 @@ impl Agent {
         let mut agent = Self {
             build: build_hash()?,
             status: first_status(&identity),
-            participant: Participant::new(me),
+            participant: Participant::new(me, upload_at),
             decryptor: Decryptor::restore(me, &records),
             observer: Shared::new(observer),
             keys,
@@ -292,6 +294,7 @@ impl Agent {
             me,
             boot,
             policy,
+            upload_at,
             data,
             ledger,
             workers,

@@ -3,7 +3,8 @@
 
 use crate::files::{self, Item, StoreError};
 use protocol::decimal::{BadDecimal, Decimal};
-use protocol::ids::PlanDigest;
+use protocol::ids::{PlanDigest, Sha256};
+use protocol::participant::UploadAt;
 use protocol::plan::{Mode, Plan, PrivacyPlan, Unit};
 use serde::Deserialize;
 use std::path::Path;
@@ -26,6 +27,9 @@ allow_record_unit = false
 # What own noise alone must be worth at most where institutions noise a sum together (mode hybrid); \"none\" also allows mode distributed,
 # where own noise is only a share. Left out: distributed is declined.
 # own_epsilon_cap = \"8\"
+# When updates leave: \"ready\", as soon as they are sealed, or \"scheduled\", at the time that the manifest gives, so that how long training
+# took does not show. Left out: \"ready\".
+# upload_at = \"scheduled\"
 # Plans that are allowed, by digest; leave out to allow every plan within the limits above.
 # plans = []
 ";
@@ -74,6 +78,8 @@ pub struct SitePolicy {
     /// What own noise alone must keep where institutions noise a sum together; nothing stated means that no such plan is taken whose own
     /// noise is only a share (privacy.md D10).
     pub own_epsilon_cap: Option<OwnEpsilonCap>,
+    /// When updates leave (privacy.md D12).
+    pub upload_at: UploadAt,
     /// Allowed plans; none means any within the limits.
     pub plans: Option<Vec<PlanDigest>>,
 }
@@ -105,6 +111,7 @@ struct RawPolicy {
     allow_record_unit: bool,
     own_epsilon_cap: Option<OwnEpsilonCap>,
     charge: Option<Charge>,
+    upload_at: Option<UploadAt>,
     plans: Option<Vec<PlanDigest>>,
 }
 
@@ -116,12 +123,6 @@ enum Charge {
     Own,
     /// What the guaranteed shares leave to a coalition.
     Coalition,
-}
-
-/// SHA-256 of the policy's file: what the site log says that a plan was judged by.
-pub(crate) fn hash_of(path: &Path) -> Result<protocol::ids::Sha256, StoreError> {
-    let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
-    Ok(protocol::ids::Sha256(protocol::hash::sha256(&[&bytes])))
 }
 
 /// A rule that a plan breaks; stays inside, the federation hears `policy`.
@@ -203,8 +204,14 @@ impl SitePolicy {
     /// # Errors
     /// [`SitePolicyError`]: decline everything.
     pub fn load(path: &Path) -> Result<Self, SitePolicyError> {
+        Self::read(path).map(|(policy, _)| policy)
+    }
+
+    /// The policy, and SHA-256 of its file: what the site log says that a plan was judged by.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Sha256), SitePolicyError> {
         let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
-        Self::parse(std::str::from_utf8(&bytes).map_err(|_| SitePolicyError::NotText)?)
+        let policy = Self::parse(std::str::from_utf8(&bytes).map_err(|_| SitePolicyError::NotText)?)?;
+        Ok((policy, Sha256(protocol::hash::sha256(&[&bytes]))))
     }
 
     /// Parses a policy; every limit must be stated.
@@ -232,9 +239,9 @@ impl SitePolicy {
         if raw.charge == Some(Charge::Coalition) {
             return Err(SitePolicyError::ChargeCoalition { own_cap: raw.own_epsilon_cap.is_some() });
         }
-        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, charge: _, plans } =
-            raw;
-        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans })
+        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, .. } = raw;
+        let (own_epsilon_cap, upload_at, plans) = (raw.own_epsilon_cap, raw.upload_at.unwrap_or_default(), raw.plans);
+        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, upload_at, plans })
     }
 
     /// Whether a plan keeps all limits.
@@ -319,6 +326,15 @@ mod tests {
         assert!(!without.0 && without.1.contains("least of all"), "{without:?}");
         assert!(with.0 && !with.1.contains("least of all") && with.1.contains("own cost"), "{with:?}");
         assert!(matches!(SitePolicy::parse(&format!("{STRICT}charge = \"none\"\n")), Err(SitePolicyError::Parse(_))));
+    }
+
+    /// D12: without the key the promise leaves out how long rounds took, so nothing else is needed to be on the safe side.
+    #[test]
+    fn when_updates_leave_is_one_of_two_words() {
+        let said = |text: &str| SitePolicy::parse(&format!("{STRICT}{text}")).map(|p| p.upload_at).ok();
+        assert_eq!(["", "upload_at = \"ready\"\n"].map(said), [Some(UploadAt::Ready); 2]);
+        assert_eq!(said("upload_at = \"scheduled\"\n"), Some(UploadAt::Scheduled));
+        assert_eq!(["upload_at = \"later\"\n", "upload_at = 1\n"].map(said), [None; 2]);
     }
 
     #[test]

@@ -145,8 +145,8 @@ fn the_site_policys_sample_states_every_limit_and_no_limit_has_a_default() {
     SitePolicy::parse(SITE_POLICY).unwrap();
     let complaint = chain(&SitePolicy::parse("no_such_key = 1").unwrap_err());
     assert_states_every_key(SITE_POLICY, &complaint);
-    // Without these three keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them.
-    let may_be_absent = ["plans", "own_epsilon_cap", "charge"];
+    // Without these keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them, or promises least.
+    let may_be_absent = ["plans", "own_epsilon_cap", "charge", "upload_at"];
     for key in keys_named_in(&complaint).iter().filter(|k| !may_be_absent.contains(&k.as_str())) {
         let without: String = SITE_POLICY.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
         assert!(SitePolicy::parse(&without).is_err(), "{key}");

@@ -13,7 +13,7 @@ use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{GroupId, LeafIndex, PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::manifest::Header;
 use protocol::messages::upload_id;
-use protocol::participant::{Accepted, Event};
+use protocol::participant::{Accepted, Event, UploadAt};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
@@ -116,6 +116,10 @@ impl Agent {
             return Ok(());
         };
         "training".clone_into(&mut self.status.duty);
+        let sealed_by = match self.upload_at {
+            UploadAt::Ready => None,
+            UploadAt::Scheduled => Some(accepted.upload_from()),
+        };
         let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
         let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
@@ -138,6 +142,7 @@ impl Agent {
                         accepted,
                         weight,
                         snapshot,
+                        sealed_by,
                         cancel,
                     };
                     Done::Prepared { task, round, result: on_own_thread(job).await }
@@ -224,7 +229,10 @@ impl Agent {
     fn prepared(&mut self, at: (TaskId, RoundId), result: Result<(), PrepareError>) -> Result<(), Trouble> {
         let here = self.current == Some(at);
         match result {
-            Ok(()) if here => self.participant.handle(Event::Spooled),
+            Ok(()) if here => {
+                "sealed".clone_into(&mut self.status.duty);
+                self.participant.handle(Event::Spooled);
+            }
             Ok(()) => self.void(at)?,
             Err(error) if error.is_fatal() => return Err(fatal(error)),
             Err(error) => {
@@ -233,7 +241,8 @@ impl Agent {
                     tracing::error!(round = at.1.0, "what was executed is not what was paid for");
                     self.status.alarm(&format!("round {}: {}", at.1.0, chain(&error)));
                 }
-                if here {
+                // Of what was cancelled somebody knows already, or will at the time of uploading: not earlier, not later.
+                if here && !matches!(error, PrepareError::Cancelled) {
                     error.rejection().name().clone_into(&mut self.status.duty);
                     self.participant.handle(Event::NotPrepared(error.rejection()));
                 }

@@ -19,6 +19,7 @@ use protocol::decimal::Decimal;
 use protocol::history::SpendRecord;
 use protocol::ids::{ClientId, PlanDigest, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
+use protocol::participant::UploadAt;
 use protocol::plan::{Plan, Unit};
 
 /// Whether the argument behind figures of coalitions was re-derived by a second person (D22).
@@ -63,6 +64,8 @@ pub struct Surroundings {
     pub checkpoint: Checkpoint,
     /// The kept empirical audit of the task's plan, if there is one.
     pub audit: Option<Empirical>,
+    /// When updates of the task left: by the schedule only if all of them did.
+    pub uploads: UploadAt,
 }
 
 /// What an empirical audit of the plan found: an attack's lower bound beside the promise, and where to look it up.
@@ -208,6 +211,8 @@ pub struct Statement {
     pub base: SnapshotDigest,
     /// Empirical audit that bounds ε from below.
     pub audit: Option<Empirical>,
+    /// When updates leave (D12).
+    pub uploads: UploadAt,
     /// The plan.
     pub plan: PlanDigest,
     /// Counter of the ledger's last entry.
@@ -281,6 +286,7 @@ impl Statement {
             accountant: scheduled.accountant(),
             base: plan.base,
             audit: around.audit,
+            uploads: around.uploads,
             plan: digest,
             ledger_counter: ledger.counter().saturating_sub(1),
             ledger_head: ledger.head(),

@@ -7,7 +7,8 @@ use protocol::history::SpendRecord;
 use protocol::ids::{LeafIndex, RoundId};
 
 fn around() -> Surroundings {
-    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) }, audit: None }
+    let checkpoint = Checkpoint { size: 40, root: Sha256([4; 32]) };
+    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint, audit: None, uploads: UploadAt::Ready }
 }
 
 /// A ledger with two rounds paid, one of them void, and what the log shows of the other.
@@ -61,6 +62,23 @@ fn every_number_is_the_ledgers_or_the_accountants() {
     }
     assert_eq!((s.groups.map(|m| m.k), s.institutions.map(|m| m.k)), ([2, 4], [2, 4]));
     assert_ne!(s.replace_one, Figure::up(2.0 * s.promise.epsilon.to_f64()), "replacing is never twice adding (D2)");
+}
+
+/// D12: how long a round took is left out of the promise, unless updates leave by the schedule; then a decline tells what is left to tell.
+#[test]
+fn how_long_a_round_took_is_not_covered_unless_updates_keep_to_the_schedule() {
+    let (k, plan, log) = story();
+    for (uploads, language, time, late) in [
+        (UploadAt::Ready, Language::English, true, false),
+        (UploadAt::Ready, Language::Chinese, true, false),
+        (UploadAt::Scheduled, Language::English, false, true),
+        (UploadAt::Scheduled, Language::Chinese, false, true),
+    ] {
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &log, Surroundings { uploads, ..around() }).unwrap();
+        let row = s.rows(language).into_iter().find(|r| r.key == "does_not_cover").unwrap();
+        let says = |words: [&str; 2]| row.value.iter().any(|v| words.iter().any(|w| v.contains(w)));
+        assert_eq!((says(["how long a round took", "一轮所用的时间"]), says(["not sealed at", "未密封"])), (time, late), "{:?}", row.value);
+    }
 }
 
 #[test]

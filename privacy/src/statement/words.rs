@@ -8,6 +8,7 @@ use crate::ledger::{Neighbours, SumPath};
 use crate::mechanism::slack_per_step;
 use protocol::decimal::Decimal;
 use protocol::params::PS_A;
+use protocol::participant::UploadAt;
 use protocol::plan::{Accumulate, ClipFunction, ClipPath, NoiseKind};
 
 /// What the words are in.
@@ -118,7 +119,7 @@ which is not linear in the noise. Lemma S: pending review",
     fn grounds(&self, l: Language) -> Vec<Row> {
         vec![
             list("covers", l.pick("Covers", "涵盖"), covers(l)),
-            list("does_not_cover", l.pick("Does not cover", "不涵盖"), excludes(l)),
+            list("does_not_cover", l.pick("Does not cover", "不涵盖"), &excludes(l, self.uploads)),
             Row { key: "assumes", label: l.pick("Holds assuming", "成立的前提"), value: self.assumptions(l) },
             Row { key: "mechanism", label: l.pick("Mechanism", "机制"), value: self.mechanism(l) },
             row("accountant", l.pick("Accountant and version", "记账器与版本"), self.accountant),
@@ -351,23 +352,22 @@ pub(super) fn covers(l: Language) -> &'static [&'static str] {
 }
 
 /// D5, second half, and D12.
-pub(super) fn excludes(l: Language) -> &'static [&'static str] {
-    match l {
-        Language::English => &[
-            "that the institution takes part, and that it declined a round",
-            "the declared number of units, and the plan's parameters",
-            "how long a round took: updates are sent when they are ready",
-            "metrics released without noise",
-            "the institution's own staff and machines",
-            "the institution as a whole: no institution-level privacy is claimed",
+pub(super) fn excludes(l: Language, uploads: UploadAt) -> Vec<&'static str> {
+    let mut all = match uploads {
+        UploadAt::Ready => vec![
+            l.pick("that the institution takes part, and that it declined a round", "机构参与了联邦，以及拒绝了某一轮"),
+            l.pick("how long a round took: updates are sent when they are ready", "一轮所用的时间：更新就绪即发送"),
         ],
-        Language::Chinese => &[
-            "机构参与了联邦，以及拒绝了某一轮",
-            "申报的单位数和计划的参数",
-            "一轮所用的时间：更新就绪即发送",
-            "未加噪发布的指标",
-            "机构自己的员工和机器",
-            "机构整体：不声称机构级隐私",
-        ],
-    }
+        UploadAt::Scheduled => vec![l.pick(
+            "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
+            "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
+        )],
+    };
+    all.extend([
+        l.pick("the declared number of units, and the plan's parameters", "申报的单位数和计划的参数"),
+        l.pick("metrics released without noise", "未加噪发布的指标"),
+        l.pick("the institution's own staff and machines", "机构自己的员工和机器"),
+        l.pick("the institution as a whole: no institution-level privacy is claimed", "机构整体：不声称机构级隐私"),
+    ]);
+    all
 }

@@ -58,7 +58,8 @@ pub(crate) fn settings() -> Seeds {
 
 pub(crate) fn policies() -> Seeds {
     let sample = include_str!("../../../configs/site-policy.toml");
-    let more = format!("own_epsilon_cap = \"0.5\"\ncharge = \"own\"\nplans = [\"{}\"]\n{sample}", "07".repeat(32));
+    let more =
+        format!("own_epsilon_cap = \"0.5\"\ncharge = \"own\"\nupload_at = \"scheduled\"\nplans = [\"{}\"]\n{sample}", "07".repeat(32));
     texts([sample, &more])
 }
 
