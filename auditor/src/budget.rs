@@ -3,13 +3,13 @@
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use privacy::accountant::task::TaskTerms;
-use privacy::accountant::{Phase, epsilon_rdp};
+use privacy::accountant::{Phase, epsilon_noise_rdp};
 use privacy::coalition::check_statement;
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
 use protocol::history::{DatasetHistory, History, SpendRecord};
 use protocol::ids::{ClientId, RoundId, Sha256, TaskId};
-use protocol::plan::Plan;
+use protocol::plan::{NoiseKind, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_PLAN: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend is recomputed from its plan");
@@ -75,6 +75,7 @@ pub(crate) fn check_dataset<'a>(
 ) {
     let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
     let mut slack: BTreeMap<TaskId, f64> = BTreeMap::new();
+    let mut laws: BTreeMap<TaskId, NoiseKind> = BTreeMap::new();
     for record in &dataset.spends {
         let before = last.insert(record.task, record);
         // One reservation pays for all groups of a round; its header fields repeat.
@@ -98,9 +99,10 @@ pub(crate) fn check_dataset<'a>(
         one.check_steps(findings);
         one.check_epsilon(accounts, findings);
         slack.insert(record.task, one.terms().slack(record.spend.steps_total));
+        laws.insert(record.task, plan.privacy.noise);
     }
     check_chain(dataset, findings);
-    check_tasks(dataset, &last, slack.values().sum(), findings);
+    check_tasks(dataset, &last, &laws, slack.values().sum(), findings);
 }
 
 /// One spend and the one before it of the same task.
@@ -210,26 +212,36 @@ fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
 /// Tasks on one dataset compose, with each other and with scalar releases: all in one RDP account stay under the cap that the ledger's filter
 /// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order, as one step of everybody at σ = 1/√2ρ does. What the tasks may fail
 /// by is taken from δ before (D44).
-fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, slack: f64, findings: &mut Findings) {
+fn check_tasks(
+    dataset: &DatasetHistory,
+    last: &BTreeMap<TaskId, &SpendRecord>,
+    laws: &BTreeMap<TaskId, NoiseKind>,
+    slack: f64,
+    findings: &mut Findings,
+) {
     let newest = dataset.spends.iter().map(|r| r.index).chain(dataset.releases.iter().map(|(index, _)| *index)).max();
     let (Some(cap), Some(newest)) = (&dataset.cap, newest) else { return };
     if last.len() < 2 && dataset.releases.is_empty() {
         return; // one task's own figure is already under the cap
     }
-    let phase = |r: &&SpendRecord| Phase {
-        noise_multiplier: r.spend.noise_multiplier.to_f64(),
-        sampling_rate: r.spend.sampling_rate.to_f64(),
-        steps: r.spend.steps_total,
+    let phase = |r: &&SpendRecord| {
+        let (noise_multiplier, sampling_rate) = (r.spend.noise_multiplier.to_f64(), r.spend.sampling_rate.to_f64());
+        // A spend without a plan has a finding of its own.
+        let law = laws.get(&r.task).copied().unwrap_or(NoiseKind::RoundedGaussian);
+        (law, Phase { noise_multiplier, sampling_rate, steps: r.spend.steps_total })
     };
     let rho: f64 = dataset.releases.iter().map(|(_, r)| r.rho.to_f64()).sum();
-    let release = (rho > 0.0).then(|| Phase { noise_multiplier: (2.0 * rho).sqrt().recip(), sampling_rate: 1.0, steps: 1 });
+    let release = (rho > 0.0).then(|| {
+        let phase = Phase { noise_multiplier: (2.0 * rho).sqrt().recip(), sampling_rate: 1.0, steps: 1 };
+        (NoiseKind::DiscreteGaussian, phase)
+    });
     let phases: Vec<_> = last.values().map(phase).chain(release).collect();
     let room = cap.delta.to_f64() / 100.0;
     // Ledgers add the same numbers up, in an order of their own.
     if slack > room * (1.0 + 1e-9) {
         findings.add(SLACK, Place::Index(newest.0), format!("at most {room:e}"), format!("{slack:e} over {} tasks", last.len()));
     }
-    let epsilon = epsilon_rdp(&phases, cap.delta.to_f64() - slack).map_or(f64::INFINITY, |a| a.epsilon);
+    let epsilon = epsilon_noise_rdp(&phases, cap.delta.to_f64() - slack).map_or(f64::INFINITY, |a| a.epsilon);
     if epsilon > cap.epsilon_cap.to_f64() + LAST_PLACE {
         let got = format!("{epsilon:.6} over {} tasks and {} releases", last.len(), dataset.releases.len());
         findings.add(TASKS, Place::Index(newest.0), format!("at most {}", cap.epsilon_cap), got);
@@ -252,7 +264,7 @@ mod tests {
     use super::*;
     use protocol::ids::LeafIndex;
     use protocol::manifest::BudgetSpend;
-    use protocol::plan::{ClipPath, NoiseKind, Unit};
+    use protocol::plan::{ClipPath, Unit};
     use protocol::trust::{BudgetDeclaration, DatasetDeclaration, ReleaseSpend};
 
     fn record(task: u8, steps_total: u64) -> SpendRecord {
@@ -282,6 +294,14 @@ mod tests {
 
     /// The same of tasks that may fail by so much of the 1e-6 that there is.
     fn failing(tasks: &[u64], releases: &[&str], slack: f64) -> Findings {
+        drawn_by(NoiseKind::RoundedGaussian, tasks, releases, slack)
+    }
+
+    fn tasks_of(law: NoiseKind, count: usize) -> BTreeMap<TaskId, NoiseKind> {
+        (1..).take(count).map(|task| (TaskId([task; 16]), law)).collect()
+    }
+
+    fn drawn_by(law: NoiseKind, tasks: &[u64], releases: &[&str], slack: f64) -> Findings {
         let dataset = Sha256([1; 32]);
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
         let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
@@ -295,7 +315,7 @@ mod tests {
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
         check_chain(&history, &mut findings);
-        check_tasks(&history, &last, slack, &mut findings);
+        check_tasks(&history, &last, &tasks_of(law, tasks.len()), slack, &mut findings);
         findings
     }
 
@@ -340,6 +360,13 @@ mod tests {
         assert_eq!((beyond.worst(), beyond.list()[0].clause), (Some(Severity::Invariant), SLACK.clause));
         // Nothing of δ is left for noise: no figure, and that is named too.
         assert_eq!(failing(&[10, 10], &[], 2e-6).count(Check::Budgets), 2);
+    }
+
+    /// D23: with sampling the discrete Gaussian costs more than the Gaussian, over all tasks as in each.
+    #[test]
+    fn tasks_of_discrete_noise_are_added_up_by_its_own_account() {
+        let over = |law| drawn_by(law, &[1500, 10], &[], 0.0).worst();
+        assert_eq!([NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian].map(over), [None, Some(Severity::Invariant)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The filter across tasks: one Rényi order, additive costs, integers only (privacy.md D61). Knows no task and no file.
 
-use crate::accountant::rdp::{conversion, orders, step_rdp};
+use crate::accountant::own::noise_rdp;
+use crate::accountant::rdp::{conversion, orders};
 use crate::mechanism::Executed;
 use minicbor::{CborLen, Decode, Encode};
 use protocol::decimal::Decimal;
@@ -50,7 +51,8 @@ fn inner_delta(delta: Decimal) -> f64 {
 
 /// RDP of `steps` steps at order `order`.
 pub(super) fn cost(executed: &Executed, steps: u64, order: Decimal) -> Nats {
-    scaled(step_rdp(executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64(), order.to_f64()), steps)
+    let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
+    scaled(noise_rdp(executed.noise, sigma, q, order.to_f64()), steps)
 }
 
 /// `steps` times the cost of one step, rounded up. An order without a figure costs more than every budget.

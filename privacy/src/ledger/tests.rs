@@ -386,6 +386,25 @@ fn discrete_gaussian_noise_is_paid_by_its_own_accountant() {
     assert_eq!(k.reserve(&other, 2).err(), Some(ReserveError::ScheduleDiffers));
 }
 
+/// D23: with sampling too, in the task's figure and in the filter over all tasks; never as cheap as the Gaussian's.
+#[test]
+fn sampled_discrete_gaussian_noise_is_paid_by_its_own_accountant() {
+    let paid = |noise| {
+        let (mut k, mut p) = (Kept::new("30"), plan(1, "2"));
+        p.privacy.noise = noise;
+        k.register(&p).unwrap();
+        let spend = k.reserve(&p, 1).unwrap().spend();
+        let cost = k.ledger.task(p.task).unwrap().schedule.cost_per_round;
+        (spend.epsilon_after.to_f64(), cost, spend.accountant.clone())
+    };
+    let (rounded, discrete) = (paid(NoiseKind::RoundedGaussian), paid(NoiseKind::DiscreteGaussian));
+    assert!(discrete.0 > rounded.0 && discrete.1 >= rounded.1, "{discrete:?} {rounded:?}");
+    assert_eq!((rounded.2.as_str(), discrete.2.as_str()), ("pld-1", "rdp-1"));
+    let phase = crate::accountant::Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps: 4 };
+    let own = crate::accountant::epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], 1e-5).unwrap().epsilon;
+    assert!((discrete.0 - own).abs() < 2e-6);
+}
+
 /// B25: a mechanism that the plan does not fix is not paid for, whichever of its numbers is another.
 #[test]
 fn a_mechanism_that_is_not_the_plans_is_not_taken_on() {

@@ -10,7 +10,7 @@ pub use sentence::{Adversary, Claim, Sentence};
 pub use words::{Language, Row};
 
 use crate::accountant::task::TaskError;
-use crate::accountant::{AccountantError, Phase, epsilon_rdp};
+use crate::accountant::{AccountantError, Phase, epsilon_noise_rdp};
 use crate::audit::Verdict;
 use crate::coalition::Standing;
 use crate::ledger::{Alarm, Basis, PrivacyLedger, ReleaseStage, ReleaseState, RoundCounts, Schedule, terms_of};
@@ -255,7 +255,7 @@ impl Statement {
         let (promised, slack) = (s.executed.delta.to_f64(), scheduled.slack(steps));
         let delta = promised - slack;
         let (phase, noise) = (phase(s, steps), s.executed.noise);
-        let rdp = epsilon_rdp(&[phase], delta)?;
+        let rdp = epsilon_noise_rdp(&[(noise, phase)], delta)?;
         Ok(Self {
             institution: around.institution,
             institution_id: terms.institution,

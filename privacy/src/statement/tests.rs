@@ -1,7 +1,7 @@
 //! The statement against the ledger and the accountants, field by field (privacy.md D68, D69; bug class B16).
 
 use super::*;
-use crate::accountant::{Adjacency, epsilon_group, epsilon_pld};
+use crate::accountant::{Adjacency, epsilon_group, epsilon_pld, epsilon_rdp};
 use crate::ledger::machine_tests::{Kept, NOW, dec, digest, mechanism, plan};
 use protocol::history::SpendRecord;
 use protocol::ids::{LeafIndex, RoundId};
@@ -198,12 +198,18 @@ fn sums_of_local_steps_have_no_figure_of_their_own() {
     }
 }
 
-/// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
+/// D23: sums of discrete Gaussians have a published bound, with sampling and without, and then the row is a promise; what is charged stays own.
 #[test]
 fn a_published_bound_makes_a_promise() {
-    let mut k = Kept::new("20");
+    for rate in ["1", "0.1"] {
+        promised_by_a_published_bound(dec(rate));
+    }
+}
+
+fn promised_by_a_published_bound(rate: Decimal) {
+    let (mut k, noise) = (Kept::new("20"), protocol::plan::NoiseKind::DiscreteGaussian);
     let mut plan = crate::ledger::machine_tests::joint_plan(1, "2");
-    (plan.privacy.noise, plan.privacy.sampling_rate) = (protocol::plan::NoiseKind::DiscreteGaussian, dec("1"));
+    (plan.privacy.noise, plan.privacy.sampling_rate) = (noise, rate);
     let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
     let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
     k.keep(pending);
@@ -217,10 +223,10 @@ fn a_published_bound_makes_a_promise() {
     assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
     // D8, D23: a person in k institutions by zCDP over the steps of all; replacing and groups have no account for this noise.
     assert_eq!(of("person-in-institutions"), s.institutions.map(|m| m.epsilon));
-    let phase = |k: u64| Phase { noise_multiplier: 2.0, sampling_rate: 1.0, steps: k * plan.rounds };
+    let phase = |k: u64| Phase { noise_multiplier: 2.0, sampling_rate: rate.to_f64(), steps: k * plan.rounds };
     for m in s.institutions {
         let Figure::Epsilon(epsilon) = m.epsilon else { panic!("{m:?}") };
-        let rdp = epsilon_rdp(&[phase(u64::from(m.k))], 1e-5).unwrap().epsilon;
+        let rdp = epsilon_noise_rdp(&[(noise, phase(u64::from(m.k)))], 1e-5).unwrap().epsilon;
         assert!((epsilon.to_f64() - rdp).abs() < 2e-6 && rdp > s.promise.epsilon.to_f64(), "{m:?}");
     }
     assert_eq!((s.replace_one, s.groups[0].epsilon), (Figure::NotReported, Figure::NotReported));
