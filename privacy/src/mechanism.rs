@@ -458,6 +458,7 @@ pub(crate) mod tests {
             epsilon_cap: "8".parse().unwrap(),
             max_records_per_unit: 16,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: protocol::plan::UnitObjective::Mean,
         }
     }
 

@@ -8,7 +8,7 @@ use protocol::ids::{ClientId, GroupId, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, Weighting,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, UnitObjective, Weighting,
 };
 use serde::Deserialize;
 use train::hf::base::{Base, BaseError};
@@ -117,6 +117,9 @@ pub struct PrivacyFile {
     /// Most records that one unit may contribute.
     #[serde(default = "few_records")]
     pub max_records_per_unit: u32,
+    /// What one unit's records are asked for together.
+    #[serde(default)]
+    pub unit_objective: UnitObjective,
     /// Law of the noise.
     #[serde(default)]
     pub noise: NoiseKind,
@@ -396,6 +399,7 @@ impl PrivacyFile {
             delta: self.delta,
             epsilon_cap,
             max_records_per_unit: self.max_records_per_unit,
+            unit_objective: self.unit_objective,
             noise: self.noise,
         }
     }

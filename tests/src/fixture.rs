@@ -12,7 +12,7 @@ use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     Assigned, ClipFunction, ClipPath, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, TensorSpec, Tier, TokenizerKind, Turn, Unit, Weighting,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, TensorSpec, Tier, TokenizerKind, Turn, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -235,6 +235,7 @@ fn plan(shape: Shape) -> Plan {
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps: 1,

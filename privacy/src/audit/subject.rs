@@ -9,7 +9,7 @@ use protocol::ids::{GroupId, ShardId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy,
-    TensorSpec, TokenizerKind, Unit, Weighting,
+    TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 /// Units that every audited plan declares.
@@ -61,6 +61,7 @@ impl Subject {
             epsilon_cap: Decimal::ONE,
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         };
         Ok(Self { noise_multiplier, claimed, privacy, micro_batch: 1, max_tokens: 1, counts: false })
     }

@@ -16,7 +16,7 @@ use protocol::manifest::{
 use protocol::params::{CommitteeSize, PS_A, Packing};
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
-    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -435,6 +435,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps: 1,
