@@ -421,7 +421,8 @@ fn first_status(identity: &Identity) -> Status {
 pub(crate) fn open_ledger(home: &Home, keys: &Arc<Keys>, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
     let (cap, delta) = (policy.max_eps_total, policy.max_delta);
     let order = default_order(cap, delta).ok_or(AgentError::NothingToSpend)?;
-    let terms = Terms { institution: keys.client(), dataset: data.dataset(), unit: data.unit(), epsilon_cap: cap, delta, order };
+    let (institution, dataset, unit, own_epsilon_cap) = (keys.client(), data.dataset(), data.unit(), policy.own_cap_beside_coalition());
+    let terms = Terms { institution, dataset, unit, epsilon_cap: cap, delta, order, own_epsilon_cap };
     let mut ledger = LedgerStore::open(home, terms, Arc::clone(keys))?;
     // A new total, not a new start (D64): what was spent stays spent, and the log is told.
     if ledger.ledger().terms().epsilon_cap != cap {

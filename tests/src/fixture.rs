@@ -156,7 +156,7 @@ fn enrolment(s: &SiteKeys, trust: Sha256, admin: &SigningKey) -> Vec<Draft> {
     let by = |actor, statement, facts| Draft::said(actor, Some(s.id), statement, facts);
     let cap = decimal("100");
     let declared = DatasetDeclaration { dataset: s.dataset, unit: Unit::Record, declared_units: 1000 };
-    let budget = BudgetDeclaration { dataset: s.dataset, epsilon_cap: cap, delta: decimal("0.00001") };
+    let budget = BudgetDeclaration { dataset: s.dataset, epsilon_cap: cap, delta: decimal("0.00001"), own_epsilon_cap: None };
     vec![
         by(Actor::Institution, Statement::sign(&ask, &s.key), Facts::MemberJoinRequested { token: ask.token, request }),
         by(Actor::Administrator, Statement::sign(&membership, admin), Facts::MemberJoined { request }),

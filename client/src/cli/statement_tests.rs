@@ -47,7 +47,8 @@ fn site() -> Site {
     let (cap, delta) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
     let dataset = Sha256([2; 32]);
     let order = default_order(cap, delta).unwrap();
-    let terms = Terms { institution: keys.client(), dataset, unit: plan.privacy.unit, epsilon_cap: cap, delta, order };
+    let terms =
+        Terms { institution: keys.client(), dataset, unit: plan.privacy.unit, epsilon_cap: cap, delta, order, own_epsilon_cap: None };
     let mut store = LedgerStore::open(&home, terms, keys).unwrap();
     let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap();
     store.register(&plan, Plan::digest(&bytes), &mechanism).unwrap();

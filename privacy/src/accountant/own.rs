@@ -43,6 +43,18 @@ pub fn epsilon_noise_rdp(phases: &[(NoiseKind, Phase)], delta: f64) -> Result<Rd
     Ok(convert(composed, delta))
 }
 
+/// Upper bound on ε at δ of whatever has this RDP at each order of D48; an order without a figure is left out.
+///
+/// # Errors
+/// [`AccountantError::Delta`].
+///
+/// # Source
+/// privacy.md D48.
+pub fn epsilon_of_rdp(cost: impl Fn(f64) -> Option<f64>, delta: f64) -> Result<RdpAnswer, AccountantError> {
+    checked(&[], delta)?;
+    Ok(convert(orders().filter_map(|alpha| Some((alpha, cost(alpha)?))), delta))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

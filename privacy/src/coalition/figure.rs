@@ -51,8 +51,8 @@ impl Coalition {
     }
 
     /// δ charged for what is not as accounted, over `steps` sums: h samplers, Lemma S per coordinate, dithered sums. `cap` is not below ε.
-    fn slack(&self, cap: f64, steps: f64) -> f64 {
-        let e = &self.executed;
+    pub fn slack(&self, cap: f64, steps: u64) -> f64 {
+        let (e, steps) = (&self.executed, super::to_f64(steps));
         let lemma = match e.noise {
             NoiseKind::RoundedGaussian => self.shares.distance(e.sigma_grid()),
             NoiseKind::DiscreteGaussian => 0.0,
@@ -75,7 +75,7 @@ impl Coalition {
     pub fn epsilon(&self, cap: f64, steps: u64) -> Result<f64, TaskError> {
         let e = &self.executed;
         let (delta, q) = (e.delta.to_f64(), e.sampling_rate.to_f64());
-        let slack = self.slack(cap, super::to_f64(steps));
+        let slack = self.slack(cap, steps);
         if slack > delta / 100.0 {
             return Err(TaskError::Slack { slack });
         }

@@ -108,6 +108,9 @@ pub struct Lifetime {
     pub delta: Decimal,
     /// Rényi order of the filter.
     pub order: Decimal,
+    /// Nothing: ε and cap are of own cost. Else of what the guaranteed shares leave to a coalition, where their bound is published, and this is the
+    /// most own ε of any one task (D61).
+    pub own_cap: Option<Decimal>,
 }
 
 /// ε by Rényi accounting, with the order that gives it.
@@ -265,7 +268,13 @@ impl Statement {
             unit: terms.unit,
             promise: Promise { epsilon, delta: s.executed.delta },
             spent: task.epsilon,
-            lifetime: Lifetime { epsilon: totals.epsilon, cap: totals.epsilon_cap, delta: terms.delta, order: totals.order },
+            lifetime: Lifetime {
+                epsilon: totals.epsilon,
+                cap: totals.epsilon_cap,
+                delta: terms.delta,
+                order: totals.order,
+                own_cap: terms.own_epsilon_cap,
+            },
             replace_one: figures::replace_one(noise, phase, delta)?,
             rdp: RdpFigure { epsilon: Figure::up(rdp.epsilon), order: rdp.order },
             groups: [figures::group(noise, phase, 2, delta)?, figures::group(noise, phase, 4, delta)?],

@@ -82,7 +82,7 @@ impl Statement {
             row(
                 "lifetime",
                 l.pick("ε over all tasks (filter) and its cap", "全部任务的 ε（过滤器）与上限"),
-                format!("{spent} ≤ {} (δ {}, α {})", life.cap, life.delta, life.order),
+                format!("{spent} ≤ {} (δ {}, α {}){}", life.cap, life.delta, life.order, self.account_words(l)),
             ),
             row("epsilon_replace_one", l.pick("ε for replacing one unit", "替换一个单位的 ε"), self.replace_one),
             row("rdp", l.pick("Cross-check by RDP", "RDP 交叉核对"), format!("{} (α {})", self.rdp.epsilon, self.rdp.order)),
@@ -91,6 +91,19 @@ impl Statement {
             row("groups", l.pick("ε for a group of k units", "k 个单位的群组 ε"), multiples(self.groups)),
             row("institutions", l.pick("ε for a person in k institutions", "同一人在 k 个机构时的 ε"), multiples(self.institutions)),
         ]
+    }
+
+    /// By which account tasks are added up, where it is not own cost (D61).
+    fn account_words(&self, l: Language) -> String {
+        let Some(own) = self.lifetime.own_cap else { return String::new() };
+        match l {
+            Language::English => format!(
+                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition; against anybody else each task keeps own ε ≤ {own}"
+            ),
+            Language::Chinese => {
+                format!("；份额之和有已发表上界的任务，按有保证的份额留给合谋者的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}")
+            }
+        }
     }
 
     /// What the shares of others are worth, and whether that may be relied on.
@@ -109,6 +122,10 @@ which is not linear in the noise. Lemma S: pending review",
             Standing::PendingReview => {
                 l.pick("Lemma S: pending review; shown, neither promised nor charged", "引理 S：待审查；仅展示，不承诺也不计费")
             }
+            Standing::Published if self.lifetime.own_cap.is_some() => l.pick(
+                "by the published bound of sums of discrete Gaussians; charged over all tasks",
+                "依据离散高斯和的已发表上界；计入全部任务的费用",
+            ),
             Standing::Published => {
                 l.pick("by the published bound of sums of discrete Gaussians; not charged", "依据离散高斯和的已发表上界；不计费")
             }
