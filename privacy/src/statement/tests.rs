@@ -230,6 +230,17 @@ fn promised_by_a_published_bound(rate: Decimal) {
         assert!((epsilon.to_f64() - rdp).abs() < 2e-6 && rdp > s.promise.epsilon.to_f64(), "{m:?}");
     }
     assert_eq!((s.replace_one, s.groups[0].epsilon), (Figure::NotReported, Figure::NotReported));
+    // D61: the account that totals are of is told where it is not own cost.
+    let mut signed = s.clone();
+    signed.lifetime.own_cap = Some(dec("8"));
+    for (language, charged, own) in
+        [(Language::English, "charged over all tasks", "own ε ≤ 8"), (Language::Chinese, "计入全部任务", "ε ≤ 8")]
+    {
+        let says =
+            |s: &Statement, key: &str, words: &str| s.rows(language).iter().any(|r| r.key == key && r.value.concat().contains(words));
+        assert!(says(&signed, "coalition", charged) && says(&signed, "lifetime", own));
+        assert!(!says(&s, "coalition", charged) && !says(&s, "lifetime", own));
+    }
 }
 
 /// A bound that is not finite, or that no accountant reports, makes no sentence: neither a promise nor a figure that waits for a review.
