@@ -9,8 +9,9 @@ mod table;
 pub use pack::BadPack;
 pub use table::render;
 
-use crate::dir::ReadError;
+use crate::dir::{Directory, ReadError};
 use crate::finding::{Finding, Findings, Severity};
+use crate::sidecars::{self, Told};
 use crate::verdict::SCHEMA_VERSION;
 use protocol::ids::Sha256;
 use protocol::trust::{TrustDocument, fingerprint};
@@ -77,6 +78,8 @@ pub struct EvidenceVerdict {
     pub anchors: usize,
     /// Entries of the site log, if it is in the pack and its lines are entries.
     pub site_entries: Option<u64>,
+    /// What the institution told of the names that the log has as hashes, where the hash is right.
+    pub sidecars: Vec<Told>,
     /// Everything found.
     pub findings: Vec<Finding>,
     /// What a pack cannot show.
@@ -105,6 +108,7 @@ pub fn verify_evidence(dir: &Path, trust_hash: Option<Sha256>) -> Result<Evidenc
     let pack = pack::Pack::read(dir, &mut findings)?;
     let hash = TrustDocument::hash(&pack.trust_bytes);
     let judged = judge::judge(&pack, trust_hash, &mut findings);
+    let sidecars = sidecars::sweep(&Directory::open(dir)?, &judged.hidden, &mut findings)?;
     let exit_code = findings.worst().map_or(0, Severity::exit_code);
     Ok(EvidenceVerdict {
         schema_version: SCHEMA_VERSION,
@@ -123,6 +127,7 @@ pub fn verify_evidence(dir: &Path, trust_hash: Option<Sha256>) -> Result<Evidenc
         datasets: judged.datasets,
         anchors: judged.anchors,
         site_entries: judged.site_entries,
+        sidecars,
         findings: findings.list().to_vec(),
         not_verified: NEVER.to_vec(),
     })

@@ -178,3 +178,5 @@ fn rows(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod valid_tests;

@@ -15,6 +15,7 @@ use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
 use protocol::ids::{ClientId, GroupId, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
+use protocol::sidecar;
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,7 @@ pub(crate) struct Fold<'a> {
     failed: BTreeMap<SumPlace, u64>,
     openings: BTreeMap<(SumPlace, Position), u64>,
     named: BTreeSet<Sha256>,
+    hidden: BTreeMap<u64, Sha256>,
     wanted: BTreeMap<u64, Option<Hash>>,
     range: CompactRange,
     hole: bool,
@@ -97,6 +99,7 @@ impl<'a> Fold<'a> {
             failed: BTreeMap::new(),
             openings: BTreeMap::new(),
             named: BTreeSet::new(),
+            hidden: BTreeMap::new(),
             wanted,
             range,
             hole: false,
@@ -128,6 +131,10 @@ impl<'a> Fold<'a> {
     /// Artefacts that entries name.
     pub(crate) fn named(&self) -> &BTreeSet<Sha256> {
         &self.named
+    }
+    /// Hashes behind which a value is hidden that could be guessed, by entry (A18).
+    pub(crate) fn hidden(&self) -> &BTreeMap<u64, Sha256> {
+        &self.hidden
     }
     /// The recomputed root at a wanted size, if the log reaches it.
     pub(crate) fn root_at(&self, size: u64) -> Option<Hash> {
@@ -278,6 +285,7 @@ impl<'a> Fold<'a> {
 
     /// What the history does not keep: where sums and openings stand, and what only the plan and the policies forbid.
     fn follow(&mut self, index: u64, entry: &LogEntry) {
+        self.hidden.extend(sidecar::hidden(&entry.facts).map(|hash| (index, hash)));
         if !self.repeats(entry) {
             self.add(REPEATS, index, "the signed fields", entry.kind().name(), None);
         }

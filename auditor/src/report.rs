@@ -81,4 +81,6 @@ pub fn report(dir: &Path, options: &Options, language: Language) -> Result<(Stri
 }
 
 #[cfg(test)]
+mod rendered_tests;
+#[cfg(test)]
 mod tests;

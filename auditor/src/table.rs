@@ -2,6 +2,7 @@
 
 use crate::finding::Finding;
 use crate::others::Equivocation;
+use crate::sidecars::Told;
 use crate::verdict::{MemberSummary, TaskSummary, Verdict};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write as _;
@@ -72,7 +73,15 @@ fn subject(v: &Verdict) -> String {
     let remark = |m: &MemberSummary| m.remark().map(|r| format!(" ({r})")).unwrap_or_default();
     let members: Vec<String> = v.members.iter().map(|m| format!("{}{}", m.name, remark(m))).collect();
     t.add_row(["members", &members.join(", ")]);
+    if !v.sidecars.is_empty() {
+        t.add_row(["told by sidecars", &told(&v.sidecars)]);
+    }
     t.to_string()
+}
+
+/// Values behind hashes, with the entries that hide them.
+pub(crate) fn told(sidecars: &[Told]) -> String {
+    sidecars.iter().map(|t| format!("entry {}: {}", t.entry, t.value)).collect::<Vec<_>>().join("\n")
 }
 
 fn checks(v: &Verdict) -> String {

@@ -3,6 +3,7 @@
 use crate::finding::{Check, Finding, Findings, Severity};
 use crate::others::Equivocation;
 use crate::recompute::{Given, Outcome, RoundReport, SnapshotOutcome};
+use crate::sidecars::Told;
 use serde::Serialize;
 
 /// Version of the JSON form (operations.md O3); fields are only added within a version.
@@ -214,6 +215,8 @@ pub struct Verdict {
     pub findings_omitted: u64,
     /// Pairs of notes that prove a fork.
     pub equivocations: Vec<Equivocation>,
+    /// Values behind hashes in the log, where a sidecar tells them and its hash is right.
+    pub sidecars: Vec<Told>,
     /// What this verdict does not speak about.
     pub not_verified: Vec<&'static str>,
     /// Every round whose sums were made again, where chunks or sums were given.
@@ -321,6 +324,7 @@ impl Verdict {
             findings: findings.list().to_vec(),
             findings_omitted: findings.omitted(),
             equivocations: Vec::new(),
+            sidecars: Vec::new(),
             not_verified: NEVER.to_vec(),
             recomputed: Vec::new(),
         }

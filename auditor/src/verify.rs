@@ -8,7 +8,7 @@ use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
 use crate::verdict::{QuorumSummary, Verdict};
-use crate::{artefacts, budget, openings, releases, summary};
+use crate::{artefacts, budget, openings, releases, sidecars, summary};
 use audit::fsck;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{CHECKPOINT_PATH, LogReader};
@@ -101,6 +101,7 @@ fn verify_trusted<T>(
     policies.reconcile(fold.activated(), fold.history().size(), &mut findings);
     let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
+    let sidecars = sidecars::sweep(log, fold.hidden(), &mut findings)?;
     budget::check(fold.history(), &mut findings);
     releases::check(fold.history(), &mut findings);
     let confirmed = openings::check(&fold, &mut findings);
@@ -118,6 +119,7 @@ fn verify_trusted<T>(
         members: summary::members(fold.history()),
         tasks: summary::tasks(&fold, &confirmed),
         equivocations,
+        sidecars,
         ..Verdict::of(&findings, options.strict, true)
     };
     verdict.add_releases(releases::summary(fold.history()));

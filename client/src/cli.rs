@@ -20,6 +20,7 @@ mod ledger;
 pub(crate) mod privacy_audit;
 mod privacy_figures;
 mod release;
+mod sidecar;
 mod statement;
 mod tokens;
 mod train;
@@ -155,7 +156,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Train(args) => train::run(args, cli.common.format),
         Verb::Bench(verb) => bench::run(verb),
-        Verb::Evidence(verb) => evidence::run(&home, verb),
+        Verb::Evidence(verb) => evidence::run(&home, verb, || settings(&cli.common)),
         Verb::Keys(verb) => {
             start_log(&cli.common, "warn");
             keys::run(&home, *verb)

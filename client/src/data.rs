@@ -18,6 +18,7 @@ use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
 use protocol::plan::{Asks, Plan, TokenizerKind, Unit};
+use protocol::sidecar::{BadSidecar, NONCE, Sidecar};
 use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
 use train::batch::{Dataset, Record as TrainRecord, UnitExamples};
@@ -75,6 +76,9 @@ pub enum DataError {
     /// The plan's counts.
     #[error("the plan's counts cannot be made of the records")]
     Count(#[from] CountError),
+    /// The settings name the dataset in a way that no sidecar holds.
+    #[error("data.name of client.toml cannot be told")]
+    Name(#[from] BadSidecar),
 }
 
 impl DataError {
@@ -85,7 +89,7 @@ impl DataError {
                 crate::agent::chain(self)
             }
             Self::Read(_) | Self::Prepared(_) | Self::Tokens(_) | Self::Vocabulary { .. } => self.to_string(),
-            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing => self.to_string(),
+            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing | Self::Name(_) => self.to_string(),
         }
     }
 }
@@ -96,8 +100,21 @@ pub(crate) fn dataset_id(home: &Home, config: &DataConfig) -> Result<Sha256, Dat
 }
 
 fn named(nonce: &[u8; 16], config: &DataConfig) -> Sha256 {
-    Sha256(sha256(&[nonce, config.name.as_bytes()]))
+    Sha256(sha256(&[&name_nonce(nonce), config.name.as_bytes()]))
 }
+
+/// The nonce of the name alone: whoever is told it, with the name, learns nothing of what else the dataset's nonce hides, such as labels.
+fn name_nonce(nonce: &[u8; 16]) -> [u8; NONCE] {
+    let mut out = [0; NONCE];
+    out.copy_from_slice(&sha256(&[b"concordat/client/dataset-name\0", nonce])[..NONCE]);
+    out
+}
+
+/// The name of the dataset, and what hides it in the log (audit.md A18): for whoever the institution tells it.
+pub(crate) fn sidecar(home: &Home, config: &DataConfig) -> Result<Sidecar, DataError> {
+    Ok(Sidecar::new(name_nonce(&nonce(home)?), &config.name)?)
+}
+
 /// The label of every record where none is read.
 const TEXT: &str = "text";
 
@@ -366,7 +383,7 @@ fn count_units(records: &[Record]) -> Result<u64, DataError> {
     if units == 0 { Err(DataError::Nothing) } else { Ok(units) }
 }
 
-/// Sixteen bytes that stay here: without them a dataset's id says nothing about its name.
+/// Sixteen bytes that stay here, whatever is told: what is hidden by them says nothing to anybody else.
 fn nonce(home: &Home) -> Result<[u8; 16], DataError> {
     let damaged = || StoreError::Damaged(Item::Nonce);
     if !home.dataset_nonce().exists() {

@@ -44,6 +44,21 @@ fn the_id_of_a_dataset_is_stable_here_and_says_nothing_elsewhere() {
     assert_ne!(id(&here), id(&there));
 }
 
+/// A18: whoever is told the name finds it in the log, and is told nothing else that the dataset's nonce hides.
+#[test]
+fn what_is_told_of_a_dataset_is_its_name_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, config) = (Home::new(dir.path()), config(dir.path(), &LINES));
+    let told = sidecar(&home, &config).ok().unwrap();
+    assert_eq!(told.value(), config.name);
+    assert_eq!(told.committed(), dataset_id(&home, &config).ok().unwrap());
+    assert_eq!(told.committed(), DataSource::load(&home, &config).ok().unwrap().dataset());
+    let secret: String = std::fs::read(home.dataset_nonce()).unwrap().iter().map(|b| format!("{b:02x}")).collect();
+    assert!(!String::from_utf8(told.to_bytes()).unwrap().contains(&secret));
+    let nameless = DataConfig { name: "two\nlines".into(), ..config };
+    assert!(matches!(sidecar(&home, &nameless), Err(DataError::Name(_))));
+}
+
 #[test]
 fn what_is_wrong_is_named_without_its_contents() {
     let dir = tempfile::tempdir().unwrap();

@@ -65,6 +65,8 @@ pub enum Item {
     DataManifest,
     /// The order to withdraw a dataset.
     Withdrawal,
+    /// A name that the log has as a hash.
+    Sidecar,
     /// The rule file of a dataset.
     DataRules,
     /// A report or the index of prepared records.
@@ -111,6 +113,7 @@ impl fmt::Display for Item {
             Self::SitePolicy => "the site policy",
             Self::DataManifest => "the data manifest",
             Self::Withdrawal => "the withdrawal of a dataset",
+            Self::Sidecar => "a sidecar",
             Self::DataRules => "the rule file",
             Self::Prepared => "a file of the prepared records",
             Self::Program => "the running program",

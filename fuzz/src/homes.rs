@@ -5,6 +5,7 @@ use corpus::tokenizer::{Published, Subword, TextTokenizer as _, WordRule};
 use protocol::decimal::Decimal;
 use protocol::ids::ShardId;
 use protocol::plan::{AdapterConfig, EncoderConfig, ShardSpec, Strategy};
+use protocol::sidecar::Sidecar;
 use protocol::site::SiteEntry;
 use std::sync::LazyLock;
 use train::direct::{Keep, Precision};
@@ -30,8 +31,11 @@ pub fn snapshots(bytes: &[u8]) {
     }
 }
 
-/// Lines of a site log have one spelling.
+/// Lines of a site log and sidecars have one spelling.
 pub fn sites(bytes: &[u8]) {
+    if let Ok(sidecar) = Sidecar::parse(bytes) {
+        assert_eq!(sidecar.to_bytes(), bytes);
+    }
     if let Ok(entry) = SiteEntry::parse(bytes) {
         assert_eq!(entry.to_bytes(), bytes);
     }

@@ -20,6 +20,7 @@ pub mod reject;
 pub mod release;
 pub mod renewal;
 pub mod round;
+pub mod sidecar;
 pub mod site;
 pub mod statement;
 pub mod time;

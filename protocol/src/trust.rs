@@ -180,7 +180,8 @@ impl Payload for PolicyApproval {
 /// An institution declares a dataset: no name, no exact size (privacy.md D4, audit.md A18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct DatasetDeclaration {
-    /// Opaque id of the lineage: a hash with a nonce that stays with the institution.
+    /// Opaque id of the lineage: a hash of its name with a nonce that stays with the institution, unless it tells both
+    /// ([`crate::sidecar`]).
     #[n(0)]
     pub dataset: Sha256,
     /// Whose data one unit is.

@@ -120,6 +120,8 @@ pub(crate) enum DriverError {
     Advance(#[from] crate::sums::WorkError),
     #[error(transparent)]
     Rollback(#[from] crate::evidence::RolledBack),
+    #[error("the log does not say yet that it was recovered")]
+    Unsaid(#[from] crate::recover::Unsaid),
 }
 
 /// A member's connection.
@@ -196,8 +198,9 @@ impl Driver {
     ///
     /// # Errors
     /// [`DriverError`]; with evidence against this log on the disk nothing is appended, not even that the process started (A32).
-    pub(crate) fn new(parts: Parts) -> Result<Self, DriverError> {
+    pub(crate) fn new(mut parts: Parts) -> Result<Self, DriverError> {
         crate::evidence::check(&parts.layout, &parts.log)?;
+        crate::recover::last_word(&parts.layout, &mut parts.log)?;
         let publisher = Publisher::open(&parts.log)?;
         let task = TaskRun::resume(parts.log.history());
         let mut this = Self {

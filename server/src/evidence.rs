@@ -2,6 +2,7 @@
 //! and while one of them contradicts the log nothing is appended. Knows no connection.
 
 use crate::durable;
+use crate::edges::reached;
 use crate::layout::Layout;
 use crate::log::{Log, LogError, signed_head};
 use audit::note::{MAX_NOTE_BYTES, Note};
@@ -85,6 +86,7 @@ pub(crate) fn kept(layout: &Layout) -> io::Result<Vec<(PathBuf, Sha256, Vec<u8>)
 pub(crate) fn settle(layout: &Layout, notes: &[(PathBuf, Sha256, Vec<u8>)]) -> io::Result<()> {
     for (path, ..) in notes {
         std::fs::rename(path, path.with_extension("settled"))?;
+        reached("settled", path);
     }
     if notes.is_empty() { Ok(()) } else { durable::sync_dir(&layout.evidence()) }
 }

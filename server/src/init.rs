@@ -47,6 +47,12 @@ pub enum InitError {
     /// There is none.
     #[error("{0} holds no federation; run `concordat-server init` first")]
     Missing(PathBuf),
+    /// Its log is gone, or a recovery of it ended in the middle; the guard of its key is still here, so that it had begun.
+    #[error(
+        "{0} is gone, but the key that signed this log is here: do not make a new federation, run `concordat-server log recover --from` a copy \
+         of an institution's mirror, again if it ended in the middle"
+    )]
+    Lost(PathBuf),
     /// The disk.
     #[error("a file of the server's directory could not be read or written")]
     Storage(#[from] io::Error),
@@ -221,7 +227,10 @@ pub(crate) fn log_key(layout: &Layout, trust: &TrustDocument) -> Result<SignerKe
 /// Opens keys and log of an existing federation.
 pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
     let bytes = match durable::read_limited(&layout.trust(), TrustDocument::MAX_BYTES as u64) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(InitError::Missing(layout.audit())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let lost = layout.key("log-guard").exists() && !layout.audit().exists();
+            return Err(if lost { InitError::Lost(layout.audit()) } else { InitError::Missing(layout.audit()) });
+        }
         other => other?,
     };
     let trust = TrustDocument::parse(&bytes).map_err(|_| InitError::Key)?;

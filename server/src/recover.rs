@@ -3,6 +3,7 @@
 //! one is too old. The new directory is complete before it takes the old one's place, and the old one is kept.
 
 mod fork;
+mod swap;
 mod tree;
 
 use crate::durable;
@@ -19,12 +20,12 @@ use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
 use audit::proof::{MAX_PROOF_BYTES, Receipt, TlogProof};
 use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, note_path};
 use audit::tree::TreeHead;
-use protocol::entry::{AlarmKind, Draft, Facts};
 use protocol::ids::Sha256;
 use protocol::trust::TrustDocument;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use swap::Swap;
 use tree::Copied;
 
 /// The note of a server's newest tree.
@@ -117,6 +118,26 @@ pub(crate) enum RecoverError {
     Log(#[source] LogError),
 }
 
+/// Why the last word of a recovery was not said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsaid {
+    /// A file.
+    #[error("a file could not be read or written")]
+    Storage(#[from] io::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl From<Unsaid> for RecoverError {
+    fn from(e: Unsaid) -> Self {
+        match e {
+            Unsaid::Storage(e) => Self::Storage(e),
+            Unsaid::Log(e) => Self::Log(e),
+        }
+    }
+}
+
 impl RecoverError {
     /// Whether the mirror was read, and is not to be used.
     pub(crate) fn is_refusal(&self) -> bool {
@@ -161,14 +182,24 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: Ow
     if lock.try_lock().is_err() {
         return Err(RecoverError::Running(layout.lock()));
     }
+    let left_over = Swap::left_over(layout)?;
     let theirs = Directory(mirror.to_owned());
     let trust_bytes = trust(layout, &theirs)?;
     let trust = TrustDocument::parse(&trust_bytes).map_err(|_| RecoverError::OtherFederation)?;
-    let key = init::log_key(layout, &trust).map_err(RecoverError::Keys)?;
+    let log_key = || init::log_key(layout, &trust).map_err(RecoverError::Keys);
+    let open = |key| Log::open(&layout.audit(), &layout.key("log-guard"), key, trust.clone()).map_err(RecoverError::Log);
+    let key = log_key()?;
     if trust.log_vkey != key.verifier().to_string() {
         return Err(RecoverError::OtherFederation);
     }
     let mut signed = gather(layout, &theirs, &key, notes)?;
+    // A run before this one ended between the change of places and its last word. One whose log has too little is run from the start.
+    if let Some(left) = left_over
+        && let Ok(mut log) = open(log_key()?)
+        && swap::covers(&log, &signed)?
+    {
+        return Ok(left.say(layout, &mut log)?);
+    }
     if own == OwnTail::GivenUp {
         give_up(&Directory(layout.audit()), &theirs, &trust, &mut signed)?;
     }
@@ -176,17 +207,22 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: Ow
     let copy = Copied::read(&theirs, &trust, target.head.size, &signed.iter().map(|s| s.head.size).collect())?;
     compare(&theirs, &Directory(layout.audit()), &key, &signed, &copy)?;
     let before = own_size(layout, &key).min(copy.size);
-    let kept = install(layout, &theirs, &key, &trust_bytes, &signed, &copy, before)?;
-    let (size, root) = (copy.size, Sha256(target.head.root.0));
-    let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), key, trust).map_err(RecoverError::Log)?;
-    // What could not be said while the log refused entries: who had shown more than there was (A32).
-    let shown = evidence::kept(layout)?;
-    let alarms = shown.iter().map(|(_, hash, _)| Facts::AuditAlarm { alarm: AlarmKind::Rollback, evidence: *hash });
-    let said: Vec<_> = std::iter::once(Facts::ProcessRecovered { before, size, root }).chain(alarms).map(Draft::server).collect();
-    log.append(&said).map_err(RecoverError::Log)?;
-    evidence::settle(layout, &shown)?;
+    let swap = install(layout, &theirs, &key, &trust_bytes, &signed, &copy, before)?;
+    let done = swap.say(layout, &mut open(key)?)?;
     drop(lock);
-    Ok(Recovered { before, size, root, kept })
+    Ok(done)
+}
+
+/// Says what a recovery left to be said that ended before its last word, if one did: before anything else that a server appends. The caller
+/// has compared all evidence with this log.
+///
+/// # Errors
+/// [`Unsaid`].
+pub(crate) fn last_word(layout: &Layout, log: &mut Log) -> Result<(), Unsaid> {
+    match Swap::unsaid(layout)? {
+        Some(left) => left.say(layout, log).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Our trust document; the mirror's where ours is lost. Its log key is compared with our own by the caller.
@@ -316,7 +352,7 @@ fn install(
     signed: &[Signed],
     copy: &Copied,
     before: u64,
-) -> Result<Option<PathBuf>, RecoverError> {
+) -> Result<Swap, RecoverError> {
     let (old, new) = (layout.audit(), layout.recovering());
     match std::fs::remove_dir_all(&new) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
@@ -336,17 +372,12 @@ fn install(
     }
     durable::write_new(&new.join("trust.json"), trust)?;
     let head = TreeHead { size: copy.size, root: copy.root };
+    let swap = Swap::begin(layout, before, head)?;
     let note = Checkpoint { origin: key.verifier().name().to_owned(), head }.sign(key).map_err(|_| RecoverError::OtherFederation)?;
-    durable::replace(&new.join(".state").join("tree"), &note.encode())?;
-    // The guard moves first: a crash from here on leaves a log that refuses to open until this command has run again.
-    durable::replace_secret(&layout.key("log-guard"), head.to_string().as_bytes())?;
-    let kept = old.exists().then(|| layout.kept_log(before));
-    if let Some(kept) = &kept {
-        std::fs::rename(&old, kept)?;
-    }
-    std::fs::rename(&new, &old)?;
-    durable::sync_dir(old.parent().unwrap_or(&old))?;
-    Ok(kept)
+    // The last file of the new directory: where it is, the rest is.
+    durable::replace(&new.join(TREE), &note.encode())?;
+    swap.change_places(layout)?;
+    Ok(swap)
 }
 
 /// The notes that a quorum cosigned, by size: of several the one with the most cosigners, ours rather than the mirror's.

@@ -7,7 +7,7 @@ use audit::key::KeyType;
 use audit::policy::Witness;
 use audit::reader::policy_path;
 use audit::writer::LogWriter;
-use protocol::entry::Actor;
+use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::TokenId;
 use protocol::statement::Statement;
 use protocol::trust::PolicyApproval;
@@ -121,7 +121,7 @@ fn a_lost_log_comes_back_whole_and_says_so() {
     host.append(1, 300);
     let (mirror, before) = (host.mirror(), host.size());
     host.lose_log();
-    assert!(init::open(&host.layout()).is_err(), "a server without its log does not start");
+    assert!(matches!(init::open(&host.layout()), Err(init::InitError::Lost(_))), "a server without its log does not start");
     let done = host.recover(&mirror).unwrap();
     assert_eq!((done.before, done.size, done.kept), (0, before, None));
     // One entry more: that it was recovered, and from where on.
@@ -325,6 +325,30 @@ fn a_foreign_mirror_a_foreign_note_and_a_running_server_are_refused() {
     let lock = std::fs::File::create(host.layout().lock()).unwrap();
     lock.try_lock().unwrap();
     assert!(matches!(host.recover(&mirror), Err(RecoverError::Running(_))));
+}
+
+#[test]
+fn a_server_that_starts_before_the_last_word_of_a_recovery_says_it_first() {
+    let host = Host::new("demo");
+    host.append(1, 5);
+    let (layout, size) = (host.layout(), host.size());
+    let (_, mut log, _) = init::open(&layout).unwrap();
+    let root = Sha256(log.root_at(size).unwrap().unwrap().0);
+    // As a process leaves it that ends between the change of places and the last word: somebody had shown more than there was.
+    let mark = layout.audit().join(".state/recovered");
+    std::fs::write(&mark, format!("{{\"before\":3,\"size\":{size},\"root\":\"{root}\",\"kept\":null}}")).unwrap();
+    durable::write_new(&layout.evidence().join("shown.note"), log.note()).unwrap();
+    evidence::check(&layout, &log).unwrap();
+    last_word(&layout, &mut log).unwrap();
+    let said: Vec<_> = log.entries(size, size + 2).unwrap().iter().map(|e| protocol::entry::LogEntry::parse(e).unwrap().facts).collect();
+    assert_eq!(said[0], Facts::ProcessRecovered { before: 3, size, root });
+    assert!(matches!(said[1], Facts::AuditAlarm { .. }) && log.size() == size + 2);
+    assert!(!mark.exists() && evidence::kept(&layout).unwrap().is_empty());
+    // It is said once, whatever the mark says.
+    last_word(&layout, &mut log).unwrap();
+    std::fs::write(&mark, format!("{{\"before\":3,\"size\":{size},\"root\":\"{root}\",\"kept\":null}}")).unwrap();
+    last_word(&layout, &mut log).unwrap();
+    assert!(log.size() == size + 2 && !mark.exists());
 }
 
 #[test]

@@ -92,6 +92,8 @@ fn every_verb_explains_itself() {
         ["data", "counts"],
         ["data", "withdraw"],
         ["data", "evaluate"],
+        ["evidence", "export"],
+        ["evidence", "sidecar"],
         ["keys", "rotate"],
         ["bench", "noise"],
         ["bench", "clip"],

@@ -425,7 +425,7 @@ fn targets() -> Vec<(&'static str, fn(&[u8]), Seeds, usize)> {
         ("signatures", outsiders::signatures, kept::signatures(), 1000),
         ("openings", openings::openings, hostile_openings(), 150),
         ("snapshots", homes::snapshots, snapshots(), 2000),
-        ("sites", homes::sites, told::site_entries(), 2000),
+        ("sites", homes::sites, [told::site_entries(), told::sidecars()].concat(), 2000),
         ("tokenizers", homes::tokenizers, tokenizers(), 200),
         ("memories", homes::memories, kept::memories(), 1000),
         ("blobs", sealing::blobs, blobs(), 300),

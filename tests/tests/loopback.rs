@@ -57,7 +57,27 @@ async fn four_institutions_train_open_only_sums_and_leave_a_log_that_verifies() 
         assert!(!contains(&bytes, CANARY.as_bytes()), "a record's text is in {}", file.display());
         assert!(!secrets.iter().any(|s| contains(&bytes, s)), "a key is in {}", file.display());
     }
+    nothing_of_records_is_shown(&f, &log);
     every_flipped_byte_is_found(&f, &log);
+}
+
+/// No text, person, path or name of data is in anybody's copy of the log, nor in anything that is made of it (audit.md A22, F41).
+fn nothing_of_records_is_shown(f: &Federation, log: &Path) {
+    for file in (0..4).flat_map(|i| files(&f.dir.path().join(name(i)).join("mirror"))) {
+        assert!(!contains(&std::fs::read(&file).unwrap(), CANARY.as_bytes()), "of a record in {}", file.display());
+    }
+    let (options, verdict) = (auditor::Options::default(), f.verify(log));
+    let mut shown = vec![auditor::table::render(&verdict), serde_json::to_string(&verdict).unwrap()];
+    for language in [auditor::report::Language::English, auditor::report::Language::Chinese] {
+        shown.push(auditor::report::report(log, &options, language).unwrap().0);
+    }
+    use auditor::export::{Doubt, Form, export};
+    for form in [Form::JsonLines, Form::Csv, Form::Ocsf, Form::ProvJson] {
+        let mut out = Vec::new();
+        export(log, &options, form, &auditor::select::Selection::default(), Doubt::Refuse, &mut out).unwrap();
+        shown.push(String::from_utf8(out).unwrap());
+    }
+    assert!(shown.iter().all(|text| text.len() > 100 && !text.contains(CANARY)), "of a record in what auditors are shown");
 }
 
 /// Flips one byte in each file of the log, each time at another place of the file (the auditor's own tests flip many in each); signature lines of notes are left out: an unknown signature is ignored by rule.

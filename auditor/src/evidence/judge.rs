@@ -17,6 +17,7 @@ use protocol::membership::{DatasetWithdrawal, Departure};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::renewal::Rotation;
+use protocol::sidecar;
 use protocol::site::SiteEntry;
 use protocol::statement::{Checked, Payload};
 use protocol::trust::{
@@ -53,6 +54,8 @@ pub(super) struct Judged {
     pub(super) datasets: Vec<DatasetSummary>,
     pub(super) anchors: usize,
     pub(super) site_entries: Option<u64>,
+    /// Hashes behind which a value is hidden, by proved entry.
+    pub(super) hidden: BTreeMap<u64, Sha256>,
 }
 
 /// Entries that are proved, in order.
@@ -98,6 +101,7 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
         datasets,
         anchors: folded.anchors.len(),
         site_entries,
+        hidden: proved.iter().filter_map(|(index, e)| Some((*index, sidecar::hidden(&e.facts)?))).collect(),
     }
 }
 

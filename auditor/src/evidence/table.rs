@@ -1,7 +1,7 @@
 //! A pack's verdict for people. Adds nothing to it and hides nothing of it.
 
 use super::EvidenceVerdict;
-use crate::table::{listed, not_verified, table};
+use crate::table::{listed, not_verified, table, told};
 
 /// The verdict as text.
 pub fn render(v: &EvidenceVerdict) -> String {
@@ -21,6 +21,9 @@ pub fn render(v: &EvidenceVerdict) -> String {
     about.add_row(["signed statements", &v.statements.to_string()]);
     let site = v.site_entries.map_or_else(|| "not in the pack".to_owned(), |n| format!("{n} entries"));
     about.add_row(["site log", &format!("{site}; {} anchors", v.anchors)]);
+    if !v.sidecars.is_empty() {
+        about.add_row(["told by sidecars", &told(&v.sidecars)]);
+    }
     let mut spent = table(&["data set", "declared units", "epsilon", "cap", "delta", "updates", "ledger", "releases", "epsilon over all"]);
     for d in &v.datasets {
         let text = |o: &Option<String>| o.clone().unwrap_or_else(|| "-".to_owned());

@@ -114,7 +114,7 @@ fn actor(row: &Row<'_>) -> Value {
     let mut user = match row.entry.map(|e| e.actor) {
         Some(Actor::Server) => json!({"name": "server", "uid": key, "type": "System", "type_id": 3}),
         Some(Actor::Administrator) => json!({"name": "administrator", "uid": key, "type": "Admin", "type_id": 2}),
-        Some(Actor::Institution | Actor::Decryptor) => json!({"name": name, "uid": uid, "type": "User", "type_id": 1}),
+        Some(Actor::Institution | Actor::Decryptor) => json!({"name": named(name, "unknown"), "uid": uid, "type": "User", "type_id": 1}),
         Some(Actor::Stranger) | None => json!({"name": "unknown", "type": "Unknown", "type_id": 0}),
     };
     if let (Some(user), Some(uri)) = (user.as_object_mut(), who.and_then(|w| w.uri.clone())) {
@@ -143,19 +143,37 @@ pub(super) fn event(row: &Row<'_>) -> Value {
         "type_uid": class.class_uid * 100 + class.activity_id,
         "type_name": format!("{}: {}", class.class_name, class.activity_name),
         "time": time, "severity_id": severity_id, "severity": severity, "status_id": status_id, "status": status,
-        "actor": actor(row),
+        "actor": known(actor(row)),
         "metadata": {
             "version": VERSION, "uid": row.leaf(), "sequence": row.index, "log_name": format!("{federation}/log"), "event_code": row.kind,
             "product": {"name": "Concordat", "vendor_name": "Concordat", "version": version, "feature": {"name": origin}},
         },
         "unmapped": {"verified": row.verified, "leaf": row.value()},
     });
-    let own = own_fields(row, &class, origin);
+    // What a class has by a profile names the profile.
+    if class.class_uid == 3003 {
+        event["metadata"]["profiles"] = json!(["host"]);
+    }
+    let own = known(own_fields(row, &class, origin));
     if let (Some(event), Value::Object(own)) = (event.as_object_mut(), own) {
         event.extend(own);
         event.extend(detail(row).map(|text| ("status_detail".to_owned(), Value::String(text))));
     }
     event
+}
+
+/// Without what nobody knows: `null` is a value of no attribute.
+fn known(mut value: Value) -> Value {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|_, v| !v.is_null());
+        object.values_mut().for_each(|v| *v = known(v.take()));
+    }
+    value
+}
+
+/// A name that people can read, whoever it was.
+fn named<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
+    if name.is_empty() { otherwise } else { name }
 }
 
 /// What the class requires beyond the base event.
@@ -165,11 +183,11 @@ fn own_fields(row: &Row<'_>, class: &Class, origin: &str) -> Value {
     let mut own = match class.class_uid {
         6003 => json!({
             "api": {"operation": row.kind, "service": {"name": origin}},
-            "src_endpoint": {"name": if name.is_empty() { origin } else { name }},
+            "src_endpoint": {"name": named(name, origin)},
         }),
         // A right that was denied to somebody unknown still has a user object: the class requires one.
-        3003 => json!({"user": {"name": if name.is_empty() { "unknown" } else { name }, "uid": uid}, "privileges": right(row)}),
-        _ => json!({"user": {"name": name, "uid": uid}}),
+        3003 => json!({"user": {"name": named(name, "unknown"), "uid": uid}, "privileges": right(row)}),
+        _ => json!({"user": {"name": named(name, "unknown"), "uid": uid}}),
     };
     if let (Some(own), Some(code)) = (own.as_object_mut(), code) {
         own.insert("status_code".to_owned(), Value::String(code));

@@ -17,7 +17,11 @@ pub(super) struct Document {
 }
 
 impl Document {
-    fn thing(&mut self, kind: &'static str, id: &str, value: Value) {
+    fn thing(&mut self, kind: &'static str, id: &str, mut value: Value) {
+        // A type is a qualified name; a bare text would be one more word about the thing.
+        if let Some(of) = value.get_mut("prov:type") {
+            *of = json!({"$": of.take(), "type": "prov:QUALIFIED_NAME"});
+        }
         self.parts.entry(kind).or_default().entry(id.to_owned()).or_insert(value);
     }
 

@@ -4,13 +4,19 @@ use super::page::escape;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
+/// Of a plot whose names find room beside it; more names make it higher.
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 120.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 40.0;
+/// Between two names, one above the other.
+const APART: f64 = 12.0;
+/// Letters of a name for which there is room on the right.
+const LETTERS: usize = 17;
 /// Dark enough to print; told apart by their dashes too.
 const COLOURS: [&str; 6] = ["#0b5394", "#990000", "#38761d", "#674ea7", "#b45f06", "#444444"];
+const LIMIT: &str = "#990000";
 const DASHES: [&str; 4] = ["none", "7 4", "2 3", "10 3 2 3"];
 
 /// One line.
@@ -61,12 +67,34 @@ fn marks(most: f64) -> Vec<f64> {
 struct Frame {
     x: f64,
     y: f64,
+    height: f64,
 }
 
 impl Frame {
     fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
-        (LEFT + x / self.x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y / self.y * (HEIGHT - TOP - BOTTOM))
+        (LEFT + x / self.x * (WIDTH - LEFT - RIGHT), self.height - BOTTOM - y / self.y * (self.height - TOP - BOTTOM))
     }
+}
+
+/// A name as far as there is room for it.
+fn short(name: &str) -> String {
+    let cut: String = name.chars().take(LETTERS).collect();
+    if cut.len() < name.len() { cut + "…" } else { cut }
+}
+
+/// Ascending places, moved apart: downwards first, then up again from the lowest place there is.
+fn apart(mut places: Vec<(f64, usize)>, lowest: f64) -> Vec<(f64, usize)> {
+    let mut above = f64::NEG_INFINITY;
+    for (y, _) in &mut places {
+        *y = y.max(above + APART);
+        above = *y;
+    }
+    let mut below = lowest + APART;
+    for (y, _) in places.iter_mut().rev() {
+        *y = y.min(below - APART);
+        below = *y;
+    }
+    places
 }
 
 impl Plot<'_> {
@@ -78,23 +106,18 @@ impl Plot<'_> {
         }
         let most = |pick: fn(&(f64, f64)) -> f64| all().map(pick).fold(0.0f64, f64::max);
         let limit = self.limit.as_ref().map_or(0.0, |(_, y)| *y);
-        let frame = Frame { x: most(|p| p.0).max(1.0), y: (most(|p| p.1).max(limit) * 1.06).max(1e-6) };
+        let names: f64 = self.lines.iter().map(|_| APART).sum();
+        let height = HEIGHT.max(2.0 * TOP + names + APART);
+        let frame = Frame { x: most(|p| p.0).max(1.0), y: (most(|p| p.1).max(limit) * 1.06).max(1e-6), height };
         let mut out = format!(
-            "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\" font-family=\"system-ui,sans-serif\" font-size=\"11\">",
+            "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\" font-family=\"system-ui,sans-serif\" font-size=\"11\">",
             escape(self.title)
         );
         self.axes(&frame, &mut out);
-        if let Some((name, y)) = &self.limit {
+        if let Some((_, y)) = &self.limit {
             let (x0, y0) = frame.at((0.0, *y));
             let x1 = WIDTH - RIGHT;
-            write!(
-                out,
-                "<path d=\"M{x0:.1} {y0:.1}H{x1:.1}\" stroke=\"#990000\" stroke-dasharray=\"3 3\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#990000\">{}</text>",
-                x1 + 6.0,
-                y0 + 4.0,
-                escape(name)
-            )
-            .unwrap_or(());
+            write!(out, "<path d=\"M{x0:.1} {y0:.1}H{x1:.1}\" stroke=\"{LIMIT}\" stroke-dasharray=\"3 3\"/>").unwrap_or(());
         }
         self.curves(&frame, &mut out);
         write!(out, "</svg><figcaption>{}</figcaption></figure>", escape(self.title)).unwrap_or(());
@@ -128,9 +151,9 @@ impl Plot<'_> {
             out,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text><text transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 6.0,
+            frame.height - 6.0,
             escape(self.x),
-            (TOP + HEIGHT - BOTTOM) / 2.0,
+            (TOP + frame.height - BOTTOM) / 2.0,
             escape(self.y)
         )
         .unwrap_or(());
@@ -153,15 +176,14 @@ impl Plot<'_> {
                 labels.push((*y, i));
             }
         }
+        // The limit's name has the number after those of all lines.
+        labels.extend(self.limit.iter().map(|(_, y)| (frame.at((0.0, *y)).1, self.lines.len())));
         // Names stand beside their ends, moved apart where lines end together.
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut low = f64::NEG_INFINITY;
-        for (y, i) in labels {
-            let y = y.max(low + 12.0);
-            low = y;
-            let name = self.lines.get(i).map_or("", |l| l.name.as_str());
-            let colour = COLOURS[i % COLOURS.len()];
-            write!(out, "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>", WIDTH - RIGHT + 6.0, y + 4.0, escape(name))
+        for (y, i) in apart(labels, frame.height - TOP) {
+            let of_limit = self.limit.as_ref().map_or("", |(name, _)| name.as_str());
+            let (name, colour) = self.lines.get(i).map_or((of_limit, LIMIT), |l| (l.name.as_str(), COLOURS[i % COLOURS.len()]));
+            write!(out, "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>", WIDTH - RIGHT + 6.0, y + 4.0, escape(&short(name)))
                 .unwrap_or(());
         }
     }
@@ -176,6 +198,19 @@ mod tests {
         assert_eq!(marks(6.0), [0.0, 2.0, 4.0, 6.0]);
         assert_eq!(marks(1.0).len(), 6);
         assert!(marks(0.037).len() >= 4);
+    }
+
+    #[test]
+    fn names_stand_apart_and_inside_however_many_end_together() {
+        for count in [1, 6, 64] {
+            let height = HEIGHT.max(2.0 * TOP + f64::from(count) * APART);
+            let together = (0..count).map(|i| (height - BOTTOM, usize::try_from(i).unwrap())).collect();
+            let places = apart(together, height - TOP);
+            assert!(places.iter().all(|(y, _)| (TOP..=height - TOP).contains(y)), "{count}: {places:?}");
+            assert!(places.windows(2).all(|w| w[1].0 - w[0].0 > APART - 1e-6), "{count}: {places:?}");
+        }
+        assert_eq!(apart(vec![(20.0, 0), (100.0, 1)], 250.0), [(20.0, 0), (100.0, 1)], "where there is room, nothing moves");
+        assert_eq!((short("clinic-1").as_str(), short(&"x".repeat(120)).chars().count()), ("clinic-1", LETTERS + 1));
     }
 
     #[test]

@@ -143,11 +143,13 @@ fn card(page: &mut Page<'_>, who: ClientId, id: Sha256, d: &DatasetHistory) {
             page.say("discrete Gaussian, added by the institution itself", "机构自行添加的离散高斯噪声")
         }
     });
+    let told = page.story.verdict.sidecars.iter().find(|t| t.hash == id.to_hex());
+    let told = told.map(|t| format!("<strong>{}</strong> ", escape(&t.value))).unwrap_or_default();
     let rows = [
         (
             page.say("Data set", "数据集"),
             format!(
-                "{} ({} {})",
+                "{told}{} ({} {})",
                 hash(&id.to_hex()),
                 page.say("declared units, two digits:", "声明单位数（两位有效数字）："),
                 d.declaration.declared_units

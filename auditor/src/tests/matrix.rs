@@ -54,9 +54,44 @@ fn an_edited_entry_is_found_at_its_index_without_and_with_repair() {
     assert!(v.exit_code == 1 && points_at(&v, &older), "all repaired: the older note of size {} speaks", draft.published[1]);
 }
 
+/// How much a thief repairs.
+#[derive(Clone, Copy, Debug)]
+enum Thief {
+    Nothing,
+    LowestTiles,
+    AllTiles,
+    Signature,
+}
+
+/// The honest story with other entries, repaired as far as this thief goes.
+fn stolen(draft: &Draft, entries: &[Vec<u8>], thief: Thief) -> Files {
+    let of_thief = |path: &str| match thief {
+        Thief::Nothing => path.starts_with("tile/entries/"),
+        Thief::LowestTiles => path.starts_with("tile/entries/") || path.starts_with("tile/0/"),
+        Thief::AllTiles | Thief::Signature => true,
+    };
+    if matches!(thief, Thief::Signature) {
+        return repaired(draft, entries.to_vec());
+    }
+    let mut files = draft.files();
+    let forged = Draft { entries: entries.to_vec(), ..draft.clone() }.tiles();
+    files.extend(forged.into_iter().filter(|(path, _)| of_thief(path)));
+    files
+}
+
 #[test]
-fn deleted_inserted_and_swapped_entries_are_found_at_their_index() {
+fn every_theft_is_found_at_its_first_entry_whatever_the_thief_repairs() {
     let draft = tell(Twist::None);
+    for (name, entries, index) in thefts(&draft) {
+        for thief in [Thief::Nothing, Thief::LowestTiles, Thief::AllTiles, Thief::Signature] {
+            let v = check(&stolen(&draft, &entries, thief));
+            assert_eq!((v.exit_code, first_index(&v)), (1, Some(index)), "{name}, {thief:?}");
+        }
+    }
+}
+
+/// Crimes against the honest story: other entries, as many as before, and the first that is not the one that stood there.
+fn thefts(draft: &Draft) -> Vec<(&'static str, Vec<Vec<u8>>, u64)> {
     let last = draft.entries.len() - 1;
     let mut deleted = draft.entries.clone();
     deleted.remove(240);
@@ -66,10 +101,10 @@ fn deleted_inserted_and_swapped_entries_are_found_at_their_index() {
     inserted.truncate(draft.entries.len());
     let mut swapped = draft.entries.clone();
     swapped.swap(10, last - 3);
-    for (name, entries, index) in [("deleted", deleted, 240), ("inserted", inserted, 150), ("swapped", swapped, 10)] {
-        let v = check(&repaired(&draft, entries));
-        assert_eq!((v.exit_code, first_index(&v)), (1, Some(index)), "{name}");
-    }
+    let mut sequence = draft.entries.clone();
+    sequence[120] = String::from_utf8(sequence[120].clone()).unwrap().replacen("\"seq\":120,", "\"seq\":121,", 1).into_bytes();
+    assert_ne!(sequence[120], draft.entries[120]);
+    vec![("deleted", deleted, 240), ("inserted", inserted, 150), ("swapped", swapped, 10), ("another sequence number", sequence, 120)]
 }
 
 #[test]

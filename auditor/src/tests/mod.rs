@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 mod forks;
 mod invariants;
+mod kept;
 mod matrix;
 mod numbers;
 pub(crate) mod pack;
@@ -10,6 +11,7 @@ mod recompute;
 mod sealing;
 mod secrets;
 mod sharing;
+mod sidecars;
 mod snapshots;
 mod stamps;
 mod standing;

@@ -34,15 +34,15 @@ use protocol::ids::{
     RoundId, SetDigest, Sha256, SnapshotDigest, TaskId, ValueDigest,
 };
 use protocol::manifest::{
-    BudgetSpend, CommitteeMember, Decline, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
+    BudgetSpend, CommitteeMember, Endorsement, Header, HeaderCore, Manifest, SetPayload, SumResult, body_root, certificate_digest,
     committee_of, roster_root, set_digest,
 };
 use protocol::params::{CommitteeSize, PS_A};
 use protocol::plan::{Plan, Unit};
-use protocol::reject::Rejection;
+use protocol::sidecar::Sidecar;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::time::Time;
-use protocol::trust::{DatasetDeclaration, TrustDocument};
+use protocol::trust::TrustDocument;
 
 const TASK: TaskId = TaskId([7; 16]);
 const GROUP: GroupId = GroupId(0);
@@ -67,6 +67,11 @@ fn second_admin() -> SigningKey {
 }
 fn server() -> SigningKey {
     key(2)
+}
+
+/// What each institution calls its records, with the nonce that hides it.
+pub(crate) fn name_of_dataset(who: usize) -> Sidecar {
+    Sidecar::new([100 + u8::try_from(who).unwrap(); 16], &format!("ward {who}, 2024")).unwrap()
 }
 
 pub(crate) fn plan(twist: Twist) -> Plan {
@@ -253,28 +258,6 @@ impl Scribe {
         (manifest, digest, committee)
     }
 
-    /// In the second round `clinic-3` stays away, or so the log says.
-    fn decline(&mut self, round: RoundId) {
-        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
-        if round.0 != 2 || !twists.contains(&self.twist) {
-            return;
-        }
-        let said = Decline {
-            task: TASK,
-            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
-            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
-        };
-        let statement = if self.twist == Twist::DeclineInvented {
-            // It did sign something: that it has data.
-            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
-            Statement::sign(&declaration, &self.people[3])
-        } else {
-            Statement::sign(&said, &self.people[3])
-        };
-        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
-        self.push(draft.in_round(TASK, round));
-    }
-
     fn epsilon(&self, steps: u64) -> Decimal {
         let m = &self.mechanism;
         let terms = TaskTerms {
@@ -381,7 +364,7 @@ impl Scribe {
         self.chunks.extend(addresses.iter().zip(bodies).map(|(a, b)| (a.to_hex(), b.clone())));
         let facts = Facts::UpdateAccepted { header: digest, body_root, body_bytes };
         let second = round.0 == 2 && who == 1;
-        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist == Twist::Begun) };
+        let times = if self.twist == Twist::BegunTwice && second { 2 } else { usize::from(self.twist.tells(&[Twist::Begun])) };
         for _ in 0..times {
             let begun = Draft { institution: Some(self.ids()[who]), ..Draft::server(Facts::UpdateBegun { header: digest }) };
             self.push(begun.in_round(TASK, round).in_group(GROUP));
@@ -574,7 +557,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
             scribe.declare_more(Twist::DeclaredMoreBetween);
             scribe.between_the_rounds();
         }
-        if round == 2 && [Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap].contains(&twist) {
+        if round == 2 && twist.tells(&[Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap]) {
             scribe.counts();
         }
         if round == 2 {

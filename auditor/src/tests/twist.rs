@@ -174,9 +174,34 @@ pub(crate) enum Twist {
     DataWithdrawn,
     DataWithdrawnInTheRound,
     WithdrawnDataTrained,
+    /// Nothing is wrong, and all that [`WHOLE`] tells happens in one log.
+    Everything,
 }
 
+/// What may happen beside one another, and breaks no rule.
+const WHOLE: [Twist; 14] = [
+    Twist::Begun,
+    Twist::SuspendedAndResumed,
+    Twist::CountsPaid,
+    Twist::SpentAlone,
+    Twist::Declined,
+    Twist::Restarted,
+    Twist::WitnessAway,
+    Twist::Allowed,
+    Twist::Withdrawn,
+    Twist::Renewed,
+    Twist::KeyRevoked,
+    Twist::Reviewed,
+    Twist::Recovered,
+    Twist::Anchored,
+];
+
 impl Twist {
+    /// Whether one of these happens in this story.
+    pub(crate) fn tells(self, of: &[Self]) -> bool {
+        of.contains(&self) || self == Self::Everything && of.iter().any(|t| WHOLE.contains(t))
+    }
+
     /// Whether the released model is one that was signed.
     pub(crate) fn is_of_a_real_model(self) -> bool {
         [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelReleasedAgain, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo]

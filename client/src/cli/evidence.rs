@@ -1,9 +1,11 @@
 //! `evidence export`: what this institution hands to its own regulator (audit.md A27, A28): its declarations, spends and duties, each with a
 //! proof that it stands in the log, the plans behind them, and on request its ledgers. `concordat-audit verify-evidence` checks the pack
-//! without the rest of the log. No record, path or name of data is in it.
+//! without the rest of the log. No record or path is in it, and no name of data unless the institution tells it.
 
 use super::answer::{Answer, Failure};
 use super::ledger::mirror;
+use super::sidecar::{self, SidecarArgs};
+use crate::config::Config;
 use crate::files::{self, Item};
 use crate::home::Home;
 use crate::identity::Identity;
@@ -12,6 +14,7 @@ use crate::mirror::Mirror;
 use clap::{Args, Subcommand};
 use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{ClientId, LeafIndex, RoundId, TaskId};
+use protocol::sidecar::{DIR, name_of};
 use protocol::trust::TrustDocument;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -22,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum EvidenceVerb {
     /// Write this institution's evidence for its regulator
     Export(ExportArgs),
+    /// Tell the name of this institution's dataset, which the log has as a hash, beside its own copy of the log; or erase it there again
+    Sidecar(SidecarArgs),
 }
 
 #[derive(Debug, Args)]
@@ -35,13 +40,30 @@ pub(super) struct ExportArgs {
     /// Add the site log, whose roots are anchored in the federation's log
     #[arg(long)]
     with_site_log: bool,
+    /// Tell the name of the dataset of the settings, which the log has as a hash
+    #[arg(long)]
+    with_name: bool,
 }
 
-pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
-    let EvidenceVerb::Export(args) = verb;
+pub(super) fn run(home: &Home, verb: &EvidenceVerb, settings: impl FnOnce() -> Result<Config, Failure>) -> Result<Answer, Failure> {
+    match verb {
+        EvidenceVerb::Export(args) => export(home, args, settings),
+        EvidenceVerb::Sidecar(args) => sidecar::run(home, args, settings),
+    }
+}
+
+/// Who this institution is, and its copy of the log.
+pub(super) fn opened(home: &Home) -> Result<(Identity, Mirror), Failure> {
     let identity = Identity::load(home).map_err(|e| Failure::trouble("not_joined", &e).hint("run concordat-client join first"))?;
     let mirror =
         mirror(home)?.ok_or_else(|| Failure::trouble_text("no_log", "there is no copy of the log yet; run concordat-client run"))?;
+    Ok((identity, mirror))
+}
+
+fn export(home: &Home, args: &ExportArgs, settings: impl FnOnce() -> Result<Config, Failure>) -> Result<Answer, Failure> {
+    let (identity, mirror) = opened(home)?;
+    // Before anything is written: a name that cannot be told leaves no half pack.
+    let named = if args.with_name { Some(sidecar::told(home, &settings()?, &mirror, identity.client)?) } else { None };
     let pack = Pack { home, mirror: &mirror, me: identity.client, out: &args.out };
     let entries = pack.write(&identity)?;
     if args.with_ledger {
@@ -49,6 +71,12 @@ pub(super) fn run(home: &Home, verb: &EvidenceVerb) -> Result<Answer, Failure> {
     }
     if args.with_site_log {
         pack.site_log()?;
+    }
+    if let Some((sidecar, entries)) = named {
+        for index in entries {
+            let name = format!("{DIR}/{}", name_of(index));
+            pack.put(&name, &sidecar.to_bytes()).map_err(|e| Failure::trouble("not_written", &io_error(e)))?;
+        }
     }
     let (anchors, anchored) = anchors(&mirror, identity.client);
     Ok(Answer::table([

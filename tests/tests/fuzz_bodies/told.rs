@@ -26,6 +26,11 @@ pub(crate) fn site_entries() -> Vec<Vec<u8>> {
     (0..3).map(entry).collect()
 }
 
+/// What institutions may tell beside a log.
+pub(crate) fn sidecars() -> Vec<Vec<u8>> {
+    (0..3).map(|who| story::name_of_dataset(who).to_bytes()).collect()
+}
+
 /// The pack of one of its institutions, with a site log.
 pub(crate) fn pack() -> Files {
     let mut files = pack::pack(&story::tell(Twist::None));

@@ -1,6 +1,6 @@
 //! What must hold whenever a process has ended: nothing said is gone, nothing is drawn twice or unpaid, and the log only grows.
 
-use super::federation::{Federation, MEMBERS, name};
+use super::federation::{CANARY, Federation, MEMBERS, name};
 use super::seen;
 use audit::tile::{TileKind, TilePath, WIDTH, decode_bundle};
 use privacy::ledger::PrivacyLedger;
@@ -139,6 +139,8 @@ impl Books {
     pub(crate) async fn close(&mut self, f: &mut Federation, task: TaskId) -> BTreeMap<u64, BTreeSet<usize>> {
         self.check_logs(f).await;
         (0..MEMBERS).for_each(|index| self.check_institution(f, index, task));
+        let said = f.all_said();
+        assert!(!said.is_empty() && !contains(&said, CANARY.as_bytes()), "a record is quoted in what a process said");
         let left = half_written(f.dir.path());
         assert!(left.is_empty(), "half-written files stay: {left:?}");
         let all: Vec<LogEntry> = self.log.iter().map(|e| LogEntry::parse(e).unwrap()).collect();

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Institutions: the smallest committee that bears one hostile member, and all of them are needed for its quorum.
 pub(crate) const MEMBERS: usize = 3;
+/// In every text, person and name of an institution's data; in nothing that a process says (audit.md A22, F41).
+pub(crate) const CANARY: &str = "kanarienvogel";
 
 /// A federation; its processes end with it.
 pub(crate) struct Federation {
@@ -30,7 +32,7 @@ pub(crate) fn name(index: usize) -> String {
 fn records() -> String {
     let line = |i: usize| {
         let (text, label) = if i.is_multiple_of(2) { ("win a prize now", "bad") } else { ("see you at noon", "good") };
-        format!("{{\"text\":\"{text} {i}\",\"label\":\"{label}\",\"user\":\"user-{i}\"}}\n")
+        format!("{{\"text\":\"{text} {CANARY} {i}\",\"label\":\"{label}\",\"user\":\"{CANARY}-{i}\"}}\n")
     };
     (0..60).map(line).collect()
 }
@@ -134,6 +136,12 @@ impl Federation {
         }
     }
 
+    /// All that processes of the server and the institutions have said so far.
+    pub(crate) fn all_said(&self) -> Vec<u8> {
+        let names = std::iter::once("server".to_owned()).chain((0..MEMBERS).map(name));
+        names.filter_map(|name| std::fs::read(self.dir.path().join(format!("{name}.said"))).ok()).flatten().collect()
+    }
+
     /// What every process said last.
     pub(crate) fn story(&self) -> String {
         self.server.iter().chain(&self.clients).map(Process::last_words).collect()
@@ -147,6 +155,14 @@ impl Federation {
         let invited = self.call(AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await;
         let AdminReply::Token { line } = invited else { panic!("{invited:?}") };
         line
+    }
+
+    /// As [`Federation::invite`], of a server that may end before it answers.
+    pub(crate) async fn try_invite(&self, index: usize) -> Option<String> {
+        match admin::call(&self.server_dir(), &AdminRequest::Invite { institution: name(index), ttl_s: 600 }).await {
+            Ok(AdminReply::Token { line }) => Some(line),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// The requests of this institution that wait for an administrator.
@@ -183,8 +199,10 @@ impl Federation {
         let policy =
             "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
         std::fs::write(home.join("site_policy.toml"), policy).unwrap();
-        let settings = "exit_when_task_ends = true\nthreads = 1\nreconnect_max_s = 1\n\
-                        [data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
+        let settings = format!(
+            "exit_when_task_ends = true\nthreads = 1\nreconnect_max_s = 1\n\
+             [data]\npath = \"records.jsonl\"\nname = \"{CANARY} of 2024\"\nuser_field = \"user\"\n"
+        );
         std::fs::write(home.join("client.toml"), settings).unwrap();
     }
 

@@ -6,10 +6,11 @@
 //!
 //! Edges are scripts: `step subject`, several in order, the last one being where the process ends (see [`role`]). An institution ends, one
 //! after another, at those of [`INSTITUTION`]; the server at those of [`SERVER`]; while somebody joins the server at those of [`JOINING`]
-//! and the newcomer at those of [`NEWCOMER`]. Each list says what must come of it.
+//! and the newcomer at those of [`NEWCOMER`]. Each list says what must come of it. `log recover` ends at each of its edges in turn ([`recovery`]).
 
 mod books;
 mod federation;
+mod recovery;
 mod role;
 mod seen;
 
@@ -111,6 +112,37 @@ async fn a_server_that_ends_at_any_edge_loses_nothing_that_it_said() {
     f.ended().await;
     let members = books.close(&mut f, plan.task).await;
     assert!(members.contains_key(&SERVER_ROUNDS), "nobody disturbed the last round: {members:?}");
+}
+
+/// Every edge of one append in turn, whatever it is (audit.md A30, A31, A52): what was not signed never was, what was is completed, and nothing
+/// stands there twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_ends_at_any_edge_is_whole_or_never_was() {
+    let (mut f, mut books) = (Federation::found().await, Books::default());
+    f.invite(0).await;
+    f.kill_server();
+    books.server_ended(&f);
+    let (mut edge, mut entered) = (1, 1);
+    loop {
+        let script = format!("appending member.invited, {} {edge}", role::ANY);
+        f.serve(&script).await;
+        books.check_logs(&mut f).await;
+        let now = Books::count(&f, EntryKind::MemberInvited);
+        assert!((entered..=entered + 1).contains(&now), "{script}: {now} entries after {entered}");
+        entered = now;
+        if f.try_invite(1).await.is_some() {
+            break;
+        }
+        f.until_dead(&script, |f| f.server.as_mut().expect("a server")).await;
+        books.server_ended(&f);
+        edge += 1;
+    }
+    assert!(edge > 20, "{edge} edges: an append that writes so little was not looked at");
+    f.kill_server();
+    books.server_ended(&f);
+    f.serve("").await;
+    books.check_logs(&mut f).await;
+    assert_eq!(Books::count(&f, EntryKind::MemberInvited), entered + 1, "what was answered stands there, once");
 }
 
 /// Everybody ends at the same time, with updates on their way, and starts again.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const ROLE: &str = "CONCORDAT_TEST_ROLE";
@@ -21,6 +22,10 @@ const ABORTED: i32 = 6;
 /// Edges that must be passed in this order, as `step subject`; at the last one the process ends.
 static EDGES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
+/// The step of a script that means any edge; its subject is how many are passed, this one included.
+pub(crate) const ANY: &str = "any";
+static PASSED: AtomicUsize = AtomicUsize::new(0);
+
 /// `step subject, step subject, ...`. A subject is a part of a path or of a fact's name.
 fn read_script(script: &str) -> Vec<(String, String)> {
     let edges = script.split(',').filter(|e| !e.is_empty());
@@ -30,7 +35,10 @@ fn read_script(script: &str) -> Vec<(String, String)> {
 /// Called at every edge of this process.
 pub(crate) fn reached(step: &str, on: &Path) {
     let mut edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = edges.first().is_some_and(|(s, subject)| s == step && on.to_string_lossy().contains(subject.as_str()));
+    let next = edges.first().is_some_and(|(s, subject)| {
+        let counted = || subject.parse::<usize>() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1);
+        if s == ANY { counted() } else { s == step && on.to_string_lossy().contains(subject.as_str()) }
+    });
     if next {
         edges.remove(0);
         if edges.is_empty() {
@@ -89,6 +97,11 @@ impl Process {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// `kill -9`.

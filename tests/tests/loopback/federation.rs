@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 /// Far more than a loaded machine needs; reached only if something hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(240);
-/// Stands in every record: found anywhere outside the institutions' own directories, it is a leak.
+/// Stands in every text, person, path and name of an institution's data: found anywhere outside of its own directory, it is a leak.
 pub(super) const CANARY: &str = "kanarienvogel";
 
 pub(super) type Integers = Arc<Mutex<BTreeMap<(u64, u32, usize), Vec<i32>>>>;
@@ -231,13 +231,15 @@ pub(super) async fn enrol(dir: &Path, server: &Path, index: usize, units: usize,
     .await;
     agree(server, admins, &Membership::of(&request), |statement| AdminRequest::Approve { statement }).await;
     joining.await.unwrap().expect("joined");
-    std::fs::write(home.join("records.jsonl"), records(units)).unwrap();
+    std::fs::write(home.join(format!("{CANARY}.jsonl")), records(units)).unwrap();
     let policy =
         "max_eps_total = \"12\"\nmax_delta = \"0.00001\"\nmin_noise_multiplier = \"0.01\"\ncohort_min = 2\nallow_record_unit = false\n";
     std::fs::write(home.join("site_policy.toml"), policy).unwrap();
     // `base` is read by plans that begin from a checkpoint only.
-    let settings = "base = \"../checkpoint\"\nexit_when_task_ends = true\nthreads = 1\n\
-         [data]\npath = \"records.jsonl\"\nname = \"r\"\nuser_field = \"user\"\n";
+    let settings = format!(
+        "base = \"../checkpoint\"\nexit_when_task_ends = true\nthreads = 1\n\
+         [data]\npath = \"{CANARY}.jsonl\"\nname = \"{CANARY} of 2024\"\nuser_field = \"user\"\n"
+    );
     std::fs::write(home.join("client.toml"), settings).unwrap();
 }
 

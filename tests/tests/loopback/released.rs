@@ -74,6 +74,37 @@ fn site_log_is_anchored(f: &Federation, verdict: &auditor::Verdict, index: usize
     assert_eq!(range.root().to_string(), field(entry, "root"), "{}", name(index));
 }
 
+/// What the command line of an institution does, beside its running program; it must be done.
+async fn institution(args: &[&str]) {
+    let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
+    let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
+    assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
+}
+
+/// The name of the dataset is told by a pack and by a mirror where the institution says so, and erased again (A18).
+async fn a_name_is_told_and_erased(home: &Path, pack: &Path) {
+    let (dir, out) = (home.to_str().unwrap(), pack.to_str().unwrap());
+    let told = |list: &[auditor::Told]| list.iter().map(|t| t.value.clone()).collect::<Vec<_>>();
+    institution(&["concordat-client", "--dir", dir, "evidence", "export", "--with-name", "--out", out]).await;
+    let v = auditor::evidence::verify_evidence(pack, None).unwrap();
+    assert!(v.verified && told(&v.sidecars) == [format!("{CANARY} of 2024")], "{:?}", v.findings);
+    let nonce = hex::encode(std::fs::read(home.join("ledger/nonce")).unwrap());
+    assert!(files(pack).iter().all(|f| !contains(&std::fs::read(f).unwrap(), nonce.as_bytes())), "the dataset's own nonce stays");
+    // As an auditor gets the mirror of a program that runs: it may be ahead of its newest note, and nothing else may be found.
+    let mirror = || {
+        let copy = tempfile::tempdir().unwrap();
+        tests::files::copy_log(&home.join("mirror"), copy.path());
+        let v = auditor::verify(copy.path(), &auditor::Options::default()).unwrap();
+        assert!(matches!(v.exit_code, 0 | 4), "{:?}", v.findings);
+        told(&v.sidecars)
+    };
+    assert!(mirror().is_empty());
+    institution(&["concordat-client", "--dir", dir, "evidence", "sidecar"]).await;
+    assert_eq!(mirror(), [format!("{CANARY} of 2024")]);
+    institution(&["concordat-client", "--dir", dir, "evidence", "sidecar", "--erase"]).await;
+    assert!(mirror().is_empty());
+}
+
 /// Exported by the institution's own command, verified without the rest of the log, and free of records and keys.
 async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Verdict) {
     let trust = verdict.trust_hash.as_deref().unwrap().parse().ok();
@@ -91,9 +122,7 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
             "--out",
             out.to_str().unwrap(),
         ];
-        let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
-        let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
-        assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
+        institution(&args).await;
         let v = auditor::evidence::verify_evidence(&out, trust).unwrap();
         assert!(v.verified && v.trust_pinned && v.name == name(index), "{:?}", v.findings);
         assert_eq!((v.datasets.len(), v.datasets[0].spends, v.datasets[0].ledger_agrees), (1, 1, Some(true)));
@@ -106,4 +135,5 @@ async fn each_institution_has_its_evidence(f: &Federation, verdict: &auditor::Ve
             assert!(clean, "a record or a key is in {}", file.display());
         }
     }
+    a_name_is_told_and_erased(&f.dir.path().join(name(0)), &f.dir.path().join("pack-named")).await;
 }

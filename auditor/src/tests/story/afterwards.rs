@@ -32,6 +32,7 @@ impl Scribe {
         self.reviewed();
         self.anchored();
         self.stranger();
+        self.farewells();
     }
 
     fn good_release(&self, plan: PlanDigest) -> Release {
@@ -44,7 +45,7 @@ impl Scribe {
 
     fn released(&mut self, good: &Release) {
         let good = Release { after: self.withdrawn_at, ..good.clone() };
-        let is = |twists: &[Twist]| twists.contains(&self.twist);
+        let is = |twists: &[Twist]| self.twist.tells(twists);
         let released = [
             Twist::Released,
             Twist::Allowed,
@@ -113,7 +114,7 @@ impl Scribe {
 
     fn withdrawn(&mut self) {
         let snapshot = self.snapshot;
-        let times = |twists: &[Twist]| usize::from(twists.contains(&self.twist));
+        let times = |twists: &[Twist]| usize::from(self.twist.tells(twists));
         let once = [
             Twist::Withdrawn,
             Twist::WithdrawnTwice,
@@ -134,8 +135,8 @@ impl Scribe {
 
     /// `clinic-1` has another TLS certificate, over the key that it was admitted with or, in the one story, over another.
     fn renewed(&mut self) {
-        if [Twist::Renewed, Twist::RenewedForAnotherKey].contains(&self.twist) {
-            let tls_key = Sha256([if self.twist == Twist::Renewed { 2 } else { 3 }; 32]);
+        if self.twist.tells(&[Twist::Renewed, Twist::RenewedForAnotherKey]) {
+            let tls_key = Sha256([if self.twist.tells(&[Twist::Renewed]) { 2 } else { 3 }; 32]);
             let facts = Facts::MemberRenewed { tls_key, until_s: 1_800_000_000 };
             let institution = Some(ClientId::of(&public(&self.people[1])));
             self.push(Draft { institution, ..Draft::server(facts) });
@@ -146,12 +147,12 @@ impl Scribe {
     /// one story it goes back to that, in the other it gets a certificate over it.
     fn rotated(&mut self) {
         let (first, second) = (Sha256([2; 32]), Sha256([4; 32]));
-        if [Twist::KeyRevoked, Twist::RenewedForARevokedKey].contains(&self.twist) {
+        if self.twist.tells(&[Twist::KeyRevoked, Twist::RenewedForARevokedKey]) {
             let (purpose, reason) = (KeyPurpose::Tls, StandingReason::KeyCompromise);
             let said = KeyRevocation { institution: self.ids()[1], purpose, key: first, reason };
             self.push(Draft::said(Actor::Administrator, Some(said.institution), Statement::sign(&said, &admin()), said.facts()));
         }
-        if [Twist::KeyRotated, Twist::KeyRotatedBack, Twist::KeyRevoked].contains(&self.twist) {
+        if self.twist.tells(&[Twist::KeyRotated, Twist::KeyRotatedBack, Twist::KeyRevoked]) {
             self.rotates(first, second);
             self.certified(second);
         }
@@ -174,7 +175,7 @@ impl Scribe {
     }
 
     fn anchored(&mut self) {
-        let rising = [Twist::Anchored, Twist::ActorOfAnother].contains(&self.twist);
+        let rising = self.twist.tells(&[Twist::Anchored, Twist::ActorOfAnother]);
         let sizes: &[u64] = if rising { &[3, 9] } else { &[9, 3] };
         let sizes = if rising || self.twist == Twist::AnchorFalls { sizes } else { &[] };
         for &size in sizes {
@@ -218,7 +219,7 @@ impl Scribe {
     /// What others say about the log itself.
     fn reviewed(&mut self) {
         let (size, real) = (self.entries.len() as u64, Sha256(fixture::head_of(&self.entries).root.0));
-        let root = if [Twist::ReviewOfAnotherTree, Twist::RecoveredToAnotherTree].contains(&self.twist) { Sha256([80; 32]) } else { real };
+        let root = if self.twist == Twist::ReviewOfAnotherTree { Sha256([80; 32]) } else { real };
         let reviews = [
             Twist::Reviewed,
             Twist::ReviewOfTheFuture,
@@ -226,7 +227,7 @@ impl Scribe {
             Twist::ReviewUnderAnotherTrust,
             Twist::ReviewOfAnotherTree,
         ];
-        if reviews.contains(&self.twist) {
+        if self.twist.tells(&reviews) {
             let size = if self.twist == Twist::ReviewOfTheFuture { size + 1 } else { size };
             let (first, last, findings) = (2, size - 1, Sha256([81; 32]));
             let trust = if self.twist == Twist::ReviewUnderAnotherTrust { Sha256([82; 32]) } else { self.trust };
@@ -240,8 +241,10 @@ impl Scribe {
             };
             self.push(draft);
         }
-        if [Twist::Recovered, Twist::RecoveredElsewhere, Twist::RecoveredToAnotherTree].contains(&self.twist) {
+        if self.twist.tells(&[Twist::Recovered, Twist::RecoveredElsewhere, Twist::RecoveredToAnotherTree]) {
+            let (size, real) = (self.entries.len() as u64, Sha256(fixture::head_of(&self.entries).root.0));
             let size = if self.twist == Twist::RecoveredElsewhere { size - 1 } else { size };
+            let root = if self.twist == Twist::RecoveredToAnotherTree { Sha256([80; 32]) } else { real };
             self.push(Draft::server(Facts::ProcessRecovered { before: 3, size, root }));
         }
     }

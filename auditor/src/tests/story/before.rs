@@ -59,7 +59,7 @@ impl Scribe {
     }
 
     pub(super) fn dataset(who: usize) -> Sha256 {
-        Sha256([100 + u8::try_from(who).unwrap(); 32])
+        super::name_of_dataset(who).committed()
     }
 
     fn declare(&mut self, who: usize) {
@@ -113,7 +113,7 @@ impl Scribe {
             (Twist::SpentBesideAnUpdate, 0, RoundId(1), 1),
             (Twist::SpentBeforeTheRound, 3, RoundId(2), 1),
         ];
-        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| *twist == self.twist) else { return };
+        let Some((_, who, round, times)) = told.into_iter().find(|(twist, ..)| self.twist.tells(&[*twist])) else { return };
         let mut spend = self.spend(who, round);
         if self.twist == Twist::SpentAloneUnderstated {
             spend.epsilon_after = spend.epsilon_before;

@@ -12,7 +12,7 @@ const BEFORE: [Sha256; 2] = [Sha256([8; 32]), Sha256([7; 32])];
 impl Scribe {
     /// A restart with another program and other settings, a clock that was moved, a disk that was full for a while.
     pub(super) fn restarted(&mut self) {
-        if ![Twist::Restarted, Twist::UpgradedFromAnother, Twist::UpgradedToTheSame].contains(&self.twist) {
+        if !self.twist.tells(&[Twist::Restarted, Twist::UpgradedFromAnother, Twist::UpgradedToTheSame]) {
             return;
         }
         let [build, config] = if self.twist == Twist::UpgradedToTheSame { BEFORE } else { [Sha256([18; 32]), Sha256([17; 32])] };
@@ -20,7 +20,7 @@ impl Scribe {
         self.push(Draft::server(Facts::ProcessStarted { build, clean: true, config }));
         let old = if self.twist == Twist::UpgradedFromAnother { Sha256([28; 32]) } else { BEFORE[0] };
         self.push(Draft::server(Facts::ProcessUpgraded { old, new: build }));
-        if self.twist == Twist::Restarted {
+        if self.twist.tells(&[Twist::Restarted]) {
             self.push(Draft::server(Facts::ProcessConfigChanged { old: BEFORE[1], new: config }));
             self.push(Draft::server(Facts::ProcessClockSkew { direction: ClockDirection::Back, ms: 60_000 }));
             self.push(Draft::server(Facts::ProcessStorageLow { free_mib: 10, needed_mib: 20 }).in_task(TASK));
@@ -39,7 +39,7 @@ impl Scribe {
             (Twist::WitnessOfAnother, 1, vec![missing]),
         ];
         let now = self.twist;
-        for (_, who, words) in told.into_iter().filter(|(twist, ..)| *twist == now) {
+        for (_, who, words) in told.into_iter().filter(|(twist, ..)| now.tells(&[*twist])) {
             for facts in words {
                 self.push(Draft { institution: Some(self.ids()[who]), ..Draft::server(facts) });
             }
@@ -53,7 +53,7 @@ impl Scribe {
         let member = Draft { institution: Some(self.ids()[0]), ..allow(Actor::Institution, Right::ModelRelease) };
         let told = [(Twist::Allowed, by(&admin())), (Twist::AllowedToAStranger, by(&self.people[0])), (Twist::AllowedToAMember, member)];
         let now = self.twist;
-        for (_, draft) in told.into_iter().filter(|(twist, _)| *twist == now) {
+        for (_, draft) in told.into_iter().filter(|(twist, _)| now.tells(&[*twist])) {
             self.push(draft);
         }
     }

@@ -1,11 +1,18 @@
 //! What becomes of memberships and datasets while the task runs.
 
 use super::super::twist::Twist;
-use super::{Scribe, admin, second_admin};
+use super::{Scribe, TASK, admin, second_admin};
+use protocol::codec;
+use protocol::data_manifest::{CountClass, DataManifest, LegalBasis, Licence, Purpose};
 use protocol::entry::{Actor, Draft, Facts};
-use protocol::ids::{ClientId, LeafIndex, RoundId};
+use protocol::hash::sha256;
+use protocol::ids::{ClientId, LeafIndex, RoundId, Sha256};
+use protocol::manifest::Decline;
 use protocol::membership::{Change, DatasetReason, DatasetWithdrawal, Departure, StandingChange, StandingReason};
+use protocol::plan::Unit;
+use protocol::reject::Rejection;
 use protocol::statement::Statement;
+use protocol::trust::DatasetDeclaration;
 
 impl Scribe {
     /// Who stands well as the round begins.
@@ -18,7 +25,7 @@ impl Scribe {
 
     pub(super) fn between_the_rounds(&mut self) {
         let twist = self.twist;
-        let is = |twists: &[Twist]| twists.contains(&twist);
+        let is = |twists: &[Twist]| twist.tells(twists);
         if is(&[Twist::SuspendedAndResumed, Twist::SuspendedAgainByOldWords]) {
             let suspend = self.change(3, Change::Suspend, StandingReason::Incident);
             self.order(3, &suspend);
@@ -51,6 +58,28 @@ impl Scribe {
         }
     }
 
+    /// In the second round `clinic-3` stays away, or so the log says.
+    pub(super) fn decline(&mut self, round: RoundId) {
+        let twists = [Twist::Declined, Twist::DeclineInvented, Twist::DeclineOfAnotherRound, Twist::DeclineForAnotherReason];
+        if round.0 != 2 || !self.twist.tells(&twists) {
+            return;
+        }
+        let said = Decline {
+            task: TASK,
+            round: if self.twist == Twist::DeclineOfAnotherRound { RoundId(1) } else { round },
+            reason: if self.twist == Twist::DeclineForAnotherReason { Rejection::Late } else { Rejection::Policy },
+        };
+        let statement = if self.twist == Twist::DeclineInvented {
+            // It did sign something: that it has data.
+            let declaration = DatasetDeclaration { dataset: Self::dataset(3), unit: Unit::Record, declared_units: 12_000 };
+            Statement::sign(&declaration, &self.people[3])
+        } else {
+            Statement::sign(&said, &self.people[3])
+        };
+        let draft = Draft::said(Actor::Institution, Some(self.ids()[3]), statement, Facts::RoundDeclined {}).rejected(Rejection::Policy);
+        self.push(draft.in_round(TASK, round));
+    }
+
     /// After the manifest, before the updates.
     pub(super) fn in_the_second_round(&mut self) {
         if self.twist == Twist::RevokedInTheRound {
@@ -60,6 +89,41 @@ impl Scribe {
         if self.twist == Twist::DataWithdrawnInTheRound {
             self.withdraw_data(1);
         }
+    }
+
+    /// After everything else, where everything happens: what is said of records, and how memberships end.
+    pub(super) fn farewells(&mut self) {
+        if self.twist != Twist::Everything {
+            return;
+        }
+        self.describe(2);
+        self.withdraw_data(3);
+        let (since, reason) = (LeafIndex(self.since[3]), StandingReason::Request);
+        self.says(3, &Departure { since, reason }, Facts::MemberLeft { since, reason });
+        let revoke = self.change(2, Change::Revoke, StandingReason::KeyCompromise);
+        self.order(2, &revoke);
+    }
+
+    fn describe(&mut self, who: usize) {
+        let said = DataManifest {
+            dataset: Self::dataset(who),
+            previous: None,
+            manifest: Sha256([92; 32]),
+            rules: Sha256([93; 32]),
+            schema: Sha256([94; 32]),
+            tokenizer: None,
+            unit: Unit::Record,
+            records: CountClass::of(12_345),
+            units: CountClass::of(12_345),
+            licence: Licence::Internal,
+            purpose: Purpose::Training,
+            basis: LegalBasis::Research,
+            retention_days: 365,
+            period: None,
+            quality_holds: true,
+        };
+        let manifest = Sha256(sha256(&[&codec::encode(&said)]));
+        self.says(who, &said, Facts::DatasetChanged { dataset: said.dataset, manifest });
     }
 
     fn change(&self, who: usize, change: Change, reason: StandingReason) -> StandingChange {
