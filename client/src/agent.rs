@@ -149,7 +149,6 @@ struct Agent {
     boot: [u8; 16],
     /// With the hash of its file. None: decline everything (T15).
     policy: Option<(SitePolicy, Sha256)>,
-    upload_at: UploadAt,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
     /// Where there are records to compute on.
@@ -275,7 +274,6 @@ impl Agent {
         let data = config.data.as_ref().map(|d| DataSource::load(&home, d)).transpose()?.map(Arc::new);
         let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
-        let upload_at = policy.as_ref().map(|(p, _)| p.upload_at).unwrap_or_default();
         let ledger = match (&data, &policy) {
             (Some(data), Some((policy, _))) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
             (None, _) | (_, None) => None,
@@ -286,7 +284,7 @@ impl Agent {
         let mut agent = Self {
             build: build_hash()?,
             status: first_status(&identity),
-            participant: Participant::new(me, upload_at),
+            participant: Participant::new(me, upload_at(policy.as_ref())),
             decryptor: Decryptor::restore(me, &records),
             observer: Shared::new(observer),
             keys,
@@ -294,7 +292,6 @@ impl Agent {
             me,
             boot,
             policy,
-            upload_at,
             data,
             ledger,
             workers,
@@ -404,6 +401,11 @@ impl Agent {
         }
         Ok(())
     }
+}
+
+/// When updates leave; without a policy none is made.
+fn upload_at(policy: Option<&(SitePolicy, Sha256)>) -> UploadAt {
+    policy.map(|(p, _)| p.upload_at).unwrap_or_default()
 }
 
 fn first_status(identity: &Identity) -> Status {

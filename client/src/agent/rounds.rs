@@ -17,6 +17,7 @@ use protocol::participant::{Accepted, Event, UploadAt};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
+use protocol::time::Time;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -116,11 +117,8 @@ impl Agent {
             return Ok(());
         };
         "training".clone_into(&mut self.status.duty);
-        let sealed_by = match self.upload_at {
-            UploadAt::Ready => None,
-            UploadAt::Scheduled => Some(accepted.upload_from()),
-        };
-        let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
+        let (home, keys, me, build, sealed_by) =
+            (self.home.clone(), Arc::clone(&self.keys), self.me, self.build, self.sealed_by(&accepted));
         let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
@@ -157,6 +155,14 @@ impl Agent {
             sender.send(done).await.unwrap_or(());
         });
         Ok(())
+    }
+
+    /// From when on an update of the round may not become whole any more; nothing where updates leave when they are ready (privacy.md D12).
+    fn sealed_by(&self, accepted: &Accepted) -> Option<Time> {
+        match super::upload_at(self.policy.as_ref()) {
+            UploadAt::Ready => None,
+            UploadAt::Scheduled => Some(accepted.upload_from()),
+        }
     }
 
     /// What this institution weighs in the round, as everybody reads it from the log; nothing where the round weighs nobody (C24).
