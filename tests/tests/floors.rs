@@ -317,6 +317,7 @@ fn no_product_opens_the_doors_of_tests() {
 /// errors without contents, sizes on the wire. No loss, norm, sample, count of units or label (privacy.md D12, audit.md A22).
 const MAY_BE_LOGGED: &[&str] = &[
     "alarm",
+    "barred",
     "bytes",
     "clause",
     "client",
@@ -324,6 +325,7 @@ const MAY_BE_LOGGED: &[&str] = &[
     "dataset",
     "error",
     "forbidden",
+    "gpus",
     "group",
     "index",
     "kind",
@@ -332,6 +334,7 @@ const MAY_BE_LOGGED: &[&str] = &[
     "step",
     "steps",
     "task",
+    "threads",
 ];
 /// Words of what is computed from records without noise.
 const NOT_BEYOND_TRAINING: &[&str] = &["Tally", "mean_loss", "non_finite", "loss_sum"];

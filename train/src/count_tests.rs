@@ -118,9 +118,10 @@ fn words_are_found_round_by_round_from_documents_alone() {
     let known = Known::parse(&bytes).unwrap();
     let (rule, counts) = known.words().unwrap();
     assert_eq!((rule, known.rounds), (WordRule::Pattern, 4));
-    for (word, truth) in [("hello", 60), (" you", 60), ("you", 60)] {
+    // Ten persons in each of three institutions say so, each twice: a word counts once for a person.
+    for word in ["hello", " you", "you"] {
         let got = counts.get(word).copied().unwrap_or(0);
-        assert!(got.abs_diff(truth) <= 2, "{word}: {got}");
+        assert!(got.abs_diff(30) <= 2, "{word}: {got}");
     }
     assert!(!counts.contains_key("hell"));
 }

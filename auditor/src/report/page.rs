@@ -19,7 +19,7 @@ code{font:.86em/1.4 ui-monospace,monospace;overflow-wrap:anywhere}td{overflow-wr
 .bad{color:#a40e26;font-weight:600}.warn{color:#8a5a00;font-weight:600}nav ol{columns:2;margin:.4rem 0;padding-left:1.4rem}\
 figure{margin:.8rem 0;max-width:44rem}figcaption{font-size:.85rem;color:#555}svg{width:100%;height:auto}\
 .card{border:1px solid #bbb;padding:.6rem .9rem;margin:.9rem 0}.card h3{margin-top:.2rem}.card th{width:16rem;font-weight:600}\
-@media (max-width:58rem){table{font-size:.75rem}th,td{padding:.25rem .3rem}}\
+@media (max-width:58rem){table{font-size:.75rem}th,td{padding:.25rem .3rem;overflow-wrap:anywhere}.t{white-space:normal}}\
 @media print{body{margin:0;padding:0;max-width:none;font-size:10pt}table{font-size:8pt}th,td{padding:.2rem .25rem}\
 thead{display:table-header-group}nav{display:none}h2{break-after:avoid}h3{break-after:avoid}\
 tr,figure,.card,.verdict{break-inside:avoid}a{color:inherit;text-decoration:none}}";

@@ -40,7 +40,8 @@ fn repaired(draft: &Draft, entries: Vec<Vec<u8>>) -> Files {
 #[test]
 fn an_edited_entry_is_found_at_its_index_without_and_with_repair() {
     let draft = tell(Twist::None);
-    let edited = String::from_utf8(draft.entries[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
+    let edited = String::from_utf8(draft.entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
+    assert!(edited != draft.entries[100] && edited.len() == draft.entries[100].len());
     let mut raw = draft.files();
     let bundle = raw.get_mut("tile/entries/000").unwrap();
     let at = bundle.windows(draft.entries[100].len()).position(|w| w == draft.entries[100]).unwrap();
@@ -142,7 +143,7 @@ fn swapped_bundles_are_found_at_the_first_entry() {
 fn a_dropped_note_hides_nothing_that_another_note_covers() {
     let draft = tell(Twist::None);
     let mut entries = draft.entries.clone();
-    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "update.submit", 1).into_bytes();
+    entries[100] = String::from_utf8(entries[100].clone()).unwrap().replacen("status.read", "member.join", 1).into_bytes();
     let middle = &draft.published[1..draft.published.len() - 1];
     assert!(middle.len() >= 2 && middle.iter().all(|size| *size > 100));
     for dropped in middle {
