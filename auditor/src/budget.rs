@@ -2,14 +2,14 @@
 //! Knows no ledger file.
 
 use crate::finding::{Check, Findings, Place, Rule, Severity};
+use privacy::accountant::own::{epsilon_of_rdp, noise_rdp};
 use privacy::accountant::task::TaskTerms;
-use privacy::accountant::{Phase, epsilon_rdp};
-use privacy::coalition::check_statement;
+use privacy::coalition::{Coalition, Standing, check_statement};
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
 use protocol::history::{DatasetHistory, History, SpendRecord};
 use protocol::ids::{ClientId, RoundId, Sha256, TaskId};
-use protocol::plan::Plan;
+use protocol::plan::{NoiseKind, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_PLAN: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend is recomputed from its plan");
@@ -75,6 +75,7 @@ pub(crate) fn check_dataset<'a>(
 ) {
     let mut last: BTreeMap<TaskId, &SpendRecord> = BTreeMap::new();
     let mut slack: BTreeMap<TaskId, f64> = BTreeMap::new();
+    let mut charged: BTreeMap<TaskId, Charged> = BTreeMap::new();
     for record in &dataset.spends {
         let before = last.insert(record.task, record);
         // One reservation pays for all groups of a round; its header fields repeat.
@@ -97,10 +98,33 @@ pub(crate) fn check_dataset<'a>(
         }
         one.check_steps(findings);
         one.check_epsilon(accounts, findings);
-        slack.insert(record.task, one.terms().slack(record.spend.steps_total));
+        let by = one.charged();
+        slack.insert(record.task, one.slack(&by));
+        charged.insert(record.task, by);
     }
     check_chain(dataset, findings);
-    check_tasks(dataset, &last, slack.values().sum(), findings);
+    check_tasks(dataset, &last, &charged, slack.values().sum(), findings);
+}
+
+/// By which account a task counts in the total over all tasks.
+enum Charged {
+    /// Own noise of this law.
+    Own(NoiseKind),
+    /// What the guaranteed shares leave to a coalition: the institution's signed cap says so, and the bound is published (privacy.md D61).
+    Shares(Box<Coalition>),
+}
+
+impl Charged {
+    /// RDP of one step with the numbers that a spend states.
+    fn step(&self, spend: &SpendRecord, alpha: f64) -> Option<f64> {
+        let (sigma, q) = (spend.spend.noise_multiplier.to_f64(), spend.spend.sampling_rate.to_f64());
+        match self {
+            // Nonsense costs more than every cap.
+            Self::Own(_) | Self::Shares(_) if !(q > 0.0 && q <= 1.0) => Some(f64::INFINITY),
+            Self::Own(noise) => noise_rdp(*noise, sigma, q, alpha),
+            Self::Shares(shares) => shares.step_rdp(alpha),
+        }
+    }
 }
 
 /// One spend and the one before it of the same task.
@@ -176,6 +200,25 @@ impl Spend<'_> {
         }
     }
 
+    /// That the executed numbers are those of the plan is checked beside it.
+    fn charged(&self) -> Charged {
+        let own = Charged::Own(self.plan.privacy.noise);
+        if self.dataset.cap.is_none_or(|cap| cap.own_epsilon_cap.is_none()) {
+            return own;
+        }
+        let mechanism = Mechanism::of_plan(self.plan, self.dataset.declared_for(self.record.index).declared_units).ok();
+        let shares = mechanism.and_then(|m| Coalition::of(m.executed())).filter(|c| c.standing() == Standing::Published);
+        shares.map_or(own, |c| Charged::Shares(Box::new(c)))
+    }
+
+    fn slack(&self, by: &Charged) -> f64 {
+        let (own, steps) = (self.terms().slack(self.record.spend.steps_total), self.record.spend.steps_total);
+        match by {
+            Charged::Own(_) => own,
+            Charged::Shares(shares) => own.max(shares.slack(self.plan.privacy.epsilon_cap.to_f64(), steps)),
+        }
+    }
+
     fn check_epsilon(&self, accounts: &mut Accounts, findings: &mut Findings) {
         let (s, terms) = (&self.record.spend, self.terms());
         if s.accountant != terms.accountant() {
@@ -208,28 +251,34 @@ fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
 }
 
 /// Tasks on one dataset compose, with each other and with scalar releases: all in one RDP account stay under the cap that the ledger's filter
-/// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order, as one step of everybody at σ = 1/√2ρ does. What the tasks may fail
-/// by is taken from δ before (D44).
-fn check_tasks(dataset: &DatasetHistory, last: &BTreeMap<TaskId, &SpendRecord>, slack: f64, findings: &mut Findings) {
+/// enforced (privacy.md D28, D57). A release of ρ costs ρα at every order. What the tasks may fail by is taken from δ before (D44).
+fn check_tasks(
+    dataset: &DatasetHistory,
+    last: &BTreeMap<TaskId, &SpendRecord>,
+    charged: &BTreeMap<TaskId, Charged>,
+    slack: f64,
+    findings: &mut Findings,
+) {
     let newest = dataset.spends.iter().map(|r| r.index).chain(dataset.releases.iter().map(|(index, _)| *index)).max();
     let (Some(cap), Some(newest)) = (&dataset.cap, newest) else { return };
-    if last.len() < 2 && dataset.releases.is_empty() {
+    if last.len() < 2 && dataset.releases.is_empty() && cap.own_epsilon_cap.is_none() {
         return; // one task's own figure is already under the cap
     }
-    let phase = |r: &&SpendRecord| Phase {
-        noise_multiplier: r.spend.noise_multiplier.to_f64(),
-        sampling_rate: r.spend.sampling_rate.to_f64(),
-        steps: r.spend.steps_total,
+    // A spend without a plan has a finding of its own.
+    let unknown = Charged::Own(NoiseKind::RoundedGaussian);
+    #[expect(clippy::cast_precision_loss, reason = "schedules are far below 2^53 steps")]
+    let of_task = |r: &SpendRecord, alpha: f64| {
+        let one = charged.get(&r.task).unwrap_or(&unknown).step(r, alpha)?;
+        Some(if r.spend.steps_total == 0 { 0.0 } else { one * r.spend.steps_total as f64 })
     };
     let rho: f64 = dataset.releases.iter().map(|(_, r)| r.rho.to_f64()).sum();
-    let release = (rho > 0.0).then(|| Phase { noise_multiplier: (2.0 * rho).sqrt().recip(), sampling_rate: 1.0, steps: 1 });
-    let phases: Vec<_> = last.values().map(phase).chain(release).collect();
+    let cost = |alpha: f64| Some(last.values().map(|r| of_task(r, alpha)).sum::<Option<f64>>()? + rho * alpha);
     let room = cap.delta.to_f64() / 100.0;
     // Ledgers add the same numbers up, in an order of their own.
     if slack > room * (1.0 + 1e-9) {
         findings.add(SLACK, Place::Index(newest.0), format!("at most {room:e}"), format!("{slack:e} over {} tasks", last.len()));
     }
-    let epsilon = epsilon_rdp(&phases, cap.delta.to_f64() - slack).map_or(f64::INFINITY, |a| a.epsilon);
+    let epsilon = epsilon_of_rdp(cost, cap.delta.to_f64() - slack).map_or(f64::INFINITY, |a| a.epsilon);
     if epsilon > cap.epsilon_cap.to_f64() + LAST_PLACE {
         let got = format!("{epsilon:.6} over {} tasks and {} releases", last.len(), dataset.releases.len());
         findings.add(TASKS, Place::Index(newest.0), format!("at most {}", cap.epsilon_cap), got);
@@ -252,7 +301,7 @@ mod tests {
     use super::*;
     use protocol::ids::LeafIndex;
     use protocol::manifest::BudgetSpend;
-    use protocol::plan::{ClipPath, NoiseKind, Unit};
+    use protocol::plan::{ClipPath, Unit};
     use protocol::trust::{BudgetDeclaration, DatasetDeclaration, ReleaseSpend};
 
     fn record(task: u8, steps_total: u64) -> SpendRecord {
@@ -282,9 +331,18 @@ mod tests {
 
     /// The same of tasks that may fail by so much of the 1e-6 that there is.
     fn failing(tasks: &[u64], releases: &[&str], slack: f64) -> Findings {
+        drawn_by(NoiseKind::RoundedGaussian, tasks, releases, slack)
+    }
+
+    fn tasks_of(law: NoiseKind, count: usize) -> BTreeMap<TaskId, Charged> {
+        (1..).take(count).map(|task| (TaskId([task; 16]), Charged::Own(law))).collect()
+    }
+
+    fn drawn_by(law: NoiseKind, tasks: &[u64], releases: &[&str], slack: f64) -> Findings {
         let dataset = Sha256([1; 32]);
         let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
-        let cap = BudgetDeclaration { dataset, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
+        let (epsilon_cap, delta) = ("3".parse().unwrap(), "0.000001".parse().unwrap());
+        let cap = BudgetDeclaration { dataset, epsilon_cap, delta, own_epsilon_cap: None };
         let spends: Vec<_> = (1..).zip(tasks).map(|(task, steps)| record(task, *steps)).collect();
         let release = |(counter, rho): (u64, &&str)| {
             let (unit, rho, ledger_head) = (Unit::Record, rho.parse().unwrap(), Sha256([9; 32]));
@@ -295,7 +353,7 @@ mod tests {
         let last = history.spends.iter().map(|r| (r.task, r)).collect();
         let mut findings = Findings::default();
         check_chain(&history, &mut findings);
-        check_tasks(&history, &last, slack, &mut findings);
+        check_tasks(&history, &last, &tasks_of(law, tasks.len()), slack, &mut findings);
         findings
     }
 
@@ -340,6 +398,38 @@ mod tests {
         assert_eq!((beyond.worst(), beyond.list()[0].clause), (Some(Severity::Invariant), SLACK.clause));
         // Nothing of δ is left for noise: no figure, and that is named too.
         assert_eq!(failing(&[10, 10], &[], 2e-6).count(Check::Budgets), 2);
+    }
+
+    /// D23: with sampling the discrete Gaussian costs more than the Gaussian, over all tasks as in each.
+    #[test]
+    fn tasks_of_discrete_noise_are_added_up_by_its_own_account() {
+        let over = |law| drawn_by(law, &[1500, 10], &[], 0.0).worst();
+        assert_eq!([NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian].map(over), [None, Some(Severity::Invariant)]);
+    }
+
+    /// D61: where the signed cap is of what shares leave to a coalition, a task of discrete noise counts as these, any other as ever.
+    #[test]
+    fn shares_are_counted_only_where_the_cap_is_of_what_they_leave() {
+        use crate::tests::{story, twist::Twist};
+        let mut plan = story::plan(Twist::Hybrid);
+        let mut charged = |own_cap: Option<&str>, noise| {
+            plan.privacy.noise = noise;
+            let m = Mechanism::of_plan(&plan, 10_000).unwrap();
+            let mut record = record(1, 10);
+            record.spend.noise_multiplier = m.noise_multiplier_accounted();
+            let dataset = record.spend.dataset;
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
+            let (epsilon_cap, delta) = ("3".parse().unwrap(), "0.000001".parse().unwrap());
+            let cap = BudgetDeclaration { dataset, epsilon_cap, delta, own_epsilon_cap: own_cap.map(|c| c.parse().unwrap()) };
+            let dataset = DatasetHistory { cap: Some(cap), ..DatasetHistory::declared(declaration) };
+            let one = Spend { record: &record, before: None, plan: &plan, dataset: &dataset, who: ClientId([1; 32]) };
+            let by = one.charged();
+            assert!(one.slack(&by) >= one.terms().slack(10));
+            by.step(&record, 8.0).unwrap()
+        };
+        let (rounded, discrete) = (NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian);
+        assert!(charged(Some("8"), discrete) < charged(None, discrete));
+        assert!((charged(Some("8"), rounded) - charged(None, rounded)).abs() < 1e-15, "pending review: own cost");
     }
 
     #[test]

@@ -42,7 +42,7 @@ use protocol::decryptor::{self, Decryptor};
 use protocol::ids::{Address, ClientId, GroupId, RoundId, Sha256, TaskId, UploadId};
 use protocol::membership::Barred;
 use protocol::messages::ClientMessage;
-use protocol::participant::{Accepted, Participant};
+use protocol::participant::{Accepted, Participant, UploadAt};
 use protocol::reject::Rejection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -147,8 +147,8 @@ struct Agent {
     me: ClientId,
     build: Sha256,
     boot: [u8; 16],
-    /// None: decline everything (T15).
-    policy: Option<SitePolicy>,
+    /// With the hash of its file. None: decline everything (T15).
+    policy: Option<(SitePolicy, Sha256)>,
     data: Option<Arc<DataSource>>,
     ledger: Option<SharedLedger>,
     /// Where there are records to compute on.
@@ -264,7 +264,7 @@ impl Agent {
         let site = SiteLog::open(&home)?;
         let witness = Witness::open(&home, &mirror)?;
         let (vault, records) = Vault::open(&home)?;
-        let policy = match SitePolicy::load(&home.site_policy()) {
+        let policy = match SitePolicy::read(&home.site_policy()) {
             Ok(policy) => Some(policy),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "no site policy: everything will be declined");
@@ -275,7 +275,7 @@ impl Agent {
         let workers = data.as_ref().map(|_| machine::workers(&config)).transpose().map_err(PrepareError::from)?.map(Arc::new);
         let me = keys.client();
         let ledger = match (&data, &policy) {
-            (Some(data), Some(policy)) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
+            (Some(data), Some((policy, _))) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
             (None, _) | (_, None) => None,
         };
         let mut boot = [0u8; 16];
@@ -284,7 +284,7 @@ impl Agent {
         let mut agent = Self {
             build: build_hash()?,
             status: first_status(&identity),
-            participant: Participant::new(me),
+            participant: Participant::new(me, upload_at(policy.as_ref())),
             decryptor: Decryptor::restore(me, &records),
             observer: Shared::new(observer),
             keys,
@@ -403,6 +403,11 @@ impl Agent {
     }
 }
 
+/// When updates leave; without a policy none is made.
+fn upload_at(policy: Option<&(SitePolicy, Sha256)>) -> UploadAt {
+    policy.map(|(p, _)| p.upload_at).unwrap_or_default()
+}
+
 fn first_status(identity: &Identity) -> Status {
     Status {
         federation: identity.federation.clone(),
@@ -418,7 +423,8 @@ fn first_status(identity: &Identity) -> Status {
 pub(crate) fn open_ledger(home: &Home, keys: &Arc<Keys>, data: &DataSource, policy: &SitePolicy) -> Result<LedgerStore, AgentError> {
     let (cap, delta) = (policy.max_eps_total, policy.max_delta);
     let order = default_order(cap, delta).ok_or(AgentError::NothingToSpend)?;
-    let terms = Terms { institution: keys.client(), dataset: data.dataset(), unit: data.unit(), epsilon_cap: cap, delta, order };
+    let (institution, dataset, unit, own_epsilon_cap) = (keys.client(), data.dataset(), data.unit(), policy.own_cap_beside_coalition());
+    let terms = Terms { institution, dataset, unit, epsilon_cap: cap, delta, order, own_epsilon_cap };
     let mut ledger = LedgerStore::open(home, terms, Arc::clone(keys))?;
     // A new total, not a new start (D64): what was spent stays spent, and the log is told.
     if ledger.ledger().terms().epsilon_cap != cap {

@@ -38,6 +38,7 @@ const PRIVACY_KEYS: &[&str] = &[
     "allow_record_unit",
     "parameter_set",
     "max_records_per_unit",
+    "unit_objective",
     "learning_rate",
     "rounds",
     "steps",

@@ -36,8 +36,8 @@ pub enum LedgerError {
     /// No ledger can be made on these terms.
     #[error("no ledger can be made on these terms")]
     Create(#[from] CreateError),
-    /// The file belongs to another institution, dataset or unit.
-    #[error("the ledger's file belongs to another institution, dataset or unit")]
+    /// The file belongs to another institution, dataset or unit, or was begun under another account of what is charged.
+    #[error("the ledger's file belongs to another institution, dataset or unit, or charges by another `charge` or `own_epsilon_cap`")]
     OtherTerms,
     /// File and machine disagree.
     #[error("the ledger's file and its machine disagree")]
@@ -121,7 +121,10 @@ impl LedgerStore {
 
 impl<F: Journal> LedgerStore<F> {
     pub(crate) fn begin(mut file: F, bytes: &[u8], terms: Terms, keys: Arc<Keys>, lock: Lock) -> Result<Self, LedgerError> {
-        let same = |a: &Terms| (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit);
+        let same = |a: &Terms| {
+            let own = a.own_epsilon_cap == terms.own_epsilon_cap;
+            own && (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit)
+        };
         let ledger = match PrivacyLedger::load(bytes) {
             Ok(loaded) if !same(loaded.ledger.terms()) => return Err(LedgerError::OtherTerms),
             Ok(loaded) => {

@@ -17,7 +17,15 @@ pub(crate) fn keys() -> Arc<Keys> {
 pub(crate) fn terms() -> Terms {
     let (cap, delta): (Decimal, Decimal) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
     let order = default_order(cap, delta).unwrap();
-    Terms { institution: keys().client(), dataset: Sha256([2; 32]), unit: Unit::Record, epsilon_cap: cap, delta, order }
+    Terms {
+        institution: keys().client(),
+        dataset: Sha256([2; 32]),
+        unit: Unit::Record,
+        epsilon_cap: cap,
+        delta,
+        order,
+        own_epsilon_cap: None,
+    }
 }
 
 pub(super) fn mechanism() -> Mechanism {
@@ -97,6 +105,8 @@ fn a_ledger_has_one_owner_and_its_own_terms() {
     drop(store);
     let foreign = Terms { institution: ClientId([9; 32]), ..terms() };
     assert!(matches!(LedgerStore::open(&home, foreign, keys()), Err(LedgerError::OtherTerms)));
+    let by_another_account = Terms { own_epsilon_cap: "30".parse().ok(), ..terms() };
+    assert!(matches!(LedgerStore::open(&home, by_another_account, keys()), Err(LedgerError::OtherTerms)), "D61: one account for ever");
 }
 
 #[test]

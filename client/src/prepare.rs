@@ -2,7 +2,7 @@
 //! of its own. Knows no connection.
 
 use crate::agent::Cancel;
-use crate::clock::OsEntropy;
+use crate::clock::{self, OsEntropy};
 use crate::data::TaskData;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
@@ -22,6 +22,7 @@ use protocol::manifest::{BudgetSpend, GroupSpec};
 use protocol::participant::Accepted;
 use protocol::plan::{Mode, Plan, Weighting};
 use protocol::reject::Rejection;
+use protocol::time::Time;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -69,6 +70,8 @@ pub(crate) struct Preparation {
     pub(crate) weight: Option<u64>,
     /// Bytes of the snapshot, already checked against their digest.
     pub(crate) snapshot: Vec<u8>,
+    /// From when on no update may become whole any more, where uploads keep to a schedule (privacy.md D12).
+    pub(crate) sealed_by: Option<Time>,
     /// Set when the round is over for us.
     pub(crate) cancel: Cancel,
 }
@@ -332,6 +335,10 @@ impl Preparation {
             let update = seal(&context, private, self.keys.hedge(), &mut OsEntropy, &mut writer)?;
             let header = self.keys.sign(&update.header);
             groups.push(writer.add(id, update, header)?);
+        }
+        // A whole spool is sent, also by a process that begins later; one that came too late would tell how late.
+        if self.cancel.is_cancelled() || self.sealed_by.is_some_and(|by| clock::now() >= by) {
+            return Err(PrepareError::Cancelled);
         }
         let spool = writer.complete(SpoolIndex { manifest: self.accepted.digest(), reservation: counter, groups })?;
         self.observer.tell(|o| o.phase(manifest.round, Phase::Seal, clock.elapsed().as_secs_f64()));

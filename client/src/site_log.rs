@@ -8,7 +8,7 @@ use audit::hash::leaf_hash;
 use audit::tree::{CompactRange, TreeHead};
 use privacy::ledger::SeenRelease;
 use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{LeafIndex, Sha256};
+use protocol::ids::{LeafIndex, Sha256, TaskId};
 use protocol::manifest::Header;
 use protocol::release::SiteAnchor;
 use protocol::site::{SiteEntry, SiteFacts};
@@ -99,6 +99,20 @@ pub(crate) fn read_releases(home: &Home) -> Result<Releases, StoreError> {
     parse(&bytes).map(|(_, _, releases)| releases)
 }
 
+/// Hashes of the site policies under which a task was taken on, each time that a process began to take part in it.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if a whole line is no entry at its place.
+pub(crate) fn read_policies(home: &Home, task: TaskId) -> Result<Vec<Sha256>, StoreError> {
+    let bytes = files::read_if_there(&home.site_log(), MAX_FILE, Item::SiteLog)?.unwrap_or_default();
+    let whole = &bytes[..parse(&bytes)?.0];
+    let taken_on = |line: &[u8]| match SiteEntry::parse(line).ok()?.facts {
+        SiteFacts::PolicyDecided { task: of, policy, code: 0, .. } if of == task => Some(policy),
+        SiteFacts::PolicyDecided { .. } | SiteFacts::TrainingAccepted { .. } | SiteFacts::ReleasePaid { .. } => None,
+    };
+    Ok(whole.split(|b| *b == b'\n').filter_map(taken_on).collect())
+}
+
 /// The bytes of whole lines, each an entry at its place; what follows the last one is no line.
 pub(crate) fn parse(bytes: &[u8]) -> Result<(usize, CompactRange, Releases), StoreError> {
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -125,7 +139,7 @@ pub(crate) fn acceptance(index: LeafIndex, bytes: &[u8]) -> Option<SiteFacts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::ids::{PlanDigest, TaskId};
+    use protocol::ids::PlanDigest;
 
     fn facts(code: u16) -> SiteFacts {
         SiteFacts::PolicyDecided { task: TaskId([1; 16]), plan: PlanDigest([2; 32]), policy: Sha256([3; 32]), code }

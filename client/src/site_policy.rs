@@ -3,8 +3,9 @@
 
 use crate::files::{self, Item, StoreError};
 use protocol::decimal::{BadDecimal, Decimal};
-use protocol::ids::PlanDigest;
-use protocol::plan::{Mode, Plan, PrivacyPlan, Unit};
+use protocol::ids::{PlanDigest, Sha256};
+use protocol::participant::UploadAt;
+use protocol::plan::{Mode, NoiseKind, Plan, PrivacyPlan, Unit};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -26,6 +27,9 @@ allow_record_unit = false
 # What own noise alone must be worth at most where institutions noise a sum together (mode hybrid); \"none\" also allows mode distributed,
 # where own noise is only a share. Left out: distributed is declined.
 # own_epsilon_cap = \"8\"
+# When updates leave: \"ready\", as soon as they are sealed, or \"scheduled\", at the time that the manifest gives, so that how long training
+# took does not show. Left out: \"ready\".
+# upload_at = \"scheduled\"
 # Plans that are allowed, by digest; leave out to allow every plan within the limits above.
 # plans = []
 ";
@@ -43,16 +47,9 @@ pub enum SitePolicyError {
     /// Not TOML, or a key that does not exist, is missing, or has another type.
     #[error("the site policy does not parse")]
     Parse(#[source] Box<toml::de::Error>),
-    /// Charging what a coalition is left with instead of own cost (privacy.md D61). It needs a cap on the own cost beside it, and it is not
-    /// offered even then: the cap that the institution signs into the log, and every figure that an auditor compares with it, are of own cost.
-    #[error(
-        "`charge = \"coalition\"` is not offered{}: the cap signed into the log is compared with own cost; leave `charge` out or say \"own\"",
-        if *own_cap { "" } else { ", least of all without own_epsilon_cap" }
-    )]
-    ChargeCoalition {
-        /// Whether the policy has an `own_epsilon_cap`.
-        own_cap: bool,
-    },
+    /// Charging what a coalition is left with instead of own cost (privacy.md D61) without a number that own cost is held to.
+    #[error("`charge = \"coalition\"` needs a number in `own_epsilon_cap` that is not below `max_eps_total`")]
+    ChargeCoalition,
     /// A limit that allows nothing or means nothing.
     #[error("`{0}` is outside its range")]
     OutOfRange(&'static str),
@@ -74,6 +71,10 @@ pub struct SitePolicy {
     /// What own noise alone must keep where institutions noise a sum together; nothing stated means that no such plan is taken whose own
     /// noise is only a share (privacy.md D10).
     pub own_epsilon_cap: Option<OwnEpsilonCap>,
+    /// Which account `max_eps_total` is of.
+    pub charge: Charge,
+    /// When updates leave (privacy.md D12).
+    pub upload_at: UploadAt,
     /// Allowed plans; none means any within the limits.
     pub plans: Option<Vec<PlanDigest>>,
 }
@@ -105,23 +106,20 @@ struct RawPolicy {
     allow_record_unit: bool,
     own_epsilon_cap: Option<OwnEpsilonCap>,
     charge: Option<Charge>,
+    upload_at: Option<UploadAt>,
     plans: Option<Vec<PlanDigest>>,
 }
 
-/// Which account the lifetime cap holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Which account the lifetime cap holds (privacy.md D61).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Charge {
-    /// What own noise alone is worth: the only one that is charged.
+pub enum Charge {
+    /// What own noise alone is worth.
+    #[default]
     Own,
-    /// What the guaranteed shares leave to a coalition.
+    /// What the guaranteed shares leave to a coalition, in plans for whose noise that bound is published: discrete Gaussian. All else is charged
+    /// at own cost all the same.
     Coalition,
-}
-
-/// SHA-256 of the policy's file: what the site log says that a plan was judged by.
-pub(crate) fn hash_of(path: &Path) -> Result<protocol::ids::Sha256, StoreError> {
-    let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
-    Ok(protocol::ids::Sha256(protocol::hash::sha256(&[&bytes])))
 }
 
 /// A rule that a plan breaks; stays inside, the federation hears `policy`.
@@ -203,8 +201,14 @@ impl SitePolicy {
     /// # Errors
     /// [`SitePolicyError`]: decline everything.
     pub fn load(path: &Path) -> Result<Self, SitePolicyError> {
+        Self::read(path).map(|(policy, _)| policy)
+    }
+
+    /// The policy, and SHA-256 of its file: what the site log says that a plan was judged by.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Sha256), SitePolicyError> {
         let bytes = files::read(path, MAX_FILE, Item::SitePolicy)?;
-        Self::parse(std::str::from_utf8(&bytes).map_err(|_| SitePolicyError::NotText)?)
+        let policy = Self::parse(std::str::from_utf8(&bytes).map_err(|_| SitePolicyError::NotText)?)?;
+        Ok((policy, Sha256(protocol::hash::sha256(&[&bytes]))))
     }
 
     /// Parses a policy; every limit must be stated.
@@ -229,12 +233,40 @@ impl SitePolicy {
         if matches!(raw.own_epsilon_cap, Some(OwnEpsilonCap::AtMost(cap)) if !positive(cap)) {
             return Err(SitePolicyError::OutOfRange("own_epsilon_cap"));
         }
-        if raw.charge == Some(Charge::Coalition) {
-            return Err(SitePolicyError::ChargeCoalition { own_cap: raw.own_epsilon_cap.is_some() });
+        let charge = raw.charge.unwrap_or_default();
+        let held = matches!(raw.own_epsilon_cap, Some(OwnEpsilonCap::AtMost(cap)) if cap.to_f64() >= raw.max_eps_total.to_f64());
+        if charge == Charge::Coalition && !held {
+            return Err(SitePolicyError::ChargeCoalition);
         }
-        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, charge: _, plans } =
-            raw;
-        Ok(Self { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, own_epsilon_cap, plans })
+        let RawPolicy { max_eps_total, max_delta, min_noise_multiplier, cohort_min, allow_record_unit, .. } = raw;
+        let (own_epsilon_cap, upload_at, plans) = (raw.own_epsilon_cap, raw.upload_at.unwrap_or_default(), raw.plans);
+        Ok(Self {
+            max_eps_total,
+            max_delta,
+            min_noise_multiplier,
+            cohort_min,
+            allow_record_unit,
+            own_epsilon_cap,
+            charge,
+            upload_at,
+            plans,
+        })
+    }
+
+    /// What own ε of any one task is held to where `max_eps_total` is of the cost to a coalition; nothing where it is of own cost.
+    pub fn own_cap_beside_coalition(&self) -> Option<Decimal> {
+        match (self.charge, self.own_epsilon_cap) {
+            (Charge::Coalition, Some(OwnEpsilonCap::AtMost(cap))) => Some(cap),
+            (Charge::Coalition, Some(OwnEpsilonCap::None) | None) | (Charge::Own, _) => None,
+        }
+    }
+
+    /// What a plan takes of `max_eps_total` at most.
+    fn charged(&self, p: &PrivacyPlan) -> Decimal {
+        match (self.charge, p.noise, p.mode.joint()) {
+            (Charge::Coalition, NoiseKind::DiscreteGaussian, Some(joint)) => joint.coalition_epsilon,
+            (Charge::Own | Charge::Coalition, NoiseKind::DiscreteGaussian | NoiseKind::RoundedGaussian, _) => p.epsilon_cap,
+        }
     }
 
     /// Whether a plan keeps all limits.
@@ -246,8 +278,9 @@ impl SitePolicy {
         if self.plans.as_ref().is_some_and(|allowed| !allowed.contains(&digest)) {
             return Err(Forbidden::Plan);
         }
-        if p.epsilon_cap.to_f64() > self.max_eps_total.to_f64() {
-            return Err(Forbidden::Epsilon { plan: p.epsilon_cap, allowed: self.max_eps_total });
+        let charged = self.charged(p);
+        if charged.to_f64() > self.max_eps_total.to_f64() {
+            return Err(Forbidden::Epsilon { plan: charged, allowed: self.max_eps_total });
         }
         if p.delta.to_f64() > self.max_delta.to_f64() {
             return Err(Forbidden::Delta { plan: p.delta, allowed: self.max_delta });
@@ -306,19 +339,39 @@ mod tests {
         }
     }
 
-    /// D61: own cost is charged, and who asks for another account is told why not, with an own cap and without.
+    /// D61: own cost is charged, unless the policy says otherwise and holds own cost to a number that is not below the total.
     #[test]
-    fn no_other_account_than_own_is_charged() {
+    fn what_a_coalition_is_left_with_is_charged_only_beside_a_cap_on_own_cost() {
         let own = SitePolicy::parse(&format!("{STRICT}charge = \"own\"\n")).unwrap();
         assert_eq!(own, SitePolicy::parse(STRICT).unwrap());
-        let refused = |text: &str| match SitePolicy::parse(&format!("{STRICT}{text}charge = \"coalition\"\n")) {
-            Err(e @ SitePolicyError::ChargeCoalition { own_cap }) => (own_cap, e.to_string()),
-            other => panic!("{other:?}"),
-        };
-        let (without, with) = (refused(""), refused("own_epsilon_cap = \"8\"\n"));
-        assert!(!without.0 && without.1.contains("least of all"), "{without:?}");
-        assert!(with.0 && !with.1.contains("least of all") && with.1.contains("own cost"), "{with:?}");
+        assert_eq!((own.charge, own.own_cap_beside_coalition()), (Charge::Own, None));
+        let asked = |text: &str| SitePolicy::parse(&format!("{STRICT}{text}charge = \"coalition\"\n"));
+        for text in ["", "own_epsilon_cap = \"none\"\n", "own_epsilon_cap = \"2.9\"\n"] {
+            assert!(matches!(asked(text), Err(SitePolicyError::ChargeCoalition)), "{text}");
+        }
+        let policy = asked("own_epsilon_cap = \"8\"\n").unwrap();
+        assert_eq!(policy.own_cap_beside_coalition(), "8".parse().ok());
+        // A plan of mode hybrid whose floor is 8 and whose shares are worth 3.
+        let (mut plan, digest) = (crate::testing::plan(), PlanDigest([1; 32]));
+        plan.privacy.mode = Mode::Hybrid(Joint { colluding: 0, coalition_epsilon: "3".parse().unwrap() });
+        plan.privacy.unit = Unit::User;
+        let epsilon = |plan: &Plan| policy.allows(digest, plan).err().map(|e| e.code());
+        assert_eq!(epsilon(&plan), Some("max_eps_total"), "rounded noise: pending review, so own cost is what counts");
+        plan.privacy.noise = NoiseKind::DiscreteGaussian;
+        assert_eq!(epsilon(&plan), None);
+        assert_eq!(own.allows(digest, &plan).err().map(|e| e.code()), Some("max_eps_total"));
+        plan.privacy.mode = Mode::Local;
+        assert_eq!(epsilon(&plan), Some("max_eps_total"), "alone, an institution has own noise only");
         assert!(matches!(SitePolicy::parse(&format!("{STRICT}charge = \"none\"\n")), Err(SitePolicyError::Parse(_))));
+    }
+
+    /// D12: without the key the promise leaves out how long rounds took, so nothing else is needed to be on the safe side.
+    #[test]
+    fn when_updates_leave_is_one_of_two_words() {
+        let said = |text: &str| SitePolicy::parse(&format!("{STRICT}{text}")).map(|p| p.upload_at).ok();
+        assert_eq!(["", "upload_at = \"ready\"\n"].map(said), [Some(UploadAt::Ready); 2]);
+        assert_eq!(said("upload_at = \"scheduled\"\n"), Some(UploadAt::Scheduled));
+        assert_eq!(["upload_at = \"later\"\n", "upload_at = 1\n"].map(said), [None; 2]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use protocol::ids::{ClientId, GroupId, PublicKey, Sha256, ShardId, SnapshotDiges
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
-    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{JoinRequest, Membership, TrustDocument};
@@ -61,6 +61,7 @@ pub(crate) fn plan() -> Plan {
             epsilon_cap: decimal("8"),
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps: 2,

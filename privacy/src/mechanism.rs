@@ -54,15 +54,6 @@ pub enum MechanismError {
     /// N̂ is zero or absurd.
     #[error("{0} declared units, expected 1 to 2^36")]
     DeclaredUnits(u64),
-    /// Noise for which this version has no account at this rate: the subsampled figures are of the Gaussian, which the discrete Gaussian
-    /// exceeds (D21, D23).
-    #[error("{} noise is accounted at a sampling rate of 1 only, not at {sampling_rate}", noise.name())]
-    Unaccounted {
-        /// The plan's noise.
-        noise: NoiseKind,
-        /// q.
-        sampling_rate: Decimal,
-    },
     /// The theorem behind 64-bit sums does not reach that far (D19).
     #[error("micro-batches of {micro_batch} units of {max_rows} rows are too large for {declared_units} declared units")]
     TooManyRows {
@@ -234,7 +225,7 @@ impl Mechanism {
     /// unit: the plan's · neighbours: add or remove one unit (D2) · sensitivity: 2^g grid steps in L2 (D17) · measure: for the rounded
     /// Gaussian that of the Gaussian mechanism with noise multiplier σ = sigma_grid / 2^g, of which it is post-processing (D21); for the
     /// discrete Gaussian 1/2σ²-zCDP per step (D23; Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 4, whose Rényi divergences add up
-    /// over independent coordinates), with q = 1 only.
+    /// over independent coordinates) before sampling.
     ///
     /// # Errors
     /// [`MechanismError`], the first rule broken.
@@ -285,7 +276,6 @@ impl Mechanism {
             return Err(MechanismError::Clip(plan.clip));
         }
         let rate = SamplingRate::new(plan.sampling_rate).ok_or(MechanismError::SamplingRate(plan.sampling_rate))?;
-        accounted(plan.noise, plan.sampling_rate)?;
         let mut executed = Executed {
             dimension,
             grid_bits,
@@ -397,18 +387,6 @@ impl Mechanism {
     }
 }
 
-/// Whether noise of this kind has an account at this rate. What has none is refused, not accounted as something else.
-///
-/// # Errors
-/// [`MechanismError::Unaccounted`].
-pub fn accounted(noise: NoiseKind, sampling_rate: Decimal) -> Result<(), MechanismError> {
-    match noise {
-        NoiseKind::RoundedGaussian => Ok(()),
-        NoiseKind::DiscreteGaussian if SamplingRate::new(sampling_rate).is_some_and(|r| r.below.is_none()) => Ok(()),
-        NoiseKind::DiscreteGaussian => Err(MechanismError::Unaccounted { noise, sampling_rate }),
-    }
-}
-
 /// The size of a dataset as it may be declared: two significant digits (D4). The actual size never leaves the client.
 pub fn declared_size(units: u64) -> u64 {
     let mut unit = 1u64;
@@ -480,6 +458,7 @@ pub(crate) mod tests {
             epsilon_cap: "8".parse().unwrap(),
             max_records_per_unit: 16,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: protocol::plan::UnitObjective::Mean,
         }
     }
 
@@ -523,8 +502,6 @@ pub(crate) mod tests {
         assert!(matches!(with(&|p| p.sampling_rate = "0".parse().unwrap()), MechanismError::SamplingRate(_)));
         assert!(matches!(with(&|p| p.sampling_rate = "1.1".parse().unwrap()), MechanismError::SamplingRate(_)));
         assert!(matches!(with(&|p| p.delta = "0.001".parse().unwrap()), MechanismError::Delta { .. }));
-        let unaccounted = MechanismError::Unaccounted { noise: NoiseKind::DiscreteGaussian, sampling_rate: "0.1".parse().unwrap() };
-        assert_eq!(with(&|p| p.noise = NoiseKind::DiscreteGaussian), unaccounted);
         assert!(matches!(with(&|p| p.clip = "0".parse().unwrap()), MechanismError::Clip(_)));
         assert!(matches!(Mechanism::new(&plan("1", "0.1", 8), 100_000, 10), Err(MechanismError::GridTooCoarse { .. })));
         assert!(matches!(Mechanism::new(&plan("1", "0.1", 16), 0, 10), Err(MechanismError::Dimension(0))));

@@ -7,13 +7,31 @@ use crate::manifest::{Endorsement, Manifest};
 use crate::messages::ClientMessage;
 use crate::reject::Rejection;
 use crate::statement::Statement;
+use crate::time::Time;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// An upload that keeps to the schedule begins when a quarter of the plan's time for reporting is left.
+const UPLOAD_SHARE: u64 = 4;
+
+/// When a client's updates leave (privacy.md D12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UploadAt {
+    /// As soon as they are sealed: whoever sees an upload begin learns how long training took.
+    #[default]
+    Ready,
+    /// At [`Accepted::upload_from`], which follows from manifest and plan alone. A round whose update is not sealed by then is declined at that
+    /// very time.
+    Scheduled,
+}
 
 /// A manifest that this client may seal under. Made only by [`Accepted::check`].
 #[derive(Clone, Debug)]
 pub struct Accepted {
     manifest: Manifest,
     digest: ManifestDigest,
+    upload_from: Time,
 }
 
 impl Accepted {
@@ -39,7 +57,9 @@ impl Accepted {
         if !manifest.groups.iter().any(|g| g.eligible.contains(&me)) {
             return Err(Rejection::WrongGroup);
         }
-        Ok(Self { manifest, digest })
+        let reporting_ms = mirror.task(manifest.task).and_then(|t| t.plan()).ok_or(Rejection::WrongManifest)?.deadlines.reporting_ms;
+        let upload_from = Time(manifest.reporting_until.0.saturating_sub(reporting_ms / UPLOAD_SHARE));
+        Ok(Self { manifest, digest, upload_from })
     }
 
     /// The manifest.
@@ -49,6 +69,10 @@ impl Accepted {
     /// Its digest.
     pub fn digest(&self) -> ManifestDigest {
         self.digest
+    }
+    /// When a client that keeps to the schedule begins to upload: the manifest's deadline less a quarter of the plan's time for reporting.
+    pub fn upload_from(&self) -> Time {
+        self.upload_from
     }
     /// Groups that `me` contributes to.
     pub fn groups_of(&self, me: ClientId) -> Vec<GroupId> {
@@ -84,6 +108,8 @@ pub enum Event {
     Refused(GroupId, Rejection),
     /// The connection was lost and is there again.
     Reconnected,
+    /// It is so late. Only a client that keeps to the schedule acts on it.
+    Clock(Time),
     /// The round is over.
     Ended(TaskId, RoundId),
 }
@@ -108,13 +134,19 @@ enum State {
     Idle,
     Ready(TaskId, RoundId),
     Preparing(Box<Accepted>),
-    Sending { accepted: Box<Accepted>, receipts: BTreeMap<GroupId, Option<LeafIndex>> },
+    /// Sealed and durable; the time to upload has not been announced by the clock.
+    Waiting(Box<Accepted>),
+    Sending {
+        accepted: Box<Accepted>,
+        receipts: BTreeMap<GroupId, Option<LeafIndex>>,
+    },
     Out(TaskId, RoundId),
 }
 
 /// One client in one task.
 pub struct Participant {
     me: ClientId,
+    upload_at: UploadAt,
     state: State,
     /// The latest round that was answered: a call is answered once, however often it comes.
     answered: Option<(TaskId, RoundId)>,
@@ -123,8 +155,8 @@ pub struct Participant {
 
 impl Participant {
     /// A client that takes part in nothing yet.
-    pub fn new(me: ClientId) -> Self {
-        Self { me, state: State::Idle, answered: None, actions: VecDeque::new() }
+    pub fn new(me: ClientId, upload_at: UploadAt) -> Self {
+        Self { me, upload_at, state: State::Idle, answered: None, actions: VecDeque::new() }
     }
 
     /// The next thing to do, oldest first.
@@ -142,6 +174,7 @@ impl Participant {
             Event::Receipt(group, index) => self.receipt(group, index),
             Event::Refused(group, reason) => self.refused(group, reason),
             Event::Reconnected => self.resend(),
+            Event::Clock(now) => self.clock(now),
             Event::Ended(task, round) => self.ended(task, round),
         }
     }
@@ -183,7 +216,30 @@ impl Participant {
     }
 
     fn spooled(&mut self) {
-        let State::Preparing(accepted) = std::mem::replace(&mut self.state, State::Idle) else { return };
+        let State::Preparing(accepted) = &self.state else { return };
+        let accepted = accepted.clone();
+        match self.upload_at {
+            UploadAt::Ready => self.send(accepted),
+            UploadAt::Scheduled => self.state = State::Waiting(accepted),
+        }
+    }
+
+    /// Uploads begin, and late rounds are declined, at a time that does not depend on how long anything took.
+    fn clock(&mut self, now: Time) {
+        match (&self.state, self.upload_at) {
+            (State::Waiting(accepted), _) if now >= accepted.upload_from => {
+                let accepted = accepted.clone();
+                self.send(accepted);
+            }
+            (State::Preparing(accepted), UploadAt::Scheduled) if now >= accepted.upload_from => self.decline(Rejection::Late),
+            (
+                State::Idle | State::Ready(..) | State::Preparing(_) | State::Waiting(_) | State::Sending { .. } | State::Out(..),
+                UploadAt::Ready | UploadAt::Scheduled,
+            ) => {}
+        }
+    }
+
+    fn send(&mut self, accepted: Box<Accepted>) {
         let receipts: BTreeMap<_, _> = accepted.groups_of(self.me).into_iter().map(|g| (g, None)).collect();
         self.actions.extend(receipts.keys().map(|g| Action::Upload(*g)));
         self.state = State::Sending { accepted, receipts };
@@ -193,7 +249,7 @@ impl Participant {
         let (task, round) = match &self.state {
             State::Ready(task, round) => (*task, *round),
             State::Preparing(a) => (a.manifest.task, a.manifest.round),
-            State::Idle | State::Sending { .. } | State::Out(..) => return,
+            State::Idle | State::Waiting(_) | State::Sending { .. } | State::Out(..) => return,
         };
         self.state = State::Out(task, round);
         self.actions.push_back(Action::Decline(task, round, reason));
@@ -221,7 +277,8 @@ impl Participant {
             State::Sending { receipts, .. } => {
                 self.actions.extend(receipts.iter().filter(|(_, r)| r.is_none()).map(|(g, _)| Action::Upload(*g)));
             }
-            State::Idle | State::Preparing(_) | State::Out(..) => {}
+            // What waits for its time goes when the clock says so, on whatever connection there is then.
+            State::Idle | State::Preparing(_) | State::Waiting(_) | State::Out(..) => {}
         }
     }
 
@@ -234,7 +291,7 @@ impl Participant {
     fn ended(&mut self, task: TaskId, round: RoundId) {
         let current = match &self.state {
             State::Ready(t, r) | State::Out(t, r) => Some((*t, *r)),
-            State::Preparing(a) => Some((a.manifest.task, a.manifest.round)),
+            State::Preparing(a) | State::Waiting(a) => Some((a.manifest.task, a.manifest.round)),
             State::Sending { accepted, .. } => Some((accepted.manifest.task, accepted.manifest.round)),
             State::Idle => None,
         };
@@ -248,6 +305,9 @@ impl Participant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Sha256;
+    use crate::manifest::GroupSpec;
+    use crate::params::{CommitteeSize, Packing};
 
     const TASK: TaskId = TaskId([1; 16]);
 
@@ -268,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_decline_is_final_for_its_round_only() {
-        let mut p = Participant::new(ClientId([9; 32]));
+        let mut p = Participant::new(ClientId([9; 32]), UploadAt::Ready);
         p.handle(call(1, Err(Rejection::Policy)));
         p.handle(call(1, Ok(())));
         assert_eq!(said(&mut p), ["decline"]);
@@ -279,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_call_that_comes_again_is_answered_again_and_an_old_one_is_not() {
-        let mut p = Participant::new(ClientId([9; 32]));
+        let mut p = Participant::new(ClientId([9; 32]), UploadAt::Ready);
         p.handle(call(2, Ok(())));
         p.handle(call(2, Ok(())));
         p.handle(call(1, Ok(())));
@@ -292,11 +352,98 @@ mod tests {
 
     #[test]
     fn a_bad_manifest_is_declined_once() {
-        let mut p = Participant::new(ClientId([9; 32]));
+        let mut p = Participant::new(ClientId([9; 32]), UploadAt::Ready);
         p.handle(call(1, Ok(())));
         p.handle(Event::Report(Err(Rejection::WrongManifest)));
         p.handle(Event::Report(Err(Rejection::WrongManifest)));
         p.handle(Event::NotPrepared(Rejection::BudgetExhausted));
         assert_eq!(said(&mut p), ["ready", "decline"]);
+    }
+
+    fn accepted(round: u64) -> Box<Accepted> {
+        let me = ClientId([9; 32]);
+        let packing = Packing { n_max: 4, bits: 16, slot_bits: 18, slots: 2, noise_bits: 8, dropped_bits: 2, body_bits: 62 };
+        let group = GroupSpec { id: GroupId(0), shards: Vec::new(), packing, cohort_min: 2, eligible: vec![me], tally: None };
+        let manifest = Manifest {
+            federation: "fed".into(),
+            task: TASK,
+            round: RoundId(round),
+            plan: PlanDigest([2; 32]),
+            snapshot: SnapshotDigest([3; 32]),
+            parameter_set: 1,
+            groups: vec![group],
+            roster: Sha256([4; 32]),
+            committee: Vec::new(),
+            size: CommitteeSize { decryptors: 4, corrupt: 1 },
+            reporting_until: Time(10_000),
+            certifying_until: Time(20_000),
+            opening_until: Time(30_000),
+            log_size: 1,
+            previous_end: Sha256([5; 32]),
+        };
+        Box::new(Accepted { manifest, digest: ManifestDigest([6; 32]), upload_from: Time(7_500) })
+    }
+
+    fn reporting(upload_at: UploadAt) -> Participant {
+        let mut p = Participant::new(ClientId([9; 32]), upload_at);
+        p.handle(call(1, Ok(())));
+        p.handle(Event::Report(Ok(accepted(1))));
+        assert_eq!(said(&mut p), ["ready", "prepare"]);
+        p
+    }
+
+    /// privacy.md D12: whenever sealing ended, and whatever connections did meanwhile, the upload begins at the same time.
+    #[test]
+    fn on_a_schedule_the_time_of_the_upload_does_not_depend_on_when_the_update_was_ready() {
+        for ready in [0, 4_000, 7_499] {
+            let mut p = reporting(UploadAt::Scheduled);
+            for now in 0..7_500 {
+                if now == ready {
+                    p.handle(Event::Spooled);
+                    p.handle(Event::Reconnected);
+                }
+                p.handle(Event::Clock(Time(now)));
+                assert!(said(&mut p).is_empty(), "{ready} {now}");
+            }
+            p.handle(Event::Clock(Time(7_500)));
+            assert_eq!(said(&mut p), ["upload"]);
+            p.handle(Event::Clock(Time(7_501)));
+            assert!(said(&mut p).is_empty(), "once");
+            p.handle(Event::Reconnected);
+            assert_eq!(said(&mut p), ["upload"], "what has no receipt is sent again");
+        }
+    }
+
+    /// Found sealed by a process that begins after the time: that a process ended says nothing about training, so the update goes.
+    #[test]
+    fn what_was_sealed_before_a_kill_is_sent_after_it() {
+        let mut p = reporting(UploadAt::Scheduled);
+        p.handle(Event::Spooled);
+        p.handle(Event::Clock(Time(9_000)));
+        assert_eq!(said(&mut p), ["upload"]);
+    }
+
+    #[test]
+    fn on_a_schedule_a_late_update_never_leaves_and_the_decline_has_the_same_time() {
+        let mut p = reporting(UploadAt::Scheduled);
+        p.handle(Event::Clock(Time(7_499)));
+        assert!(said(&mut p).is_empty());
+        p.handle(Event::Clock(Time(7_500)));
+        assert_eq!(said(&mut p), ["decline"]);
+        p.handle(Event::Spooled);
+        p.handle(Event::Clock(Time(8_000)));
+        p.handle(Event::Reconnected);
+        assert!(said(&mut p).is_empty());
+        p.handle(Event::Ended(TASK, RoundId(1)));
+        assert_eq!(said(&mut p), ["clear"]);
+    }
+
+    #[test]
+    fn without_a_schedule_an_update_leaves_when_it_is_ready_and_no_clock_declines() {
+        let mut p = reporting(UploadAt::Ready);
+        p.handle(Event::Clock(Time(9_000)));
+        assert!(said(&mut p).is_empty());
+        p.handle(Event::Spooled);
+        assert_eq!(said(&mut p), ["upload"]);
     }
 }

@@ -15,7 +15,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use local::{Keep, LocalOptimiser, LocalTraining, Look, Schedule};
-pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, guaranteed_shares};
+pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, UnitObjective, guaranteed_shares};
 pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
 
@@ -195,6 +195,10 @@ pub struct PrivacyPlan {
     #[n(11)]
     #[serde(default)]
     pub path: ClipPath,
+    /// What one unit's records are asked for together.
+    #[n(12)]
+    #[serde(default)]
+    pub unit_objective: UnitObjective,
 }
 
 /// What the server does with an opened mean (training.md M17). In mode `local` the mean is that of the institutions' changes; in

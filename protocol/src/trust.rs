@@ -208,10 +208,21 @@ pub struct BudgetDeclaration {
     /// At this δ.
     #[n(2)]
     pub delta: Decimal,
+    /// Nothing: the cap is of own cost. Else it is of what the guaranteed shares of noise leave to a coalition, where their bound is published,
+    /// and this is the most own ε of any one task (privacy.md D61). Which of the two never changes.
+    #[n(3)]
+    pub own_epsilon_cap: Option<Decimal>,
 }
 
 impl Payload for BudgetDeclaration {
     const KIND: StatementKind = StatementKind::Budget;
+}
+
+impl BudgetDeclaration {
+    /// Most own ε that a header may state.
+    pub fn most_own(&self) -> Decimal {
+        self.own_epsilon_cap.unwrap_or(self.epsilon_cap)
+    }
 }
 
 /// An institution raised its ledger to what the log shows, after the ledger was rolled back or copied (privacy.md D65).

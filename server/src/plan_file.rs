@@ -8,7 +8,7 @@ use protocol::ids::{ClientId, GroupId, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, Weighting,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, UnitObjective, Weighting,
 };
 use serde::Deserialize;
 use train::hf::base::{Base, BaseError};
@@ -117,6 +117,9 @@ pub struct PrivacyFile {
     /// Most records that one unit may contribute.
     #[serde(default = "few_records")]
     pub max_records_per_unit: u32,
+    /// What one unit's records are asked for together.
+    #[serde(default)]
+    pub unit_objective: UnitObjective,
     /// Law of the noise.
     #[serde(default)]
     pub noise: NoiseKind,
@@ -396,6 +399,7 @@ impl PrivacyFile {
             delta: self.delta,
             epsilon_cap,
             max_records_per_unit: self.max_records_per_unit,
+            unit_objective: self.unit_objective,
             noise: self.noise,
         }
     }
@@ -403,7 +407,6 @@ impl PrivacyFile {
     /// The smallest noise that keeps the plan's figures over all steps, rounded up at the sixth place; and the mechanism that it makes, for an
     /// institution of any size.
     fn calibrate(&self, plan: &mut Plan) -> Result<(), PlanFileError> {
-        privacy::mechanism::accounted(self.noise, self.sampling_rate)?;
         let multiplier = match self.mode.colluding() {
             None => alone(self, plan.total_steps()),
             Some(colluding) => self.share(plan, colluding)?,
@@ -479,10 +482,11 @@ fn base_digest(bytes: &[u8]) -> SnapshotDigest {
 
 /// Calibration of mode `local` by the accountant that the ledger charges with.
 fn alone(p: &PrivacyFile, steps: u64) -> Option<Decimal> {
-    let calibrate = match p.noise {
-        NoiseKind::RoundedGaussian => privacy::accountant::calibrate,
-        NoiseKind::DiscreteGaussian => privacy::accountant::calibrate_rdp,
+    let (target, q, delta) = (p.epsilon.to_f64() * BELOW, p.sampling_rate.to_f64(), inner_delta(p, steps));
+    let sigma = match p.noise {
+        NoiseKind::RoundedGaussian => privacy::accountant::calibrate(target, q, steps, delta),
+        NoiseKind::DiscreteGaussian => privacy::accountant::calibrate_noise_rdp(p.noise, target, q, steps, delta),
     };
-    let sigma = calibrate(p.epsilon.to_f64() * BELOW, p.sampling_rate.to_f64(), steps, inner_delta(p, steps)).ok()?;
+    let sigma = sigma.ok()?;
     Decimal::ceil(sigma, 6).ok()
 }

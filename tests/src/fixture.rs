@@ -12,7 +12,7 @@ use protocol::manifest::{PREKEY_BYTES, Prekeys};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     Assigned, ClipFunction, ClipPath, Combine, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PlanApproval,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, TensorSpec, Tier, TokenizerKind, Turn, Unit, Weighting,
+    PrivacyPlan, Robustness, ShardSpec, Strategy, TensorSpec, Tier, TokenizerKind, Turn, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -156,7 +156,7 @@ fn enrolment(s: &SiteKeys, trust: Sha256, admin: &SigningKey) -> Vec<Draft> {
     let by = |actor, statement, facts| Draft::said(actor, Some(s.id), statement, facts);
     let cap = decimal("100");
     let declared = DatasetDeclaration { dataset: s.dataset, unit: Unit::Record, declared_units: 1000 };
-    let budget = BudgetDeclaration { dataset: s.dataset, epsilon_cap: cap, delta: decimal("0.00001") };
+    let budget = BudgetDeclaration { dataset: s.dataset, epsilon_cap: cap, delta: decimal("0.00001"), own_epsilon_cap: None };
     vec![
         by(Actor::Institution, Statement::sign(&ask, &s.key), Facts::MemberJoinRequested { token: ask.token, request }),
         by(Actor::Administrator, Statement::sign(&membership, admin), Facts::MemberJoined { request }),
@@ -235,6 +235,7 @@ fn plan(shape: Shape) -> Plan {
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps: 1,

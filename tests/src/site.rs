@@ -15,7 +15,7 @@ use protocol::ids::{Address, BodyRoot, ClientId, GroupId, HeaderDigest, Manifest
 use protocol::manifest::{BudgetSpend, Certificate, Decline, GroupSpec, Header, HeaderCore, Manifest, OpeningPayload};
 use protocol::messages::{ClientMessage, ServerMessage};
 use protocol::params::Packing;
-use protocol::participant::{self, Accepted, Participant};
+use protocol::participant::{self, Accepted, Participant, UploadAt};
 use protocol::plan::Unit;
 use protocol::reject::Rejection;
 use protocol::round::Verdict;
@@ -72,6 +72,7 @@ pub struct Site {
     pub alive: bool,
     /// What site policy says about taking part.
     pub willing: bool,
+    upload_at: UploadAt,
     /// Receipts in hand.
     pub receipts: BTreeMap<HeaderDigest, u64>,
     /// What the decryptor refused, and why.
@@ -87,7 +88,7 @@ impl Site {
             fixture: fixture.clone(),
             mirror: fixture.log.history().clone(),
             mirrored: fixture.log.entries().len(),
-            participant: Participant::new(id),
+            participant: Participant::new(id, UploadAt::Ready),
             decryptor: Decryptor::restore(id, &[]),
             disk: Disk::default(),
             jobs: VecDeque::new(),
@@ -95,6 +96,7 @@ impl Site {
             sending: None,
             alive: true,
             willing: true,
+            upload_at: UploadAt::Ready,
             receipts: BTreeMap::new(),
             refusals: Vec::new(),
         }
@@ -133,6 +135,27 @@ impl Site {
         Ok(())
     }
 
+    /// The site policy, read at the process's start: when updates leave.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn begin_again(&mut self, upload_at: UploadAt, now: Time, net: &mut Net, books: &mut Books) -> Result<(), Broken> {
+        self.upload_at = upload_at;
+        self.start(now, Mutant::Sound, net, books)
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn tick(&mut self, now: Time, net: &mut Net, books: &mut Books) -> Result<(), Broken> {
+        if !self.alive {
+            return Ok(());
+        }
+        self.participant.handle(participant::Event::Clock(now));
+        self.act(now, net, books)
+    }
+
     /// The process ends; what is not on the disk is gone.
     pub fn stop(&mut self) {
         self.alive = false;
@@ -150,7 +173,7 @@ impl Site {
         if mutant == Mutant::ForgetsRecords {
             self.disk.records.clear();
         }
-        self.participant = Participant::new(self.id());
+        self.participant = Participant::new(self.id(), self.upload_at);
         self.decryptor = Decryptor::restore(self.id(), &self.disk.records);
         for (header, (manifest, group)) in self.disk.shares.clone() {
             self.decryptor.handle(now, &self.mirror, decryptor::Event::Share { manifest, group, header, trouble: None });

@@ -9,6 +9,7 @@ use protocol::codec;
 use protocol::ids::{ClientId, GroupId, HeaderDigest, RoundId};
 use protocol::manifest::{Manifest, SetPayload, set_digest};
 use protocol::messages::ServerMessage;
+use protocol::participant::UploadAt;
 use protocol::round::{Event, Outcome};
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -285,6 +286,38 @@ impl World {
             self.server.act(self.now, &mut self.net, &mut self.books)?;
         }
         Ok(())
+    }
+
+    /// Every client begins again under a site policy that has updates leave at the manifest's time (privacy.md D12).
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn keep_schedule(&mut self) -> Result<(), Broken> {
+        let (now, net, books) = (self.now, &mut self.net, &mut self.books);
+        self.sites.iter_mut().try_for_each(|s| s.begin_again(UploadAt::Scheduled, now, net, books))
+    }
+
+    /// Time passes for everybody.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn pass_to(&mut self, until: Time) -> Result<(), Broken> {
+        let (net, books) = (&mut self.net, &mut self.books);
+        self.sites.iter_mut().try_for_each(|s| s.tick(until, net, books))?;
+        self.wait(until)
+    }
+
+    /// Leaves the federation in peace, without time, until nothing moves any more.
+    ///
+    /// # Errors
+    /// [`Broken`]; [`Broken::Stuck`] if something always does.
+    pub fn still(&mut self) -> Result<(), Broken> {
+        for _ in 0..MAX_STEPS {
+            if !self.peaceful(false)? {
+                return Ok(());
+            }
+        }
+        Err(Broken::Stuck(self.server.round_id()))
     }
 
     /// Leaves the federation in peace until something is so.

@@ -4,7 +4,7 @@ use client::central::CentralPlan;
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
 use corpus::pipeline::Rules;
-use privacy::accountant::{Phase, epsilon_pld, epsilon_rdp};
+use privacy::accountant::{Phase, epsilon_noise_rdp, epsilon_pld, epsilon_rdp};
 use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
 use protocol::plan::{Combine, Keep, NoiseKind, Plan, PlanError, Robustness, Schedule, Weighting};
@@ -145,8 +145,8 @@ fn the_site_policys_sample_states_every_limit_and_no_limit_has_a_default() {
     SitePolicy::parse(SITE_POLICY).unwrap();
     let complaint = chain(&SitePolicy::parse("no_such_key = 1").unwrap_err());
     assert_states_every_key(SITE_POLICY, &complaint);
-    // Without these three keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them.
-    let may_be_absent = ["plans", "own_epsilon_cap", "charge"];
+    // Without these keys the policy is as strict as it can be in what they are about, or as wide as the limits beside them, or promises least.
+    let may_be_absent = ["plans", "own_epsilon_cap", "charge", "upload_at"];
     for key in keys_named_in(&complaint).iter().filter(|k| !may_be_absent.contains(&k.as_str())) {
         let without: String = SITE_POLICY.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
         assert!(SitePolicy::parse(&without).is_err(), "{key}");
@@ -297,19 +297,21 @@ fn the_example_plan_keeps_its_epsilon() {
     assert!(epsilon > 0.99 * p.epsilon_cap.to_f64(), "more noise than asked for: {epsilon}");
 }
 
-/// D23: noise that has no account at the plan's rate gives no plan; where it has one, it is calibrated by its own accountant.
+/// D23: with sampling and without, discrete Gaussian noise is calibrated by its own accountant, and with sampling needs more than the Gaussian.
 #[test]
-fn discrete_gaussian_noise_is_planned_only_where_it_is_accounted() {
+fn discrete_gaussian_noise_is_calibrated_by_its_own_accountant() {
     let discrete = PLAN.replacen("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", 1);
-    let refused = PlanFile::parse(&discrete).unwrap().prepare(TaskId([7; 16])).err().unwrap();
-    assert!(chain(&refused).contains("accounted at a sampling rate of 1 only"), "{}", chain(&refused));
-    let whole = discrete.replacen("sampling_rate = \"0.05\"", "sampling_rate = \"1\"", 1);
-    let plan = PlanFile::parse(&whole).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
-    assert_eq!((plan.privacy.noise, plan.check()), (NoiseKind::DiscreteGaussian, Ok(())));
-    let p = &plan.privacy;
-    let all = Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: 1.0, steps: plan.total_steps() };
-    let epsilon = epsilon_rdp(&[all], p.delta.to_f64()).unwrap().epsilon;
-    assert!(epsilon <= p.epsilon_cap.to_f64() && epsilon > 0.99 * p.epsilon_cap.to_f64(), "{epsilon}");
+    let prepared = |text: &str| PlanFile::parse(text).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+    for rate in ["0.05", "1"] {
+        let plan = prepared(&discrete.replacen("sampling_rate = \"0.05\"", &format!("sampling_rate = \"{rate}\""), 1));
+        assert_eq!((plan.privacy.noise, plan.check()), (NoiseKind::DiscreteGaussian, Ok(())));
+        let p = &plan.privacy;
+        let all = Phase { noise_multiplier: p.noise_multiplier.to_f64(), sampling_rate: rate.parse().unwrap(), steps: plan.total_steps() };
+        let epsilon = epsilon_noise_rdp(&[(p.noise, all)], p.delta.to_f64()).unwrap().epsilon;
+        assert!(epsilon <= p.epsilon_cap.to_f64() && epsilon > 0.99 * p.epsilon_cap.to_f64(), "{rate}: {epsilon}");
+    }
+    let (rounded, sampled) = (prepared(PLAN).privacy.noise_multiplier.to_f64(), prepared(&discrete).privacy.noise_multiplier.to_f64());
+    assert!(sampled > rounded, "{sampled} {rounded}");
 }
 
 /// The example, without its comments, as a plan in which institutions add noise together.
@@ -370,7 +372,6 @@ fn plans_in_which_institutions_cannot_noise_a_sum_together_are_refused_by_name()
         ("weight_decay = \"0\"\n", "weight_decay = \"0\"\nschedule = \"wsd\"\n", "only the server takes steps"),
         ("weight_decay = \"0\"\n", "weight_decay = \"0\"\noptimiser = { adam-w = {} }\n", "only the server takes steps"),
         ("bits = 24\n", "bits = 16\n", "no room"),
-        ("noise = \"rounded-gaussian\"", "noise = \"discrete-gaussian\"", "accounted at a sampling rate of 1 only"),
         ("epsilon_floor = \"8\"", "epsilon_floor = \"0\"", "privacy.epsilon_cap is 0"),
         ("epsilon = \"3\"", "epsilon = \"0\"", "coalition_epsilon is 0"),
         ("colluding = 0, ", "", "missing field `colluding`"),

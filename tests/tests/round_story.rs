@@ -2,13 +2,13 @@
 
 use protocol::entry::{AlarmKind, Facts, LogEntry};
 use protocol::ids::{ClientId, GroupId, HeaderDigest, LeafIndex, Position, RoundId, Sha256};
-use protocol::manifest::Manifest;
+use protocol::manifest::{Header, Manifest};
 use protocol::messages::{ClientMessage, ServerMessage, frame};
 use protocol::reject::Rejection;
 use protocol::round::{Blamed, Event, Outcome, Phase, Verdict};
 use protocol::statement::Statement;
 use protocol::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tests::aggregator::Mutant;
 use tests::books::Broken;
 use tests::fixture::{ROUNDS, Shape, TASK};
@@ -67,6 +67,32 @@ fn left_in_peace_every_round_closes() {
         assert!(world.sites.iter().all(|s| s.receipts.len() == 6), "one receipt per round and group");
         assert_eq!((1..=ROUNDS).map(|r| world.books.dropped(RoundId(r))).sum::<usize>(), 0);
     }
+}
+
+/// privacy.md D12: when an update leaves does not tell how long anything took, and a kill between sealing and upload changes neither the time nor
+/// a byte of what is sent.
+#[test]
+fn on_a_schedule_sealed_updates_leave_at_the_manifests_time_also_after_a_kill() {
+    let mut world = world(3);
+    world.keep_schedule().unwrap();
+    world.until(|w| w.sites.iter().all(|s| s.spooled(FIRST).len() == 2)).unwrap();
+    let headers = |w: &World| -> Vec<BTreeSet<HeaderDigest>> {
+        w.sites.iter().map(|s| s.spooled(FIRST).iter().map(|h| Header::digest(&h.payload)).collect()).collect()
+    };
+    let (sealed, m) = (headers(&world), manifest(&world));
+    world.step(&Op::Restart(0)).unwrap();
+    let quarter = world.fixture().plan.deadlines.reporting_ms / 4;
+    let from = Time(m.reporting_until.0 - quarter);
+    world.still().unwrap();
+    world.pass_to(Time(from.0 - 1)).unwrap();
+    world.still().unwrap();
+    assert!(world.accepted().is_empty() && world.sites.iter().all(|s| s.receipts.is_empty()), "everything was sealed long before");
+    assert_eq!(headers(&world), sealed);
+    world.pass_to(from).unwrap();
+    world.still().unwrap();
+    assert!(is_closed(&world, FIRST));
+    let sent: Vec<BTreeSet<_>> = world.sites.iter().map(|s| s.receipts.keys().copied().collect()).collect();
+    assert_eq!(sent, sealed);
 }
 
 /// Members of each group by round, as the manifests in the log have them.

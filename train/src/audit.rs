@@ -19,7 +19,7 @@ use crate::model::{ModelError, Weights, initial};
 use crate::round::TrainError;
 use crate::workers::Workers;
 use privacy::accountant::task::{TaskError, TaskTerms};
-use privacy::accountant::{AccountantError, Phase, epsilon_rdp};
+use privacy::accountant::{AccountantError, Phase, epsilon_noise_rdp};
 use privacy::audit::AuditError;
 use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::{BadDecimal, Decimal};
@@ -130,7 +130,7 @@ impl Audited<'_> {
     fn payable(&self, noise_multiplier: Decimal) -> Result<f64, AuditRunError> {
         let (privacy, steps) = (&self.plan.privacy, self.plan.total_steps());
         let phase = Phase { noise_multiplier: noise_multiplier.to_f64(), sampling_rate: privacy.sampling_rate.to_f64(), steps };
-        let needed = epsilon_rdp(&[phase], privacy.delta.to_f64() / 2.0)?.epsilon;
+        let needed = epsilon_noise_rdp(&[(privacy.noise, phase)], privacy.delta.to_f64() / 2.0)?.epsilon;
         if needed > PAYABLE { Err(AuditRunError::TooLittle(noise_multiplier)) } else { Ok(needed) }
     }
 

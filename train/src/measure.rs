@@ -19,7 +19,7 @@ use privacy::bound::{ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::{Accumulate, FloatSums, Mechanism, MechanismError, Rounding};
 use privacy::noise::{Noise, Stream};
 use protocol::decimal::Decimal;
-use protocol::plan::{ClipFunction, ClipPath, EncoderConfig, Mode, NoiseKind, PrivacyPlan, Unit};
+use protocol::plan::{ClipFunction, ClipPath, EncoderConfig, Mode, NoiseKind, PrivacyPlan, Unit, UnitObjective};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::num::NonZeroUsize;
@@ -182,7 +182,7 @@ impl Workload {
         let units = self.units.len();
         let max_tokens = crate::model::parameters::size(self.size.tokens);
         let (objective, table, mechanism) = (&self.model, self.weights.table(), &self.mechanism);
-        Work { objective, table, mechanism, max_tokens, micro_batch: units, max_records: 1 }
+        Work { objective, table, mechanism, max_tokens, micro_batch: units, max_records: 1, of_unit: UnitObjective::Mean }
     }
 
     fn exact(&self) -> Result<(), MeasureError> {
@@ -300,6 +300,7 @@ fn privacy() -> PrivacyPlan {
         delta: decimal(1, 6),
         epsilon_cap: decimal(8, 0),
         max_records_per_unit: 1,
+        unit_objective: UnitObjective::Mean,
     }
 }
 

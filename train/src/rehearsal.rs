@@ -43,9 +43,16 @@ impl<'a> Rehearsal<'a> {
 
     fn on_one(&self, micro_batch: usize) -> Result<bool, WorkError> {
         let (max_tokens, max_records) = (size(self.plan.model.max_tokens), size(self.plan.privacy.max_records_per_unit));
-        let one = unit(self.plan, max_tokens, 0);
-        let work =
-            Work { objective: &self.model, table: self.part.table(), mechanism: self.mechanism, max_tokens, micro_batch, max_records };
+        let (one, of_unit) = (unit(self.plan, max_tokens, 0), self.plan.privacy.unit_objective);
+        let work = Work {
+            objective: &self.model,
+            table: self.part.table(),
+            mechanism: self.mechanism,
+            max_tokens,
+            micro_batch,
+            max_records,
+            of_unit,
+        };
         match self.mechanism.executed().clip_path() {
             // So many records are read at once, whosever they are.
             ClipPath::Exact => {

@@ -10,7 +10,7 @@ use crate::schedule::{Rates, Schedule};
 use crate::testing::{data, decimal, plan, small_config};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
-use protocol::plan::{Keep, LocalOptimiser, Look};
+use protocol::plan::{ClipFunction, Keep, LocalOptimiser, Look, UnitObjective};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -68,6 +68,27 @@ fn a_separable_task_is_learnt_when_the_noise_is_tiny() {
     assert!(after.loss() < 0.5 * before.loss());
     assert_eq!(reports.len(), 60);
     assert!(reports[59].mean_loss().unwrap() < reports[0].mean_loss().unwrap());
+}
+
+/// D31: whether a unit's records are asked for their mean or their sum is the plan's choice; a unit of one record does not notice.
+#[test]
+fn a_units_objective_is_the_plans_mean_or_sum() {
+    let mut world = institution(1, "0.01", "1", 24);
+    // Nobody is shortened, and a step is as long as its gradient: else a sum shows by its direction only, which is the mean's.
+    (world.plan.privacy.clip, world.plan.privacy.clip_function) = (decimal("50"), ClipFunction::Flat);
+    world.plan.local.optimiser = Some(LocalOptimiser::Sgd { momentum: decimal("0"), look: Look::Here });
+    world.plan.local.learning_rate = decimal("0.5");
+    world.mechanism = Mechanism::new(&world.plan.privacy, world.plan.dimension(), 24).unwrap();
+    let trained = |world: &mut Institution, objective| {
+        world.plan.privacy.unit_objective = objective;
+        let (after, reports) = train(world, 2, 3).unwrap();
+        (after.flat().to_vec(), reports[0].mean_loss().unwrap())
+    };
+    assert!(world.data.units.iter().any(|u| u.records.len() > 1));
+    let (mean, sum) = (trained(&mut world, UnitObjective::Mean), trained(&mut world, UnitObjective::Sum));
+    assert!(mean.0 != sum.0 && sum.1 > mean.1, "{} {}", mean.1, sum.1);
+    world.data.units.iter_mut().for_each(|u| u.records.truncate(1));
+    assert_eq!(trained(&mut world, UnitObjective::Mean), trained(&mut world, UnitObjective::Sum));
 }
 
 /// Noise and samples are the same; what becomes of them is the plan's choice.

@@ -52,6 +52,7 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
         // Both in one batch.
         micro_batch: 2,
         max_records: 1,
+        of_unit: plan.privacy.unit_objective,
     };
     let long = size(plan.model.max_tokens);
     let [a, b] = [(long, 0), (SHORT.min(long), 1)].map(|(length, number)| unit(plan, length, number));
@@ -189,7 +190,15 @@ mod tests {
         let (even, uneven) = (Transformer::load(&part).unwrap(), Uneven(Transformer::load(&part).unwrap()));
         let (a, b) = (unit(&plan, 7, 0), unit(&plan, 3, 1));
         let asked = |objective: &dyn Objective| {
-            let work = Work { objective, table: part.table(), mechanism: &m, max_tokens: 10, micro_batch: 2, max_records: 1 };
+            let work = Work {
+                objective,
+                table: part.table(),
+                mechanism: &m,
+                max_tokens: 10,
+                micro_batch: 2,
+                max_records: 1,
+                of_unit: plan.privacy.unit_objective,
+            };
             agree(work, [&a, &b], &alone()).unwrap()
         };
         assert!(asked(&even) && !asked(&uneven));

@@ -104,6 +104,7 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
         micro_batch: inputs.workers.records_at_once(crate::model::parameters::size(plan.local.micro_batch.max(1)), path),
         max_records: crate::model::parameters::size(plan.privacy.max_records_per_unit),
+        of_unit: plan.privacy.unit_objective,
     };
     let (mut sum, tally) = match path {
         ClipPath::Exact => inputs.workers.sum(work, round.data, sample)?,

@@ -13,7 +13,7 @@ use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
-    TokenizerKind, Unit, Weighting,
+    TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
@@ -53,6 +53,7 @@ pub(crate) fn plan(config: EncoderConfig, steps: u32, noise_multiplier: &str, sa
             epsilon_cap: decimal("1000"),
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps,

@@ -9,7 +9,7 @@ use crate::device::{self, Multiply};
 use crate::model::{Objective, ParameterTable};
 use privacy::bound::{Block, ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
-use protocol::plan::ClipPath;
+use protocol::plan::{ClipPath, UnitObjective};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,6 +92,8 @@ pub(crate) struct Work<'a> {
     /// Records in one forward pass; bounds memory and changes nothing else.
     pub(crate) micro_batch: usize,
     pub(crate) max_records: usize,
+    /// What a unit's records are asked for together.
+    pub(crate) of_unit: UnitObjective,
 }
 
 impl Workers {
@@ -279,18 +281,21 @@ fn drain(work: Work<'_>, jobs: &[&[&UnitExamples]], next: &AtomicUsize) -> Resul
 /// A record, and whether it is its unit's last. A unit without any record still has one row, so that it is reported like any other.
 pub(crate) struct Row<'a> {
     pub(crate) record: Option<&'a Record>,
-    /// Its part in the mean over the unit's records.
+    /// Its part in the unit's objective: 1 in a sum, one over their number in a mean.
     pub(crate) share: f32,
     pub(crate) last: bool,
 }
 
 /// All rows of these units. Records without tokens say nothing and are left out before the mean.
-pub(crate) fn rows<'a>(units: &[&'a UnitExamples], max_records: usize) -> Vec<Row<'a>> {
+pub(crate) fn rows<'a>(units: &[&'a UnitExamples], work: Work<'_>) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for unit in units {
-        let kept: Vec<&Record> = unit.records.iter().take(max_records).filter(|r| !r.tokens.is_empty()).collect();
+        let kept: Vec<&Record> = unit.records.iter().take(work.max_records).filter(|r| !r.tokens.is_empty()).collect();
         #[expect(clippy::cast_precision_loss, reason = "records per unit are capped far below 2^24")]
-        let share = (kept.len().max(1) as f32).recip();
+        let share = match work.of_unit {
+            UnitObjective::Mean => (kept.len().max(1) as f32).recip(),
+            UnitObjective::Sum => 1.0,
+        };
         let last = kept.len().saturating_sub(1);
         rows.extend(kept.iter().enumerate().map(|(i, record)| Row { record: Some(record), share, last: i == last }));
         if kept.is_empty() {
@@ -318,7 +323,7 @@ type Take<'f> = dyn FnMut(&[Block<'_>], f64) -> Result<(), WorkError> + 'f;
 pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
     let mut unit = UnitGradient::new(work.table);
     let (mut unit_loss, mut tokens) = (0.0, 0);
-    for rows in rows(units, work.max_records).chunks(work.micro_batch) {
+    for rows in rows(units, work).chunks(work.micro_batch) {
         let batch = Batch::pack(rows.iter().filter_map(|r| r.record), work.max_tokens);
         tokens += batch.tokens.len();
         // The engine records nothing for tensors without numbers.

@@ -187,7 +187,8 @@ impl Maker<'_> {
     fn declare(&mut self) -> Result<(), MakeError> {
         let n = u8::try_from(self.seq % u64::from(INSTITUTIONS)).map_err(|_| MakeError::Refused)?;
         let (own, epsilon_cap) = (key(100 + n), "8".parse().map_err(|_| MakeError::Refused)?);
-        let cap = BudgetDeclaration { dataset: dataset(n), epsilon_cap, delta: "0.000001".parse().map_err(|_| MakeError::Refused)? };
+        let delta = "0.000001".parse().map_err(|_| MakeError::Refused)?;
+        let cap = BudgetDeclaration { dataset: dataset(n), epsilon_cap, delta, own_epsilon_cap: None };
         let who = ClientId::of(&public(&own));
         self.said(Actor::Institution, Some(who), &own, &cap, Facts::BudgetDeclared { dataset: dataset(n), epsilon_cap });
         Ok(())

@@ -316,7 +316,7 @@ impl Own {
         for (id, d) in &self.datasets {
             budget::check_dataset(pack.about.institution, d, &plan_of, &mut accounts, findings);
             for r in &d.spends {
-                let cap = d.cap.map(|c| c.epsilon_cap);
+                let cap = d.cap.map(|c| c.most_own());
                 if cap.is_none_or(|c| r.spend.epsilon_after.to_f64() > c.to_f64()) {
                     let cap = cap.map_or_else(|| "a cap".to_owned(), |c| c.to_string());
                     findings.add(CAP, Place::Index(r.index.0), cap, r.spend.epsilon_after.to_string());

@@ -35,7 +35,7 @@ impl Kept {
     fn new(unit: Unit) -> Self {
         let (epsilon_cap, delta) = ("30".parse().unwrap(), "0.00001".parse().unwrap());
         let order = default_order(epsilon_cap, delta).unwrap();
-        let terms = Terms { institution: me(), dataset: DATASET, unit, epsilon_cap, delta, order };
+        let terms = Terms { institution: me(), dataset: DATASET, unit, epsilon_cap, delta, order, own_epsilon_cap: None };
         let first = PrivacyLedger::create(terms, NOW).unwrap();
         let file = first.record(|e| Statement::sign(e, &key()));
         Self { ledger: first.begun(), file, lines: Vec::new() }
@@ -83,7 +83,12 @@ impl Kept {
 
 fn history(unit: Unit, spends: Vec<SpendRecord>) -> DatasetHistory {
     let declaration = DatasetDeclaration { dataset: DATASET, unit, declared_units: 1000 };
-    let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap: "30".parse().unwrap(), delta: "0.00001".parse().unwrap() };
+    let cap = BudgetDeclaration {
+        dataset: DATASET,
+        epsilon_cap: "30".parse().unwrap(),
+        delta: "0.00001".parse().unwrap(),
+        own_epsilon_cap: None,
+    };
     DatasetHistory { cap: Some(cap), spends, ..DatasetHistory::declared(declaration) }
 }
 

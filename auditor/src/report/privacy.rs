@@ -6,6 +6,7 @@ use super::{Language, rounds};
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, Sha256};
 use protocol::plan::Plan;
+use protocol::trust::BudgetDeclaration;
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("Privacy spent", "隐私消耗");
@@ -56,11 +57,12 @@ fn overview(page: &mut Page<'_>) {
         .iter()
         .map(|(who, id, d)| {
             let last = d.spends.last();
-            let cap = d.cap.as_ref().map_or_else(|| "–".to_owned(), |c| c.epsilon_cap.to_string());
+            // What headers state is own ε, and so is what it is held against here.
+            let cap = d.cap.as_ref().map_or_else(|| "–".to_owned(), |c| c.most_own().to_string());
             let used = last.map_or_else(|| "0".to_owned(), |r| r.spend.epsilon_after.to_string());
             let share = match (&d.cap, last) {
-                (Some(c), Some(r)) if c.epsilon_cap.to_f64() > 0.0 => {
-                    format!("{:.0} %", (100.0 * r.spend.epsilon_after.to_f64() / c.epsilon_cap.to_f64()).ceil())
+                (Some(c), Some(r)) if c.most_own().to_f64() > 0.0 => {
+                    format!("{:.0} %", (100.0 * r.spend.epsilon_after.to_f64() / c.most_own().to_f64()).ceil())
                 }
                 _ => "0 %".to_owned(),
             };
@@ -84,7 +86,7 @@ fn overview(page: &mut Page<'_>) {
     };
     page.table(&head, &spent);
     let lines: Vec<Line> = datasets.iter().map(|(who, _, d)| Line { name: story.facts.name(*who), points: points(&d.spends) }).collect();
-    let cap = story.facts.datasets.values().filter_map(|d| d.cap.map(|c| c.epsilon_cap.to_f64())).fold(f64::INFINITY, f64::min);
+    let cap = story.facts.datasets.values().filter_map(|d| d.cap.map(|c| c.most_own().to_f64())).fold(f64::INFINITY, f64::min);
     let title = page.say("Privacy spent (ε) by each institution, all its data sets", "各机构累计隐私消耗 ε");
     let limit = (cap.is_finite() && lines.iter().any(|l| l.points.len() > 1)).then(|| (page.say("lowest cap", "最低上限").to_owned(), cap));
     let (x, y) = (page.say("paid rounds", "已付费轮次"), "ε");
@@ -111,6 +113,17 @@ fn trust_model(page: &Page<'_>, plan: Option<&Plan>) -> String {
         Some(other) => format!("{other}{}", page.say(": see the plan for against whom the figure holds", "：该数字对谁成立见计划")),
         None => "–".to_owned(),
     }
+}
+
+/// A cap with the account that it is of (privacy.md D61).
+fn signed(page: &Page<'_>, c: BudgetDeclaration) -> String {
+    let total = format!("ε ≤ {}, δ = {}", c.epsilon_cap, c.delta);
+    let Some(own) = c.own_epsilon_cap else { return total };
+    let (of, alone) = (
+        page.say("of what guaranteed shares of noise leave to a coalition", "按有保证的噪声份额留给合谋者的 ε 计"),
+        page.say("own noise alone: of each task at most", "仅凭自身噪声：每个任务至多"),
+    );
+    format!("{total} ({of}); {alone} {own}")
 }
 
 fn card(page: &mut Page<'_>, who: ClientId, id: Sha256, d: &DatasetHistory) {
@@ -148,7 +161,7 @@ fn card(page: &mut Page<'_>, who: ClientId, id: Sha256, d: &DatasetHistory) {
             page.say("Guarantee so far", "目前的保证"),
             format!("ε = {}, δ = {}", figure(|s| s.epsilon_after.to_string()), figure(|s| s.delta.to_string())),
         ),
-        (page.say("Signed cap", "签署上限"), d.cap.map_or_else(|| "–".to_owned(), |c| format!("ε ≤ {}, δ = {}", c.epsilon_cap, c.delta))),
+        (page.say("Signed cap", "签署上限"), d.cap.map_or_else(|| "–".to_owned(), |c| signed(page, c))),
         (page.say("Mechanism", "机制"), escape(noise)),
         (
             page.say("Noise multiplier, sampling rate", "噪声倍率、采样率"),

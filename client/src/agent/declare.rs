@@ -106,7 +106,8 @@ impl Agent {
         due.extend(self.due_manifest(data.dataset()).filter(|_| used));
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let terms = ledger.ledger().terms();
-        let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap: terms.epsilon_cap, delta: terms.delta };
+        let (epsilon_cap, delta, own_epsilon_cap) = (terms.epsilon_cap, terms.delta, terms.own_epsilon_cap);
+        let cap = BudgetDeclaration { dataset: data.dataset(), epsilon_cap, delta, own_epsilon_cap };
         if used && known.and_then(|d| d.cap) != Some(cap) {
             due.push(self.keys.sign(&cap));
         }

@@ -34,6 +34,10 @@ impl Agent {
             participant::Action::Send(message) => Ok(link.say(&message).await?),
             participant::Action::Decline(task, round, reason) => {
                 tracing::info!(round = round.0, code = reason.name(), "declined");
+                // What is still prepared for it is of no use any more.
+                if self.current == Some((task, round)) {
+                    self.ends.leave_all_but(None);
+                }
                 let statement = self.keys.sign(&Decline { task, round, reason });
                 Ok(link.say(&ClientMessage::Declined { statement }).await?)
             }

@@ -13,10 +13,11 @@ use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{GroupId, LeafIndex, PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::manifest::Header;
 use protocol::messages::upload_id;
-use protocol::participant::{Accepted, Event};
+use protocol::participant::{Accepted, Event, UploadAt};
 use protocol::plan::Plan;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
+use protocol::time::Time;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -116,7 +117,8 @@ impl Agent {
             return Ok(());
         };
         "training".clone_into(&mut self.status.duty);
-        let (home, keys, me, build) = (self.home.clone(), Arc::clone(&self.keys), self.me, self.build);
+        let (home, keys, me, build, sealed_by) =
+            (self.home.clone(), Arc::clone(&self.keys), self.me, self.build, self.sealed_by(&accepted));
         let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
@@ -138,6 +140,7 @@ impl Agent {
                         accepted,
                         weight,
                         snapshot,
+                        sealed_by,
                         cancel,
                     };
                     Done::Prepared { task, round, result: on_own_thread(job).await }
@@ -152,6 +155,14 @@ impl Agent {
             sender.send(done).await.unwrap_or(());
         });
         Ok(())
+    }
+
+    /// From when on an update of the round may not become whole any more; nothing where updates leave when they are ready (privacy.md D12).
+    fn sealed_by(&self, accepted: &Accepted) -> Option<Time> {
+        match super::upload_at(self.policy.as_ref()) {
+            UploadAt::Ready => None,
+            UploadAt::Scheduled => Some(accepted.upload_from()),
+        }
     }
 
     /// What this institution weighs in the round, as everybody reads it from the log; nothing where the round weighs nobody (C24).
@@ -224,7 +235,10 @@ impl Agent {
     fn prepared(&mut self, at: (TaskId, RoundId), result: Result<(), PrepareError>) -> Result<(), Trouble> {
         let here = self.current == Some(at);
         match result {
-            Ok(()) if here => self.participant.handle(Event::Spooled),
+            Ok(()) if here => {
+                "sealed".clone_into(&mut self.status.duty);
+                self.participant.handle(Event::Spooled);
+            }
             Ok(()) => self.void(at)?,
             Err(error) if error.is_fatal() => return Err(fatal(error)),
             Err(error) => {
@@ -233,7 +247,8 @@ impl Agent {
                     tracing::error!(round = at.1.0, "what was executed is not what was paid for");
                     self.status.alarm(&format!("round {}: {}", at.1.0, chain(&error)));
                 }
-                if here {
+                // Of what was cancelled somebody knows already, or will at the time of uploading: not earlier, not later.
+                if here && !matches!(error, PrepareError::Cancelled) {
                     error.rejection().name().clone_into(&mut self.status.duty);
                     self.participant.handle(Event::NotPrepared(error.rejection()));
                 }

@@ -126,6 +126,7 @@ impl Agent {
                 Next::Said(Some(message)) => self.said(link, message).await?,
                 Next::Done(Some(done)) => self.finished(link, done).await?,
                 Next::Tick => {
+                    self.participant.handle(participant::Event::Clock(clock::now()));
                     self.try_again(link)?;
                     self.settle(link).await?;
                     self.renew(link).await?;

@@ -42,7 +42,9 @@ impl Agent {
                 return Ok(());
             }
         };
-        let (Some(policy), Some(data), Some(ledger), Some(workers)) = (&self.policy, &self.data, &self.ledger, &self.workers) else {
+        let (Some((policy, policy_hash)), Some(data), Some(ledger), Some(workers)) =
+            (&self.policy, &self.data, &self.ledger, &self.workers)
+        else {
             self.tasks.insert(task, Err(Rejection::Policy));
             return Ok(());
         };
@@ -51,8 +53,7 @@ impl Agent {
             self.tasks.insert(task, Err(Rejection::BudgetExhausted));
             return Ok(());
         };
-        let policy_hash = crate::site_policy::hash_of(&self.home.site_policy()).map_err(fatal)?;
-        let (policy, data, ledger) = (policy.clone(), Arc::clone(data), Arc::clone(ledger));
+        let (policy, policy_hash, data, ledger) = (policy.clone(), *policy_hash, Arc::clone(data), Arc::clone(ledger));
         let (base, workers) = (self.config.base.clone(), Arc::clone(workers));
         let judged =
             tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), (&ledger, &*workers), digest, plan, units));

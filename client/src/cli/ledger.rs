@@ -182,11 +182,11 @@ fn terms(home: &Home, (institution, dataset): (ClientId, Sha256), shown: Option<
         return Ok(loaded.ledger.terms().clone());
     }
     let nothing = || Failure::trouble_text("no_cap", "neither the log nor the site policy holds a cap for this dataset");
-    let declared = shown.and_then(|d| d.cap.as_ref().map(|cap| (cap.epsilon_cap, cap.delta)));
-    let stated = || SitePolicy::load(&home.site_policy()).ok().map(|p| (p.max_eps_total, p.max_delta));
-    let (epsilon_cap, delta) = declared.or_else(stated).ok_or_else(nothing)?;
+    let declared = shown.and_then(|d| d.cap.as_ref().map(|cap| (cap.epsilon_cap, cap.delta, cap.own_epsilon_cap)));
+    let stated = || SitePolicy::load(&home.site_policy()).ok().map(|p| (p.max_eps_total, p.max_delta, p.own_cap_beside_coalition()));
+    let (epsilon_cap, delta, own_epsilon_cap) = declared.or_else(stated).ok_or_else(nothing)?;
     let order = default_order(epsilon_cap, delta).ok_or_else(nothing)?;
-    Ok(Terms { institution, dataset, unit, epsilon_cap, delta, order })
+    Ok(Terms { institution, dataset, unit, epsilon_cap, delta, order, own_epsilon_cap })
 }
 
 fn failure(error: &LedgerError) -> Failure {
@@ -235,7 +235,7 @@ fn totals(loaded: &Result<Loaded, LoadError>) -> Value {
                 "holds": true, "torn": torn, "institution": ledger.terms().institution, "dataset": ledger.terms().dataset,
                 "entries": ledger.entries(), "counter": ledger.counter(), "head": ledger.head(),
                 "epsilon": t.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string()), "epsilon_cap": t.epsilon_cap,
-                "delta": ledger.terms().delta, "order": t.order, "rdp_spent": t.spent.decimal(), "rdp_held": t.held.decimal(),
+                "delta": ledger.terms().delta, "own_epsilon_cap": ledger.terms().own_epsilon_cap, "order": t.order, "rdp_spent": t.spent.decimal(), "rdp_held": t.held.decimal(),
                 "rdp_budget": t.budget.decimal(), "unsealed": ledger.unsealed(), "releases": ledger.releases().count(), "lost_releases": ledger.lost_releases(),
             })
         }

@@ -144,7 +144,7 @@ fn subject(args: &AuditArgs, planned: Option<&Plan>) -> Result<Subject, AuditErr
     let noise_multiplier = args.noise_multiplier.or(stated).unwrap_or(built_in);
     let claimed = args.claimed_noise_multiplier.or(stated).unwrap_or(noise_multiplier);
     match planned {
-        Some(plan) => Subject::of_plan(plan, noise_multiplier, claimed),
+        Some(plan) => Ok(Subject::of_plan(plan, noise_multiplier, claimed)),
         None => Subject::built_in(noise_multiplier, claimed),
     }
 }

@@ -10,12 +10,14 @@ use super::privacy_audit::kept;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::mirror::Mirror;
-use crate::site_log::releases_of;
+use crate::site_log::{read_policies, releases_of};
+use crate::site_policy::SitePolicy;
 use clap::{Args, ValueEnum};
 use privacy::coalition::Standing;
 use privacy::ledger::PrivacyLedger;
 use privacy::statement::{Checkpoint, Claim, Empirical, Figure, Language, Multiple, Review, Sentence, Statement, Surroundings};
 use protocol::ids::{ClientId, Sha256, TaskId};
+use protocol::participant::UploadAt;
 use serde_json::{Value, json};
 
 #[derive(Debug, Args)]
@@ -99,11 +101,20 @@ fn make(home: &Home, mirror: &Mirror, ledger: &PrivacyLedger, task: TaskId, inst
     let checkpoint = Checkpoint { size: mirror.size(), root: Sha256(root.0) };
     let audit =
         kept(home, &digest).map_err(|e| Failure::trouble("bad_audit", &e).hint("audit the plan again with --keep, or remove the file"))?;
-    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint, audit };
+    let around = Surroundings { institution, opened: opened(mirror, me, task), checkpoint, audit, uploads: uploads(home, task)? };
     // `Statement::of` compares with the log; scalar releases stand in the site log only.
     let lines = releases_of(&site_releases(home)?, ledger.terms().dataset);
     ledger.compare_releases(&lines).map_err(|e| Failure::refused("no_statement", &e))?;
     Statement::of(ledger, plan, digest, spends, around).map_err(|e| Failure::refused("no_statement", &e))
+}
+
+/// By the schedule (privacy.md D12) only if the site policy says so and is, byte for byte, the one under which the task was taken on each time
+/// that a process began. Whoever edits the file in the middle of a task claims less for all of it.
+fn uploads(home: &Home, task: TaskId) -> Result<UploadAt, Failure> {
+    let taken_on = read_policies(home, task).map_err(|e| Failure::trouble("bad_directory", &e))?;
+    let Ok((policy, hash)) = SitePolicy::read(&home.site_policy()) else { return Ok(UploadAt::Ready) };
+    let always = !taken_on.is_empty() && taken_on.iter().all(|h| *h == hash);
+    Ok(if always { policy.upload_at } else { UploadAt::Ready })
 }
 
 /// Rounds of the task whose sum was opened with an update of this institution in it.
@@ -147,6 +158,7 @@ fn data(s: &Statement) -> Value {
         accountant,
         base,
         audit,
+        uploads,
         plan,
         ledger_counter,
         ledger_head,
@@ -163,7 +175,8 @@ fn data(s: &Statement) -> Value {
         "institution": { "name": institution, "id": institution_id }, "federation": federation, "task": task, "dataset": dataset,
         "unit": unit, "neighbours": "add-remove", "epsilon": promise.epsilon, "delta": promise.delta, "epsilon_spent": spent,
         "lifetime": { "epsilon": lifetime.epsilon.map_or(Figure::Unbounded.to_string(), |e| e.to_string()), "epsilon_cap": lifetime.cap,
-            "delta": lifetime.delta, "order": lifetime.order },
+            "delta": lifetime.delta, "order": lifetime.order, "charge": if lifetime.own_cap.is_some() { "coalition" } else { "own" },
+            "own_epsilon_cap": lifetime.own_cap },
         "epsilon_replace_one": figure(*replace_one), "rdp": { "epsilon": figure(rdp.epsilon), "order": rdp.order.to_string() },
         "own_epsilon": promise.epsilon,
         "coalition": { "epsilon": coalition.map(|c| figure(c.epsilon)), "shares": coalition.map(|c| c.shares),
@@ -184,6 +197,7 @@ fn data(s: &Statement) -> Value {
         "releases": { "paid": releases.paid, "values": releases.values, "lost": releases.lost,
             "rho": releases.rho.map_or(Figure::Unbounded.to_string(), |r| r.to_string()) },
         "tuning": words("tuning").join(" "), "pretraining": { "base": base }, "empirical": audit.map(empirical), "plan": plan,
+        "upload_at": match uploads { UploadAt::Ready => "ready", UploadAt::Scheduled => "scheduled" },
         "ledger": { "counter": ledger_counter, "head": ledger_head },
         "checkpoint": { "size": checkpoint.size, "root": checkpoint.root },
     })

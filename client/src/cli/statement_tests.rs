@@ -47,7 +47,8 @@ fn site() -> Site {
     let (cap, delta) = ("20".parse().unwrap(), "0.00001".parse().unwrap());
     let dataset = Sha256([2; 32]);
     let order = default_order(cap, delta).unwrap();
-    let terms = Terms { institution: keys.client(), dataset, unit: plan.privacy.unit, epsilon_cap: cap, delta, order };
+    let terms =
+        Terms { institution: keys.client(), dataset, unit: plan.privacy.unit, epsilon_cap: cap, delta, order, own_epsilon_cap: None };
     let mut store = LedgerStore::open(&home, terms, keys).unwrap();
     let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 1000).unwrap();
     store.register(&plan, Plan::digest(&bytes), &mechanism).unwrap();
@@ -147,6 +148,34 @@ fn the_numbers_are_the_ledgers() {
     assert_eq!(data["epsilon"], s.promise.epsilon.to_string());
     assert!(data["sentences"].as_array().unwrap().iter().all(|x| x["en"].as_str().unwrap().contains(x["epsilon"].as_str().unwrap())));
     assert_eq!(data["checkpoint"]["size"], 2);
+}
+
+/// D12: that rounds do not show their duration is claimed only where one policy said so all the time.
+#[test]
+fn a_schedule_is_claimed_only_if_the_task_was_never_taken_on_under_another_policy() {
+    let site = site();
+    let task = plan().task;
+    let said = |policy: &str| {
+        std::fs::write(site.home.site_policy(), policy).unwrap();
+        let data = data(&statement(&site));
+        let words = data["does_not_cover"].to_string();
+        assert_eq!(words.contains("how long a round took"), data["upload_at"] == "ready", "{words}");
+        data["upload_at"].clone()
+    };
+    let ready = crate::site_policy::STRICT.to_owned();
+    let scheduled = format!("{ready}upload_at = \"scheduled\"\n");
+    let take_on = |policy: &str, code: u16| {
+        let policy = Sha256(protocol::hash::sha256(&[policy.as_bytes()]));
+        let facts = SiteFacts::PolicyDecided { task, plan: statement(&site).plan, policy, code };
+        SiteLog::open(&site.home).unwrap().append(facts).unwrap();
+    };
+    assert_eq!(said(&scheduled), "ready", "nothing says under which policy the task was taken on");
+    take_on(&ready, 15);
+    take_on(&scheduled, 0);
+    assert_eq!(said(&scheduled), "scheduled");
+    assert_eq!(said(&ready), "ready");
+    take_on(&ready, 0);
+    assert_eq!(said(&scheduled), "ready", "some rounds may have shown how long they took");
 }
 
 #[test]

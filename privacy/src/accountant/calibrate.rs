@@ -2,8 +2,9 @@
 
 use super::closed::gaussian_delta;
 use super::pld::{dearest, epsilon_at_width};
-use super::{AccountantError, Adjacency, Phase, checked, count};
+use super::{AccountantError, Adjacency, Phase, checked, count, epsilon_noise_rdp};
 use libm::{ceil, exp, log, sqrt};
+use protocol::plan::NoiseKind;
 
 /// Largest σ that is looked at.
 const MOST_NOISE: f64 = 1e6;
@@ -42,7 +43,27 @@ pub(super) fn by_rdp(adjacency: Adjacency, target: f64, q: f64, steps: u64, delt
     if steps == 0 {
         return Ok(Some(0.0));
     }
-    let too_much = |sigma: f64| Ok::<_, AccountantError>(cost(sigma)?.is_none_or(|a| a.epsilon > target));
+    smallest(|sigma| Ok(cost(sigma)?.is_none_or(|a| a.epsilon > target))).map(Some)
+}
+
+/// The smallest σ, to six places, whose Rényi bound for noise of this law keeps ε at or below `target`. Without steps, 0.
+///
+/// # Errors
+/// As [`calibrate_rdp`].
+///
+/// # Source
+/// privacy.md D23, D53.
+pub fn calibrate_noise_rdp(noise: NoiseKind, target: f64, q: f64, steps: u64, delta: f64) -> Result<f64, AccountantError> {
+    check(target, q, steps, delta)?;
+    if steps == 0 {
+        return Ok(0.0);
+    }
+    let phase = |noise_multiplier: f64| Phase { noise_multiplier, sampling_rate: q, steps };
+    smallest(|sigma| Ok(epsilon_noise_rdp(&[(noise, phase(sigma))], delta)?.epsilon > target))
+}
+
+/// The smallest σ, to six places, at which there is no longer too little noise.
+fn smallest(too_much: impl Fn(f64) -> Result<bool, AccountantError>) -> Result<f64, AccountantError> {
     let (mut low, mut high) = (1e-3, 1.0);
     while too_much(high)? {
         (low, high) = (high, within_reach(2.0 * high)?);
@@ -51,7 +72,7 @@ pub(super) fn by_rdp(adjacency: Adjacency, target: f64, q: f64, steps: u64, delt
         let middle = 0.5 * (low + high);
         if too_much(middle)? { low = middle } else { high = middle }
     }
-    Ok(Some(six_places(high)))
+    Ok(six_places(high))
 }
 
 /// The smallest σ, to six places, by the closed form; `None` with sampling. Without steps, 0.

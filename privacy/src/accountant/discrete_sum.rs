@@ -12,6 +12,12 @@ fn orders() -> impl Iterator<Item = u32> {
     (2..=128).chain([256])
 }
 
+/// A whole order, at most some thousands.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "orders are whole, positive and small")]
+fn as_whole(order: f64) -> u32 {
+    order as u32
+}
+
 /// Which integer noise a share is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareNoise {
@@ -86,6 +92,22 @@ impl NoiseShares {
         let by_l1 = alpha / 2.0 * (ratio * ratio + 2.0 * self.l1() * tau / sqrt(self.variance()) + tau * tau * d);
         let by_l2 = alpha / 2.0 * (ratio + sqrt(d) * tau) * (ratio + sqrt(d) * tau);
         (gaussian + tau * d).min(by_l1).min(by_l2)
+    }
+
+    /// RDP of one step with sampling at any order above 1.
+    ///
+    /// # Source
+    /// [`Self::sampled_rdp`] at whole orders. (α − 1)·RDP(α) is the logarithm of a moment, convex in α and 0 at α = 1, so between whole orders
+    /// the chord of two upper bounds is one.
+    pub(crate) fn step_rdp(&self, q: f64, alpha: f64) -> f64 {
+        let whole = self.rdp(alpha);
+        if q >= 1.0 {
+            return whole;
+        }
+        let (below, part) = (alpha.floor(), alpha.fract());
+        let moment = |order: f64| if order < 2.0 { 0.0 } else { (order - 1.0) * self.sampled_rdp(as_whole(order), q) };
+        let above = if part > 0.0 { part * moment(below + 1.0) } else { 0.0 };
+        (((1.0 - part) * moment(below) + above) / (alpha - 1.0)).max(0.0).min(whole)
     }
 
     /// RDP at an integer order of one step with sampling.

@@ -79,7 +79,7 @@ pub fn conversion(alpha: f64, delta: f64) -> f64 {
 }
 
 /// ε at δ from RDP values: the smallest over the orders.
-fn convert(rdp: impl Iterator<Item = (f64, f64)>, delta: f64) -> RdpAnswer {
+pub(super) fn convert(rdp: impl Iterator<Item = (f64, f64)>, delta: f64) -> RdpAnswer {
     let mut best = RdpAnswer { epsilon: f64::INFINITY, order: f64::NAN };
     for (order, cost) in rdp {
         // Bretagnolle–Huber: so little divergence that the total variation is below δ.

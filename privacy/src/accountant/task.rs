@@ -1,6 +1,6 @@
 //! ε of a task after some of its steps, exactly as headers state it and auditors recompute it. Knows no ledger.
 
-use super::{AccountantError, Phase, count, epsilon_pld, epsilon_rdp};
+use super::{AccountantError, Phase, count, epsilon_noise_rdp, epsilon_pld};
 use crate::mechanism::slack_per_step;
 use protocol::decimal::Decimal;
 use protocol::plan::{ClipPath, NoiseKind};
@@ -44,9 +44,6 @@ pub enum TaskError {
         /// What would have to be charged.
         slack: f64,
     },
-    /// Discrete Gaussian noise with sampling: the figures for sampling are of the Gaussian, which it exceeds (D21, D23).
-    #[error("discrete Gaussian noise is accounted at a sampling rate of 1 only, not at {0}")]
-    Unaccounted(Decimal),
     /// ε is infinite or too large to be written.
     #[error("the task has no finite epsilon")]
     Unbounded,
@@ -79,7 +76,8 @@ impl TaskTerms {
     /// # Source
     /// privacy.md D44, D57: inside a task the schedule is fixed, so the PLD of the reserved steps is the figure. For discrete Gaussian noise
     /// D23: each step is 1/2σ²-zCDP (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, Theorem 4), the RDP curve α/2σ² of the Gaussian
-    /// without sampling; its PLD would be too small.
+    /// without sampling, and with sampling what any mechanism of that curve gains (Zhu & Wang 2019, Theorem 5); the Gaussian's PLD would be
+    /// too small.
     pub fn epsilon(&self, steps: u64) -> Result<Decimal, TaskError> {
         let (delta, slack) = (self.delta.to_f64(), self.slack(steps));
         if slack > delta / 100.0 {
@@ -88,8 +86,7 @@ impl TaskTerms {
         let phase = Phase { noise_multiplier: self.noise_multiplier.to_f64(), sampling_rate: self.sampling_rate.to_f64(), steps };
         let epsilon = match self.noise {
             NoiseKind::RoundedGaussian => epsilon_pld(&[phase], delta - slack)?,
-            NoiseKind::DiscreteGaussian if phase.sampling_rate < 1.0 => return Err(TaskError::Unaccounted(self.sampling_rate)),
-            NoiseKind::DiscreteGaussian => epsilon_rdp(&[phase], delta - slack)?.epsilon,
+            NoiseKind::DiscreteGaussian => epsilon_noise_rdp(&[(self.noise, phase)], delta - slack)?.epsilon,
         };
         Decimal::ceil(epsilon, 6).map_err(|_| TaskError::Unbounded)
     }
@@ -98,7 +95,7 @@ impl TaskTerms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accountant::epsilon_exact;
+    use crate::accountant::{epsilon_exact, epsilon_rdp};
     use protocol::plan::{Accumulate, Rounding};
 
     fn terms(noise: NoiseKind, sigma: &str, rate: &str) -> TaskTerms {
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn discrete_gaussian_noise_has_its_own_accountant_and_none_for_sampling() {
+    fn discrete_gaussian_noise_has_its_own_accountant_with_and_without_sampling() {
         let t = terms(NoiseKind::DiscreteGaussian, "2", "1");
         assert_eq!((t.accountant(), terms(NoiseKind::RoundedGaussian, "2", "1").accountant()), ("rdp-1", "pld-1"));
         let phase = Phase { noise_multiplier: 2.0, sampling_rate: 1.0, steps: 5 };
@@ -138,7 +135,8 @@ mod tests {
         assert!((t.epsilon(5).unwrap().to_f64() - rdp).abs() < 2e-6);
         assert!(t.epsilon(5).unwrap().to_f64() > terms(NoiseKind::RoundedGaussian, "2", "1").epsilon(5).unwrap().to_f64());
         let sampled = terms(NoiseKind::DiscreteGaussian, "2", "0.5");
-        assert_eq!(sampled.epsilon(5), Err(TaskError::Unaccounted(sampled.sampling_rate)));
+        let (own, gaussian) = (sampled.epsilon(5).unwrap().to_f64(), terms(NoiseKind::RoundedGaussian, "2", "0.5").epsilon(5).unwrap());
+        assert!(sampled.accountant() == "rdp-1" && own < rdp && own > gaussian.to_f64(), "{own}");
     }
 
     /// D18: T·β comes off δ before ε is looked up, and more than a hundredth of δ is refused.

@@ -138,7 +138,8 @@ fn reserve(plan: &Plan, mechanism: &Mechanism) -> Result<Paid, AuditError> {
     // At such a cap every order is worth something.
     let order = default_order(epsilon_cap, delta).unwrap_or(epsilon_cap);
     let (institution, dataset, unit) = (ClientId([0; 32]), Sha256([0; 32]), plan.privacy.unit);
-    let mut ledger = PrivacyLedger::create(Terms { institution, dataset, unit, epsilon_cap, delta, order }, Time(0))?.begun();
+    let mut ledger =
+        PrivacyLedger::create(Terms { institution, dataset, unit, epsilon_cap, delta, order, own_epsilon_cap: None }, Time(0))?.begun();
     let digest: PlanDigest = Plan::digest(&codec::encode(plan));
     let registered = ledger.register(plan, digest, mechanism, Time(0))?;
     ledger.recorded(registered)?;

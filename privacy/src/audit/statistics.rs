@@ -165,7 +165,7 @@ fn variances(payments: &mut Payments, expected: &Expected, entropy: &mut dyn Ent
     Ok(squares.iter().zip(TENSORS).map(|(square, (name, len))| chi_square(name, square / variance, real(len * PAIRS))).collect())
 }
 
-/// A mechanism at the rate of the sampling. Nothing of it is used but that rate, so that noise without an account for it does not matter.
+/// A mechanism at the rate of the sampling. Nothing of it is used but that rate.
 fn sampler() -> Result<Mechanism, AuditError> {
     let mut plan = Subject::built_in(Decimal::ONE, Decimal::ONE)?.plan(Decimal::ONE, Decimal::ONE, DIMENSION);
     plan.privacy.sampling_rate = Decimal::new(1, 1)?;

@@ -3,13 +3,13 @@
 
 use super::AuditError;
 use super::expected::Expected;
-use crate::mechanism::{Mechanism, accounted};
+use crate::mechanism::Mechanism;
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, ShardId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, ShardSpec, Strategy,
-    TensorSpec, TokenizerKind, Unit, Weighting,
+    TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 /// Units that every audited plan declares.
@@ -61,25 +61,22 @@ impl Subject {
             epsilon_cap: Decimal::ONE,
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         };
         Ok(Self { noise_multiplier, claimed, privacy, micro_batch: 1, max_tokens: 1, counts: false })
     }
 
     /// The privacy section of a plan: its grid, clip bound and function, noise, path, δ and unit. The audit's own are the rate (1 where the
     /// mechanism is attacked), the mode (own noise is audited, whoever else adds some: D22) and the number of coordinates.
-    ///
-    /// # Errors
-    /// [`AuditError::Mechanism`] for noise that has no account at the plan's rate (D23): its plan makes no mechanism either.
-    pub fn of_plan(plan: &Plan, noise_multiplier: Decimal, claimed: Decimal) -> Result<Self, AuditError> {
-        accounted(plan.privacy.noise, plan.privacy.sampling_rate)?;
-        Ok(Self {
+    pub fn of_plan(plan: &Plan, noise_multiplier: Decimal, claimed: Decimal) -> Self {
+        Self {
             noise_multiplier,
             claimed,
             privacy: PrivacyPlan { mode: Mode::Local, ..plan.privacy.clone() },
             micro_batch: plan.local.micro_batch,
             max_tokens: plan.model.max_tokens,
             counts: plan.count.is_some(),
-        })
+        }
     }
 
     /// The same section with other noise.

@@ -4,7 +4,7 @@ use super::{CoalitionError, GuaranteedShares};
 use crate::accountant::discrete_sum::{NoiseShares, ShareNoise};
 use crate::accountant::rdp::step_rdp;
 use crate::accountant::task::TaskError;
-use crate::accountant::{AccountantError, Phase, calibrate, calibrate_rdp, epsilon_pld};
+use crate::accountant::{AccountantError, Phase, calibrate, calibrate_noise_rdp, epsilon_pld};
 use crate::mechanism::{Executed, slack_per_step};
 use crate::noise::DISTANCE_BITS;
 use protocol::plan::{NoiseKind, Plan};
@@ -51,8 +51,8 @@ impl Coalition {
     }
 
     /// δ charged for what is not as accounted, over `steps` sums: h samplers, Lemma S per coordinate, dithered sums. `cap` is not below ε.
-    fn slack(&self, cap: f64, steps: f64) -> f64 {
-        let e = &self.executed;
+    pub fn slack(&self, cap: f64, steps: u64) -> f64 {
+        let (e, steps) = (&self.executed, super::to_f64(steps));
         let lemma = match e.noise {
             NoiseKind::RoundedGaussian => self.shares.distance(e.sigma_grid()),
             NoiseKind::DiscreteGaussian => 0.0,
@@ -75,7 +75,7 @@ impl Coalition {
     pub fn epsilon(&self, cap: f64, steps: u64) -> Result<f64, TaskError> {
         let e = &self.executed;
         let (delta, q) = (e.delta.to_f64(), e.sampling_rate.to_f64());
-        let slack = self.slack(cap, super::to_f64(steps));
+        let slack = self.slack(cap, steps);
         if slack > delta / 100.0 {
             return Err(TaskError::Slack { slack });
         }
@@ -99,8 +99,7 @@ impl Coalition {
         let e = &self.executed;
         match e.noise {
             NoiseKind::RoundedGaussian => step_rdp(self.noise_multiplier(), e.sampling_rate.to_f64(), alpha),
-            // A mechanism of this noise samples everybody, so there is nothing to amplify (D23).
-            NoiseKind::DiscreteGaussian => Some(self.discrete().ok()?.rdp(alpha)),
+            NoiseKind::DiscreteGaussian => Some(self.discrete().ok()?.step_rdp(e.sampling_rate.to_f64(), alpha)),
         }
     }
 }
@@ -145,7 +144,7 @@ pub struct Target {
 pub fn calibrate_share(noise: NoiseKind, shares: GuaranteedShares, t: Target) -> Result<f64, AccountantError> {
     let alone = |target: f64| match noise {
         NoiseKind::RoundedGaussian => calibrate(target, t.sampling_rate, t.steps, t.delta),
-        NoiseKind::DiscreteGaussian => calibrate_rdp(target, t.sampling_rate, t.steps, t.delta),
+        NoiseKind::DiscreteGaussian => calibrate_noise_rdp(noise, target, t.sampling_rate, t.steps, t.delta),
     };
     let floor = t.floor.map_or(Ok(0.0), alone)?;
     let own = shares.own_noise_multiplier(alone(t.coalition)?, floor);
@@ -180,7 +179,7 @@ fn discrete_share(shares: GuaranteedShares, t: Target, start: f64) -> Result<f64
 mod tests {
     use super::*;
     use crate::ledger::machine_tests::joint_plan;
-    use crate::mechanism::{Mechanism, MechanismError};
+    use crate::mechanism::Mechanism;
     use protocol::decimal::Decimal;
 
     fn target(floor: Option<f64>) -> Target {
@@ -238,23 +237,33 @@ mod tests {
         assert_eq!(Coalition::of(Mechanism::of_plan(&local, 1000).unwrap().executed()), None, "mode local has no such figure");
     }
 
-    /// D23: without sampling the discrete Gaussian has a published bound for sums, by which it is calibrated and stated.
+    /// D23: sums of discrete Gaussians have a published bound, with sampling and without, by which they are calibrated and stated.
     #[test]
     fn sums_of_discrete_gaussians_are_stated_by_their_published_bound() {
+        for rate in ["1", "0.1"] {
+            stated_by_its_published_bound(dec(rate));
+        }
+    }
+
+    fn stated_by_its_published_bound(rate: Decimal) {
         let mut plan = joint_plan(1, "2");
-        (plan.privacy.noise, plan.privacy.sampling_rate) = (NoiseKind::DiscreteGaussian, dec("1"));
+        (plan.privacy.noise, plan.privacy.sampling_rate) = (NoiseKind::DiscreteGaussian, rate);
         let shares = GuaranteedShares::new(4, 1).unwrap();
-        let t = Target { sampling_rate: 1.0, steps: plan.rounds, ..target(None) };
+        let t = Target { sampling_rate: rate.to_f64(), steps: plan.rounds, ..target(None) };
         let own = calibrate_share(NoiseKind::DiscreteGaussian, shares, t).unwrap();
         plan.privacy.noise_multiplier = Decimal::ceil(own, 6).unwrap();
         let m = Mechanism::of_plan(&plan, 1000).unwrap();
         let coalition = Coalition::of(m.executed()).unwrap();
         assert_eq!(coalition.standing(), Standing::Published);
         let epsilon = coalition.epsilon(8.0, plan.rounds).unwrap();
-        assert!(epsilon <= 3.0 + 1e-6 && epsilon > 2.99, "{epsilon}");
-        let gaussian =
-            crate::accountant::epsilon_rdp(&[Phase { noise_multiplier: coalition.noise_multiplier(), sampling_rate: 1.0, steps: 3 }], 1e-5);
-        assert!(epsilon >= gaussian.unwrap().epsilon - 0.05);
-        assert!(!matches!(Mechanism::of_plan(&plan, 1000), Err(MechanismError::Unaccounted { .. })));
+        assert!(epsilon <= 3.0 + 1e-6 && epsilon > 2.9, "{rate}: {epsilon}");
+        let phase = Phase { noise_multiplier: coalition.noise_multiplier(), sampling_rate: rate.to_f64(), steps: plan.rounds };
+        assert!(epsilon >= crate::accountant::epsilon_rdp(&[phase], 1e-5).unwrap().epsilon - 0.05, "{rate}");
+        // What the ledger writes down is no lower at any order than for the Gaussian of the joint deviation, and no higher than without sampling.
+        for alpha in [1.5, 2.0, 8.0, 20.5] {
+            let (cost, gaussian) = (coalition.step_rdp(alpha).unwrap(), step_rdp(coalition.noise_multiplier(), rate.to_f64(), alpha));
+            assert!(cost >= gaussian.unwrap() * (1.0 - 1e-9), "{rate} {alpha}");
+            assert!(cost <= step_rdp(coalition.noise_multiplier(), 1.0, alpha).unwrap() * 1.01, "{rate} {alpha}");
+        }
     }
 }

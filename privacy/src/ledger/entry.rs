@@ -32,6 +32,10 @@ pub struct Terms {
     /// α*: the one Rényi order of the filter (D61).
     #[n(5)]
     pub order: Decimal,
+    /// Nothing: own cost is charged. Else what the guaranteed shares leave to a coalition is charged where their bound is published (D23, D61),
+    /// and this is the most own ε of any one task.
+    #[n(6)]
+    pub own_epsilon_cap: Option<Decimal>,
 }
 
 /// A task's whole schedule, fixed before its first round (D57, D62).

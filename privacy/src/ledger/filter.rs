@@ -1,6 +1,9 @@
-//! The filter across tasks: one Rényi order, additive costs, integers only (privacy.md D61). Knows no task and no file.
+//! The filter across tasks: one Rényi order, additive costs, integers only (privacy.md D61). Knows no schedule and no file.
 
-use crate::accountant::rdp::{conversion, orders, step_rdp};
+use super::entry::Terms;
+use crate::accountant::own::noise_rdp;
+use crate::accountant::rdp::{conversion, orders};
+use crate::coalition::{Coalition, Standing};
 use crate::mechanism::Executed;
 use minicbor::{CborLen, Decode, Encode};
 use protocol::decimal::Decimal;
@@ -48,9 +51,23 @@ fn inner_delta(delta: Decimal) -> f64 {
     delta.to_f64() * 0.99
 }
 
-/// RDP of `steps` steps at order `order`.
-pub(super) fn cost(executed: &Executed, steps: u64, order: Decimal) -> Nats {
-    scaled(step_rdp(executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64(), order.to_f64()), steps)
+/// The guaranteed shares whose cost a ledger on these terms charges in place of own cost: none unless the terms say so, others add noise too,
+/// and the bound of their sum is published (D61).
+pub(super) fn charged_shares(executed: &Executed, terms: &Terms) -> Option<Coalition> {
+    terms.own_epsilon_cap?;
+    Coalition::of(executed).filter(|c| c.standing() == Standing::Published)
+}
+
+/// RDP of `steps` steps at the ledger's order, by the account that its terms name.
+pub(super) fn cost(executed: &Executed, steps: u64, terms: &Terms) -> Nats {
+    let alpha = terms.order.to_f64();
+    match charged_shares(executed, terms) {
+        Some(shares) => scaled(shares.step_rdp(alpha), steps),
+        None => {
+            let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
+            scaled(noise_rdp(executed.noise, sigma, q, alpha), steps)
+        }
+    }
 }
 
 /// `steps` times the cost of one step, rounded up. An order without a figure costs more than every budget.

@@ -296,9 +296,12 @@ impl PrivacyLedger {
         if needed.to_f64() > cap.to_f64() {
             return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: cap });
         }
-        slack::fits(&self.state, &terms, steps)?;
+        if let Some(own) = self.state.terms.own_epsilon_cap.filter(|own| needed.to_f64() > own.to_f64()) {
+            return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: own });
+        }
+        slack::fits(&self.state, &executed, cap, steps)?;
         let order = self.state.terms.order;
-        let cost_per_round = filter::cost(&executed, steps_per_round, order);
+        let cost_per_round = filter::cost(&executed, steps_per_round, &self.state.terms);
         // What a repair took from the log for this task is spent already and is not held again.
         let rounds_left = plan.rounds.saturating_sub(self.state.lost_rounds(plan.task));
         let (cost, remaining) = (cost_per_round.times(rounds_left), self.totals().free());

@@ -130,7 +130,8 @@ impl PrivacyLedger {
         let (mut steps, mut cost, mut epsilon) = (0u64, Nats(0), Decimal::ZERO);
         for (s, of) in &lost.spends {
             steps = steps.saturating_add(*of);
-            let one = crate::accountant::rdp::step_rdp(
+            let one = crate::accountant::own::noise_rdp(
+                known.plan.privacy.noise,
                 s.spend.noise_multiplier.to_f64(),
                 s.spend.sampling_rate.to_f64(),
                 self.terms().order.to_f64(),

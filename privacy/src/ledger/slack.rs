@@ -2,20 +2,28 @@
 //! what is not as accounted, noise that is off its law by a distance and sums that a dither carries beyond their sensitivity, must fit into the
 //! hundredth that is left, however many tasks there are. Knows no file.
 
+use super::entry::Terms;
+use super::filter::charged_shares;
 use super::machine::terms_of;
 use super::refusal::{Account, RegisterError};
 use super::state::{State, TaskState};
-use crate::accountant::task::TaskTerms;
+use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
 
 /// Part of the ledger's δ that the filter leaves.
 const SHARE: f64 = 0.01;
 
+/// Of so many steps, by the account that is charged: a sum of shares has a sampler for each.
+fn of_steps(executed: &Executed, cap: Decimal, steps: u64, terms: &Terms) -> f64 {
+    let own = terms_of(executed, cap).slack(steps);
+    charged_shares(executed, terms).map_or(own, |shares| own.max(shares.slack(cap.to_f64(), steps)))
+}
+
 /// Of a task that may go on, over its whole schedule; of one that is over, over what it reserved.
-fn of_task(t: &TaskState) -> f64 {
+fn of_task(t: &TaskState, terms: &Terms) -> f64 {
     let s = &t.schedule;
     let rounds = if t.ended { t.rounds_reserved } else { s.rounds.max(t.rounds_reserved) };
-    terms_of(&s.executed, s.epsilon_cap).slack(rounds.saturating_mul(s.steps_per_round))
+    of_steps(&s.executed, s.epsilon_cap, rounds.saturating_mul(s.steps_per_round), terms)
 }
 
 /// Checks that one more task of so many steps fits beside those that are registered.
@@ -28,9 +36,9 @@ fn of_task(t: &TaskState) -> f64 {
 ///
 /// # Source
 /// privacy.md D44, D61.
-pub(super) fn fits(state: &State, terms: &TaskTerms, steps: u64) -> Result<(), RegisterError> {
-    let (needed, room) = (terms.slack(steps), state.terms.delta.to_f64() * SHARE);
-    let remaining = (room - state.tasks.values().map(of_task).sum::<f64>()).max(0.0);
+pub(super) fn fits(state: &State, executed: &Executed, cap: Decimal, steps: u64) -> Result<(), RegisterError> {
+    let (needed, room) = (of_steps(executed, cap, steps, &state.terms), state.terms.delta.to_f64() * SHARE);
+    let remaining = (room - state.tasks.values().map(|t| of_task(t, &state.terms)).sum::<f64>()).max(0.0);
     if needed <= remaining {
         return Ok(());
     }

@@ -78,7 +78,7 @@ pub(crate) fn terms(cap: &str) -> Terms {
     let (epsilon_cap, delta) = (dec(cap), dec("0.00001"));
     let order = default_order(epsilon_cap, delta).unwrap();
     let institution = ClientId::of(&PublicKey(key().verifying_key().to_bytes()));
-    Terms { institution, dataset: Sha256([2; 32]), unit: Unit::User, epsilon_cap, delta, order }
+    Terms { institution, dataset: Sha256([2; 32]), unit: Unit::User, epsilon_cap, delta, order, own_epsilon_cap: None }
 }
 
 /// A ledger with its file.
@@ -386,6 +386,25 @@ fn discrete_gaussian_noise_is_paid_by_its_own_accountant() {
     assert_eq!(k.reserve(&other, 2).err(), Some(ReserveError::ScheduleDiffers));
 }
 
+/// D23: with sampling too, in the task's figure and in the filter over all tasks; never as cheap as the Gaussian's.
+#[test]
+fn sampled_discrete_gaussian_noise_is_paid_by_its_own_accountant() {
+    let paid = |noise| {
+        let (mut k, mut p) = (Kept::new("30"), plan(1, "2"));
+        p.privacy.noise = noise;
+        k.register(&p).unwrap();
+        let spend = k.reserve(&p, 1).unwrap().spend();
+        let cost = k.ledger.task(p.task).unwrap().schedule.cost_per_round;
+        (spend.epsilon_after.to_f64(), cost, spend.accountant.clone())
+    };
+    let (rounded, discrete) = (paid(NoiseKind::RoundedGaussian), paid(NoiseKind::DiscreteGaussian));
+    assert!(discrete.0 > rounded.0 && discrete.1 >= rounded.1, "{discrete:?} {rounded:?}");
+    assert_eq!((rounded.2.as_str(), discrete.2.as_str()), ("pld-1", "rdp-1"));
+    let phase = crate::accountant::Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps: 4 };
+    let own = crate::accountant::epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], 1e-5).unwrap().epsilon;
+    assert!((discrete.0 - own).abs() < 2e-6);
+}
+
 /// B25: a mechanism that the plan does not fix is not paid for, whichever of its numbers is another.
 #[test]
 fn a_mechanism_that_is_not_the_plans_is_not_taken_on() {
@@ -404,6 +423,31 @@ fn a_mechanism_that_is_not_the_plans_is_not_taken_on() {
     k.keep(pending);
     let basis = &k.ledger.task(asked.task).unwrap().schedule.basis;
     assert_eq!((basis.path, &basis.joint), (crate::ledger::SumPath::Sum, &None));
+}
+
+/// D61: less than own cost is charged only where the institution's terms name that account and the shares' bound is published; own ε is held to a
+/// cap of its own.
+#[test]
+fn what_shares_leave_to_a_coalition_is_charged_only_where_the_terms_say_so_and_it_is_published() {
+    let registered = |own_cap: Option<&str>, noise, joint: bool| {
+        let terms = Terms { own_epsilon_cap: own_cap.map(dec), ..terms("20") };
+        let created = PrivacyLedger::create(terms, NOW).unwrap();
+        let mut ledger = created.begun();
+        let mut p = if joint { joint_plan(1, "2") } else { plan(1, "2") };
+        p.privacy.noise = noise;
+        let pending = ledger.register(&p, digest(&p), &Mechanism::of_plan(&p, 1000).unwrap(), NOW)?;
+        ledger.recorded(pending).unwrap();
+        Ok::<_, RegisterError>(ledger.task(p.task).unwrap().schedule.cost_per_round)
+    };
+    let cost = |own_cap, noise, joint| registered(own_cap, noise, joint).unwrap();
+    let (rounded, discrete) = (NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian);
+    assert!(cost(Some("20"), discrete, true) < cost(None, discrete, true));
+    assert_eq!(cost(Some("20"), rounded, true), cost(None, rounded, true), "Lemma S is pending");
+    assert_eq!(cost(Some("20"), discrete, false), cost(None, discrete, false), "alone there are no shares");
+    assert!(matches!(
+        registered(Some("0.001"), discrete, true),
+        Err(RegisterError::BudgetExhausted { account: Account::Task, remaining, .. }) if remaining == dec("0.001")
+    ));
 }
 
 /// A plan of mode hybrid: four institutions at least, one of them a possible accomplice.

@@ -1,7 +1,7 @@
 //! Figures beside the promise: replacing a unit, groups of units, several institutions (privacy.md D46, D56, D8). Knows no ledger.
 
 use super::{CoalitionFigures, Multiple, StatementError};
-use crate::accountant::{AccountantError, Adjacency, Phase, epsilon_group, epsilon_pld, epsilon_rdp};
+use crate::accountant::{AccountantError, Adjacency, Phase, epsilon_group, epsilon_noise_rdp, epsilon_pld};
 use crate::coalition::Coalition;
 use crate::mechanism::Executed;
 use protocol::decimal::Decimal;
@@ -65,16 +65,13 @@ pub(super) fn group(noise: NoiseKind, phase: Phase, k: u32, delta: f64) -> Resul
 
 /// ε for one person in `k` institutions, each of which runs this schedule: their steps compose, and so does what each may fail by.
 ///
-/// For discrete Gaussian noise by the RDP of its steps, 1/2σ²-zCDP each without sampling (D23), as the task's own ε: zCDP composes whoever
-/// adds the noise.
+/// For discrete Gaussian noise by the RDP of its steps (D23), as the task's own ε: it composes whoever adds the noise.
 pub(super) fn institutions(noise: NoiseKind, phase: Phase, k: u32, delta: f64, slack: f64) -> Result<Multiple, AccountantError> {
     let phase = Phase { steps: phase.steps.saturating_mul(u64::from(k)), ..phase };
     let delta = delta - f64::from(k) * slack;
     let epsilon = match noise {
         NoiseKind::RoundedGaussian => Figure::of(epsilon_pld(&[phase], delta))?,
-        // No mechanism of this noise samples; one that did would have no figure.
-        NoiseKind::DiscreteGaussian if phase.sampling_rate < 1.0 => Figure::NotReported,
-        NoiseKind::DiscreteGaussian => Figure::of(epsilon_rdp(&[phase], delta).map(|answer| answer.epsilon))?,
+        NoiseKind::DiscreteGaussian => Figure::of(epsilon_noise_rdp(&[(noise, phase)], delta).map(|answer| answer.epsilon))?,
     };
     Ok(Multiple { k, epsilon })
 }

@@ -10,7 +10,7 @@ pub use sentence::{Adversary, Claim, Sentence};
 pub use words::{Language, Row};
 
 use crate::accountant::task::TaskError;
-use crate::accountant::{AccountantError, Phase, epsilon_rdp};
+use crate::accountant::{AccountantError, Phase, epsilon_noise_rdp};
 use crate::audit::Verdict;
 use crate::coalition::Standing;
 use crate::ledger::{Alarm, Basis, PrivacyLedger, ReleaseStage, ReleaseState, RoundCounts, Schedule, terms_of};
@@ -19,6 +19,7 @@ use protocol::decimal::Decimal;
 use protocol::history::SpendRecord;
 use protocol::ids::{ClientId, PlanDigest, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
+use protocol::participant::UploadAt;
 use protocol::plan::{Plan, Unit};
 
 /// Whether the argument behind figures of coalitions was re-derived by a second person (D22).
@@ -63,6 +64,8 @@ pub struct Surroundings {
     pub checkpoint: Checkpoint,
     /// The kept empirical audit of the task's plan, if there is one.
     pub audit: Option<Empirical>,
+    /// When updates of the task left: by the schedule only if all of them did.
+    pub uploads: UploadAt,
 }
 
 /// What an empirical audit of the plan found: an attack's lower bound beside the promise, and where to look it up.
@@ -105,6 +108,9 @@ pub struct Lifetime {
     pub delta: Decimal,
     /// Rényi order of the filter.
     pub order: Decimal,
+    /// Nothing: ε and cap are of own cost. Else of what the guaranteed shares leave to a coalition, where their bound is published, and this is the
+    /// most own ε of any one task (D61).
+    pub own_cap: Option<Decimal>,
 }
 
 /// ε by Rényi accounting, with the order that gives it.
@@ -208,6 +214,8 @@ pub struct Statement {
     pub base: SnapshotDigest,
     /// Empirical audit that bounds ε from below.
     pub audit: Option<Empirical>,
+    /// When updates leave (D12).
+    pub uploads: UploadAt,
     /// The plan.
     pub plan: PlanDigest,
     /// Counter of the ledger's last entry.
@@ -250,7 +258,7 @@ impl Statement {
         let (promised, slack) = (s.executed.delta.to_f64(), scheduled.slack(steps));
         let delta = promised - slack;
         let (phase, noise) = (phase(s, steps), s.executed.noise);
-        let rdp = epsilon_rdp(&[phase], delta)?;
+        let rdp = epsilon_noise_rdp(&[(noise, phase)], delta)?;
         Ok(Self {
             institution: around.institution,
             institution_id: terms.institution,
@@ -260,7 +268,13 @@ impl Statement {
             unit: terms.unit,
             promise: Promise { epsilon, delta: s.executed.delta },
             spent: task.epsilon,
-            lifetime: Lifetime { epsilon: totals.epsilon, cap: totals.epsilon_cap, delta: terms.delta, order: totals.order },
+            lifetime: Lifetime {
+                epsilon: totals.epsilon,
+                cap: totals.epsilon_cap,
+                delta: terms.delta,
+                order: totals.order,
+                own_cap: terms.own_epsilon_cap,
+            },
             replace_one: figures::replace_one(noise, phase, delta)?,
             rdp: RdpFigure { epsilon: Figure::up(rdp.epsilon), order: rdp.order },
             groups: [figures::group(noise, phase, 2, delta)?, figures::group(noise, phase, 4, delta)?],
@@ -281,6 +295,7 @@ impl Statement {
             accountant: scheduled.accountant(),
             base: plan.base,
             audit: around.audit,
+            uploads: around.uploads,
             plan: digest,
             ledger_counter: ledger.counter().saturating_sub(1),
             ledger_head: ledger.head(),

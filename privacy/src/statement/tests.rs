@@ -1,13 +1,14 @@
 //! The statement against the ledger and the accountants, field by field (privacy.md D68, D69; bug class B16).
 
 use super::*;
-use crate::accountant::{Adjacency, epsilon_group, epsilon_pld};
+use crate::accountant::{Adjacency, epsilon_group, epsilon_pld, epsilon_rdp};
 use crate::ledger::machine_tests::{Kept, NOW, dec, digest, mechanism, plan};
 use protocol::history::SpendRecord;
 use protocol::ids::{LeafIndex, RoundId};
 
 fn around() -> Surroundings {
-    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint: Checkpoint { size: 40, root: Sha256([4; 32]) }, audit: None }
+    let checkpoint = Checkpoint { size: 40, root: Sha256([4; 32]) };
+    Surroundings { institution: "hospital-a".into(), opened: 1, checkpoint, audit: None, uploads: UploadAt::Ready }
 }
 
 /// A ledger with two rounds paid, one of them void, and what the log shows of the other.
@@ -61,6 +62,23 @@ fn every_number_is_the_ledgers_or_the_accountants() {
     }
     assert_eq!((s.groups.map(|m| m.k), s.institutions.map(|m| m.k)), ([2, 4], [2, 4]));
     assert_ne!(s.replace_one, Figure::up(2.0 * s.promise.epsilon.to_f64()), "replacing is never twice adding (D2)");
+}
+
+/// D12: how long a round took is left out of the promise, unless updates leave by the schedule; then a decline tells what is left to tell.
+#[test]
+fn how_long_a_round_took_is_not_covered_unless_updates_keep_to_the_schedule() {
+    let (k, plan, log) = story();
+    for (uploads, language, time, late) in [
+        (UploadAt::Ready, Language::English, true, false),
+        (UploadAt::Ready, Language::Chinese, true, false),
+        (UploadAt::Scheduled, Language::English, false, true),
+        (UploadAt::Scheduled, Language::Chinese, false, true),
+    ] {
+        let s = Statement::of(&k.ledger, &plan, digest(&plan), &log, Surroundings { uploads, ..around() }).unwrap();
+        let row = s.rows(language).into_iter().find(|r| r.key == "does_not_cover").unwrap();
+        let says = |words: [&str; 2]| row.value.iter().any(|v| words.iter().any(|w| v.contains(w)));
+        assert_eq!((says(["how long a round took", "一轮所用的时间"]), says(["not sealed at", "未密封"])), (time, late), "{:?}", row.value);
+    }
 }
 
 #[test]
@@ -180,12 +198,18 @@ fn sums_of_local_steps_have_no_figure_of_their_own() {
     }
 }
 
-/// D23: without sampling, sums of discrete Gaussians have a published bound, and then the row is a promise; what is charged stays own.
+/// D23: sums of discrete Gaussians have a published bound, with sampling and without, and then the row is a promise; what is charged stays own.
 #[test]
 fn a_published_bound_makes_a_promise() {
-    let mut k = Kept::new("20");
+    for rate in ["1", "0.1"] {
+        promised_by_a_published_bound(dec(rate));
+    }
+}
+
+fn promised_by_a_published_bound(rate: Decimal) {
+    let (mut k, noise) = (Kept::new("20"), protocol::plan::NoiseKind::DiscreteGaussian);
     let mut plan = crate::ledger::machine_tests::joint_plan(1, "2");
-    (plan.privacy.noise, plan.privacy.sampling_rate) = (protocol::plan::NoiseKind::DiscreteGaussian, dec("1"));
+    (plan.privacy.noise, plan.privacy.sampling_rate) = (noise, rate);
     let m = crate::mechanism::Mechanism::of_plan(&plan, 1000).unwrap();
     let pending = k.ledger.register(&plan, digest(&plan), &m, NOW).unwrap();
     k.keep(pending);
@@ -199,13 +223,24 @@ fn a_published_bound_makes_a_promise() {
     assert_eq!(of("institutions"), [Figure::Epsilon(s.promise.epsilon)], "all others together see own noise only");
     // D8, D23: a person in k institutions by zCDP over the steps of all; replacing and groups have no account for this noise.
     assert_eq!(of("person-in-institutions"), s.institutions.map(|m| m.epsilon));
-    let phase = |k: u64| Phase { noise_multiplier: 2.0, sampling_rate: 1.0, steps: k * plan.rounds };
+    let phase = |k: u64| Phase { noise_multiplier: 2.0, sampling_rate: rate.to_f64(), steps: k * plan.rounds };
     for m in s.institutions {
         let Figure::Epsilon(epsilon) = m.epsilon else { panic!("{m:?}") };
-        let rdp = epsilon_rdp(&[phase(u64::from(m.k))], 1e-5).unwrap().epsilon;
+        let rdp = epsilon_noise_rdp(&[(noise, phase(u64::from(m.k)))], 1e-5).unwrap().epsilon;
         assert!((epsilon.to_f64() - rdp).abs() < 2e-6 && rdp > s.promise.epsilon.to_f64(), "{m:?}");
     }
     assert_eq!((s.replace_one, s.groups[0].epsilon), (Figure::NotReported, Figure::NotReported));
+    // D61: the account that totals are of is told where it is not own cost.
+    let mut signed = s.clone();
+    signed.lifetime.own_cap = Some(dec("8"));
+    for (language, charged, own) in
+        [(Language::English, "charged over all tasks", "own ε ≤ 8"), (Language::Chinese, "计入全部任务", "ε ≤ 8")]
+    {
+        let says =
+            |s: &Statement, key: &str, words: &str| s.rows(language).iter().any(|r| r.key == key && r.value.concat().contains(words));
+        assert!(says(&signed, "coalition", charged) && says(&signed, "lifetime", own));
+        assert!(!says(&s, "coalition", charged) && !says(&s, "lifetime", own));
+    }
 }
 
 /// A bound that is not finite, or that no accountant reports, makes no sentence: neither a promise nor a figure that waits for a review.

@@ -8,6 +8,7 @@ use crate::ledger::{Neighbours, SumPath};
 use crate::mechanism::slack_per_step;
 use protocol::decimal::Decimal;
 use protocol::params::PS_A;
+use protocol::participant::UploadAt;
 use protocol::plan::{Accumulate, ClipFunction, ClipPath, NoiseKind};
 
 /// What the words are in.
@@ -81,7 +82,7 @@ impl Statement {
             row(
                 "lifetime",
                 l.pick("ε over all tasks (filter) and its cap", "全部任务的 ε（过滤器）与上限"),
-                format!("{spent} ≤ {} (δ {}, α {})", life.cap, life.delta, life.order),
+                format!("{spent} ≤ {} (δ {}, α {}){}", life.cap, life.delta, life.order, self.account_words(l)),
             ),
             row("epsilon_replace_one", l.pick("ε for replacing one unit", "替换一个单位的 ε"), self.replace_one),
             row("rdp", l.pick("Cross-check by RDP", "RDP 交叉核对"), format!("{} (α {})", self.rdp.epsilon, self.rdp.order)),
@@ -90,6 +91,19 @@ impl Statement {
             row("groups", l.pick("ε for a group of k units", "k 个单位的群组 ε"), multiples(self.groups)),
             row("institutions", l.pick("ε for a person in k institutions", "同一人在 k 个机构时的 ε"), multiples(self.institutions)),
         ]
+    }
+
+    /// By which account tasks are added up, where it is not own cost (D61).
+    fn account_words(&self, l: Language) -> String {
+        let Some(own) = self.lifetime.own_cap else { return String::new() };
+        match l {
+            Language::English => format!(
+                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition; against anybody else each task keeps own ε ≤ {own}"
+            ),
+            Language::Chinese => {
+                format!("；份额之和有已发表上界的任务，按有保证的份额留给合谋者的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}")
+            }
+        }
     }
 
     /// What the shares of others are worth, and whether that may be relied on.
@@ -108,6 +122,10 @@ which is not linear in the noise. Lemma S: pending review",
             Standing::PendingReview => {
                 l.pick("Lemma S: pending review; shown, neither promised nor charged", "引理 S：待审查；仅展示，不承诺也不计费")
             }
+            Standing::Published if self.lifetime.own_cap.is_some() => l.pick(
+                "by the published bound of sums of discrete Gaussians; charged over all tasks",
+                "依据离散高斯和的已发表上界；计入全部任务的费用",
+            ),
             Standing::Published => {
                 l.pick("by the published bound of sums of discrete Gaussians; not charged", "依据离散高斯和的已发表上界；不计费")
             }
@@ -118,7 +136,7 @@ which is not linear in the noise. Lemma S: pending review",
     fn grounds(&self, l: Language) -> Vec<Row> {
         vec![
             list("covers", l.pick("Covers", "涵盖"), covers(l)),
-            list("does_not_cover", l.pick("Does not cover", "不涵盖"), excludes(l)),
+            list("does_not_cover", l.pick("Does not cover", "不涵盖"), &excludes(l, self.uploads)),
             Row { key: "assumes", label: l.pick("Holds assuming", "成立的前提"), value: self.assumptions(l) },
             Row { key: "mechanism", label: l.pick("Mechanism", "机制"), value: self.mechanism(l) },
             row("accountant", l.pick("Accountant and version", "记账器与版本"), self.accountant),
@@ -351,23 +369,22 @@ pub(super) fn covers(l: Language) -> &'static [&'static str] {
 }
 
 /// D5, second half, and D12.
-pub(super) fn excludes(l: Language) -> &'static [&'static str] {
-    match l {
-        Language::English => &[
-            "that the institution takes part, and that it declined a round",
-            "the declared number of units, and the plan's parameters",
-            "how long a round took: updates are sent when they are ready",
-            "metrics released without noise",
-            "the institution's own staff and machines",
-            "the institution as a whole: no institution-level privacy is claimed",
+pub(super) fn excludes(l: Language, uploads: UploadAt) -> Vec<&'static str> {
+    let mut all = match uploads {
+        UploadAt::Ready => vec![
+            l.pick("that the institution takes part, and that it declined a round", "机构参与了联邦，以及拒绝了某一轮"),
+            l.pick("how long a round took: updates are sent when they are ready", "一轮所用的时间：更新就绪即发送"),
         ],
-        Language::Chinese => &[
-            "机构参与了联邦，以及拒绝了某一轮",
-            "申报的单位数和计划的参数",
-            "一轮所用的时间：更新就绪即发送",
-            "未加噪发布的指标",
-            "机构自己的员工和机器",
-            "机构整体：不声称机构级隐私",
-        ],
-    }
+        UploadAt::Scheduled => vec![l.pick(
+            "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
+            "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
+        )],
+    };
+    all.extend([
+        l.pick("the declared number of units, and the plan's parameters", "申报的单位数和计划的参数"),
+        l.pick("metrics released without noise", "未加噪发布的指标"),
+        l.pick("the institution's own staff and machines", "机构自己的员工和机器"),
+        l.pick("the institution as a whole: no institution-level privacy is claimed", "机构整体：不声称机构级隐私"),
+    ]);
+    all
 }

@@ -157,7 +157,7 @@ pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut
     let (before, after) = (s.epsilon_before.to_f64(), s.epsilon_after.to_f64());
     out.require(after >= before, Clause::BudgetSum);
     match &dataset.cap {
-        Some(cap) => out.require(after <= cap.epsilon_cap.to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
+        Some(cap) => out.require(after <= cap.most_own().to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
         None => out.add(Clause::BudgetUndeclared),
     }
     let repaired = dataset.repairs.last().is_none_or(|(_, r)| s.ledger_counter > r.ledger_counter);

@@ -1,7 +1,7 @@
 //! A plan that counts instead of training: statistics of the institutions' records, or words for a common tokenizer, as sealed sums. Says
 //! what is counted and what the rest of the plan must then be; knows no record, no sum and no noise.
 
-use super::{ClipFunction, ClipPath, EncoderConfig, LocalTraining, Plan, PlanError, Strategy, Weighting, range};
+use super::{ClipFunction, ClipPath, EncoderConfig, LocalTraining, Plan, PlanError, Strategy, UnitObjective, Weighting, range};
 use crate::decimal::{Decimal, Signed};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,7 @@ pub(super) fn check(plan: &Plan, count: &Count) -> Result<(), PlanError> {
     range(p.sampling_rate == Decimal::ONE, "privacy.sampling_rate", p.sampling_rate.to_string(), "1 in a plan that counts")?;
     range(p.path == ClipPath::Exact, "privacy.path", "book-keeping".to_owned(), "exact in a plan that counts")?;
     range(p.clip_function == ClipFunction::Flat, "privacy.clip_function", "auto-s".to_owned(), "flat in a plan that counts")?;
+    range(p.unit_objective == UnitObjective::Mean, "privacy.unit_objective", "sum".to_owned(), "mean in a plan that counts")?;
     let limbs = u64::from(count.limbs);
     range((1..=16).contains(&limbs), "count.limbs", limbs.to_string(), "1 to 16")?;
     let whole = plan.shards.len() == 1 && plan.groups.len() == 1 && plan.dimension().is_multiple_of(limbs);

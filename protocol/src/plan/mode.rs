@@ -183,6 +183,52 @@ impl<'b, C> Decode<'b, C> for ClipPath {
     }
 }
 
+/// What one unit's records are asked for together (privacy.md D31). Its gradient is clipped all the same, so that privacy does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitObjective {
+    /// The mean of its records' losses: every unit pulls alike, however many records it has.
+    #[default]
+    Mean,
+    /// Their sum: a unit of many records pulls as each of them would, up to the clip bound.
+    Sum,
+}
+
+/// Not there for `mean`, as plans have always been written; 1 for `sum`.
+impl<C> Encode<C> for UnitObjective {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        match self {
+            Self::Mean => e.null()?.ok(),
+            Self::Sum => e.u8(1)?.ok(),
+        }
+    }
+
+    fn is_nil(&self) -> bool {
+        *self == Self::Mean
+    }
+}
+
+impl<C> CborLen<C> for UnitObjective {
+    fn cbor_len(&self, _: &mut C) -> usize {
+        match self {
+            Self::Mean | Self::Sum => 1,
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for UnitObjective {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        if d.datatype()? == Type::Null {
+            return d.null().map(|()| Self::Mean);
+        }
+        if d.u8()? == 1 { Ok(Self::Sum) } else { Err(DecodeError::message("an unknown objective of a unit")) }
+    }
+
+    fn nil() -> Option<Self> {
+        Some(Self::Mean)
+    }
+}
+
 /// Checks D7 as far as it needs no accountant: a guaranteed share; one sum per round, whose members weigh what they are expected to sample;
 /// nothing said about an optimiser that does not run; integers worth one grid step.
 ///
@@ -244,6 +290,19 @@ mod tests {
         }
         for bad in [&[0][..], &[0x81, 0], &[0x82, 0, 2], &[0x82, 2, 0], &[0x83, 0, 0, 0]] {
             assert!(codec::decode::<ClipPath>(bad, 64).is_err(), "{bad:?}");
+        }
+    }
+
+    /// Plans that ask for the mean are written as before there was a choice.
+    #[test]
+    fn objectives_of_units_come_back_and_the_mean_is_not_written() {
+        for objective in [UnitObjective::Mean, UnitObjective::Sum] {
+            assert_eq!(codec::decode::<UnitObjective>(&codec::encode(&objective), 64), Ok(objective));
+            assert_eq!(codec::encode(&objective).len(), CborLen::<()>::cbor_len(&objective, &mut ()));
+        }
+        assert!(Encode::<()>::is_nil(&UnitObjective::Mean) && !Encode::<()>::is_nil(&UnitObjective::Sum));
+        for bad in [&[0][..], &[2], &[0x81, 1]] {
+            assert!(codec::decode::<UnitObjective>(bad, 64).is_err(), "{bad:?}");
         }
     }
 

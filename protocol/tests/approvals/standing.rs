@@ -188,9 +188,28 @@ fn a_withdrawn_dataset_is_not_declared_again_nor_withdrawn_twice() {
     let withdrawn = w.history.datasets()[&(id(1), DATASET)].withdrawn.unwrap();
     assert_eq!((withdrawn.index, withdrawn.reason), (at, DatasetReason::Consent));
     assert_eq!((w.says(1, &said, facts()), w.declares(1)), (vec![Clause::Withdrawn], vec![Clause::Withdrawn]));
-    let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap: "3".parse().unwrap(), delta: "0.000001".parse().unwrap() };
+    let cap = BudgetDeclaration {
+        dataset: DATASET,
+        epsilon_cap: "3".parse().unwrap(),
+        delta: "0.000001".parse().unwrap(),
+        own_epsilon_cap: None,
+    };
     assert_eq!(w.says(1, &cap, Facts::BudgetDeclared { dataset: DATASET, epsilon_cap: cap.epsilon_cap }), [Clause::Withdrawn]);
     assert!(w.history.is_active(id(1)), "the institution itself stands as before");
+}
+
+/// privacy.md D61: which cost a cap is of never changes; a higher cap of the same kind is told as ever.
+#[test]
+fn a_cap_never_changes_the_account_that_it_is_of() {
+    let mut w = World::with_member(1);
+    assert_eq!(w.declares(1), []);
+    let mut says = |cap: &str, own: Option<&str>| {
+        let (epsilon_cap, delta) = (cap.parse().unwrap(), "0.000001".parse().unwrap());
+        let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap, delta, own_epsilon_cap: own.map(|o| o.parse().unwrap()) };
+        w.says(1, &cap, Facts::BudgetDeclared { dataset: DATASET, epsilon_cap })
+    };
+    assert_eq!((says("3", Some("8")), says("4", Some("9"))), (vec![], vec![]));
+    assert_eq!(says("4", None), [Clause::BudgetCap]);
 }
 
 impl World {

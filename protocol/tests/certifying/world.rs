@@ -16,7 +16,7 @@ use protocol::manifest::{
 use protocol::params::{CommitteeSize, PS_A, Packing};
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanApproval, PrivacyPlan,
-    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, Weighting,
+    ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::Statement;
 use protocol::time::Time;
@@ -387,7 +387,7 @@ fn enrol(site: &SigningKey, trust: Sha256, admin: &SigningKey, log: &mut Log) {
     let membership = Membership::of(&ask);
     let (request, cap, dataset) = (membership.request, decimal("100"), dataset(who));
     let declared = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 1000 };
-    let budget = BudgetDeclaration { dataset, epsilon_cap: cap, delta: decimal("0.00001") };
+    let budget = BudgetDeclaration { dataset, epsilon_cap: cap, delta: decimal("0.00001"), own_epsilon_cap: None };
     let by = |actor, statement, facts| Draft::said(actor, Some(who), statement, facts);
     log.write(by(Actor::Institution, Statement::sign(&ask, site), Facts::MemberJoinRequested { token: ask.token, request }));
     log.write(by(Actor::Administrator, Statement::sign(&membership, admin), Facts::MemberJoined { request }));
@@ -435,6 +435,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             epsilon_cap: decimal("100"),
             max_records_per_unit: 1,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps: 1,

@@ -6,7 +6,7 @@ use protocol::ids::{GroupId, ShardId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Count, Counted, Deadlines, EncoderConfig, GroupPlan, LocalTraining, NoiseKind, Plan, Query, ShardSpec,
-    Strategy, TensorSpec, TokenizerKind, Unit, Weighting, WordRule,
+    Strategy, TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting, WordRule,
 };
 use serde::Deserialize;
 use train::count::Known;
@@ -168,6 +168,7 @@ impl CountFile {
             clip_function: ClipFunction::Flat,
             grid_bits: p.grid_bits,
             max_records_per_unit: p.max_records_per_unit,
+            unit_objective: UnitObjective::Mean,
             noise: p.noise,
             path: ClipPath::Exact,
         })

@@ -58,8 +58,10 @@ pub(crate) fn settings() -> Seeds {
 
 pub(crate) fn policies() -> Seeds {
     let sample = include_str!("../../../configs/site-policy.toml");
-    let more = format!("own_epsilon_cap = \"0.5\"\ncharge = \"own\"\nplans = [\"{}\"]\n{sample}", "07".repeat(32));
-    texts([sample, &more])
+    let more =
+        format!("own_epsilon_cap = \"0.5\"\ncharge = \"own\"\nupload_at = \"scheduled\"\nplans = [\"{}\"]\n{sample}", "07".repeat(32));
+    let coalition = format!("own_epsilon_cap = \"30\"\ncharge = \"coalition\"\n{sample}");
+    texts([sample, &more, &coalition])
 }
 
 /// The institution's files; the names of their doors stand beside them in the test below.
@@ -126,7 +128,8 @@ pub(crate) fn ledgers() -> Seeds {
     let (cap, delta) = (decimal("20"), decimal("0.00001"));
     let institution = ClientId::of(&PublicKey(key.verifying_key().to_bytes()));
     let order = default_order(cap, delta).unwrap();
-    let terms = Terms { institution, dataset: Sha256([2; 32]), unit: plan.privacy.unit, epsilon_cap: cap, delta, order };
+    let terms =
+        Terms { institution, dataset: Sha256([2; 32]), unit: plan.privacy.unit, epsilon_cap: cap, delta, order, own_epsilon_cap: None };
     let first = PrivacyLedger::create(terms, Time(1)).unwrap();
     let begun = first.record(sign);
     let (mut ledger, mut file) = (first.begun(), begun.clone());

@@ -72,6 +72,7 @@ impl Site {
             epsilon_cap: cap,
             delta,
             order: default_order(cap, delta).unwrap(),
+            own_epsilon_cap: None,
         };
         let first = PrivacyLedger::create(terms, NOW).unwrap();
         let file = first.record(|entry: &Entry| Statement::sign(entry, &key));

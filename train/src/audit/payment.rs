@@ -33,7 +33,7 @@ pub(super) fn pay(plan: &Plan, mechanism: &Mechanism, model: u64) -> Result<Paid
     let (epsilon_cap, delta, unit) = (Decimal::new(LIFETIME_CAP, 0)?, plan.privacy.delta, plan.privacy.unit);
     // At such a cap every order is worth something.
     let order = default_order(epsilon_cap, delta).unwrap_or(epsilon_cap);
-    let terms = Terms { institution: ClientId([0; 32]), dataset: Sha256([0; 32]), unit, epsilon_cap, delta, order };
+    let terms = Terms { institution: ClientId([0; 32]), dataset: Sha256([0; 32]), unit, epsilon_cap, delta, order, own_epsilon_cap: None };
     let mut ledger = PrivacyLedger::create(terms, Time(0))?.begun();
     let digest: PlanDigest = Plan::digest(&codec::encode(plan));
     let registered = ledger.register(plan, digest, mechanism, Time(0))?;

@@ -15,7 +15,7 @@ pub(crate) struct Passed {
     pub(crate) captures: Option<Captures>,
     /// Which records are whose.
     pub(crate) units: Spans,
-    /// Loss of each unit: the mean of its records'.
+    /// Loss of each unit: mean or sum of its records', as the plan says.
     pub(crate) losses: Vec<f64>,
     /// Tokens read.
     pub(crate) tokens: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Passed {
 /// Forward and backward pass of all records of these units, each weighted by its share in its unit, so that gradients are those of the
 /// units' objectives.
 pub(crate) fn pass(work: Work<'_>, units: &[&UnitExamples]) -> Result<Passed, WorkError> {
-    let rows = rows(units, work.max_records);
+    let rows = rows(units, work);
     let records: Vec<&Row<'_>> = rows.iter().filter(|r| r.record.is_some()).collect();
     let spans = Spans::of(rows.chunk_by(|a, _| !a.last).map(|unit| unit.iter().filter(|r| r.record.is_some()).count()));
     let batch = Batch::pack(records.iter().filter_map(|r| r.record), work.max_tokens);

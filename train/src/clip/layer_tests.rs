@@ -66,7 +66,15 @@ impl World {
     }
     pub(super) fn work(&self) -> Work<'_> {
         let (objective, table, mechanism) = (&self.decoder, self.weights.table(), &self.mechanism);
-        Work { objective, table, mechanism, max_tokens: MAX_TOKENS as usize, micro_batch: 3, max_records: 4 }
+        Work {
+            objective,
+            table,
+            mechanism,
+            max_tokens: MAX_TOKENS as usize,
+            micro_batch: 3,
+            max_records: 4,
+            of_unit: protocol::plan::UnitObjective::Mean,
+        }
     }
     pub(super) fn naive(&self) -> Naive {
         let w = &self.weights;

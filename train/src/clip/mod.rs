@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use zeroize::Zeroize;
 
-/// The gradient of one unit's objective, the mean of its records' losses (privacy.md D31). Wiped when dropped.
+/// The gradient of one unit's objective, mean or sum of its records' losses (privacy.md D31). Wiped when dropped.
 pub(crate) struct UnitGradient {
     /// Rows that the unit touches in tables that are only looked up, by first coordinate. Ordered, so that the unit's numbers come in the
     /// same order every time.

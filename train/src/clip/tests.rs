@@ -48,6 +48,7 @@ fn ours(weights: &Weights, units: &[&UnitExamples], micro_batch: usize) -> Vec<V
         max_tokens: weights.config().max_tokens as usize,
         micro_batch,
         max_records: 4,
+        of_unit: protocol::plan::UnitObjective::Mean,
     };
     let mut all = Vec::new();
     unit_gradients(work, units, &mut |blocks, _| {

@@ -72,7 +72,7 @@ impl Scribe {
         } else {
             self.says(who, &declaration, Facts::DatasetDeclared { dataset });
         }
-        let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001") };
+        let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001"), own_epsilon_cap: None };
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
 

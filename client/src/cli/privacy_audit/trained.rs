@@ -16,7 +16,7 @@ use protocol::ids::{GroupId, PlanDigest, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::{
     ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
-    TokenizerKind, Unit, Weighting,
+    TokenizerKind, Unit, UnitObjective, Weighting,
 };
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -252,6 +252,7 @@ fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Re
             epsilon_cap: Decimal::new(40, 0)?,
             max_records_per_unit: 4,
             noise: NoiseKind::RoundedGaussian,
+            unit_objective: UnitObjective::Mean,
         },
         local: LocalTraining {
             steps,
