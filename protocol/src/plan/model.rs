@@ -1,12 +1,14 @@
 //! The model that a plan trains, in numbers. Knows no tensor and no layer.
 
 use super::masking::Masking;
+use super::own::{Family, OwnModel};
 use super::{PlanError, range};
 use crate::ids::Sha256;
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// A model: Concordat's own Transformer encoder under the head that it is asked through, or a published one.
+/// A model: Concordat's own Transformer, by default an encoder with a pooled classifier head, or a published one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
@@ -36,10 +38,14 @@ pub struct EncoderConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterConfig>,
     /// The published checkpoint that the model begins from, which then says what it is built of; the sizes above must be its own, but for
-    /// `max_tokens`, which may be less. None: Concordat's own encoder, from random weights.
+    /// `max_tokens`, which may be less. None: Concordat's own model, from random weights.
     #[n(8)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseModel>,
+    /// What Concordat's own model is built of and asked for; none: the plain classifier, or a published model, which says so itself.
+    #[n(9)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnModel>,
     /// How tokens are hidden, where those are asked for.
     #[n(10)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,6 +120,15 @@ impl Asks {
         }
     }
 
+    /// Which stacks of blocks answer this.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Class | Self::Tags | Self::MaskedTokens => Family::Encoder,
+            Self::NextToken | Self::Answer => Family::Decoder,
+            Self::Translate => Family::EncoderDecoder,
+        }
+    }
+
     /// Most rows that any one operation reads of a record whose text and label have so many tokens each (privacy.md D19).
     pub fn rows(self, tokens: u32) -> u32 {
         match self {
@@ -175,18 +190,8 @@ impl EncoderConfig {
 
     /// The model of a plan that trains none: no row, no layer, no class.
     pub fn none() -> Self {
-        Self {
-            vocab: 0,
-            max_tokens: 0,
-            width: 0,
-            heads: 0,
-            layers: 0,
-            hidden: 0,
-            classes: Vec::new(),
-            adapter: None,
-            base: None,
-            masking: None,
-        }
+        let (classes, adapter, base, own, masking) = (Vec::new(), None, None, None, None);
+        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes, adapter, base, own, masking }
     }
 
     /// The same model with all its tensors in one place: none is left to the checkpoint.
@@ -198,7 +203,19 @@ impl EncoderConfig {
 
     /// What the model is asked for.
     pub fn asks(&self) -> Asks {
-        self.base.as_ref().map_or(Asks::Class, |base| base.asks)
+        self.base.as_ref().map_or(self.built().asks, |base| base.asks)
+    }
+
+    /// What Concordat's own model is built of and asked for.
+    pub fn built(&self) -> OwnModel {
+        self.own.unwrap_or_default()
+    }
+
+    /// Most rows that any one operation reads of a record (privacy.md D19).
+    pub fn rows(&self) -> u32 {
+        let (asks, tokens) = (self.asks(), self.max_tokens);
+        // Concordat's own has no table of distances: what is read most is the table of tokens, for text, start and answer at once.
+        if self.base.is_none() && asks == Asks::Translate { tokens.saturating_mul(2).saturating_add(1) } else { asks.rows(tokens) }
     }
 
     /// Among how many answers it chooses, where it is asked for classes or tags.
@@ -223,8 +240,9 @@ impl EncoderConfig {
         match self.asks() {
             Asks::Class => range((2..=1024).contains(&classes), "model.classes", classes.to_string(), "2 to 1024 names")?,
             Asks::Tags => {
-                let kinds = (1..=Self::MAX_KINDS).contains(&classes);
-                range(kinds, "model.classes", classes.to_string(), "1 to 127 names of kinds where tags are asked for")?;
+                let names: BTreeSet<&str> = self.classes.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+                let kinds = (1..=Self::MAX_KINDS).contains(&classes) && names.len() == classes;
+                range(kinds, "model.classes", classes.to_string(), "1 to 127 different names of kinds where tags are asked for")?;
             }
             Asks::NextToken | Asks::Answer | Asks::Translate | Asks::MaskedTokens => {
                 range(classes == 0, "model.classes", classes.to_string(), "none where no class is asked for")?;
@@ -233,16 +251,18 @@ impl EncoderConfig {
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
         range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")?;
-        self.check_asked()?;
-        self.base.as_ref().map_or(Ok(()), BaseModel::check)
+        self.check_masking()?;
+        match (&self.base, &self.own) {
+            (None, None) => Ok(()),
+            (None, Some(own)) => own.check(self.width, self.heads, own.asks.places(self.max_tokens)),
+            (Some(base), None) => base.check(),
+            (Some(_), Some(_)) => {
+                range(false, "model.own", "stated".to_owned(), "left out beside a base model, which says what it is built of")
+            }
+        }
     }
 
-    fn check_asked(&self) -> Result<(), PlanError> {
-        if let Some(asks) = self.asks {
-            // A class is what everybody is asked for who says nothing: one meaning, one spelling.
-            let own = self.base.is_none() && matches!(asks, Asks::Tags | Asks::MaskedTokens);
-            range(own, "model.asks", asks.name().to_owned(), "tags or masked-tokens, and in a plan without a base model only")?;
-        }
+    fn check_masking(&self) -> Result<(), PlanError> {
         let given = |ok, got: &str, expected| range(ok, "model.masking", got.to_owned(), expected);
         match (self.asks() == Asks::MaskedTokens, &self.masking) {
             (true, Some(masking)) => masking.check(self.vocab),
@@ -265,6 +285,12 @@ mod tests {
         let masking = (asks == Asks::MaskedTokens).then(|| Masking::usual(4));
         let sizes = EncoderConfig { vocab: 60, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, ..EncoderConfig::none() };
         EncoderConfig { classes, base: Some(base), masking, ..sizes }
+    }
+
+    impl EncoderConfig {
+        fn named(self, names: &[&str]) -> Self {
+            Self { classes: names.iter().map(|&name| name.to_owned()).collect(), ..self }
+        }
     }
 
     const ALL: [Asks; 6] = [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate, Asks::Tags, Asks::MaskedTokens];
@@ -300,25 +326,30 @@ mod tests {
         assert!(long.whole().base.unwrap().frozen.is_empty());
     }
 
-    /// One place says what a model is asked for, and only a model that is asked for hidden tokens says how they are hidden.
+    /// Only a model that is asked for hidden tokens says how they are hidden.
     #[test]
-    fn an_encoder_from_random_weights_is_asked_for_a_class_tags_or_masked_tokens() {
-        let own = |asks, classes, masking| EncoderConfig { base: None, asks, masking, ..model(Asks::Class, classes) };
-        let (hidden, usual) = (Some(Asks::MaskedTokens), Some(Masking::usual(0)));
-        for (model, bytes) in [(own(Some(Asks::Tags), 3, None), 0x8b), (own(hidden, 0, usual), 0x8c)] {
-            assert_eq!((model.check(), Some(model.asks())), (Ok(()), model.asks));
-            let encoded = codec::encode(&model);
-            assert_eq!(encoded[0], bytes);
-            assert_eq!(codec::decode::<EncoderConfig>(&encoded, 4096), Ok(model.clone()));
+    fn an_encoder_of_ones_own_may_be_asked_for_tags_or_masked_tokens() {
+        let own = |asks, classes, masking| EncoderConfig {
+            base: None,
+            own: Some(OwnModel { asks, ..OwnModel::default() }),
+            masking,
+            ..model(Asks::Class, classes)
+        };
+        let usual = Some(Masking::usual(0));
+        for (model, fields) in [(own(Asks::Tags, 3, None), 0x8a), (own(Asks::MaskedTokens, 0, usual), 0x8b)] {
+            assert_eq!(model.check(), Ok(()), "{model:?}");
+            let bytes = codec::encode(&model);
+            assert_eq!((bytes[0], codec::decode::<EncoderConfig>(&bytes, 4096)), (fields, Ok(model.clone())));
             assert_eq!(serde_json::from_str::<EncoderConfig>(&serde_json::to_string(&model).unwrap()).unwrap(), model);
+            assert_eq!(model.rows(), 8);
         }
-        assert_eq!(own(Some(Asks::Tags), 3, None).asks().choices(3), 7);
+        assert_eq!((own(Asks::Tags, 3, None).choices(), model(Asks::Class, 3).choices()), (7, 3));
         for refused in [
-            own(Some(Asks::Class), 2, None),
-            own(Some(Asks::NextToken), 0, None),
-            own(hidden, 0, None),
-            own(Some(Asks::Tags), 3, usual),
-            EncoderConfig { asks: Some(Asks::Tags), ..model(Asks::Tags, 3) },
+            own(Asks::MaskedTokens, 0, None),
+            own(Asks::Tags, 3, usual),
+            own(Asks::Tags, 3, None).named(&["a", "b", "a"]),
+            own(Asks::Tags, 3, None).named(&["a", ""]),
+            EncoderConfig { masking: usual, ..model(Asks::Class, 2) },
             EncoderConfig { masking: None, ..model(Asks::MaskedTokens, 0) },
         ] {
             assert!(refused.check().is_err(), "{refused:?}");
@@ -331,6 +362,26 @@ mod tests {
         let own = |heads| EncoderConfig { base: None, ..published(heads) };
         assert_eq!([published(3), published(4), own(4)].map(|m| m.check().is_ok()), [true; 3]);
         assert_eq!([published(0), own(0), own(3)].map(|m| m.check().is_ok()), [false; 3]);
+    }
+
+    #[test]
+    fn a_model_of_ones_own_says_what_it_is_built_of_and_a_published_one_does_not() {
+        let own = |asks| {
+            let decoder_layers = (asks == Asks::Translate).then_some(1);
+            EncoderConfig { base: None, own: Some(OwnModel { asks, decoder_layers, ..OwnModel::default() }), ..model(asks, 0) }
+        };
+        for asks in [Asks::NextToken, Asks::Answer, Asks::Translate] {
+            let model = own(asks);
+            assert_eq!((model.asks(), model.check()), (asks, Ok(())));
+            let bytes = codec::encode(&model);
+            assert_eq!((bytes[0], codec::decode::<EncoderConfig>(&bytes, 4096)), (0x8a, Ok(model.clone())), "ten fields");
+            assert!(EncoderConfig { classes: vec!["a".into(), "b".into()], ..model.clone() }.check().is_err());
+            let both = EncoderConfig { base: super::tests::model(asks, 0).base, ..model };
+            assert!(matches!(both.check(), Err(PlanError::OutOfRange { field: "model.own", .. })));
+        }
+        // Text, start and answer are read from one table; only a published model reads pairs of places.
+        assert_eq!((own(Asks::Translate).rows(), model(Asks::Translate, 0).rows()), (17, 81));
+        assert_eq!((own(Asks::Answer).rows(), own(Asks::NextToken).rows()), (16, 8));
     }
 
     /// privacy.md D19: no operation reads more rows of a record than this says.

@@ -41,9 +41,7 @@ enum ExportError {
     #[error("{0} is not the one that {LINEAGE} names; take the whole directory that `release` made")]
     Another(&'static str),
     /// Concordat's own architecture.
-    #[error(
-        "the plan names no base checkpoint: Concordat's own encoder has no published architecture, its weights are in {MODEL}/{WEIGHTS}"
-    )]
+    #[error("the plan names no base checkpoint: Concordat's own model has no published architecture, its weights are in {MODEL}/{WEIGHTS}")]
     NoBase,
 }
 

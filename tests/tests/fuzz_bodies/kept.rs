@@ -44,6 +44,8 @@ fn texts<const N: usize>(texts: [&str; N]) -> Seeds {
 pub(crate) fn plan_files() -> Seeds {
     texts([
         include_str!("../../../configs/plan-example.toml"),
+        include_str!("../../../configs/plan-decoder.toml"),
+        include_str!("../../../configs/plan-encoder-decoder.toml"),
         include_str!("../../../configs/plan-statistics.toml"),
         include_str!("../../../configs/plan-words.toml"),
         include_str!("../../../configs/train-sms.toml"),

@@ -196,8 +196,8 @@ impl Base {
             classes,
             adapter,
             base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
+            own: None,
             masking,
-            ..EncoderConfig::none()
         };
         Config::of_plan(&model, Trained::Kept)?;
         Ok(model)

@@ -40,6 +40,8 @@ pub struct Transformer {
     embedding: Embedding,
     stacks: Stacks,
     heads: Heads,
+    /// What dropout is drawn from, whatever the tape says.
+    dropping: Option<u64>,
 }
 
 fn shape(choices: &Choices, mask: MaskKind, layers: u32) -> BlockShape {
@@ -115,7 +117,7 @@ impl Transformer {
             [] => bail!("a model without a stack"),
         };
         let heads = Heads::load(&config, &plans[0].shape, values)?;
-        Ok(Self { embedding, stacks, heads, config })
+        Ok(Self { embedding, stacks, heads, config, dropping: None })
     }
 
     /// Keeps this much of the blocks between the forward and the backward pass; the results are the same.
@@ -126,6 +128,12 @@ impl Transformer {
             Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
         };
         Self { stacks, ..self }
+    }
+
+    /// Leaves numbers out at the model's rate, drawn from this seed; nothing without one.
+    #[must_use]
+    pub fn dropping(self, seed: Option<u64>) -> Self {
+        Self { dropping: seed, ..self }
     }
 
     /// Scores (logits).
@@ -141,7 +149,7 @@ impl Transformer {
     }
 
     fn ask(&self, batch: &Batch, tape: &Tape) -> Result<Asked> {
-        let tape = &tape.of_batch(batch);
+        let tape = &self.dropping.into_iter().fold(tape.clone(), Tape::dropping).of_batch(batch);
         match (&self.stacks, self.config.family) {
             (Stacks::One(stack), Family::Encoder(task)) => self.encode(stack, task, batch, tape),
             (Stacks::One(stack), Family::Decoder) => self.decode(stack, batch, tape),
