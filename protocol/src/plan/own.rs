@@ -12,6 +12,9 @@ pub const START: u32 = 0;
 /// Token that ends an answer: the mark at the head of every text, which stands in no answer.
 pub const END: u32 = 1;
 
+/// Token that stands for what is hidden: the tokenizer's padding, which stands in no text.
+pub const MASK: u32 = 0;
+
 /// Which stacks of blocks a model has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
