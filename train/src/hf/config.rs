@@ -323,8 +323,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
 }
 
 fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
-    f.off("attention_bias")?;
-    f.off("mlp_bias")?;
+    let shifts = biases(f, shifts)?;
     f.off("use_sliding_window")?;
     let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
     let head_width = match f.find("head_dim") {
@@ -349,6 +348,16 @@ fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
         spelling: Spelling::Llama,
         ..bert_like(f)?
     })
+}
+
+/// Llama's layers have no constants, or all of them.
+fn biases(f: &Fields, shifts: Shifts) -> Result<Shifts, ConfigError> {
+    match (f.flag_or("attention_bias", false)?, f.flag_or("mlp_bias", false)?, shifts) {
+        (false, false, shifts) => Ok(shifts),
+        (true, true, Shifts::None) => Ok(Shifts::All),
+        (true, ..) => Err(unsupported("attention_bias", "true", "false, or true with mlp_bias in a llama")),
+        (false, true, _) => Err(unsupported("mlp_bias", "true", "false, or true with attention_bias in a llama")),
+    }
 }
 
 /// Reads as long a text as one likes; this program wants a limit, and takes what T5 was trained on where the file has none.
@@ -463,13 +472,17 @@ fn render_llama(c: &Choices) -> Value {
         Positions::Rotary { theta } => theta,
         Positions::Learned | Positions::Sinusoidal | Positions::Distances { .. } => 10_000.0,
     };
-    json!({
+    let mut fields = json!({
         "architectures": [architecture], "model_type": kind, "hidden_size": c.width, "num_attention_heads": c.heads,
         "num_key_value_heads": c.groups, "head_dim": c.head_width, "intermediate_size": c.hidden, "num_hidden_layers": c.layers,
         "max_position_embeddings": c.max_tokens, "rms_norm_eps": short(c.epsilon),
         "hidden_act": curve_name(c.feed_forward.activation()), "rope_theta": theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": theta}, "attention_dropout": 0.0,
-    })
+    });
+    if c.shifts == Shifts::All {
+        (fields["attention_bias"], fields["mlp_bias"]) = (json!(true), json!(true));
+    }
+    fields
 }
 
 fn render_t5(c: &Choices) -> Value {
