@@ -12,7 +12,7 @@ use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
 use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
-use corpus::tokenizer::{Published, SubwordError};
+use corpus::tokenizer::{Published, SubwordError, byte_tokenizer};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
@@ -281,6 +281,7 @@ fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, Da
             }
             Ok(Box::new(published))
         }
+        (TokenizerKind::Bytes, _) => Ok(Box::new(Published::load(byte_tokenizer().as_bytes(), model.max_tokens)?)),
         (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }
