@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn other_programs_get_a_model_that_computes_the_same() {
-        let adapter = Some(AdapterConfig { rank: 2, alpha: 4, targets: None });
+        let adapter: Option<AdapterConfig> = serde_json::from_str(r#"{"rank": 2, "alpha": 4}"#).unwrap();
         let dropout = Some(decimal("0.1"));
         for (kind, config) in [
             ("gpt2", built(decoder())),
