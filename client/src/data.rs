@@ -13,7 +13,7 @@ use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
 use corpus::spans::Spans;
 use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
-use corpus::tokenizer::{Published, SubwordError};
+use corpus::tokenizer::{Published, SubwordError, byte_tokenizer};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
@@ -231,12 +231,17 @@ impl DataSource {
         if asks == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let end = end(plan, base);
-        let mut data = by_unit(&examples, |record| answer(&plan.model, (&*tokenizer, end), &records[record]));
+        let mut data = by_unit(&examples, |record| answer(&plan.model, (&*tokenizer, base), &records[record]));
         if asks == Asks::Answer {
             // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.
-            let records = data.units.iter_mut().flat_map(|u| &mut u.records);
-            records.filter(|r| r.labels.is_empty()).for_each(|r| r.tokens.clear());
+            for record in data.units.iter_mut().flat_map(|u| &mut u.records) {
+                if record.labels.is_empty() {
+                    record.tokens.clear();
+                } else if plan.model.base.is_none() {
+                    // No publisher says where an answer ends.
+                    record.labels.push(END);
+                }
+            }
         }
         if matches!(asks, Asks::Tags | Asks::MaskedTokens) {
             per_token::matched(&mut data);
@@ -262,22 +267,14 @@ impl DataSource {
 
 /// What a model is to write after a record's text, or in answer to it, or to say of each of its tokens; nothing where no label is read token by
 /// token. An encoder-decoder ends its answers itself.
-fn answer(model: &EncoderConfig, (tokenizer, end): (&dyn ToSequence, Option<u32>), record: &Record) -> Vec<u32> {
+fn answer(model: &EncoderConfig, (tokenizer, base): (&dyn ToSequence, Option<&Base>), record: &Record) -> Vec<u32> {
     match model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Tags => per_token::tags_of(record, model, tokenizer),
         Asks::MaskedTokens => per_token::hidden_of(record, tokenizer),
         Asks::Translate => tokenizer.bare(&record.label),
-        Asks::Answer => match tokenizer.bare(&record.label) {
-            nothing if nothing.is_empty() => nothing,
-            said => said.into_iter().chain(end).collect(),
-        },
+        Asks::Answer => tokenizer.bare(&record.label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
-}
-
-/// What tells a decoder that its answer is over: the checkpoint's own mark, if it has one; in a model from random weights the tokenizer's.
-fn end(plan: &Plan, base: Option<&Base>) -> Option<u32> {
-    if plan.model.base.is_none() { Some(END) } else { base.and_then(Base::end) }
 }
 
 /// What cuts a record's text.
@@ -293,6 +290,7 @@ fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, Da
             }
             Ok(Box::new(published))
         }
+        (TokenizerKind::Bytes, _) => Ok(Box::new(Published::load(byte_tokenizer().as_bytes(), model.max_tokens)?)),
         (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }
