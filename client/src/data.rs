@@ -123,7 +123,7 @@ pub(crate) fn sidecar(home: &Home, config: &DataConfig) -> Result<Sidecar, DataE
 /// The label of every record where none is read.
 const TEXT: &str = "text";
 
-mod per_token;
+pub(crate) mod per_token;
 
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
@@ -217,7 +217,8 @@ impl DataSource {
             return Err(DataError::OtherUnit);
         }
         let asks = plan.model.asks();
-        let (records, labels) = self.asked(asks, &plan.model.classes)?;
+        // A label that nobody asks for decides nothing, not even whether its record counts: every text has the same one then.
+        let (records, labels) = per_token::asked(self.records.clone(), asks, &plan.model.classes)?;
         let tokenizer = tokenizer(plan, base)?;
         let limits = CleanLimits::default();
         let (records, cleaned) = corpus::prepare_within(records, &labels, &limits, Uniqueness::WithinPerson);
@@ -244,24 +245,10 @@ impl DataSource {
             }
         }
         if matches!(asks, Asks::Tags | Asks::MaskedTokens) {
-            per_token::matched(&mut data);
+            data.units.iter_mut().flat_map(|u| &mut u.records).for_each(per_token::matched);
         }
         data.check(&plan.model)?; // here, before anything is paid
         Ok(data)
-    }
-
-    /// The records with the labels that a plan reads. A label that nobody asks for decides nothing, not even whether its record counts: every
-    /// text has the same one then.
-    fn asked(&self, asks: Asks, classes: &[String]) -> Result<(Vec<Record>, LabelSet), DataError> {
-        match asks {
-            Asks::Class => Ok((self.records.clone(), LabelSet::new(classes)?)),
-            Asks::Tags => Ok((per_token::tagged(&self.records, classes)?, LabelSet::of_texts())),
-            Asks::NextToken | Asks::MaskedTokens => {
-                let text = |r: &Record| Record { label: TEXT.to_owned(), ..r.clone() };
-                Ok((self.records.iter().map(text).collect(), LabelSet::of_texts()))
-            }
-            Asks::Answer | Asks::Translate => Ok((self.records.clone(), LabelSet::of_texts())),
-        }
     }
 }
 
@@ -270,8 +257,7 @@ impl DataSource {
 fn answer(model: &EncoderConfig, (tokenizer, base): (&dyn ToSequence, Option<&Base>), record: &Record) -> Vec<u32> {
     match model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
-        Asks::Tags => per_token::tags_of(record, model, tokenizer),
-        Asks::MaskedTokens => per_token::hidden_of(record, tokenizer),
+        Asks::Tags | Asks::MaskedTokens => per_token::labels(record, model, tokenizer),
         Asks::Translate => tokenizer.bare(&record.label),
         Asks::Answer => tokenizer.bare(&record.label).into_iter().chain(base.and_then(Base::end)).collect(),
     }

@@ -194,6 +194,12 @@ pub(crate) fn read_secret(path: &Path, limit: usize, item: Item) -> Result<Zeroi
     read(path, limit, item).map(Zeroizing::new)
 }
 
+/// Makes a directory that nobody else may look into.
+pub(crate) fn make_private_dir(path: &Path, item: Item) -> Result<(), StoreError> {
+    make_dir(path, item)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|e| StoreError::Write(item, e))
+}
+
 /// Creates a directory and makes its name durable, with every parent that is new.
 pub(crate) fn make_dir(path: &Path, item: Item) -> Result<(), StoreError> {
     if path.as_os_str().is_empty() || path.is_dir() {

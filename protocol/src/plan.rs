@@ -17,7 +17,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use local::{Keep, LocalOptimiser, LocalTraining, Look, Schedule};
-pub use masking::Masking;
+pub use masking::{Masking, MaskingShares};
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, UnitObjective, guaranteed_shares};
 pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};

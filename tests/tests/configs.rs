@@ -29,6 +29,8 @@ const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
 const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
 const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
+const TRAIN_MASKED: &str = include_str!("../../configs/train-masked-tokens.toml");
+const TRAIN_TAGS: &str = include_str!("../../configs/train-tags.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
 const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
@@ -53,7 +55,9 @@ const SAMPLES: &[&str] = &[
     "systemd/concordat-server.service",
     "train-characters-long.toml",
     "train-characters.toml",
+    "train-masked-tokens.toml",
     "train-sms.toml",
+    "train-tags.toml",
 ];
 
 /// Numbers of privacy and sealing that somebody might look for in a configuration (operations.md O9).
@@ -135,15 +139,17 @@ fn the_clients_sample_states_every_key_with_its_default() {
 
 #[test]
 fn the_sample_of_central_training_states_every_key() {
-    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
+    let encoders = [TRAIN_SMS, TRAIN_TAGS, TRAIN_MASKED];
+    for sample in [TRAIN_CHARACTERS, TRAIN_LONG].iter().chain(&encoders) {
         CentralPlan::parse(sample).unwrap();
     }
     for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {
         let text = TRAIN_CHARACTERS.replacen(section, &format!("{section}no_such_key = 1\n"), 1);
         let complaint = chain(&CentralPlan::parse(&text).unwrap_err());
         for key in keys_named_in(&complaint) {
-            // An encoder's keys stand in its own sample.
-            assert!(states(TRAIN_CHARACTERS, &key) || states(TRAIN_SMS, &key), "no sample states `{key}`");
+            // An encoder's keys stand in its own samples.
+            let stated = states(TRAIN_CHARACTERS, &key) || encoders.iter().any(|sample| states(sample, &key));
+            assert!(stated, "no sample states `{key}`");
         }
     }
 }

@@ -1,19 +1,24 @@
 //! From a file to what is learnt from and what is judged by. No text stands in any error here.
 
+use super::asked::{BeginError, unnamed};
 use super::plan::{CentralPlan, Task};
+use crate::data::{DataError, per_token};
 use crate::files::{self, Item, StoreError};
 use corpus::clean::CleanLimits;
 use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::read::{ReadError, ReadOptions, read_jsonl};
 use corpus::split::hash_split;
-use corpus::tokenize::{Tokenizer, TokenizerError};
+use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
+use corpus::tokenizer::{Published, SubwordError};
 use corpus::{LabelSet, Record, Report};
 use protocol::hash::sha256;
+use protocol::plan::{Asks, EncoderConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use train::batch::Record as TrainRecord;
 use train::fit::{Fit, FitError, Material};
+use train::hf::base::Base;
 use train::model::{DecoderConfig, DecoderWeights, ModelError, initial};
 
 /// Most bytes of a file that is read whole.
@@ -45,6 +50,15 @@ pub(crate) enum MaterialError {
     /// A model that cannot be built.
     #[error("the plan's model cannot be built")]
     Model(#[from] ModelError),
+    /// A model that begins from nothing.
+    #[error("the plan's model cannot begin")]
+    Begin(#[from] BeginError),
+    /// Records that say nothing of what is asked.
+    #[error("the records do not fit the plan")]
+    Data(#[from] DataError),
+    /// A tokenizer that this version does not read.
+    #[error("the checkpoint's tokenizer cannot be used")]
+    Published(#[from] SubwordError),
     /// A model that this loop does not know.
     #[error("the plan's model cannot be trained here")]
     Fit(#[from] FitError),
@@ -71,16 +85,20 @@ pub(crate) struct Loaded {
     pub(crate) report: Option<Report>,
     /// Tokens or records on either side.
     pub(crate) sizes: (usize, usize),
+    /// What the best model goes out by, beside its snapshot; none for a model from random weights.
+    pub(crate) publishes: Option<(Base, EncoderConfig)>,
 }
 
 impl Loaded {
-    /// Reads the data and builds the model.
-    pub(crate) fn read(plan: &CentralPlan, path: &Path) -> Result<Self, MaterialError> {
+    /// Reads the data and builds the model, on the checkpoint that the plan names.
+    pub(crate) fn read(plan: &CentralPlan, path: &Path, base: Option<Base>) -> Result<Self, MaterialError> {
         let bytes = files::read(path, MAX_FILE, Item::Records)?;
         let digest = sha256(&[&bytes]);
-        match &plan.task {
-            Task::Characters(config) => characters(plan, config, &bytes, digest),
-            Task::Classes { .. } => classes(plan, &bytes, digest),
+        match (&plan.task, base) {
+            (Task::Asked { .. }, base) => asked(plan, base, &bytes, digest),
+            (Task::Characters(_) | Task::Classes { .. }, Some(base)) => Err(unnamed(&base).into()),
+            (Task::Characters(config), None) => characters(plan, config, &bytes, digest),
+            (Task::Classes { .. }, None) => classes(plan, &bytes, digest),
         }
     }
 }
@@ -104,7 +122,7 @@ fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_dig
         return Err(MaterialError::Split { train: sizes.0, held_out: sizes.1, least });
     }
     let (train, held_out) = (Material::Text(train.to_vec()), Material::Text(held_out.to_vec()));
-    Ok(Loaded { fit: Fit::decoder(&weights, plan.recipe.clone())?, train, held_out, data_digest, report: None, sizes })
+    Ok(Loaded { fit: Fit::decoder(&weights, plan.recipe.clone())?, train, held_out, data_digest, report: None, sizes, publishes: None })
 }
 
 /// Cleaned, unique, and split by a hash of the text.
@@ -130,7 +148,44 @@ fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Lo
     }
     let train = balanced(train, *balance);
     let report = Some(loaded.report.then(report));
-    Ok(Loaded { fit, train: Material::Records(train), held_out: Material::Records(held_out), data_digest, report, sizes })
+    Ok(Loaded { fit, train: Material::Records(train), held_out: Material::Records(held_out), data_digest, report, sizes, publishes: None })
+}
+
+/// Cleaned, unique, split by a hash of the text, and cut by the plan's tokenizer or the checkpoint's.
+fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8; 32]) -> Result<Loaded, MaterialError> {
+    let Task::Asked { begins, text_field, label_field } = &plan.task else { return Err(FitError::Model.into()) };
+    let weights = begins.weights(base.as_ref(), plan.initial_seed)?;
+    let model = weights.config().clone();
+    let options = ReadOptions { text_field: text_field.clone(), label_field: label_field.clone(), ..ReadOptions::default() };
+    let loaded = read_jsonl(bytes, &options)?;
+    let (records, labels) = per_token::asked(loaded.records, model.asks(), &model.classes)?;
+    let (records, report) = corpus::prepare(records, &labels, &CleanLimits::default());
+    let tokenizer: Box<dyn ToSequence> = match &base {
+        Some(base) => Box::new(Published::load(base.tokenizer(), model.max_tokens)?),
+        None => Box::new(Tokenizer::new(model.vocab, model.max_tokens)?),
+    };
+    let split = hash_split(records, plan.initial_seed, plan.held_out_permille);
+    let cut = |record: &Record| TrainRecord {
+        tokens: tokenizer.sequence(&record.text),
+        class: labels.class_of(&record.label).unwrap_or(0),
+        labels: per_token::labels(record, &model, &*tokenizer),
+    };
+    let side = |records: &[Record]| {
+        let mut side: Vec<TrainRecord> = records.iter().map(&cut).collect();
+        if model.asks() != Asks::Class {
+            side.iter_mut().for_each(per_token::matched);
+        }
+        side
+    };
+    let (train, held_out) = (side(&split.train), side(&split.held_out));
+    let sizes = (train.len(), held_out.len());
+    if sizes.0 == 0 || sizes.1 == 0 {
+        return Err(MaterialError::Split { train: sizes.0, held_out: sizes.1, least: 0 });
+    }
+    let fit = Fit::asked(&weights, plan.recipe.clone())?;
+    let (report, publishes) = (Some(loaded.report.then(report)), base.map(|base| (base, model.clone())));
+    let (train, held_out) = (Material::Records(train), Material::Records(held_out));
+    Ok(Loaded { fit, train, held_out, data_digest, report, sizes, publishes })
 }
 
 /// Most times that one record is read in a pass.

@@ -1,6 +1,7 @@
 //! Training in one place, from a plan of its own and a file of data: the baseline that a federation is compared with, and a way to use
 //! public data. No privacy, no ledger, no network: what comes out is for the institution that ran it (training.md M8 to M16).
 
+mod asked;
 mod material;
 mod plan;
 mod run;

@@ -1,7 +1,8 @@
 //! A plan for training in one place, word for word and checked. Sections and keys that a federation's plan has too are spelled alike.
 
+use super::asked::{self, Begins, RawBase};
 use protocol::decimal::Decimal;
-use protocol::plan::EncoderConfig;
+use protocol::plan::{Asks, EncoderConfig, MaskingShares, PlanError};
 use serde::Deserialize;
 use train::direct::{Keep, Precision};
 use train::fit::{OptimiserKind, Recipe};
@@ -28,6 +29,9 @@ pub enum CentralPlanError {
         /// What it may be.
         expected: &'static str,
     },
+    /// Numbers that are no model.
+    #[error("the plan's model cannot be asked so")]
+    Model(#[source] Box<PlanError>),
     /// A federation's plan.
     #[error("this is the plan of a federation: its noise is drawn and paid for by `run`, never here")]
     Federation,
@@ -46,39 +50,47 @@ struct RawPlan {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawModel {
-    family: Family,
+pub(super) struct RawModel {
+    pub(super) family: Family,
+    pub(super) vocab: Option<u32>,
+    pub(super) max_tokens: Option<u32>,
+    pub(super) width: Option<u32>,
+    pub(super) heads: Option<u32>,
+    pub(super) layers: Option<u32>,
+    pub(super) hidden: Option<u32>,
     #[serde(default)]
-    vocab: Option<u32>,
-    max_tokens: u32,
-    width: u32,
-    heads: u32,
-    layers: u32,
-    hidden: u32,
-    #[serde(default)]
-    classes: Vec<String>,
+    pub(super) classes: Vec<String>,
+    pub(super) asks: Option<Asks>,
+    pub(super) masking: Option<MaskingShares>,
+    pub(super) base: Option<RawBase>,
+}
+
+/// A size that a model from random weights needs.
+pub(super) fn need(field: &'static str, size: Option<u32>) -> Result<u32, CentralPlanError> {
+    let missing = || CentralPlanError::OutOfRange { field, got: "missing".to_owned(), expected: "a size, for a model from random weights" };
+    size.ok_or_else(missing)
 }
 
 /// What the model does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Family {
+pub(super) enum Family {
     /// Foretells the next character of a text.
     Decoder,
-    /// Tells the class of a record.
+    /// Tells the class of a record, or answers for each token.
     Encoder,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawData {
+pub(super) struct RawData {
     held_out_permille: u32,
     #[serde(default = "text")]
-    text_field: String,
+    pub(super) text_field: String,
     #[serde(default = "label")]
-    label_field: String,
+    pub(super) label_field: String,
     #[serde(default)]
-    balance: Option<Decimal>,
+    pub(super) balance: Option<Decimal>,
 }
 
 fn text() -> String {
@@ -147,7 +159,6 @@ struct RawEvaluation {
 
 /// What is trained on which kind of data.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Task {
     /// A language model over the characters of a text. Its vocabulary is the text's.
     Characters(DecoderConfig),
@@ -159,6 +170,8 @@ pub(crate) enum Task {
         /// Power of how much rarer a class is, by which its records are read more often.
         balance: f64,
     },
+    /// An encoder that is asked about each token, or one on a published checkpoint.
+    Asked { begins: Begins, text_field: String, label_field: String },
 }
 
 /// A checked plan. Can only be made by parsing.
@@ -193,6 +206,10 @@ impl CentralPlan {
         within("data.held_out_permille", raw.data.held_out_permille, 1..=500, "1 to 500")?;
         within("evaluation.every_steps", raw.evaluation.every_steps, 1..=u64::MAX, "at least 1")?;
         let recipe = recipe(&raw.local, raw.initial_seed)?;
+        if asked::of(&raw.model) && recipe.precision != Precision::F32 {
+            let (got, expected) = ("bf16".to_owned(), "f32 for an encoder that is asked about tokens or begins from a checkpoint");
+            return Err(CentralPlanError::OutOfRange { field: "local.precision", got, expected });
+        }
         let (held_out_permille, evaluate_every) = (raw.data.held_out_permille, raw.evaluation.every_steps);
         Ok(Self { task: task(raw.model, raw.data)?, initial_seed: raw.initial_seed, held_out_permille, recipe, evaluate_every })
     }
@@ -213,7 +230,17 @@ fn within<T: PartialOrd + std::fmt::Display>(
 }
 
 fn task(model: RawModel, data: RawData) -> Result<Task, CentralPlanError> {
-    let RawModel { family, vocab, max_tokens, width, heads, layers, hidden, classes } = model;
+    if asked::of(&model) {
+        return asked::task(model, data);
+    }
+    let [max_tokens, width, heads, layers, hidden] = [
+        need("model.max_tokens", model.max_tokens)?,
+        need("model.width", model.width)?,
+        need("model.heads", model.heads)?,
+        need("model.layers", model.layers)?,
+        need("model.hidden", model.hidden)?,
+    ];
+    let RawModel { family, vocab, classes, .. } = model;
     match family {
         Family::Decoder => {
             // The vocabulary is the text's; what it becomes is known when the text is read.

@@ -8,6 +8,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 use train::fit::{FitError, Judgement, StateError, Step};
+use train::hf::base::BaseError;
+use train::hf::export::export;
+use train::model::{ModelError, Weights};
 use train::snapshot::{self, SnapshotError};
 use train::workers::Workers;
 
@@ -17,6 +20,8 @@ const MAX_STATE: usize = 13 << 30;
 const STATE: &str = "state.safetensors";
 /// Name of the best snapshot.
 const BEST: &str = "best.safetensors";
+/// Directory of the best model as other programs load it, where it began from a checkpoint.
+const PUBLISHED: &str = "best";
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,12 @@ pub(crate) enum RunError {
     /// A snapshot that cannot be written.
     #[error("the best snapshot could not be written")]
     Snapshot(#[from] SnapshotError),
+    /// The best model as a checkpoint.
+    #[error("the best model could not be written as a checkpoint")]
+    Export(#[source] Box<BaseError>),
+    /// A checkpoint of a model that is none.
+    #[error("the best model is none")]
+    Model(#[from] ModelError),
     /// The system gave no thread.
     #[error("the system gave no thread")]
     Thread(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -61,7 +72,7 @@ pub(crate) struct Outcome {
     pub(crate) non_finite: usize,
 }
 
-/// Lower is better: the loss of a language model, what a classifier's macro-F1 lacks to 1.
+/// Lower is better: the loss of a model of tokens, what the macro-F1 of a classifier or tagger lacks to 1.
 fn badness(judgement: &Judgement) -> f64 {
     judgement.evaluation.as_ref().map_or(judgement.loss, |e| 1.0 - e.macro_f1())
 }
@@ -141,6 +152,7 @@ impl Running<'_> {
             if best {
                 let bytes = snapshot::tensors_to_bytes(self.loaded.fit.table(), self.loaded.fit.weights())?;
                 files::replace_secret(&dir.join(BEST), &bytes, Item::TrainingState)?;
+                self.publish(dir)?;
             }
             let state = self.loaded.fit.to_bytes(&self.name, Some(self.badness).filter(|b| b.is_finite()))?;
             files::replace_secret(&dir.join(STATE), &state, Item::TrainingState)?;
@@ -148,6 +160,19 @@ impl Running<'_> {
         let steps = self.loaded.fit.steps();
         report(Event::Judged { steps, judgement: &judgement, best });
         Ok(judgement)
+    }
+}
+
+impl Running<'_> {
+    /// Writes the model that is judged as other programs load it: its numbers stand under their published names.
+    fn publish(&self, dir: &Path) -> Result<(), RunError> {
+        let Some((base, model)) = &self.loaded.publishes else { return Ok(()) };
+        let out = dir.join(PUBLISHED);
+        files::make_private_dir(&out, Item::TrainingState)?;
+        let weights = Weights::new(model, self.loaded.fit.weights().to_vec())?;
+        // There is no adapter in such a model, and so no directory for one.
+        export(base, &weights, &out, || Ok(out.clone())).map_err(|e| RunError::Export(Box::new(e)))?;
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ fn small(plan: &str, steps: u32) -> String {
 /// Events as (step or steps, what happened).
 fn train(plan: &str, data: &Path, dir: Option<&Path>) -> (Result<Outcome, RunError>, Vec<String>) {
     let checked = CentralPlan::parse(plan).unwrap();
-    let loaded = Loaded::read(&checked, data).unwrap();
+    let loaded = Loaded::read(&checked, data, None).unwrap();
     let mut seen = Vec::new();
     let threads = NonZeroUsize::new(2).unwrap();
     let outcome = run(&checked, plan, loaded, (threads, dir), &mut |event| {
@@ -62,7 +62,7 @@ fn a_killed_run_goes_on_from_its_directory_to_the_same_end() {
     // What a kill after step 7 leaves: the state of the judgement after step 4.
     let mut kept = false;
     let checked = CentralPlan::parse(&plan).unwrap();
-    let loaded = Loaded::read(&checked, &data).unwrap();
+    let loaded = Loaded::read(&checked, &data, None).unwrap();
     let threads = NonZeroUsize::new(2).unwrap();
     run(&checked, &plan, loaded, (threads, Some(&state)), &mut |event| {
         if matches!(event, Event::Step { step, .. } if step.step == 6) && !kept {
@@ -94,7 +94,7 @@ fn a_directory_of_another_plan_is_refused() {
 fn records_are_cleaned_split_and_learnt() {
     let dir = tempfile::tempdir().unwrap();
     let plan = small(SMS, 60);
-    let loaded = Loaded::read(&CentralPlan::parse(&plan).unwrap(), &messages(dir.path())).unwrap();
+    let loaded = Loaded::read(&CentralPlan::parse(&plan).unwrap(), &messages(dir.path()), None).unwrap();
     assert_eq!(loaded.sizes.0 + loaded.sizes.1, 240);
     // 48 expected with a deviation of 6; the seed is fixed.
     assert!((24..72).contains(&loaded.sizes.1));
@@ -110,7 +110,7 @@ fn a_plan_that_is_none_says_what_is_wrong() {
     let with = |from: &str, to: &str| CentralPlan::parse(&CHARACTERS.replacen(from, to, 1)).unwrap_err();
     let field = |e: CentralPlanError| match e {
         CentralPlanError::OutOfRange { field, .. } => field,
-        other @ (CentralPlanError::Parse(_) | CentralPlanError::Federation) => panic!("{other:?}"),
+        other @ (CentralPlanError::Parse(_) | CentralPlanError::Model(_) | CentralPlanError::Federation) => panic!("{other:?}"),
     };
     assert_eq!(field(with("steps = 2000", "steps = 0")), "local.steps");
     assert_eq!(field(with("batch = 12", "batch = 0")), "local.batch");
@@ -130,12 +130,12 @@ fn data_that_is_none_says_what_is_wrong() {
     let path = dir.path().join("data");
     let read = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        Loaded::read(&plan, &path).err().map(|e| e.to_string()).unwrap_or_default()
+        Loaded::read(&plan, &path, None).err().map(|e| e.to_string()).unwrap_or_default()
     };
     assert!(read(&[b'a', 0xff]).contains("number 1"), "{}", read(&[b'a', 0xff]));
     assert!(read(b"short").contains("both must be more than 16"));
-    assert!(Loaded::read(&plan, &dir.path().join("nothing")).is_err());
+    assert!(Loaded::read(&plan, &dir.path().join("nothing"), None).is_err());
     let sms = CentralPlan::parse(SMS).unwrap();
     std::fs::write(&path, "{\"text\": \"a\", \"category\": \"unknown\"}\n").unwrap();
-    assert!(Loaded::read(&sms, &path).is_err());
+    assert!(Loaded::read(&sms, &path, None).is_err());
 }

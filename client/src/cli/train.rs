@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use train::fit::Judgement;
+use train::hf::base::Base;
 
 /// Longest plan.
 const MAX_PLAN: usize = 1 << 20;
@@ -23,6 +24,9 @@ pub(super) struct TrainArgs {
     /// A text, or records as JSON Lines
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// Directory of the published checkpoint that the plan names: config.json, model.safetensors, tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Directory that keeps the state and the best snapshot; a run that stands there is gone on with
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -36,7 +40,8 @@ pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
     let text = String::from_utf8(bytes).map_err(|e| Failure::trouble("bad_plan", &e))?;
     let plan =
         CentralPlan::parse(&text).map_err(|e| Failure::trouble("bad_plan", &e).hint("configs/train-characters.toml explains every key"))?;
-    let loaded = Loaded::read(&plan, &args.data).map_err(|e| Failure::trouble("bad_data", &e))?;
+    let base = args.base.as_deref().map(Base::open).transpose().map_err(|e| Failure::trouble("no_base", &e))?;
+    let loaded = Loaded::read(&plan, &args.data, base).map_err(|e| Failure::trouble("bad_data", &e))?;
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     if let Some(report) = &loaded.report {
         say(&format!("records: {report}"));
@@ -54,7 +59,9 @@ fn failure(error: &RunError) -> Failure {
     match error {
         RunError::Store(_) => Failure::storage("storage_failed", error),
         RunError::State(_) => Failure::trouble("bad_state", error).hint("name another directory, or remove the state"),
-        RunError::Fit(_) | RunError::Snapshot(_) | RunError::Thread(_) => Failure::trouble("not_trained", error),
+        RunError::Fit(_) | RunError::Snapshot(_) | RunError::Export(_) | RunError::Model(_) | RunError::Thread(_) => {
+            Failure::trouble("not_trained", error)
+        }
     }
 }
 
@@ -115,6 +122,9 @@ fn judged(judgement: &Judgement) -> Value {
         data["accuracy"] = e.accuracy().into();
         data["macro_f1"] = e.macro_f1().into();
         data["confusion"] = json!(e.confusion);
+    }
+    if let Some(parts) = &judgement.parts {
+        data["parts"] = json!(parts);
     }
     data
 }

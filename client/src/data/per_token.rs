@@ -2,12 +2,12 @@
 //! be hidden. No text and no label of a record stands in any error here, as in the room above.
 
 use super::DataError;
-use corpus::Record;
 use corpus::clean::CleanLimits;
 use corpus::spans::{Spans, Tag};
 use corpus::tokenize::ToSequence;
-use protocol::plan::EncoderConfig;
-use train::batch::{Dataset, UNASKED};
+use corpus::{LabelSet, Record};
+use protocol::plan::{Asks, EncoderConfig};
+use train::batch::{Record as TrainRecord, UNASKED};
 use train::{mask, tags};
 
 /// The records whose labelled parts are all of the plan's kinds, text and parts in normal form. What is wrong with one of the others decides
@@ -15,7 +15,7 @@ use train::{mask, tags};
 ///
 /// # Errors
 /// [`DataError::NoSpans`] if no record has a list of parts at all.
-pub(super) fn tagged(records: &[Record], kinds: &[String]) -> Result<Vec<Record>, DataError> {
+fn tagged(records: &[Record], kinds: &[String]) -> Result<Vec<Record>, DataError> {
     let mut lists = 0u64;
     let one = |record: &Record| {
         let spans = Spans::of_label(&record.label, &record.text).ok()?;
@@ -29,7 +29,7 @@ pub(super) fn tagged(records: &[Record], kinds: &[String]) -> Result<Vec<Record>
 }
 
 /// The tags of a record's tokens; marks have none. A record that `tagged` did not make has no parts.
-pub(super) fn tags_of(record: &Record, model: &EncoderConfig, tokenizer: &dyn ToSequence) -> Vec<u32> {
+fn tags_of(record: &Record, model: &EncoderConfig, tokenizer: &dyn ToSequence) -> Vec<u32> {
     let pieces = tokenizer.pieces(&record.text);
     let Ok(spans) = Spans::of_label(&record.label, &record.text) else { return vec![UNASKED; pieces.len()] };
     let kind = |label: &str| model.classes.iter().position(|kind| kind == label).and_then(|at| u32::try_from(at).ok());
@@ -43,16 +43,44 @@ pub(super) fn tags_of(record: &Record, model: &EncoderConfig, tokenizer: &dyn To
 }
 
 /// The tokens of a record's text themselves: what a step may hide. Marks are never hidden.
-pub(super) fn hidden_of(record: &Record, tokenizer: &dyn ToSequence) -> Vec<u32> {
+fn hidden_of(record: &Record, tokenizer: &dyn ToSequence) -> Vec<u32> {
     let pieces = tokenizer.pieces(&record.text);
     let tokens: Vec<u32> = pieces.iter().map(|piece| piece.token).collect();
     mask::askable(&tokens, |at| pieces[at].bytes.is_some())
 }
 
-/// Asks nothing of a record whose tokens and labels are not of one number: a tokenizer that fails on a text only now and then ends no task.
-pub(super) fn matched(data: &mut Dataset) {
-    let records = data.units.iter_mut().flat_map(|unit| &mut unit.records);
-    records.filter(|r| r.labels.len() != r.tokens.len()).for_each(|r| r.labels = vec![UNASKED; r.tokens.len()]);
+/// The records with the labels that training in one place reads, for what an encoder can be asked.
+///
+/// # Errors
+/// [`DataError`]: classes that are no label set, or no record with parts where tags are asked for.
+pub(crate) fn asked(records: Vec<Record>, asks: Asks, classes: &[String]) -> Result<(Vec<Record>, LabelSet), DataError> {
+    match asks {
+        Asks::Class => Ok((records, LabelSet::new(classes)?)),
+        Asks::Tags => Ok((tagged(&records, classes)?, LabelSet::of_texts())),
+        // No label is read, and none decides whether a record counts.
+        Asks::MaskedTokens | Asks::NextToken => {
+            let records = records.into_iter().map(|r| Record { label: super::TEXT.to_owned(), ..r }).collect();
+            Ok((records, LabelSet::of_texts()))
+        }
+        Asks::Answer | Asks::Translate => Ok((records, LabelSet::of_texts())),
+    }
+}
+
+/// What a model says of each token of a record; nothing of a model that is asked otherwise.
+pub(crate) fn labels(record: &Record, model: &EncoderConfig, tokenizer: &dyn ToSequence) -> Vec<u32> {
+    match model.asks() {
+        Asks::Tags => tags_of(record, model, tokenizer),
+        Asks::MaskedTokens => hidden_of(record, tokenizer),
+        Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Vec::new(),
+    }
+}
+
+/// Asks nothing of a record of tags or hidden tokens whose tokens and labels are not of one number: a tokenizer that fails on a text only now and
+/// then ends no task.
+pub(crate) fn matched(record: &mut TrainRecord) {
+    if record.labels.len() != record.tokens.len() {
+        record.labels = vec![UNASKED; record.tokens.len()];
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,26 @@ impl Masking {
     }
 }
 
+/// What a plan file says about them; the usual numbers stand for the rest, and the tokenizer says which token the mask is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskingShares {
+    /// Share of a record's tokens that are asked for.
+    pub share: Option<Decimal>,
+    /// Share of those that the mask stands for.
+    pub masked: Option<Decimal>,
+    /// Share of those in whose place any token stands.
+    pub random: Option<Decimal>,
+}
+
+impl MaskingShares {
+    /// These numbers, and for the rest those of `usual`.
+    pub fn over(self, usual: Masking) -> Masking {
+        let (share, masked) = (self.share.unwrap_or(usual.share), self.masked.unwrap_or(usual.masked));
+        Masking { share, masked, random: self.random.unwrap_or(usual.random), ..usual }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

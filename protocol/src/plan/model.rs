@@ -227,7 +227,7 @@ impl EncoderConfig {
     ///
     /// # Errors
     /// [`PlanError::OutOfRange`].
-    pub(super) fn check(&self) -> Result<(), PlanError> {
+    pub fn check(&self) -> Result<(), PlanError> {
         // A checkpoint says itself how wide its heads are: some of T5's kind have six of 64 in a width of 512.
         let shared_out = self.base.is_some() || self.width.is_multiple_of(self.heads);
         range(

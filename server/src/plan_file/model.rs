@@ -4,7 +4,7 @@ use super::{PlanFile, PlanFileError};
 use protocol::decimal::Decimal;
 use protocol::ids::Sha256;
 use protocol::plan::own::{Family, FeedForward, MASK, Mask, Norm, NormPlace, OutputHead, OwnModel, Positions, Window};
-use protocol::plan::{AdapterConfig, Asks, EncoderConfig, Masking, ShardSpec, Tier, TokenizerKind};
+use protocol::plan::{AdapterConfig, Asks, EncoderConfig, Masking, MaskingShares, ShardSpec, Tier, TokenizerKind};
 use serde::Deserialize;
 use train::hf::base::{Base, Digests};
 use train::model::Weights;
@@ -63,27 +63,7 @@ pub struct ModelFile {
     /// Chance that a number is left out in training.
     pub dropout: Option<Decimal>,
     /// How tokens are hidden, where those are asked for; the usual numbers unless given.
-    pub masking: Option<MaskingFile>,
-}
-
-/// How tokens are hidden.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MaskingFile {
-    /// Share of a record's tokens that are asked for.
-    pub share: Option<Decimal>,
-    /// Share of those that the mask stands for.
-    pub masked: Option<Decimal>,
-    /// Share of those in whose place any token stands.
-    pub random: Option<Decimal>,
-}
-
-impl MaskingFile {
-    /// These numbers, and the usual ones for the rest.
-    fn over(self, usual: Masking) -> Masking {
-        let (share, masked) = (self.share.unwrap_or(usual.share), self.masked.unwrap_or(usual.masked));
-        Masking { share, masked, random: self.random.unwrap_or(usual.random), ..usual }
-    }
+    pub masking: Option<MaskingShares>,
 }
 
 /// A published checkpoint, by the SHA-256 of its files.

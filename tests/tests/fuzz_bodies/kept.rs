@@ -51,6 +51,8 @@ pub(crate) fn plan_files() -> Seeds {
         include_str!("../../../configs/plan-statistics.toml"),
         include_str!("../../../configs/plan-words.toml"),
         include_str!("../../../configs/train-sms.toml"),
+        include_str!("../../../configs/train-tags.toml"),
+        include_str!("../../../configs/train-masked-tokens.toml"),
         include_str!("../../../configs/train-characters.toml"),
     ])
 }

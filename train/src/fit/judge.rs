@@ -1,8 +1,8 @@
 //! How good the model is on what it does not learn from.
 
 use super::order::{Item, Material, reading};
-use super::{Fit, FitError};
-use crate::eval::Evaluation;
+use super::{Computes, Fit, FitError};
+use crate::eval::{Evaluation, Found};
 use crate::model::parameters::size;
 use crate::workers::Workers;
 
@@ -16,9 +16,12 @@ pub struct Judgement {
     pub loss: f64,
     /// Tokens or records foretold.
     pub foretold: u64,
-    /// Of labelled records only.
+    /// Of labelled records only; of tagged ones by token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Evaluation>,
+    /// Whole parts of tagged records, for each kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<Found>>,
 }
 
 /// One worker's sums.
@@ -34,6 +37,11 @@ impl Fit {
     /// # Errors
     /// [`FitError`].
     pub fn judge(&mut self, material: &Material, workers: &Workers) -> Result<Judgement, FitError> {
+        let judged = super::judged(&self.weights, &self.average);
+        let direct = match &mut self.computes {
+            Computes::ByGraph(asked) => return asked.judge(judged, material, workers),
+            Computes::Directly(direct) => &**direct,
+        };
         let items: Vec<Item<'_>> = match material {
             // Each piece ends with the token that the next one begins with.
             Material::Text(tokens) => (0..tokens.len().saturating_sub(1))
@@ -47,8 +55,8 @@ impl Fit {
         }
         let count = workers.count();
         self.lanes.resize_with(count, super::Lane::new);
-        let (direct, max_tokens, classes) = (&self.direct, self.max_tokens, self.classes);
-        let weights = direct.shown(super::judged(&self.weights, &self.average), &mut self.shown);
+        let (max_tokens, classes) = (self.max_tokens, self.classes);
+        let weights = direct.shown(judged, &mut self.shown);
         let parts = workers.each(&mut self.lanes, |number, lane| {
             let mut part = Part { loss_sum: 0.0, foretold: 0, evaluation: Evaluation::empty(classes) };
             for items in items.chunks(AT_ONCE).skip(number).step_by(count) {
@@ -69,7 +77,7 @@ impl Fit {
         }
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
         let loss = total.loss_sum / total.foretold.max(1) as f64;
-        Ok(Judgement { loss, foretold: total.foretold, evaluation: (classes > 0).then_some(total.evaluation) })
+        Ok(Judgement { loss, foretold: total.foretold, evaluation: (classes > 0).then_some(total.evaluation), parts: None })
     }
 }
 

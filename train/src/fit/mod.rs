@@ -4,6 +4,7 @@
 //! A step is a function of (weights, optimiser state, seed, step number): `order` says which records it reads, `gradient` computes on
 //! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been.
 
+mod asked;
 mod gradient;
 mod judge;
 mod order;
@@ -15,13 +16,16 @@ pub use judge::Judgement;
 pub use order::Material;
 pub use state::StateError;
 
+use crate::capture::CaptureError;
 use crate::direct::{Direct, DirectError, Keep, Precision};
 use crate::kernels::{sums, wide};
+use crate::mask::Masks;
 use crate::model::{DecoderWeights, ParameterTable, Weights};
 use crate::optim::{Look, OptimiserMismatch, OptimiserState, StepSize};
 use crate::schedule::Rates;
 use crate::workers::{NON_FINITE_LIMIT, Workers};
-use gradient::Lane;
+use asked::Asked;
+use gradient::{Engine, Lane};
 use std::ops::Range;
 
 /// How weights move.
@@ -85,6 +89,9 @@ pub enum FitError {
     /// No data, or none long enough.
     #[error("no data to train on")]
     Nothing,
+    /// The graph of the layers gave no gradient.
+    #[error("a gradient could not be computed")]
+    Graph(#[from] CaptureError),
     /// The model has a part that this loop cannot compute.
     #[error("the model has a part that central training does not know")]
     Model,
@@ -110,10 +117,18 @@ pub struct Step {
     pub non_finite: usize,
 }
 
+/// What computes losses and gradients.
+enum Computes {
+    /// Passes that are written out: a decoder, or a classifier from random weights.
+    Directly(Box<Direct>),
+    /// The graph of the layers: an encoder of a plan's, whatever it is asked for.
+    ByGraph(Box<Asked>),
+}
+
 /// A model in training.
 pub struct Fit {
     recipe: Recipe,
-    direct: Direct,
+    computes: Computes,
     table: ParameterTable,
     decays: Vec<Range<usize>>,
     max_tokens: usize,
@@ -151,13 +166,35 @@ impl Fit {
         Ok(Self::new((direct, weights.table(), weights.flat()), (max_tokens, classes), recipe))
     }
 
-    fn new((direct, table, flat): (Direct, &ParameterTable, &[f32]), (max_tokens, classes): (usize, usize), recipe: Recipe) -> Self {
+    /// An encoder at its start, asked for what its plan says: from random weights or from a checkpoint of which nothing is left out. Everything
+    /// is trained.
+    ///
+    /// # Errors
+    /// [`FitError::Model`], also for other floats than those of 32 bits.
+    pub fn asked(weights: &Weights, recipe: Recipe) -> Result<Self, FitError> {
+        let asked = Asked::new(weights, &recipe)?;
+        let sizes = (crate::model::parameters::size(weights.config().max_tokens), 0);
+        let (table, flat) = (asked.model().table().clone(), asked.model().flat().to_vec());
+        Ok(Self::computing(Computes::ByGraph(Box::new(asked)), (&table, &flat), sizes, recipe))
+    }
+
+    fn new((direct, table, flat): (Direct, &ParameterTable, &[f32]), sizes: (usize, usize), recipe: Recipe) -> Self {
+        let direct = direct.with_precision(recipe.precision).keeping(recipe.keep);
+        Self::computing(Computes::Directly(Box::new(direct)), (table, flat), sizes, recipe)
+    }
+
+    fn computing(
+        computes: Computes,
+        (table, flat): (&ParameterTable, &[f32]),
+        (max_tokens, classes): (usize, usize),
+        recipe: Recipe,
+    ) -> Self {
         let optimiser = match recipe.optimiser {
             OptimiserKind::AdamW { betas } => OptimiserState::adam_w_with(flat.len(), betas),
             OptimiserKind::Sgd { momentum, look } => OptimiserState::sgd_looking(flat.len(), momentum, look),
         };
         Self {
-            direct: direct.with_precision(recipe.precision).keeping(recipe.keep),
+            computes,
             decays: table.matrices(),
             table: table.clone(),
             max_tokens,
@@ -199,9 +236,14 @@ impl Fit {
         let items = order::batch(material, recipe, self.step, self.max_tokens)?;
         let thinned = order::thinned(&items, recipe, self.step);
         let items = if thinned.is_empty() { items } else { thinned.iter().map(order::Item::Record).collect() };
+        let hidden = order::hidden(&items, self.computes.masks(recipe.seed, self.step).as_ref());
+        let items = if hidden.is_empty() { items } else { hidden.iter().map(order::Item::Record).collect() };
         self.lanes.resize_with(workers.count(), Lane::new);
-        let shown = self.direct.shown(&self.weights, &mut self.shown);
-        let job = gradient::Job { direct: &self.direct, weights: shown, items: &items, max_tokens: self.max_tokens };
+        let engine = match &mut self.computes {
+            Computes::Directly(direct) => Engine::Direct(direct, direct.shown(&self.weights, &mut self.shown)),
+            Computes::ByGraph(asked) => Engine::Graph(asked.with(&self.weights), recipe.keep),
+        };
+        let job = gradient::Job { engine, items: &items, max_tokens: self.max_tokens };
         let micro = recipe.micro_batch.unwrap_or(items.len().div_ceil(workers.count()));
         let mut found = gradient::sum(&job, micro, &mut self.lanes, workers)?;
         let mut norm = sums::squares(&self.lanes[0].grad).sqrt();
@@ -224,6 +266,16 @@ impl Fit {
         let step = Step { step: self.step, loss, tokens: found.tokens, rate, gradient_norm: norm, non_finite };
         self.step += 1;
         Ok(step)
+    }
+}
+
+impl Computes {
+    /// What step `step` hides; nothing of a model that is asked for something else.
+    fn masks(&self, seed: u64, step: u64) -> Option<Masks> {
+        match self {
+            Self::Directly(_) => None,
+            Self::ByGraph(asked) => asked.masks(seed, step),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{FitError, Recipe};
 use crate::batch::{Batch, Record};
 use crate::direct::Reading;
+use crate::mask::Masks;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -32,18 +33,22 @@ impl Item<'_> {
     }
 }
 
+/// The records among items, in their order.
+pub(super) fn records<'a>(items: &'a [Item<'a>]) -> impl Iterator<Item = &'a Record> {
+    items.iter().filter_map(|item| match item {
+        Item::Record(record) => Some(*record),
+        Item::Piece(_) => None,
+    })
+}
+
 /// Several records as one pass reads them. All items of a batch are of one kind.
 pub(super) fn reading(items: &[Item<'_>], max_tokens: usize) -> Reading {
     let pieces = items.iter().filter_map(|item| match item {
         Item::Piece(piece) => Some(*piece),
         Item::Record(_) => None,
     });
-    let records = items.iter().filter_map(|item| match item {
-        Item::Record(record) => Some(*record),
-        Item::Piece(_) => None,
-    });
     match items.first() {
-        Some(Item::Record(_)) => Reading::of_batch(&Batch::pack(records, max_tokens)),
+        Some(Item::Record(_)) => Reading::of_batch(&Batch::pack(records(items), max_tokens)),
         Some(Item::Piece(_)) | None => Reading::of_pieces(pieces),
     }
 }
@@ -95,15 +100,23 @@ pub(super) fn thinned(items: &[Item<'_>], recipe: &Recipe, step: u64) -> Vec<Rec
     let mut rng = numbers(recipe.seed ^ THINNING, step);
     let mut thin = |record: &Record| {
         let mut first = true;
-        let mut tokens = record.tokens.clone();
-        tokens.retain(|_| std::mem::take(&mut first) || f64::from(rng.next_u32()) >= recipe.drop_tokens * 4_294_967_296.0);
-        Record { tokens, ..record.clone() }
+        let mut keep = |_: &u32| std::mem::take(&mut first) || f64::from(rng.next_u32()) >= recipe.drop_tokens * 4_294_967_296.0;
+        let kept: Vec<bool> = record.tokens.iter().map(&mut keep).collect();
+        let only = |all: &[u32]| all.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(&one, _)| one).collect();
+        // Labels of tokens go with their tokens.
+        let each = record.labels.len() == record.tokens.len();
+        Record {
+            tokens: only(&record.tokens),
+            class: record.class,
+            labels: if each { only(&record.labels) } else { record.labels.clone() },
+        }
     };
-    let records = items.iter().filter_map(|item| match item {
-        Item::Record(record) => Some(thin(record)),
-        Item::Piece(_) => None,
-    });
-    records.collect()
+    records(items).map(&mut thin).collect()
+}
+
+/// Copies of the records of a batch as a model reads them that shall say what is hidden; none if nothing is.
+pub(super) fn hidden(items: &[Item<'_>], masks: Option<&Masks>) -> Vec<Record> {
+    masks.map_or_else(Vec::new, |masks| records(items).map(|record| masks.hide(record)).collect())
 }
 
 fn of_records<'a>(records: &'a [Record], recipe: &Recipe, step: u64) -> Result<Vec<Item<'a>>, FitError> {

@@ -10,7 +10,7 @@ use crate::schedule::Schedule;
 use crate::testing::small_config;
 use std::num::NonZeroUsize;
 
-fn recipe(steps: u64) -> Recipe {
+pub(super) fn recipe(steps: u64) -> Recipe {
     Recipe {
         batch: 6,
         micro_batch: None,
@@ -27,7 +27,7 @@ fn recipe(steps: u64) -> Recipe {
     }
 }
 
-fn workers(n: usize) -> Workers {
+pub(super) fn workers(n: usize) -> Workers {
     Workers::start(NonZeroUsize::new(n).unwrap()).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn encoder(recipe: Recipe) -> Fit {
     Fit::encoder(&initial(&small_config(), 1).unwrap(), recipe).unwrap()
 }
 
-fn train(fit: &mut Fit, material: &Material, workers: &Workers) -> Vec<Step> {
+pub(super) fn train(fit: &mut Fit, material: &Material, workers: &Workers) -> Vec<Step> {
     let mut steps = Vec::new();
     while !fit.is_done() {
         steps.push(fit.step(material, workers).unwrap());
