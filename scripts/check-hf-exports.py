@@ -21,6 +21,7 @@ KINDS = {
     "qwen2": hf.Qwen2ForCausalLM,
     "t5": hf.T5ForConditionalGeneration,
     "t5-gated": hf.T5ForConditionalGeneration,
+    "bart": hf.BartForConditionalGeneration,
 }
 
 

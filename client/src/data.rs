@@ -253,7 +253,7 @@ impl DataSource {
 fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
     match asks {
         Asks::Class | Asks::NextToken => Vec::new(),
-        Asks::Translate => tokenizer.bare(label),
+        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(label)).collect(),
         Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
 }

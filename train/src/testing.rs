@@ -1,7 +1,9 @@
 //! A small world for this room's tests.
 
 use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window};
+use crate::model::config::{
+    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window,
+};
 use crate::model::decoder::Head;
 use crate::model::lora::{Adapters, Factor, Lora};
 use crate::model::names::Spelling;
@@ -108,6 +110,7 @@ pub(crate) fn choices(family: Family) -> Choices {
         mask: if family == Family::Decoder { MaskKind::Causal } else { MaskKind::Full },
         window: None,
         dropout: 0.0,
+        inputs: Inputs::Plain,
         head: Head::Own,
         outputs: Outputs::Plain,
         spelling: Spelling::Own,
@@ -156,6 +159,14 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
         ..translate.clone()
     };
+    let bart = Choices {
+        spelling: Spelling::Bart,
+        place: NormPlace::After,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
+        inputs: Inputs::Grown,
+        head: Head::Tied,
+        ..translate.clone()
+    };
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
     let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
     let window = Some(Window { reach: 2, global: 1 });
@@ -178,6 +189,9 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("t5 top of both", Choices { trained: Trained::Layers(1..4), ..t5.clone() }),
         ("t5 top", Choices { trained: Trained::Layers(3..4), head: Head::Own, ..t5.clone() }),
         ("t5 middle", Choices { trained: Trained::Layers(1..2), ..t5 }),
+        ("bart", bart.clone()),
+        ("bart heads and biases", Choices { inputs: Inputs::Plain, trained: Trained::HeadsAndBiases, ..bart.clone() }),
+        ("bart lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..bart }),
         ("bert heads and biases", Choices { trained: Trained::HeadsAndBiases, ..bert(&classify) }),
         ("classifier head", Choices { trained: Trained::Head, ..classify }),
     ];

@@ -4,7 +4,7 @@
 
 use super::naive::Naive;
 use crate::batch::{Record, UNASKED};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Task, Window};
+use crate::model::config::{Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Task, Window};
 use crate::model::decoder::Head;
 use crate::model::names::{AttentionNames, BlockNames, Projections, Side};
 use crate::model::parameters::size;
@@ -85,10 +85,11 @@ impl<'a> Whole<'a> {
             }
             Family::EncoderDecoder { start, end, .. } => {
                 let labels = &labels[..labels.len().min(most - 1)];
-                let source = self.embed(tokens)?;
+                let source = self.enter(Side::Encoder, self.embed(tokens)?)?;
                 let read = self.stack(Side::Encoder, 0..c.layers, source, Hearing { mask: MaskKind::Full, ..hearing }, None)?;
                 let written = labels.iter().map(|&l| if l == UNASKED { end } else { l });
                 let target = self.embed(&std::iter::once(start).chain(written).collect::<Vec<u32>>())?;
+                let target = self.enter(Side::Decoder, target)?;
                 let causal = Hearing { mask: MaskKind::Causal, ..hearing };
                 let x = self.stack(Side::Decoder, c.layers..c.all_layers(), target, causal, Some(&read))?;
                 surprise(&self.over_tokens(&x)?, &asked(&[labels, &[end]].concat()))
@@ -102,6 +103,7 @@ impl<'a> Whole<'a> {
         let ids = Tensor::from_vec(tokens.to_vec(), n, &Device::Cpu)?;
         let mut x = self.var(c.spelling.tokens()).index_select(&ids, 0)?;
         match c.positions {
+            Positions::Learned if c.spelling.entrance(Side::Encoder).is_some() => {} // each side adds its own
             Positions::Learned => x = (x + self.var(c.spelling.places()).narrow(0, 0, n)?)?,
             Positions::Sinusoidal => x = (x + sines(n, size(c.width))?)?,
             Positions::Rotary { .. } | Positions::Distances { .. } => {}
@@ -116,6 +118,17 @@ impl<'a> Whole<'a> {
             Some(name) => self.naive.norm(name, &x),
             None => Ok(x),
         }
+    }
+
+    /// What each side of BART does to rows of the shared table: its places begin in the third row of their table.
+    fn enter(&self, side: Side, x: Tensor) -> Result<Tensor> {
+        let (c, n) = (self.config, x.dim(0)?);
+        let Some(names) = c.spelling.entrance(side) else { return Ok(x) };
+        let x = match c.inputs {
+            Inputs::Plain => x,
+            Inputs::Grown => (x * f64::from(c.width).sqrt())?,
+        };
+        self.naive.norm(&names.norm, &(x + self.var(&names.places).narrow(0, 2, n)?)?)
     }
 
     /// A convolution over the text: around a token where everything is read, behind it where something is written.
@@ -227,10 +240,13 @@ impl<'a> Whole<'a> {
                 shift = Some(bias);
             }
             (Family::Encoder(_), None) => {}
-            (Family::Decoder | Family::EncoderDecoder { .. }, _) => match c.outputs {
-                Outputs::Plain => {}
-                Outputs::Shrunk => x = (x / f64::from(c.width).sqrt())?,
-            },
+            (Family::Decoder | Family::EncoderDecoder { .. }, _) => {
+                shift = c.spelling.head_shift();
+                match c.outputs {
+                    Outputs::Plain => {}
+                    Outputs::Shrunk => x = (x / f64::from(c.width).sqrt())?,
+                }
+            }
         }
         let head = match c.head {
             Head::Tied => c.spelling.tokens(),

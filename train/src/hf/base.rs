@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields of a `config.json` that number the tokens in front of, behind and between texts.
-const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
+const MARKS: [&str; 6] =
+    ["bos_token_id", "decoder_start_token_id", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id", "pad_token_id"];
 
 /// Why a checkpoint cannot be what a plan begins from.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,7 @@ pub struct Digests {
 pub struct Base {
     config: String,
     end: Option<u32>,
+    opening: Option<u32>,
     tokenizer: Vec<u8>,
     weights: Mapped,
     digests: Digests,
@@ -113,9 +115,9 @@ impl Base {
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
         let weights = mapped(&directory.join(WEIGHTS))?;
         let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
-        let end = config::end(&config);
+        let (end, opening) = (config::end(&config), config::opening(&config));
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
-        Ok(Self { config, end, tokenizer, weights, digests })
+        Ok(Self { config, end, opening, tokenizer, weights, digests })
     }
 
     /// What its files are named by.
@@ -141,6 +143,11 @@ impl Base {
     /// The token that ends a text, where its `config.json` names one.
     pub fn end(&self) -> Option<u32> {
         self.end
+    }
+
+    /// The token that an encoder-decoder's answer begins with before its own first one, where its publishers trained it so.
+    pub fn opening(&self) -> Option<u32> {
+        self.opening
     }
 
     /// Whether it is the checkpoint with these digests.

@@ -1,12 +1,14 @@
 //! `config.json` of published models, both ways. What this program would compute differently is refused, not ignored.
 
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
+use crate::model::config::{Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
 use crate::model::decoder::Head;
 use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
 use crate::model::{Choices, Config, ModelError, Trained};
 use protocol::plan::Asks;
 use serde_json::{Map, Value, json};
+
+mod bart;
 
 /// A configuration that is not one of the models here.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ pub enum ConfigError {
     #[error("not a JSON object")]
     Json(#[from] serde_json::Error),
     /// Another architecture.
-    #[error("unknown architecture {found}, expected bert, gpt2, llama, qwen2 or t5")]
+    #[error("unknown architecture {found}, expected bert, gpt2, llama, qwen2, t5 or bart")]
     Architecture {
         /// As in the file.
         found: String,
@@ -180,6 +182,8 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
         "llama" => llama(&fields, Shifts::None)?,
         "qwen2" => llama(&fields, Shifts::Queries)?,
         "t5" => t5(&fields)?,
+        "bart" => bart::published(&fields)?,
+        "mbart" => return Err(bart::mbart()),
         other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
     };
     Ok(Config::new(choices)?)
@@ -200,7 +204,9 @@ pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, C
         (Asks::NextToken | Asks::Answer, "qwen2") => llama(&fields, Shifts::Queries),
         (Asks::NextToken | Asks::Answer, other) => Err(unsupported("model_type", other, "gpt2, llama or qwen2 for next-token and answer")),
         (Asks::Translate, "t5") => t5(&fields),
-        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 for asks = \"translate\"")),
+        (Asks::Translate, "bart") => bart::choices(&fields),
+        (Asks::Translate, "mbart") => Err(bart::mbart()),
+        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 or bart for asks = \"translate\"")),
     }
 }
 
@@ -210,6 +216,13 @@ pub(crate) fn end(bytes: &[u8]) -> Option<u32> {
     let found = fields.find("eos_token_id")?;
     let one = found.as_array().map_or(Some(found), |all| all.first())?;
     u32::try_from(one.as_u64()?).ok()
+}
+
+/// The token that an answer begins with before its own first one, where an architecture's publishers trained it so: BART's `bos_token_id`.
+pub(crate) fn opening(bytes: &[u8]) -> Option<u32> {
+    let fields = Fields::parse(bytes).ok()?;
+    let begins = fields.text_or("model_type", "none").is_ok_and(|kind| kind == "bart");
+    if begins { fields.size_or("bos_token_id", Some(0)).ok() } else { None }
 }
 
 /// What a published BERT is for.
@@ -251,6 +264,7 @@ fn bert(f: &Fields, task: Task) -> Result<Choices, ConfigError> {
         mask: MaskKind::Full,
         window: None,
         dropout: rate(f, "hidden_dropout_prob")?,
+        inputs: Inputs::Plain,
         head: head(f, true)?,
         outputs: Outputs::Plain,
         spelling: Spelling::Bert,
@@ -309,6 +323,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
         mask: MaskKind::Causal,
         window: None,
         dropout: 0.0,
+        inputs: Inputs::Plain,
         head: head(f, true)?,
         outputs: Outputs::Plain,
         spelling: Spelling::Own,
@@ -403,6 +418,7 @@ pub fn render(config: &Config) -> Result<String, ConfigError> {
         Spelling::Gpt2 => render_gpt2(c),
         Spelling::Llama => render_llama(c),
         Spelling::T5 => render_t5(c),
+        Spelling::Bart => bart::render(c),
     };
     fields["dtype"] = json!("float32");
     fields["vocab_size"] = json!(c.vocab);

@@ -79,7 +79,7 @@ fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, B
 
 #[cfg(test)]
 mod tests {
-    use super::super::base::tests::{adapter as low_rank, begun, begun_decoder, checkpoint, scores};
+    use super::super::base::tests::{adapter as low_rank, begun, begun_writer, checkpoint, scores};
     use super::super::{CONFIG, load};
     use super::*;
     use crate::model::lora::Factor;
@@ -136,12 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_goes_out_as_it_came_in() {
-        for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj")] {
+    fn a_model_that_writes_goes_out_as_it_came_in() {
+        let kinds = [("gpt2", Asks::NextToken, "c_attn"), ("llama", Asks::NextToken, "v_proj"), ("bart", Asks::Translate, "v_proj")];
+        for (name, asks, target) in kinds {
             let dir = checkpoint(name);
             let base = Base::open(dir.path()).unwrap();
             for (target, parts) in [(Some(target), vec![Part::LoraB]), (None, vec![Part::Full])] {
-                let (weights, ours) = moved(&base, begun_decoder(&base, target, &parts));
+                let (weights, ours) = moved(&base, begun_writer((&base, asks, 10), target, &parts));
                 let out = tempfile::tempdir().unwrap();
                 let adapter_dir = out.path().join("adapter");
                 let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());

@@ -117,6 +117,15 @@ pub enum Scores {
     Plain,
 }
 
+/// What becomes of rows of the token table before places are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Nothing.
+    Plain,
+    /// They are multiplied by √C (BART's `scale_embedding`).
+    Grown,
+}
+
 /// What becomes of vectors before a head over the vocabulary reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
@@ -206,6 +215,8 @@ pub struct Choices {
     pub window: Option<Window>,
     /// Chance that a number is dropped after the tables and after each part of a block.
     pub dropout: f32,
+    /// What becomes of rows of the token table.
+    pub inputs: Inputs,
     /// Head over the vocabulary, where there is one.
     pub head: Head,
     /// What it reads.
@@ -306,6 +317,7 @@ impl Choices {
             mask: MaskKind::Full,
             window: None,
             dropout: 0.0,
+            inputs: Inputs::Plain,
             head: Head::Own,
             outputs: Outputs::Plain,
             spelling: Spelling::Own,
@@ -412,19 +424,30 @@ impl Choices {
             }
         }
         let spelt = match (self.spelling, self.family) {
-            (Spelling::Own, _) | (Spelling::Bert, Family::Encoder(_)) | (Spelling::T5, Family::EncoderDecoder { .. }) => true,
-            (Spelling::Gpt2 | Spelling::Llama, Family::Decoder) => true,
-            (Spelling::Bert, Family::Decoder | Family::EncoderDecoder { .. }) | (Spelling::T5, Family::Encoder(_) | Family::Decoder) => {
-                false
-            }
+            (Spelling::Own, _) | (Spelling::Bert, Family::Encoder(_)) => true,
+            (Spelling::Gpt2 | Spelling::Llama, Family::Decoder) | (Spelling::T5 | Spelling::Bart, Family::EncoderDecoder { .. }) => true,
+            (Spelling::Bert, Family::Decoder | Family::EncoderDecoder { .. }) => false,
+            (Spelling::T5 | Spelling::Bart, Family::Encoder(_) | Family::Decoder) => false,
             (Spelling::Gpt2 | Spelling::Llama, Family::Encoder(_) | Family::EncoderDecoder { .. }) => false,
         };
         need(spelt, || part("spelling", format!("{:?}", self.spelling), "the names of an architecture of this family"))?;
+        self.check_entrances()?;
         if let Trained::Layers(range) = &self.trained {
             let there = !range.is_empty() && range.end <= self.all_layers();
             need(there, || part("layers", format!("{}..{}", range.start, range.end), "a range of the model's blocks"))?;
         }
         Ok(())
+    }
+
+    /// Only BART's sides have places of their own, and token vectors that are multiplied before.
+    fn check_entrances(&self) -> Result<(), ModelError> {
+        if self.spelling != Spelling::Bart {
+            return need(self.inputs == Inputs::Plain, || {
+                part("inputs", format!("{:?}", self.inputs), "Plain under other names than BART's")
+            });
+        }
+        let learned = self.positions == Positions::Learned && self.stem.is_none() && self.segments == 0;
+        need(learned, || part("positions", format!("{:?}", self.positions), "Learned, without stem and segments, under BART's names"))
     }
 
     /// An upper bound on all numbers of the model, trained or not, in u128: products of u32 could wrap.
@@ -440,6 +463,7 @@ impl Choices {
             Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => 0,
         };
         let places = match self.positions {
+            Positions::Learned if self.spelling == Spelling::Bart => 2 * (t + 2),
             Positions::Learned => t,
             Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => 0,
         };
