@@ -135,5 +135,12 @@ def main():
     bart.final_logits_bias.copy_(0.1 * torch.randn_like(bart.final_logits_bias)).requires_grad_()
     make(root, "bart", bart, "translate")
 
+    torch.manual_seed(6)
+    # Of the four pairs of a head one is fast, one between, two slow.
+    slow = {"rope_type": "llama3", "rope_theta": 1000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    slow["original_max_position_embeddings"] = 64
+    narrow = llama | dict(num_attention_heads=2, num_key_value_heads=1, rope_parameters=slow)
+    make(root, "llama-stretched", hf.LlamaForCausalLM(hf.LlamaConfig(**narrow)), "causal")
+
 
 main()

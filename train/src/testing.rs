@@ -2,7 +2,7 @@
 
 use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
 use crate::model::config::{
-    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window,
+    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Stretch, Task, Window,
 };
 use crate::model::decoder::Head;
 use crate::model::lora::{Adapters, Factor, Lora};
@@ -148,6 +148,9 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         spelling: Spelling::Llama,
         ..decoder.clone()
     };
+    // Of four pairs one is fast, one slow, two between.
+    let stretch = Stretch::Slow { factor: 4.0, low: 0.25, high: 2.0, tokens: 16.0 };
+    let stretched = Choices { positions: Positions::Stretched { theta: 100.0, stretch }, head_width: 8, ..llama.clone() };
     let t5 = Choices {
         positions: Positions::Distances { buckets: 8, farthest: 10 },
         norm: NormKind::RootMeanSquare,
@@ -179,6 +182,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("gpt2", Choices { spelling: Spelling::Gpt2, head: Head::Tied, ..decoder.clone() }),
         ("prefix decoder", Choices { mask: MaskKind::Prefix, groups: 1, stem: Some(3), window, ..decoder.clone() }),
         ("llama", llama.clone()),
+        ("llama stretched", stretched),
         ("translator", Choices { place: NormPlace::After, ..translate.clone() }),
         ("t5", t5.clone()),
         // Heads that do not share the width out.

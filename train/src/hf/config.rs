@@ -9,6 +9,7 @@ use protocol::plan::Asks;
 use serde_json::{Map, Value, json};
 
 mod bart;
+mod rotary;
 
 /// A configuration that is not one of the models here.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,11 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self(serde_json::from_slice(bytes)?))
+        let fields = Self(serde_json::from_slice(bytes)?);
+        match fields.find("quantization_config") {
+            None => Ok(fields),
+            Some(_) => Err(unsupported("quantization_config", "set", "null: weights of 16, 32 or 64 bits")),
+        }
     }
     /// None where it is missing or null.
     fn find(&self, field: &str) -> Option<&Value> {
@@ -99,6 +104,15 @@ impl Fields {
     fn epsilon(&self, field: &'static str, default: f64) -> Result<f32, ConfigError> {
         Ok(self.number_or(field, default)? as f32)
     }
+    /// The number of a token; of several the first.
+    fn token_or(&self, field: &'static str, default: u32) -> Result<u32, ConfigError> {
+        let wrong = ConfigError::Field { field, expected: "the number of a token, or a list of such numbers" };
+        let first = |found: &Value| found.as_array().map_or(Some(found), |all| all.first()).and_then(Value::as_u64);
+        match self.find(field) {
+            None => Ok(default),
+            Some(found) => first(found).and_then(|n| u32::try_from(n).ok()).ok_or(wrong),
+        }
+    }
     /// The first of `architectures`.
     fn architecture(&self) -> Option<&str> {
         self.find("architectures")?.as_array()?.first()?.as_str()
@@ -113,19 +127,6 @@ impl Fields {
     fn activation(&self, field: &'static str, default: &str) -> Result<Activation, ConfigError> {
         curve(field, self.text_or(field, default)?)
     }
-    /// The base of rotary positions: newer files have a group of fields.
-    fn theta(&self) -> Result<f64, ConfigError> {
-        if self.find("rope_scaling").is_some() {
-            return Err(unsupported("rope_scaling", "set", "null"));
-        }
-        let Some(group) = self.find("rope_parameters") else { return self.number_or("rope_theta", 10_000.0) };
-        let kind = group.get("rope_type").and_then(Value::as_str).unwrap_or("default");
-        if kind != "default" {
-            return Err(unsupported("rope_parameters.rope_type", kind, "default"));
-        }
-        let wrong = ConfigError::Field { field: "rope_parameters.rope_theta", expected: "a number" };
-        group.get("rope_theta").map_or(Ok(10_000.0), |theta| theta.as_f64().ok_or(wrong))
-    }
 }
 
 fn unsupported(field: &'static str, found: &str, expected: &'static str) -> ConfigError {
@@ -134,8 +135,9 @@ fn unsupported(field: &'static str, found: &str, expected: &'static str) -> Conf
 
 fn curve(field: &'static str, name: &str) -> Result<Activation, ConfigError> {
     match name {
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        // One curve under as many names as programs have computed it.
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Activation::GeluTanh),
         "silu" | "swish" => Ok(Activation::Silu),
         "relu" => Ok(Activation::Relu),
         other => Err(unsupported(field, other, "gelu, gelu_new, gelu_pytorch_tanh, silu or relu")),
@@ -213,16 +215,15 @@ pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, C
 /// The token that ends a text, where a `config.json` names one; of several the first.
 pub(crate) fn end(bytes: &[u8]) -> Option<u32> {
     let fields = Fields::parse(bytes).ok()?;
-    let found = fields.find("eos_token_id")?;
-    let one = found.as_array().map_or(Some(found), |all| all.first())?;
-    u32::try_from(one.as_u64()?).ok()
+    fields.find("eos_token_id")?;
+    fields.token_or("eos_token_id", 0).ok()
 }
 
 /// The token that an answer begins with before its own first one, where an architecture's publishers trained it so: BART's `bos_token_id`.
 pub(crate) fn opening(bytes: &[u8]) -> Option<u32> {
     let fields = Fields::parse(bytes).ok()?;
     let begins = fields.text_or("model_type", "none").is_ok_and(|kind| kind == "bart");
-    if begins { fields.size_or("bos_token_id", Some(0)).ok() } else { None }
+    if begins { fields.token_or("bos_token_id", 0).ok() } else { None }
 }
 
 /// What a published BERT is for.
@@ -230,7 +231,7 @@ fn bert_task(f: &Fields) -> Result<Task, ConfigError> {
     match f.architecture().unwrap_or("BertForMaskedLM") {
         "BertForSequenceClassification" => Ok(Task::Classify { classes: f.labels()? }),
         "BertForTokenClassification" => Ok(Task::Tag { labels: f.labels()? }),
-        "BertForMaskedLM" => Ok(Task::MaskedTokens),
+        "BertForMaskedLM" | "BertForPreTraining" => Ok(Task::MaskedTokens),
         other => Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
     }
 }
@@ -280,7 +281,7 @@ fn gpt2(f: &Fields) -> Result<Choices, ConfigError> {
     let (width, heads) = (f.size("n_embd")?, f.size("n_head")?);
     Ok(Choices {
         family: Family::Decoder,
-        max_tokens: f.size("n_positions")?,
+        max_tokens: f.size_or("n_positions", Some(f.size_or("n_ctx", Some(1024))?))?,
         width,
         heads,
         groups: heads,
@@ -333,6 +334,9 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
     })
 }
 
+/// What the first Llama was trained on: files that do not say are of its time.
+const LLAMA_TOKENS: u32 = 2048;
+
 fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
     f.off("attention_bias")?;
     f.off("mlp_bias")?;
@@ -344,14 +348,14 @@ fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
     };
     Ok(Choices {
         family: Family::Decoder,
-        max_tokens: f.size("max_position_embeddings")?,
+        max_tokens: f.size_or("max_position_embeddings", Some(LLAMA_TOKENS))?,
         width,
         heads,
         groups: f.size_or("num_key_value_heads", Some(heads))?,
         head_width,
         hidden: f.size("intermediate_size")?,
         layers: f.size("num_hidden_layers")?,
-        positions: Positions::Rotary { theta: f.theta()? },
+        positions: rotary::read(f)?,
         norm: NormKind::RootMeanSquare,
         epsilon: f.epsilon("rms_norm_eps", 1e-6)?,
         feed_forward: FeedForwardKind::Gated(f.activation("hidden_act", "silu")?),
@@ -374,8 +378,7 @@ fn t5(f: &Fields) -> Result<Choices, ConfigError> {
     };
     let curve = curve("feed_forward_proj", curve_name)?;
     let layers = f.size("num_layers")?;
-    let (start, end) =
-        (f.size_or("decoder_start_token_id", Some(f.size_or("pad_token_id", Some(0))?))?, f.size_or("eos_token_id", Some(1))?);
+    let (start, end) = (f.token_or("decoder_start_token_id", f.token_or("pad_token_id", 0)?)?, f.token_or("eos_token_id", 1)?);
     let head = head(f, true)?;
     let shrunk = f.flag_or("scale_decoder_outputs", head == Head::Tied)?;
     Ok(Choices {
@@ -471,17 +474,16 @@ fn render_llama(c: &Choices) -> Value {
         Shifts::Queries => ("Qwen2ForCausalLM", "qwen2"),
         Shifts::All | Shifts::None => ("LlamaForCausalLM", "llama"),
     };
-    let theta = match c.positions {
-        Positions::Rotary { theta } => theta,
-        Positions::Learned | Positions::Sinusoidal | Positions::Distances { .. } => 10_000.0,
-    };
-    json!({
+    let mut fields = json!({
         "architectures": [architecture], "model_type": kind, "hidden_size": c.width, "num_attention_heads": c.heads,
         "num_key_value_heads": c.groups, "head_dim": c.head_width, "intermediate_size": c.hidden, "num_hidden_layers": c.layers,
         "max_position_embeddings": c.max_tokens, "rms_norm_eps": short(c.epsilon),
-        "hidden_act": curve_name(c.feed_forward.activation()), "rope_theta": theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta}, "attention_dropout": 0.0,
-    })
+        "hidden_act": curve_name(c.feed_forward.activation()), "attention_dropout": 0.0,
+    });
+    for (name, value) in rotary::render(c.positions) {
+        fields[name] = value;
+    }
+    fields
 }
 
 fn render_t5(c: &Choices) -> Value {
@@ -491,7 +493,7 @@ fn render_t5(c: &Choices) -> Value {
     };
     let (buckets, farthest) = match c.positions {
         Positions::Distances { buckets, farthest } => (buckets, farthest),
-        Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => (0, 0),
+        Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => (0, 0),
     };
     let curve = match c.feed_forward {
         FeedForwardKind::Gated(Activation::GeluTanh) => "gated-gelu".to_owned(),
@@ -507,3 +509,7 @@ fn render_t5(c: &Choices) -> Value {
         "scale_decoder_outputs": c.outputs == Outputs::Shrunk,
     })
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

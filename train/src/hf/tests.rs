@@ -11,7 +11,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::path::PathBuf;
 
-const MODELS: [&str; 9] = ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "qwen2", "t5", "t5-gated", "bart"];
+const MODELS: [&str; 10] =
+    ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "llama-stretched", "qwen2", "t5", "t5-gated", "bart"];
 
 fn vectors(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hf").join(name)

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use crate::ops::activation::Activation;
 pub use crate::ops::attention::Window;
+pub use crate::ops::rotary::Stretch;
 
 /// Longest sequence of any model: what one token of attention hears would fill memory long before.
 pub const MAX_TOKENS: u32 = 1 << 20;
@@ -33,6 +34,13 @@ pub enum Positions {
         /// The slowest pair turns once in 2π θ tokens.
         theta: f64,
     },
+    /// The same with slower turns than θ says, for texts longer than those of the first training.
+    Stretched {
+        /// As of [`Self::Rotary`].
+        theta: f64,
+        /// How much slower.
+        stretch: Stretch,
+    },
     /// Scores are raised by a learned number for each distance, one per head, the same in all blocks.
     Distances {
         /// Rows of the table.
@@ -40,6 +48,17 @@ pub enum Positions {
         /// From here on all distances share the last row.
         farthest: u32,
     },
+}
+
+impl Positions {
+    /// θ and how it is stretched, where queries and keys are turned.
+    pub(crate) fn turns(self) -> Option<(f64, Option<Stretch>)> {
+        match self {
+            Self::Rotary { theta } => Some((theta, None)),
+            Self::Stretched { theta, stretch } => Some((theta, Some(stretch))),
+            Self::Learned | Self::Sinusoidal | Self::Distances { .. } => None,
+        }
+    }
 }
 
 /// Where a block normalises.
@@ -398,15 +417,22 @@ impl Choices {
         need(self.window.is_none_or(near), || part("window", "no reach or too many global tokens", "a reach of at least 1"))?;
         match self.positions {
             Positions::Learned | Positions::Sinusoidal => Ok(()),
-            Positions::Rotary { theta } => {
-                need(theta.is_finite() && theta > 1.0, || part("theta", theta, "a number above 1"))?;
-                need(self.head_width.is_multiple_of(2), || part("head_width", self.head_width, "an even number under rotary positions"))
+            Positions::Rotary { theta } => self.check_turns(theta),
+            Positions::Stretched { theta, stretch } => {
+                let expected = "a factor of at least 1, and two bounds of which the higher is the second";
+                need(stretch.is_usable(), || part("stretch", format!("{stretch:?}"), expected))?;
+                self.check_turns(theta)
             }
             Positions::Distances { buckets, farthest } => {
                 need((4..=4096).contains(&buckets), || part("buckets", buckets, "4 to 4096"))?;
                 need(farthest > buckets / 2, || part("farthest", farthest, "more than half the buckets"))
             }
         }
+    }
+
+    fn check_turns(&self, theta: f64) -> Result<(), ModelError> {
+        need(theta.is_finite() && theta > 1.0, || part("theta", theta, "a number above 1"))?;
+        need(self.head_width.is_multiple_of(2), || part("head_width", self.head_width, "an even number under rotary positions"))
     }
 
     fn check_family(&self) -> Result<(), ModelError> {
@@ -460,12 +486,12 @@ impl Choices {
         let stem = self.stem.map_or(0, |k| u128::from(k) * c * c + c);
         let distances = match self.positions {
             Positions::Distances { buckets, .. } => 2 * u128::from(buckets) * u128::from(self.heads),
-            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => 0,
+            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => 0,
         };
         let places = match self.positions {
             Positions::Learned if self.spelling == Spelling::Bart => 2 * (t + 2),
             Positions::Learned => t,
-            Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => 0,
+            Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => 0,
         };
         let answers = u128::from(self.answers()) * (c + 1) + c * c + 4 * c;
         (v + places + u128::from(self.segments)) * c + stem + distances + u128::from(self.all_layers()) * block + answers + 6 * c

@@ -86,7 +86,7 @@ pub(crate) fn declare_all(choices: &Choices, tokens: Access, listing: &mut Listi
     match choices.positions {
         Positions::Learned if spelling.entrance(Side::Encoder).is_some() => entrance::declare_tables(choices, listing),
         Positions::Learned => declare_places(spelling.places(), (size(choices.max_tokens), c), listing),
-        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => {}
+        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => {}
     }
     if choices.segments > 0 {
         declare_places(spelling.segments(), (size(choices.segments), c), listing);

@@ -33,8 +33,8 @@ pub(super) fn choices(f: &Fields) -> Result<Choices, ConfigError> {
     Ok(Choices {
         family: Family::EncoderDecoder {
             decoder_layers: f.size("decoder_layers")?,
-            start: f.size_or("decoder_start_token_id", Some(2))?,
-            end: f.size_or("eos_token_id", Some(2))?,
+            start: f.token_or("decoder_start_token_id", 2)?,
+            end: f.token_or("eos_token_id", 2)?,
         },
         max_tokens: f.size_or("max_position_embeddings", Some(1024))?,
         width,
