@@ -109,7 +109,7 @@ fn row(i: usize, c: usize) -> Range<usize> {
 }
 
 /// Adds row `ids[t]` of a table to row t.
-pub(super) fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
+fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     let c = table.tensor.dims2()?.1;
     with_floats(&table.tensor, |table| {
         for (out, &id) in out.chunks_exact_mut(c).zip(ids) {
@@ -118,6 +118,14 @@ pub(super) fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result
         }
         Ok(())
     })
+}
+
+/// Row `ids[t]` of a table for each t: `(N, C)`.
+pub(super) fn rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
+    let c = table.tensor.dims2()?.1;
+    let mut out = vec![0.0; ids.len() * c];
+    add_rows(&mut out, table, ids)?;
+    Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.

@@ -9,7 +9,7 @@ use super::norm::{self, Norm};
 use super::parameters::{Listing, Loaded, Values, size};
 use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// BART's tables of places begin with two rows that no token reads.
 const FIRST_PLACE: usize = 2;
@@ -79,12 +79,9 @@ impl Entrance {
     /// A row for each token's place in its record: `(N, C)`. Gradients of the table end here.
     fn places(&self, spans: &Spans, tape: &Tape) -> Result<Tensor> {
         let ids: Vec<usize> = spans.iter().flat_map(|rows| FIRST_PLACE..FIRST_PLACE + rows.len()).collect();
-        let (rows, c) = self.places.tensor.dims2()?;
-        let mut out = vec![0.0; ids.len() * c];
-        embedding::add_rows(&mut out, &self.places, &ids)?;
-        let found = Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)?;
+        let found = embedding::rows(&self.places, &ids)?;
         match self.places.place {
-            Some(at) => tape.source(found, spans, vec![Lookup { at, rows, ids: ids.into() }]),
+            Some(at) => tape.source(found, spans, vec![Lookup { at, rows: self.places.tensor.dims2()?.0, ids: ids.into() }]),
             None => Ok(found),
         }
     }
