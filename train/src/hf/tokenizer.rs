@@ -48,8 +48,8 @@ fn content(token: &Value) -> Option<&str> {
     token.get("content")?.as_str()
 }
 
-/// Special tokens that are neither put around texts nor in the place of what has no word, such as the mask of the first training: records spell none, for what looks like one is cut as
-/// text. Some published models have no row for them.
+/// Special tokens that are neither put around texts nor in the place of what has no word, such as the mask of the first training: records spell
+/// none, for what looks like one is cut as text. Some published models have no row for them.
 fn unspoken(tokenizer: &Value) -> BTreeSet<&str> {
     let mut marks = BTreeSet::new();
     if let Some(around) = tokenizer.get("post_processor") {
