@@ -17,6 +17,7 @@ use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
+use protocol::plan::own::END;
 use protocol::plan::{Asks, Plan, TokenizerKind, Unit};
 use protocol::sidecar::{BadSidecar, NONCE, Sidecar};
 use protocol::trust::two_digits;
@@ -224,7 +225,8 @@ impl DataSource {
         if asks == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
+        let marks = [base.and_then(Base::opening), end(plan, base)];
+        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, marks), &records[record].label));
         if asks == Asks::Answer {
             // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.
             let records = data.units.iter_mut().flat_map(|u| &mut u.records);
@@ -250,12 +252,20 @@ impl DataSource {
 
 /// What a model is to write after a record's text, or in answer to it; nothing where no label is read token by token. An encoder-decoder ends
 /// its answers itself.
-fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
+fn answer(asks: Asks, (tokenizer, [begin, end]): (&dyn ToSequence, [Option<u32>; 2]), label: &str) -> Vec<u32> {
     match asks {
         Asks::Class | Asks::NextToken => Vec::new(),
-        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(label)).collect(),
-        Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
+        Asks::Translate => begin.into_iter().chain(tokenizer.bare(label)).collect(),
+        Asks::Answer => match tokenizer.bare(label) {
+            nothing if nothing.is_empty() => nothing,
+            said => said.into_iter().chain(end).collect(),
+        },
     }
+}
+
+/// What tells a decoder that its answer is over: the checkpoint's own mark, if it has one; in a model from random weights the tokenizer's.
+fn end(plan: &Plan, base: Option<&Base>) -> Option<u32> {
+    if plan.model.base.is_none() { Some(END) } else { base.and_then(Base::end) }
 }
 
 /// What cuts a record's text.

@@ -2,6 +2,7 @@ use super::*;
 use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
 use protocol::plan::BaseModel;
+use protocol::plan::own::{OwnModel, START};
 
 fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
@@ -147,6 +148,23 @@ fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
     let mut plan = plan();
     (plan.model.base, plan.model.classes, plan.tokenizer) = (Some(named), Vec::new(), TokenizerKind::Checkpoint);
     (plan, base)
+}
+
+/// A model from random weights has no publisher's mark: an answer ends with the mark that every text begins with.
+#[test]
+fn an_answer_of_a_model_from_random_weights_has_an_end_of_its_own() {
+    assert_eq!((START, END), (corpus::Tokenizer::PADDING, corpus::Tokenizer::CLS));
+    let dir = tempfile::tempdir().unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    let mut own = plan();
+    own.model.classes = Vec::new();
+    let labels = |own: &Plan| -> Vec<Vec<u32>> { source.for_plan(own, None).ok().unwrap().records().map(|r| r.labels.clone()).collect() };
+    own.model.own = Some(OwnModel { asks: Asks::NextToken, ..OwnModel::default() });
+    assert!(labels(&own).iter().all(Vec::is_empty));
+    own.model.own = Some(OwnModel { asks: Asks::Answer, ..OwnModel::default() });
+    assert!(labels(&own).iter().all(|l| l.len() == 2 && l[0] > END && l[1] == END));
+    own.model.own = Some(OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() });
+    assert!(labels(&own).iter().all(|l| l.len() == 1 && !l.contains(&END)), "the model adds the end itself");
 }
 
 /// Whether a plan is declined must not tell which words occur.

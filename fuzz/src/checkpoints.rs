@@ -43,7 +43,16 @@ fn planned(config: &str, asks: Asks) {
     let (digest, config) = (Sha256([0; 32]), config.to_owned());
     let base = BaseModel { config, weights: digest, tokenizer: digest, frozen: Vec::new(), asks };
     let classes = vec!["no".to_owned(), "yes".to_owned()];
-    let sizes =
-        EncoderConfig { vocab: 5, max_tokens: 1, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter: None, base: Some(base) };
+    let sizes = EncoderConfig {
+        vocab: 5,
+        max_tokens: 1,
+        width: 4,
+        heads: 2,
+        layers: 1,
+        hidden: 4,
+        classes,
+        base: Some(base),
+        ..EncoderConfig::none()
+    };
     drop(Config::of_plan(&sizes, Trained::Kept));
 }

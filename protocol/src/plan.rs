@@ -8,6 +8,7 @@ mod groups;
 mod local;
 mod mode;
 mod model;
+pub mod own;
 mod tiers;
 
 pub use crate::decimal::Signed;
@@ -527,7 +528,7 @@ impl Plan {
 
     /// Most rows of one unit that an operation reads: those of its records together.
     pub fn max_rows(&self) -> u32 {
-        self.model.asks().rows(self.model.max_tokens).saturating_mul(self.privacy.max_records_per_unit)
+        self.model.rows().saturating_mul(self.privacy.max_records_per_unit)
     }
 
     /// Noised steps of the whole task: rounds times local steps.

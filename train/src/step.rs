@@ -1,6 +1,7 @@
 //! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
 
 use crate::audit::Canaries;
+use crate::model::own::dropout_seed;
 use crate::model::{Transformer, TransformerWeights};
 use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
@@ -98,7 +99,9 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
     let path = mechanism.executed().clip_path();
     let work = Work {
-        objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
+        objective: &Transformer::load(weights)?
+            .keeping(plan.local.keep.unwrap_or_default())
+            .dropping(dropout_seed(plan, round.global_step + context.step)),
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),

@@ -13,14 +13,20 @@ use crate::shard::{STEP_EXPONENT, shard_table};
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
+use protocol::plan::own::{self, OwnModel};
 use protocol::plan::{
-    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
+    Asks, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
     TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
     let classes = ["quiet", "loud", "odd"].map(str::to_owned).to_vec();
-    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter: None, base: None }
+    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, ..EncoderConfig::none() }
+}
+
+/// The same sizes for a model that is built otherwise and asked for tokens, of which there are fewer.
+pub(crate) fn built(own: OwnModel) -> EncoderConfig {
+    EncoderConfig { vocab: 20, max_tokens: 12, heads: 4, classes: Vec::new(), own: Some(own), ..small_config() }
 }
 
 pub(crate) fn decimal(text: &str) -> Decimal {
@@ -122,6 +128,31 @@ pub(crate) fn choices(family: Family) -> Choices {
 
 const TRANSLATE: Family = Family::EncoderDecoder { decoder_layers: 2, start: 0, end: 1 };
 
+/// What plans can ask for from random weights, as many parts as go together in one model.
+fn planned() -> [OwnModel; 2] {
+    let window = Some(own::Window { reach: 2, global: 1 });
+    let decoder = OwnModel {
+        asks: Asks::NextToken,
+        positions: own::Positions::Rotary { theta: 100 },
+        norm: own::Norm::RootMeanSquare,
+        feed_forward: own::FeedForward::Swiglu,
+        groups: Some(2),
+        window,
+        stem: Some(4),
+        ..OwnModel::default()
+    };
+    let pair = OwnModel {
+        asks: Asks::Translate,
+        positions: own::Positions::Sinusoidal,
+        norm_place: own::NormPlace::After,
+        decoder_layers: Some(1),
+        window,
+        stem: Some(3),
+        ..OwnModel::default()
+    };
+    [decoder, pair]
+}
+
 /// One model for each kind of part that there is.
 pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let classify = choices(Family::Encoder(Task::Classify { classes: 3 }));
@@ -173,6 +204,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
     let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
     let window = Some(Window { reach: 2, global: 1 });
+    let [decoder_of_a_plan, pair_of_a_plan] = planned().map(|own| Choices::own(&built(own), 0).unwrap());
     let all = [
         ("classifier", classify.clone()),
         ("tagger with a window and a stem", Choices { window, stem: Some(5), positions: Positions::Sinusoidal, ..tag }),
@@ -198,6 +230,8 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("bart lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..bart }),
         ("bert heads and biases", Choices { trained: Trained::HeadsAndBiases, ..bert(&classify) }),
         ("classifier head", Choices { trained: Trained::Head, ..classify }),
+        ("decoder of a plan", decoder_of_a_plan),
+        ("encoder-decoder of a plan", pair_of_a_plan),
     ];
     all.map(|(name, choices)| (name, Config::new(choices).unwrap())).to_vec()
 }

@@ -1,11 +1,12 @@
 //! The model that a plan trains, in numbers. Knows no tensor and no layer.
 
+use super::own::{Family, OwnModel};
 use super::{PlanError, range};
 use crate::ids::Sha256;
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// A model: Concordat's own Transformer encoder with a pooled classifier head, or a published one.
+/// A model: Concordat's own Transformer, by default an encoder with a pooled classifier head, or a published one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
@@ -35,10 +36,14 @@ pub struct EncoderConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterConfig>,
     /// The published checkpoint that the model begins from, which then says what it is built of; the sizes above must be its own, but for
-    /// `max_tokens`, which may be less. None: Concordat's own encoder, from random weights.
+    /// `max_tokens`, which may be less. None: Concordat's own model, from random weights.
     #[n(8)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseModel>,
+    /// What Concordat's own model is built of and asked for; none: the plain classifier, or a published model, which says so itself.
+    #[n(9)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnModel>,
 }
 
 /// A published checkpoint. Everybody who needs it has it by a way of his own; the plan names its files (training.md M7).
@@ -90,6 +95,15 @@ impl Asks {
             Self::NextToken => "next-token",
             Self::Answer => "answer",
             Self::Translate => "translate",
+        }
+    }
+
+    /// Which stacks of blocks answer this.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Class => Family::Encoder,
+            Self::NextToken | Self::Answer => Family::Decoder,
+            Self::Translate => Family::EncoderDecoder,
         }
     }
 
@@ -151,7 +165,8 @@ pub struct AdapterConfig {
 impl EncoderConfig {
     /// The model of a plan that trains none: no row, no layer, no class.
     pub fn none() -> Self {
-        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes: Vec::new(), adapter: None, base: None }
+        let (classes, adapter, base, own) = (Vec::new(), None, None, None);
+        Self { vocab: 0, max_tokens: 0, width: 0, heads: 0, layers: 0, hidden: 0, classes, adapter, base, own }
     }
 
     /// The same model with all its tensors in one place: none is left to the checkpoint.
@@ -163,7 +178,19 @@ impl EncoderConfig {
 
     /// What the model is asked for.
     pub fn asks(&self) -> Asks {
-        self.base.as_ref().map_or(Asks::Class, |base| base.asks)
+        self.base.as_ref().map_or(self.built().asks, |base| base.asks)
+    }
+
+    /// What Concordat's own model is built of and asked for.
+    pub fn built(&self) -> OwnModel {
+        self.own.unwrap_or_default()
+    }
+
+    /// Most rows that any one operation reads of a record (privacy.md D19).
+    pub fn rows(&self) -> u32 {
+        let (asks, tokens) = (self.asks(), self.max_tokens);
+        // Concordat's own has no table of distances: what is read most is the table of tokens, for text, start and answer at once.
+        if self.base.is_none() && asks == Asks::Translate { tokens.saturating_mul(2).saturating_add(1) } else { asks.rows(tokens) }
     }
 
     /// Checks what can be checked without the shard table.
@@ -189,7 +216,14 @@ impl EncoderConfig {
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
         range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")?;
-        self.base.as_ref().map_or(Ok(()), BaseModel::check)
+        match (&self.base, &self.own) {
+            (None, None) => Ok(()),
+            (None, Some(own)) => own.check(self.width, self.heads, own.asks.places(self.max_tokens)),
+            (Some(base), None) => base.check(),
+            (Some(_), Some(_)) => {
+                range(false, "model.own", "stated".to_owned(), "left out beside a base model, which says what it is built of")
+            }
+        }
     }
 }
 
@@ -202,7 +236,8 @@ mod tests {
         let base =
             BaseModel { config: "{}".into(), weights: Sha256([1; 32]), tokenizer: Sha256([2; 32]), frozen: vec!["a.weight".into()], asks };
         let classes = (0..classes).map(|i| i.to_string()).collect();
-        EncoderConfig { vocab: 60, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter: None, base: Some(base) }
+        let (adapter, base, own) = (None, Some(base), None);
+        EncoderConfig { vocab: 60, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, base, own }
     }
 
     #[test]
@@ -240,6 +275,26 @@ mod tests {
         let own = |heads| EncoderConfig { base: None, ..published(heads) };
         assert_eq!([published(3), published(4), own(4)].map(|m| m.check().is_ok()), [true; 3]);
         assert_eq!([published(0), own(0), own(3)].map(|m| m.check().is_ok()), [false; 3]);
+    }
+
+    #[test]
+    fn a_model_of_ones_own_says_what_it_is_built_of_and_a_published_one_does_not() {
+        let own = |asks| {
+            let decoder_layers = (asks == Asks::Translate).then_some(1);
+            EncoderConfig { base: None, own: Some(OwnModel { asks, decoder_layers, ..OwnModel::default() }), ..model(asks, 0) }
+        };
+        for asks in [Asks::NextToken, Asks::Answer, Asks::Translate] {
+            let model = own(asks);
+            assert_eq!((model.asks(), model.check()), (asks, Ok(())));
+            let bytes = codec::encode(&model);
+            assert_eq!((bytes[0], codec::decode::<EncoderConfig>(&bytes, 4096)), (0x8a, Ok(model.clone())), "ten fields");
+            assert!(EncoderConfig { classes: vec!["a".into(), "b".into()], ..model.clone() }.check().is_err());
+            let both = EncoderConfig { base: super::tests::model(asks, 0).base, ..model };
+            assert!(matches!(both.check(), Err(PlanError::OutOfRange { field: "model.own", .. })));
+        }
+        // Text, start and answer are read from one table; only a published model reads pairs of places.
+        assert_eq!((own(Asks::Translate).rows(), model(Asks::Translate, 0).rows()), (17, 81));
+        assert_eq!((own(Asks::Answer).rows(), own(Asks::NextToken).rows()), (16, 8));
     }
 
     /// privacy.md D19: no operation reads more rows of a record than this says.

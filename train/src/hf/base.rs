@@ -196,6 +196,7 @@ impl Base {
             classes,
             adapter,
             base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
+            own: None,
         };
         Config::of_plan(&model, Trained::Kept)?;
         Ok(model)

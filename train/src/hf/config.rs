@@ -338,8 +338,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
 const LLAMA_TOKENS: u32 = 2048;
 
 fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
-    f.off("attention_bias")?;
-    f.off("mlp_bias")?;
+    let shifts = biases(f, shifts)?;
     f.off("use_sliding_window")?;
     let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
     let head_width = match f.find("head_dim") {
@@ -364,6 +363,16 @@ fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
         spelling: Spelling::Llama,
         ..bert_like(f)?
     })
+}
+
+/// Llama's layers have no constants, or all of them.
+fn biases(f: &Fields, shifts: Shifts) -> Result<Shifts, ConfigError> {
+    match (f.flag_or("attention_bias", false)?, f.flag_or("mlp_bias", false)?, shifts) {
+        (false, false, shifts) => Ok(shifts),
+        (true, true, Shifts::None) => Ok(Shifts::All),
+        (true, ..) => Err(unsupported("attention_bias", "true", "false, or true with mlp_bias in a llama")),
+        (false, true, _) => Err(unsupported("mlp_bias", "true", "false, or true with attention_bias in a llama")),
+    }
 }
 
 /// Reads as long a text as one likes; this program wants a limit, and takes what T5 was trained on where the file has none.
@@ -482,6 +491,9 @@ fn render_llama(c: &Choices) -> Value {
     });
     for (name, value) in rotary::render(c.positions) {
         fields[name] = value;
+    }
+    if c.shifts == Shifts::All {
+        (fields["attention_bias"], fields["mlp_bias"]) = (json!(true), json!(true));
     }
     fields
 }

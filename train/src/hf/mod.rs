@@ -3,7 +3,7 @@
 //!
 //! A model keeps the published names of its tensors ([`crate::model::names`]), so loading is looking up: [`config`] says what the model
 //! is, `file` finds bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together; [`base`] is
-//! a checkpoint that a plan's model begins from.
+//! a checkpoint that a plan's model begins from, and [`own`] a model that began from none.
 //!
 //! Every byte is untrusted: sizes are checked before anything is copied, and no file makes this room panic.
 
@@ -13,6 +13,7 @@ pub mod config;
 pub mod export;
 pub mod file;
 mod layout;
+pub mod own;
 pub mod tokenizer;
 
 use crate::model::lora::is_factor;

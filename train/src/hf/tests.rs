@@ -168,6 +168,7 @@ fn what_would_be_computed_differently_is_refused_by_name() {
     assert_eq!(unsupported("llama", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"mish\""), "hidden_act");
     assert_eq!(unsupported("llama", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""), "rope_parameters.rope_type");
     assert_eq!(unsupported("llama", "\"attention_bias\": false", "\"attention_bias\": true"), "attention_bias");
+    assert_eq!(unsupported("llama", "\"mlp_bias\": false", "\"mlp_bias\": true"), "mlp_bias");
     assert_eq!(unsupported("qwen2", "\"use_sliding_window\": false", "\"use_sliding_window\": true"), "use_sliding_window");
     let architecture = with_config("llama", "\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
     assert!(matches!(architecture, Err(ConfigError::Architecture { found }) if found == "mamba"));

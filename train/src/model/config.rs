@@ -8,7 +8,6 @@ use super::parameters::{MAX_COORDINATES, ModelError, Trained, size};
 use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
-use crate::ops::norm::EPSILON;
 use protocol::plan::{BaseModel, EncoderConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -311,41 +310,6 @@ impl Config {
 }
 
 impl Choices {
-    /// Concordat's own classifier.
-    pub(crate) fn own(c: &EncoderConfig, classes: u32) -> Result<Self, ModelError> {
-        need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
-        Ok(Self {
-            family: Family::Encoder(Task::Classify { classes }),
-            vocab: c.vocab,
-            max_tokens: c.max_tokens,
-            width: c.width,
-            heads: c.heads,
-            groups: c.heads,
-            head_width: c.width / c.heads,
-            hidden: c.hidden,
-            layers: c.layers,
-            positions: Positions::Learned,
-            segments: 0,
-            stem: None,
-            norm: NormKind::Layer,
-            epsilon: EPSILON,
-            place: NormPlace::Before,
-            feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
-            shifts: Shifts::All,
-            scores: Scores::Scaled,
-            mask: MaskKind::Full,
-            window: None,
-            dropout: 0.0,
-            inputs: Inputs::Plain,
-            head: Head::Own,
-            outputs: Outputs::Plain,
-            spelling: Spelling::Own,
-            adapter: None,
-            trained: Trained::All,
-            outside: None,
-        })
-    }
-
     /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else
     /// goes by, so they must be the checkpoint's.
     fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {

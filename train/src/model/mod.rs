@@ -26,6 +26,7 @@ pub mod lora;
 pub mod names;
 pub mod norm;
 pub mod outside;
+pub(crate) mod own;
 pub mod parameters;
 mod stack;
 pub mod transformer;

@@ -42,6 +42,8 @@ pub struct Transformer {
     entrances: Option<Box<[Entrance; 2]>>,
     stacks: Stacks,
     heads: Heads,
+    /// What dropout is drawn from, whatever the tape says.
+    dropping: Option<u64>,
 }
 
 fn shape(choices: &Choices, mask: MaskKind, layers: u32) -> BlockShape {
@@ -118,7 +120,7 @@ impl Transformer {
         };
         let entrances = Entrance::load_both(&config, &plans[0].shape, values)?;
         let heads = Heads::load(&config, &plans[0].shape, values)?;
-        Ok(Self { embedding, entrances, stacks, heads, config })
+        Ok(Self { embedding, entrances, stacks, heads, config, dropping: None })
     }
 
     /// Keeps this much of the blocks between the forward and the backward pass; the results are the same.
@@ -129,6 +131,12 @@ impl Transformer {
             Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
         };
         Self { stacks, ..self }
+    }
+
+    /// Leaves numbers out at the model's rate, drawn from this seed; nothing without one.
+    #[must_use]
+    pub fn dropping(self, seed: Option<u64>) -> Self {
+        Self { dropping: seed, ..self }
     }
 
     /// Scores (logits).
@@ -144,7 +152,7 @@ impl Transformer {
     }
 
     fn ask(&self, batch: &Batch, tape: &Tape) -> Result<Asked> {
-        let tape = &tape.of_batch(batch);
+        let tape = &self.dropping.into_iter().fold(tape.clone(), Tape::dropping).of_batch(batch);
         match (&self.stacks, self.config.family) {
             (Stacks::One(stack), Family::Encoder(task)) => self.encode(stack, task, batch, tape),
             (Stacks::One(stack), Family::Decoder) => self.decode(stack, batch, tape),
