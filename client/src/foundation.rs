@@ -13,7 +13,7 @@ use train::model::Outside;
 pub(crate) enum NoFoundation {
     /// The settings name no directory.
     #[error(
-        "the plan's model begins from a published checkpoint: get the one whose model.safetensors has the SHA-256 {0}, and set base = \"its directory\" in client.toml"
+        "the plan's model begins from a published checkpoint: get the one whose model.safetensors has the SHA-256 {0} (of several files: of what sha256sum prints of model.safetensors.index.json and of each of them), and set base = \"its directory\" in client.toml"
     )]
     NotSet(Sha256),
     /// The directory is not what the plan names.

@@ -48,7 +48,8 @@ pub struct BaseModel {
     /// Text of its `config.json`, word for word.
     #[n(0)]
     pub config: String,
-    /// SHA-256 of its `model.safetensors`.
+    /// SHA-256 of its `model.safetensors`; of weights in several files that of what `sha256sum` prints of `model.safetensors.index.json` and of
+    /// each file that it names, in the order of their names' bytes.
     #[n(1)]
     pub weights: Sha256,
     /// SHA-256 of its `tokenizer.json`.

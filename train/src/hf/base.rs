@@ -1,8 +1,9 @@
 //! The published checkpoint that a plan's model begins from: opened, compared with what the plan names, and read out of the mapped file. What
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
-use super::file::{FileError, Mapped, Tensors};
-use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, mapped, read, tokenizer};
+use super::file::{FileError, Tensors};
+use super::weights::WeightFiles;
+use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
@@ -24,7 +25,9 @@ const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_i
 #[non_exhaustive]
 pub enum BaseError {
     /// A file is missing, too large, or not what its name says.
-    #[error("the directory holds no checkpoint that this program reads: expected config.json, model.safetensors and tokenizer.json")]
+    #[error(
+        "the directory holds no checkpoint that this program reads: expected config.json, tokenizer.json, and model.safetensors or the files of model.safetensors.index.json"
+    )]
     Checkpoint(#[from] HfError),
     /// Bytes that are not UTF-8.
     #[error("config.json is not text")]
@@ -43,7 +46,7 @@ pub enum BaseError {
         found: Sha256,
     },
     /// A file that somebody wrote to after its digest was taken.
-    #[error("model.safetensors was changed while it was read: try again when nobody writes to it")]
+    #[error("the checkpoint's weights were changed while they were read: try again when nobody writes to them")]
     Changed,
     /// The plan's model begins from random weights.
     #[error("the plan names no base checkpoint")]
@@ -72,7 +75,8 @@ pub enum BaseError {
 pub struct Digests {
     /// `config.json`.
     pub config: Sha256,
-    /// `model.safetensors`.
+    /// `model.safetensors`; of several files, that of what `sha256sum` prints of `model.safetensors.index.json` and of each file that it names,
+    /// in the order of their names' bytes.
     pub weights: Sha256,
     /// `tokenizer.json`.
     pub tokenizer: Sha256,
@@ -83,7 +87,7 @@ pub struct Base {
     config: String,
     end: Option<u32>,
     tokenizer: Vec<u8>,
-    weights: Mapped,
+    weights: WeightFiles,
     digests: Digests,
 }
 
@@ -104,15 +108,15 @@ fn of_head(spelling: Spelling, name: &str) -> bool {
 }
 
 impl Base {
-    /// Opens a directory and hashes its three files; the weights are mapped, not copied.
+    /// Opens a directory and hashes its files; the weights are mapped, not copied.
     ///
     /// # Errors
     /// [`BaseError::Checkpoint`] and [`BaseError::NotText`].
     pub fn open(directory: &Path) -> Result<Self, BaseError> {
         let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
-        let weights = mapped(&directory.join(WEIGHTS))?;
-        let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
+        let weights = WeightFiles::open(directory)?;
+        let digests = Digests { config: digest(&config), weights: weights.digest(), tokenizer: digest(&tokenizer) };
         let end = config::end(&config);
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
         Ok(Self { config, end, tokenizer, weights, digests })
@@ -150,7 +154,7 @@ impl Base {
     pub fn verify(&self, named: Digests) -> Result<(), BaseError> {
         let Digests { config, weights, tokenizer } = self.digests;
         for (file, expected, found) in
-            [(CONFIG, named.config, config), (WEIGHTS, named.weights, weights), (TOKENIZER, named.tokenizer, tokenizer)]
+            [(CONFIG, named.config, config), (self.weights.named(), named.weights, weights), (TOKENIZER, named.tokenizer, tokenizer)]
         {
             if expected != found {
                 return Err(BaseError::Differs { file, expected, found });
@@ -266,8 +270,8 @@ impl Base {
 
     /// Reads tensors, and compares the digest once more: whoever writes to a mapped file writes into what is read here.
     fn reading<T>(&self, read: impl FnOnce(&Tensors<'_>) -> Result<T, BaseError>) -> Result<T, BaseError> {
-        let found = read(&Tensors::parse(self.weights.bytes()).map_err(HfError::from)?);
-        if digest(self.weights.bytes()) == self.digests.weights { found } else { Err(BaseError::Changed) }
+        let found = read(&self.weights.tensors().map_err(HfError::from)?);
+        if self.weights.digest() == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
 }
 

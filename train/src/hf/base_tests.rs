@@ -1,7 +1,7 @@
 //! A plan's model on a tiny published checkpoint: what its snapshots hold, what stays in the checkpoint, and that the two together are the
 //! model that was published.
 
-use super::super::load;
+use super::super::{WEIGHTS, load};
 use super::*;
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::Tape;

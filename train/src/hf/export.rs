@@ -3,7 +3,7 @@
 
 use super::adapter;
 use super::base::{Base, BaseError};
-use super::{Checkpoint, HfError, config, save_as, whole};
+use super::{Checkpoint, HfError, MAX_FILE_BYTES, config, save_as, whole};
 use crate::model::lora::is_factor;
 use crate::model::{Trained, TransformerWeights, Weights};
 use protocol::plan::{Asks, EncoderConfig};
@@ -34,7 +34,7 @@ pub fn export(
     let alone = adapter_of(&published, weights)?;
     let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
     let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    save_as(&checkpoint, &completed(&text, base, weights.config())?, model).map_err(BaseError::Export)?;
+    save_as(&checkpoint, &completed(&text, base, weights.config())?, model, MAX_FILE_BYTES).map_err(BaseError::Export)?;
     let Some(alone) = alone else { return Ok(Exported::Model) };
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;

@@ -1,7 +1,8 @@
-//! Bytes of a safetensors file: where each tensor lies. Nothing is copied but what is asked for, and no length is believed.
+//! Bytes of safetensors files: where each tensor lies. Nothing is copied but what is asked for, and no length is believed.
 
+use super::index::{Index, IndexError};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 
@@ -44,6 +45,9 @@ pub enum FileError {
         /// In the file.
         found: String,
     },
+    /// Several files whose index is none, or not theirs.
+    #[error("model.safetensors.index.json does not say where the tensors are")]
+    Index(#[from] IndexError),
 }
 
 /// A file in the address space: only what is read is brought into memory, and the system may let it go again.
@@ -70,41 +74,68 @@ impl Mapped {
     }
 }
 
-/// The tensors of a file.
+/// The tensors of a file, or of several.
 #[derive(Debug)]
-pub struct Tensors<'a>(SafeTensors<'a>);
+pub struct Tensors<'a> {
+    files: Vec<SafeTensors<'a>>,
+    /// Which tensor is in which of several files.
+    index: Option<&'a Index>,
+}
+
+/// Reads one file's list of names. The format's own reader checks that tensors lie end to end and fill the file.
+fn parsed(bytes: &[u8]) -> Result<SafeTensors<'_>, FileError> {
+    if let Some(length) = bytes.first_chunk::<8>() {
+        let got = u64::from_le_bytes(*length);
+        if got > MAX_HEADER_BYTES {
+            return Err(FileError::Header { got, most: MAX_HEADER_BYTES });
+        }
+    }
+    Ok(SafeTensors::deserialize(bytes)?)
+}
 
 impl<'a> Tensors<'a> {
-    /// Reads the list of names. The format's own reader checks that tensors lie end to end and fill the file.
+    /// Reads the list of names of one file.
     ///
     /// # Errors
     /// [`FileError::Header`] and [`FileError::Format`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FileError> {
-        if let Some(length) = bytes.first_chunk::<8>() {
-            let got = u64::from_le_bytes(*length);
-            if got > MAX_HEADER_BYTES {
-                return Err(FileError::Header { got, most: MAX_HEADER_BYTES });
-            }
-        }
-        Ok(Self(SafeTensors::deserialize(bytes)?))
+        Ok(Self { files: vec![parsed(bytes)?], index: None })
     }
 
-    /// Names in the file's order.
+    /// Reads the lists of names of an index's files, given in its order, each of which must hold exactly what the index says.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; [`FileError::Index`].
+    pub fn several(files: &[&'a [u8]], index: &'a Index) -> Result<Self, FileError> {
+        let files = files.iter().map(|&bytes| parsed(bytes)).collect::<Result<Vec<_>, _>>()?;
+        index.check(&files.iter().map(|file| file.names().into_iter().collect()).collect::<Vec<BTreeSet<&str>>>())?;
+        Ok(Self { files, index: Some(index) })
+    }
+
+    /// Names of all tensors, file by file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.names().into_iter()
+        self.files.iter().flat_map(|file| file.names())
     }
 
-    /// Whether the file has this tensor.
+    /// Whether a file has this tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.0.tensor(name).is_ok()
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<TensorView<'a>> {
+        let at = match self.index {
+            Some(index) => index.place(name)?,
+            None => 0,
+        };
+        self.files.get(at)?.tensor(name).ok()
     }
 
     /// A tensor of this shape, not yet copied.
     ///
     /// # Errors
     /// [`FileError::Missing`], [`FileError::Shape`] and [`FileError::Numbers`].
-    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, FileError> {
-        let tensor = self.0.tensor(name).map_err(|_| FileError::Missing(name.into()))?;
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, FileError> {
+        let tensor = self.find(name).ok_or_else(|| FileError::Missing(name.into()))?;
         if tensor.shape() != shape {
             return Err(FileError::Shape { name: name.into(), expected: shape.to_vec(), found: tensor.shape().to_vec() });
         }
