@@ -3,9 +3,10 @@
 
 use super::file::{FileError, Tensors};
 use super::weights::WeightFiles;
-use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
+use super::{CONFIG, HfError, Hold, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
+use crate::model::outside::Frozen;
 use crate::model::parameters::Parameter;
 use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
 use crate::shard;
@@ -113,9 +114,23 @@ impl Base {
     /// # Errors
     /// [`BaseError::Checkpoint`] and [`BaseError::NotText`].
     pub fn open(directory: &Path) -> Result<Self, BaseError> {
+        Self::of(directory, || WeightFiles::open(directory))
+    }
+
+    /// The same with weights that nobody else can change: `hold` makes of each opened file one that only this program has, for example a copy
+    /// without a name. Frozen tensors of such files are read where they lie ([`Self::outside`]): a file that somebody else has could change
+    /// under a model, or end this program by becoming shorter.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what `hold` says is the source of an [`HfError::File`].
+    pub fn hold(directory: &Path, hold: Hold<'_>) -> Result<Self, BaseError> {
+        Self::of(directory, || WeightFiles::hold(directory, hold))
+    }
+
+    fn of(directory: &Path, weights: impl FnOnce() -> Result<WeightFiles, HfError>) -> Result<Self, BaseError> {
         let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
-        let weights = WeightFiles::open(directory)?;
+        let weights = weights()?;
         let digests = Digests { config: digest(&config), weights: weights.digest(), tokenizer: digest(&tokenizer) };
         let end = config::end(&config);
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
@@ -216,7 +231,9 @@ impl Base {
         Ok(Weights::new(&model, kept)?)
     }
 
-    /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's.
+    /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's. Of weights that are held
+    /// ([`Self::hold`]) they are not copied where the file has them as the model has: 32-bit floats, not transposed. All others are made one
+    /// by one, once for all workers and rounds.
     ///
     /// # Errors
     /// [`BaseError`]: another checkpoint, a tensor that it lacks, a number that is not finite.
@@ -227,16 +244,31 @@ impl Base {
         if table.iter().count() != named.frozen.len() {
             return Err(BaseError::Frozen { named: named.frozen.len(), found: table.iter().count() });
         }
-        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Tensor), BaseError> {
-            let mut values = vec![0.0; p.len()];
-            copy(tensors, config.spelling, p, &mut values)?;
-            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                return Err(ModelError::NonFinite(at).into());
-            }
-            Ok((p.name.clone(), Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
+        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Frozen), BaseError> {
+            Ok((p.name.clone(), self.frozen(tensors, config.spelling, p)?))
         };
         let all = self.reading(|tensors| table.iter().map(|p| tensor(tensors, p)).collect::<Result<BTreeMap<_, _>, _>>())?;
         Ok(Outside::new(self.digests.weights, all))
+    }
+
+    /// One tensor that nobody trains, where it lies or made.
+    fn frozen(&self, tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter) -> Result<Frozen, BaseError> {
+        let finite = |values: &[f32]| match values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(ModelError::NonFinite(at)),
+            None => Ok(()),
+        };
+        let (name, way) = layout::find(spelling, p, tensors).map_err(HfError::from)?;
+        if way == layout::Way::Straight {
+            let tensor = tensors.expect(&name, &p.shape).map_err(HfError::from)?;
+            if let Some(lies) = self.weights.lying(&tensor) {
+                finite(lies.numbers())?;
+                return Ok(Frozen::Lying(lies, p.shape.clone()));
+            }
+        }
+        let mut values = vec![0.0; p.len()];
+        layout::copy(tensors, &name, way, &p.shape, &mut values).map_err(HfError::from)?;
+        finite(&values)?;
+        Ok(Frozen::Made(Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
     }
 
     /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
@@ -268,10 +300,11 @@ impl Base {
         Ok(named)
     }
 
-    /// Reads tensors, and compares the digest once more: whoever writes to a mapped file writes into what is read here.
+    /// Reads tensors, and compares the digest once more unless nobody else has the files: whoever writes to a mapped file writes into what is
+    /// read here.
     fn reading<T>(&self, read: impl FnOnce(&Tensors<'_>) -> Result<T, BaseError>) -> Result<T, BaseError> {
         let found = read(&self.weights.tensors().map_err(HfError::from)?);
-        if self.weights.digest() == self.digests.weights { found } else { Err(BaseError::Changed) }
+        if self.weights.held() || self.weights.digest() == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
 }
 

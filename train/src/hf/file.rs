@@ -1,10 +1,13 @@
 //! Bytes of safetensors files: where each tensor lies. Nothing is copied but what is asked for, and no length is believed.
 
 use super::index::{Index, IndexError};
+use crate::model::outside::InPlace;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Longest list of names in front of the numbers, in bytes: models of a thousand tensors need some hundred thousand.
 pub const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -55,16 +58,23 @@ pub enum FileError {
 pub struct Mapped(memmap2::Mmap);
 
 impl Mapped {
-    /// Maps a file.
+    /// Maps the file of this name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        Self::of(&File::open(path)?)
+    }
+
+    /// Maps a file, which may be closed and lose its name afterwards.
     ///
     /// # Errors
     /// The operating system's.
     #[expect(unsafe_code, reason = "mapping a file is unsafe because somebody else could shorten it meanwhile")]
-    pub fn open(path: &Path) -> std::io::Result<Self> {
-        let file = File::open(path)?;
+    pub fn of(file: &File) -> std::io::Result<Self> {
         // SAFETY: the map is read-only and private to this process. If another process shortens the file, reading beyond its end raises a
         // signal that ends this process: wrong numbers are never read as if they were right, and checkpoints are written once.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let map = unsafe { memmap2::Mmap::map(file)? };
         Ok(Self(map))
     }
 
@@ -72,6 +82,33 @@ impl Mapped {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// A tensor's numbers where they lie: 32-bit floats, lowest byte first, as this machine has them.
+struct Lying {
+    file: Arc<Mapped>,
+    bytes: Range<usize>,
+}
+
+impl AsRef<[f32]> for Lying {
+    fn as_ref(&self) -> &[f32] {
+        let bytes = self.file.bytes().get(self.bytes.clone()).unwrap_or_default();
+        bytemuck::try_cast_slice(bytes).unwrap_or_default()
+    }
+}
+
+/// Where a tensor's numbers lie in one of these files, if a model can read them there: 32-bit floats on a boundary of such.
+pub(crate) fn lying(tensor: &TensorView<'_>, files: &[Arc<Mapped>]) -> Option<InPlace> {
+    let (data, numbers) = (tensor.data(), tensor.shape().iter().product::<usize>());
+    if tensor.dtype() != Dtype::F32 || cfg!(target_endian = "big") {
+        return None;
+    }
+    let within = |file: &Arc<Mapped>| {
+        let first = data.as_ptr().addr().checked_sub(file.bytes().as_ptr().addr())?;
+        (first + data.len() <= file.bytes().len()).then(|| Lying { file: Arc::clone(file), bytes: first..first + data.len() })
+    };
+    let lies = InPlace::new(Arc::new(files.iter().find_map(within)?), 0..numbers);
+    (lies.numbers().len() == numbers).then_some(lies)
 }
 
 /// The tensors of a file, or of several.

@@ -28,7 +28,7 @@ use std::path::Path;
 use tokenizer::TokenizerError;
 use weights::WeightFiles;
 
-pub use weights::MAX_FILE_BYTES;
+pub use weights::{Hold, MAX_FILE_BYTES};
 
 /// Largest `config.json`, in bytes: published ones have a few thousand.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;

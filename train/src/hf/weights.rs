@@ -3,14 +3,18 @@
 
 use super::file::{self, FileError, Mapped, Tensors, Written};
 use super::index::{Index, MAX_INDEX_BYTES};
-use super::{HfError, WEIGHTS, failed, layout, mapped, read, write};
+use super::{HfError, WEIGHTS, failed, layout, read, write};
 use crate::model::TransformerWeights;
 use crate::model::lora::is_factor;
+use crate::model::outside::InPlace;
 use crate::model::parameters::Parameter;
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
+use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What says which of several files a tensor is in.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -20,10 +24,15 @@ const INDEXED: &str = "model.safetensors.index.json with its files";
 /// Most bytes of numbers in one file that is written: models of more go into several, each of which a file system and a download can take.
 pub const MAX_FILE_BYTES: u64 = 5_000_000_000;
 
+/// Makes of an opened file one that nobody but this program can change, with the same bytes.
+pub type Hold<'a> = &'a mut dyn FnMut(File) -> std::io::Result<File>;
+
 /// The weights of a checkpoint, mapped. There is at least one file.
 #[derive(Debug)]
 pub(super) struct WeightFiles {
-    files: Vec<Mapped>,
+    files: Vec<Arc<Mapped>>,
+    /// Whether nobody else can change them.
+    held: bool,
     /// Bytes of the index, and what they say.
     index: Option<(Vec<u8>, Index)>,
 }
@@ -31,19 +40,40 @@ pub(super) struct WeightFiles {
 impl WeightFiles {
     /// Maps the files of a directory. Where there is `model.safetensors`, it is all of them, as for other programs.
     pub(super) fn open(directory: &Path) -> Result<Self, HfError> {
+        Self::mapping(directory, &mut Mapped::open)
+    }
+
+    /// The same with what `hold` makes of each file. Digests are then those of what it made, so nothing else has to be believed.
+    pub(super) fn hold(directory: &Path, hold: Hold<'_>) -> Result<Self, HfError> {
+        let files = Self::mapping(directory, &mut |path| Mapped::of(&hold(File::open(path)?)?))?;
+        Ok(Self { held: true, ..files })
+    }
+
+    fn mapping(directory: &Path, map: &mut dyn FnMut(&Path) -> std::io::Result<Mapped>) -> Result<Self, HfError> {
+        let mut mapped = |path: &Path| map(path).map(Arc::new).map_err(failed(path));
         let (only, list) = (directory.join(WEIGHTS), directory.join(INDEX));
         if only.exists() || !list.exists() {
-            return Ok(Self { files: vec![mapped(&only)?], index: None });
+            return Ok(Self { files: vec![mapped(&only)?], held: false, index: None });
         }
         let bytes = read(&list, MAX_INDEX_BYTES)?;
         let index = Index::parse(&bytes).map_err(FileError::from)?;
         let files = index.files().iter().map(|name| mapped(&directory.join(name))).collect::<Result<_, _>>()?;
-        Ok(Self { files, index: Some((bytes, index)) })
+        Ok(Self { files, held: false, index: Some((bytes, index)) })
+    }
+
+    /// Whether nobody else can change them.
+    pub(super) fn held(&self) -> bool {
+        self.held
+    }
+
+    /// Where a tensor's numbers lie, if a model may read them there for as long as it likes.
+    pub(super) fn lying(&self, tensor: &TensorView<'_>) -> Option<InPlace> {
+        if self.held { file::lying(tensor, &self.files) } else { None }
     }
 
     /// The lists of their tensors.
     pub(super) fn tensors(&self) -> Result<Tensors<'_>, FileError> {
-        let bytes: Vec<&[u8]> = self.files.iter().map(Mapped::bytes).collect();
+        let bytes: Vec<&[u8]> = self.files.iter().map(|file| file.bytes()).collect();
         match &self.index {
             Some((_, index)) => Tensors::several(&bytes, index),
             None => Tensors::parse(bytes.first().copied().unwrap_or_default()),
@@ -56,7 +86,7 @@ impl WeightFiles {
     pub(super) fn digest(&self) -> Sha256 {
         let of = |bytes: &[u8]| Sha256(sha256(&[bytes]));
         match &self.index {
-            None => of(self.files.first().map_or(&[][..], Mapped::bytes)),
+            None => of(self.files.first().map_or(&[][..], |file| file.bytes())),
             Some((bytes, index)) => {
                 let files = index.files().iter().zip(&self.files).map(|(name, file)| (name.as_str(), file.bytes()));
                 let lines = std::iter::once((INDEX, bytes.as_slice())).chain(files).map(|(name, bytes)| format!("{}  {name}\n", of(bytes)));
