@@ -112,7 +112,7 @@ fn peak_on(dir: &Path, parts: &[Part], held: bool) -> (usize, usize) {
         Ok(copy)
     };
     let base = if held { Base::hold(dir, &mut own) } else { Base::open(dir) }.unwrap();
-    let adapter = Some(AdapterConfig { rank: 4, alpha: 8, targets: Some(vec!["q_proj".into()]) });
+    let adapter = Some(AdapterConfig { rank: 4, alpha: 8, targets: Some(vec!["q_proj".into()]), nested: None });
     let model = base.model(Asks::NextToken, Vec::new(), Some(16), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     let first = base.begin(&model, &shards, 7).unwrap();

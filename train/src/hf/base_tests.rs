@@ -29,7 +29,7 @@ fn classes(count: usize) -> Vec<String> {
 }
 
 pub(in crate::hf) fn adapter() -> Option<AdapterConfig> {
-    Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]) })
+    Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]), nested: None })
 }
 
 /// The model on the checkpoint, with one tier that trains these parts.
@@ -51,7 +51,7 @@ pub(in crate::hf) fn begun_decoder(base: &Base, target: Option<&str>, parts: &[P
 
 /// The same of a model that writes tokens.
 fn begun_writer((base, asks, most): (&Base, Asks, u32), target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
-    let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]) });
+    let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]), nested: None });
     let model = base.model(asks, Vec::new(), Some(most), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     (base.begin(&model, &shards, 7).unwrap(), shards)

@@ -135,6 +135,25 @@ mod tests {
         }
     }
 
+    /// Other programs know one factor A and one B of a layer, whatever tiers there were.
+    #[test]
+    fn bands_of_nested_ranks_go_out_as_one_adapter() {
+        let dir = checkpoint("bert-classify");
+        let base = Base::open(dir.path()).unwrap();
+        let (nested, targets) = (Some(vec![1, 2]), Some(vec!["query".into(), "value".into()]));
+        let adapter = protocol::plan::AdapterConfig { rank: 4, alpha: 8, targets, nested };
+        for first in [Part::LoraBFirst { rank: 2 }, Part::LoraB] {
+            let (weights, ours) = moved(&base, begun(&base, 3, Some(adapter.clone()), &[first.clone(), Part::Head]).unwrap());
+            let out = tempfile::tempdir().unwrap();
+            let adapter_dir = out.path().join("adapter");
+            let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+            assert_eq!(export(&base, &weights, out.path(), into).unwrap(), Exported::ModelAndAdapter);
+            assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{first:?}");
+            let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();
+            assert!(close(&scores(&adapted), &ours), "{first:?}");
+        }
+    }
+
     #[test]
     fn a_decoder_goes_out_as_it_came_in() {
         for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj")] {
