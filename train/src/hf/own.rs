@@ -5,7 +5,7 @@
 //! constant in every layer. Other models have no published architecture: their parts are refused by name.
 
 use super::config::{self, ConfigError};
-use super::{Checkpoint, HfError, adapter, save_as};
+use super::{Checkpoint, HfError, MAX_FILE_BYTES, adapter, save_as};
 use crate::model::config::{Choices, Family, FeedForwardKind, MaskKind, NormPlace, Positions};
 use crate::model::names::{BlockNames, Projections, Side, Spelling};
 use crate::model::norm::NormKind;
@@ -40,7 +40,7 @@ pub fn export(weights: &Weights, directory: &Path) -> Result<(), HfError> {
     };
     let renamed = renamed(&plain)?;
     let text = marked(&config::render(renamed.config())?, weights.config().asks())?;
-    save_as(&Checkpoint { weights: renamed, tokenizer: None, unused: Vec::new() }, &text, directory)
+    save_as(&Checkpoint { weights: renamed, tokenizer: None, unused: Vec::new() }, &text, directory, MAX_FILE_BYTES)
 }
 
 /// The architecture that has these parts.
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn other_programs_get_a_model_that_computes_the_same() {
-        let adapter = Some(AdapterConfig { rank: 2, alpha: 4, targets: None });
+        let adapter = Some(AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None });
         let dropout = Some(decimal("0.1"));
         for (kind, config) in [
             ("gpt2", built(decoder())),

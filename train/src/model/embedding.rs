@@ -12,7 +12,6 @@ use crate::batch::{Batch, Spans};
 use crate::capture::{Lookup, Tape};
 use crate::ops::activation::{Activation, activation};
 use crate::ops::neighbours::neighbours;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor, bail};
 use std::ops::Range;
 
@@ -111,7 +110,7 @@ fn row(i: usize, c: usize) -> Range<usize> {
 /// Adds row `ids[t]` of a table to row t.
 fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     let c = table.tensor.dims2()?.1;
-    with_floats(&table.tensor, |table| {
+    table.read(|table| {
         for (out, &id) in out.chunks_exact_mut(c).zip(ids) {
             let Some(row) = table.get(row(id, c)) else { bail!("token or place outside its table") };
             out.iter_mut().zip(row).for_each(|(o, r)| *o += r);
