@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::config::Stretch;
+use serde_json::json;
 
 /// These fields, and more or others.
 fn with(mut fields: Value, more: Value) -> Value {

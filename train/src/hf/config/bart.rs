@@ -1,7 +1,8 @@
 //! BART's `config.json` (Lewis et al. 2019, arXiv 1910.13461), both ways: an encoder-decoder that normalises after each sum, with a table of places
 //! and a normalisation for each side.
 
-use super::{ConfigError, Fields, bert_like, curve_name, head, per_head, rate, short, unsupported};
+use super::render::{curve_name, short};
+use super::{ConfigError, Fields, bert_like, head, per_head, rate, unsupported};
 use crate::model::Choices;
 use crate::model::config::{Family, FeedForwardKind, Inputs, MaskKind, NormPlace};
 use crate::model::decoder::Head;
