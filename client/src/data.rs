@@ -12,7 +12,7 @@ use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
 use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
-use corpus::tokenizer::{Published, SubwordError};
+use corpus::tokenizer::{Published, SubwordError, byte_tokenizer};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
@@ -225,12 +225,17 @@ impl DataSource {
         if asks == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let marks = [base.and_then(Base::opening), end(plan, base)];
-        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, marks), &records[record].label));
+        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
         if asks == Asks::Answer {
             // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.
-            let records = data.units.iter_mut().flat_map(|u| &mut u.records);
-            records.filter(|r| r.labels.is_empty()).for_each(|r| r.tokens.clear());
+            for record in data.units.iter_mut().flat_map(|u| &mut u.records) {
+                if record.labels.is_empty() {
+                    record.tokens.clear();
+                } else if plan.model.base.is_none() {
+                    // No publisher says where an answer ends.
+                    record.labels.push(END);
+                }
+            }
         }
         data.check(&plan.model)?; // here, before anything is paid
         Ok(data)
@@ -252,20 +257,12 @@ impl DataSource {
 
 /// What a model is to write after a record's text, or in answer to it; nothing where no label is read token by token. An encoder-decoder ends
 /// its answers itself.
-fn answer(asks: Asks, (tokenizer, [begin, end]): (&dyn ToSequence, [Option<u32>; 2]), label: &str) -> Vec<u32> {
+fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
     match asks {
         Asks::Class | Asks::NextToken => Vec::new(),
-        Asks::Translate => begin.into_iter().chain(tokenizer.bare(label)).collect(),
-        Asks::Answer => match tokenizer.bare(label) {
-            nothing if nothing.is_empty() => nothing,
-            said => said.into_iter().chain(end).collect(),
-        },
+        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(label)).collect(),
+        Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
-}
-
-/// What tells a decoder that its answer is over: the checkpoint's own mark, if it has one; in a model from random weights the tokenizer's.
-fn end(plan: &Plan, base: Option<&Base>) -> Option<u32> {
-    if plan.model.base.is_none() { Some(END) } else { base.and_then(Base::end) }
 }
 
 /// What cuts a record's text.
@@ -281,6 +278,7 @@ fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, Da
             }
             Ok(Box::new(published))
         }
+        (TokenizerKind::Bytes, _) => Ok(Box::new(Published::load(byte_tokenizer().as_bytes(), model.max_tokens)?)),
         (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
+use corpus::tokenizer::{ByteTokenizer, TextTokenizer as _};
 use protocol::plan::BaseModel;
 use protocol::plan::own::{OwnModel, START};
 
@@ -165,6 +166,23 @@ fn an_answer_of_a_model_from_random_weights_has_an_end_of_its_own() {
     assert!(labels(&own).iter().all(|l| l.len() == 2 && l[0] > END && l[1] == END));
     own.model.own = Some(OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() });
     assert!(labels(&own).iter().all(|l| l.len() == 1 && !l.contains(&END)), "the model adds the end itself");
+}
+
+/// Every byte has a token, so a model's tokens can be turned back into text.
+#[test]
+fn a_plan_may_cut_texts_into_bytes() {
+    assert_eq!(TokenizerKind::BYTES, ByteTokenizer.vocab());
+    let dir = tempfile::tempdir().unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    let mut own = plan();
+    (own.tokenizer, own.model.classes, own.model.vocab, own.model.max_tokens) =
+        (TokenizerKind::Bytes, Vec::new(), TokenizerKind::BYTES, 40);
+    own.model.own = Some(OwnModel { asks: Asks::Answer, ..OwnModel::default() });
+    let data = source.for_plan(&own, None).ok().unwrap();
+    let texts =
+        |tokens: fn(&TrainRecord) -> &[u32]| -> BTreeSet<String> { data.records().map(|r| ByteTokenizer.decode(tokens(r))).collect() };
+    assert!(data.records().all(|r| r.tokens[0] == 1 && r.labels.last() == Some(&END)));
+    assert!(texts(|r| &r.tokens).contains("see you at eight") && texts(|r| &r.labels).contains("spam"));
 }
 
 /// Whether a plan is declined must not tell which words occur.

@@ -38,6 +38,14 @@ pub enum TokenizerKind {
     /// The `tokenizer.json` of the checkpoint that the model begins from.
     #[n(1)]
     Checkpoint,
+    /// NFKC, then one token per byte of UTF-8 behind a mark at the head. Nothing is unknown, and tokens can be turned back into text.
+    #[n(2)]
+    Bytes,
+}
+
+impl TokenizerKind {
+    /// Tokens of [`Self::Bytes`]: all bytes, and four that are not of a text.
+    pub const BYTES: u32 = 260;
 }
 
 /// One tensor inside a shard.
@@ -568,10 +576,12 @@ impl Plan {
     fn check_model(&self) -> Result<(), PlanError> {
         self.model.check()?;
         let (own, expected) = match self.tokenizer {
-            TokenizerKind::HashedCharacters => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
-            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters in a plan without a base model"),
+            TokenizerKind::HashedCharacters | TokenizerKind::Bytes => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
+            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters or bytes in a plan without a base model"),
         };
-        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)
+        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)?;
+        let rows = self.tokenizer != TokenizerKind::Bytes || self.model.vocab >= TokenizerKind::BYTES;
+        range(rows, "model.vocab", self.model.vocab.to_string(), "260 or more where tokens are bytes")
     }
 
     fn check_groups(&self) -> Result<(), PlanError> {

@@ -220,8 +220,8 @@ fn the_samples_of_other_families_are_plans_that_can_be_run() {
 /// What the example says about a model's parts, commented out, is what a plan without a word about them has.
 #[test]
 fn the_example_plans_model_states_its_defaults() {
-    let keys =
-        ["family", "asks", "positions", "norm", "norm_place", "feed_forward", "groups", "head", "mask"].map(|key| format!("\n# {key} = "));
+    let keys = ["tokenizer", "family", "asks", "positions", "norm", "norm_place", "feed_forward", "groups", "head", "mask"]
+        .map(|key| format!("\n# {key} = "));
     let stated = keys.iter().fold(PLAN.to_owned(), |text, key| {
         assert!(text.contains(key), "{key}");
         text.replacen(key, &key.replacen("# ", "", 1), 1)

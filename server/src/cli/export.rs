@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use train::hf::base::Base;
 use train::hf::export::{Exported, export};
 use train::hf::own;
+use train::model::Weights;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -63,7 +64,7 @@ pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
         }
     };
     let weights = train::snapshot::from_bytes(&plan.model, &weights).map_err(Failure::trouble)?;
-    let made = write(base.as_ref(), &weights, &lineage, &args.out).map_err(Failure::input)?;
+    let made = write((&plan, base.as_ref()), &weights, &lineage, &args.out).map_err(Failure::input)?;
     let adapter = made == Exported::ModelAndAdapter;
     let text = if adapter { "model and adapter are in" } else { "the model is in" };
     output.value(&json!({ "out": args.out, "adapter": adapter }), &format!("{text} {}", args.out.display()));
@@ -86,13 +87,13 @@ fn released(dir: &Path) -> anyhow::Result<(Plan, Vec<u8>, Vec<u8>)> {
 }
 
 /// The lineage comes last: where it is, the export is whole.
-fn write(base: Option<&Base>, weights: &train::model::Weights, lineage: &[u8], out: &Path) -> anyhow::Result<Exported> {
+fn write((plan, base): (&Plan, Option<&Base>), weights: &Weights, lineage: &[u8], out: &Path) -> anyhow::Result<Exported> {
     std::fs::create_dir(out).with_context(|| format!("{} cannot be made; it must not exist yet", out.display()))?;
     let (model, adapter) = (out.join("model"), out.join("adapter"));
     std::fs::create_dir(&model)?;
     let made = match base {
         Some(base) => export(base, weights, &model, || std::fs::create_dir(&adapter).map(|()| adapter.clone()))?,
-        None => own::export(weights, &model).map(|()| Exported::Model)?,
+        None => own::export(weights, plan.tokenizer, &model).map(|()| Exported::Model)?,
     };
     durable::replace(&out.join(LINEAGE), lineage)?;
     Ok(made)

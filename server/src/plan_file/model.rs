@@ -34,6 +34,8 @@ pub struct ModelFile {
     /// The checkpoint that it begins from; then the sizes are the checkpoint's.
     #[serde(default)]
     pub base: Option<BaseFile>,
+    /// How texts become tokens; hashed characters unless given, and the checkpoint's own way beside one.
+    pub tokenizer: Option<TokenizerKind>,
     /// Which stacks of blocks it has; an encoder unless given.
     pub family: Option<Family>,
     /// What it is asked for; what its family is usually asked for unless given.
@@ -96,8 +98,9 @@ impl ModelFile {
     /// Concordat's own model, whose sizes the file must state.
     fn own(&self) -> Result<EncoderConfig, PlanFileError> {
         let need = |size: Option<u32>, key| size.ok_or(PlanFileError::Size(key));
+        let bytes = (self.tokenizer == Some(TokenizerKind::Bytes)).then_some(TokenizerKind::BYTES);
         Ok(EncoderConfig {
-            vocab: need(self.vocab, "vocab")?,
+            vocab: need(self.vocab.or(bytes), "vocab")?,
             max_tokens: need(self.max_tokens, "max_tokens")?,
             width: need(self.width, "width")?,
             heads: need(self.heads, "heads")?,
@@ -142,6 +145,7 @@ impl ModelFile {
     /// The first key that says what a model is built of: a checkpoint says that itself.
     fn first_part(&self) -> Option<&'static str> {
         let stated = [
+            ("tokenizer", self.tokenizer.is_some()),
             ("family", self.family.is_some()),
             ("asks", self.asks.is_some()),
             ("decoder_layers", self.decoder_layers.is_some()),
@@ -180,7 +184,8 @@ impl PlanFile {
         match (self.model.base, base) {
             (None, None) => {
                 let model = self.model.own()?;
-                let (weights, tokenizer) = (train::model::initial::initial(&model, self.initial_seed)?, TokenizerKind::HashedCharacters);
+                let weights = train::model::initial::initial(&model, self.initial_seed)?;
+                let tokenizer = self.model.tokenizer.unwrap_or(TokenizerKind::HashedCharacters);
                 let (shards, tiers) = self.shard_table(&model)?;
                 Ok(Start { weights, tokenizer, shards, tiers })
             }
@@ -276,11 +281,26 @@ mod tests {
         assert_eq!(layers("family = \"encoder-decoder\"\ndecoder_layers = 2\n"), Some(2));
     }
 
+    /// As many rows as there are tokens, unless more are asked for; fewer are refused.
+    #[test]
+    fn a_plan_may_ask_for_bytes() {
+        let text = PLAN.replace("vocab = 16\n", "tokenizer = \"bytes\"\n");
+        let plan = prepare(&text, None).unwrap();
+        assert_eq!((plan.tokenizer, plan.model.vocab), (TokenizerKind::Bytes, 260));
+        let bytes = protocol::codec::encode(&plan);
+        assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(plan));
+        let refused = |text: &str| prepare(text, None).err().map(|e| format!("{e:?}")).unwrap_or_default();
+        assert!(refused(&text.replace("tokenizer = ", "vocab = 259\ntokenizer = ")).contains("260 or more where tokens are bytes"));
+        assert!(refused(&text.replace("\"bytes\"", "\"checkpoint\"")).contains("Size(\"vocab\")"));
+        let foreign = PLAN.replace("vocab = 16\n", "vocab = 16\ntokenizer = \"checkpoint\"\n");
+        assert!(refused(&foreign).contains("hashed-characters or bytes"));
+    }
+
     /// A plan that says in more words what it says anyway has the bytes that such plans always had.
     #[test]
     fn defaults_that_are_spelt_out_change_no_byte() {
         let plain = crate::testing::plan("");
-        let stated = "family = \"encoder\"\nasks = \"class\"\npositions = \"learned\"\nnorm = \"layer\"\nnorm_place = \"before\"\n\
+        let stated = "tokenizer = \"hashed-characters\"\nfamily = \"encoder\"\nasks = \"class\"\npositions = \"learned\"\nnorm = \"layer\"\nnorm_place = \"before\"\n\
              feed_forward = \"gelu\"\ngroups = 1\nhead = \"tied\"\nmask = \"causal\"\n[privacy]\n";
         let spelt = prepare(&PLAN.replacen("[privacy]\n", stated, 1), None).unwrap();
         assert_eq!(protocol::codec::encode(&plain), protocol::codec::encode(&spelt));

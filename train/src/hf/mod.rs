@@ -53,6 +53,9 @@ pub enum HfError {
         #[source]
         source: std::io::Error,
     },
+    /// Weights in the older form, which runs as a program when it is read.
+    #[error("the weights are in {0}, which is a program and not read here: expected model.safetensors, as newer programs write it")]
+    Pickled(&'static str),
     /// A file is larger than any of its kind.
     #[error("{file} is larger than {most} bytes")]
     Large {

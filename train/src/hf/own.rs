@@ -12,7 +12,7 @@ use crate::model::norm::NormKind;
 use crate::model::parameters::size;
 use crate::model::{Config, Trained, TransformerWeights, Weights};
 use protocol::plan::own::END;
-use protocol::plan::{Asks, EncoderConfig};
+use protocol::plan::{Asks, EncoderConfig, TokenizerKind};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,11 +27,12 @@ pub fn check(model: &EncoderConfig) -> Result<(), HfError> {
     Ok(())
 }
 
-/// Writes the model into `directory`, which must exist: adapters worked in, without a tokenizer, because its tokens are hashed.
+/// Writes the model into `directory`, which must exist: adapters worked in, with the tokenizer of its plan where other programs have one that cuts
+/// texts alike. Hashed tokens have none.
 ///
 /// # Errors
 /// As [`check`]; a file that cannot be written.
-pub fn export(weights: &Weights, directory: &Path) -> Result<(), HfError> {
+pub fn export(weights: &Weights, tokenizer: TokenizerKind, directory: &Path) -> Result<(), HfError> {
     let config = Config::of_plan(weights.config(), Trained::Kept)?;
     let kept = TransformerWeights::new(&config, weights.flat().to_vec(), Vec::new())?;
     let plain = match config.adapter {
@@ -40,7 +41,11 @@ pub fn export(weights: &Weights, directory: &Path) -> Result<(), HfError> {
     };
     let renamed = renamed(&plain)?;
     let text = marked(&config::render(renamed.config())?, weights.config().asks())?;
-    save_as(&Checkpoint { weights: renamed, tokenizer: None, unused: Vec::new() }, &text, directory, MAX_FILE_BYTES)
+    let tokenizer = match tokenizer {
+        TokenizerKind::Bytes => Some(corpus::tokenizer::byte_tokenizer().into_bytes()),
+        TokenizerKind::HashedCharacters | TokenizerKind::Checkpoint => None,
+    };
+    save_as(&Checkpoint { weights: renamed, tokenizer, unused: Vec::new() }, &text, directory, MAX_FILE_BYTES)
 }
 
 /// The architecture that has these parts.
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn other_programs_get_a_model_that_computes_the_same() {
-        let adapter = Some(AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None });
+        let adapter: Option<AdapterConfig> = serde_json::from_str(r#"{"rank": 2, "alpha": 4}"#).unwrap();
         let dropout = Some(decimal("0.1"));
         for (kind, config) in [
             ("gpt2", built(decoder())),
@@ -211,7 +216,7 @@ mod tests {
         ] {
             let (weights, out) = (trained(&config), tempfile::tempdir().unwrap());
             check(&config).unwrap();
-            export(&weights, out.path()).unwrap();
+            export(&weights, TokenizerKind::HashedCharacters, out.path()).unwrap();
             let again = load(out.path()).unwrap();
             let ours = scores(&TransformerWeights::part_of(&weights, BTreeSet::new()).unwrap());
             let theirs = scores(&again.weights);
@@ -221,6 +226,15 @@ mod tests {
             assert!(text.contains(&format!("\"model_type\": \"{kind}\"")) && text.contains("\"bos_token_id\": 1"), "{text}");
             assert_eq!(config::end(text.as_bytes()).is_some(), config.asks() == Asks::Answer, "{text}");
         }
+    }
+
+    /// Whoever loads it can cut texts and write them.
+    #[test]
+    fn a_model_over_bytes_goes_out_with_its_tokenizer() {
+        let (config, out) = (EncoderConfig { vocab: TokenizerKind::BYTES, ..built(decoder()) }, tempfile::tempdir().unwrap());
+        export(&trained(&config), TokenizerKind::Bytes, out.path()).unwrap();
+        let again = load(out.path()).unwrap();
+        assert_eq!(again.tokenizer.as_deref(), Some(corpus::tokenizer::byte_tokenizer().as_bytes()));
     }
 
     #[test]

@@ -340,6 +340,18 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
 }
 
 #[test]
+fn weights_that_run_as_a_program_are_refused_by_their_name() {
+    for older in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+        let directory = tempfile::tempdir().unwrap();
+        save(&load(&vectors("gpt2")).unwrap(), directory.path()).unwrap();
+        std::fs::write(directory.path().join(older), b"\x80\x02").unwrap();
+        assert!(load(directory.path()).is_ok(), "what lies beside the weights is not looked at");
+        std::fs::remove_file(directory.path().join(WEIGHTS)).unwrap();
+        assert!(matches!(load(directory.path()), Err(HfError::Pickled(name)) if name == older));
+    }
+}
+
+#[test]
 fn adapters_of_other_models_are_refused_by_name() {
     let (llama, gpt2) = (load(&vectors("llama")).unwrap().weights, load(&vectors("gpt2")).unwrap().weights);
     let config = std::fs::read_to_string(vectors("llama-lora").join("adapter_config.json")).unwrap();
