@@ -5,7 +5,7 @@ use corpus::tokenizer::{ByteTokenizer, TextTokenizer as _};
 use protocol::plan::BaseModel;
 use protocol::plan::own::{OwnModel, START};
 
-fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
+pub(super) fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
     std::fs::write(&path, lines.join("\n")).unwrap();
     DataConfig {
@@ -140,7 +140,7 @@ fn a_plan_that_asks_for_the_next_token_reads_no_label() {
 }
 
 /// A plan of this kind on a checkpoint whose weights nobody reads here.
-fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
+pub(super) fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
     for (file, text) in [("config.json", "{}"), ("model.safetensors", "weights"), ("tokenizer.json", TOKENIZER)] {
         std::fs::write(dir.join(file), text).unwrap();
     }

@@ -25,7 +25,8 @@ pub fn checkpoints(bytes: &[u8]) {
         assert!(config::parse(text.as_bytes()).is_ok_and(|again| again == config));
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
-        [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate].into_iter().for_each(|asks| planned(text, asks));
+        let all = [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate, Asks::Tags, Asks::MaskedTokens];
+        all.into_iter().for_each(|asks| planned(text, asks));
     }
     if let Ok(tensors) = Tensors::parse(bytes) {
         let names: Vec<&str> = tensors.names().collect();

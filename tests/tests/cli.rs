@@ -186,7 +186,7 @@ fn plans_are_checked_and_prepared_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/plan-example.toml");
     assert_eq!(server(&["plan", "check", sample]), code(DONE));
-    for family in ["decoder", "encoder-decoder"] {
+    for family in ["decoder", "encoder-decoder", "tags", "masked-tokens"] {
         assert_eq!(server(&["plan", "check", &sample.replace("plan-example", &format!("plan-{family}"))]), code(DONE), "{family}");
     }
     assert_eq!(server(&["plan", "check", text(&dir.path().join("none.toml"))]), code(TROUBLE));

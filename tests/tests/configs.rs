@@ -23,6 +23,8 @@ const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
 const PLAN_DECODER: &str = include_str!("../../configs/plan-decoder.toml");
 const PLAN_PAIR: &str = include_str!("../../configs/plan-encoder-decoder.toml");
+const PLAN_TAGS: &str = include_str!("../../configs/plan-tags.toml");
+const PLAN_MASKED: &str = include_str!("../../configs/plan-masked-tokens.toml");
 const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
 const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
@@ -41,7 +43,9 @@ const SAMPLES: &[&str] = &[
     "plan-decoder.toml",
     "plan-encoder-decoder.toml",
     "plan-example.toml",
+    "plan-masked-tokens.toml",
     "plan-statistics.toml",
+    "plan-tags.toml",
     "plan-words.toml",
     "server.toml",
     "site-policy.toml",
@@ -203,10 +207,15 @@ fn the_example_plan_is_one_that_can_be_run() {
     assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
 }
 
-/// training.md M1: one for each family that writes tokens; each states what it is built of, and is trained from the weights that it names.
+/// training.md M1: one for each family that writes tokens, and for each question that is answered token by token; each states what it is built of, and is trained from the weights that it names.
 #[test]
 fn the_samples_of_other_families_are_plans_that_can_be_run() {
-    for (sample, asks, layers) in [(PLAN_DECODER, Asks::NextToken, None), (PLAN_PAIR, Asks::Translate, Some(1))] {
+    for (sample, asks, layers) in [
+        (PLAN_DECODER, Asks::NextToken, None),
+        (PLAN_PAIR, Asks::Translate, Some(1)),
+        (PLAN_TAGS, Asks::Tags, None),
+        (PLAN_MASKED, Asks::MaskedTokens, None),
+    ] {
         let prepared = PlanFile::parse(sample).unwrap().prepare(TaskId([7; 16])).unwrap();
         let plan = &prepared.plan;
         assert_eq!((plan.check(), plan.model.asks(), plan.model.built().decoder_layers), (Ok(()), asks, layers));
@@ -214,6 +223,19 @@ fn the_samples_of_other_families_are_plans_that_can_be_run() {
         let weights = train::snapshot::from_bytes(&plan.model, &prepared.base).unwrap();
         assert_eq!((weights.flat().len() as u64, train::snapshot::digest(&prepared.base)), (plan.dimension(), plan.base));
         assert_eq!(SitePolicy::parse(SITE_POLICY).unwrap().allows(Plan::digest(&prepared.bytes), plan), Ok(()));
+    }
+}
+
+/// What stands in the sample is what a plan without it has, and the example says the same, commented out.
+#[test]
+fn the_sample_of_masked_tokens_states_its_defaults() {
+    let bytes = |text: &str| PlanFile::parse(text).unwrap().prepare(TaskId([7; 16])).unwrap().bytes;
+    let numbers = PLAN_MASKED.lines().find(|l| l.starts_with("masking = ")).unwrap();
+    assert_eq!(bytes(PLAN_MASKED), bytes(&PLAN_MASKED.replacen(numbers, "", 1)));
+    assert!(PLAN.contains(&format!("\n# {numbers}\n")));
+    let complaint = chain(&PlanFile::parse(&PLAN_MASKED.replacen("share = ", "part = ", 1)).err().unwrap());
+    for key in keys_named_in(&complaint) {
+        assert!(numbers.contains(&format!("{key} = ")), "the sample does not state `{key}`");
     }
 }
 

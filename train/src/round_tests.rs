@@ -1,18 +1,18 @@
 //! Rounds through the real mechanism, with payments that no ledger made.
 
 use super::*;
-use crate::batch::{Record, UnitExamples};
+use crate::batch::{Record, UNASKED, UnitExamples};
 use crate::device::testing::Counting;
 use crate::device::{Engine, Multiply};
 use crate::direct::Precision;
-use crate::eval::{evaluate, evaluate_texts};
+use crate::eval::{evaluate, evaluate_tags, evaluate_texts};
 use crate::model::initial;
 use crate::schedule::{Rates, Schedule};
-use crate::testing::{built, data, decimal, plan, small_config};
+use crate::testing::{built, data, decimal, plan, small_config, small_masked, small_tagged};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
 use protocol::plan::own::OwnModel;
-use protocol::plan::{Asks, ClipFunction, Keep, LocalOptimiser, Look, UnitObjective};
+use protocol::plan::{Asks, ClipFunction, EncoderConfig, Keep, LocalOptimiser, Look, UnitObjective};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -103,6 +103,57 @@ fn models_that_write_tokens_learn_from_random_weights() {
         assert!(after < 0.9 * before, "{asks:?}: {before} to {after}");
         assert_eq!((reports.len(), reports.iter().map(|p| p.tally.non_finite).sum::<usize>()), (60, 0));
     }
+}
+
+/// Texts behind a mark: of tagged ones each token says itself what it is, of others each token follows from its neighbours.
+fn per_token(model: EncoderConfig) -> Institution {
+    let tags = model.asks() == Asks::Tags;
+    let text = |n: usize| -> Vec<u32> {
+        let word = |i: usize| u32::try_from(3 + (n + i) % 9).unwrap();
+        if tags { vec![1, word(0), 20, 21, word(3), 22, word(1)] } else { std::iter::once(1).chain((0..9).map(word)).collect() }
+    };
+    let record = |n: usize| {
+        let tokens = text(n);
+        let tag = |&token: &u32| token.checked_sub(19).unwrap_or(crate::tags::OUTSIDE);
+        let tagged = || std::iter::once(UNASKED).chain(tokens[1..].iter().map(tag)).collect();
+        let labels = if tags { tagged() } else { crate::mask::askable(&tokens, |at| at > 0) };
+        Record { tokens, class: 0, labels }
+    };
+    let data = Dataset { units: (0..40).map(|u| UnitExamples { records: vec![record(u), record(u + 4)] }).collect() };
+    let mut plan = plan(model, 60, "0.01", "0.5");
+    plan.local.learning_rate = decimal("0.03");
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 40).unwrap();
+    data.check(&plan.model).unwrap();
+    Institution { start: initial(&plan.model, 5).unwrap(), data, plan, mechanism }
+}
+
+#[test]
+fn a_tagger_and_a_model_of_hidden_tokens_learn_from_random_weights() {
+    let (tagger, masked) = (per_token(small_tagged()), per_token(small_masked()));
+    let tags = |weights: &Weights| evaluate_tags(weights, &tagger.data, &workers(1)).unwrap();
+    let [before, after] = [&tagger.start, &train(&tagger, 1, 3).unwrap().0].map(tags);
+    assert_eq!((before.records, before.tokens.records, before.parts[0].there, before.parts[1].there), (80, 480, 80, 80));
+    assert!(after.tokens.loss() < 0.5 * before.tokens.loss() && after.tokens.accuracy() > 0.9, "{before:?} to {after:?}");
+    assert!(after.macro_f1() > before.macro_f1());
+    let (hidden, reports) = train(&masked, 1, 3).unwrap();
+    let [before, after] = [&masked.start, &hidden].map(|weights| evaluate_texts(weights, &masked.data, &workers(1)).unwrap());
+    assert_eq!((before.records, before.tokens, after.tokens), (80, 80, 80), "one of nine tokens is hidden");
+    assert!(after.loss() < 0.9 * before.loss(), "{before:?} to {after:?}");
+    assert_eq!(reports.iter().map(|p| p.tally.non_finite).sum::<usize>(), 0);
+}
+
+/// training.md M13, privacy.md D19: what is hidden follows from the task and the step, whoever computes it and whoever else is in the batch.
+#[test]
+fn a_step_that_hides_tokens_is_the_same_when_it_is_taken_again() {
+    let mut world = per_token(small_masked());
+    world.plan.local.steps = 2;
+    let (once, _) = train(&world, 1, 3).unwrap();
+    assert_eq!(once, train(&world, 3, 3).unwrap().0);
+    assert!(crate::slots::slots_agree(&world.plan, &world.mechanism, &workers(1)).unwrap());
+    world.plan.task = protocol::ids::TaskId([8; 16]);
+    assert_ne!(once.flat(), train(&world, 1, 3).unwrap().0.flat(), "another task hides other tokens");
+    let tagger = per_token(small_tagged());
+    assert!(crate::slots::slots_agree(&tagger.plan, &tagger.mechanism, &workers(1)).unwrap());
 }
 
 /// training.md M13: what is left out is drawn from the task and the step, whoever computes it, so a round can be taken again.

@@ -75,6 +75,9 @@ pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let labels = match plan.model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Answer | Asks::Translate => tokens.iter().rev().copied().collect(),
+        Asks::Tags => (0..).map(|i: u32| i % plan.model.choices().max(1)).take(tokens.len()).collect(),
+        // All of them, which is more than any step asks for.
+        Asks::MaskedTokens => tokens.clone(),
     };
     UnitExamples { records: vec![Record { tokens, class: number % classes, labels }] }
 }

@@ -15,8 +15,8 @@ use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
 use protocol::plan::own::{self, OwnModel};
 use protocol::plan::{
-    Asks, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
-    TokenizerKind, Unit, UnitObjective, Weighting,
+    Asks, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Masking, Mode, NoiseKind, Plan, PrivacyPlan,
+    Strategy, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
@@ -31,6 +31,18 @@ pub(crate) fn built(own: OwnModel) -> EncoderConfig {
 
 pub(crate) fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
+}
+
+/// An encoder that is asked for hidden tokens.
+pub(crate) fn small_masked() -> EncoderConfig {
+    let own = Some(OwnModel { asks: Asks::MaskedTokens, ..OwnModel::default() });
+    EncoderConfig { classes: Vec::new(), own, masking: Some(Masking::usual(0)), ..small_config() }
+}
+
+/// An encoder that is asked for tags of two kinds.
+pub(crate) fn small_tagged() -> EncoderConfig {
+    let classes = ["drug", "dose"].map(str::to_owned).to_vec();
+    EncoderConfig { classes, own: Some(OwnModel { asks: Asks::Tags, ..OwnModel::default() }), ..small_config() }
 }
 
 /// A task of one round of `steps` steps.

@@ -2,7 +2,7 @@
 
 use super::subword::{SubwordError, parsed, text_of};
 use crate::foreign::caught;
-use crate::tokenize::ToSequence;
+use crate::tokenize::{Piece, ToSequence};
 use std::collections::BTreeSet;
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
@@ -79,6 +79,18 @@ impl ToSequence for Published {
     fn bare(&self, text: &str) -> Vec<u32> {
         self.ids(text, false)
     }
+    /// As the ids: a text that the library fails on says nothing.
+    fn pieces(&self, text: &str) -> Vec<Piece> {
+        let cut = caught(|| self.inner.encode(text, true).map(|e| pieces_of(&e)));
+        cut.ok().and_then(Result::ok).unwrap_or_default().into_iter().filter(|piece| piece.token < self.vocab).collect()
+    }
+}
+
+fn pieces_of(cut: &tokenizers::Encoding) -> Vec<Piece> {
+    let places = cut.get_offsets().iter().zip(cut.get_special_tokens_mask());
+    let piece =
+        |(&token, (&(start, end), &mark)): (&u32, (&(usize, usize), &u32))| Piece { token, bytes: (mark == 0).then_some(start..end) };
+    cut.get_ids().iter().zip(places).map(piece).collect()
 }
 
 #[cfg(test)]
@@ -126,6 +138,21 @@ mod tests {
         let word = mask.replace("true}", "false}").replace("\"lstrip\": true", "\"lstrip\": false");
         let tokenizer = Published::load(WORDS.replace(added, &format!("{added}{word}")).as_bytes(), 8).unwrap();
         assert_eq!((tokenizer.vocab(), tokenizer.sequence("pay <mask>")), (9, vec![2, 4, 8, 3]));
+    }
+
+    /// Marks are of no text; the others lie where their words stand, whatever the tokenizer makes of these.
+    #[test]
+    fn every_token_of_a_published_tokenizer_knows_its_place() {
+        let tokenizer = Published::load(WORDS.as_bytes(), 6).unwrap();
+        for text in ["Payment NOW", "付 pay", "now now now now now now now", ""] {
+            let pieces = tokenizer.pieces(text);
+            assert_eq!(pieces.iter().map(|p| p.token).collect::<Vec<_>>(), tokenizer.sequence(text));
+            assert!(pieces.first().unwrap().bytes.is_none() && pieces.last().unwrap().bytes.is_none());
+        }
+        let places: Vec<_> = tokenizer.pieces("Payment NOW").into_iter().filter_map(|p| p.bytes).collect();
+        assert_eq!(places, [0..3, 3..7, 8..11]);
+        let chinese: Vec<_> = tokenizer.pieces("付 pay").into_iter().filter_map(|p| p.bytes).collect();
+        assert_eq!(chinese, [0..3, 4..7]);
     }
 
     #[test]

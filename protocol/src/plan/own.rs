@@ -12,6 +12,9 @@ pub const START: u32 = 0;
 /// Token that ends an answer: the mark at the head of every text, which stands in no answer.
 pub const END: u32 = 1;
 
+/// Token that stands for what is hidden: the tokenizer's padding, which stands in no text.
+pub const MASK: u32 = 0;
+
 /// Which stacks of blocks a model has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -248,8 +251,8 @@ impl OwnModel {
         }
         let answers = self.mask == Mask::Causal || self.asks == Asks::Answer;
         range(answers, "model.mask", "prefix".to_owned(), "causal, unless asks is \"answer\": only then is there a text to be answered")?;
-        let scored = self.head == OutputHead::Tied || self.asks != Asks::Class;
-        range(scored, "model.head", "own".to_owned(), "left out where a class is asked for: no token is scored then")
+        let scored = self.head == OutputHead::Tied || !matches!(self.asks, Asks::Class | Asks::Tags);
+        range(scored, "model.head", "own".to_owned(), "left out where classes or tags are asked for: no token is scored then")
     }
 }
 
@@ -273,6 +276,8 @@ mod tests {
             decoder,
             of(Asks::Answer),
             of(Asks::Translate),
+            of(Asks::Tags),
+            OwnModel { head: OutputHead::Own, ..of(Asks::MaskedTokens) },
             OwnModel { positions: Positions::Sinusoidal, ..of(Asks::Class) },
             OwnModel { positions: Positions::Rotary { theta: 10_000 }, norm: Norm::RootMeanSquare, ..decoder },
             OwnModel { feed_forward: FeedForward::Swiglu, groups: Some(2), head: OutputHead::Own, ..decoder },
@@ -315,6 +320,7 @@ mod tests {
             (OwnModel { decoder_layers: Some(257), ..of(Asks::Translate) }, "model.decoder_layers"),
             (OwnModel { mask: Mask::Prefix, ..decoder }, "model.mask"),
             (OwnModel { head: OutputHead::Own, ..of(Asks::Class) }, "model.head"),
+            (OwnModel { head: OutputHead::Own, ..of(Asks::Tags) }, "model.head"),
             (OwnModel { positions: Positions::Rotary { theta: 1 }, ..decoder }, "model.positions.rotary.theta"),
             (OwnModel { groups: Some(3), ..decoder }, "model.groups"),
             (OwnModel { groups: Some(4), ..decoder }, "model.groups"),

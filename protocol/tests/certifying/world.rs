@@ -413,7 +413,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
             base: None,
-            own: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -3,8 +3,8 @@
 use super::{PlanFile, PlanFileError};
 use protocol::decimal::Decimal;
 use protocol::ids::Sha256;
-use protocol::plan::own::{Family, FeedForward, Mask, Norm, NormPlace, OutputHead, OwnModel, Positions, Window};
-use protocol::plan::{AdapterConfig, Asks, EncoderConfig, ShardSpec, Tier, TokenizerKind};
+use protocol::plan::own::{Family, FeedForward, MASK, Mask, Norm, NormPlace, OutputHead, OwnModel, Positions, Window};
+use protocol::plan::{AdapterConfig, Asks, EncoderConfig, Masking, ShardSpec, Tier, TokenizerKind};
 use serde::Deserialize;
 use train::hf::base::{Base, Digests};
 use train::model::Weights;
@@ -25,7 +25,7 @@ pub struct ModelFile {
     pub layers: Option<u32>,
     /// Width of the feed-forward part.
     pub hidden: Option<u32>,
-    /// Classes in order; none where the next token is asked for.
+    /// Classes in order, or kinds of tagged parts; none where tokens are asked for.
     #[serde(default)]
     pub classes: Vec<String>,
     /// Low-rank adapters.
@@ -62,6 +62,28 @@ pub struct ModelFile {
     pub stem: Option<u32>,
     /// Chance that a number is left out in training.
     pub dropout: Option<Decimal>,
+    /// How tokens are hidden, where those are asked for; the usual numbers unless given.
+    pub masking: Option<MaskingFile>,
+}
+
+/// How tokens are hidden.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskingFile {
+    /// Share of a record's tokens that are asked for.
+    pub share: Option<Decimal>,
+    /// Share of those that the mask stands for.
+    pub masked: Option<Decimal>,
+    /// Share of those in whose place any token stands.
+    pub random: Option<Decimal>,
+}
+
+impl MaskingFile {
+    /// These numbers, and the usual ones for the rest.
+    fn over(self, usual: Masking) -> Masking {
+        let (share, masked) = (self.share.unwrap_or(usual.share), self.masked.unwrap_or(usual.masked));
+        Masking { share, masked, random: self.random.unwrap_or(usual.random), ..usual }
+    }
 }
 
 /// A published checkpoint, by the SHA-256 of its files.
@@ -98,6 +120,8 @@ impl ModelFile {
     /// Concordat's own model, whose sizes the file must state.
     fn own(&self) -> Result<EncoderConfig, PlanFileError> {
         let need = |size: Option<u32>, key| size.ok_or(PlanFileError::Size(key));
+        let own = self.parts()?;
+        let hides = own.is_some_and(|own| own.asks == Asks::MaskedTokens);
         let bytes = (self.tokenizer == Some(TokenizerKind::Bytes)).then_some(TokenizerKind::BYTES);
         Ok(EncoderConfig {
             vocab: need(self.vocab.or(bytes), "vocab")?,
@@ -109,8 +133,17 @@ impl ModelFile {
             classes: self.classes.clone(),
             adapter: self.adapter.clone(),
             base: None,
-            own: self.parts()?,
+            own,
+            masking: self.masking(hides.then(|| Masking::usual(MASK))),
         })
+    }
+
+    /// How tokens are hidden. Numbers for a model that is asked for something else are refused by the rule of plans.
+    fn masking(&self, usual: Option<Masking>) -> Option<Masking> {
+        match self.masking {
+            Some(file) => Some(file.over(usual.unwrap_or(Masking::usual(MASK)))),
+            None => usual,
+        }
     }
 
     /// What the model is built of and asked for; nothing for the plain classifier, whose plan has the bytes that it always had.
@@ -174,7 +207,8 @@ impl ModelFile {
         if let Some(key) = self.first_part() {
             return Err(PlanFileError::PartOfBase(key));
         }
-        Ok(base.model(named.asks, self.classes.clone(), self.max_tokens, self.adapter.clone())?)
+        let model = base.model(named.asks, self.classes.clone(), self.max_tokens, self.adapter.clone())?;
+        Ok(EncoderConfig { masking: self.masking(model.masking), ..model })
     }
 }
 
@@ -256,6 +290,40 @@ mod tests {
         let classes = "classes = [\"a\", \"b\"]\n";
         assert!(PLAN.contains(classes));
         PLAN.replace(classes, more)
+    }
+
+    #[test]
+    fn an_encoder_is_asked_for_tags_or_masked_tokens() {
+        let tags = prepare(&built("asks = \"tags\"\nclasses = [\"drug\"]\n"), None).unwrap();
+        assert_eq!((tags.model.asks(), tags.model.choices(), tags.model.masking), (Asks::Tags, 3, None));
+        let hidden = |more: &str| prepare(&built(&format!("asks = \"masked-tokens\"\n{more}")), None);
+        assert_eq!(hidden("").unwrap().model.masking, Some(Masking::usual(MASK)));
+        let some = hidden("masking = { share = \"0.3\", random = \"0\" }\n").unwrap();
+        let numbers = some.model.masking.map(|m| [m.share, m.masked, m.random].map(|n| n.to_string()));
+        assert_eq!(numbers, Some(["0.3", "0.8", "0"].map(str::to_owned)));
+        let bytes = protocol::codec::encode(&some);
+        assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(some));
+        let refused = |text: &str| matches!(prepare(text, None), Err(PlanFileError::Plan(_)));
+        assert!(refused(&built("asks = \"tags\"\n")), "no kinds");
+        assert!(refused(&built("asks = \"masked-tokens\"\nclasses = [\"a\", \"b\"]\n")));
+        assert!(refused(&built("asks = \"masked-tokens\"\nmasking = { share = \"0\" }\n")));
+        assert!(refused(&built("classes = [\"a\", \"b\"]\nmasking = { share = \"0.2\" }\n")), "a class is asked for");
+    }
+
+    #[test]
+    fn a_published_encoder_is_asked_for_tags_or_masked_tokens() {
+        let (dir, _) = crate::testing::published("bert-masked");
+        let tokenizer = r#"{"model":{"vocab":{"a":0,"b":59}},"added_tokens":[{"id":4,"content":"[MASK]"}]}"#;
+        std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
+        let base = Base::open(dir.path()).unwrap();
+        let on = |asks: &str, more: &str| {
+            let text = plan_on(&base, more).replace(" }\n", &format!(", asks = \"{asks}\" }}\n"));
+            prepare(&text.replace("classes = [\"a\", \"b\"]\n", ""), Some(&base))
+        };
+        let hidden = on("masked-tokens", "").unwrap().model;
+        assert_eq!((hidden.asks(), hidden.masking, hidden.own), (Asks::MaskedTokens, Some(Masking::usual(4)), None));
+        let tags = on("tags", "classes = [\"drug\", \"dose\"] # kinds\n").unwrap().model;
+        assert_eq!((tags.asks(), tags.choices(), tags.masking), (Asks::Tags, 5, None));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) fn plan_files() -> Seeds {
         include_str!("../../../configs/plan-example.toml"),
         include_str!("../../../configs/plan-decoder.toml"),
         include_str!("../../../configs/plan-encoder-decoder.toml"),
+        include_str!("../../../configs/plan-tags.toml"),
+        include_str!("../../../configs/plan-masked-tokens.toml"),
         include_str!("../../../configs/plan-statistics.toml"),
         include_str!("../../../configs/plan-words.toml"),
         include_str!("../../../configs/train-sms.toml"),

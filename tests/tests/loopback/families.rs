@@ -1,10 +1,10 @@
-//! Models that write tokens, from random weights: a decoder and an encoder-decoder go the whole way from a plan file to snapshots that an
+//! Models that tell tokens, from random weights: a decoder, an encoder-decoder and an encoder go the whole way from a plan file to snapshots that an
 //! auditor recomputes.
 
 use super::mixed::stepped_by_shard;
 use super::*;
 use std::collections::BTreeMap;
-use train::batch::{Dataset, Record, UnitExamples};
+use train::batch::{Dataset, Record, UNASKED, UnitExamples};
 
 /// Three institutions train a model with these lines in its section for two rounds. Its loss on this record before and after.
 async fn taught(lines: &str, record: Record) -> [f64; 2] {
@@ -41,6 +41,13 @@ async fn a_decoder_from_random_weights_learns_from_texts_that_nobody_labelled() 
     let lines = "family = \"decoder\"\npositions = { rotary = { theta = 10000 } }\nnorm = \"root-mean-square\"\nfeed_forward = \"swiglu\"\n\
                  groups = 1\nwindow = { reach = 3, global = 1 }\ndropout = \"0.1\"\n";
     is_another_loss(taught(lines, record).await);
+}
+
+/// What was hidden from it follows from the task and the step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_encoder_from_random_weights_learns_what_was_hidden_from_it() {
+    let record = Record { tokens: vec![1, 12, 33, 44, 5], class: 0, labels: vec![UNASKED, 12, 33, 44, 5] };
+    is_another_loss(taught("asks = \"masked-tokens\"\nmasking = { share = \"0.5\" }\n", record).await);
 }
 
 /// The labels are the answers, token by token.

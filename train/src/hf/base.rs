@@ -13,7 +13,7 @@ use crate::shard;
 use candle_core::{Device, Tensor};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
+use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, Masking, ShardSpec};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -104,10 +104,12 @@ fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(sha256(&[bytes]))
 }
 
-/// Whether a tensor is of the head over classes: what a checkpoint that was published for something else does not have.
+/// Whether a tensor is of the head over classes, tags or hidden tokens: what a checkpoint that was published for something else does not have.
+/// A decoder without its head is none.
 fn of_head(spelling: Spelling, name: &str) -> bool {
-    let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler());
-    paths.any(|path| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    let over_tokens = spelling.transform().into_iter().flatten().chain(spelling.transform().map(|_| spelling.head()));
+    let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler()).chain(over_tokens);
+    paths.any(|path| name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 impl Base {
@@ -185,7 +187,8 @@ impl Base {
         Ok(())
     }
 
-    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for.
+    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for;
+    /// where hidden tokens are asked for, the usual share is hidden.
     ///
     /// # Errors
     /// [`BaseError::Checkpoint`] for a model that cannot be asked so or a tokenizer of another vocabulary; [`BaseError::Model`].
@@ -199,11 +202,15 @@ impl Base {
         let count = u32::try_from(classes.len()).map_err(|_| ModelError::TooLarge)?;
         let found = config::asked(self.config.as_bytes(), asks, count).map_err(HfError::from)?;
         let longest = match asks {
-            Asks::Class | Asks::NextToken => found.max_tokens,
+            Asks::Class | Asks::NextToken | Asks::Tags | Asks::MaskedTokens => found.max_tokens,
             Asks::Answer => found.max_tokens / 2,
             Asks::Translate => found.max_tokens.saturating_sub(1),
         };
         tokenizer::fits(&self.tokenizer, found.vocab).map_err(HfError::from)?;
+        let masking = match asks {
+            Asks::MaskedTokens => Some(Masking::usual(tokenizer::mask(&self.tokenizer).map_err(HfError::from)?)),
+            Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate | Asks::Tags => None,
+        };
         let Digests { weights, tokenizer, .. } = self.digests;
         let model = EncoderConfig {
             vocab: found.vocab,
@@ -216,6 +223,7 @@ impl Base {
             adapter,
             base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
             own: None,
+            masking,
         };
         Config::of_plan(&model, Trained::Kept)?;
         Ok(model)

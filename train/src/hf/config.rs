@@ -184,8 +184,8 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     Ok(Config::new(choices)?)
 }
 
-/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under a classifier of so many
-/// classes; a decoder; an encoder-decoder.
+/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under one for so many classes
+/// or kinds of tags, or for hidden tokens; a decoder; an encoder-decoder.
 ///
 /// # Errors
 /// [`ConfigError`], also for a model that cannot be asked so.
@@ -193,7 +193,11 @@ pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, C
     let fields = Fields::parse(bytes)?;
     match (asks, fields.text_or("model_type", "none")?) {
         (Asks::Class, "bert") => bert(&fields, Task::Classify { classes }),
-        (Asks::Class, other) => Err(unsupported("model_type", other, "bert for asks = \"class\"")),
+        (Asks::Tags, "bert") => bert(&fields, Task::Tag { labels: asks.choices(classes) }),
+        (Asks::MaskedTokens, "bert") => bert(&fields, Task::MaskedTokens),
+        (Asks::Class | Asks::Tags | Asks::MaskedTokens, other) => {
+            Err(unsupported("model_type", other, "bert for class, tags and masked-tokens"))
+        }
         (Asks::NextToken | Asks::Answer, "gpt2") => gpt2(&fields),
         (Asks::NextToken | Asks::Answer, "llama") => llama(&fields, Shifts::None),
         (Asks::NextToken | Asks::Answer, "qwen2") => llama(&fields, Shifts::Queries),

@@ -211,4 +211,6 @@ pub(crate) fn whole(config: &Config) -> Result<Config, ModelError> {
 }
 
 #[cfg(test)]
+mod per_token_tests;
+#[cfg(test)]
 mod tests;

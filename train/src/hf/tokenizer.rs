@@ -1,4 +1,4 @@
-//! Does a tokenizer belong to a model? Its file is kept as it came; only the largest number of a token that texts have is looked for.
+//! Does a tokenizer belong to a model? Its file is kept as it came; only the largest number of a token that texts have is looked for, and the mask.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -13,6 +13,9 @@ pub enum TokenizerError {
     /// No list of words where tokenizers have one.
     #[error("no vocabulary in the tokenizer")]
     NoVocabulary,
+    /// No token that stands for what is hidden.
+    #[error("the tokenizer has no token [MASK] or <mask>, which stands for what is hidden")]
+    NoMask,
     /// A token without a row in the model's table.
     #[error("the tokenizer has token {found}, the model's vocabulary ends at {vocab}")]
     Vocabulary {
@@ -77,6 +80,20 @@ fn texts<'a>(value: &'a Value, all: &mut BTreeSet<&'a str>) {
     }
 }
 
+/// The token that stands for what is hidden, under the names that published encoders give it. Special tokens decide before words.
+///
+/// # Errors
+/// [`TokenizerError::NoMask`], also for a tokenizer that is none.
+pub fn mask(bytes: &[u8]) -> Result<u32, TokenizerError> {
+    let tokenizer: Value = serde_json::from_slice(bytes)?;
+    let find = |name: &&str| {
+        let special = added(&tokenizer).find(|token| content(token) == Some(*name)).and_then(|token| token.get("id"));
+        special.or_else(|| tokenizer.pointer("/model/vocab")?.get(*name))?.as_u64()
+    };
+    let found = ["[MASK]", "<mask>"].iter().find_map(find);
+    found.and_then(|id| u32::try_from(id).ok()).ok_or(TokenizerError::NoMask)
+}
+
 /// Checks that every token of a `tokenizer.json` that a text can have has a row in a table of `vocab` rows. Spare rows are usual.
 ///
 /// # Errors
@@ -89,6 +106,16 @@ pub fn fits(bytes: &[u8], vocab: u32) -> Result<(), TokenizerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mask_is_found_by_its_name() {
+        let bert = r#"{"model":{"vocab":{"a":0,"[MASK]":3}},"added_tokens":[{"id":7,"content":"[MASK]"}]}"#;
+        assert_eq!(mask(bert.as_bytes()).unwrap(), 7);
+        assert_eq!(mask(br#"{"model":{"vocab":{"a":0,"[MASK]":3}}}"#).unwrap(), 3);
+        assert_eq!(mask(br#"{"model":{"vocab":[["a",-1.0]]},"added_tokens":[{"id":4,"content":"<mask>"}]}"#).unwrap(), 4);
+        assert!(matches!(mask(br#"{"model":{"vocab":{"a":0}}}"#), Err(TokenizerError::NoMask)));
+        assert!(matches!(mask(b"{"), Err(TokenizerError::Json(_))));
+    }
 
     #[test]
     fn the_largest_token_decides() {

@@ -55,11 +55,20 @@ impl Choices {
 /// Which stacks answer what is asked.
 fn family((asks, classes): (Asks, u32), own: &OwnModel) -> Family {
     match asks.family() {
-        own::Family::Encoder => Family::Encoder(Task::Classify { classes }),
+        own::Family::Encoder => Family::Encoder(task(asks, classes)),
         own::Family::Decoder => Family::Decoder,
         own::Family::EncoderDecoder => {
             Family::EncoderDecoder { decoder_layers: own.decoder_layers.unwrap_or(0), start: own::START, end: own::END }
         }
+    }
+}
+
+/// What an encoder answers.
+fn task(asks: Asks, classes: u32) -> Task {
+    match asks {
+        Asks::Tags => Task::Tag { labels: asks.choices(classes) },
+        Asks::MaskedTokens => Task::MaskedTokens,
+        Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Task::Classify { classes },
     }
 }
 
@@ -100,10 +109,10 @@ fn mask(asks: Asks, own: &OwnModel) -> MaskKind {
     }
 }
 
-/// A classifier has none over the vocabulary.
+/// A classifier and a tagger have none over the vocabulary.
 fn head(asks: Asks, own: &OwnModel) -> Head {
     match (asks, own.head) {
-        (Asks::Class, _) | (_, own::OutputHead::Own) => Head::Own,
+        (Asks::Class | Asks::Tags, _) | (_, own::OutputHead::Own) => Head::Own,
         (_, own::OutputHead::Tied) => Head::Tied,
     }
 }

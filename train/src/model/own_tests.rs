@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{Config, ParameterTable, TransformerWeights, initial};
-use crate::testing::{built, decimal, plan, small_config};
+use crate::testing::{built, decimal, plan, small_config, small_masked, small_tagged};
 use std::collections::BTreeSet;
 
 fn of(asks: Asks) -> OwnModel {
@@ -34,6 +34,21 @@ fn each_question_has_its_family_and_room_for_its_answers() {
         assert_eq!(((c.family, c.mask), c.max_tokens, c.head), (expected, places, Head::Tied), "{asks:?}");
     }
     assert_eq!(config(OwnModel { mask: own::Mask::Prefix, ..of(Asks::Answer) }).mask, MaskKind::Prefix);
+}
+
+#[test]
+fn an_encoder_says_tags_or_what_was_hidden_from_it() {
+    let asked = |model: &EncoderConfig| {
+        let c = Config::of_plan(model, Trained::Kept).unwrap();
+        (c.family, c.mask, c.head)
+    };
+    assert_eq!(asked(&small_tagged()), (Family::Encoder(Task::Tag { labels: 5 }), MaskKind::Full, Head::Own));
+    assert_eq!(asked(&small_masked()), (Family::Encoder(Task::MaskedTokens), MaskKind::Full, Head::Tied));
+    let names =
+        |model: &EncoderConfig| -> BTreeSet<String> { ParameterTable::new(model).unwrap().iter().map(|p| p.name.clone()).collect() };
+    let tagger = names(&small_tagged());
+    assert!(names(&small_masked()).is_subset(&tagger), "hidden tokens are told by the table of tokens");
+    assert!(tagger.contains("classifier.weight"));
 }
 
 #[test]
