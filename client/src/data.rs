@@ -272,7 +272,7 @@ fn answer(model: &EncoderConfig, (tokenizer, base): (&dyn ToSequence, Option<&Ba
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Tags => per_token::tags_of(record, model, tokenizer),
         Asks::MaskedTokens => per_token::hidden_of(record, tokenizer),
-        Asks::Translate => tokenizer.bare(&record.label),
+        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(&record.label)).collect(),
         Asks::Answer => tokenizer.bare(&record.label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
 }
