@@ -258,7 +258,7 @@ fn answer(model: &EncoderConfig, (tokenizer, base): (&dyn ToSequence, Option<&Ba
     match model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Tags | Asks::MaskedTokens => per_token::labels(record, model, tokenizer),
-        Asks::Translate => tokenizer.bare(&record.label),
+        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(&record.label)).collect(),
         Asks::Answer => tokenizer.bare(&record.label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
 }

@@ -198,6 +198,21 @@ fn a_tokenizer_of_another_model_is_refused_whatever_the_records_say() {
     assert!(matches!(source.for_plan(&plan, Some(&base)), Err(DataError::Vocabulary { got: 5, expected: 4 })));
 }
 
+/// Publishers of BART begin every answer with the same token, also where they teach what to write.
+#[test]
+fn an_answer_begins_as_the_checkpoints_publishers_had_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, plain) = on_checkpoint(dir.path(), Asks::Translate);
+    std::fs::write(dir.path().join("config.json"), r#"{"model_type":"bart","bos_token_id":4}"#).unwrap();
+    let opening = Base::open(dir.path()).unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &[r#"{"text":"you have won","label":"won"}"#])).ok().unwrap();
+    for (base, expected) in [(plain, vec![3]), (opening, vec![4, 3])] {
+        let data = source.for_plan(&plan, Some(&base)).ok().unwrap();
+        assert!(data.records().all(|r| r.tokens == [1, 2, 3] && r.labels == expected));
+        assert_eq!(data.records().count(), 1);
+    }
+}
+
 /// Of a record whose label has no token, a decoder is asked nothing, its text least of all.
 #[test]
 fn a_record_without_an_answer_asks_nothing() {

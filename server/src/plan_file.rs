@@ -215,7 +215,7 @@ pub enum PlanFileError {
         stated: Family,
     },
     /// A checkpoint that is named and not given.
-    #[error("the model begins from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    #[error("the model begins from a published checkpoint: give its directory with --base (weights with SHA-256 {0})")]
     NoBase(Sha256),
     /// A checkpoint that is given and not named.
     #[error(
@@ -224,7 +224,7 @@ pub enum PlanFileError {
     UnnamedBase {
         /// SHA-256 of its `config.json`.
         config: Sha256,
-        /// Of its `model.safetensors`.
+        /// Of its weights.
         weights: Sha256,
         /// Of its `tokenizer.json`.
         tokenizer: Sha256,

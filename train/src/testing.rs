@@ -1,7 +1,9 @@
 //! A small world for this room's tests.
 
 use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window};
+use crate::model::config::{
+    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Stretch, Task, Window,
+};
 use crate::model::decoder::Head;
 use crate::model::lora::{Adapters, Factor, Lora};
 use crate::model::names::Spelling;
@@ -126,6 +128,7 @@ pub(crate) fn choices(family: Family) -> Choices {
         mask: if family == Family::Decoder { MaskKind::Causal } else { MaskKind::Full },
         window: None,
         dropout: 0.0,
+        inputs: Inputs::Plain,
         head: Head::Own,
         outputs: Outputs::Plain,
         spelling: Spelling::Own,
@@ -162,6 +165,30 @@ fn planned() -> [OwnModel; 2] {
     [decoder, pair]
 }
 
+/// Encoder-decoders as T5's and BART's publishers have them.
+fn published_pairs(translate: &Choices) -> [Choices; 2] {
+    let t5 = Choices {
+        positions: Positions::Distances { buckets: 8, farthest: 10 },
+        norm: NormKind::RootMeanSquare,
+        shifts: Shifts::None,
+        scores: Scores::Plain,
+        head: Head::Tied,
+        outputs: Outputs::Shrunk,
+        spelling: Spelling::T5,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
+        ..translate.clone()
+    };
+    let bart = Choices {
+        spelling: Spelling::Bart,
+        place: NormPlace::After,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
+        inputs: Inputs::Grown,
+        head: Head::Tied,
+        ..translate.clone()
+    };
+    [t5, bart]
+}
+
 /// One model for each kind of part that there is.
 pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let classify = choices(Family::Encoder(Task::Classify { classes: 3 }));
@@ -188,19 +215,12 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         spelling: Spelling::Llama,
         ..decoder.clone()
     };
-    let t5 = Choices {
-        positions: Positions::Distances { buckets: 8, farthest: 10 },
-        norm: NormKind::RootMeanSquare,
-        shifts: Shifts::None,
-        scores: Scores::Plain,
-        head: Head::Tied,
-        outputs: Outputs::Shrunk,
-        spelling: Spelling::T5,
-        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
-        ..translate.clone()
-    };
+    // Of four pairs one is fast, one slow, two between.
+    let stretch = Stretch::Slow { factor: 4.0, low: 0.25, high: 2.0, tokens: 16.0 };
+    let stretched = Choices { positions: Positions::Stretched { theta: 100.0, stretch }, head_width: 8, ..llama.clone() };
+    let [t5, bart] = published_pairs(&translate);
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
-    let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
+    let adapter = |trains| Some(Adapters { targets: targets.clone(), ..Adapters::everywhere(Lora { rank: 2, alpha: 6, trains }) });
     let window = Some(Window { reach: 2, global: 1 });
     let [decoder_of_a_plan, pair_of_a_plan] = planned().map(|own| Choices::own(&built(own), 0).unwrap());
     let all = [
@@ -212,6 +232,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("gpt2", Choices { spelling: Spelling::Gpt2, head: Head::Tied, ..decoder.clone() }),
         ("prefix decoder", Choices { mask: MaskKind::Prefix, groups: 1, stem: Some(3), window, ..decoder.clone() }),
         ("llama", llama.clone()),
+        ("llama stretched", stretched),
         ("translator", Choices { place: NormPlace::After, ..translate.clone() }),
         ("t5", t5.clone()),
         // Heads that do not share the width out.
@@ -222,6 +243,9 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("t5 top of both", Choices { trained: Trained::Layers(1..4), ..t5.clone() }),
         ("t5 top", Choices { trained: Trained::Layers(3..4), head: Head::Own, ..t5.clone() }),
         ("t5 middle", Choices { trained: Trained::Layers(1..2), ..t5 }),
+        ("bart", bart.clone()),
+        ("bart heads and biases", Choices { inputs: Inputs::Plain, trained: Trained::HeadsAndBiases, ..bart.clone() }),
+        ("bart lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..bart }),
         ("bert heads and biases", Choices { trained: Trained::HeadsAndBiases, ..bert(&classify) }),
         ("classifier head", Choices { trained: Trained::Head, ..classify }),
         ("decoder of a plan", decoder_of_a_plan),

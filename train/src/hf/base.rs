@@ -1,10 +1,12 @@
 //! The published checkpoint that a plan's model begins from: opened, compared with what the plan names, and read out of the mapped file. What
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
-use super::file::{FileError, Mapped, Tensors};
-use super::{CONFIG, HfError, MAX_TOKENIZER_BYTES, TOKENIZER, WEIGHTS, config, layout, mapped, read, tokenizer};
+use super::file::{FileError, Tensors};
+use super::weights::WeightFiles;
+use super::{CONFIG, HfError, Hold, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
+use crate::model::outside::Frozen;
 use crate::model::parameters::Parameter;
 use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
 use crate::shard;
@@ -17,14 +19,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields of a `config.json` that number the tokens in front of, behind and between texts.
-const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
+const MARKS: [&str; 6] =
+    ["bos_token_id", "decoder_start_token_id", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id", "pad_token_id"];
 
 /// Why a checkpoint cannot be what a plan begins from.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BaseError {
     /// A file is missing, too large, or not what its name says.
-    #[error("the directory holds no checkpoint that this program reads: expected config.json, model.safetensors and tokenizer.json")]
+    #[error(
+        "the directory holds no checkpoint that this program reads: expected config.json, tokenizer.json, and model.safetensors or the files of model.safetensors.index.json"
+    )]
     Checkpoint(#[from] HfError),
     /// Bytes that are not UTF-8.
     #[error("config.json is not text")]
@@ -43,7 +48,7 @@ pub enum BaseError {
         found: Sha256,
     },
     /// A file that somebody wrote to after its digest was taken.
-    #[error("model.safetensors was changed while it was read: try again when nobody writes to it")]
+    #[error("the checkpoint's weights were changed while they were read: try again when nobody writes to them")]
     Changed,
     /// The plan's model begins from random weights.
     #[error("the plan names no base checkpoint")]
@@ -72,7 +77,8 @@ pub enum BaseError {
 pub struct Digests {
     /// `config.json`.
     pub config: Sha256,
-    /// `model.safetensors`.
+    /// `model.safetensors`; of several files, that of what `sha256sum` prints of `model.safetensors.index.json` and of each file that it names,
+    /// in the order of their names' bytes.
     pub weights: Sha256,
     /// `tokenizer.json`.
     pub tokenizer: Sha256,
@@ -82,8 +88,9 @@ pub struct Digests {
 pub struct Base {
     config: String,
     end: Option<u32>,
+    opening: Option<u32>,
     tokenizer: Vec<u8>,
-    weights: Mapped,
+    weights: WeightFiles,
     digests: Digests,
 }
 
@@ -106,18 +113,32 @@ fn of_head(spelling: Spelling, name: &str) -> bool {
 }
 
 impl Base {
-    /// Opens a directory and hashes its three files; the weights are mapped, not copied.
+    /// Opens a directory and hashes its files; the weights are mapped, not copied.
     ///
     /// # Errors
     /// [`BaseError::Checkpoint`] and [`BaseError::NotText`].
     pub fn open(directory: &Path) -> Result<Self, BaseError> {
+        Self::of(directory, || WeightFiles::open(directory))
+    }
+
+    /// The same with weights that nobody else can change: `hold` makes of each opened file one that only this program has, for example a copy
+    /// without a name. Frozen tensors of such files are read where they lie ([`Self::outside`]): a file that somebody else has could change
+    /// under a model, or end this program by becoming shorter.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; what `hold` says is the source of an [`HfError::File`].
+    pub fn hold(directory: &Path, hold: Hold<'_>) -> Result<Self, BaseError> {
+        Self::of(directory, || WeightFiles::hold(directory, hold))
+    }
+
+    fn of(directory: &Path, weights: impl FnOnce() -> Result<WeightFiles, HfError>) -> Result<Self, BaseError> {
         let config = read(&directory.join(CONFIG), BaseModel::MAX_CONFIG_BYTES as u64)?;
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
-        let weights = mapped(&directory.join(WEIGHTS))?;
-        let digests = Digests { config: digest(&config), weights: digest(weights.bytes()), tokenizer: digest(&tokenizer) };
-        let end = config::end(&config);
+        let weights = weights()?;
+        let digests = Digests { config: digest(&config), weights: weights.digest(), tokenizer: digest(&tokenizer) };
+        let (end, opening) = (config::end(&config), config::opening(&config));
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
-        Ok(Self { config, end, tokenizer, weights, digests })
+        Ok(Self { config, end, opening, tokenizer, weights, digests })
     }
 
     /// What its files are named by.
@@ -145,6 +166,11 @@ impl Base {
         self.end
     }
 
+    /// The token that an encoder-decoder's answer begins with before its own first one, where its publishers trained it so.
+    pub fn opening(&self) -> Option<u32> {
+        self.opening
+    }
+
     /// Whether it is the checkpoint with these digests.
     ///
     /// # Errors
@@ -152,7 +178,7 @@ impl Base {
     pub fn verify(&self, named: Digests) -> Result<(), BaseError> {
         let Digests { config, weights, tokenizer } = self.digests;
         for (file, expected, found) in
-            [(CONFIG, named.config, config), (WEIGHTS, named.weights, weights), (TOKENIZER, named.tokenizer, tokenizer)]
+            [(CONFIG, named.config, config), (self.weights.named(), named.weights, weights), (TOKENIZER, named.tokenizer, tokenizer)]
         {
             if expected != found {
                 return Err(BaseError::Differs { file, expected, found });
@@ -221,7 +247,9 @@ impl Base {
         Ok(Weights::new(&model, kept)?)
     }
 
-    /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's.
+    /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's. Of weights that are held
+    /// ([`Self::hold`]) they are not copied where the file has them as the model has: 32-bit floats, not transposed. All others are made one
+    /// by one, once for all workers and rounds.
     ///
     /// # Errors
     /// [`BaseError`]: another checkpoint, a tensor that it lacks, a number that is not finite.
@@ -232,16 +260,31 @@ impl Base {
         if table.iter().count() != named.frozen.len() {
             return Err(BaseError::Frozen { named: named.frozen.len(), found: table.iter().count() });
         }
-        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Tensor), BaseError> {
-            let mut values = vec![0.0; p.len()];
-            copy(tensors, config.spelling, p, &mut values)?;
-            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                return Err(ModelError::NonFinite(at).into());
-            }
-            Ok((p.name.clone(), Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
+        let tensor = |tensors: &Tensors<'_>, p: &Parameter| -> Result<(String, Frozen), BaseError> {
+            Ok((p.name.clone(), self.frozen(tensors, config.spelling, p)?))
         };
         let all = self.reading(|tensors| table.iter().map(|p| tensor(tensors, p)).collect::<Result<BTreeMap<_, _>, _>>())?;
         Ok(Outside::new(self.digests.weights, all))
+    }
+
+    /// One tensor that nobody trains, where it lies or made.
+    fn frozen(&self, tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter) -> Result<Frozen, BaseError> {
+        let finite = |values: &[f32]| match values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(ModelError::NonFinite(at)),
+            None => Ok(()),
+        };
+        let (name, way) = layout::find(spelling, p, tensors).map_err(HfError::from)?;
+        if way == layout::Way::Straight {
+            let tensor = tensors.expect(&name, &p.shape).map_err(HfError::from)?;
+            if let Some(lies) = self.weights.lying(&tensor) {
+                finite(lies.numbers())?;
+                return Ok(Frozen::Lying(lies, p.shape.clone()));
+            }
+        }
+        let mut values = vec![0.0; p.len()];
+        layout::copy(tensors, &name, way, &p.shape, &mut values).map_err(HfError::from)?;
+        finite(&values)?;
+        Ok(Frozen::Made(Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
     }
 
     /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
@@ -273,10 +316,11 @@ impl Base {
         Ok(named)
     }
 
-    /// Reads tensors, and compares the digest once more: whoever writes to a mapped file writes into what is read here.
+    /// Reads tensors, and compares the digest once more unless nobody else has the files: whoever writes to a mapped file writes into what is
+    /// read here.
     fn reading<T>(&self, read: impl FnOnce(&Tensors<'_>) -> Result<T, BaseError>) -> Result<T, BaseError> {
-        let found = read(&Tensors::parse(self.weights.bytes()).map_err(HfError::from)?);
-        if digest(self.weights.bytes()) == self.digests.weights { found } else { Err(BaseError::Changed) }
+        let found = read(&self.weights.tensors().map_err(HfError::from)?);
+        if self.weights.held() || self.weights.digest() == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
 }
 

@@ -5,7 +5,7 @@
 //! constant in every layer. Other models have no published architecture: their parts are refused by name.
 
 use super::config::{self, ConfigError};
-use super::{Checkpoint, HfError, adapter, save_as};
+use super::{Checkpoint, HfError, MAX_FILE_BYTES, adapter, save_as};
 use crate::model::config::{Choices, Family, FeedForwardKind, MaskKind, NormPlace, Positions};
 use crate::model::names::{BlockNames, Projections, Side, Spelling};
 use crate::model::norm::NormKind;
@@ -45,7 +45,7 @@ pub fn export(weights: &Weights, tokenizer: TokenizerKind, directory: &Path) -> 
         TokenizerKind::Bytes => Some(corpus::tokenizer::byte_tokenizer().into_bytes()),
         TokenizerKind::HashedCharacters | TokenizerKind::Checkpoint => None,
     };
-    save_as(&Checkpoint { weights: renamed, tokenizer, unused: Vec::new() }, &text, directory)
+    save_as(&Checkpoint { weights: renamed, tokenizer, unused: Vec::new() }, &text, directory, MAX_FILE_BYTES)
 }
 
 /// The architecture that has these parts.
@@ -68,7 +68,15 @@ fn kin(c: &Choices) -> Result<Spelling, ConfigError> {
     match (c.positions, c.norm, c.feed_forward) {
         (Positions::Learned, NormKind::Layer, FeedForwardKind::Plain(_)) if c.groups == c.heads => Ok(Spelling::Gpt2),
         (Positions::Rotary { .. }, NormKind::RootMeanSquare, FeedForwardKind::Gated(_)) => Ok(Spelling::Llama),
-        (Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. }, _, _) => unpublished(
+        (
+            Positions::Learned
+            | Positions::Sinusoidal
+            | Positions::Rotary { .. }
+            | Positions::Stretched { .. }
+            | Positions::Distances { .. },
+            _,
+            _,
+        ) => unpublished(
             "these parts together: expected positions \"learned\", norm \"layer\", feed_forward \"gelu\" and no groups, as GPT-2 has them, or \
              rotary positions, \"root-mean-square\" and \"swiglu\", as Llama has them",
         ),

@@ -29,7 +29,7 @@ fn kinds() -> Vec<String> {
 /// The model on the checkpoint, with one tier that trains these parts.
 fn begun(base: &Base, asks: Asks, low: bool, parts: &[Part]) -> Result<(Weights, Vec<ShardSpec>), BaseError> {
     let classes = if asks == Asks::Tags { kinds() } else { Vec::new() };
-    let adapter = low.then(|| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]) });
+    let adapter = low.then(|| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]), nested: None });
     let model = base.model(asks, classes, Some(10), adapter)?;
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     Ok((base.begin(&model, &shards, 7)?, shards))

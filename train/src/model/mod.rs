@@ -17,6 +17,7 @@ pub mod decoder;
 pub mod embedding;
 #[cfg(test)]
 pub mod encoder;
+mod entrance;
 pub mod feed_forward;
 mod heads;
 pub mod initial;

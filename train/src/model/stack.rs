@@ -10,7 +10,6 @@ use super::{again, block, norm};
 use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
 use crate::ops::relative::Buckets;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor};
 use protocol::plan::Keep;
 use std::sync::Arc;
@@ -86,7 +85,7 @@ impl Stack {
                 let buckets = Buckets { count: size(buckets), farthest: size(farthest), both_ways };
                 Some(Distances { table: values.load(&plan.choices.spelling.distances(plan.side))?, buckets })
             }
-            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => None,
+            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => None,
         };
         let asked = |layer| match plan.choices.block_names(layer).cross.projections {
             Projections::Fused(all) => values.trains(&format!("{all}.")),
@@ -133,7 +132,7 @@ impl Distances {
         let pairs = |n: usize| (0..n).flat_map(move |i| (0..n).map(move |j| (i, j)));
         let ids: Vec<usize> = spans.iter().flat_map(|rows| pairs(rows.len())).map(|(i, j)| self.buckets.of(i, j)).collect();
         let (rows, heads) = self.table.tensor.dims2()?;
-        let values = with_floats(&self.table.tensor, |t| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect()))?;
+        let values = self.table.read(|t| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect()))?;
         let bias = Tensor::from_vec::<_, f32>(values, (ids.len(), heads), &Device::Cpu)?;
         match self.table.place {
             Some(at) => tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }]),

@@ -68,8 +68,8 @@ impl CustomOp1 for Norm {
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         let mut y = vec![0.0; normal.len()];
-        with_floats(&self.gain.tensor, |gain| match &self.shift {
-            Some(shift) => with_floats(&shift.tensor, |shift| {
+        self.gain.read(|gain| match &self.shift {
+            Some(shift) => shift.read(|shift| {
                 scale(&normal, gain, Some(shift), &mut y);
                 Ok(())
             }),
@@ -88,7 +88,7 @@ impl CustomOp1 for Norm {
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
-        with_floats(&self.gain.tensor, |gain| {
+        self.gain.read(|gain| {
             back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
         })?;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn norm_agrees_with_finite_differences() {
-        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None };
+        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None, lies: None };
         for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
             let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
             agrees_with_differences(&wave(&[4, 6], 1.0), |x| {
