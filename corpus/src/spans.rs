@@ -83,7 +83,7 @@ impl Spans {
             let (start, end) = offsets.code_points(start, end).map_err(|source| SpanError::Offsets { number, source })?;
             Ok(Span { start, end, label: label.to_owned() })
         };
-        Self::new(list.iter().enumerate().map(span).collect::<Result<_, _>>()?)
+        Self::of_spans(list.iter().enumerate().map(span).collect::<Result<_, _>>()?)
     }
 
     /// Of the label that [`Self::to_label`] made.
@@ -97,7 +97,14 @@ impl Spans {
         }
     }
 
-    fn new(mut spans: Vec<Span>) -> Result<Self, SpanError> {
+    /// Of parts in any order.
+    ///
+    /// # Errors
+    /// [`SpanError::TooMany`], [`SpanError::Empty`] and [`SpanError::Overlap`].
+    pub fn of_spans(mut spans: Vec<Span>) -> Result<Self, SpanError> {
+        if spans.len() > MAX_SPANS {
+            return Err(SpanError::TooMany { got: spans.len() });
+        }
         spans.sort_by_key(|s| (s.start, s.end));
         if spans.iter().any(|s| s.start >= s.end) {
             return Err(SpanError::Empty);
@@ -115,7 +122,7 @@ impl Spans {
     pub fn to_label(&self, text: &str) -> String {
         let count = |end: usize| text.get(..end).map_or(0, |before| before.chars().count());
         let list = self.0.iter().map(|s| {
-            let fields = [("start", Value::from(count(s.start))), ("end", count(s.end).into()), ("label", s.label.as_str().into())];
+            let fields = [("end", Value::from(count(s.end))), ("label", s.label.as_str().into()), ("start", count(s.start).into())];
             Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
         });
         Value::Array(list.collect()).to_string()
@@ -144,7 +151,7 @@ impl Spans {
             let start = border(s.start);
             Span { start: start + spaces(start), end: border(s.end), label: s.label.clone() }
         });
-        let moved = Self::new(moved.collect())?;
+        let moved = Self::of_spans(moved.collect())?;
         Ok((normal, moved))
     }
 

@@ -70,6 +70,20 @@ fn an_export_becomes_labelled_records_and_bad_items_are_counted_or_fatal() {
     assert_eq!(client(&["data", "label", "import", "--from", "prodigy", "--input", text(&none), "--out", text(&out)]), code(TROUBLE));
 }
 
+/// What an annotation tool exports is what a plan that asks for tags reads.
+#[test]
+fn exported_parts_of_texts_become_records_that_are_checked_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, out) = (dir.path(), dir.path().join("records.jsonl"));
+    let export = written(home, "doccano.jsonl", "{\"text\": \"took Aspirin\", \"label\": [[5, 12, \"drug\"]], \"username\": \"x\"}\n");
+    let line = ["data", "label", "import", "--from", "doccano", "--parts", "--input", text(&export), "--out", text(&out)];
+    assert_eq!(client(&line), code(DONE));
+    let record: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&out).unwrap().trim()).unwrap();
+    assert_eq!(record["spans"], serde_json::json!([{ "start": 5, "end": 12, "label": "drug" }]));
+    written(home, "client.toml", "[data]\npath = \"records.jsonl\"\nname = \"notes\"\nlabel_field = \"spans\"\n");
+    assert_eq!(client(&["--dir", text(home), "data", "check"]), code(DONE));
+}
+
 #[test]
 fn rules_label_what_they_match_and_leave_the_rest() {
     let dir = tempfile::tempdir().unwrap();

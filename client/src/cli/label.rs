@@ -5,8 +5,8 @@ use super::bar::{Bar, Step};
 use crate::files::{self, Item};
 use clap::{Args, Subcommand, ValueEnum};
 use corpus::label::{
-    Counting, Format, ImportError, MAX_RULE_FILE, RuleSet, SkipReason, Voting, cohen_pairs, fleiss, fleiss_counts, import, ratings, settle,
-    vote,
+    Counting, Format, ImportError, MAX_RULE_FILE, RuleSet, Settled, SkipReason, Voting, cohen_pairs, fleiss, fleiss_counts, import,
+    ratings, settle, settle_parts, vote,
 };
 use corpus::read::BadLines;
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ pub(super) enum LabelVerb {
     /// Take labels from an annotation tool's export
     ///
     /// Writes one record per line with its text, its label and where that comes from; items on which annotators are level, or without
-    /// exactly one label, are left out and counted. Agreement between annotators is part of the answer.
+    /// exactly one label, are left out and counted. Agreement between annotators is part of the answer. With --parts the records have the
+    /// list of labelled parts that most annotators gave, in the field spans.
     Import(Import),
     /// Label texts by regular expressions that vote
     ///
@@ -80,6 +81,9 @@ pub(super) struct Import {
     /// What offsets count in doccano's file, which does not say
     #[arg(long, value_enum, default_value = "code-points")]
     offsets: Offsets,
+    /// Write labelled parts of texts, for plans that ask for tags, instead of labels of whole texts
+    #[arg(long)]
+    parts: bool,
     /// What an item does that is no annotation
     #[arg(long, value_enum, default_value = "fatal")]
     bad_items: BadItems,
@@ -128,9 +132,14 @@ fn take(o: &Import) -> Result<Answer, Failure> {
     let read = Watched { inner: file, bar: &bar, length };
     let got = import(BufReader::new(read), format, bad).map_err(|e| import_failure(&e))?;
     bar.end();
-    let (settled, report) = settle(&got.annotations);
-    let lines = settled.iter().map(|s| json!({ "text": s.record.text, "label": s.record.label, "label_source": s.source }));
-    write(&o.out, lines)?;
+    let (settled, report) = if o.parts { settle_parts(&got.annotations) } else { settle(&got.annotations) };
+    let line = |s: &Settled| {
+        // Labelled parts are a list in their text's own object, not a text that holds one.
+        let parts = || serde_json::from_str(&s.record.label).unwrap_or(Value::Null);
+        let (field, label) = if o.parts { ("spans", parts()) } else { ("label", s.record.label.as_str().into()) };
+        json!({ "text": s.record.text, field: label, "label_source": s.source })
+    };
+    write(&o.out, settled.iter().map(line))?;
 
     let ratings = ratings(&got.annotations);
     let pairs = cohen_pairs(&ratings);

@@ -20,7 +20,7 @@ pub use agreement::{Kappa, KappaError, cohen, cohen_pairs, fleiss, fleiss_counts
 pub use import::{Format, ImportError, Imported, ItemError, MAX_ITEM_BYTES, MAX_ITEMS, SkipReason, Skipped, import};
 pub use offsets::{Counting, OffsetError, Offsets};
 pub use rules::{MAX_PATTERN_BYTES, MAX_RULE_FILE, MAX_RULES, RawRule, RawRules, RuleError, RuleSet};
-pub use settle::{SettleReport, Settled, settle};
+pub use settle::{SettleReport, Settled, settle, settle_parts};
 pub use vote::{Outcome, RuleFigures, VoteReport, Voting, vote};
 
 use serde::{Deserialize, Serialize};

@@ -143,6 +143,37 @@ fn the_label_of_most_annotators_is_the_records_and_level_votes_are_left_out() {
     assert_eq!((settled[0].record.label.as_str(), settled[0].source), ("a", Source::SemiAutomatic));
 }
 
+/// Who labelled the whole text only says nothing about parts; whose parts overlap has no vote.
+#[test]
+fn the_parts_of_most_annotators_are_the_records_and_come_back_from_its_label() {
+    let span = |start, end, label: &str| Span { start, end, label: label.to_owned() };
+    let said = |item, labels: &[&str], spans: Vec<Span>, source| Annotation {
+        item,
+        text: "took Aspirin today".into(),
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        spans,
+        annotator: None,
+        source,
+    };
+    let drug = || span(5, 12, "drug");
+    let all = [
+        said(1, &[], vec![drug()], Source::Manual),
+        said(1, &["ham"], vec![drug()], Source::SemiAutomatic),
+        said(1, &[], vec![span(0, 4, "drug")], Source::Manual),
+        said(2, &[], vec![drug()], Source::Manual),
+        said(2, &[], Vec::new(), Source::Manual),
+        said(3, &["ham"], Vec::new(), Source::Manual),
+        said(4, &[], vec![drug(), span(8, 18, "dose")], Source::Manual),
+        said(5, &[], Vec::new(), Source::Automatic),
+    ];
+    let (settled, report) = settle_parts(&all);
+    assert_eq!(report, SettleReport { items: 5, settled: 2, disputed: 1, not_one_label: 2 });
+    assert_eq!((settled[0].record.label.as_str(), settled[0].source), (r#"[{"end":12,"label":"drug","start":5}]"#, Source::SemiAutomatic));
+    assert_eq!(settled[1].record.label, "[]");
+    let back = crate::spans::Spans::of_label(&settled[0].record.label, &settled[0].record.text).unwrap();
+    assert_eq!(back, crate::spans::Spans::of_spans(vec![drug()]).unwrap());
+}
+
 #[test]
 fn rules_vote_abstain_and_refuse_what_they_cannot_run() {
     let rule =
