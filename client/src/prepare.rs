@@ -210,7 +210,7 @@ impl Preparation {
         let private = self.private(&mut way, paid);
         match private.and_then(|private| self.seal(&private, counter, &spend)) {
             Ok(update) => {
-                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed(counter, update)?;
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed_at(counter, update, self.dated())?;
                 match way {
                     Way::Local { optimiser, .. } => self.store_optimiser(&optimiser),
                     Way::Joint(_) | Way::Count { .. } => Ok(()),
@@ -219,7 +219,7 @@ impl Preparation {
             // A disk that failed is not asked again; the next start voids what it finds unsealed.
             Err(e) if e.is_fatal() => Err(e),
             Err(e) => {
-                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).void(counter)?;
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).void_at(counter, self.dated())?;
                 crate::spool::clear(&self.home, manifest.task, manifest.round)?;
                 Err(e)
             }
@@ -257,6 +257,12 @@ impl Preparation {
         }
     }
 
+    /// The time of what the ledger is told. On a schedule that of the upload: headers name hashes of entries whose every other field is public, so
+    /// that a time which depends on the training could be found out from them (D12).
+    fn dated(&self) -> Time {
+        self.sealed_by.unwrap_or_else(clock::now)
+    }
+
     /// A payment exists only when its entry is durable (D60).
     fn pay(&self) -> Result<Paid, PrepareError> {
         let manifest = self.accepted.manifest();
@@ -269,7 +275,7 @@ impl Preparation {
             steps: u64::from(self.work.plan.local.steps),
             compared: self.compared,
         };
-        Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
+        Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request, self.dated())?)
     }
 
     /// Trains or counts on what was paid for. What comes back is all that may leave.
