@@ -200,7 +200,8 @@ impl Preparation {
     pub(crate) fn run(self) -> Result<(), PrepareError> {
         let manifest = self.accepted.manifest();
         let mut way = self.way()?;
-        if self.cancel.is_cancelled() {
+        // Nothing is paid for what cannot leave any more.
+        if self.is_over() {
             return Err(PrepareError::Cancelled);
         }
         let paid = self.pay()?;
@@ -255,6 +256,11 @@ impl Preparation {
             // A weight without its tally, or a tally without its weight, is refused where the update is sealed.
             (Weighting::Uniform, _) | (Weighting::Declared { .. }, None) => Ok(plain),
         }
+    }
+
+    /// Whether the round was left, or its time to upload has come: no update of it may become whole any more.
+    fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || self.sealed_by.is_some_and(|by| clock::now() >= by)
     }
 
     /// The time of what the ledger is told. On a schedule that of the upload: headers name hashes of entries whose every other field is public, so
@@ -343,7 +349,7 @@ impl Preparation {
             groups.push(writer.add(id, update, header)?);
         }
         // A whole spool is sent, also by a process that begins later; one that came too late would tell how late.
-        if self.cancel.is_cancelled() || self.sealed_by.is_some_and(|by| clock::now() >= by) {
+        if self.is_over() {
             return Err(PrepareError::Cancelled);
         }
         let spool = writer.complete(SpoolIndex { manifest: self.accepted.digest(), reservation: counter, groups })?;
