@@ -123,11 +123,12 @@ impl Agent {
         let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
-            // What is still prepared for an earlier round has been cancelled and ends soon.
-            let _turn = bench.lock_owned().await;
-            // Before anything is paid: a snapshot that does not come costs no privacy.
+            // Before anything is paid: a snapshot that does not come costs no privacy. And before waiting for a step of an earlier round to end: the
+            // server would see how long that took (privacy.md D12).
             let done = match wire.snapshot(accepted.manifest().snapshot, limit).await {
                 Ok(snapshot) => {
+                    // What is still prepared for an earlier round has been cancelled and ends soon.
+                    let _turn = bench.lock_owned().await;
                     let job = Preparation {
                         home,
                         keys,
