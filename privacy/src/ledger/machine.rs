@@ -332,8 +332,10 @@ impl PrivacyLedger {
         // A repaired task may stand above the figure of its rounds; ε never falls.
         let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), stated_slack(&terms, steps_total));
         let accountant = terms.accountant();
-        if after.to_f64() > cap.to_f64() {
-            return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
+        // The log holds what a header states to the smaller of the two (D61).
+        let most = self.state.terms.own_epsilon_cap.filter(|own| own.to_f64() < cap.to_f64()).unwrap_or(cap);
+        if after.to_f64() > most.to_f64() {
+            return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: most });
         }
         let (order, cost) = (self.state.terms.order, task.schedule.cost_per_round);
         let remaining = self.totals().budget.minus(self.state.spent).minus(self.state.held(Some(request.task)));
