@@ -42,6 +42,8 @@ const RELEASE: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: scalar
 const STRANGER: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger in the pack is of a dataset that the receipts declare");
 const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
+const ACCOUNT: Rule =
+    Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger charges by the account that the signed cap names (privacy.md D61)");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -230,8 +232,11 @@ impl Own {
                 d.dataset == *dataset
             }),
             Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
+                // Which account a cap is of never changes (privacy.md D61).
+                let account = |c: &BudgetDeclaration| c.own_epsilon_cap.is_some();
+                let same = self.datasets.get(&b.dataset).and_then(|h| h.cap).is_none_or(|before| account(&before) == account(&b));
                 self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
-                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+                same && (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
@@ -326,6 +331,7 @@ impl Own {
                 dataset: id.to_hex(),
                 declared_units: d.declaration.declared_units,
                 epsilon_cap: d.cap.map(|c| c.epsilon_cap.to_string()),
+                own_epsilon_cap: d.cap.and_then(|c| c.own_epsilon_cap).map(|c| c.to_string()),
                 epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
                 delta: d.spends.last().map(|r| r.spend.delta.to_string()),
                 spends: d.spends.len(),
@@ -379,6 +385,9 @@ fn ledger(
         Err(e) => findings.add(LEDGER, place(), "a ledger that holds", e.to_string()),
         Ok(loaded) if loaded.ledger.terms().dataset != id => {
             findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
+        }
+        Ok(loaded) if shown.cap.is_some_and(|c| c.own_epsilon_cap.is_some() != loaded.ledger.terms().own_epsilon_cap.is_some()) => {
+            findings.add(ACCOUNT, place(), "the account of the signed cap", "another")
         }
         Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
             Ok(_) => match lines.map_or(Ok(()), |lines| releases::same(&loaded.ledger, lines)) {

@@ -175,6 +175,21 @@ fn a_release_that_only_one_of_them_shows_is_named() {
     assert!(!verdict(&kept.file, Some(&other)), "another entry under this counter");
 }
 
+/// privacy.md D61: a ledger that charges by another account than the signed cap names is named, whatever its totals are.
+#[test]
+fn a_ledger_of_another_account_than_was_signed_is_named() {
+    let kept = Kept::new(Unit::User);
+    let mut shown = history(Unit::User, Vec::new());
+    let verdict = |shown: &DatasetHistory| {
+        let mut findings = Findings::default();
+        let agrees = ledger(DATASET, &kept.file, shown, None, &mut findings).is_some();
+        (agrees, findings.worst())
+    };
+    assert_eq!(verdict(&shown), (true, None));
+    shown.cap = shown.cap.map(|c| BudgetDeclaration { own_epsilon_cap: "40".parse().ok(), ..c });
+    assert_eq!(verdict(&shown), (false, Some(Severity::Invariant)));
+}
+
 /// The line of the site log is read as it is written, for its own dataset only.
 #[test]
 fn lines_of_another_dataset_do_not_count() {

@@ -270,7 +270,8 @@ fn entry(e: &Entry) -> Value {
 fn event(event: &Event) -> Value {
     match event {
         Event::Created(t) => {
-            json!({ "institution": t.institution, "dataset": t.dataset, "unit": t.unit, "epsilon_cap": t.epsilon_cap, "delta": t.delta, "order": t.order })
+            json!({ "institution": t.institution, "dataset": t.dataset, "unit": t.unit, "epsilon_cap": t.epsilon_cap, "delta": t.delta, "order": t.order,
+                "own_epsilon_cap": t.own_epsilon_cap })
         }
         Event::CapDeclared { epsilon_cap } => json!({ "epsilon_cap": epsilon_cap }),
         Event::Registered(s) => json!({
