@@ -92,6 +92,41 @@ mod tests {
         }
     }
 
+    /// Values of another program with sixty digits: Zhu & Wang 2019, Theorem 5, at whole orders, chords of (α − 1)·RDP(α) between them, and never
+    /// more than without sampling. Of sums of shares too (D55).
+    #[test]
+    fn sampled_steps_meet_values_that_were_computed_elsewhere() {
+        // Deviation, sensitivity, shares, coordinates, q, order, cost.
+        for (s, l2, h, d, q, alpha, want) in [
+            (1.0, 1.0, 1, 1, 0.02, 1.5, 6.87076640161e-4),
+            (1.0, 1.0, 1, 1, 0.02, 2.0, 6.87076640161e-4),
+            (1.0, 1.0, 1, 1, 0.02, 2.5, 1.05957407599e-3),
+            (0.7, 1.0, 1, 1, 0.1, 7.0, 4.63966045957),
+            (3.0, 1.0, 1, 1, 0.25, 10.9, 0.138778945782),
+            (2.0, 1.0, 1, 1, 0.01, 63.0, 3.21329109606),
+            (1.0, 1.0, 1, 1, 0.5, 1.1, 0.357374019509),
+            (2.0, 4.0, 2, 10, 0.1, 2.5, 0.309928403695),
+            (2.0, 4.0, 3, 10, 0.1, 6.0, 1.47177041982),
+            (0.5, 2.0, 4, 100, 0.3, 3.2, 152.053630101),
+            (1.0, 4.0, 8, 1000, 0.05, 8.0, 4.75902517822),
+        ] {
+            let got = NoiseShares::new(ShareNoise::DiscreteGaussian, h, s, l2, d).unwrap().step_rdp(q, alpha);
+            assert!((got - want).abs() < 1e-9 * want, "s {s} shares {h} q {q} alpha {alpha}: {got} for {want}");
+            if h == 1 {
+                assert!((noise_rdp(NoiseKind::DiscreteGaussian, s / l2, q, alpha).unwrap() - want).abs() < 1e-9 * want);
+            }
+        }
+        for (noise_multiplier, sampling_rate, steps, delta, want, order) in [
+            (1.0, 0.02, 300, 1e-5, 3.13162757265, 6.0),
+            (2.0, 0.1, 4, 1e-5, 0.899790615807, 16.0),
+            (0.8, 0.01, 1000, 1e-6, 5.13861407643, 4.0),
+        ] {
+            let phase = Phase { noise_multiplier, sampling_rate, steps };
+            let got = epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], delta).unwrap();
+            assert!((got.epsilon - want).abs() < 1e-9 * want && (got.order - order).abs() < 1e-9, "{phase:?}: {got:?}");
+        }
+    }
+
     #[test]
     fn without_sampling_both_laws_cost_the_same() {
         for alpha in [1.1, 2.0, 7.5, 64.0, 1024.0] {

@@ -441,6 +441,9 @@ fn what_shares_leave_to_a_coalition_is_charged_only_where_the_terms_say_so_and_i
     };
     let cost = |own_cap, noise, joint| registered(own_cap, noise, joint).unwrap();
     let (rounded, discrete) = (NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian);
+    // Ledgers of own cost are written, and hash, as before there was a choice.
+    let fields = |own_epsilon_cap: Option<Decimal>| protocol::codec::encode(&Terms { own_epsilon_cap, ..terms("20") })[0];
+    assert_eq!((fields(None), fields(Some(dec("20")))), (0x86, 0x87));
     assert!(cost(Some("20"), discrete, true) < cost(None, discrete, true));
     assert_eq!(cost(Some("20"), rounded, true), cost(None, rounded, true), "Lemma S is pending");
     assert_eq!(cost(Some("20"), discrete, false), cost(None, discrete, false), "alone there are no shares");
