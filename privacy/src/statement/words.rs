@@ -98,10 +98,12 @@ impl Statement {
         let Some(own) = self.lifetime.own_cap else { return String::new() };
         match l {
             Language::English => format!(
-                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition; against anybody else each task keeps own ε ≤ {own}"
+                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition no larger than each one's plan allows; against anybody else each task keeps own ε ≤ {own}"
             ),
             Language::Chinese => {
-                format!("；份额之和有已发表上界的任务，按有保证的份额留给合谋者的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}")
+                format!(
+                    "；份额之和有已发表上界的任务，按有保证的份额留给合谋者（规模不超过各自计划所容许）的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}"
+                )
             }
         }
     }
