@@ -67,13 +67,48 @@ mod tests {
         let most = 400 + shift;
         let mass = |k: i32| libm::exp(-(f64::from(k) / s).powi(2) / 2.0);
         let all: f64 = (-most..=most).map(mass).sum();
-        let masses: Vec<(f64, f64)> = (-most..=most)
-            .map(|k| (((1.0 - q) * mass(k) + q * mass(k - shift)) / all, mass(k) / all))
-            .filter(|(p, r)| *p > 1e-290 && *r > 1e-290)
-            .collect();
-        let moment = |f: &dyn Fn(f64, f64) -> f64| masses.iter().map(|&(p, r)| f(p, r)).sum::<f64>().ln() / (alpha - 1.0);
+        both_directions((-most..=most).map(|k| (((1.0 - q) * mass(k) + q * mass(k - shift)) / all, mass(k) / all)), alpha)
+    }
+
+    /// The larger of the two divergences of such pairs of masses. Masses that are as good as none are left out, which makes it no larger.
+    fn both_directions(pairs: impl Iterator<Item = (f64, f64)>, alpha: f64) -> f64 {
+        let pairs: Vec<(f64, f64)> = pairs.filter(|(p, r)| *p > 1e-290 && *r > 1e-290).collect();
+        let moment = |f: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|&(p, r)| f(p, r)).sum::<f64>().ln() / (alpha - 1.0);
         let term = |a: f64, b: f64| (alpha * a.ln() + (1.0 - alpha) * b.ln()).exp();
         moment(&|p, r| term(p, r)).max(moment(&|p, r| term(r, p)))
+    }
+
+    /// Masses of a sum of so many discrete Gaussians, from the smallest value that matters to the largest.
+    fn sum_of(shares: u32, s: f64) -> Vec<f64> {
+        let weights: Vec<f64> = (-60..=60).map(|k: i32| libm::exp(-(f64::from(k) / s).powi(2) / 2.0)).collect();
+        let all: f64 = weights.iter().sum();
+        let one: Vec<f64> = weights.iter().map(|w| w / all).collect();
+        (1..shares).fold(one.clone(), |sum, _| {
+            let mut more = vec![0.0; sum.len() + one.len() - 1];
+            for (i, a) in sum.iter().enumerate() {
+                one.iter().zip(&mut more[i..]).for_each(|(b, out)| *out += a * b);
+            }
+            more
+        })
+    }
+
+    /// D23, D55: the same of sums of shares, whose law is not quite the discrete Gaussian's.
+    #[test]
+    fn sampled_sums_of_discrete_shares_are_never_charged_less_than_they_cost() {
+        for (s, shares, shift) in [(0.5, 2, 1i32), (0.7, 3, 1), (1.0, 2, 2), (2.0, 4, 3), (0.4, 4, 1)] {
+            let masses = sum_of(shares, s);
+            let at = |k: usize, by: usize| k.checked_sub(by).and_then(|k| masses.get(k)).copied().unwrap_or(0.0);
+            let share = NoiseShares::new(ShareNoise::DiscreteGaussian, shares, s, f64::from(shift), 1).unwrap();
+            let by = usize::try_from(shift).unwrap();
+            for q in [0.01, 0.1, 0.5, 1.0] {
+                for alpha in [1.1, 1.5, 2.0, 2.5, 6.3, 12.0] {
+                    let shifted = |k: usize| ((1.0 - q) * at(k, by) + q * at(k, 2 * by), at(k, by));
+                    let cost = both_directions((0..masses.len() + 2 * by).map(shifted), alpha);
+                    let charged = share.step_rdp(q, alpha);
+                    assert!(charged >= cost * (1.0 - 1e-9) - 1e-12, "s {s} shares {shares} q {q} alpha {alpha}: {charged} for {cost}");
+                }
+            }
+        }
     }
 
     /// D23: what is charged covers what a sampled step truly costs, also on grids so coarse that the Gaussian's figure does not, and at orders
