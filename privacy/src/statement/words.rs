@@ -377,10 +377,16 @@ pub(super) fn excludes(l: Language, uploads: UploadAt) -> Vec<&'static str> {
             l.pick("that the institution takes part, and that it declined a round", "机构参与了联邦，以及拒绝了某一轮"),
             l.pick("how long a round took: updates are sent when they are ready", "一轮所用的时间：更新就绪即发送"),
         ],
-        UploadAt::Scheduled => vec![l.pick(
-            "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
-            "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
-        )],
+        UploadAt::Scheduled => vec![
+            l.pick(
+                "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
+                "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
+            ),
+            l.pick(
+                "how quickly this machine answers in other duties, of a decryptor for one, while it trains",
+                "训练期间本机履行其他职责（例如解密者）时回应的快慢",
+            ),
+        ],
     };
     all.extend([
         l.pick("the declared number of units, and the plan's parameters", "申报的单位数和计划的参数"),
