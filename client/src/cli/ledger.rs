@@ -221,7 +221,11 @@ fn sentence(loaded: &Result<Loaded, LoadError>) -> String {
         Ok(Loaded { ledger, .. }) => {
             let t = ledger.totals();
             let spent = t.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string());
-            format!("{} entries, epsilon {spent} of {} at order {}", ledger.entries(), t.epsilon_cap, t.order)
+            // By which account tasks are added up, where it is not own cost (privacy.md D61).
+            let account = ledger.terms().own_epsilon_cap.map_or_else(String::new, |own| {
+                format!("; of what shares of noise leave to a coalition, own epsilon of each task at most {own}")
+            });
+            format!("{} entries, epsilon {spent} of {} at order {}{account}", ledger.entries(), t.epsilon_cap, t.order)
         }
     }
 }
