@@ -453,6 +453,37 @@ fn what_shares_leave_to_a_coalition_is_charged_only_where_the_terms_say_so_and_i
     ));
 }
 
+/// D61: in one ledger what counts by its shares and what counts at own cost are added up; read back it is the same.
+#[test]
+fn tasks_of_both_accounts_add_up_and_come_back() {
+    let mine = Terms { own_epsilon_cap: Some(dec("20")), ..terms("20") };
+    let order = mine.order.to_f64();
+    let first = PrivacyLedger::create(mine, NOW).unwrap();
+    let file = first.record(sign);
+    let mut k = Kept { ledger: first.begun(), file };
+    let (mut shared, own) = (joint_plan(1, "2"), plan(2, "2"));
+    shared.privacy.noise = NoiseKind::DiscreteGaussian;
+    let m = Mechanism::of_plan(&shared, 1000).unwrap();
+    let pending = k.ledger.register(&shared, digest(&shared), &m, NOW).unwrap();
+    k.keep(pending);
+    k.register(&own).unwrap();
+    let compared = k.ledger.compare(&[]).unwrap();
+    let (task, plan, round, manifest) = (shared.task, digest(&shared), RoundId(1), ManifestDigest([1; 32]));
+    let pending = k.ledger.reserve(&ReserveRequest { task, plan, round, manifest, mechanism: &m, steps: 1, compared }, NOW).unwrap();
+    let stated = k.keep(pending).spend();
+    k.reserve(&own, 1).unwrap();
+    let both = crate::coalition::Coalition::of(m.executed()).unwrap().step_rdp(order).unwrap()
+        + 4.0 * crate::accountant::rdp::step_rdp(2.0, 0.1, order).unwrap();
+    let spent = k.ledger.totals().spent.0 as f64 * 1e-9;
+    assert!(spent >= both * (1.0 - 1e-12) && spent <= both + 1e-8, "{spent} {both}");
+    let again = k.reload().ledger;
+    assert_eq!((again.totals(), again.terms()), (k.ledger.totals(), k.ledger.terms()));
+    // Whatever is charged, a header states own cost.
+    let phase = crate::accountant::Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps: 1 };
+    let alone = crate::accountant::epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], 1e-5).unwrap().epsilon;
+    assert!((stated.epsilon_after.to_f64() - alone).abs() < 2e-6);
+}
+
 /// A plan of mode hybrid: four institutions at least, one of them a possible accomplice.
 pub(crate) fn joint_plan(task: u8, sigma: &str) -> Plan {
     let mut p = plan(task, sigma);
