@@ -26,6 +26,8 @@ mod renewals;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/scheduled.rs"]
+mod scheduled;
 #[path = "loopback/standing.rs"]
 mod standing;
 #[path = "loopback/sums.rs"]
