@@ -164,6 +164,17 @@ impl Participant {
         self.actions.pop_front()
     }
 
+    /// When [`Event::Clock`] is waited for; nothing where nothing depends on the time.
+    pub fn due(&self) -> Option<Time> {
+        match (&self.state, self.upload_at) {
+            (State::Waiting(accepted, _), _) | (State::Preparing(accepted), UploadAt::Scheduled) => Some(accepted.upload_from),
+            (
+                State::Idle | State::Ready(..) | State::Preparing(_) | State::Sending { .. } | State::Out(..),
+                UploadAt::Ready | UploadAt::Scheduled,
+            ) => None,
+        }
+    }
+
     /// Takes in one event.
     pub fn handle(&mut self, event: Event) {
         match event {
@@ -422,10 +433,10 @@ mod tests {
                     p.handle(Event::Reconnected);
                 }
                 p.handle(Event::Clock(Time(now)));
-                assert!(said(&mut p).is_empty(), "{ready} {now}");
+                assert!(said(&mut p).is_empty() && p.due() == Some(Time(7_500)), "{ready} {now}");
             }
             p.handle(Event::Clock(Time(7_500)));
-            assert_eq!(said(&mut p), ["upload"]);
+            assert_eq!((said(&mut p).as_slice(), p.due()), (["upload".to_owned()].as_slice(), None));
             p.handle(Event::Clock(Time(7_501)));
             assert!(said(&mut p).is_empty(), "once");
             p.handle(Event::Reconnected);
@@ -470,7 +481,7 @@ mod tests {
                     p.handle(Event::NotPrepared(Rejection::Policy));
                 }
                 p.handle(Event::Clock(Time(now)));
-                assert!(said(&mut p).is_empty(), "{failed} {now}");
+                assert!(said(&mut p).is_empty() && p.due() == Some(Time(7_500)), "{failed} {now}");
             }
             p.handle(Event::Clock(Time(7_500)));
             assert!(matches!(p.poll_action(), Some(Action::Decline(task, _, Rejection::BudgetExhausted)) if task == TASK));
@@ -492,7 +503,7 @@ mod tests {
     fn without_a_schedule_an_update_leaves_when_it_is_ready_and_no_clock_declines() {
         let mut p = reporting(UploadAt::Ready);
         p.handle(Event::Clock(Time(9_000)));
-        assert!(said(&mut p).is_empty());
+        assert!(said(&mut p).is_empty() && p.due().is_none());
         p.handle(Event::Spooled);
         assert_eq!(said(&mut p), ["upload"]);
     }
