@@ -409,9 +409,8 @@ impl History {
         match self.datasets.get_mut(&(who, dataset)) {
             Some(d) => {
                 d.must_be_in_use(out);
-                // A total over tasks that were charged by different accounts would be a total of nothing.
                 let same = d.cap.is_none_or(|before| before.own_epsilon_cap.is_some() == cap.own_epsilon_cap.is_some());
-                out.require(same, Clause::BudgetCap);
+                out.require(same, Clause::BudgetAccount);
                 d.cap = Some(cap);
             }
             None => out.add(Clause::BudgetUndeclared),

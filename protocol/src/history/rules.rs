@@ -101,6 +101,8 @@ clauses! {
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
     BudgetCap = "I8: epsilon is above the signed cap", false;
+    /// A total over tasks that were charged by different accounts would be a total of nothing.
+    BudgetAccount = "I8: a signed cap is of the same account as the one before it", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
     /// A release that was signed before a withdrawal.
