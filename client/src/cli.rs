@@ -242,6 +242,7 @@ fn join_failure(error: &JoinError) -> Failure {
         JoinError::Token(_) => Failure::trouble("bad_token", error),
         JoinError::OtherRoot
         | JoinError::OtherTrust
+        | JoinError::Chain(_)
         | JoinError::NotAdmitted
         | JoinError::Trust(_)
         | JoinError::Entry(_)

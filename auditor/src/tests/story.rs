@@ -16,6 +16,8 @@ mod process;
 pub(crate) mod real;
 #[path = "story/standing.rs"]
 mod standing;
+#[path = "story/trusts.rs"]
+mod trusts;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -516,6 +518,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         administrators: if two { vec![public(&admin()), public(&second_admin())] } else { vec![public(&admin())] },
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
+        previous: None,
     };
     let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
