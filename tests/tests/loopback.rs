@@ -30,6 +30,8 @@ mod rollback;
 mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
+#[path = "loopback/trusts.rs"]
+mod trusts;
 
 use federation::*;
 use sums::opened_sums_are_exact;

@@ -67,7 +67,7 @@ fn admin() -> SigningKey {
 fn second_admin() -> SigningKey {
     key(3)
 }
-fn server() -> SigningKey {
+pub(crate) fn server() -> SigningKey {
     key(2)
 }
 
@@ -502,7 +502,8 @@ impl Scribe {
         let SumResult { sum_root, key_sum, values, residual_ratio, .. } = result;
         let certificate = if self.twist == Twist::OtherCertificateNamed { CertificateDigest([6; 32]) } else { certificate };
         let facts = Facts::SumOpened { certificate, sum_root, key_sum, values, residual_ratio };
-        let draft = Draft::said(Actor::Server, None, Statement::sign(&result, &server()), facts).in_round(TASK, round).in_group(GROUP);
+        let draft =
+            Draft::said(Actor::Server, None, Statement::sign(&result, &self.server_key()), facts).in_round(TASK, round).in_group(GROUP);
         self.push(draft);
     }
 }

@@ -2,12 +2,17 @@
 
 use super::fixture::{Draft, write};
 use super::invariants::{WAITS, expect, expect_clean, verdict};
-use super::story::tell;
+use super::story::{server, tell};
 use super::twist::Twist;
 use crate::evidence::verify_evidence;
 use crate::{Options, verify};
+use ed25519_dalek::SigningKey;
+use protocol::codec;
+use protocol::entry::{Facts, LogEntry};
 use protocol::history::History;
 use protocol::ids::Sha256;
+use protocol::plan::Plan;
+use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
 
 /// Hashes of the trust documents that a story's log leads to, oldest first.
@@ -59,6 +64,35 @@ fn whoever_administers_no_more_has_no_word_and_what_waited_for_it_is_void() {
     let waits = v.findings.iter().filter(|f| f.clause.starts_with(WAITS)).count();
     assert_eq!((waits, v.trust_changes.len()), (1, 1), "{:#?}", v.findings);
     assert!(v.members.iter().all(|m| m.standing == "active"));
+}
+
+/// A round that goes on while the server's key changes is closed under the new one; its manifest stays what the log took under the old one.
+#[test]
+fn the_server_signs_with_its_new_key_from_the_change_on_and_not_with_the_old_one() {
+    expect_clean(Twist::ServerKeyChanged);
+    assert!(verdict(Twist::ServerKeyChanged).trust_changes[0].server_key_changed);
+    expect(Twist::ServerKeyChangedAndTheOldUsed, 1, "A17: statement is not signed by a key enrolled at this index");
+
+    let draft = tell(Twist::ServerKeyChanged);
+    let first = TrustDocument::parse(&draft.trust).unwrap();
+    let plan: Plan = codec::decode(&draft.plan, Plan::MAX_BYTES).unwrap();
+    let mut history = History::new(first.clone());
+    let mut manifests: Vec<Statement> = Vec::new();
+    for bytes in &draft.entries {
+        history.apply(bytes);
+        history.learn_plan(&draft.plan, &plan);
+        let entry = LogEntry::parse(bytes).ok().filter(|e| matches!(e.facts, Facts::ManifestPublished { .. }));
+        manifests.extend(entry.and_then(|e| e.stmt).map(|s| s.with_key(first.server).unwrap()));
+    }
+    assert!(history.trust().server != first.server && manifests.len() == 2);
+    assert!(manifests.iter().all(|m| history.read_manifest(m).is_ok()));
+    let mut other = history.read_manifest(&manifests[1]).unwrap();
+    other.log_size += 1;
+    // The old key, in whoever's hands it is, makes no other manifest.
+    let forged = Statement::sign(&other, &server());
+    assert!(forged.key == first.server && history.read_manifest(&forged).is_err());
+    let strangers = Statement::sign(&other, &SigningKey::from_bytes(&[99; 32]));
+    assert!(history.read_manifest(&strangers).is_err());
 }
 
 /// Whoever knows any of a federation's trust documents from elsewhere knows the federation, and whoever knows another one does not.

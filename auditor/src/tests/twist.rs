@@ -181,6 +181,8 @@ pub(crate) enum Twist {
     TrustChangedOtherwiseStated,
     TrustChangedAndTheOldSpeak,
     TrustChangedUnderAWaitingWord,
+    ServerKeyChanged,
+    ServerKeyChangedAndTheOldUsed,
     DataWithdrawn,
     DataWithdrawnInTheRound,
     WithdrawnDataTrained,

@@ -5,7 +5,8 @@ use super::approvals::Effect;
 use super::rules::{Clause, Report};
 use super::{History, stamps};
 use crate::ids::{ClientId, LeafIndex, Sha256};
-use crate::statement::{Checked, Statement};
+use crate::manifest::Manifest;
+use crate::statement::{Checked, Statement, StatementError};
 use crate::trust::{BadSuccessor, TrustChange, TrustDocument};
 
 /// A trust document where it was put in force.
@@ -53,6 +54,22 @@ impl History {
     /// What administrators signed to change the trust document, from the first one to that in force.
     pub fn trust_words(&self) -> Vec<Statement> {
         self.trusts.iter().flat_map(|t| t.words.iter().cloned()).collect()
+    }
+
+    /// A manifest of the server: signed with its key in force or, of a round that goes on while that key changes, with the one that was in force
+    /// where the log took the manifest.
+    ///
+    /// # Errors
+    /// [`StatementError`]; under an older key nothing counts that the log does not have.
+    pub fn read_manifest(&self, statement: &Statement) -> Result<Manifest, StatementError> {
+        let (got, expected) = (statement.key, self.trust.server);
+        if got == expected || !self.trusts.iter().any(|t| t.document.server == got) {
+            return statement.verify_by(&expected);
+        }
+        let manifest: Manifest = statement.verify()?;
+        let round = self.task(manifest.task).and_then(|t| t.rounds().get(&manifest.round));
+        let taken = round.and_then(|r| r.manifest.as_ref()).is_some_and(|(_, digest)| *digest == Manifest::digest(&statement.payload));
+        if taken { Ok(manifest) } else { Err(StatementError::WrongKey { got, expected }) }
     }
 
     /// As many administrators as the document in force asks for put another one in its place. Each signs the whole of it, and it names the one

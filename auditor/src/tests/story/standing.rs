@@ -90,6 +90,7 @@ impl Scribe {
         if self.twist == Twist::DataWithdrawnInTheRound {
             self.withdraw_data(1);
         }
+        self.server_key_changes();
     }
 
     /// After everything else, where everything happens: what is said of records, and how memberships end.

@@ -1,7 +1,7 @@
 //! Another trust document between the rounds: who puts it in force, and who goes on to speak.
 
 use super::super::twist::Twist;
-use super::{Scribe, admin, key, public, second_admin};
+use super::{Scribe, admin, key, public, second_admin, server};
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::Sha256;
@@ -12,6 +12,11 @@ use protocol::trust::{TrustChange, TrustDocument};
 /// Whoever administers after a change.
 fn successor() -> SigningKey {
     key(5)
+}
+
+/// The server's key after a change.
+fn next_server() -> SigningKey {
+    key(6)
 }
 
 impl Scribe {
@@ -60,6 +65,21 @@ impl Scribe {
             // The second of the two is an administrator still, and the first one's word is void.
             self.suspends(&second_admin(), Change::Suspend);
         }
+    }
+
+    /// While the round goes on, the server gets another key, and uses it or does not.
+    pub(super) fn server_key_changes(&mut self) {
+        if [Twist::ServerKeyChanged, Twist::ServerKeyChangedAndTheOldUsed].contains(&self.twist) {
+            let previous = Some(self.history.trust_hash());
+            let document = TrustDocument { server: public(&next_server()), previous, ..self.history.trust().clone() };
+            self.changes_trust(&document, &[admin()]);
+        }
+    }
+
+    /// What the server signs with.
+    pub(super) fn server_key(&self) -> SigningKey {
+        let changed = self.history.trust().server == public(&next_server());
+        if changed && self.twist != Twist::ServerKeyChangedAndTheOldUsed { next_server() } else { server() }
     }
 
     fn successors_document(&self) -> TrustDocument {
