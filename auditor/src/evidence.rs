@@ -5,6 +5,7 @@ mod judge;
 mod pack;
 mod releases;
 mod table;
+mod trusts;
 
 pub use pack::BadPack;
 pub use table::render;
@@ -123,7 +124,7 @@ pub fn verify_evidence(dir: &Path, trust_hash: Option<Sha256>) -> Result<Evidenc
         name: judged.name,
         trust_hash: hash.to_hex(),
         trust_fingerprint: fingerprint(&hash),
-        trust_pinned: trust_hash == Some(hash),
+        trust_pinned: judged.pinned,
         tree_size: judged.tree_size,
         cosigners: judged.cosigners,
         receipts: judged.receipts,

@@ -13,7 +13,7 @@ use audit::tree::CompactRange;
 use protocol::codec;
 use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
-use protocol::ids::{ClientId, GroupId, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, LeafIndex, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
 use protocol::sidecar;
 use protocol::statement::Statement;
@@ -36,8 +36,8 @@ const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a
 const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7: no round beyond those of the plan");
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
-const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under this trust document");
-const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names this trust document");
+const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under a trust document of this log");
+const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names a trust document of this log");
 const ACTOR: Rule = Rule::new(
     Check::Invariants,
     Severity::Invariant,
@@ -289,7 +289,7 @@ impl<'a> Fold<'a> {
         if !self.repeats(entry) {
             self.add(REPEATS, index, "the signed fields", entry.kind().name(), None);
         }
-        if !self.acted(entry) {
+        if !self.acted(index, entry) {
             self.add(ACTOR, index, "the role of the signer", format!("{:?}, {}", entry.actor, entry.kind().name()), None);
         }
         if let Some(Odd { rule, expected, got }) = self.stated.entry(index, entry, &self.history) {
@@ -302,16 +302,19 @@ impl<'a> Fold<'a> {
             (Facts::SumFailed {}, Some(task), Some(round), Some(group)) => {
                 self.failed.entry(SumPlace { task, round, group }).or_insert(index);
             }
+            (Facts::TrustChanged { new, .. }, ..) => {
+                self.named.insert(*new);
+            }
             (Facts::MemberJoinRequested { request, .. }, ..) => {
                 let shown = self.history.requests().get(request).map(|r| r.trust);
-                if let Some(other) = shown.filter(|t| *t != self.trust) {
-                    self.add(SHOWN, index, self.trust.to_hex(), other.to_hex(), None);
+                if let Some(other) = shown.filter(|t| !self.history.knows_trust(*t)) {
+                    self.add(SHOWN, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
                 }
             }
             (Facts::AuditReviewed { .. }, ..) => {
                 let said = self.history.reviews().last().filter(|(at, _)| at.0 == index).map(|(_, r)| r.trust);
-                if let Some(other) = said.filter(|t| *t != self.trust) {
-                    self.add(REVIEWED, index, self.trust.to_hex(), other.to_hex(), None);
+                if let Some(other) = said.filter(|t| !self.history.knows_trust(*t)) {
+                    self.add(REVIEWED, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
                 }
             }
             (Facts::ManifestPublished { .. }, Some(task), Some(round), _) => self.manifest_published(index, task, round),
@@ -337,8 +340,9 @@ impl<'a> Fold<'a> {
     }
 
     /// Whether the actor that an entry states is the one whose key signed, and no more is claimed than the key may do.
-    fn acted(&self, entry: &LogEntry) -> bool {
-        let trust = self.history.trust();
+    fn acted(&self, index: u64, entry: &LogEntry) -> bool {
+        // The last word for another trust document is still one under the old one.
+        let trust = self.history.trust_at(LeafIndex(index));
         let is = |key: &PublicKey, keyid: Sha256| Sha256(ClientId::of(key).0) == keyid;
         match (entry.actor, entry.stmt.as_ref().map(|s| s.keyid)) {
             (Actor::Server | Actor::Stranger, None) => true,

@@ -44,6 +44,7 @@ use protocol::membership::Barred;
 use protocol::messages::ClientMessage;
 use protocol::participant::{Accepted, Participant, UploadAt};
 use protocol::reject::Rejection;
+use protocol::trust::fingerprint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -379,6 +380,9 @@ impl Agent {
         self.status.log_size = self.mirror.size();
         self.status.witnessed_size = self.mirror.published();
         self.status.cosigned_size = self.witness.cosigned().0;
+        if let Some(trust) = self.mirror.history().trusts().last() {
+            (self.status.trust, self.status.trust_since) = (Some(fingerprint(&trust.hash)), trust.since.0);
+        }
         if let Some(ledger) = &self.ledger {
             let totals = ledger.lock().unwrap_or_else(PoisonError::into_inner).ledger().totals();
             self.status.epsilon = totals.epsilon.map(|e| e.to_string());

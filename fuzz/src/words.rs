@@ -17,7 +17,7 @@ use protocol::renewal::{Renewal, Rotation};
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
-    TrustDocument,
+    TrustChain, TrustChange, TrustDocument,
 };
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
@@ -49,7 +49,7 @@ pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
-    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation);
+    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation, TrustChange);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
         assert!(sizes <= manifest.groups.len());
@@ -90,6 +90,7 @@ pub fn entries(bytes: &[u8]) {
         administrators: vec![known],
         threshold: 1,
         server: known,
+        previous: None,
     };
     let mut history = History::new(trust);
     let _violations = history.apply(bytes);
@@ -117,6 +118,9 @@ pub fn plans(bytes: &[u8]) {
 pub fn texts(bytes: &[u8]) {
     if let Ok(document) = TrustDocument::parse(bytes) {
         assert_eq!(document.to_bytes(), bytes);
+        let (hash, said) = (TrustDocument::hash(bytes), TrustChange { document: bytes.to_vec() });
+        assert!(said.next(&document, hash).is_err(), "no document takes its own place");
+        assert!(TrustChain::new(document).reaches(hash));
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(decimal) = text.parse::<Decimal>() {

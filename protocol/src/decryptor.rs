@@ -253,7 +253,7 @@ impl Decryptor {
     /// C38: at most one manifest per (task, round), and only the one that log and plan give.
     fn endorse(&mut self, now: Time, mirror: &History, statement: &Statement, covered: u64) {
         let digest = Manifest::digest(&statement.payload);
-        let manifest = match statement.verify_by::<Manifest>(&mirror.trust().server) {
+        let manifest = match mirror.read_manifest(statement) {
             Ok(m) => m,
             Err(_) => return self.refuse(digest, None, Rejection::BadSignature),
         };

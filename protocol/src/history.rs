@@ -14,6 +14,7 @@ mod spends;
 mod stamps;
 mod task;
 mod trial;
+mod trusts;
 
 pub use approvals::Approval;
 use approvals::Effect;
@@ -23,6 +24,7 @@ pub use round::{GroupHistory, RoundHistory, RoundState};
 pub use rules::{Clause, Violation};
 pub use stamps::Start;
 pub use task::{SpendRecord, TaskHistory};
+pub use trusts::TrustInForce;
 
 use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
@@ -89,7 +91,12 @@ pub struct Described {
 /// The log so far.
 #[derive(Clone, Debug)]
 pub struct History {
+    /// The trust document in force.
     trust: TrustDocument,
+    /// It and those before it.
+    trusts: Vec<TrustInForce>,
+    /// Words for another one.
+    pending_trust: Vec<Statement>,
     size: u64,
     last_ts: String,
     /// Every key that may sign, by the hash that entries name it with.
@@ -132,7 +139,9 @@ impl History {
         let keys = speakers.map(|k| (Sha256(ClientId::of(k).0), *k)).collect();
         let server = stamps::server(&trust.federation, &trust.server);
         Self {
+            trusts: vec![TrustInForce::first(trust.clone())],
             trust,
+            pending_trust: Vec::new(),
             size: 0,
             last_ts: String::new(),
             keys,
@@ -161,7 +170,7 @@ impl History {
     pub fn size(&self) -> u64 {
         self.size
     }
-    /// The trust document.
+    /// The trust document in force.
     pub fn trust(&self) -> &TrustDocument {
         &self.trust
     }
@@ -257,6 +266,7 @@ impl History {
         };
         match (&entry.facts, statement) {
             (Facts::FederationCreated { .. }, None) => out.require(index.0 == 0, Clause::Schema),
+            (Facts::TrustChanged { old, new }, Some(s)) => self.trust_changed(index, (*old, *new), &s, out),
             (Facts::ProcessStarted { build, config, .. }, None) => self.process_started(Start { build: *build, config: *config }),
             (Facts::ProcessStopped {}, None) => self.unclean = false,
             (Facts::ProcessUpgraded { old, new }, None) => out.require(self.is_change(*old, *new, |s| s.build), Clause::Restart),

@@ -40,7 +40,7 @@ impl Accepted {
     /// # Errors
     /// [`Rejection`], the first rule broken.
     pub fn check(mirror: &History, me: ClientId, statement: &Statement, endorsements: &[Statement]) -> Result<Self, Rejection> {
-        let manifest: Manifest = statement.verify_by(&mirror.trust().server).map_err(|_| Rejection::BadSignature)?;
+        let manifest = mirror.read_manifest(statement).map_err(|_| Rejection::BadSignature)?;
         let digest = Manifest::digest(&statement.payload);
         if !mirror.agrees_with(&manifest) {
             return Err(Rejection::WrongManifest);

@@ -90,6 +90,8 @@ statement_kinds! {
     Rotation = 42, "key-rotation";
     /// Administrators revoke a key of an institution.
     KeyRevocation = 43, "key-revocation";
+    /// Administrators put another trust document in force.
+    TrustChange = 50, "trust-change";
 }
 
 impl StatementKind {

@@ -32,6 +32,8 @@ mod scheduled;
 mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
+#[path = "loopback/trusts.rs"]
+mod trusts;
 
 use federation::*;
 use sums::opened_sums_are_exact;

@@ -3,6 +3,7 @@
 use super::DatasetSummary;
 use super::pack::Pack;
 use super::releases;
+use super::trusts::Trusts;
 use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
@@ -19,11 +20,11 @@ use protocol::release::SiteAnchor;
 use protocol::renewal::Rotation;
 use protocol::sidecar;
 use protocol::site::SiteEntry;
-use protocol::statement::{Checked, Payload};
+use protocol::statement::Checked;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
 const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
@@ -48,6 +49,8 @@ const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the led
 
 /// What came of it.
 pub(super) struct Judged {
+    /// Whether the trust document, or one that took its place, is the one that was pinned.
+    pub(super) pinned: bool,
     pub(super) name: String,
     pub(super) tree_size: u64,
     pub(super) cosigners: Vec<String>,
@@ -61,15 +64,12 @@ pub(super) struct Judged {
 }
 
 /// Entries that are proved, in order.
-type Proved = BTreeMap<u64, LogEntry>;
+pub(super) type Proved = BTreeMap<u64, LogEntry>;
 
 /// Judges a pack.
 pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings) -> Judged {
     let hash = TrustDocument::hash(&pack.trust_bytes);
     let place = || Place::Path("trust.json".to_owned());
-    if let Some(pinned) = pinned.filter(|p| *p != hash) {
-        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
-    }
     let about = (pack.about.trust, pack.about.federation.as_str());
     if about != (hash, pack.trust.federation.as_str()) || pack.policy.log().to_string() != pack.trust.log_vkey {
         findings.add(STATED, place(), format!("{hash}, {}", pack.trust.federation), format!("{}, {}", about.0, about.1));
@@ -79,12 +79,16 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     if tree_size != pack.about.size {
         findings.add(QUORUM, Place::Path("evidence.json".to_owned()), pack.about.size.to_string(), tree_size.to_string());
     }
-    check_policy(pack, &proved, findings);
+    let trusts = Trusts::of(&pack.trust, hash, &proved);
+    if let Some(pinned) = pinned.filter(|p| !trusts.knows(*p)) {
+        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
+    }
+    check_policy(pack, &trusts, &proved, findings);
     let first = proved.get(&0).map(|e| &e.facts);
     if !matches!(first, Some(Facts::FederationCreated { trust }) if *trust == hash) {
         findings.add(STATED, Place::Index(0), hash.to_hex(), "no federation.created with this trust document");
     }
-    let member = member(pack, &proved, findings);
+    let member = member(pack, &trusts, &proved, findings);
     let mut folded = Own::default();
     if let Some(member) = &member {
         let who = Speaker { id: pack.about.institution, key: member.institution_key };
@@ -92,9 +96,10 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
             folded.entry(*index, entry, &who, findings);
         }
     }
-    let datasets = folded.budgets(pack, &proved, findings);
+    let datasets = folded.budgets(pack, &trusts, &proved, findings);
     let site_entries = folded.site_log(pack, findings);
     Judged {
+        pinned: pinned.is_some_and(|p| trusts.knows(p)),
         name: member.map_or_else(|| pack.about.name.clone(), |m| m.name),
         tree_size,
         cosigners,
@@ -152,38 +157,19 @@ fn prove(pack: &Pack, cosigners: &mut Vec<String>, findings: &mut Findings) -> (
     (proved, size)
 }
 
-/// What an administrator says in an entry.
-fn administrator<P: Payload>(pack: &Pack, entry: &LogEntry) -> Option<P> {
-    let stmt = entry.stmt.as_ref()?;
-    let key = pack.trust.administrators.iter().find(|k| ClientId::of(k).0 == stmt.keyid.0)?;
-    stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
-}
-
-/// What as many administrators say as the trust document asks for (A14): each by exactly the same bytes, which `read` reads.
-fn by_enough<'a, P>(pack: &Pack, entries: impl Iterator<Item = &'a LogEntry>, read: impl Fn(&LogEntry) -> Option<P>) -> Vec<P> {
-    let mut said: BTreeMap<String, (BTreeSet<Sha256>, P)> = BTreeMap::new();
-    for entry in entries {
-        let Some(value) = read(entry) else { continue };
-        let Some(stmt) = &entry.stmt else { continue };
-        said.entry(stmt.payload.clone()).or_insert_with(|| (BTreeSet::new(), value)).0.insert(stmt.keyid);
-    }
-    let enough = |(signers, _): &(BTreeSet<Sha256>, P)| signers.len() >= usize::from(pack.trust.threshold);
-    said.into_values().filter(enough).map(|(_, value)| value).collect()
-}
-
-fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
+fn check_policy(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) {
     let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
     let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if policy == hash);
-    let said = by_enough(pack, proved.values().filter(activates), |e| administrator::<PolicyApproval>(pack, e));
+    let said = trusts.by_enough(proved.values().filter(activates), |e| trusts.administrator::<PolicyApproval>(e));
     if !said.iter().any(|p| p.policy == hash) {
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
     }
 }
 
-fn member(pack: &Pack, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
+fn member(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
     let own = |m: &Membership| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution;
     let joined = proved.values().filter(|e| matches!(e.facts, Facts::MemberJoined { .. }));
-    let said = by_enough(pack, joined, |e| administrator::<Membership>(pack, e)).into_iter().find(own);
+    let said = trusts.by_enough(joined, |e| trusts.administrator::<Membership>(e)).into_iter().find(own);
     if said.is_none() {
         findings.add(MEMBER, Place::Path("entries".to_owned()), "member.joined by an administrator", "none");
     }
@@ -312,8 +298,8 @@ impl Own {
         Some(range.size())
     }
 
-    fn budgets(&self, pack: &Pack, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
-        let approvals = by_enough(pack, proved.values(), |e| approved(pack, e));
+    fn budgets(&self, pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
+        let approvals = trusts.by_enough(proved.values(), |e| approved(trusts, e));
         let plans: BTreeMap<TaskId, PlanDigest> = approvals.into_iter().map(|p| (p.task, p.plan)).collect();
         let plan_of = |task: TaskId| plans.get(&task).and_then(|d| pack.plans.get(d)).filter(|p| p.task == task);
         let mut accounts = Accounts::default();
@@ -346,9 +332,9 @@ impl Own {
     }
 }
 
-fn approved(pack: &Pack, e: &LogEntry) -> Option<PlanApproval> {
+fn approved(trusts: &Trusts, e: &LogEntry) -> Option<PlanApproval> {
     let Facts::TaskApproved { plan } = e.facts else { return None };
-    let said = administrator::<PlanApproval>(pack, e)?;
+    let said = trusts.administrator::<PlanApproval>(e)?;
     (said.plan == plan && Some(said.task) == e.task).then_some(said)
 }
 

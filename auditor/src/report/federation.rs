@@ -3,7 +3,7 @@
 use super::Language;
 use super::page::{Page, escape, hash, time};
 use super::plot::{Line, Plot};
-use crate::verdict::MemberSummary;
+use crate::verdict::{MemberSummary, TrustSummary};
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("The federation, its members and keys", "联盟、成员与密钥");
@@ -39,6 +39,37 @@ fn trust(page: &mut Page<'_>) {
         (page.say("Statement key of the server", "服务器声明密钥"), hash(&t.server.to_hex())),
     ];
     page.pairs(&rows);
+    if !v.trust_changes.is_empty() {
+        trust_changes(page);
+    }
+}
+
+/// The trust documents after the first one, whose administrators and keys stand above as they are in force now.
+fn trust_changes(page: &mut Page<'_>) {
+    let title = page.say("Changes of the trust document", "信任文件变更");
+    page.heading(title);
+    let (same, changed) = (page.say("as before", "不变"), page.say("another one", "已更换"));
+    let row = |t: &TrustSummary| {
+        vec![
+            page.entry(t.entry),
+            escape(&t.fingerprint),
+            format!("{} / {}", t.threshold, t.administrators),
+            (if t.server_key_changed { changed } else { same }).to_owned(),
+            format!("{} / {}", t.approvals, t.needed),
+        ]
+    };
+    let rows: Vec<Vec<String>> = page.story.verdict.trust_changes.iter().map(row).collect();
+    let head = match page.story.language {
+        Language::English => [
+            "in force since entry",
+            "fingerprint",
+            "administrators (needed / all)",
+            "statement key of the server",
+            "approved by (of needed)",
+        ],
+        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "批准人数（/ 所需）"],
+    };
+    page.table(&head, &rows);
 }
 
 fn members(page: &mut Page<'_>) {
@@ -78,6 +109,11 @@ fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
 /// Types that change who may speak or who watches, in a few words of English and of Chinese.
 const KEYS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
+    (
+        "federation.trust.changed",
+        "administrators put another trust document in force: who administers from then on, and which key the server signs with",
+        "管理员启用新的信任文件（此后的管理员与服务器签名密钥）",
+    ),
     ("process.started", "the server's program starts", "服务器程序启动"),
     ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
     ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),

@@ -314,7 +314,7 @@ fn a_review_speaks_about_what_stood_before_it_and_is_signed_by_somebody_known() 
     expect_clean(Twist::Reviewed);
     expect(Twist::ReviewOfTheFuture, 3, "A39: a review speaks about entries that stood before it");
     expect(Twist::ReviewByAStranger, 3, "I9: statement is not by an enrolled institution");
-    expect(Twist::ReviewUnderAnotherTrust, 3, "A39: a review names this trust document");
+    expect(Twist::ReviewUnderAnotherTrust, 3, "A39: a review names a trust document of this log");
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod process;
 pub(crate) mod real;
 #[path = "story/standing.rs"]
 mod standing;
+#[path = "story/trusts.rs"]
+mod trusts;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -65,7 +67,7 @@ fn admin() -> SigningKey {
 fn second_admin() -> SigningKey {
     key(3)
 }
-fn server() -> SigningKey {
+pub(crate) fn server() -> SigningKey {
     key(2)
 }
 
@@ -500,7 +502,8 @@ impl Scribe {
         let SumResult { sum_root, key_sum, values, residual_ratio, .. } = result;
         let certificate = if self.twist == Twist::OtherCertificateNamed { CertificateDigest([6; 32]) } else { certificate };
         let facts = Facts::SumOpened { certificate, sum_root, key_sum, values, residual_ratio };
-        let draft = Draft::said(Actor::Server, None, Statement::sign(&result, &server()), facts).in_round(TASK, round).in_group(GROUP);
+        let draft =
+            Draft::said(Actor::Server, None, Statement::sign(&result, &self.server_key()), facts).in_round(TASK, round).in_group(GROUP);
         self.push(draft);
     }
 }
@@ -516,6 +519,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         administrators: if two { vec![public(&admin()), public(&second_admin())] } else { vec![public(&admin())] },
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
+        previous: None,
     };
     let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));

@@ -171,6 +171,18 @@ pub(crate) enum Twist {
     ResumedAfterRevoked,
     Left,
     LeftAndDeclares,
+    TrustChanged,
+    TrustChangedTwice,
+    TrustChangedByBoth,
+    TrustChangedByOneOfTwo,
+    TrustChangedByTheNewOnly,
+    TrustChangedFromAnother,
+    TrustChangedWithAnotherLogKey,
+    TrustChangedOtherwiseStated,
+    TrustChangedAndTheOldSpeak,
+    TrustChangedUnderAWaitingWord,
+    ServerKeyChanged,
+    ServerKeyChangedAndTheOldUsed,
     DataWithdrawn,
     DataWithdrawnInTheRound,
     WithdrawnDataTrained,
@@ -231,6 +243,9 @@ impl Twist {
             Self::WithdrawalByBoth,
             Self::RealModelByOneOfTwo,
             Self::RevokedByOneOfTwo,
+            Self::TrustChangedByBoth,
+            Self::TrustChangedByOneOfTwo,
+            Self::TrustChangedUnderAWaitingWord,
         ]
         .contains(&self)
     }

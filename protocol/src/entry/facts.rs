@@ -56,6 +56,13 @@ facts! {
         /// SHA-256 of the trust document.
         trust: Sha256
     }
+    /// Another trust document is in force from here on (statement of an administrator, with the whole document).
+    TrustChanged = "federation.trust.changed" {
+        /// SHA-256 of the document that was in force.
+        old: Sha256,
+        /// SHA-256 of the document that takes its place, an artefact.
+        new: Sha256
+    }
     /// The server's process began.
     ProcessStarted = "process.started" {
         /// SHA-256 of the program.

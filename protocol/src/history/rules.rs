@@ -63,6 +63,10 @@ clauses! {
     KeyRotation = "I9: a key is rotated from the one that the log has to one that nobody has or had", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
+    /// A trust document approved over another one than the one in force.
+    Trust = "I11: a new trust document names the one that is in force before it", false;
+    /// A trust document that cannot take the place of the one in force.
+    TrustDocument = "A14: a new trust document has one spelling, sound keys, and keeps federation, root certificate and log key", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.

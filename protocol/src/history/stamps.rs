@@ -170,6 +170,7 @@ mod tests {
             administrators: vec![PublicKey([2; 32])],
             threshold: 1,
             server: PublicKey([3; 32]),
+            previous: None,
         };
         History::new(trust)
     }

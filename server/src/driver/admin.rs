@@ -18,7 +18,7 @@ use protocol::plan::{Plan, PlanApproval};
 use protocol::reject::Rejection;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
+use protocol::trust::{Membership, PolicyApproval, Token, is_name};
 use std::path::Path;
 
 impl Driver {
@@ -44,6 +44,8 @@ impl Driver {
             AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Members {} => Ok(self.members()),
             AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
+            AdminRequest::Trust {} => Ok(self.trust()),
+            AdminRequest::ChangeTrust { statement } => self.change_trust(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         if let (Some(right), Err(_)) = (unentitled, &answer) {
@@ -59,6 +61,7 @@ impl Driver {
             AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
             AdminRequest::ChangeStanding { statement } => (Right::MemberRevoke, statement),
             AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
+            AdminRequest::ChangeTrust { statement } => (Right::TrustChange, statement),
             AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
             AdminRequest::Release { statement } => (Right::ModelRelease, statement),
             AdminRequest::Withdraw { statement } => (Right::ModelWithdraw, statement),
@@ -85,7 +88,7 @@ impl Driver {
         let token = Token {
             address: self.public_address.clone(),
             root_ca: self.log.history().trust().root_ca,
-            trust: TrustDocument::hash(&self.trust_bytes),
+            trust: self.log.history().trust_hash(),
             id,
             secret,
             institution: institution.to_owned(),

@@ -300,7 +300,10 @@ impl Driver {
 
     pub(super) fn join(&mut self, message: JoinMessage, nonce: Sha256) -> Result<JoinReply, DriverError> {
         match message {
-            JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
+            JoinMessage::Start {} => {
+                let (trust, changes) = (self.trust_bytes.clone().into(), self.log.history().trust_words());
+                Ok(JoinReply::Trust { trust, nonce, changes })
+            }
             JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
             JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
             JoinMessage::Renew { statement, csr } => self.come_back(&statement, &csr, nonce, now()),
@@ -314,7 +317,7 @@ impl Driver {
         let who = statement.signer();
         let invitation = self.store.invitation(request.token)?;
         let valid = invitation.is_some_and(|i| self.admits(&i, secret, &request));
-        let fits = request.institution_key == statement.key && request.trust == Sha256(protocol::hash::sha256(&[&self.trust_bytes]));
+        let fits = request.institution_key == statement.key && self.log.history().knows_trust(request.trust);
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
         let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
         // Also where a crash came before the token of an earlier request was marked as used: the log knows.
@@ -461,7 +464,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Rotation => return None,
-        StatementKind::Standing | StatementKind::KeyRevocation => return None,
+        StatementKind::Standing | StatementKind::KeyRevocation | StatementKind::TrustChange => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

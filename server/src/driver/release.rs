@@ -7,7 +7,6 @@ use protocol::history::Clause;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
 use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
-use protocol::trust::TrustDocument;
 
 impl Driver {
     /// The model that a round closed with, or the newest one, with everything that a release must name.
@@ -58,7 +57,7 @@ impl Driver {
     /// Records that somebody examined the log: an administrator, or a member whose statement the operator was handed.
     pub(super) fn review(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Ok(said) = statement.verify::<Review>() else { return Ok(Err(Refusal::Review)) };
-        if said.trust != TrustDocument::hash(&self.trust_bytes) {
+        if !self.log.history().knows_trust(said.trust) {
             return Ok(Err(Refusal::Review));
         }
         let who = statement.signer();

@@ -4,6 +4,8 @@
 mod rotation;
 #[path = "standing_tests.rs"]
 mod standing;
+#[path = "trust_tests.rs"]
+mod trust;
 
 use super::*;
 use crate::endpoint::{Shared, Traffic};
