@@ -14,6 +14,7 @@ use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Req
 use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::renewal::{Renewal, Rotation};
+use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation};
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
@@ -50,6 +51,10 @@ pub fn statements(bytes: &[u8]) {
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation);
+    each!(StatementKeyChange, WitnessKeyRotation);
+    if let Some(rotation) = payload::<StatementKeyRotation>(bytes) {
+        assert!(rotation.change().is_ok_and(|c| c.new == rotation.proof.key) || rotation.change().is_err());
+    }
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
         assert!(sizes <= manifest.groups.len());
