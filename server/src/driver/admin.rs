@@ -29,7 +29,7 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().active().count() >= 2 => {
+                Some(p) if p.witnesses().len() >= 2 => {
                     Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
                 }
                 Some(_) | None => Err(Refusal::TooFewMembers),
