@@ -49,9 +49,9 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(StatementKeyChange, WitnessKeyRotation);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation);
-    each!(StatementKeyChange, WitnessKeyRotation);
     if let Some(rotation) = payload::<StatementKeyRotation>(bytes) {
         assert!(rotation.change().is_ok_and(|c| c.new == rotation.proof.key) || rotation.change().is_err());
     }

@@ -82,6 +82,12 @@ statement_kinds! {
     Withdrawal = 32, "withdrawal";
     /// Somebody examined a part of the log.
     Review = 33, "review";
+    /// A new statement key signs that it takes the place of the one so far; stands inside the next kind only.
+    StatementKeyChange = 60, "statement-key-change";
+    /// An institution goes on with another statement key.
+    StatementKeyRotation = 61, "statement-key-rotation";
+    /// An institution goes on with another witness key.
+    WitnessKeyRotation = 62, "witness-key-rotation";
     /// Administrators suspend, resume or revoke a membership.
     Standing = 40, "standing";
     /// An institution leaves.
@@ -90,12 +96,6 @@ statement_kinds! {
     Rotation = 42, "key-rotation";
     /// Administrators revoke a key of an institution.
     KeyRevocation = 43, "key-revocation";
-    /// A new statement key signs that it takes the place of the one so far; stands inside the next kind only.
-    StatementKeyChange = 50, "statement-key-change";
-    /// An institution goes on with another statement key.
-    StatementKeyRotation = 51, "statement-key-rotation";
-    /// An institution goes on with another witness key.
-    WitnessKeyRotation = 52, "witness-key-rotation";
 }
 
 impl StatementKind {

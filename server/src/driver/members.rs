@@ -464,12 +464,13 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
         }
         StatementKind::StatementKeyRotation | StatementKind::WitnessKeyRotation => (super::rotate::rotated(&statement)?, None),
+        StatementKind::StatementKeyChange => return None,
         StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Rotation => return None,
-        StatementKind::Standing | StatementKind::KeyRevocation | StatementKind::StatementKeyChange => return None,
+        StatementKind::Standing | StatementKind::KeyRevocation => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }
