@@ -196,6 +196,18 @@ fn next_key(s: &Checked, who: ClientId) -> Option<PublicKey> {
     (change.institution == who && change.old == s.key).then_some(change.new)
 }
 
+/// The keys of a rotation, old and new, as entries name them; none where what was signed is another kind of rotation or lacks its proof.
+fn rotates(purpose: KeyPurpose, s: &Checked) -> Option<(Sha256, Sha256)> {
+    match purpose {
+        KeyPurpose::Tls => s.read::<Rotation>().ok().map(|r| (r.old, r.new)),
+        KeyPurpose::Statement => {
+            let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
+            Some((keyid(&change.old), keyid(&change.new)))
+        }
+        KeyPurpose::Witness => s.read::<WitnessKeyRotation>().ok().map(|r| (r.old, witness_id(&r.new))),
+    }
+}
+
 /// What the institution said, folded.
 #[derive(Default)]
 struct Own {
@@ -340,18 +352,6 @@ impl Own {
             findings.add(STRANGER, Place::Path(format!("ledger/{id}.ledger")), "a declared dataset", "no dataset.declared of it");
         }
         out
-    }
-}
-
-/// The keys of a rotation, old and new, as entries name them; none where what was signed is another kind of rotation or lacks its proof.
-fn rotates(purpose: KeyPurpose, s: &Checked) -> Option<(Sha256, Sha256)> {
-    match purpose {
-        KeyPurpose::Tls => s.read::<Rotation>().ok().map(|r| (r.old, r.new)),
-        KeyPurpose::Statement => {
-            let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
-            Some((keyid(&change.old), keyid(&change.new)))
-        }
-        KeyPurpose::Witness => s.read::<WitnessKeyRotation>().ok().map(|r| (r.old, witness_id(&r.new))),
     }
 }
 
