@@ -8,7 +8,7 @@ use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
 use crate::verdict::{QuorumSummary, Verdict};
-use crate::{artefacts, budget, openings, releases, sidecars, summary};
+use crate::{artefacts, budget, openings, releases, sidecars, summary, witnesses};
 use audit::fsck;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{CHECKPOINT_PATH, LogReader};
@@ -100,6 +100,7 @@ fn verify_trusted<T>(
     let trust_pinned = trust::check_pinned(fold.history(), options.trust_hash, &mut findings);
     fold.stated().roots(log, report.computed.size, fold.history(), &mut findings);
     policies.reconcile(fold.activated(), fold.history().size(), &mut findings);
+    witnesses::check(log, &policies, fold.history(), &mut findings)?;
     let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
     let sidecars = sidecars::sweep(log, fold.hidden(), &mut findings)?;

@@ -126,7 +126,7 @@ impl<F: Journal> LedgerStore<F> {
             let own = a.own_epsilon_cap == terms.own_epsilon_cap;
             own && (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit)
         };
-        let ledger = match PrivacyLedger::load(bytes) {
+        let ledger = match PrivacyLedger::load_signed(bytes, keys.later()) {
             Ok(loaded) if !same(loaded.ledger.terms()) => return Err(LedgerError::OtherTerms),
             Ok(loaded) => {
                 if loaded.torn {

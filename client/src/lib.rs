@@ -28,6 +28,7 @@ pub mod observer;
 pub mod prepare;
 mod release;
 pub mod renewal;
+mod rotation;
 mod site_log;
 pub mod site_policy;
 mod spool;

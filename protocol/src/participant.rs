@@ -47,9 +47,9 @@ impl Accepted {
         }
         let endorsers: BTreeSet<_> = endorsements
             .iter()
-            .filter(|s| manifest.position(s.signer()).is_some())
-            .filter(|s| s.verify::<Endorsement>().is_ok_and(|e| e.manifest == digest))
-            .map(Statement::signer)
+            .filter_map(|s| Some((mirror.speaker(&s.key).filter(|who| manifest.position(*who).is_some())?, s)))
+            .filter(|(_, s)| s.verify::<Endorsement>().is_ok_and(|e| e.manifest == digest))
+            .map(|(who, _)| who)
             .collect();
         if endorsers.len() < manifest.size.quorum() {
             return Err(Rejection::NotCertified);

@@ -14,6 +14,8 @@ mod checkpoint;
 mod counting;
 #[path = "loopback/federation.rs"]
 mod federation;
+#[path = "loopback/keys.rs"]
+mod keys;
 #[path = "loopback/means.rs"]
 mod means;
 #[path = "loopback/mixed.rs"]

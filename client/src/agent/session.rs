@@ -273,6 +273,7 @@ impl Agent {
         let note = self.mirror.read_note(note)?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
         let (size, line) = self.witness.cosign(&self.mirror, &self.keys, &note, clock::now_s()).map_err(fatal)?;
+        self.retire_witness().map_err(fatal)?;
         Ok(link.say(&ClientMessage::Cosigned { size, line }).await?)
     }
 

@@ -521,3 +521,27 @@ fn in_joint_modes_own_noise_is_charged_and_both_costs_are_written_down() {
     let want = crate::accountant::rdp::step_rdp(2.0 * 2f64.sqrt(), 0.1, 2.0).unwrap() * 1e9;
     assert!((joint.coalition[at_two].0 as f64 - want).abs() < 2.0 + 1e-6 * want);
 }
+
+/// The institution goes on with another statement key: from then on no entry is by an older one.
+#[test]
+fn a_ledger_goes_on_under_the_institutions_next_key_and_never_back() {
+    let (p, first, second) = (plan(1, "2"), key(), SigningKey::from_bytes(&[8; 32]));
+    let public = PublicKey(second.verifying_key().to_bytes());
+    // Begun and registered under the first key; a round is reserved and given up by these.
+    let by = |reserves: &SigningKey, voids: &SigningKey| {
+        let mut k = Kept::new("8");
+        k.register(&p).unwrap();
+        let pending = propose(&mut k.ledger, &p, 1).unwrap();
+        k.file.extend(pending.record(|entry| Statement::sign(entry, reserves)));
+        let paid = k.ledger.recorded(pending).unwrap();
+        let pending = k.ledger.void(paid.ledger_counter(), NOW).unwrap();
+        k.file.extend(pending.record(|entry| Statement::sign(entry, voids)));
+        k.ledger.recorded(pending).unwrap();
+        k.file
+    };
+    let entries = |file: &[u8], later: &[PublicKey]| PrivacyLedger::load_signed(file, later).map(|loaded| loaded.entries.len());
+    assert_eq!(entries(&by(&second, &second), &[public]), Ok(4));
+    assert_eq!(entries(&by(&first, &second), &[public]), Ok(4));
+    assert_eq!(entries(&by(&second, &second), &[]), Err(LoadError::Stranger { counter: 2 }));
+    assert_eq!(entries(&by(&second, &first), &[public]), Err(LoadError::Stranger { counter: 3 }));
+}

@@ -8,6 +8,9 @@ use protocol::plan::Unit;
 use protocol::renewal::Rotation;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
 
+#[path = "keys.rs"]
+mod keys;
+
 const DATASET: Sha256 = Sha256([8; 32]);
 
 fn person(n: u8) -> SigningKey {
