@@ -16,6 +16,10 @@ impl Outside {
     pub(crate) fn new(checkpoint: Sha256, tensors: BTreeMap<String, Tensor>) -> Self {
         Self { tensors, checkpoint }
     }
+    /// Digest of the checkpoint that the tensors are of.
+    pub(crate) fn checkpoint(&self) -> Sha256 {
+        self.checkpoint
+    }
     pub(crate) fn find(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::outside::Outside;
 use super::transformer::TransformerWeights;
+use crate::device::Site;
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
 use std::collections::BTreeSet;
@@ -314,12 +315,15 @@ impl ParameterTable {
     }
 }
 
-/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint.
+/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint; and where the layers are to
+/// live.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) trained: (&'a ParameterTable, &'a [f32]),
     pub(crate) frozen: Option<(&'a ParameterTable, &'a [f32])>,
     pub(crate) outside: Option<&'a Outside>,
+    /// None for the processor.
+    pub(crate) site: Option<&'a Site>,
 }
 
 /// A tensor, and its first coordinate in the trained vector; none if it is frozen.
@@ -341,13 +345,16 @@ impl Values<'_> {
     }
     /// A copy of one tensor; one that lies in a checkpoint is shared.
     pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
-        if let Some(tensor) = self.outside.and_then(|o| o.find(name)) {
-            return Ok(Loaded { tensor: tensor.clone(), place: None });
+        if let Some((outside, tensor)) = self.outside.and_then(|o| o.find(name).map(|tensor| (o, tensor))) {
+            let tensor = self.site.map_or_else(|| Ok(tensor.clone()), |site| site.bring(outside, name, tensor))?;
+            return Ok(Loaded { tensor, place: None });
         }
         let trained = self.trained.0.find(name).map(|p| (p, self.trained.1, Some(p.offset)));
         let frozen = || self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat, None)));
         let Some((p, flat, place)) = trained.or_else(frozen) else { candle_core::bail!("the model has no parameter {name}") };
-        Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), &Device::Cpu)?, place })
+        let processor = Device::Cpu;
+        let device = self.site.map_or(&processor, Site::device);
+        Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), device)?, place })
     }
 }
 
