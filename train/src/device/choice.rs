@@ -46,7 +46,7 @@ impl FromStr for Wanted {
     type Err = DeviceError;
 
     fn from_str(word: &str) -> Result<Self, DeviceError> {
-        match (word, word.strip_prefix("cuda:").map(str::parse)) {
+        match (word, word.strip_prefix("cuda:").map(str::parse::<usize>)) {
             ("cpu", _) => Ok(Self::Cpu),
             ("auto", _) => Ok(Self::Auto),
             ("cuda", _) => Ok(Self::Cuda),

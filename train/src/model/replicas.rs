@@ -25,12 +25,19 @@ impl Replicas {
         };
         Ok(Self(models.into_iter().map(|model| model.keeping(keep)).collect()))
     }
+
+    /// The one of this thread's worker.
+    ///
+    /// # Errors
+    /// Never: there is at least one.
+    pub(crate) fn mine(&self) -> Result<&Transformer> {
+        let [first, rest @ ..] = &self.0[..] else { bail!("no model was loaded") };
+        Ok(device::number().checked_sub(1).and_then(|others| rest.get(others)).unwrap_or(first))
+    }
 }
 
 impl Objective for Replicas {
     fn losses(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
-        let [first, rest @ ..] = &self.0[..] else { bail!("no model was loaded") };
-        let mine = device::number().checked_sub(1).and_then(|others| rest.get(others)).unwrap_or(first);
-        mine.losses(batch, tape)
+        self.mine()?.losses(batch, tape)
     }
 }
