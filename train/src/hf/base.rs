@@ -98,6 +98,9 @@ impl std::fmt::Debug for Base {
     }
 }
 
+/// Numbers of the tensors of a checkpoint that somebody trains, and names of those that nobody does.
+type Sorted = (BTreeMap<String, Vec<f32>>, Vec<String>);
+
 fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(sha256(&[bytes]))
 }
@@ -219,16 +222,46 @@ impl Base {
     /// # Errors
     /// [`BaseError`]: a tensor that the checkpoint lacks, by name; a number that is not finite.
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
-        let whole = model.whole();
-        let spelling = Config::of_plan(&whole, Trained::Kept)?.spelling;
-        let (first, trained) = (initial(&whole, seed)?, shard::names(shards));
-        let (flat, frozen) = self.reading(|tensors| filled(&first, (spelling, &trained), tensors))?;
-        first.table().check(&flat)?;
+        let (whole, trained) = (model.whole(), shard::names(shards));
+        let (table, spelling) = (ParameterTable::new(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
+        let (found, frozen) = self.reading(|tensors| self.sorted(&table, (spelling, &trained), tensors))?;
+        let left: BTreeSet<&str> = frozen.iter().map(String::as_str).collect();
+        let new = initial::some(&table, seed, |p| !found.contains_key(&p.name) && !left.contains(p.name.as_str()));
         let base = BaseModel { frozen, ..whole.base.clone().ok_or(BaseError::NoBase)? };
         let model = EncoderConfig { base: Some(base), ..whole };
         let kept = ParameterTable::new(&model)?;
-        let kept = kept.iter().filter_map(|p| first.table().find(&p.name)).flat_map(|p| &flat[p.range()]).copied().collect();
-        Ok(Weights::new(&model, kept)?)
+        let flat = kept.iter().filter_map(|p| found.get(&p.name).or_else(|| new.get(&p.name))).flatten().copied().collect();
+        Ok(Weights::new(&model, flat)?)
+    }
+
+    /// The numbers of tensors that somebody trains, and the names of those that nobody does. Only a head may be missing.
+    fn sorted(
+        &self,
+        table: &ParameterTable,
+        (spelling, trained): (Spelling, &BTreeSet<String>),
+        tensors: &Tensors<'_>,
+    ) -> Result<Sorted, BaseError> {
+        let (mut found, mut frozen) = (BTreeMap::new(), Vec::new());
+        for p in table.iter().filter(|p| !is_factor(&p.name)) {
+            match (layout::find(spelling, p, tensors), trained.contains(&p.name)) {
+                (Ok((name, way)), true) => {
+                    let mut values = vec![0.0; p.len()];
+                    layout::copy(tensors, &name, way, &p.shape, &mut values).map_err(HfError::from)?;
+                    found.insert(p.name.clone(), values);
+                }
+                (Ok(_), false) => {
+                    // Looked through, and let go again.
+                    self.frozen(tensors, spelling, p)?;
+                    frozen.push(p.name.clone());
+                }
+                (Err(FileError::Missing(_) | FileError::Shape { .. }), true) if of_head(spelling, &p.name) => {}
+                (Err(FileError::Missing(_) | FileError::Shape { .. }), false) if of_head(spelling, &p.name) => {
+                    return Err(BaseError::Untrained(p.name.clone()));
+                }
+                (Err(e), _) => return Err(HfError::from(e).into()),
+            }
+        }
+        Ok((found, frozen))
     }
 
     /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's. Of weights that are held
@@ -306,32 +339,6 @@ impl Base {
         let found = read(&self.weights.tensors().map_err(HfError::from)?);
         if self.weights.held() || self.weights.digest() == self.digests.weights { found } else { Err(BaseError::Changed) }
     }
-}
-
-/// First weights with the checkpoint's numbers in place of theirs, and the names of the tensors that nobody trains. Only a head may be missing.
-fn filled(
-    first: &Weights,
-    (spelling, trained): (Spelling, &BTreeSet<String>),
-    tensors: &Tensors<'_>,
-) -> Result<(Vec<f32>, Vec<String>), BaseError> {
-    let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
-    for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
-        match layout::find(spelling, p, tensors) {
-            Ok((name, way)) => {
-                layout::copy(tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
-                if !trained.contains(&p.name) {
-                    frozen.push(p.name.clone());
-                }
-            }
-            Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
-                if !trained.contains(&p.name) {
-                    return Err(BaseError::Untrained(p.name.clone()));
-                }
-            }
-            Err(e) => return Err(HfError::from(e).into()),
-        }
-    }
-    Ok((flat, frozen))
 }
 
 /// One tensor of the checkpoint, as the model has it.

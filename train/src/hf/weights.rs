@@ -22,7 +22,7 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 const INDEXED: &str = "model.safetensors.index.json with its files";
 
 /// Most bytes of numbers in one file that is written: models of more go into several, each of which a file system and a download can take.
-pub const MAX_FILE_BYTES: u64 = 5_000_000_000;
+pub const MAX_FILE_BYTES: u64 = 2_000_000_000;
 
 /// Makes of an opened file one that nobody but this program can change, with the same bytes.
 pub type Hold<'a> = &'a mut dyn FnMut(File) -> std::io::Result<File>;
