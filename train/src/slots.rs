@@ -3,7 +3,7 @@
 
 use crate::batch::{Record, UnitExamples};
 use crate::model::parameters::size;
-use crate::model::{ModelError, Transformer, TransformerWeights, initial};
+use crate::model::{ModelError, Replicas, TransformerWeights, initial};
 use crate::shard::names;
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::Block;
@@ -43,7 +43,8 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
-    let (part, model) = made_up(plan)?;
+    let part = made_up(plan)?;
+    let model = Replicas::load(&part, workers, plan.local.keep.unwrap_or_default())?;
     let work = Work {
         objective: &model,
         table: part.table(),
@@ -60,10 +61,8 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
 }
 
 /// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too.
-pub(crate) fn made_up(plan: &Plan) -> Result<(TransformerWeights, Transformer), SlotsError> {
-    let part = TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?;
-    let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default());
-    Ok((part, model))
+pub(crate) fn made_up(plan: &Plan) -> Result<TransformerWeights, SlotsError> {
+    Ok(TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?)
 }
 
 /// One made-up record, with tokens all over the vocabulary.
@@ -126,7 +125,7 @@ mod tests {
     use crate::capture::Tape;
     use crate::device::{Engine, Matrix, Multiply};
     use crate::direct::Precision;
-    use crate::model::Objective;
+    use crate::model::{Objective, Transformer};
     use crate::testing::{plan, small_config};
     use candle_core::{Result, Tensor};
     use protocol::plan::Keep;
@@ -156,6 +155,18 @@ mod tests {
         }
         fn worth(&self) -> usize {
             self.0.worth()
+        }
+    }
+
+    /// Where whole models live on the accelerator, too.
+    #[test]
+    fn a_unit_has_the_same_gradient_in_every_place_of_a_device() {
+        let mut plan = plan(small_config(), 1, "1", "0.5");
+        let m = Mechanism::of_plan(&plan, 100).unwrap();
+        for (keep, precision) in [(Keep::Everything, Precision::F32), (Keep::Inputs, Precision::F32), (Keep::Everything, Precision::Bf16)] {
+            plan.local.keep = Some(keep);
+            let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Engine::holding_models(precision)) });
+            assert!(slots_agree(&plan, &m, &Workers::start_on(both.to_vec()).unwrap()).unwrap(), "{keep:?} {precision:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
 
 use crate::audit::Canaries;
-use crate::model::{Transformer, TransformerWeights};
+use crate::model::{Replicas, TransformerWeights};
 use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
 use crate::schedule::Rates;
@@ -98,7 +98,7 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
     let path = mechanism.executed().clip_path();
     let work = Work {
-        objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
+        objective: &Replicas::load(weights, inputs.workers, plan.local.keep.unwrap_or_default())?,
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
