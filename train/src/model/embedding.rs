@@ -123,7 +123,7 @@ fn composed_rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
     if ids.iter().any(|&id| id >= rows) {
         bail!("token or place outside its table")
     }
-    composed::rows(&table.tensor, &ids.iter().copied().map(Some).collect::<Vec<_>>())
+    composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.

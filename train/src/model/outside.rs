@@ -62,6 +62,14 @@ impl Loaded {
         Ok(Self { tensor, place: None, lies: Some(lies) })
     }
 
+    /// The numbers as a tensor of the engine; of those that lie elsewhere a copy.
+    pub(crate) fn whole(&self) -> Result<Tensor> {
+        match &self.lies {
+            Some(lies) => Tensor::from_slice(lies.numbers(), self.tensor.shape(), &Device::Cpu),
+            None => Ok(self.tensor.clone()),
+        }
+    }
+
     /// Reads the numbers, wherever they are.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
         match &self.lies {

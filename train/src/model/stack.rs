@@ -138,7 +138,7 @@ impl Distances {
                 let read = |t: &[f32]| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect());
                 Tensor::from_vec::<_, f32>(self.table.read(read)?, (ids.len(), heads), &Device::Cpu)?
             }
-            Way::Composed => composed::rows(&self.table.tensor, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
+            Way::Composed => composed::rows(&self.table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
         };
         match self.table.place {
             Some(at) => tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }]),

@@ -38,10 +38,10 @@ struct Composed {
 
 impl Linear {
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
-        let w = factor(&self.weight.tensor)?.t()?;
+        let w = factor(&self.weight.whole()?)?.t()?;
         let y = rows_times(x, &w, &self.spans, self.tape.reach())?; // (N, D) -> (N, P)
         match &self.bias {
-            Some(bias) => y.broadcast_add(&bias.tensor),
+            Some(bias) => y.broadcast_add(&bias.whole()?),
             None => Ok(y),
         }
     }
@@ -144,7 +144,7 @@ impl CustomOp1 for Composed {
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (x, grad) = (x.detach(), grad.contiguous()?.detach());
         self.op.record(&x, &grad)?;
-        let w = factor(&self.op.weight.tensor)?;
+        let w = factor(&self.op.weight.whole()?)?;
         rows_times(&grad, &w, &self.op.spans, self.op.tape.reach()).map(Some) // (N, P) -> (N, D)
     }
 }

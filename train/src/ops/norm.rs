@@ -59,9 +59,9 @@ impl Norm {
     }
 
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.standard(x)?.0.broadcast_mul(&self.gain.tensor)?;
+        let y = self.standard(x)?.0.broadcast_mul(&self.gain.whole()?)?;
         match &self.shift {
-            Some(shift) => y.broadcast_add(&shift.tensor),
+            Some(shift) => y.broadcast_add(&shift.whole()?),
             None => Ok(y),
         }
     }
@@ -69,7 +69,7 @@ impl Norm {
     /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
     fn composed_back(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (normal, scale) = self.standard(x)?;
-        let u = grad.broadcast_mul(&self.gain.tensor)?;
+        let u = grad.broadcast_mul(&self.gain.whole()?)?;
         let along = (&u * &normal)?.mean_keepdim(D::Minus1)?;
         let dx = (self.centred(&u)? - normal.broadcast_mul(&along)?)?.broadcast_mul(&scale)?;
         let (spans, reach, width) = (&self.spans, self.tape.reach(), self.width()?);
