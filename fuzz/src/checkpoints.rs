@@ -4,6 +4,7 @@ use protocol::ids::Sha256;
 use protocol::plan::{Asks, BaseModel, EncoderConfig};
 use std::sync::LazyLock;
 use train::hf::file::Tensors;
+use train::hf::index::Index;
 use train::hf::{adapter, config, from_bytes, tokenizer};
 use train::model::lora::Factor;
 use train::model::{Config, Trained, TransformerWeights};
@@ -29,6 +30,10 @@ pub fn checkpoints(bytes: &[u8]) {
     if let Ok(tensors) = Tensors::parse(bytes) {
         let names: Vec<&str> = tensors.names().collect();
         assert!(names.iter().all(|name| tensors.has(name)));
+    }
+    if let Ok(index) = Index::parse(bytes) {
+        let beside = |name: &String| !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.');
+        assert!(!index.files().is_empty() && index.files().iter().all(beside));
     }
     if let Ok((weights, _)) = from_bytes(BASE.config(), bytes) {
         assert!(weights.flat().iter().all(|w| w.is_finite()));

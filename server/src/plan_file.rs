@@ -196,7 +196,7 @@ pub enum PlanFileError {
     #[error("model.{0} is stated beside [model.base]: leave it out, the checkpoint's config.json states it")]
     SizeOfBase(&'static str),
     /// A checkpoint that is named and not given.
-    #[error("the model begins from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    #[error("the model begins from a published checkpoint: give its directory with --base (weights with SHA-256 {0})")]
     NoBase(Sha256),
     /// A checkpoint that is given and not named.
     #[error(
@@ -205,7 +205,7 @@ pub enum PlanFileError {
     UnnamedBase {
         /// SHA-256 of its `config.json`.
         config: Sha256,
-        /// Of its `model.safetensors`.
+        /// Of its weights.
         weights: Sha256,
         /// Of its `tokenizer.json`.
         tokenizer: Sha256,

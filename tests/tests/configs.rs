@@ -410,7 +410,7 @@ fn a_plan_may_ask_for_book_keeping_in_every_mode() {
 /// training.md M4, M6: tiers as the sample describes them; what does not exist is named with what was expected.
 #[test]
 fn a_plan_may_say_who_trains_what() {
-    let two = PLAN.replacen("layers = 1", "layers = 2\nadapter = { rank = 2, alpha = 4, targets = [\"qkv\"] }", 1);
+    let two = PLAN.replacen("layers = 1", "layers = 2\nadapter = { rank = 2, alpha = 4, targets = [\"qkv\"], nested = [1] }", 1);
     let id = |n: u8| format!("{n:02x}").repeat(32);
     let with = |trains: &str, who: &str| {
         format!("{two}\n[[tiers]]\nname = \"large\"\ntrains = [\"full\"]\n[[tiers]]\nname = \"small\"\ntrains = [{trains}]\n{who}\n")
@@ -421,6 +421,7 @@ fn a_plan_may_say_who_trains_what() {
         ("\"heads-and-biases\"", 2),
         ("{ layers = { from = 1, to = 2 } }", 2),
         ("\"lora-b\", \"heads-and-biases\"", 3),
+        ("{ lora-b-first = { rank = 1 } }", 2),
         ("\"lora-alternating\"", 3),
         ("{ rolling = { window = 1 } }", 3),
     ];
@@ -436,6 +437,8 @@ fn a_plan_may_say_who_trains_what() {
         (with("{ layers = { from = 1, to = 3 } }", &three), "got 1..3, expected a range of the model's blocks"),
         (with("{ rolling = { window = 3 } }", &three), "rolls over 3 blocks at once, expected 1 to 2"),
         (with("\"lora-b\"", &three).replacen("adapter = {", "# adapter = {", 1), "has no adapters: expected [model.adapter]"),
+        (with("{ lora-b-first = { rank = 3 } }", &three), "trains the first 3 columns of B, expected one of [1, 2]"),
+        (with("\"lora-b\"", &three).replacen("nested = [1]", "nested = [2]", 1), "model.adapter.nested: got [2], expected ranks from 1 on"),
         (with("\"no-such-part\"", &three), "unknown variant `no-such-part`, expected one of `full`, `layers`"),
         (with("\"heads-and-biases\"", ""), "only one tier is for all others"),
         (with("\"lora-b\"", &format!("institutions = [\"{}\"]", id(1))), "trained by at most 1 institutions in a round"),

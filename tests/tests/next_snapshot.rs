@@ -22,7 +22,7 @@ fn decimal(text: &str) -> Decimal {
 }
 
 fn model(adapted: bool) -> EncoderConfig {
-    let adapter = adapted.then_some(AdapterConfig { rank: 2, alpha: 4, targets: None });
+    let adapter = adapted.then_some(AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None });
     let classes = vec!["no".to_owned(), "yes".to_owned()];
     EncoderConfig { vocab: 20, max_tokens: 6, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter, base: None }
 }

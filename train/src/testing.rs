@@ -157,7 +157,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ..translate.clone()
     };
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
-    let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
+    let adapter = |trains| Some(Adapters { targets: targets.clone(), ..Adapters::everywhere(Lora { rank: 2, alpha: 6, trains }) });
     let window = Some(Window { reach: 2, global: 1 });
     let all = [
         ("classifier", classify.clone()),

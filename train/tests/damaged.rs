@@ -18,6 +18,7 @@ fn files() -> Vec<Vec<u8>> {
     let lists = ["bert-tag/config.json", "llama/config.json", "t5/config.json", "gpt2/config.json", "llama/tokenizer.json"];
     let mut files: Vec<Vec<u8>> = lists.iter().map(|name| read(name)).collect();
     files.push(train::hf::to_bytes(&small).unwrap());
+    files.push(br#"{"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}"#.to_vec());
     files.push([read("llama-lora/adapter_config.json"), vec![0], read("llama-lora/adapter_model.safetensors")].concat());
     files
 }

@@ -34,7 +34,8 @@ pub(super) fn run(config: &Config, options: &Evaluate) -> Result<Answer, Failure
         let counts = Failure::trouble_text("bad_plan", "a plan that counts trains no model");
         return Err(counts.hint("concordat-client data counts shows what was counted"));
     }
-    let foundation = Foundation::of_plan(&plan, config.base.as_deref()).map_err(|e| Failure::trouble("no_base", &e))?;
+    // Once and for a short while: no copy of the checkpoint on a disk is worth its writing.
+    let foundation = Foundation::of_plan(&plan, config.base.as_deref(), None).map_err(|e| Failure::trouble("no_base", &e))?;
     let records = held_out(config)?;
     let source = DataSource::made_up(records, plan.privacy.unit);
     let data = source.for_plan(&plan, foundation.as_ref().map(|f| &f.base)).map_err(|e| bad_data(&e))?;

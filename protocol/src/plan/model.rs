@@ -48,7 +48,8 @@ pub struct BaseModel {
     /// Text of its `config.json`, word for word.
     #[n(0)]
     pub config: String,
-    /// SHA-256 of its `model.safetensors`.
+    /// SHA-256 of its `model.safetensors`; of weights in several files that of what `sha256sum` prints of `model.safetensors.index.json` and of
+    /// each file that it names, in the order of their names' bytes.
     #[n(1)]
     pub weights: Sha256,
     /// SHA-256 of its `tokenizer.json`.
@@ -146,6 +147,28 @@ pub struct AdapterConfig {
     #[n(2)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<String>>,
+    /// Nested ranks: rising ranks below `rank` at which both factors are cut into bands, tensors of their own. A tier may then train the first
+    /// columns of B only, and every band has a cohort of its own (training.md M6). None: one band.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nested: Option<Vec<u32>>,
+}
+
+impl AdapterConfig {
+    /// Most nested ranks: tiers of one plan have fewer.
+    pub const MAX_NESTED: usize = 16;
+
+    /// Ranks up to which a tier may train: the nested ones, and all.
+    pub fn ranks(&self) -> impl Iterator<Item = u32> {
+        self.nested.iter().flatten().copied().chain([self.rank])
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        let ranks: Vec<u32> = self.ranks().collect();
+        let rising = self.nested.is_none() || (ranks[0] > 0 && ranks.is_sorted_by(|a, b| a < b));
+        let fits = rising && ranks.len() <= Self::MAX_NESTED + 1;
+        range(fits, "model.adapter.nested", format!("{ranks:?} with the rank"), "at most 16 rising ranks from 1, all below the adapter's")
+    }
 }
 
 impl EncoderConfig {
@@ -189,6 +212,7 @@ impl EncoderConfig {
         range((1..=8192).contains(&self.max_tokens), "model.max_tokens", self.max_tokens.to_string(), "1 to 8192")?;
         range((16..=1 << 22).contains(&self.vocab), "model.vocab", self.vocab.to_string(), "16 to 4194304")?;
         range((1..=256).contains(&self.layers), "model.layers", self.layers.to_string(), "1 to 256")?;
+        self.adapter.as_ref().map_or(Ok(()), AdapterConfig::check)?;
         self.base.as_ref().map_or(Ok(()), BaseModel::check)
     }
 }
@@ -218,6 +242,25 @@ mod tests {
         let plain = EncoderConfig { base: None, ..model(Asks::Class, 2) };
         assert_eq!(codec::encode(&plain)[0], 0x87, "seven fields");
         assert_eq!((plain.asks(), plain.whole()), (Asks::Class, plain.clone()));
+    }
+
+    #[test]
+    fn nested_ranks_rise_to_the_adapters_own_and_one_band_has_the_bytes_of_before() {
+        let adapted = |rank, nested: Option<&[u32]>| {
+            let adapter = AdapterConfig { rank, alpha: 8, targets: None, nested: nested.map(<[u32]>::to_vec) };
+            EncoderConfig { adapter: Some(adapter), ..model(Asks::Class, 2) }
+        };
+        let nested = adapted(8, Some(&[2, 4]));
+        assert_eq!(nested.adapter.as_ref().unwrap().ranks().collect::<Vec<_>>(), [2, 4, 8]);
+        assert_eq!(codec::decode::<EncoderConfig>(&codec::encode(&nested), 4096), Ok(nested.clone()));
+        assert_eq!(serde_json::from_str::<EncoderConfig>(&serde_json::to_string(&nested).unwrap()).unwrap(), nested);
+        assert_eq!(codec::encode(&adapted(8, None).adapter.unwrap()), [0x82, 8, 8], "two fields");
+        let many: Vec<u32> = (1..=17).collect();
+        for (rank, bad) in [(8, vec![0, 4]), (8, vec![4, 4]), (8, vec![4, 2]), (8, vec![8]), (8, vec![9]), (99, many.clone())] {
+            assert!(adapted(rank, Some(&bad)).check().is_err(), "{bad:?} of {rank}");
+        }
+        assert!(adapted(8, Some(&[])).check().is_ok() && adapted(8, None).check().is_ok() && nested.check().is_ok());
+        assert!(adapted(99, Some(&many[..16])).check().is_ok());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct ModelFile {
 pub struct BaseFile {
     /// Of `config.json`.
     pub config: Sha256,
-    /// Of `model.safetensors`.
+    /// Of `model.safetensors`, or of what `sha256sum` prints of the index and its files.
     pub weights: Sha256,
     /// Of `tokenizer.json`.
     pub tokenizer: Sha256,

@@ -2,6 +2,7 @@
 
 use crate::direct::Precision;
 use crate::model::Outside;
+use crate::model::outside::Frozen;
 use candle_core::{DType, Device, Result, Tensor};
 use protocol::ids::Sha256;
 use std::collections::BTreeMap;
@@ -48,13 +49,13 @@ impl Site {
     }
 
     /// A tensor of a checkpoint, here. It is brought once and stays as long as the site.
-    pub(crate) fn bring(&self, outside: &Outside, name: &str, tensor: &Tensor) -> Result<Tensor> {
+    pub(crate) fn bring(&self, outside: &Outside, name: &str, tensor: &Frozen) -> Result<Tensor> {
         let mut kept = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (outside.checkpoint(), name.to_owned());
         if let Some(there) = kept.get(&key) {
             return Ok(there.clone());
         }
-        let there = tensor.to_device(&self.device)?;
+        let there = tensor.on(&self.device)?;
         kept.insert(key, there.clone());
         Ok(there)
     }

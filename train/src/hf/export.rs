@@ -3,7 +3,7 @@
 
 use super::adapter;
 use super::base::{Base, BaseError};
-use super::{Checkpoint, HfError, config, save_as, whole};
+use super::{Checkpoint, HfError, MAX_FILE_BYTES, config, save_as, whole};
 use crate::model::lora::is_factor;
 use crate::model::{Trained, TransformerWeights, Weights};
 use protocol::plan::{Asks, EncoderConfig};
@@ -34,7 +34,7 @@ pub fn export(
     let alone = adapter_of(&published, weights)?;
     let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
     let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    save_as(&checkpoint, &completed(&text, base, weights.config())?, model).map_err(BaseError::Export)?;
+    save_as(&checkpoint, &completed(&text, base, weights.config())?, model, MAX_FILE_BYTES).map_err(BaseError::Export)?;
     let Some(alone) = alone else { return Ok(Exported::Model) };
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
     adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
@@ -132,6 +132,25 @@ mod tests {
                 let adapted = adapter::load(&adapter_dir, &on, Factor::B).unwrap();
                 assert!(close(&scores(&adapted), &ours), "{parts:?}");
             }
+        }
+    }
+
+    /// Other programs know one factor A and one B of a layer, whatever tiers there were.
+    #[test]
+    fn bands_of_nested_ranks_go_out_as_one_adapter() {
+        let dir = checkpoint("bert-classify");
+        let base = Base::open(dir.path()).unwrap();
+        let (nested, targets) = (Some(vec![1, 2]), Some(vec!["query".into(), "value".into()]));
+        let adapter = protocol::plan::AdapterConfig { rank: 4, alpha: 8, targets, nested };
+        for first in [Part::LoraBFirst { rank: 2 }, Part::LoraB] {
+            let (weights, ours) = moved(&base, begun(&base, 3, Some(adapter.clone()), &[first.clone(), Part::Head]).unwrap());
+            let out = tempfile::tempdir().unwrap();
+            let adapter_dir = out.path().join("adapter");
+            let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+            assert_eq!(export(&base, &weights, out.path(), into).unwrap(), Exported::ModelAndAdapter);
+            assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{first:?}");
+            let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();
+            assert!(close(&scores(&adapted), &ours), "{first:?}");
         }
     }
 

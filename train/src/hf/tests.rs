@@ -142,7 +142,8 @@ fn a_fresh_adapter_is_the_base_model() {
     let base = load(&vectors("gpt2")).unwrap().weights;
     let config = br#"{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["c_attn"]}"#;
     let lora = crate::model::lora::Lora { rank: 2, alpha: 4, trains: Factor::B };
-    let adapters = crate::model::lora::Adapters { lora, targets: Some(vec!["c_attn".to_owned()].into()) };
+    let adapters =
+        crate::model::lora::Adapters { targets: Some(vec!["c_attn".to_owned()].into()), ..crate::model::lora::Adapters::everywhere(lora) };
     let fresh = base.retraining(&base.config().training(Some(adapters), crate::model::Trained::Nothing).unwrap(), 9).unwrap();
     let records = Expected::of("gpt2").records();
     assert_eq!(logits(&fresh, &records), logits(&base, &records));

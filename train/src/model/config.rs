@@ -374,7 +374,10 @@ impl Choices {
         need(heads.is_multiple_of(groups), || part("groups", groups, "a divisor of the heads"))?;
         need(max_tokens <= MAX_TOKENS, || part("max_tokens", max_tokens, "at most 2^20"))?;
         need(self.all_layers() <= MAX_LAYERS, || part("layers", self.all_layers(), "at most 1024"))?;
-        need(self.adapter.as_ref().is_none_or(|a| a.lora.rank > 0), || ModelError::Rank)
+        need(self.adapter.as_ref().is_none_or(|a| a.lora.rank > 0), || ModelError::Rank)?;
+        let nested = || format!("{:?}", self.adapter.as_ref().map(|a| &a.nested[..]).unwrap_or_default());
+        let rising = "ranks from 1 on that rise and stay below the adapter's";
+        need(self.adapter.as_ref().is_none_or(Adapters::rises), || part("model.adapter.nested", nested(), rising))
     }
 
     fn check_parts(&self) -> Result<(), ModelError> {

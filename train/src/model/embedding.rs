@@ -12,7 +12,6 @@ use crate::capture::{Lookup, Tape};
 use crate::ops::activation::{Activation, activation};
 use crate::ops::composed::{self, Way, constant, way};
 use crate::ops::neighbours::neighbours;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor, bail};
 use std::ops::Range;
 
@@ -109,7 +108,7 @@ fn row(i: usize, c: usize) -> Range<usize> {
 /// Adds row `ids[t]` of a table to row t.
 fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     let c = table.tensor.dims2()?.1;
-    with_floats(&table.tensor, |table| {
+    table.read(|table| {
         for (out, &id) in out.chunks_exact_mut(c).zip(ids) {
             let Some(row) = table.get(row(id, c)) else { bail!("token or place outside its table") };
             out.iter_mut().zip(row).for_each(|(o, r)| *o += r);
@@ -124,7 +123,7 @@ fn composed_rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
     if ids.iter().any(|&id| id >= rows) {
         bail!("token or place outside its table")
     }
-    composed::rows(&table.tensor, &ids.iter().copied().map(Some).collect::<Vec<_>>())
+    composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.

@@ -11,7 +11,6 @@ use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
 use crate::ops::composed::{self, Way, way};
 use crate::ops::relative::Buckets;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor};
 use protocol::plan::Keep;
 use std::sync::Arc;
@@ -137,9 +136,9 @@ impl Distances {
         let bias = match way(&self.table.tensor) {
             Way::Fused => {
                 let read = |t: &[f32]| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect());
-                Tensor::from_vec::<_, f32>(with_floats(&self.table.tensor, read)?, (ids.len(), heads), &Device::Cpu)?
+                Tensor::from_vec::<_, f32>(self.table.read(read)?, (ids.len(), heads), &Device::Cpu)?
             }
-            Way::Composed => composed::rows(&self.table.tensor, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
+            Way::Composed => composed::rows(&self.table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
         };
         match self.table.place {
             Some(at) => tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }]),

@@ -384,7 +384,7 @@ impl TransformerWeights {
     }
 
     pub(crate) fn values(&self) -> Values<'_> {
-        let frozen = Some((&self.tables.1, &self.frozen[..]));
+        let frozen = Some((&self.tables.1, &self.frozen));
         Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref(), site: None }
     }
 

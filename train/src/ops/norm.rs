@@ -59,9 +59,9 @@ impl Norm {
     }
 
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.standard(x)?.0.broadcast_mul(&self.gain.tensor)?;
+        let y = self.standard(x)?.0.broadcast_mul(&self.gain.whole()?)?;
         match &self.shift {
-            Some(shift) => y.broadcast_add(&shift.tensor),
+            Some(shift) => y.broadcast_add(&shift.whole()?),
             None => Ok(y),
         }
     }
@@ -69,7 +69,7 @@ impl Norm {
     /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
     fn composed_back(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (normal, scale) = self.standard(x)?;
-        let u = grad.broadcast_mul(&self.gain.tensor)?;
+        let u = grad.broadcast_mul(&self.gain.whole()?)?;
         let along = (&u * &normal)?.mean_keepdim(D::Minus1)?;
         let dx = (self.centred(&u)? - normal.broadcast_mul(&along)?)?.broadcast_mul(&scale)?;
         let (spans, reach, width) = (&self.spans, self.tape.reach(), self.width()?);
@@ -124,8 +124,8 @@ impl CustomOp1 for Norm {
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         let mut y = vec![0.0; normal.len()];
-        with_floats(&self.gain.tensor, |gain| match &self.shift {
-            Some(shift) => with_floats(&shift.tensor, |shift| {
+        self.gain.read(|gain| match &self.shift {
+            Some(shift) => shift.read(|shift| {
                 scale(&normal, gain, Some(shift), &mut y);
                 Ok(())
             }),
@@ -144,7 +144,7 @@ impl CustomOp1 for Norm {
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
-        with_floats(&self.gain.tensor, |gain| {
+        self.gain.read(|gain| {
             back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
         })?;
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn norm_agrees_with_finite_differences() {
-        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None };
+        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None, lies: None };
         for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
             let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
             agrees_with_differences(&wave(&[4, 6], 1.0), |x| {

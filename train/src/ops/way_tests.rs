@@ -67,7 +67,7 @@ pub(crate) fn agree(name: &str, (values, grads): &Made, (other_values, other_gra
 }
 
 fn loaded(x: &Tensor, like: &Tensor) -> Result<Loaded> {
-    Ok(Loaded { tensor: x.to_device(like.device())?, place: None })
+    Ok(Loaded { tensor: x.to_device(like.device())?, place: None, lies: None })
 }
 
 fn of_rows() -> Vec<Case> {

@@ -164,7 +164,7 @@ fn ground(
     settings: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<Ground, Failure> {
     let foundation = match plan.model.base {
-        Some(_) => Foundation::of_plan(plan, settings()?.base.as_deref()).map_err(|e| Failure::trouble("no_base", &e))?,
+        Some(_) => Foundation::of_plan(plan, settings()?.base.as_deref(), Some(home.dir())).map_err(|e| Failure::trouble("no_base", &e))?,
         None => None,
     };
     let Some(Foundation { base, outside }) = foundation else {
