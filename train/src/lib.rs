@@ -16,6 +16,7 @@ pub mod eval;
 pub mod fit;
 pub mod hf;
 mod kernels;
+pub mod mask;
 pub mod measure;
 pub mod model;
 mod ops;
@@ -28,6 +29,7 @@ pub mod slots;
 pub mod snapshot;
 mod step;
 pub mod strategy;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod workers;

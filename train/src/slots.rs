@@ -2,6 +2,7 @@
 //! D19). Knows no institution's record and no ledger.
 
 use crate::batch::{Record, UnitExamples};
+use crate::model::own::dropout_seed;
 use crate::model::parameters::size;
 use crate::model::{ModelError, Transformer, TransformerWeights, initial};
 use crate::shard::names;
@@ -62,7 +63,7 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
 /// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too.
 pub(crate) fn made_up(plan: &Plan) -> Result<(TransformerWeights, Transformer), SlotsError> {
     let part = TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?;
-    let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default());
+    let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default()).dropping(dropout_seed(plan, 0));
     Ok((part, model))
 }
 
@@ -74,6 +75,9 @@ pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let labels = match plan.model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Answer | Asks::Translate => tokens.iter().rev().copied().collect(),
+        Asks::Tags => (0..).map(|i: u32| i % plan.model.choices().max(1)).take(tokens.len()).collect(),
+        // All of them, which is more than any step asks for.
+        Asks::MaskedTokens => tokens.clone(),
     };
     UnitExamples { records: vec![Record { tokens, class: number % classes, labels }] }
 }
