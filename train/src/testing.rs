@@ -165,6 +165,30 @@ fn planned() -> [OwnModel; 2] {
     [decoder, pair]
 }
 
+/// Encoder-decoders as T5's and BART's publishers have them.
+fn published_pairs(translate: &Choices) -> [Choices; 2] {
+    let t5 = Choices {
+        positions: Positions::Distances { buckets: 8, farthest: 10 },
+        norm: NormKind::RootMeanSquare,
+        shifts: Shifts::None,
+        scores: Scores::Plain,
+        head: Head::Tied,
+        outputs: Outputs::Shrunk,
+        spelling: Spelling::T5,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
+        ..translate.clone()
+    };
+    let bart = Choices {
+        spelling: Spelling::Bart,
+        place: NormPlace::After,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
+        inputs: Inputs::Grown,
+        head: Head::Tied,
+        ..translate.clone()
+    };
+    [t5, bart]
+}
+
 /// One model for each kind of part that there is.
 pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let classify = choices(Family::Encoder(Task::Classify { classes: 3 }));
@@ -194,25 +218,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
     // Of four pairs one is fast, one slow, two between.
     let stretch = Stretch::Slow { factor: 4.0, low: 0.25, high: 2.0, tokens: 16.0 };
     let stretched = Choices { positions: Positions::Stretched { theta: 100.0, stretch }, head_width: 8, ..llama.clone() };
-    let t5 = Choices {
-        positions: Positions::Distances { buckets: 8, farthest: 10 },
-        norm: NormKind::RootMeanSquare,
-        shifts: Shifts::None,
-        scores: Scores::Plain,
-        head: Head::Tied,
-        outputs: Outputs::Shrunk,
-        spelling: Spelling::T5,
-        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
-        ..translate.clone()
-    };
-    let bart = Choices {
-        spelling: Spelling::Bart,
-        place: NormPlace::After,
-        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
-        inputs: Inputs::Grown,
-        head: Head::Tied,
-        ..translate.clone()
-    };
+    let [t5, bart] = published_pairs(&translate);
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
     let adapter = |trains| Some(Adapters { targets: targets.clone(), ..Adapters::everywhere(Lora { rank: 2, alpha: 6, trains }) });
     let window = Some(Window { reach: 2, global: 1 });
