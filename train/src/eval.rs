@@ -1,14 +1,19 @@
 //! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of one that goes on with texts, loss per token. Keeps no
 //! graph. Knows no privacy: what it returns is computed from records, and the caller decides whether it may leave.
 
-use crate::batch::{Batch, DataError, Dataset, Record};
+use crate::batch::{Batch, DataError, Dataset, Record, UNASKED};
 use crate::capture::Tape;
+use crate::mask::Masks;
 use crate::model::parameters::size;
 use crate::model::{ModelError, Objective, Replicas, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
 use protocol::plan::{Asks, EncoderConfig, Keep};
 use std::collections::BTreeSet;
+
+mod tags;
+
+pub use tags::{Found, TagEvaluation, evaluate_tags};
 
 /// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
 const RECORDS_AT_ONCE: usize = 8;
@@ -153,7 +158,8 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
 pub struct TextLoss {
     /// Records.
     pub records: u64,
-    /// Tokens that it was asked for: all but the first of each record, or those of the answers; an encoder-decoder also for their ends.
+    /// Tokens that it was asked for: all but the first of each record, or those of the answers; an encoder-decoder also for their ends, and an
+    /// encoder for those that were hidden from it.
     pub tokens: u64,
     /// Sum of all tokens' losses, in nats.
     pub loss_sum: f64,
@@ -179,6 +185,7 @@ fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
         Asks::Translate => label + 1, // and the end
         Asks::Answer if label > 0 => label,
         Asks::Class | Asks::NextToken | Asks::Answer => text.saturating_sub(1),
+        Asks::Tags | Asks::MaskedTokens => record.labels.iter().filter(|&&label| label != UNASKED).count() as u64,
     }
 }
 
@@ -191,14 +198,19 @@ fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
 /// [`EvalError`], also for a model that is asked for something else.
 pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TextLoss, EvalError> {
     let asks = weights.config().asks();
-    if asks == Asks::Class {
-        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer or translate" });
+    if matches!(asks, Asks::Class | Asks::Tags) {
+        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer, translate or masked-tokens" });
     }
     data.check(weights.config())?;
     let (model, most) = (built_for(weights, workers)?, size(weights.config().max_tokens));
+    let hidden = Masks::of_judgement(weights.config()).map(|masks| data.records().map(|r| masks.hide(r)).collect::<Vec<_>>());
+    let records: Vec<&Record> = match &hidden {
+        Some(hidden) => hidden.iter().filter(|r| !r.tokens.is_empty()).collect(),
+        None => telling(data),
+    };
     workers.run(|| {
         let mut total = TextLoss::default();
-        for part in telling(data).chunks(RECORDS_AT_ONCE) {
+        for part in records.chunks(RECORDS_AT_ONCE) {
             let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
             for (record, loss) in part.iter().zip(losses) {
                 // A record's loss is the mean over its tokens.

@@ -18,6 +18,7 @@ pub mod fit;
 mod gpu_tests;
 pub mod hf;
 mod kernels;
+pub mod mask;
 pub mod measure;
 pub mod model;
 mod ops;
@@ -32,6 +33,7 @@ pub mod slots;
 pub mod snapshot;
 mod step;
 pub mod strategy;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod workers;

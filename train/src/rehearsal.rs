@@ -5,7 +5,7 @@ use crate::batch::UnitExamples;
 use crate::clip::book_keeping;
 use crate::model::parameters::size;
 use crate::model::{Replicas, TransformerWeights};
-use crate::slots::{SlotsError, made_up, unit};
+use crate::slots::{SlotsError, made_up, replicas, unit};
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
@@ -34,7 +34,7 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Work`].
     pub fn pass(&self, micro_batch: NonZeroU32, workers: &Workers) -> Result<bool, SlotsError> {
-        let model = Replicas::load(&self.part, workers, self.plan.local.keep.unwrap_or_default())?;
+        let model = replicas(self.plan, &self.part, workers)?;
         let mut states = vec![(); workers.count()];
         let done = workers.each(&mut states, |_, _| self.on_one(&model, size(micro_batch.get())));
         Ok(done.into_iter().collect::<Result<Vec<bool>, WorkError>>()?.into_iter().all(|finite| finite))

@@ -2,6 +2,7 @@
 //! D19). Knows no institution's record and no ledger.
 
 use crate::batch::{Record, UnitExamples};
+use crate::model::own::dropout_seed;
 use crate::model::parameters::size;
 use crate::model::{ModelError, Replicas, TransformerWeights, initial};
 use crate::shard::names;
@@ -44,7 +45,7 @@ pub enum SlotsError {
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
     let part = made_up(plan)?;
-    let model = Replicas::load(&part, workers, plan.local.keep.unwrap_or_default())?;
+    let model = replicas(plan, &part, workers)?;
     let work = Work {
         objective: &model,
         table: part.table(),
@@ -65,6 +66,11 @@ pub(crate) fn made_up(plan: &Plan) -> Result<TransformerWeights, SlotsError> {
     Ok(TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?)
 }
 
+/// Its model on every device of the workers, as the first step would have it.
+pub(crate) fn replicas(plan: &Plan, part: &TransformerWeights, workers: &Workers) -> Result<Replicas, SlotsError> {
+    Ok(Replicas::load(part, workers, plan.local.keep.unwrap_or_default())?.dropping(dropout_seed(plan, 0)))
+}
+
 /// One made-up record, with tokens all over the vocabulary.
 pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let token = |i: u32| (i.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) % plan.model.vocab.max(1);
@@ -73,6 +79,9 @@ pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let labels = match plan.model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Answer | Asks::Translate => tokens.iter().rev().copied().collect(),
+        Asks::Tags => (0..).map(|i: u32| i % plan.model.choices().max(1)).take(tokens.len()).collect(),
+        // All of them, which is more than any step asks for.
+        Asks::MaskedTokens => tokens.clone(),
     };
     UnitExamples { records: vec![Record { tokens, class: number % classes, labels }] }
 }

@@ -413,6 +413,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

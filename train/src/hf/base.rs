@@ -13,13 +13,14 @@ use crate::shard;
 use candle_core::{Device, Tensor};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, ShardSpec};
+use protocol::plan::{AdapterConfig, Asks, BaseModel, EncoderConfig, Masking, ShardSpec};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields of a `config.json` that number the tokens in front of, behind and between texts.
-const MARKS: [&str; 4] = ["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"];
+const MARKS: [&str; 6] =
+    ["bos_token_id", "decoder_start_token_id", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id", "pad_token_id"];
 
 /// Why a checkpoint cannot be what a plan begins from.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,7 @@ pub struct Digests {
 pub struct Base {
     config: String,
     end: Option<u32>,
+    opening: Option<u32>,
     tokenizer: Vec<u8>,
     weights: WeightFiles,
     digests: Digests,
@@ -105,10 +107,12 @@ fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(sha256(&[bytes]))
 }
 
-/// Whether a tensor is of the head over classes: what a checkpoint that was published for something else does not have.
+/// Whether a tensor is of the head over classes, tags or hidden tokens: what a checkpoint that was published for something else does not have.
+/// A decoder without its head is none.
 fn of_head(spelling: Spelling, name: &str) -> bool {
-    let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler());
-    paths.any(|path| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    let over_tokens = spelling.transform().into_iter().flatten().chain(spelling.transform().map(|_| spelling.head()));
+    let mut paths = [spelling.classifier()].into_iter().chain(spelling.pooler()).chain(over_tokens);
+    paths.any(|path| name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 impl Base {
@@ -135,9 +139,9 @@ impl Base {
         let tokenizer = read(&directory.join(TOKENIZER), MAX_TOKENIZER_BYTES)?;
         let weights = weights()?;
         let digests = Digests { config: digest(&config), weights: weights.digest(), tokenizer: digest(&tokenizer) };
-        let end = config::end(&config);
+        let (end, opening) = (config::end(&config), config::opening(&config));
         let config = String::from_utf8(config).map_err(|_| BaseError::NotText)?;
-        Ok(Self { config, end, tokenizer, weights, digests })
+        Ok(Self { config, end, opening, tokenizer, weights, digests })
     }
 
     /// What its files are named by.
@@ -165,6 +169,11 @@ impl Base {
         self.end
     }
 
+    /// The token that an encoder-decoder's answer begins with before its own first one, where its publishers trained it so.
+    pub fn opening(&self) -> Option<u32> {
+        self.opening
+    }
+
     /// Whether it is the checkpoint with these digests.
     ///
     /// # Errors
@@ -181,7 +190,8 @@ impl Base {
         Ok(())
     }
 
-    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for.
+    /// A plan's model on this checkpoint, of which nothing is left to it yet. Without a longest sequence it is what the checkpoint has room for;
+    /// where hidden tokens are asked for, the usual share is hidden.
     ///
     /// # Errors
     /// [`BaseError::Checkpoint`] for a model that cannot be asked so or a tokenizer of another vocabulary; [`BaseError::Model`].
@@ -195,11 +205,15 @@ impl Base {
         let count = u32::try_from(classes.len()).map_err(|_| ModelError::TooLarge)?;
         let found = config::asked(self.config.as_bytes(), asks, count).map_err(HfError::from)?;
         let longest = match asks {
-            Asks::Class | Asks::NextToken => found.max_tokens,
+            Asks::Class | Asks::NextToken | Asks::Tags | Asks::MaskedTokens => found.max_tokens,
             Asks::Answer => found.max_tokens / 2,
             Asks::Translate => found.max_tokens.saturating_sub(1),
         };
         tokenizer::fits(&self.tokenizer, found.vocab).map_err(HfError::from)?;
+        let masking = match asks {
+            Asks::MaskedTokens => Some(Masking::usual(tokenizer::mask(&self.tokenizer).map_err(HfError::from)?)),
+            Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate | Asks::Tags => None,
+        };
         let Digests { weights, tokenizer, .. } = self.digests;
         let model = EncoderConfig {
             vocab: found.vocab,
@@ -211,6 +225,8 @@ impl Base {
             classes,
             adapter,
             base: Some(BaseModel { config: self.config.clone(), weights, tokenizer, frozen: Vec::new(), asks }),
+            own: None,
+            masking,
         };
         Config::of_plan(&model, Trained::Kept)?;
         Ok(model)

@@ -50,7 +50,11 @@ pub(in crate::hf) fn begun_decoder(base: &Base, target: Option<&str>, parts: &[P
 }
 
 /// The same of a model that writes tokens.
-fn begun_writer((base, asks, most): (&Base, Asks, u32), target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
+pub(in crate::hf) fn begun_writer(
+    (base, asks, most): (&Base, Asks, u32),
+    target: Option<&str>,
+    parts: &[Part],
+) -> (Weights, Vec<ShardSpec>) {
     let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]), nested: None });
     let model = base.model(asks, Vec::new(), Some(most), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
@@ -194,9 +198,12 @@ fn answered() -> [Record; 3] {
 
 #[test]
 fn models_that_write_answers_are_asked_for_the_answers_only() {
-    for (name, asks, target, more) in
-        [("t5", Asks::Translate, "q", 1), ("t5-gated", Asks::Translate, "wo", 1), ("llama", Asks::Answer, "q_proj", 0)]
-    {
+    for (name, asks, target, more) in [
+        ("t5", Asks::Translate, "q", 1),
+        ("t5-gated", Asks::Translate, "wo", 1),
+        ("bart", Asks::Translate, "v_proj", 1),
+        ("llama", Asks::Answer, "q_proj", 0),
+    ] {
         let dir = checkpoint(name);
         let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
         let batch = Batch::pack(&answered(), 6);

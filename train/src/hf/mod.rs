@@ -3,8 +3,8 @@
 //! no federation.
 //!
 //! A model keeps the published names of its tensors ([`crate::model::names`]), so loading is looking up: [`config`] says what the model
-//! is, [`mod@file`] and [`index`] find bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together; [`base`] is
-//! a checkpoint that a plan's model begins from.
+//! is, [`mod@file`] and [`index`] find bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together;
+//! [`base`] is a checkpoint that a plan's model begins from, and [`own`] a model that began from none.
 //!
 //! Every byte is untrusted: sizes are checked before anything is copied, and no file makes this room panic.
 
@@ -15,6 +15,7 @@ pub mod export;
 pub mod file;
 pub mod index;
 mod layout;
+pub mod own;
 pub mod tokenizer;
 mod weights;
 
@@ -52,6 +53,9 @@ pub enum HfError {
         #[source]
         source: std::io::Error,
     },
+    /// Weights in the older form, which runs as a program when it is read.
+    #[error("the weights are in {0}, which is a program and not read here: expected model.safetensors, as newer programs write it")]
+    Pickled(&'static str),
     /// A file is larger than any of its kind.
     #[error("{file} is larger than {most} bytes")]
     Large {
@@ -206,5 +210,7 @@ pub(crate) fn whole(config: &Config) -> Result<Config, ModelError> {
     config.training(None, Trained::All)
 }
 
+#[cfg(test)]
+mod per_token_tests;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// What says which of several files a tensor is in.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// What older programs wrote in their stead.
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 /// What a digest over several files is of.
 const INDEXED: &str = "model.safetensors.index.json with its files";
 
@@ -52,6 +54,10 @@ impl WeightFiles {
     fn mapping(directory: &Path, map: &mut dyn FnMut(&Path) -> std::io::Result<Mapped>) -> Result<Self, HfError> {
         let mut mapped = |path: &Path| map(path).map(Arc::new).map_err(failed(path));
         let (only, list) = (directory.join(WEIGHTS), directory.join(INDEX));
+        let older = PICKLES.into_iter().find(|name| directory.join(name).exists());
+        if let (false, false, Some(name)) = (only.exists(), list.exists(), older) {
+            return Err(HfError::Pickled(name));
+        }
         if only.exists() || !list.exists() {
             return Ok(Self { files: vec![mapped(&only)?], held: false, index: None });
         }

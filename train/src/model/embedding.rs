@@ -3,8 +3,9 @@
 
 use super::block::BlockShape;
 use super::config::{Choices, Positions};
+use super::entrance;
 use super::linear::{self, Linear, LinearParts};
-use super::names::Spelling;
+use super::names::{Side, Spelling};
 use super::norm::{self, Norm};
 use super::parameters::{Access, Listing, Loaded, Start, Values, size};
 use crate::batch::{Batch, Spans};
@@ -71,7 +72,7 @@ fn declare_tokens(name: &str, (vocab, width): (usize, usize), access: Access, li
     listing.add_read(name.into(), &[vocab, width], Start::Spread(0.1), access);
 }
 
-fn declare_places(name: &str, (rows, width): (usize, usize), listing: &mut Listing) {
+pub(super) fn declare_places(name: &str, (rows, width): (usize, usize), listing: &mut Listing) {
     // Smaller than the tokens: at first it matters more which token it is than where it stands.
     listing.add_read(name.into(), &[rows, width], Start::Spread(0.02), Access::Rows);
 }
@@ -83,8 +84,9 @@ pub(crate) fn declare_all(choices: &Choices, tokens: Access, listing: &mut Listi
         declare_tokens(spelling.tokens(), token_table, tokens, listing);
     }
     match choices.positions {
+        Positions::Learned if spelling.entrance(Side::Encoder).is_some() => entrance::declare_tables(choices, listing),
         Positions::Learned => declare_places(spelling.places(), (size(choices.max_tokens), c), listing),
-        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => {}
+        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => {}
     }
     if choices.segments > 0 {
         declare_places(spelling.segments(), (size(choices.segments), c), listing);
@@ -98,6 +100,7 @@ pub(crate) fn declare_all(choices: &Choices, tokens: Access, listing: &mut Listi
     if let Some(name) = spelling.embedding_norm() {
         norm::declare(name, choices.norm, c, listing);
     }
+    entrance::declare_norms(choices, listing);
 }
 
 /// Row `i` of a table of width `c`.
@@ -117,13 +120,18 @@ fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     })
 }
 
-/// Row `ids[t]` of a table for each t, where the table is.
-fn composed_rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
-    let rows = table.tensor.dims2()?.0;
-    if ids.iter().any(|&id| id >= rows) {
-        bail!("token or place outside its table")
+/// Row `ids[t]` of a table for each t, where the table is: `(N, C)`.
+pub(super) fn rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
+    let (rows, c) = table.tensor.dims2()?;
+    match way(&table.tensor) {
+        Way::Fused => {
+            let mut out = vec![0.0; ids.len() * c];
+            add_rows(&mut out, table, ids)?;
+            Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)
+        }
+        Way::Composed if ids.iter().any(|&id| id >= rows) => bail!("token or place outside its table"),
+        Way::Composed => composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>()),
     }
-    composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.
@@ -163,7 +171,8 @@ impl Embedding {
             stem: choices.stem.map(stem).transpose()?,
             norm: spelling.embedding_norm().map(|name| Norm::load(name, shape, values)).transpose()?,
             trained: trained(Some(spelling.stem())) || trained(spelling.embedding_norm()),
-            dropout: choices.dropout,
+            // Where each side has an entrance, numbers are dropped there.
+            dropout: if spelling.entrance(Side::Encoder).is_some() { 0.0 } else { choices.dropout },
         })
     }
 
@@ -194,7 +203,7 @@ impl Embedding {
             }
             Way::Composed => {
                 let sines = constant(sines, &[n, c], &self.tokens.tensor)?;
-                tables.iter().try_fold(sines, |sum, (table, ids)| sum + composed_rows(table, ids)?)?
+                tables.iter().try_fold(sines, |sum, (table, ids)| sum + rows(table, ids)?)?
             }
         };
         let mut lookups = Vec::new();
@@ -221,5 +230,5 @@ impl Embedding {
     }
 }
 
-/// Blocks count theirs from 0.
+/// Blocks count theirs from 0; heads and entrances have the ones below.
 const DROPOUT_SITE: u64 = u64::MAX;

@@ -17,6 +17,7 @@ pub mod decoder;
 pub mod embedding;
 #[cfg(test)]
 pub mod encoder;
+mod entrance;
 pub mod feed_forward;
 mod heads;
 pub mod initial;
@@ -25,6 +26,7 @@ pub mod lora;
 pub mod names;
 pub mod norm;
 pub mod outside;
+pub(crate) mod own;
 pub mod parameters;
 mod replicas;
 mod stack;

@@ -26,6 +26,11 @@ impl Replicas {
         Ok(Self(models.into_iter().map(|model| model.keeping(keep)).collect()))
     }
 
+    /// Leaves numbers out at the model's rate, drawn from this seed; nothing without one.
+    pub(crate) fn dropping(self, seed: Option<u64>) -> Self {
+        Self(self.0.into_iter().map(|model| model.dropping(seed)).collect())
+    }
+
     /// The one of this thread's worker.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Stack {
                 let buckets = Buckets { count: size(buckets), farthest: size(farthest), both_ways };
                 Some(Distances { table: values.load(&plan.choices.spelling.distances(plan.side))?, buckets })
             }
-            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => None,
+            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => None,
         };
         let asked = |layer| match plan.choices.block_names(layer).cross.projections {
             Projections::Fused(all) => values.trains(&format!("{all}.")),

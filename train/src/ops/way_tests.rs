@@ -13,7 +13,7 @@ use super::neighbours::neighbours;
 use super::next_token::next_token_loss;
 use super::norm::{Norm, NormKind, norm};
 use super::pool::mean_pool;
-use super::rotary::rotary;
+use super::rotary::{Stretch, rotary};
 use super::rows::pick;
 use super::testing::wave;
 use super::token_loss::token_loss;
@@ -80,7 +80,10 @@ fn of_rows() -> Vec<Case> {
         Case::of("all rows", vec![wave(&[5, 3], 0.3)], |x| pick(&x[0], (0..5).rev().map(Some))),
         Case::of("no row", vec![wave(&[5, 3], 0.3)], |x| pick(&x[0], [None, None])),
         Case::of("mean", vec![wave(&[6, 3], 0.3)], |x| mean_pool(&x[0], &Spans::of([2, 0, 3, 1]))),
-        Case::of("rotary", vec![wave(&[7, 12], 0.3)], |x| rotary(&x[0], 4, 100.0, &Spans::of([2, 0, 4, 1]))),
+        Case::of("rotary", vec![wave(&[7, 12], 0.3)], |x| rotary(&x[0], 4, (100.0, None), &Spans::of([2, 0, 4, 1]))),
+        Case::of("slow rotary", vec![wave(&[7, 12], 0.3)], |x| {
+            rotary(&x[0], 4, (100.0, Some(Stretch::Even { factor: 3.0 })), &Spans::of([2, 0, 4, 1]))
+        }),
     ]
 }
 

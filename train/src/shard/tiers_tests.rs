@@ -8,14 +8,15 @@ use crate::model::{Encoder, ModelError, Transformer, TransformerWeights, Weights
 use crate::optim::OptimiserState;
 use crate::round::{Round, TrainError, local_round};
 use crate::strategy::{StrategyState, advance};
-use crate::testing::{data, plan, small_config};
+use crate::testing::{built, data, plan, small_config};
 use crate::workers::Workers;
 use privacy::delta::{PrivateDelta, Quantiser};
 use privacy::ledger::Paid;
 use privacy::mechanism::Mechanism;
 use privacy::noise::{SeededEntropy, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, ManifestDigest, RoundId};
-use protocol::plan::{AdapterConfig, Combine, GroupPlan, Plan, Tier};
+use protocol::plan::own::OwnModel;
+use protocol::plan::{AdapterConfig, Asks, Combine, GroupPlan, Plan, Tier};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -192,6 +193,26 @@ fn a_round_without_a_turn_and_a_mechanism_of_another_part_are_refused() {
     plan.tiers.as_mut().unwrap()[1].shards.retain(|a| a.turn.at == 1);
     let late = plan.seen_by(ClientId([1; 32])).unwrap().into_owned();
     assert!(matches!(run(&late, &Mechanism::of_plan(&late, 8).unwrap()), Some(TrainError::NoTurn(1))));
+}
+
+/// Blocks are counted over both stacks, those that read first; what ends the first stack belongs to its last block.
+#[test]
+fn an_encoder_decoder_from_random_weights_is_cut_by_its_tiers() {
+    let own = OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() };
+    let config = EncoderConfig { adapter: adapted().adapter, ..built(own) };
+    let parts: &[(&str, &[Part])] = &[("full", &[Part::Full]), ("top", &[Part::Layers { from: 2, to: 3 }]), ("low", &[Part::LoraB])];
+    let plan = mixed(config, parts, 1);
+    let all: Vec<BTreeSet<&str>> = plan.shards.iter().map(names).collect();
+    let of = |name: &str| all.iter().find(|shard| shard.contains(name)).unwrap();
+    let writes = of("decoder.norm.weight");
+    assert!(writes.contains("decoder.layers.0.cross.query.weight") && writes.iter().all(|name| name.starts_with("decoder.")));
+    assert!(
+        of("encoder.norm.weight").contains("embeddings.tokens.weight"),
+        "the head is the token table, which only a full institution trains"
+    );
+    let adapters = of("encoder.layers.0.attention.qkv.lora_B.weight");
+    assert!(adapters.contains("decoder.layers.0.cross.output.lora_B.weight") && adapters.iter().all(|name| name.contains("lora_B")));
+    assert_eq!(all.len(), 3);
 }
 
 #[test]

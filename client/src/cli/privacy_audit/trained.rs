@@ -223,8 +223,7 @@ fn made_up(plan: &Plan, base: Option<&Base>, units: u32) -> Result<Dataset, Fail
 /// A small task of generated messages, of one round.
 fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Result<Plan, BuiltInError> {
     let classes = corpus::sms::LABELS.map(str::to_owned).to_vec();
-    let model =
-        EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None, base: None };
+    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, ..EncoderConfig::none() };
     let shards = shard_table(&model, 1, STEP_EXPONENT)?;
     Ok(Plan {
         federation: "audit".to_owned(),

@@ -6,7 +6,7 @@ use protocol::plan::{AdapterConfig, EncoderConfig};
 
 fn config(adapter: Option<AdapterConfig>) -> EncoderConfig {
     let classes = vec!["no".into(), "yes".into()];
-    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, base: None }
+    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, ..EncoderConfig::none() }
 }
 
 /// A server's directory with a plan and the weights of a model, and the release of it.
