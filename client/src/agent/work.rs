@@ -4,6 +4,7 @@ use super::session::{Trouble, fatal};
 use super::{Agent, chain};
 use crate::data::DataSource;
 use crate::foundation::Foundation;
+use crate::home::Home;
 use crate::ledger::{LedgerError, is_gone};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_log::releases_of;
@@ -54,9 +55,9 @@ impl Agent {
             return Ok(());
         };
         let (policy, policy_hash, data, ledger) = (policy.clone(), *policy_hash, Arc::clone(data), Arc::clone(ledger));
-        let (base, workers) = (self.config.base.clone(), Arc::clone(workers));
+        let (base, own, workers) = (self.config.base.clone(), self.home.clone(), Arc::clone(workers));
         let judged =
-            tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), (&ledger, &*workers), digest, plan, units));
+            tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref(), &own), (&ledger, &*workers), digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
@@ -186,7 +187,7 @@ fn own_part(plan: &Plan, me: ClientId, tier: Option<&str>) -> Result<Plan, NoPar
 /// [`LedgerError`] where the ledger's file failed.
 fn judge(
     policy: &SitePolicy,
-    (data, base): (&DataSource, Option<&Path>),
+    (data, base, own): (&DataSource, Option<&Path>, &Home),
     (ledger, workers): (&SharedLedger, &Workers),
     digest: PlanDigest,
     plan: Plan,
@@ -196,7 +197,7 @@ fn judge(
         tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
-    let foundation = match Foundation::of_plan(&plan, base) {
+    let foundation = match Foundation::of_plan(&plan, base, Some(own.dir())) {
         Ok(foundation) => foundation,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the plan's base checkpoint is not at hand");

@@ -4,7 +4,7 @@
 use super::file::{self, FileError, Tensors, Written};
 use super::{HfError, MAX_CONFIG_BYTES, layout, mapped, read, write};
 use crate::model::config::{Family, Task};
-use crate::model::lora::{Adapters, Factor, Lora, factor_a, factor_b, is_factor};
+use crate::model::lora::{Adapters, Factor, Lora, factor_name, factor_of, is_factor};
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
 use crate::model::{Config, ParameterTable, Trained, TransformerWeights};
@@ -112,7 +112,7 @@ pub fn from_bytes(config: &[u8], weights: &[u8], base: &TransformerWeights, trai
     let raw: Raw = serde_json::from_slice(config).map_err(AdapterError::Json)?;
     let targets = raw.check()?;
     let lora = Lora { rank: raw.r, alpha: raw.lora_alpha, trains };
-    let adapters = Adapters { lora, targets: Some(targets.clone().into()) };
+    let adapters = Adapters { targets: Some(targets.clone().into()), ..Adapters::everywhere(lora) };
     let trained = if raw.modules_to_save.is_some() { Trained::Head } else { Trained::Nothing };
     let config = base.config().training(Some(adapters), trained)?;
     let tensors = Tensors::parse(weights)?;
@@ -152,16 +152,55 @@ pub fn to_bytes(weights: &TransformerWeights, base: &str) -> Result<(Vec<u8>, Ve
     let lora = config.adapter.as_ref().ok_or(AdapterError::None)?.lora;
     let mut tensors = Vec::new();
     for p in brought(weights.table(), weights.frozen_table()) {
-        let values = weights.tensor(&p.name).ok_or_else(|| FileError::Missing(p.name.clone()))?;
-        let written = if is_factor(&p.name) {
-            Written::new(p.name.clone(), p.shape.clone(), values.iter().copied())
-        } else {
-            layout::lay(config.spelling, p, values)
+        let missing = || FileError::Missing(p.name.clone());
+        let written = match factor_of(&p.name) {
+            None => layout::lay(config.spelling, p, weights.tensor(&p.name).ok_or_else(missing)?),
+            Some((path, factor, 0)) => {
+                let Joined { shape, values } = joined(weights, path, factor).ok_or_else(missing)?;
+                Written::new(p.name.clone(), shape.to_vec(), values)
+            }
+            // Put together with the first band.
+            Some(_) => continue,
         };
         tensors.push(Written { name: format!("{PREFIX}{}", written.name), ..written });
     }
     let text = serde_json::to_string_pretty(&render(config, lora, base, weights)).map_err(AdapterError::Json)? + "\n";
     Ok((text.into_bytes(), file::serialize(tensors)?))
+}
+
+/// One factor of a layer.
+struct Joined {
+    shape: [usize; 2],
+    values: Vec<f32>,
+}
+
+/// A factor of this layer with all its bands, as others know it: A `(r, in)`, the bands one below the other, or B `(out, r)`, side by side.
+fn joined(weights: &TransformerWeights, path: &str, factor: Factor) -> Option<Joined> {
+    let rank = weights.config().adapter.as_ref()?.lora.rank;
+    let (mut bands, mut first) = (Vec::new(), 0);
+    while first < rank {
+        let name = factor_name(path, factor, first);
+        let p = weights.table().find(&name).or_else(|| weights.frozen_table().find(&name))?;
+        let &[rows, columns] = &p.shape[..] else { return None };
+        let ranks = match factor {
+            Factor::A => rows,
+            Factor::B => columns,
+        };
+        first = first.saturating_add(u32::try_from(ranks).ok()?.max(1));
+        bands.push((rows, columns, weights.tensor(&name)?));
+    }
+    let sum = |of: fn(&(usize, usize, &[f32])) -> usize| bands.iter().map(of).sum::<usize>();
+    let &(rows, columns, _) = bands.first()?;
+    Some(match factor {
+        Factor::A => {
+            let values = bands.iter().flat_map(|(_, _, values)| values.iter().copied()).collect();
+            Joined { shape: [sum(|band| band.0), columns], values }
+        }
+        Factor::B => {
+            let row = |at: usize| bands.iter().flat_map(move |(_, ranks, values)| values[at * ranks..][..*ranks].iter().copied());
+            Joined { shape: [rows, sum(|band| band.1)], values: (0..rows).flat_map(row).collect() }
+        }
+    })
 }
 
 fn render(config: &Config, lora: Lora, base: &str, weights: &TransformerWeights) -> Value {
@@ -204,9 +243,10 @@ pub fn merge(weights: &TransformerWeights) -> Result<TransformerWeights, HfError
     let mut flat = plain.flat().to_vec();
     for p in plain.table().iter() {
         let path = p.name.strip_suffix(".weight").unwrap_or(&p.name);
-        let (Some(a), Some(b)) = (weights.tensor(&factor_a(path)), weights.tensor(&factor_b(path))) else { continue };
+        let (Some(a), Some(b)) = (joined(weights, path, Factor::A), joined(weights, path, Factor::B)) else { continue };
         let (rank, &[outputs, inputs]) = (crate::model::parameters::size(lora.rank), &p.shape[..]) else { continue };
-        let added = product(b, View::matrix(0, outputs, rank), a, View::matrix(0, rank, inputs)).map_err(AdapterError::Engine)?;
+        let (b, a, left, right) = (&b.values[..], &a.values[..], View::matrix(0, outputs, rank), View::matrix(0, rank, inputs));
+        let added = product(b, left, a, right).map_err(AdapterError::Engine)?;
         #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
         let scale = (f64::from(lora.alpha) / f64::from(lora.rank)) as f32;
         flat[p.range()].iter_mut().zip(added).for_each(|(w, x)| *w += scale * x);
