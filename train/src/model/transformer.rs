@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 /// Blocks of an encoder or decoder, or of both.
 enum Stacks {
-    One(Stack),
+    One(Box<Stack>),
     Two(Box<[Stack; 2]>),
 }
 
@@ -125,7 +125,7 @@ impl Transformer {
         let embedding = Embedding::load_all(&config, &plans[0].shape, writes, values)?;
         let stacks = match &plans[..] {
             [encoder, decoder] => Stacks::Two(Box::new([Stack::load(encoder, values)?, Stack::load(decoder, values)?])),
-            [one, ..] => Stacks::One(Stack::load(one, values)?),
+            [one, ..] => Stacks::One(Box::new(Stack::load(one, values)?)),
             [] => bail!("a model without a stack"),
         };
         let entrances = Entrance::load_both(&config, &plans[0].shape, values)?;
@@ -137,7 +137,7 @@ impl Transformer {
     #[must_use]
     pub fn keeping(self, keep: Keep) -> Self {
         let stacks = match self.stacks {
-            Stacks::One(stack) => Stacks::One(stack.keeping(keep)),
+            Stacks::One(stack) => Stacks::One(Box::new(stack.keeping(keep))),
             Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
         };
         Self { stacks, ..self }

@@ -25,11 +25,13 @@ use crate::model::parameters::Loaded;
 use candle_core::{Device, Result, Tensor, Var};
 use std::sync::Arc;
 
+type Run = dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync;
+
 /// One operation: its inputs, and what it makes of them.
 pub(crate) struct Case {
     pub(crate) name: String,
     inputs: Vec<Tensor>,
-    run: Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>,
+    run: Box<Run>,
 }
 
 /// What an operation makes: values, and gradients of each input under fixed weights.
