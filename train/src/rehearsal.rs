@@ -26,7 +26,7 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Model`] or the tensor engine's.
     pub fn of(plan: &'a Plan, mechanism: &'a Mechanism) -> Result<Self, SlotsError> {
-        let (part, model) = made_up(plan)?;
+        let (part, model) = made_up((plan, None))?;
         Ok(Self { plan, mechanism, part, model })
     }
 

@@ -7,7 +7,7 @@ use super::{CONFIG, HfError, Hold, MAX_TOKENIZER_BYTES, TOKENIZER, config, layou
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::outside::Frozen;
-use crate::model::parameters::Parameter;
+use crate::model::parameters::{MAX_COORDINATES, Parameter};
 use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
 use crate::shard;
 use candle_core::{Device, Tensor};
@@ -239,7 +239,7 @@ impl Base {
     /// [`BaseError`]: a tensor that the checkpoint lacks, by name; a number that is not finite.
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
         let (whole, trained) = (model.whole(), shard::names(shards));
-        let (table, spelling) = (ParameterTable::new(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
+        let (table, spelling) = (ParameterTable::listed(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
         let (found, frozen) = self.reading(|tensors| self.sorted(&table, (spelling, &trained), tensors))?;
         let left: BTreeSet<&str> = frozen.iter().map(String::as_str).collect();
         let new = initial::some(&table, seed, |p| !found.contains_key(&p.name) && !left.contains(p.name.as_str()));
@@ -316,14 +316,17 @@ impl Base {
         Ok(Frozen::Made(Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
     }
 
-    /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
+    /// The whole model in memory: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
     ///
     /// # Errors
-    /// As [`Self::outside`].
+    /// As [`Self::outside`]; [`ModelError::TooLarge`] for one that is read in place only.
     pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
         let table = TransformerWeights::tables(&config).0;
+        if table.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge.into());
+        }
         let flat = self.reading(|tensors| {
             let mut flat = vec![0.0; table.len()];
             for p in table.iter() {
