@@ -137,7 +137,7 @@ pub(super) fn save_each(
 ) -> Result<(), HfError> {
     let groups = grouped(tensors, most);
     let laid = |group: &[&Parameter]| -> Result<Vec<Written>, HfError> {
-        group.iter().map(|p| Ok(layout::lay(spelling, p, &numbers(p)?))).collect()
+        group.iter().map(|&p| Ok(layout::lay(spelling, p, &numbers(p)?))).collect()
     };
     let only = directory.join(WEIGHTS);
     if let [group] = &groups[..] {
