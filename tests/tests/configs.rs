@@ -28,6 +28,7 @@ const PLAN_MASKED: &str = include_str!("../../configs/plan-masked-tokens.toml");
 const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
 const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_GPU: &str = include_str!("../../configs/train-characters-gpu.toml");
 const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
@@ -51,6 +52,7 @@ const SAMPLES: &[&str] = &[
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-gpu.toml",
     "train-characters-long.toml",
     "train-characters.toml",
     "train-sms.toml",
@@ -135,7 +137,7 @@ fn the_clients_sample_states_every_key_with_its_default() {
 
 #[test]
 fn the_sample_of_central_training_states_every_key() {
-    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
+    for sample in [TRAIN_CHARACTERS, TRAIN_GPU, TRAIN_LONG, TRAIN_SMS] {
         CentralPlan::parse(sample).unwrap();
     }
     for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {

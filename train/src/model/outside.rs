@@ -35,6 +35,13 @@ pub(crate) enum Frozen {
 }
 
 impl Frozen {
+    /// A copy of it on a device.
+    pub(crate) fn on(&self, device: &Device) -> Result<Tensor> {
+        match self {
+            Self::Made(tensor) => tensor.to_device(device),
+            Self::Lying(lies, shape) => Tensor::from_slice(lies.numbers(), shape.as_slice(), device),
+        }
+    }
     /// As layers read it.
     pub(crate) fn load(&self) -> Result<Loaded> {
         match self {
@@ -53,6 +60,14 @@ impl Loaded {
         }
         let tensor = Tensor::new(f32::NAN, &Device::Cpu)?.broadcast_as(shape)?;
         Ok(Self { tensor, place: None, lies: Some(lies) })
+    }
+
+    /// The numbers as a tensor of the engine; of those that lie elsewhere a copy.
+    pub(crate) fn whole(&self) -> Result<Tensor> {
+        match &self.lies {
+            Some(lies) => Tensor::from_slice(lies.numbers(), self.tensor.shape(), &Device::Cpu),
+            None => Ok(self.tensor.clone()),
+        }
     }
 
     /// Reads the numbers, wherever they are.
@@ -74,6 +89,10 @@ impl Outside {
     /// Tensors of the checkpoint whose weights have this digest.
     pub(crate) fn new(checkpoint: Sha256, tensors: BTreeMap<String, Frozen>) -> Self {
         Self { tensors, checkpoint }
+    }
+    /// Digest of the checkpoint that the tensors are of.
+    pub(crate) fn checkpoint(&self) -> Sha256 {
+        self.checkpoint
     }
     pub(crate) fn find(&self, name: &str) -> Option<&Frozen> {
         self.tensors.get(name)

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::outside::{InPlace, Outside};
 use super::transformer::TransformerWeights;
+use crate::device::Site;
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
 use std::collections::BTreeSet;
@@ -325,12 +326,15 @@ impl ParameterTable {
     }
 }
 
-/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint.
+/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint; and where the layers are to
+/// live.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) trained: (&'a ParameterTable, &'a [f32]),
     pub(crate) frozen: Option<(&'a ParameterTable, &'a Arc<[f32]>)>,
     pub(crate) outside: Option<&'a Outside>,
+    /// None for the processor.
+    pub(crate) site: Option<&'a Site>,
 }
 
 /// A tensor, and its first coordinate in the trained vector; none if it is frozen.
@@ -355,16 +359,24 @@ impl Values<'_> {
     }
     /// A copy of one tensor; a frozen one is shared and not copied (training.md M12).
     pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
-        if let Some(frozen) = self.outside.and_then(|o| o.find(name)) {
-            return frozen.load();
+        if let Some((outside, frozen)) = self.outside.and_then(|o| o.find(name).map(|frozen| (o, frozen))) {
+            return match self.site {
+                Some(site) => Ok(Loaded { tensor: site.bring(outside, name, frozen)?, place: None, lies: None }),
+                None => frozen.load(),
+            };
         }
+        let processor = Device::Cpu;
+        let device = self.site.map_or(&processor, Site::device);
         if let Some(p) = self.trained.0.find(name) {
-            let tensor = Tensor::from_slice(&self.trained.1[p.range()], p.shape.as_slice(), &Device::Cpu)?;
+            let tensor = Tensor::from_slice(&self.trained.1[p.range()], p.shape.as_slice(), device)?;
             return Ok(Loaded { tensor, place: Some(p.offset), lies: None });
         }
         let frozen = self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat)));
         let Some((p, flat)) = frozen else { candle_core::bail!("the model has no parameter {name}") };
-        Loaded::in_place(InPlace::new(Arc::new(Arc::clone(flat)), p.range()), &p.shape)
+        match self.site {
+            Some(_) => Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), device)?, place: None, lies: None }),
+            None => Loaded::in_place(InPlace::new(Arc::new(Arc::clone(flat)), p.range()), &p.shape),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::parameters::{Access, Listing, MAX_COORDINATES, ModelError, Parameter,
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
 use crate::capture::{CaptureError, Tape};
+use crate::device::Site;
 use crate::ops::loss::cross_entropy;
 use crate::ops::rows::pick;
 use crate::ops::token_loss::token_loss;
@@ -109,7 +110,16 @@ impl Transformer {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &TransformerWeights) -> Result<Self> {
-        let (config, values) = (weights.config().clone(), weights.values());
+        Self::of(weights.config().clone(), weights.values())
+    }
+
+    /// The same, to live where a worker's models do.
+    pub(crate) fn load_at(weights: &TransformerWeights, site: &Site) -> Result<Self> {
+        Self::of(weights.config().clone(), Values { site: Some(site), ..weights.values() })
+    }
+
+    /// The same from wherever the tensors are.
+    pub(crate) fn of(config: Config, values: Values<'_>) -> Result<Self> {
         let plans = plans(&config);
         let writes = !matches!(config.family, Family::Encoder(_));
         let embedding = Embedding::load_all(&config, &plans[0].shape, writes, values)?;
@@ -399,7 +409,7 @@ impl TransformerWeights {
 
     pub(crate) fn values(&self) -> Values<'_> {
         let frozen = Some((&self.tables.1, &self.frozen));
-        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref() }
+        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref(), site: None }
     }
 
     /// Losses and the gradient of their sum; with a seed, numbers are dropped at the configuration's rate.
