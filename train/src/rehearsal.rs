@@ -25,7 +25,7 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Model`] or the tensor engine's.
     pub fn of(plan: &'a Plan, mechanism: &'a Mechanism) -> Result<Self, SlotsError> {
-        Ok(Self { plan, mechanism, part: made_up(plan)? })
+        Ok(Self { plan, mechanism, part: made_up((plan, None))? })
     }
 
     /// One pass of every worker at the same time over `micro_batch` made-up units of the longest records, up to the clipped sum. Whether all

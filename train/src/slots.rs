@@ -4,12 +4,13 @@
 use crate::batch::{Record, UnitExamples};
 use crate::model::own::dropout_seed;
 use crate::model::parameters::size;
-use crate::model::{ModelError, Replicas, TransformerWeights, initial};
+use crate::model::{ModelError, Outside, Replicas, TransformerWeights, initial};
 use crate::shard::names;
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::Block;
 use privacy::mechanism::Mechanism;
 use protocol::plan::{Asks, Plan};
+use std::sync::Arc;
 
 /// Seed of the weights that it is asked with: public, and without influence on anything secret.
 const WEIGHTS: u64 = 1;
@@ -44,7 +45,15 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
-    let part = made_up(plan)?;
+    slots_agree_on((plan, None), mechanism, workers)
+}
+
+/// The same with what the plan leaves to its checkpoint, of which nothing is copied then.
+///
+/// # Errors
+/// As [`slots_agree`].
+pub fn slots_agree_on(on: (&Plan, Option<&Arc<Outside>>), mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
+    let (plan, part) = (on.0, made_up(on)?);
     let model = replicas(plan, &part, workers)?;
     let work = Work {
         objective: &model,
@@ -61,9 +70,13 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
     Ok(agree(work, [&a, &b], workers)?)
 }
 
-/// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too.
-pub(crate) fn made_up(plan: &Plan) -> Result<TransformerWeights, SlotsError> {
-    Ok(TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?)
+/// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too, where that is not at hand.
+pub(crate) fn made_up((plan, outside): (&Plan, Option<&Arc<Outside>>)) -> Result<TransformerWeights, SlotsError> {
+    let weights = match outside {
+        Some(outside) => initial(&plan.model, WEIGHTS)?.beside(Arc::clone(outside)),
+        None => initial(&plan.model.whole(), WEIGHTS)?,
+    };
+    Ok(TransformerWeights::part_of(&weights, names(&plan.shards))?)
 }
 
 /// Its model on every device of the workers, as the first step would have it.
@@ -139,7 +152,6 @@ mod tests {
     use candle_core::{Result, Tensor};
     use protocol::plan::Keep;
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
 
     #[test]
     fn a_unit_has_the_same_gradient_in_every_place() {

@@ -2,12 +2,12 @@
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
 use super::file::{FileError, Tensors};
-use super::weights::WeightFiles;
+use super::weights::{WeightFiles, save_each};
 use super::{CONFIG, HfError, Hold, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::outside::Frozen;
-use crate::model::parameters::Parameter;
+use crate::model::parameters::{MAX_COORDINATES, Parameter};
 use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
 use crate::shard;
 use candle_core::{Device, Tensor};
@@ -239,7 +239,7 @@ impl Base {
     /// [`BaseError`]: a tensor that the checkpoint lacks, by name; a number that is not finite.
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
         let (whole, trained) = (model.whole(), shard::names(shards));
-        let (table, spelling) = (ParameterTable::new(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
+        let (table, spelling) = (ParameterTable::listed(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
         let (found, frozen) = self.reading(|tensors| self.sorted(&table, (spelling, &trained), tensors))?;
         let left: BTreeSet<&str> = frozen.iter().map(String::as_str).collect();
         let new = initial::some(&table, seed, |p| !found.contains_key(&p.name) && !left.contains(p.name.as_str()));
@@ -302,10 +302,6 @@ impl Base {
 
     /// One tensor that nobody trains, where it lies or made.
     fn frozen(&self, tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter) -> Result<Frozen, BaseError> {
-        let finite = |values: &[f32]| match values.iter().position(|v| !v.is_finite()) {
-            Some(at) => Err(ModelError::NonFinite(at)),
-            None => Ok(()),
-        };
         let (name, way) = layout::find(spelling, p, tensors).map_err(HfError::from)?;
         if way == layout::Way::Straight {
             let tensor = tensors.expect(&name, &p.shape).map_err(HfError::from)?;
@@ -320,14 +316,17 @@ impl Base {
         Ok(Frozen::Made(Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
     }
 
-    /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
+    /// The whole model in memory: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
     ///
     /// # Errors
-    /// As [`Self::outside`].
+    /// As [`Self::outside`]; [`ModelError::TooLarge`] for one that is read in place only.
     pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
         let table = TransformerWeights::tables(&config).0;
+        if table.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge.into());
+        }
         let flat = self.reading(|tensors| {
             let mut flat = vec![0.0; table.len()];
             for p in table.iter() {
@@ -340,6 +339,34 @@ impl Base {
             Ok(flat)
         })?;
         Ok(TransformerWeights::new(&config, flat, Vec::new())?)
+    }
+
+    /// Writes the weights of the whole model: a snapshot's tensors, and the checkpoint's for the rest, with adapters worked in. No more is in
+    /// memory than one file. Gives the model's configuration, its adapters included.
+    ///
+    /// # Errors
+    /// As [`Self::whole`]; [`BaseError::Export`] for a file that cannot be written.
+    pub(super) fn save_whole(&self, weights: &Weights, directory: &Path, most: u64) -> Result<Config, BaseError> {
+        self.named_by(weights.config())?;
+        let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
+        let (lora, table) = (config.adapter.as_ref().map(|a| a.lora), TransformerWeights::tables(&super::whole(&config)?).0);
+        self.reading(|tensors| {
+            let numbers = |p: &Parameter| -> Result<Vec<f32>, HfError> {
+                let mut values = vec![0.0; p.len()];
+                match weights.table().find(&p.name) {
+                    Some(there) => values.copy_from_slice(&weights.flat()[there.range()]),
+                    None => copy(tensors, config.spelling, p, &mut values)?,
+                }
+                if let Some(added) = lora.map(|lora| super::adapter::added(weights, lora, p)).transpose()?.flatten() {
+                    values.iter_mut().zip(added).for_each(|(w, x)| *w += x);
+                }
+                finite(&values)?;
+                Ok(values)
+            };
+            let tensors: Vec<&Parameter> = table.iter().collect();
+            save_each((&tensors, &numbers), config.spelling, directory, most).map_err(BaseError::Export)
+        })?;
+        Ok(config)
     }
 
     /// What a model says about its checkpoint, which is this one.
@@ -358,9 +385,14 @@ impl Base {
 }
 
 /// One tensor of the checkpoint, as the model has it.
-fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32]) -> Result<(), BaseError> {
-    let found = layout::find(spelling, p, tensors).and_then(|(name, way)| layout::copy(tensors, &name, way, &p.shape, out));
-    Ok(found.map_err(HfError::from)?)
+fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32]) -> Result<(), HfError> {
+    let (name, way) = layout::find(spelling, p, tensors)?;
+    Ok(layout::copy(tensors, &name, way, &p.shape, out)?)
+}
+
+/// Refuses numbers of which one is none.
+fn finite(values: &[f32]) -> Result<(), ModelError> {
+    values.iter().position(|v| !v.is_finite()).map_or(Ok(()), |at| Err(ModelError::NonFinite(at)))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) fn values(table: &ParameterTable, seed: u64, first_stream: u64) -> Ve
 /// The same of some tensors of a plan's model only, by name: what [`initial`] gives them, without the rest.
 pub(crate) fn some(table: &ParameterTable, seed: u64, wanted: impl Fn(&Parameter) -> bool) -> BTreeMap<String, Vec<f32>> {
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-    for (stream, parameter) in (0..).zip(table.iter()).filter(|(_, p)| wanted(p)) {
+    for (stream, parameter) in (0..).zip(table.iter()).filter(|&(_, p)| wanted(p)) {
         let earlier = earlier(table, parameter, |p| found.get(&p.name).map(Vec::as_slice));
         let values = first(parameter, (seed, stream), &earlier);
         found.insert(parameter.name.clone(), values);

@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most trainable coordinates: 2^30 numbers are 4 GiB, more than the per-unit path is meant for.
+/// Most numbers of a model in memory, trained or not: 2^30 are 4 GiB, more than the per-unit path is meant for.
 pub const MAX_COORDINATES: usize = 1 << 30;
+/// Most numbers of a model on a checkpoint, with those that stay in it: 2^34 are 64 GiB, more than one machine reads at every step.
+pub(crate) const MAX_NUMBERS: u128 = 1 << 34;
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,8 +90,8 @@ pub enum ModelError {
     /// An adapter of rank 0.
     #[error("an adapter of rank 0 has nothing to train")]
     Rank,
-    /// More than [`MAX_COORDINATES`].
-    #[error("the model has more than {MAX_COORDINATES} trainable coordinates")]
+    /// More than [`MAX_COORDINATES`] beside what stays in a checkpoint, or more than 2^34 with it.
+    #[error("the model has more than {MAX_COORDINATES} numbers beside those that stay in its checkpoint, or more than 2^34 in all")]
     TooLarge,
     /// A flat vector of another length.
     #[error("got {got} weights, expected {expected}")]
@@ -274,11 +276,20 @@ impl Sizes {
 }
 
 impl ParameterTable {
-    /// The table of a plan's classifier.
+    /// The table of a plan's model: what its snapshots hold.
+    ///
+    /// # Errors
+    /// [`ModelError`] if such a model cannot be built, or not be held in memory.
+    pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
+        let table = Self::listed(config)?;
+        if table.len <= MAX_COORDINATES { Ok(table) } else { Err(ModelError::TooLarge) }
+    }
+
+    /// The same for names and shapes only: the numbers need not fit into memory.
     ///
     /// # Errors
     /// [`ModelError`] if such a model cannot be built.
-    pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
+    pub(crate) fn listed(config: &EncoderConfig) -> Result<Self, ModelError> {
         Ok(TransformerWeights::tables(&Config::of_plan(config, Trained::Kept)?).0)
     }
 

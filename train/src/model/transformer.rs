@@ -17,7 +17,7 @@ use super::heads::{self, Heads};
 use super::initial;
 use super::names::Side;
 use super::outside::Outside;
-use super::parameters::{Access, Listing, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
+use super::parameters::{Access, Listing, MAX_COORDINATES, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
 use crate::capture::{CaptureError, Tape};
@@ -299,6 +299,9 @@ impl TransformerWeights {
     /// As [`Self::new`].
     pub fn initial(config: &Config, seed: u64) -> std::result::Result<Self, ModelError> {
         let listing = list(config);
+        if listing.trained.len() + listing.frozen.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge);
+        }
         // Streams of the frozen tables begin where no trained table can reach.
         let (flat, frozen) = (initial::values(&listing.trained, seed, 0), initial::values(&listing.frozen, seed, 1 << 32));
         Self::new(config, flat, frozen)
