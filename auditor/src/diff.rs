@@ -88,7 +88,7 @@ struct Copy {
 impl Copy {
     fn open(name: char, dir: &Path) -> Result<Self, DiffError> {
         let log = Directory::open(dir)?;
-        let trusted = trust::check(&log, None, &mut Findings::default())?.ok_or(DiffError::NoTrust(name))?;
+        let trusted = trust::check(&log, &mut Findings::default())?.ok_or(DiffError::NoTrust(name))?;
         let notes = notes(&log, &trusted.log)?;
         if notes.is_empty() {
             return Err(DiffError::NoNote(name));

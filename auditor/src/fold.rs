@@ -13,8 +13,9 @@ use audit::tree::CompactRange;
 use protocol::codec;
 use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
-use protocol::ids::{ClientId, GroupId, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, LeafIndex, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
+use protocol::rotation::witness_id;
 use protocol::sidecar;
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
@@ -36,12 +37,17 @@ const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a
 const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7: no round beyond those of the plan");
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
-const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under this trust document");
-const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names this trust document");
+const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under a trust document of this log");
+const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names a trust document of this log");
 const ACTOR: Rule = Rule::new(
     Check::Invariants,
     Severity::Invariant,
     "I12: who acted is who signed, in a role that the trust document or the roster gives",
+);
+const OLD_WITNESS: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Invariant,
+    "A12: an activated policy names no witness key that its institution had replaced, or that was revoked, before it",
 );
 const NO_QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A12: quorum none holds only until the first task opens");
 
@@ -204,6 +210,7 @@ impl<'a> Fold<'a> {
             self.activated.extend(self.history.policy().map(|(hash, at)| (at.0, hash)));
             // The policy's text is kept as an artefact too, where its entry names it.
             self.named.extend(self.history.policy().map(|(hash, _)| hash));
+            self.check_witnesses(index);
         }
         if self.history.tasks().len() != tasks {
             self.learn_plans(index);
@@ -253,6 +260,18 @@ impl<'a> Fold<'a> {
         self.findings.push(Finding { check, place: Place::Index(index), clause, severity, expected, got, entry_hash });
     }
 
+    /// The policy that this entry activates, where its text is there: who replaced a witness key is not to be known by it any more.
+    fn check_witnesses(&mut self, index: u64) {
+        let policies = self.policies;
+        let Some((_, policy)) = policies.at(index + 1).filter(|(from, _)| *from == index + 1) else { return };
+        let members = self.history.members();
+        let is_old = |w: &Sha256| members.values().any(|m| m.retired_witnesses.contains(w)) && !members.values().any(|m| m.cosigns(*w));
+        let named: Vec<Sha256> = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string())).filter(is_old).collect();
+        for witness in named {
+            self.add(OLD_WITNESS, index, "witnesses as the log has them", witness.to_hex(), None);
+        }
+    }
+
     /// Reads the plans of tasks that were just approved, so that their rounds are checked against them.
     fn learn_plans(&mut self, index: u64) {
         let unknown = self.history.tasks().iter().filter(|(_, t)| t.plan().is_none()).map(|(id, t)| (*id, t.plan_digest()));
@@ -289,7 +308,7 @@ impl<'a> Fold<'a> {
         if !self.repeats(entry) {
             self.add(REPEATS, index, "the signed fields", entry.kind().name(), None);
         }
-        if !self.acted(entry) {
+        if !self.acted(index, entry) {
             self.add(ACTOR, index, "the role of the signer", format!("{:?}, {}", entry.actor, entry.kind().name()), None);
         }
         if let Some(Odd { rule, expected, got }) = self.stated.entry(index, entry, &self.history) {
@@ -302,16 +321,19 @@ impl<'a> Fold<'a> {
             (Facts::SumFailed {}, Some(task), Some(round), Some(group)) => {
                 self.failed.entry(SumPlace { task, round, group }).or_insert(index);
             }
+            (Facts::TrustChanged { new, .. }, ..) => {
+                self.named.insert(*new);
+            }
             (Facts::MemberJoinRequested { request, .. }, ..) => {
                 let shown = self.history.requests().get(request).map(|r| r.trust);
-                if let Some(other) = shown.filter(|t| *t != self.trust) {
-                    self.add(SHOWN, index, self.trust.to_hex(), other.to_hex(), None);
+                if let Some(other) = shown.filter(|t| !self.history.knows_trust(*t)) {
+                    self.add(SHOWN, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
                 }
             }
             (Facts::AuditReviewed { .. }, ..) => {
                 let said = self.history.reviews().last().filter(|(at, _)| at.0 == index).map(|(_, r)| r.trust);
-                if let Some(other) = said.filter(|t| *t != self.trust) {
-                    self.add(REVIEWED, index, self.trust.to_hex(), other.to_hex(), None);
+                if let Some(other) = said.filter(|t| !self.history.knows_trust(*t)) {
+                    self.add(REVIEWED, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
                 }
             }
             (Facts::ManifestPublished { .. }, Some(task), Some(round), _) => self.manifest_published(index, task, round),
@@ -337,8 +359,9 @@ impl<'a> Fold<'a> {
     }
 
     /// Whether the actor that an entry states is the one whose key signed, and no more is claimed than the key may do.
-    fn acted(&self, entry: &LogEntry) -> bool {
-        let trust = self.history.trust();
+    fn acted(&self, index: u64, entry: &LogEntry) -> bool {
+        // The last word for another trust document is still one under the old one.
+        let trust = self.history.trust_at(LeafIndex(index));
         let is = |key: &PublicKey, keyid: Sha256| Sha256(ClientId::of(key).0) == keyid;
         match (entry.actor, entry.stmt.as_ref().map(|s| s.keyid)) {
             (Actor::Server | Actor::Stranger, None) => true,
@@ -347,7 +370,10 @@ impl<'a> Fold<'a> {
             // A token is made on the server's host, where an administrator is whoever may run the command; what is allowed shows no statement.
             (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {}),
             (Actor::Institution, None) => matches!(entry.facts, Facts::AuthzAllowed {}),
-            (Actor::Institution | Actor::Decryptor, Some(keyid)) => entry.institution.is_some_and(|who| Sha256(who.0) == keyid),
+            (Actor::Institution | Actor::Decryptor, Some(keyid)) => {
+                // Who asks to join is known by its key alone.
+                entry.institution == Some(self.history.holder(keyid).unwrap_or(ClientId(keyid.0)))
+            }
             (Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
         }
     }

@@ -47,7 +47,7 @@ fn one(history: &History, index: LeafIndex, release: &Release) -> ReleaseSummary
         from_log: g.code.is_in_the_log(),
         text: g.to_string(),
     };
-    let needed = usize::from(history.trust().threshold);
+    let needed = usize::from(history.trust_at(index).threshold);
     let of_model = |(at, w): &&(LeafIndex, Withdrawal)| *at > index && (w.task, w.snapshot) == (release.task, release.snapshot);
     let withdrawn = history.withdrawals().iter().find(of_model);
     ReleaseSummary {

@@ -63,7 +63,7 @@ pub enum ShowError {
 pub fn show(dir: &Path, index: u64, prove: bool) -> Result<Shown, ShowError> {
     let log = Directory::open(dir)?;
     let mut ignored = crate::finding::Findings::default();
-    let trusted = trust::check(&log, None, &mut ignored)?.ok_or(ShowError::NoTrust)?;
+    let trusted = trust::check(&log, &mut ignored)?.ok_or(ShowError::NoTrust)?;
     let policies = Policies::load(&log, &trusted.log, &mut ignored)?;
     let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ShowError::NoCheckpoint(None))?;
     let (_, policy) = policies.at(audit::MAX_SIZE).ok_or(ShowError::NoCheckpoint(None))?;

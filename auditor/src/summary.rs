@@ -2,10 +2,11 @@
 
 use crate::budget;
 use crate::fold::{Fold, SumPlace};
-use crate::verdict::{EpsilonSummary, GroupSummary, MemberSummary, RoundSummary, TaskSummary};
-use protocol::history::{GroupHistory, History, RoundHistory, RoundState, TaskHistory};
+use crate::verdict::{EpsilonSummary, GroupSummary, MemberSummary, RoundSummary, TaskSummary, TrustSummary};
+use protocol::history::{GroupHistory, History, RoundHistory, RoundState, TaskHistory, TrustInForce};
 use protocol::ids::{RoundId, TaskId};
 use protocol::membership::StandingReason;
+use protocol::trust::fingerprint;
 use std::collections::BTreeSet;
 
 /// Institutions that were ever admitted.
@@ -20,6 +21,21 @@ pub(crate) fn members(history: &History) -> Vec<MemberSummary> {
         since: m.since.0,
     };
     history.members().iter().map(one).collect()
+}
+
+/// Trust documents after the first one.
+pub(crate) fn trust_changes(history: &History) -> Vec<TrustSummary> {
+    let one = |(old, new): (&TrustInForce, &TrustInForce)| TrustSummary {
+        entry: new.since.0,
+        hash: new.hash.to_hex(),
+        fingerprint: fingerprint(&new.hash),
+        administrators: new.document.administrators.len(),
+        threshold: new.document.threshold,
+        server_key_changed: new.document.server != old.document.server,
+        approvals: new.words.len(),
+        needed: old.document.threshold,
+    };
+    history.trusts().iter().zip(history.trusts().iter().skip(1)).map(one).collect()
 }
 
 /// Tasks with their rounds; `confirmed` are the sums whose key sum was recomputed.

@@ -64,6 +64,10 @@ fn subject(v: &Verdict) -> String {
     let mut t = table(&["what", "value"]);
     t.add_row(["federation", &text(&v.federation)]);
     t.add_row(["trust document", &format!("{} ({pinned})", text(&v.trust_fingerprint))]);
+    if let Some(now) = v.trust_changes.last() {
+        let by = format!("{} of {} administrators decide", now.threshold, now.administrators);
+        t.add_row(["trust document in force", &format!("{} (since entry {}; {by})", now.fingerprint, now.entry)]);
+    }
     t.add_row(["entries", &format!("{} read, {} under the newest checkpoint", v.entries, v.tree_size)]);
     t.add_row(["root", &text(&v.root)]);
     t.add_row(["notes retained", &v.notes.to_string()]);

@@ -1,10 +1,11 @@
-//! Check 1: the trust document against what the auditor was told, and the log's key in it. Knows no entry.
+//! Check 1: the trust document that the log begins with, the log's key in it, and what the auditor was told of it or of a later one.
 
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
 use audit::key::{KeyType, VerifierKey};
 use audit::reader::LogReader;
+use protocol::history::History;
 use protocol::ids::Sha256;
 use protocol::trust::TrustDocument;
 
@@ -23,17 +24,25 @@ pub(crate) struct Trusted {
     pub(crate) log: VerifierKey,
 }
 
-/// Reads and judges the trust document; nothing else can be believed without it.
-pub(crate) fn check(log: &Directory, pinned: Option<Sha256>, findings: &mut Findings) -> Result<Option<Trusted>, ReadError> {
+/// Whether the auditor knows the federation by one of its trust documents: the first one, or a later one that administrators put in force. A later
+/// one pins all before it, since each names the one before.
+pub(crate) fn check_pinned(history: &History, pinned: Option<Sha256>, findings: &mut Findings) -> bool {
+    let known = pinned.map(|p| history.knows_trust(p));
+    if let (Some(pinned), Some(false)) = (pinned, known) {
+        let all: Vec<String> = history.trusts().iter().map(|t| t.hash.to_hex()).collect();
+        findings.add(PINNED, Place::Path(TRUST_PATH.to_owned()), pinned.to_hex(), all.join(", "));
+    }
+    known == Some(true)
+}
+
+/// Reads and judges the trust document that the log begins with; nothing else can be believed without it.
+pub(crate) fn check(log: &Directory, findings: &mut Findings) -> Result<Option<Trusted>, ReadError> {
     let place = || Place::Path(TRUST_PATH.to_owned());
     let Some(bytes) = log.read(TRUST_PATH, TrustDocument::MAX_BYTES)? else {
         findings.add(MISSING, place(), "a file", "nothing");
         return Ok(None);
     };
     let hash = TrustDocument::hash(&bytes);
-    if let Some(pinned) = pinned.filter(|p| *p != hash) {
-        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
-    }
     let Ok(document) = TrustDocument::parse(&bytes) else {
         findings.add(PARSES, place(), "a trust document", format!("{} bytes that are none", bytes.len()));
         return Ok(None);

@@ -127,6 +127,27 @@ pub struct TaskSummary {
     pub rounds: Vec<RoundSummary>,
 }
 
+/// A trust document that took the place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrustSummary {
+    /// The entry from which on it is in force.
+    pub entry: u64,
+    /// Its SHA-256.
+    pub hash: String,
+    /// The same for a telephone.
+    pub fingerprint: String,
+    /// Administrators that it names.
+    pub administrators: usize,
+    /// How many of them must say the same.
+    pub threshold: u16,
+    /// Whether the server signs with another key than before.
+    pub server_key_changed: bool,
+    /// Administrators of the document before it who put it in force.
+    pub approvals: usize,
+    /// Administrators that the document before it asks for.
+    pub needed: u16,
+}
+
 /// What one gate of a release came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GateSummary {
@@ -185,12 +206,15 @@ pub struct Verdict {
     pub exit_code: u8,
     /// Name of the federation.
     pub federation: Option<String>,
-    /// SHA-256 of the trust document.
+    /// SHA-256 of the trust document that the log begins with.
     pub trust_hash: Option<String>,
     /// The same for a telephone: to be compared where no hash was pinned.
     pub trust_fingerprint: Option<String>,
-    /// Whether it was compared with a hash given by the auditor.
+    /// Whether it, or one that took its place, was compared with a hash given by the auditor.
     pub trust_pinned: bool,
+    /// Trust documents that took the place of the first one, in order; the last one is in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_changes: Vec<TrustSummary>,
     /// Entries read.
     pub entries: u64,
     /// Size of the newest checkpoint.
@@ -312,6 +336,7 @@ impl Verdict {
             trust_hash: None,
             trust_fingerprint: None,
             trust_pinned: false,
+            trust_changes: Vec::new(),
             entries: 0,
             tree_size: 0,
             root: None,

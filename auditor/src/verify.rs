@@ -8,7 +8,7 @@ use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
 use crate::verdict::{QuorumSummary, Verdict};
-use crate::{artefacts, budget, openings, releases, sidecars, summary};
+use crate::{artefacts, budget, openings, releases, sidecars, summary, witnesses};
 use audit::fsck;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{CHECKPOINT_PATH, LogReader};
@@ -69,7 +69,7 @@ pub(crate) fn verify_with<T>(
     let log = Directory::open(dir)?;
     let others = others::read(&options.with)??;
     let mut findings = Findings::default();
-    match trust::check(&log, options.trust_hash, &mut findings)? {
+    match trust::check(&log, &mut findings)? {
         Some(trusted) => {
             let (verdict, seen) = verify_trusted(&log, &trusted, options, &others, findings, look)?;
             Ok((verdict, Some(seen)))
@@ -97,8 +97,10 @@ fn verify_trusted<T>(
     }
     let (quorum, ours) = quorum(log, &policies, options, &mut findings)?;
     fold.finish(&mut findings)?;
+    let trust_pinned = trust::check_pinned(fold.history(), options.trust_hash, &mut findings);
     fold.stated().roots(log, report.computed.size, fold.history(), &mut findings);
     policies.reconcile(fold.activated(), fold.history().size(), &mut findings);
+    witnesses::check(log, &policies, fold.history(), &mut findings)?;
     let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
     let sidecars = sidecars::sweep(log, fold.hidden(), &mut findings)?;
@@ -110,7 +112,8 @@ fn verify_trusted<T>(
         federation: Some(trusted.document.federation.clone()),
         trust_hash: Some(trusted.hash.to_hex()),
         trust_fingerprint: Some(fingerprint(&trusted.hash)),
-        trust_pinned: options.trust_hash == Some(trusted.hash),
+        trust_pinned,
+        trust_changes: summary::trust_changes(fold.history()),
         entries: report.entries,
         tree_size: report.checkpoint.map_or(0, |head| head.size),
         root: Some(report.computed.root.to_string()),

@@ -1,6 +1,7 @@
 //! The institution's process: opens what it owns, holds a link, and drives the machines of `protocol`. The only place that persists.
 
 mod certificate;
+mod cosigning;
 mod counts;
 mod declare;
 mod door;
@@ -44,6 +45,7 @@ use protocol::membership::Barred;
 use protocol::messages::ClientMessage;
 use protocol::participant::{Accepted, Participant, UploadAt};
 use protocol::reject::Rejection;
+use protocol::trust::fingerprint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -258,7 +260,7 @@ impl Agent {
         home.written_beside().iter().try_for_each(|file| files::remove_temporaries_of(file))?;
         files::remove_dir(&home.incoming(), Item::Tile)?;
         let identity = Identity::load(&home)?;
-        let keys = Arc::new(Keys::load(&home)?);
+        let keys = Arc::new(Keys::load_settled(&home)?);
         let certificate = Certificate::load(&home)?;
         let mirror = Mirror::open(&home)?;
         let site = SiteLog::open(&home)?;
@@ -379,6 +381,9 @@ impl Agent {
         self.status.log_size = self.mirror.size();
         self.status.witnessed_size = self.mirror.published();
         self.status.cosigned_size = self.witness.cosigned().0;
+        if let Some(trust) = self.mirror.history().trusts().last() {
+            (self.status.trust, self.status.trust_since) = (Some(fingerprint(&trust.hash)), trust.since.0);
+        }
         if let Some(ledger) = &self.ledger {
             let totals = ledger.lock().unwrap_or_else(PoisonError::into_inner).ledger().totals();
             self.status.epsilon = totals.epsilon.map(|e| e.to_string());

@@ -242,6 +242,7 @@ fn join_failure(error: &JoinError) -> Failure {
         JoinError::Token(_) => Failure::trouble("bad_token", error),
         JoinError::OtherRoot
         | JoinError::OtherTrust
+        | JoinError::Chain(_)
         | JoinError::NotAdmitted
         | JoinError::Trust(_)
         | JoinError::Entry(_)
@@ -304,6 +305,7 @@ fn show_status(home: &Home) -> Result<Answer, Failure> {
             "log",
             format!("{} entries mirrored, {} witnessed, {} cosigned here", status.log_size, status.witnessed_size, status.cosigned_size),
         ),
+        ("trust document", status.trust.as_ref().map_or_else(none, |words| format!("{words}, since entry {}", status.trust_since))),
         ("task", status.task.clone().unwrap_or_else(none)),
         ("round", status.round.map_or_else(none, |r| r.to_string())),
         ("duty", status.duty.clone()),

@@ -14,10 +14,10 @@ use minicbor::bytes::ByteVec;
 use protocol::codec;
 use protocol::entry::{EntryError, Facts, LogEntry};
 use protocol::ids::{LeafIndex, PublicKey, Sha256};
-use protocol::messages::{ALPN_JOIN, JoinMessage, JoinReply, MAX_JOIN_FRAME};
+use protocol::messages::{ALPN_JOIN, JoinMessage, JoinReply, MAX_JOIN_FRAME, MAX_TRUST_FRAME};
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
-use protocol::trust::{BadToken, BadTrust, JoinRequest, Membership, Token, TrustDocument, fingerprint};
+use protocol::trust::{BadChain, BadToken, BadTrust, JoinRequest, Membership, Token, TrustChain, TrustDocument, fingerprint};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,9 +62,12 @@ pub enum JoinError {
     /// The chain does not contain the pinned root.
     #[error("the server's chain does not contain the root that the token names")]
     OtherRoot,
-    /// The trust document is not the token's.
-    #[error("the server's trust document is not the one that the token names")]
+    /// The trust document is not the token's, and no chain leads from it to the token's or from the token's on.
+    #[error("the server's trust documents are not those of the one that the token names")]
     OtherTrust,
+    /// A trust document that the administrators of the one before it did not put in force.
+    #[error("the server shows a trust document that the administrators before it did not approve")]
+    Chain(#[from] BadChain),
     /// The trust document cannot be read.
     #[error("the trust document cannot be read")]
     Trust(#[from] BadTrust),
@@ -124,14 +127,14 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
     let (started, mut session, mut shown) = (Instant::now(), Session::open(&token.address, token.root_ca).await?, false);
     let (trust, _) = session.start(token.root_ca, token.trust).await?;
     show(Waiting::Fingerprint(&fingerprint(&token.trust)));
-    let keys = Keys::load_or_make(&home, &Identity::witness_name(&trust.federation, &token.institution))?;
+    let keys = Keys::load_or_make(&home, &Identity::witness_name(&trust.first().federation, &token.institution))?;
     let (request, mut reply) = match known_request(&home, &mut session, &token, &keys).await? {
         Some(known) => known,
         None => {
             // A fresh stream with a fresh nonce, which the request is bound to.
             session = Session::open(&token.address, token.root_ca).await?;
             let (_, nonce) = session.start(token.root_ca, token.trust).await?;
-            let (request, csr) = make_request(&home, &keys, &trust, &token, nonce)?;
+            let (request, csr) = make_request(&home, &keys, trust.first(), &token, nonce)?;
             let reply =
                 session.ask(&JoinMessage::Request { secret: token.secret, statement: request.clone(), csr: ByteVec::from(csr) }).await?;
             (request, reply)
@@ -142,6 +145,9 @@ pub async fn join(dir: &Path, token: &str, patience: Duration, show: &mut (dyn F
             JoinReply::Admitted { chain, index, entry, others } => {
                 let chain: Vec<Vec<u8>> = chain.into_iter().map(Into::into).collect();
                 let words: Vec<&[u8]> = std::iter::once(&entry).chain(&others).map(|e| e.as_slice()).collect();
+                // Administrators may have changed while we waited: whoever admitted us stands in a newer document then.
+                session = Session::open(&token.address, token.root_ca).await?;
+                let (trust, _) = session.start(token.root_ca, token.trust).await?;
                 let joined = finish(&home, &keys, &trust, &token, &session.root, &chain, index, &words, &request);
                 session.close().await;
                 return joined;
@@ -170,7 +176,9 @@ fn already(home: &Home, token: &Token) -> Result<Option<Joined>, JoinError> {
         Err(e) => return Err(e.into()),
     };
     let trust = files::read(&home.mirror().join("trust.json"), TrustDocument::MAX_BYTES, Item::TrustDocument)?;
-    let same = TrustDocument::hash(&trust) == token.trust && identity.institution == token.institution;
+    // The copy of the log begins with the first trust document; the token may name a later one, as the request did that we were admitted by.
+    let named = TrustDocument::hash(&trust) == token.trust || kept_request(home, token)?.is_some();
+    let same = named && identity.institution == token.institution;
     if same { Ok(Some(Joined { identity, index: LeafIndex(0) })) } else { Err(JoinError::OtherEnrolment) }
 }
 
@@ -235,23 +243,22 @@ impl Session {
     pub(crate) async fn ask(&mut self, message: &JoinMessage) -> Result<JoinReply, JoinError> {
         let exchange = async {
             frames::send(&mut self.send, message).await?;
-            frames::receive(&mut self.receive, MAX_JOIN_FRAME).await?.ok_or(JoinError::Unexpected)
+            let limit = if matches!(message, JoinMessage::Start {}) { MAX_TRUST_FRAME } else { MAX_JOIN_FRAME };
+            frames::receive(&mut self.receive, limit).await?.ok_or(JoinError::Unexpected)
         };
         tokio::time::timeout(ANSWER, exchange).await.map_err(|_| JoinError::TimedOut)?
     }
 
-    /// Reads the trust document and compares its hash before anything in it is believed.
-    pub(crate) async fn start(&mut self, root_ca: Sha256, hash: Sha256) -> Result<(TrustDocument, Sha256), JoinError> {
-        let JoinReply::Trust { trust, nonce } = self.ask(&JoinMessage::Start {}).await? else { return Err(JoinError::Unexpected) };
-        if TrustDocument::hash(&trust) != hash {
-            return Err(JoinError::OtherTrust);
-        }
-        let document = TrustDocument::parse(&trust)?;
-        if document.root_ca != root_ca {
+    /// Reads the trust documents and looks for the pinned hash among them before anything in them is believed. All before that one are pinned
+    /// with it, since each names the one before; all after it are believed by the words of administrators.
+    pub(crate) async fn start(&mut self, root_ca: Sha256, hash: Sha256) -> Result<(TrustChain, Sha256), JoinError> {
+        let JoinReply::Trust { trust, nonce, changes } = self.ask(&JoinMessage::Start {}).await? else { return Err(JoinError::Unexpected) };
+        let chain = believed(&trust, &changes, hash)?;
+        if chain.first().root_ca != root_ca {
             return Err(JoinError::OtherRoot);
         }
-        tls::check_server(self.dialled.chain.first().ok_or(EndpointError::NoCertificate)?, &document.federation)?;
-        Ok((document, nonce))
+        tls::check_server(self.dialled.chain.first().ok_or(EndpointError::NoCertificate)?, &chain.first().federation)?;
+        Ok((chain, nonce))
     }
 
     /// Closes in order: the server waits for it.
@@ -274,12 +281,22 @@ impl Session {
     }
 }
 
+/// The trust documents that a server shows, if the pinned one is among them and each after the first was put in force by the one before it.
+fn believed(first: &[u8], changes: &[Statement], pinned: Sha256) -> Result<TrustChain, JoinError> {
+    if changes.is_empty() && TrustDocument::hash(first) != pinned {
+        return Err(JoinError::OtherTrust);
+    }
+    let mut chain = TrustChain::new(TrustDocument::parse(first)?);
+    chain.follow(changes)?;
+    if chain.reaches(pinned) { Ok(chain) } else { Err(JoinError::OtherTrust) }
+}
+
 /// Checks the admission and writes everything down; the identity last, so that its presence means all of it.
 #[expect(clippy::too_many_arguments, reason = "everything that an admission is checked against, used once")]
 fn finish(
     home: &Home,
     keys: &Keys,
-    trust: &TrustDocument,
+    trust: &TrustChain,
     token: &Token,
     root: &[u8],
     chain: &[Vec<u8>],
@@ -287,7 +304,10 @@ fn finish(
     words: &[&[u8]],
     request: &Statement,
 ) -> Result<Joined, JoinError> {
-    check_entries(trust, request, words, index)?;
+    // Whoever administered before the document that the token names has no word in who is admitted.
+    let mut admitted = trust.since(token.trust).map(|document| check_entries(document, request, words, index));
+    admitted.find(Result::is_ok).unwrap_or(Err(JoinError::NotAdmitted))?;
+    let trust = trust.first();
     let asked: JoinRequest = request.verify().map_err(|_| JoinError::NotAdmitted)?;
     tls::check_issued(chain, root, asked.tls_key, &trust.federation, &token.institution)?;
     store_chain(home, chain, root)?;

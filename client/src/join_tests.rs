@@ -2,6 +2,7 @@ use super::*;
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Identity, Origin, Stamp};
 use protocol::ids::{ClientId, PublicKey, TokenId};
+use protocol::trust::TrustChange;
 
 fn trust(administrator: &SigningKey) -> TrustDocument {
     let public = |k: &SigningKey| PublicKey(k.verifying_key().to_bytes());
@@ -13,6 +14,7 @@ fn trust(administrator: &SigningKey) -> TrustDocument {
         administrators: vec![public(administrator)],
         threshold: 1,
         server: public(&SigningKey::from_bytes(&[9; 32])),
+        previous: None,
     }
 }
 
@@ -82,6 +84,44 @@ fn where_two_administrators_must_admit_one_is_not_enough() {
     assert!(!check(&[&late, &entry(&membership, hash, &first, 6)]), "a word that came later");
     let other = Membership { name: "hospital-b".into(), ..membership.clone() };
     assert!(!check(&[&late, &entry(&other, hash, &first, 4)]), "a word for another");
+}
+
+/// What `signers` said to put `document` in force.
+fn change(document: &TrustDocument, signers: &[&SigningKey]) -> Vec<Statement> {
+    let said = TrustChange { document: document.to_bytes() };
+    signers.iter().map(|key| Statement::sign(&said, key)).collect()
+}
+
+#[test]
+fn a_pinned_trust_document_leads_to_later_ones_and_nobody_elses_is_believed() {
+    let [first, second, third, stranger] = [7u8, 6, 5, 4].map(|seed| SigningKey::from_bytes(&[seed; 32]));
+    let public = |k: &SigningKey| PublicKey(k.verifying_key().to_bytes());
+    let hash = |d: &TrustDocument| TrustDocument::hash(&d.to_bytes());
+    let old = trust(&first);
+    let middle =
+        TrustDocument { administrators: vec![public(&second), public(&third)], threshold: 2, previous: Some(hash(&old)), ..old.clone() };
+    let last = TrustDocument { administrators: vec![public(&third)], threshold: 1, previous: Some(hash(&middle)), ..old.clone() };
+    let mut words = change(&middle, &[&first]);
+    words.extend(change(&last, &[&second, &third]));
+    for pinned in [&old, &middle, &last] {
+        let chain = believed(&old.to_bytes(), &words, hash(pinned)).unwrap();
+        assert_eq!((chain.first(), chain.last()), (&old, &last));
+    }
+    let refused = |words: &[Statement], pinned: Sha256| believed(&old.to_bytes(), words, pinned).is_err();
+    assert!(refused(&words, Sha256([9; 32])), "a hash that no chain reaches");
+    assert!(refused(&words[..1], hash(&last)) && refused(&words[..2], hash(&old)), "one of two has not said it");
+    assert!(refused(&change(&middle, &[&stranger]), hash(&old)), "a stranger");
+    assert!(refused(&change(&last, &[&first]), hash(&old)), "a document in between is left out");
+    // Another beginning does not lead to a pinned document, whoever signs it.
+    let forged = trust(&stranger);
+    assert!(believed(&forged.to_bytes(), &change(&middle, &[&stranger]), hash(&middle)).is_err());
+    let fork = TrustDocument { previous: Some(hash(&forged)), ..middle.clone() };
+    assert!(believed(&forged.to_bytes(), &change(&fork, &[&stranger]), hash(&middle)).is_err());
+
+    // Whoever joins by an invitation that names the middle one is admitted by its administrators or later ones, and by no earlier one.
+    let chain = believed(&old.to_bytes(), &words, hash(&middle)).unwrap();
+    let since: Vec<&TrustDocument> = chain.since(hash(&middle)).collect();
+    assert_eq!(since, [&middle, &last]);
 }
 
 #[tokio::test]

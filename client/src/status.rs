@@ -29,6 +29,12 @@ pub struct Status {
     pub witnessed_size: u64,
     /// Largest tree that we cosigned.
     pub cosigned_size: u64,
+    /// Words of the trust document in force, as administrators read them out.
+    #[serde(default)]
+    pub trust: Option<String>,
+    /// The entry since which it is; 0 for the document that the log begins with.
+    #[serde(default)]
+    pub trust_since: u64,
     /// The task, if there is one.
     pub task: Option<String>,
     /// The round, if there is one.

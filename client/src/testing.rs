@@ -112,6 +112,7 @@ fn document(key: &SignerKey) -> TrustDocument {
         administrators: vec![public(8)],
         threshold: 1,
         server: public(9),
+        previous: None,
     }
 }
 

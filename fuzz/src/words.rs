@@ -14,10 +14,11 @@ use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Req
 use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::renewal::{Renewal, Rotation};
+use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation};
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
-    TrustDocument,
+    TrustChain, TrustChange, TrustDocument,
 };
 
 /// Frames of every stream (without the length in front), and the header of a chunk stream.
@@ -48,8 +49,9 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(StatementKeyChange, WitnessKeyRotation);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
-    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation);
+    each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation, TrustChange);
     if let Some(manifest) = payload::<Manifest>(bytes) {
         let sizes = manifest.groups.iter().filter_map(|g| g.polynomials().ok()).count();
         assert!(sizes <= manifest.groups.len());
@@ -59,6 +61,9 @@ pub fn statements(bytes: &[u8]) {
     }
     if let Some(header) = payload::<Header>(bytes) {
         assert_eq!(header.core.digest(), header.core.clone().digest());
+    }
+    if let Some(rotation) = payload::<StatementKeyRotation>(bytes) {
+        assert!(rotation.change().is_ok_and(|c| c.new == rotation.proof.key) || rotation.change().is_err());
     }
     if let Ok(statement) = codec::decode::<Statement>(bytes, 1 << 20) {
         assert_eq!(codec::encode(&statement), bytes);
@@ -90,6 +95,7 @@ pub fn entries(bytes: &[u8]) {
         administrators: vec![known],
         threshold: 1,
         server: known,
+        previous: None,
     };
     let mut history = History::new(trust);
     let _violations = history.apply(bytes);
@@ -117,6 +123,9 @@ pub fn plans(bytes: &[u8]) {
 pub fn texts(bytes: &[u8]) {
     if let Ok(document) = TrustDocument::parse(bytes) {
         assert_eq!(document.to_bytes(), bytes);
+        let (hash, said) = (TrustDocument::hash(bytes), TrustChange { document: bytes.to_vec() });
+        assert!(said.next(&document, hash).is_err(), "no document takes its own place");
+        assert!(TrustChain::new(document).reaches(hash));
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(decimal) = text.parse::<Decimal>() {

@@ -30,6 +30,8 @@ pub const MAX_FRAME: usize = 1 << 20;
 pub const MAX_CHUNK: usize = 8 << 20;
 /// Longest frame on the enrolment protocol (T25).
 pub const MAX_JOIN_FRAME: usize = 64 << 10;
+/// Longest answer to a newcomer's first question: a federation's trust documents with the words that changed them, a few hundred of them.
+pub const MAX_TRUST_FRAME: usize = MAX_FRAME;
 
 /// What a client asks on a stream of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
@@ -483,7 +485,7 @@ pub enum JoinMessage {
 /// The server's answers to a [`JoinMessage`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub enum JoinReply {
-    /// The trust document and a nonce.
+    /// The trust document that the log began with, what administrators signed to change it, and a nonce.
     #[n(0)]
     Trust {
         /// Exact bytes.
@@ -492,6 +494,9 @@ pub enum JoinReply {
         /// Fresh for this connection.
         #[n(1)]
         nonce: Sha256,
+        /// Words of administrators for each later trust document, as many as put it in force, in order ([`crate::trust::TrustChain`]).
+        #[n(2)]
+        changes: Vec<Statement>,
     },
     /// Recorded; administrators decide.
     #[n(1)]

@@ -1,5 +1,9 @@
 //! Who may speak in a federation: the trust document, membership, datasets and caps (audit.md A14, transport-storage.md T10, T11).
 
+mod change;
+
+pub use change::{BadChain, BadSuccessor, TrustChain, TrustChange};
+
 use crate::codec;
 use crate::decimal::Decimal;
 use crate::hash::sha256;
@@ -10,7 +14,8 @@ use crate::statement::{Payload, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// The root of trust: one JSON line, named by its SHA-256 in every token and in entry 0.
+/// The root of trust: one JSON line, named by its SHA-256 in every token and, a federation's first one, in entry 0. Each later one names the one
+/// that it takes the place of, so that whoever pins one pins all before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustDocument {
@@ -28,6 +33,9 @@ pub struct TrustDocument {
     pub threshold: u16,
     /// The server's statement key.
     pub server: PublicKey,
+    /// SHA-256 of the document that this one takes the place of; nothing in a federation's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Sha256>,
 }
 
 /// Bytes that are no trust document.

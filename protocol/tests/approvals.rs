@@ -2,6 +2,8 @@
 
 #[path = "approvals/standing.rs"]
 mod standing;
+#[path = "approvals/trust.rs"]
+mod trust;
 
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Decision, Draft, Facts, LogEntry, Origin, Right, Ruling};
@@ -29,6 +31,7 @@ fn trust(threshold: u16) -> TrustDocument {
         administrators: (1..=3).map(|n| public(&admin(n))).collect(),
         threshold,
         server: public(&SigningKey::from_bytes(&[1; 32])),
+        previous: None,
     }
 }
 

@@ -35,6 +35,7 @@ impl World {
             administrators: vec![public(&admin)],
             threshold: 1,
             server: public(&server),
+            previous: None,
         };
         let hash = TrustDocument::hash(&trust.to_bytes());
         let mut world = Self { history: History::new(trust), entries: Vec::new(), site };

@@ -124,6 +124,16 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Which trust document is in force?
+    #[n(40)]
+    Trust {},
+    /// Put another trust document in force.
+    #[n(41)]
+    ChangeTrust {
+        /// A signed [`protocol::trust::TrustChange`].
+        #[n(0)]
+        statement: Statement,
+    },
 }
 
 /// How a member stands.
@@ -153,6 +163,12 @@ pub struct MemberStatus {
     /// Whether that key is revoked, and it has not said yet which takes its place.
     #[n(7)]
     pub key_revoked: bool,
+    /// SHA-256 of its witness, as policies spell it.
+    #[n(8)]
+    pub witness: Sha256,
+    /// Whether that is revoked, and it has not said yet which takes its place.
+    #[n(9)]
+    pub witness_revoked: bool,
 }
 
 /// A gate that a model must pass to be released.
@@ -301,6 +317,16 @@ pub enum AdminReply {
         #[n(0)]
         members: Vec<MemberStatus>,
     },
+    /// The trust document in force.
+    #[n(40)]
+    Trust {
+        /// Its exact bytes.
+        #[n(0)]
+        document: ByteVec,
+        /// The entry that put it in force.
+        #[n(1)]
+        since: LeafIndex,
+    },
     /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]
     Logged {
@@ -406,6 +432,30 @@ pub enum Refusal {
          revoked one or one that left joins anew with an invitation and new keys"
     )]
     Standing,
+    /// Prepared too long ago.
+    #[n(40)]
+    #[error("the trust document was prepared over another one than that in force; run `concordat-server trust prepare` again")]
+    TrustReplaced,
+    /// Not one that may follow.
+    #[n(41)]
+    #[error(
+        "the file is no trust document that can follow the one in force: one spelling, sound keys, something that changes, and the same \
+         federation and root certificate"
+    )]
+    Trust,
+    /// Another log key.
+    #[n(42)]
+    #[error(
+        "the new trust document names another log key, and this version cannot hand a log over to another key: leave log_vkey as it is"
+    )]
+    TrustLogKey,
+    /// A statement key that is not here.
+    #[n(43)]
+    #[error(
+        "the server has no secret half of the statement key that the new trust document names; `concordat-server trust prepare \
+         --new-server-key` makes one on its host"
+    )]
+    TrustServerKey,
 }
 
 /// Why the socket does not answer.

@@ -7,6 +7,7 @@ mod log;
 mod member;
 mod output;
 mod release;
+mod trust;
 
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::config::Config;
@@ -113,6 +114,9 @@ enum Verb {
     /// Witness policies
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Who administers, and with which key the server speaks
+    #[command(subcommand)]
+    Trust(trust::TrustVerb),
     /// Plans of tasks
     #[command(subcommand)]
     Plan(PlanVerb),
@@ -224,6 +228,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Invite { dir, institution, ttl_h } => invite(&dir.dir, institution, ttl_h, output),
         Verb::Member(verb) => member::run(&verb, output),
         Verb::Policy(PolicyVerb::Activate { admin }) => activate(&admin, output),
+        Verb::Trust(verb) => trust::run(&verb, output),
         Verb::Plan(PlanVerb::Check { file, base }) => check(&file, base.as_deref(), output),
         Verb::Plan(PlanVerb::Prepare { file, base, out }) => prepare((&file, base.as_deref()), &out, output),
         Verb::Plan(PlanVerb::Propose { admin, prepared }) => propose(&admin, &prepared, output),
@@ -303,7 +308,7 @@ impl Heard {
             AdminReply::Done {} => Some(Self { index: None, have: 1, need: 1 }),
             AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
             AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
-            AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Refused { .. } => None,
+            AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Trust { .. } | AdminReply::Refused { .. } => None,
         }
     }
 

@@ -5,8 +5,10 @@ mod members;
 mod process;
 mod release;
 mod renew;
+mod rotate;
 mod rounds;
 mod standing;
+mod trust;
 mod words;
 
 use crate::admin::{AdminReply, AdminRequest};
@@ -19,6 +21,7 @@ use crate::store::{Store, StoreError};
 use crate::sums::{Done, Job};
 use crate::task::TaskRun;
 use crate::uploads::Uploads;
+use ed25519_dalek::SigningKey;
 use protocol::entry::{Draft, Right};
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::membership::Barred;
@@ -138,6 +141,9 @@ struct Link {
 pub(crate) struct Driver {
     layout: Layout,
     keys: Arc<Keys>,
+    /// What the server signs with, by the trust document in force.
+    statement: SigningKey,
+    /// The trust document that the log began with.
     trust_bytes: Vec<u8>,
     public_address: String,
     log: Log,
@@ -164,6 +170,8 @@ pub(crate) struct Driver {
     /// Those who have just left: until when they may look for their entry in the log, on the connection on which they left, and what that ends
     /// with.
     leaving: BTreeMap<ClientId, (Time, Link, Barred)>,
+    /// Until when no round begins, because a member waits to change its statement key between two of them.
+    held_until: Option<Time>,
 }
 
 /// Who waits for a round's answer.
@@ -202,10 +210,12 @@ impl Driver {
     pub(crate) fn new(mut parts: Parts) -> Result<Self, DriverError> {
         crate::evidence::check(&parts.layout, &parts.log)?;
         crate::recover::last_word(&parts.layout, &mut parts.log)?;
+        trust::keep(&parts.log)?;
         let publisher = Publisher::open(&parts.log)?;
         let task = TaskRun::resume(parts.log.history());
         let mut this = Self {
             layout: parts.layout,
+            statement: parts.keys.statement.clone(),
             keys: parts.keys,
             trust_bytes: parts.trust_bytes,
             public_address: parts.public_address,
@@ -226,6 +236,7 @@ impl Driver {
             storage_is_low: false,
             refusals: BTreeSet::new(),
             leaving: BTreeMap::new(),
+            held_until: None,
         };
         this.started(parts.config)?;
         Ok(this)

@@ -59,6 +59,9 @@ pub enum InitError {
     /// No randomness.
     #[error("the operating system gives no randomness")]
     Entropy,
+    /// The statement key in force is not here.
+    #[error("the server's keys lack the statement key that the trust document in force names; put back its file of the directory `keys`")]
+    Statement,
     /// A key file is damaged.
     #[error("a key file of the server's directory is damaged")]
     Key,
@@ -131,14 +134,8 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
     if !is_name(federation) {
         return Err(InitError::Name);
     }
-    let (all, threshold) = (administrators.others.len() + 1, administrators.threshold);
-    let distinct = administrators.others.iter().collect::<BTreeSet<_>>().len() == administrators.others.len();
-    if !distinct || administrators.others.iter().any(|k| VerifyingKey::from_bytes(&k.0).is_err()) {
-        return Err(InitError::Administrators);
-    }
-    if threshold == 0 || usize::from(threshold) > all {
-        return Err(InitError::Threshold { threshold, all });
-    }
+    let threshold = administrators.threshold;
+    check_administrators(&administrators.others, 1, threshold)?;
     let layout = Layout::new(dir);
     if layout.trust().exists() {
         return Err(InitError::Exists(dir.to_owned()));
@@ -168,6 +165,7 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
         administrators: std::iter::once(public(&admin)).chain(administrators.others.iter().copied()).collect(),
         threshold,
         server: public(&statement),
+        previous: None,
     };
     let bytes = trust.to_bytes();
     let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
@@ -175,6 +173,16 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
     // Written last: its presence says that the federation is whole.
     durable::write_new(&layout.trust(), &bytes)?;
     Ok(bytes)
+}
+
+/// Whether as many of these administrators, and of so many more whose keys are not made yet, can say the same.
+pub(crate) fn check_administrators(known: &[PublicKey], more: usize, threshold: u16) -> Result<(), InitError> {
+    let distinct = known.iter().collect::<BTreeSet<_>>().len() == known.len();
+    if !distinct || known.iter().any(|k| VerifyingKey::from_bytes(&k.0).is_err()) {
+        return Err(InitError::Administrators);
+    }
+    let all = known.len() + more;
+    if threshold == 0 || usize::from(threshold) > all { Err(InitError::Threshold { threshold, all }) } else { Ok(()) }
 }
 
 fn public(seed: &Zeroizing<[u8; 32]>) -> PublicKey {
@@ -218,6 +226,27 @@ fn secret(layout: &Layout, name: &str) -> Result<Zeroizing<[u8; 32]>, InitError>
     <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new).map_err(|_| InitError::Key)
 }
 
+/// Where a statement key lies that was made after the first one.
+fn statement_name(public: &PublicKey) -> String {
+    format!("statement-{}", &public.to_hex()[..16])
+}
+
+/// Makes another statement key of the server; it is used once a trust document that names it is in force.
+pub(crate) fn make_statement_key(layout: &Layout) -> Result<PublicKey, InitError> {
+    let key = seed()?;
+    let public = public(&key);
+    create_key(&layout.key(&statement_name(&public)), &key[..])?;
+    Ok(public)
+}
+
+/// The server's statement key with this public half: the first one, or one that was made for a later trust document.
+pub(crate) fn statement_key(layout: &Layout, public: &PublicKey) -> Result<SigningKey, InitError> {
+    let later = statement_name(public);
+    let name = if layout.key(&later).exists() { later.as_str() } else { "statement" };
+    let key = SigningKey::from_bytes(&*secret(layout, name)?);
+    if key.verifying_key().to_bytes() == public.0 { Ok(key) } else { Err(InitError::Statement) }
+}
+
 /// The key that signs the log.
 pub(crate) fn log_key(layout: &Layout, trust: &TrustDocument) -> Result<SignerKey, InitError> {
     let seed = secret(layout, "log")?;
@@ -239,15 +268,12 @@ pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
         Ok(rcgen::KeyPair::from_pem(std::str::from_utf8(&bytes).map_err(|_| InitError::Key)?)?)
     };
     let log_key = log_key(layout, &trust)?;
-    let keys = Keys {
-        statement: SigningKey::from_bytes(&*secret(layout, "statement")?),
-        token_mac: secret(layout, "token-mac")?,
-        tls: pem("tls.pem")?,
-        root: pem("root-ca.pem")?,
-        root_der: durable::read_limited(&layout.key("root-ca.der"), 16 << 10)?.into(),
-    };
+    let (token_mac, tls, root) = (secret(layout, "token-mac")?, pem("tls.pem")?, pem("root-ca.pem")?);
+    let root_der = durable::read_limited(&layout.key("root-ca.der"), 16 << 10)?.into();
     let log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
-    Ok((keys, log, bytes))
+    // Which statement key is in force, the log says.
+    let statement = statement_key(layout, &log.history().trust().server)?;
+    Ok((Keys { statement, token_mac, tls, root, root_der }, log, bytes))
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ fn build(shape: Shape) -> Fixture {
         administrators: vec![public(&admin)],
         threshold: 1,
         server: public(&server),
+        previous: None,
     };
     let sites: Vec<_> = (0..shape.sites).map(site).collect();
     let mut plan = plan(shape);

@@ -28,6 +28,7 @@ const PLAN_MASKED: &str = include_str!("../../configs/plan-masked-tokens.toml");
 const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
 const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_GPU: &str = include_str!("../../configs/train-characters-gpu.toml");
 const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
 const TRAIN_MASKED: &str = include_str!("../../configs/train-masked-tokens.toml");
 const TRAIN_TAGS: &str = include_str!("../../configs/train-tags.toml");
@@ -53,6 +54,7 @@ const SAMPLES: &[&str] = &[
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-gpu.toml",
     "train-characters-long.toml",
     "train-characters.toml",
     "train-masked-tokens.toml",
@@ -140,7 +142,7 @@ fn the_clients_sample_states_every_key_with_its_default() {
 #[test]
 fn the_sample_of_central_training_states_every_key() {
     let encoders = [TRAIN_SMS, TRAIN_TAGS, TRAIN_MASKED];
-    for sample in [TRAIN_CHARACTERS, TRAIN_LONG].iter().chain(&encoders) {
+    for sample in [TRAIN_CHARACTERS, TRAIN_GPU, TRAIN_LONG].iter().chain(&encoders) {
         CentralPlan::parse(sample).unwrap();
     }
     for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {

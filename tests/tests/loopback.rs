@@ -16,6 +16,8 @@ mod counting;
 mod families;
 #[path = "loopback/federation.rs"]
 mod federation;
+#[path = "loopback/keys.rs"]
+mod keys;
 #[path = "loopback/means.rs"]
 mod means;
 #[path = "loopback/mixed.rs"]
@@ -28,10 +30,14 @@ mod renewals;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/scheduled.rs"]
+mod scheduled;
 #[path = "loopback/standing.rs"]
 mod standing;
 #[path = "loopback/sums.rs"]
 mod sums;
+#[path = "loopback/trusts.rs"]
+mod trusts;
 
 use federation::*;
 use sums::opened_sums_are_exact;

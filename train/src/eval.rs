@@ -5,10 +5,10 @@ use crate::batch::{Batch, DataError, Dataset, Record, UNASKED};
 use crate::capture::Tape;
 use crate::mask::Masks;
 use crate::model::parameters::size;
-use crate::model::{ModelError, Objective, Transformer, TransformerWeights, Weights};
+use crate::model::{ModelError, Objective, Replicas, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
-use protocol::plan::{Asks, EncoderConfig};
+use protocol::plan::{Asks, EncoderConfig, Keep};
 use std::collections::BTreeSet;
 
 mod tags;
@@ -55,6 +55,11 @@ fn telling(data: &Dataset) -> Vec<&Record> {
 /// The model of these weights, of which nothing is trained.
 fn built(weights: &Weights) -> Result<Transformer, EvalError> {
     Ok(Transformer::load(&TransformerWeights::part_of(weights, BTreeSet::new())?)?)
+}
+
+/// The same where the workers' models live.
+fn built_for(weights: &Weights, workers: &Workers) -> Result<Replicas, EvalError> {
+    Ok(Replicas::load(&TransformerWeights::part_of(weights, BTreeSet::new())?, workers, Keep::Everything)?)
 }
 
 /// Results over a data set.
@@ -132,12 +137,12 @@ impl Evaluation {
 pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
     asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let model = built(weights)?;
+    let model = built_for(weights, workers)?;
     workers.run(|| {
         let mut total = Evaluation::empty(weights.config().classes.len());
         for part in telling(data).chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-            let logits = model.forward(&batch, &Tape::off())?; // (B, K)
+            let logits = model.mine()?.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
                 total.count(size(class), scores, f64::from(loss));
@@ -197,7 +202,7 @@ pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> R
         return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer, translate or masked-tokens" });
     }
     data.check(weights.config())?;
-    let (model, most) = (built(weights)?, size(weights.config().max_tokens));
+    let (model, most) = (built_for(weights, workers)?, size(weights.config().max_tokens));
     let hidden = Masks::of_judgement(weights.config()).map(|masks| data.records().map(|r| masks.hide(r)).collect::<Vec<_>>());
     let records: Vec<&Record> = match &hidden {
         Some(hidden) => hidden.iter().filter(|r| !r.tokens.is_empty()).collect(),
@@ -229,7 +234,7 @@ pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> R
 pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
     asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let model = built(weights)?;
+    let model = built_for(weights, workers)?;
     workers.run(|| {
         let mut sure = Vec::with_capacity(data.units.len());
         for unit in &data.units {
@@ -237,7 +242,7 @@ pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, wo
             let mut sum = 0.0;
             for part in records.chunks(RECORDS_AT_ONCE) {
                 let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-                let scores = model.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                let scores = model.mine()?.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
                 sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
             }
             #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]

@@ -14,6 +14,8 @@ pub mod device;
 pub mod direct;
 pub mod eval;
 pub mod fit;
+#[cfg(all(test, feature = "cuda"))]
+mod gpu_tests;
 pub mod hf;
 mod kernels;
 pub mod mask;
@@ -25,6 +27,8 @@ pub mod rehearsal;
 pub mod round;
 pub mod schedule;
 pub mod shard;
+#[cfg(test)]
+mod site_tests;
 pub mod slots;
 pub mod snapshot;
 mod step;

@@ -374,6 +374,23 @@ fn two_accelerators_train_as_one_processor_does() {
     assert!(accelerators.iter().map(|a| a.1.load(Ordering::Relaxed)).sum::<usize>() > 0, "nothing went there");
 }
 
+/// The same where each of the two holds the whole model, and the layers' graph is made of stock operations.
+#[test]
+fn two_devices_that_hold_models_train_as_one_processor_does() {
+    let step = 2f64.powi(i32::from(crate::shard::STEP_EXPONENT));
+    for keep in [Keep::Everything, Keep::Inputs] {
+        let mut world = institution(1, "1", "0.7", 30);
+        world.plan.local.keep = Some(keep);
+        let (alone, told) = train(&world, 1, 3).unwrap();
+        let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Engine::holding_models(Precision::F32)) });
+        let (there, told_again) = train_by(&world, &Workers::start_on(both.to_vec()).unwrap(), 3).unwrap();
+        assert_eq!((told[0].tally.units, told[0].tally.tokens), (told_again[0].tally.units, told_again[0].tally.tokens));
+        assert!((told[0].tally.loss_sum - told_again[0].tally.loss_sum).abs() < 1e-4);
+        let apart = there.flat().iter().zip(alone.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+        assert!(apart.fold(0.0, f64::max) < 1.01 * step, "{keep:?}");
+    }
+}
+
 /// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit
 /// by bit the same.
 #[test]

@@ -3,7 +3,7 @@
 use crate::audit::Canaries;
 use crate::mask::Masks;
 use crate::model::own::dropout_seed;
-use crate::model::{Transformer, TransformerWeights};
+use crate::model::{Replicas, TransformerWeights};
 use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
 use crate::schedule::Rates;
@@ -103,8 +103,7 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     let (data, sample) = hidden.as_ref().map_or((round.data, sample), |(data, places)| (data, places.as_slice()));
     let path = mechanism.executed().clip_path();
     let work = Work {
-        objective: &Transformer::load(weights)?
-            .keeping(plan.local.keep.unwrap_or_default())
+        objective: &Replicas::load(weights, inputs.workers, plan.local.keep.unwrap_or_default())?
             .dropping(dropout_seed(plan, round.global_step + context.step)),
         table: weights.table(),
         mechanism,

@@ -104,8 +104,25 @@ fn published(dir: &Path, halved: bool) -> usize {
     4 * numbers
 }
 
-/// Most bytes at once of reading the frozen part and of a step of each of two workers, and how many frozen tensors are read in place.
-fn peak_on(dir: &Path, parts: &[Part], held: bool) -> (usize, usize) {
+/// What a model on a checkpoint takes.
+struct Taken {
+    /// Most bytes at once of making the first weights.
+    begun: usize,
+    /// Most bytes at once of reading the frozen part and of a step of each of two workers.
+    trained: usize,
+    /// Frozen tensors that are read where they lie.
+    in_place: usize,
+}
+
+/// Most bytes at once while something is done.
+fn most<T>(act: impl FnOnce() -> T) -> (usize, T) {
+    let before = LIVE.load(Ordering::SeqCst);
+    PEAK.store(before, Ordering::SeqCst);
+    let made = act();
+    (PEAK.load(Ordering::SeqCst) - before, made)
+}
+
+fn taken_on(dir: &Path, parts: &[Part], held: bool) -> Taken {
     let mut own = |mut file: File| -> std::io::Result<File> {
         let mut copy = tempfile::tempfile()?;
         std::io::copy(&mut file, &mut copy)?;
@@ -115,19 +132,20 @@ fn peak_on(dir: &Path, parts: &[Part], held: bool) -> (usize, usize) {
     let adapter = Some(AdapterConfig { rank: 4, alpha: 8, targets: Some(vec!["q_proj".into()]), nested: None });
     let model = base.model(Asks::NextToken, Vec::new(), Some(16), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
-    let first = base.begin(&model, &shards, 7).unwrap();
+    let (begun, first) = most(|| base.begin(&model, &shards, 7).unwrap());
     let batch = Batch::pack(&[Record { tokens: vec![1, 2, 3, 4], class: 0, labels: Vec::new() }], 16);
     // The matrix kernel keeps memory of its own for each thread.
     TransformerWeights::initial(&self::model(), 1).unwrap().gradient(&batch, None).unwrap();
-    let before = LIVE.load(Ordering::SeqCst);
-    PEAK.store(before, Ordering::SeqCst);
-    let outside = Arc::new(base.outside(first.config()).unwrap());
-    let in_place = outside.in_place();
-    let weights = first.beside(outside);
-    let workers = [(); 2].map(|()| TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap());
-    let losses = workers.each_ref().map(|part| part.gradient(&batch, None).unwrap().0);
-    assert!(losses[0] == losses[1] && losses[0].iter().all(|l| l.is_finite()));
-    (PEAK.load(Ordering::SeqCst) - before, in_place)
+    let (trained, in_place) = most(|| {
+        let outside = Arc::new(base.outside(first.config()).unwrap());
+        let in_place = outside.in_place();
+        let weights = first.beside(outside);
+        let workers = [(); 2].map(|()| TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap());
+        let losses = workers.each_ref().map(|part| part.gradient(&batch, None).unwrap().0);
+        assert!(losses[0] == losses[1] && losses[0].iter().all(|l| l.is_finite()));
+        in_place
+    });
+    Taken { begun, trained, in_place }
 }
 
 /// training.md M12: a model of which little is trained takes little more than what is trained, however large its checkpoint is.
@@ -138,14 +156,18 @@ fn what_nobody_trains_is_in_no_memory_of_its_own_or_in_one_copy() {
     let bytes = published(plain.path(), false);
     assert_eq!(published(halved.path(), true), bytes);
     for parts in [[Part::Head], [Part::LoraB]] {
-        let [(mapped, lying), (copied, none), (widened, made)] =
-            [(plain.path(), true), (plain.path(), false), (halved.path(), true)].map(|(dir, held)| peak_on(dir, &parts, held));
-        println!("{parts:?} on {bytes} bytes: in place {mapped}, copied {copied}, 16-bit floats {widened}");
-        assert!(lying > 0 && (none, made) == (0, 0));
-        assert!(4 * mapped < bytes, "{parts:?}: {mapped} bytes beside {bytes} that are mapped");
+        let places = [(plain.path(), true), (plain.path(), false), (halved.path(), true)];
+        let [mapped, copied, widened] = places.map(|(dir, held)| taken_on(dir, &parts, held));
+        let [a, b, c] = [&mapped, &copied, &widened].map(|taken| taken.trained);
+        println!("{parts:?} on {bytes} bytes: in place {a}, copied {b}, 16-bit floats {c}");
+        assert!(mapped.in_place > 0 && (copied.in_place, widened.in_place) == (0, 0));
+        assert!(4 * a < bytes, "{parts:?}: {a} bytes beside {bytes} that are mapped");
         // Two workers have one copy between them, and none is made on the way.
-        for one in [copied, widened] {
+        for one in [b, c] {
             assert!(2 * one > bytes && 4 * one < 5 * bytes, "{parts:?}: {one} bytes for {bytes}");
+        }
+        for taken in [mapped, copied, widened] {
+            assert!(4 * taken.begun < bytes, "{parts:?}: {} bytes to begin on {bytes}", taken.begun);
         }
     }
 }

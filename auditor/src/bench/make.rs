@@ -238,6 +238,7 @@ pub(super) fn make(dir: &Path, size: Size, progress: Progress<'_>) -> Result<Mad
         administrators: vec![public(&key(1))],
         threshold: 1,
         server: public(&key(2)),
+        previous: None,
     };
     let trust = document.to_bytes();
     let (writer, batch, partial, padding) = (LogWriter::new(), Vec::new(), BTreeMap::new(), String::new());

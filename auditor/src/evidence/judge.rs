@@ -3,27 +3,29 @@
 use super::DatasetSummary;
 use super::pack::Pack;
 use super::releases;
+use super::trusts::Trusts;
 use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
-use privacy::ledger::{PrivacyLedger, SeenRelease};
-use protocol::entry::{Facts, LogEntry};
+use privacy::ledger::{LoadError, Loaded, PrivacyLedger, SeenRelease};
+use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
-use protocol::membership::{DatasetWithdrawal, Departure};
+use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::renewal::Rotation;
+use protocol::rotation::{StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::sidecar;
 use protocol::site::SiteEntry;
-use protocol::statement::{Checked, Payload};
+use protocol::statement::Checked;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
 const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
@@ -31,7 +33,8 @@ const POLICY: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: the poli
 const PROVED: Rule = Rule::new(Check::Notes, Severity::Integrity, "A13: a receipt's entry is in the tree of a checkpoint with its quorum");
 const QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A13: a receipt's checkpoint has its quorum");
 const ENTRY: Rule = Rule::new(Check::Entries, Severity::Integrity, "A15: an entry is of the schema in its one spelling");
-const SIGNED: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: a statement is signed by the key that was admitted");
+const SIGNED: Rule =
+    Rule::new(Check::Entries, Severity::Integrity, "A17: a statement is signed by the key that the institution had where it stands");
 const FIELDS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed");
 const MEMBER: Rule = Rule::new(Check::Invariants, Severity::Incomplete, "I9: the pack proves that the institution was admitted");
 const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spend from a dataset that was not declared");
@@ -42,10 +45,14 @@ const RELEASE: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: scalar
 const STRANGER: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger in the pack is of a dataset that the receipts declare");
 const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
+const ACCOUNT: Rule =
+    Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger charges by the account that the signed cap names (privacy.md D61)");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
 pub(super) struct Judged {
+    /// Whether the trust document, or one that took its place, is the one that was pinned.
+    pub(super) pinned: bool,
     pub(super) name: String,
     pub(super) tree_size: u64,
     pub(super) cosigners: Vec<String>,
@@ -59,15 +66,12 @@ pub(super) struct Judged {
 }
 
 /// Entries that are proved, in order.
-type Proved = BTreeMap<u64, LogEntry>;
+pub(super) type Proved = BTreeMap<u64, LogEntry>;
 
 /// Judges a pack.
 pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings) -> Judged {
     let hash = TrustDocument::hash(&pack.trust_bytes);
     let place = || Place::Path("trust.json".to_owned());
-    if let Some(pinned) = pinned.filter(|p| *p != hash) {
-        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
-    }
     let about = (pack.about.trust, pack.about.federation.as_str());
     if about != (hash, pack.trust.federation.as_str()) || pack.policy.log().to_string() != pack.trust.log_vkey {
         findings.add(STATED, place(), format!("{hash}, {}", pack.trust.federation), format!("{}, {}", about.0, about.1));
@@ -77,22 +81,27 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     if tree_size != pack.about.size {
         findings.add(QUORUM, Place::Path("evidence.json".to_owned()), pack.about.size.to_string(), tree_size.to_string());
     }
-    check_policy(pack, &proved, findings);
+    let trusts = Trusts::of(&pack.trust, hash, &proved);
+    if let Some(pinned) = pinned.filter(|p| !trusts.knows(*p)) {
+        findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
+    }
+    check_policy(pack, &trusts, &proved, findings);
     let first = proved.get(&0).map(|e| &e.facts);
     if !matches!(first, Some(Facts::FederationCreated { trust }) if *trust == hash) {
         findings.add(STATED, Place::Index(0), hash.to_hex(), "no federation.created with this trust document");
     }
-    let member = member(pack, &proved, findings);
+    let member = member(pack, &trusts, &proved, findings);
     let mut folded = Own::default();
     if let Some(member) = &member {
-        let who = Speaker { id: pack.about.institution, key: member.institution_key };
+        folded.keys.push(member.institution_key);
         for (index, entry) in &proved {
-            folded.entry(*index, entry, &who, findings);
+            folded.entry(*index, entry, pack.about.institution, findings);
         }
     }
-    let datasets = folded.budgets(pack, &proved, findings);
+    let datasets = folded.budgets(pack, &trusts, &proved, findings);
     let site_entries = folded.site_log(pack, findings);
     Judged {
+        pinned: pinned.is_some_and(|p| trusts.knows(p)),
         name: member.map_or_else(|| pack.about.name.clone(), |m| m.name),
         tree_size,
         cosigners,
@@ -150,53 +159,48 @@ fn prove(pack: &Pack, cosigners: &mut Vec<String>, findings: &mut Findings) -> (
     (proved, size)
 }
 
-/// What an administrator says in an entry.
-fn administrator<P: Payload>(pack: &Pack, entry: &LogEntry) -> Option<P> {
-    let stmt = entry.stmt.as_ref()?;
-    let key = pack.trust.administrators.iter().find(|k| ClientId::of(k).0 == stmt.keyid.0)?;
-    stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
-}
-
-/// What as many administrators say as the trust document asks for (A14): each by exactly the same bytes, which `read` reads.
-fn by_enough<'a, P>(pack: &Pack, entries: impl Iterator<Item = &'a LogEntry>, read: impl Fn(&LogEntry) -> Option<P>) -> Vec<P> {
-    let mut said: BTreeMap<String, (BTreeSet<Sha256>, P)> = BTreeMap::new();
-    for entry in entries {
-        let Some(value) = read(entry) else { continue };
-        let Some(stmt) = &entry.stmt else { continue };
-        said.entry(stmt.payload.clone()).or_insert_with(|| (BTreeSet::new(), value)).0.insert(stmt.keyid);
-    }
-    let enough = |(signers, _): &(BTreeSet<Sha256>, P)| signers.len() >= usize::from(pack.trust.threshold);
-    said.into_values().filter(enough).map(|(_, value)| value).collect()
-}
-
-fn check_policy(pack: &Pack, proved: &Proved, findings: &mut Findings) {
+fn check_policy(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) {
     let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
     let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if policy == hash);
-    let said = by_enough(pack, proved.values().filter(activates), |e| administrator::<PolicyApproval>(pack, e));
+    let said = trusts.by_enough(proved.values().filter(activates), |e| trusts.administrator::<PolicyApproval>(e));
     if !said.iter().any(|p| p.policy == hash) {
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
     }
 }
 
-fn member(pack: &Pack, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
+fn member(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) -> Option<Membership> {
     let own = |m: &Membership| m.institution == pack.about.institution && ClientId::of(&m.institution_key) == m.institution;
     let joined = proved.values().filter(|e| matches!(e.facts, Facts::MemberJoined { .. }));
-    let said = by_enough(pack, joined, |e| administrator::<Membership>(pack, e)).into_iter().find(own);
+    let said = trusts.by_enough(joined, |e| trusts.administrator::<Membership>(e)).into_iter().find(own);
     if said.is_none() {
         findings.add(MEMBER, Place::Path("entries".to_owned()), "member.joined by an administrator", "none");
     }
     said
 }
 
-/// The institution whose pack it is.
-struct Speaker {
-    id: ClientId,
-    key: PublicKey,
+/// The key that speaks for `who` behind this statement, if it changes that.
+fn next_key(s: &Checked, who: ClientId) -> Option<PublicKey> {
+    let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
+    (change.institution == who && change.old == s.key).then_some(change.new)
+}
+
+/// The keys of a rotation, old and new, as entries name them; none where what was signed is another kind of rotation or lacks its proof.
+fn rotates(purpose: KeyPurpose, s: &Checked) -> Option<(Sha256, Sha256)> {
+    match purpose {
+        KeyPurpose::Tls => s.read::<Rotation>().ok().map(|r| (r.old, r.new)),
+        KeyPurpose::Statement => {
+            let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
+            Some((keyid(&change.old), keyid(&change.new)))
+        }
+        KeyPurpose::Witness => s.read::<WitnessKeyRotation>().ok().map(|r| (r.old, witness_id(&r.new))),
+    }
 }
 
 /// What the institution said, folded.
 #[derive(Default)]
 struct Own {
+    /// Its statement keys, oldest first: what it says is signed by the last of them.
+    keys: Vec<PublicKey>,
     statements: usize,
     datasets: BTreeMap<Sha256, DatasetHistory>,
     /// Anchors of the site log, with where they stand.
@@ -204,13 +208,11 @@ struct Own {
 }
 
 impl Own {
-    fn entry(&mut self, index: u64, entry: &LogEntry, who: &Speaker, findings: &mut Findings) {
+    fn entry(&mut self, index: u64, entry: &LogEntry, who: ClientId, findings: &mut Findings) {
         // What administrators and the server say about it is theirs to sign.
-        let own = entry.institution == Some(who.id) && entry.stmt.as_ref().is_some_and(|s| s.keyid.0 == who.id.0);
-        if !own {
-            return;
-        }
-        let checked = entry.stmt.as_ref().and_then(|s| s.with_key(who.key).ok()).and_then(|s| s.checked().ok());
+        let own = entry.institution == Some(who) && matches!(entry.actor, Actor::Institution | Actor::Decryptor);
+        let (Some(stmt), Some(key), true) = (&entry.stmt, self.keys.last(), own) else { return };
+        let checked = stmt.with_key(*key).ok().and_then(|s| s.checked().ok());
         let Some(statement) = checked else {
             return findings.add(SIGNED, Place::Index(index), "a signature that holds", entry.kind().name());
         };
@@ -218,6 +220,7 @@ impl Own {
         if !self.take(index, entry, &statement, findings) {
             findings.add(FIELDS, Place::Index(index), "the signed fields", entry.kind().name());
         }
+        self.keys.extend(next_key(&statement, who));
     }
 
     /// Folds a statement; false where the entry says something else than was signed.
@@ -230,8 +233,11 @@ impl Own {
                 d.dataset == *dataset
             }),
             Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
+                // Which account a cap is of never changes (privacy.md D61).
+                let account = |c: &BudgetDeclaration| c.own_epsilon_cap.is_some();
+                let same = self.datasets.get(&b.dataset).and_then(|h| h.cap).is_none_or(|before| account(&before) == account(&b));
                 self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
-                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+                same && (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
@@ -254,7 +260,7 @@ impl Own {
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
             }
-            Facts::KeyRotated { old, new, .. } => s.read::<Rotation>().is_ok_and(|r| (r.old, r.new) == (*old, *new)),
+            Facts::KeyRotated { purpose, old, new } => rotates(*purpose, s) == Some((*old, *new)),
             Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
@@ -307,8 +313,8 @@ impl Own {
         Some(range.size())
     }
 
-    fn budgets(&self, pack: &Pack, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
-        let approvals = by_enough(pack, proved.values(), |e| approved(pack, e));
+    fn budgets(&self, pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) -> Vec<DatasetSummary> {
+        let approvals = trusts.by_enough(proved.values(), |e| approved(trusts, e));
         let plans: BTreeMap<TaskId, PlanDigest> = approvals.into_iter().map(|p| (p.task, p.plan)).collect();
         let plan_of = |task: TaskId| plans.get(&task).and_then(|d| pack.plans.get(d)).filter(|p| p.task == task);
         let mut accounts = Accounts::default();
@@ -326,11 +332,12 @@ impl Own {
                 dataset: id.to_hex(),
                 declared_units: d.declaration.declared_units,
                 epsilon_cap: d.cap.map(|c| c.epsilon_cap.to_string()),
+                own_epsilon_cap: d.cap.and_then(|c| c.own_epsilon_cap).map(|c| c.to_string()),
                 epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
                 delta: d.spends.last().map(|r| r.spend.delta.to_string()),
                 spends: d.spends.len(),
                 stated_releases: d.releases.len(),
-                ..ledger_summary(pack, *id, d, findings)
+                ..ledger_summary(pack, *id, d, self.keys.get(1..).unwrap_or_default(), findings)
             });
         }
         for id in pack.ledgers.keys().filter(|id| !self.datasets.contains_key(*id)) {
@@ -340,18 +347,18 @@ impl Own {
     }
 }
 
-fn approved(pack: &Pack, e: &LogEntry) -> Option<PlanApproval> {
+fn approved(trusts: &Trusts, e: &LogEntry) -> Option<PlanApproval> {
     let Facts::TaskApproved { plan } = e.facts else { return None };
-    let said = administrator::<PlanApproval>(pack, e)?;
+    let said = trusts.administrator::<PlanApproval>(e)?;
     (said.plan == plan && Some(said.task) == e.task).then_some(said)
 }
 
-/// What the ledger of a dataset adds to its summary, where it is in the pack.
-fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mut Findings) -> DatasetSummary {
+/// What the ledger of a dataset adds to its summary, where it is in the pack; `later` are the institution's keys after the first.
+fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, later: &[PublicKey], findings: &mut Findings) -> DatasetSummary {
     let mut out = DatasetSummary::default();
     let Some(bytes) = pack.ledgers.get(&id) else { return out };
     let lines = pack.site_log.as_deref().map(|log| releases::of_site_log(log, id));
-    let found = ledger(id, bytes, shown, lines.as_deref(), findings);
+    let found = ledger(id, PrivacyLedger::load_signed(bytes, later), shown, lines.as_deref(), findings);
     out.ledger_agrees = Some(found.as_ref().is_some_and(|ledger| releases::stated(ledger, shown, findings)));
     if let Some(ledger) = found {
         out.releases = Some(ledger.releases().count());
@@ -369,16 +376,19 @@ fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mu
 /// A ledger that holds by itself, has every spend that the log shows and every release that the site log shows, and none that it does not.
 fn ledger(
     id: Sha256,
-    bytes: &[u8],
+    loaded: Result<Loaded, LoadError>,
     shown: &DatasetHistory,
     lines: Option<&[SeenRelease]>,
     findings: &mut Findings,
 ) -> Option<PrivacyLedger> {
     let place = || Place::Path(format!("ledger/{id}.ledger"));
-    match PrivacyLedger::load(bytes) {
+    match loaded {
         Err(e) => findings.add(LEDGER, place(), "a ledger that holds", e.to_string()),
         Ok(loaded) if loaded.ledger.terms().dataset != id => {
             findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
+        }
+        Ok(loaded) if shown.cap.is_some_and(|c| c.own_epsilon_cap.is_some() != loaded.ledger.terms().own_epsilon_cap.is_some()) => {
+            findings.add(ACCOUNT, place(), "the account of the signed cap", "another")
         }
         Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
             Ok(_) => match lines.map_or(Ok(()), |lines| releases::same(&loaded.ledger, lines)) {

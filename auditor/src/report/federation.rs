@@ -3,7 +3,7 @@
 use super::Language;
 use super::page::{Page, escape, hash, time};
 use super::plot::{Line, Plot};
-use crate::verdict::MemberSummary;
+use crate::verdict::{MemberSummary, TrustSummary};
 
 pub(super) fn write(page: &mut Page<'_>) {
     let title = page.say("The federation, its members and keys", "联盟、成员与密钥");
@@ -39,6 +39,37 @@ fn trust(page: &mut Page<'_>) {
         (page.say("Statement key of the server", "服务器声明密钥"), hash(&t.server.to_hex())),
     ];
     page.pairs(&rows);
+    if !v.trust_changes.is_empty() {
+        trust_changes(page);
+    }
+}
+
+/// The trust documents after the first one, whose administrators and keys stand above as they are in force now.
+fn trust_changes(page: &mut Page<'_>) {
+    let title = page.say("Changes of the trust document", "信任文件变更");
+    page.heading(title);
+    let (same, changed) = (page.say("as before", "不变"), page.say("another one", "已更换"));
+    let row = |t: &TrustSummary| {
+        vec![
+            page.entry(t.entry),
+            escape(&t.fingerprint),
+            format!("{} / {}", t.threshold, t.administrators),
+            (if t.server_key_changed { changed } else { same }).to_owned(),
+            format!("{} / {}", t.approvals, t.needed),
+        ]
+    };
+    let rows: Vec<Vec<String>> = page.story.verdict.trust_changes.iter().map(row).collect();
+    let head = match page.story.language {
+        Language::English => [
+            "in force since entry",
+            "fingerprint",
+            "administrators (needed / all)",
+            "statement key of the server",
+            "approved by (of needed)",
+        ],
+        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "批准人数（/ 所需）"],
+    };
+    page.table(&head, &rows);
 }
 
 fn members(page: &mut Page<'_>) {
@@ -57,8 +88,10 @@ fn members(page: &mut Page<'_>) {
         })
         .collect();
     let head = match page.story.language {
-        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"],
-        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
+        Language::English => {
+            ["institution", "id (hash of its first key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"]
+        }
+        Language::Chinese => ["机构", "标识（首个密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
     };
     page.table(&head, &rows);
 }
@@ -78,6 +111,11 @@ fn standing(page: &Page<'_>, m: &MemberSummary) -> String {
 /// Types that change who may speak or who watches, in a few words of English and of Chinese.
 const KEYS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
+    (
+        "federation.trust.changed",
+        "administrators put another trust document in force: who administers from then on, and which key the server signs with",
+        "管理员启用新的信任文件（此后的管理员与服务器签名密钥）",
+    ),
     ("process.started", "the server's program starts", "服务器程序启动"),
     ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
     ("process.config.changed", "the server's settings are others than at the start before", "服务器配置变更"),
@@ -95,11 +133,15 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
     ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
     ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
-    ("key.rotated", "an institution replaces the key of its connections, by its own signed word", "机构更换连接密钥（自签名）"),
+    (
+        "key.rotated",
+        "an institution replaces a key, by its own signed word: of its connections (tls), its statements or its cosignatures (witness)",
+        "机构更换密钥（自签名）：连接、声明或见证",
+    ),
     (
         "key.revoked",
-        "administrators revoke the key of an institution's connections; its membership stays",
-        "管理员撤销机构的连接密钥（成员资格不变）",
+        "administrators revoke the key of an institution's connections or cosignatures; its membership stays",
+        "管理员撤销机构的连接密钥或见证密钥（成员资格不变）",
     ),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),

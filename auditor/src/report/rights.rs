@@ -54,6 +54,7 @@ fn meaning(right: Right) -> (&'static str, &'static str) {
         Right::MemberApprove => ("admit an institution", "批准机构加入"),
         Right::MemberRevoke => ("suspend, resume or revoke a membership, or revoke a key", "暂停、恢复或撤销成员资格，或撤销密钥"),
         Right::PolicyActivate => ("bring a witness policy into force", "启用见证策略"),
+        Right::TrustChange => ("change who administers, or the server's statement key", "变更管理员或服务器声明密钥"),
         Right::TaskPropose => ("approve a plan of training", "批准训练计划"),
         Right::ModelRelease => ("let a model out", "发布模型"),
         Right::ModelWithdraw => ("take a released model back", "撤回已发布模型"),

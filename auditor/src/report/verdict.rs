@@ -89,7 +89,9 @@ fn pinned(page: &mut Page<'_>) {
             "TO DO FOR THE READER: compare this fingerprint of the trust document with the one that you know from elsewhere (an enrolment letter, a call). Without that, this report speaks about whichever federation made this log:",
             "需要读者完成：请将下列信任文件指纹与您从其他渠道（入盟信函、电话）得知的指纹比对。否则本报告仅对制作该日志的联盟（无论其为谁）成立：",
         );
-        format!("{ask} {words}")
+        let now =
+            v.trust_changes.last().map(|t| format!(" {} {}", page.say("or, of the document in force,", "或现行文件："), t.fingerprint));
+        format!("{ask} {words}{}", now.unwrap_or_default())
     };
     let class = if v.trust_pinned { "note" } else { "warn" };
     page.raw(&format!("<p class=\"{class}\">{}</p>\n", escape(&text)));

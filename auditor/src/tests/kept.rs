@@ -20,8 +20,14 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 5] =
-    [EntryKind::BudgetRepaired, EntryKind::RoundJoined, EntryKind::NonceRevealed, EntryKind::UpdateRejected, EntryKind::UpdateDropped];
+const NOT_KEPT: [EntryKind; 6] = [
+    EntryKind::TrustChanged,
+    EntryKind::BudgetRepaired,
+    EntryKind::RoundJoined,
+    EntryKind::NonceRevealed,
+    EntryKind::UpdateRejected,
+    EntryKind::UpdateDropped,
+];
 
 fn place(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata/v1").join(name)

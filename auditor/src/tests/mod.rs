@@ -18,5 +18,6 @@ mod standing;
 pub(crate) mod story;
 mod tamper;
 mod trial;
+mod trusts;
 pub(crate) mod twist;
 mod vectors;

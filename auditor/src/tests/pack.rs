@@ -16,7 +16,10 @@ pub(crate) fn pack(draft: &Draft) -> Files {
     let joined: Vec<ClientId> = entries.iter().filter(asked).filter_map(|e| e.institution).collect();
     let me = joined[1];
     let concerns = |e: &LogEntry| {
-        let all = matches!(e.facts, Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. });
+        let all = matches!(
+            e.facts,
+            Facts::FederationCreated { .. } | Facts::TrustChanged { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. }
+        );
         // The story's administrator admits without naming whom in the entry.
         e.institution == Some(me) || all || matches!(e.facts, Facts::MemberJoined { .. })
     };

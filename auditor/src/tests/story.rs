@@ -8,6 +8,8 @@ mod before;
 mod bend;
 #[path = "story/counting.rs"]
 mod counting;
+#[path = "story/keys.rs"]
+mod keys;
 #[path = "story/model.rs"]
 mod model;
 #[path = "story/process.rs"]
@@ -16,6 +18,8 @@ mod process;
 pub(crate) mod real;
 #[path = "story/standing.rs"]
 mod standing;
+#[path = "story/trusts.rs"]
+mod trusts;
 
 use super::fixture::{self, Signers};
 use super::sealing::{self, Bodies, Stated, address};
@@ -65,7 +69,7 @@ fn admin() -> SigningKey {
 fn second_admin() -> SigningKey {
     key(3)
 }
-fn server() -> SigningKey {
+pub(crate) fn server() -> SigningKey {
     key(2)
 }
 
@@ -130,8 +134,12 @@ struct Scribe {
     /// What the entries say before they are bent.
     history: History,
     people: Vec<SigningKey>,
+    /// Who they are: by the keys that they joined with.
+    firsts: Vec<ClientId>,
     trust: Sha256,
     activation: Option<u64>,
+    /// The entry that activates the second policy.
+    next_activation: Option<u64>,
     previous_end: Sha256,
     snapshot: SnapshotDigest,
     chunks: fixture::Files,
@@ -175,10 +183,8 @@ impl Scribe {
         leaf_hash(self.entries.last().unwrap())
     }
     fn says<P: Payload>(&mut self, who: usize, value: &P, facts: Facts) {
-        let key = &self.people[who];
-        let id = ClientId::of(&public(key));
-        let statement = Statement::sign(value, key);
-        self.push(Draft::said(Actor::Institution, Some(id), statement, facts));
+        let statement = Statement::sign(value, &self.people[who]);
+        self.push(Draft::said(Actor::Institution, Some(self.firsts[who]), statement, facts));
     }
     /// As many administrators as must; one less where the story wants it. Where the last of them stands.
     fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
@@ -204,9 +210,8 @@ impl Scribe {
         last
     }
     fn in_round<P: Payload>(&mut self, round: RoundId, who: usize, value: &P, facts: Facts) {
-        let key = &self.people[who];
-        let id = ClientId::of(&public(key));
-        let draft = Draft::said(Actor::Institution, Some(id), Statement::sign(value, key), facts).in_round(TASK, round).in_group(GROUP);
+        let (id, statement) = (self.firsts[who], Statement::sign(value, &self.people[who]));
+        let draft = Draft::said(Actor::Institution, Some(id), statement, facts).in_round(TASK, round).in_group(GROUP);
         self.push(draft);
     }
     fn server_says(&mut self, round: RoundId, facts: Facts) {
@@ -214,7 +219,7 @@ impl Scribe {
     }
 
     fn ids(&self) -> Vec<ClientId> {
-        self.people.iter().map(|k| ClientId::of(&public(k))).collect()
+        self.firsts.clone()
     }
 
     /// Opens a round and publishes its manifest; the committee by index of person.
@@ -500,15 +505,16 @@ impl Scribe {
         let SumResult { sum_root, key_sum, values, residual_ratio, .. } = result;
         let certificate = if self.twist == Twist::OtherCertificateNamed { CertificateDigest([6; 32]) } else { certificate };
         let facts = Facts::SumOpened { certificate, sum_root, key_sum, values, residual_ratio };
-        let draft = Draft::said(Actor::Server, None, Statement::sign(&result, &server()), facts).in_round(TASK, round).in_group(GROUP);
+        let draft =
+            Draft::said(Actor::Server, None, Statement::sign(&result, &self.server_key()), facts).in_round(TASK, round).in_group(GROUP);
         self.push(draft);
     }
 }
 
-/// The log of this story.
-pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+/// The trust document of this story.
+fn trust(twist: Twist) -> TrustDocument {
     let two = twist.has_two_administrators();
-    let trust = TrustDocument {
+    TrustDocument {
         v: 1,
         federation: "demo".into(),
         log_vkey: Signers::new().log.verifier().to_string(),
@@ -516,12 +522,19 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         administrators: if two { vec![public(&admin()), public(&second_admin())] } else { vec![public(&admin())] },
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
-    };
+        previous: None,
+    }
+}
+
+/// The log of this story.
+pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+    let trust = trust(twist);
     let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
-    let people = (11..15).map(key).collect();
+    let people: Vec<SigningKey> = (11..15).map(key).collect();
+    let firsts = people.iter().map(|k| ClientId::of(&public(k))).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
     let base = if twist.counts() { counting::base(&plan, twist) } else { base_snapshot() };
     let (rounds, snapshots) = (plan.rounds, [(file_name(&plan, snapshot), base)].into());
@@ -536,8 +549,10 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         entries: Vec::new(),
         history,
         people,
+        firsts,
         trust: shown,
         activation: None,
+        next_activation: None,
         previous_end,
         snapshot,
         first_header: None,
@@ -556,6 +571,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         if round == 2 {
             scribe.declare_more(Twist::DeclaredMoreBetween);
             scribe.between_the_rounds();
+            scribe.new_statement_key();
         }
         if round == 2 && twist.tells(&[Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap]) {
             scribe.counts();
@@ -574,6 +590,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.witnesses();
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
-    let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;
-    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, published }
+    let Scribe { entries, chunks, snapshots, sums, activation, next_activation, .. } = scribe;
+    let next_policy = next_activation.map(|at| (at, keys::signers(twist)));
+    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, next_policy, published }
 }

@@ -20,7 +20,7 @@ use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use train::slots::{SlotsError, slots_agree};
+use train::slots::{SlotsError, slots_agree_on};
 use train::workers::{Place, Workers};
 
 impl Agent {
@@ -223,7 +223,8 @@ fn judge(
         tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
         return Ok(Err(Rejection::BadParameters));
     }
-    if let Err(reason) = exact(&plan, &mechanism, workers.place(), |plan, mechanism| slots_agree(plan, mechanism, workers)) {
+    let ask = |plan: &Plan, mechanism: &Mechanism| slots_agree_on((plan, foundation.as_ref().map(|f| &f.outside)), mechanism, workers);
+    if let Err(reason) = exact(&plan, &mechanism, workers.place(), ask) {
         return Ok(Err(reason));
     }
     let examples = match data.for_task(&plan, foundation.as_ref().map(|f| &f.base)) {

@@ -1,12 +1,13 @@
 //! Encoders that are asked about tokens in one place, from files to figures, from random weights and on a tiny published checkpoint; and plans
 //! that ask for what there is not.
 
-use super::super::run::{Event, Outcome, run};
+use super::super::run::{Event, Means, Outcome, run};
 use super::super::{CentralPlan, CentralPlanError, Loaded};
 use super::*;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use train::device::Wanted;
 
 const TAGS: &str = include_str!("../../../configs/train-tags.toml");
 const MASKED: &str = include_str!("../../../configs/train-masked-tokens.toml");
@@ -78,7 +79,8 @@ fn notes(dir: &Path) -> std::path::PathBuf {
 fn train(plan: &str, data: &Path, base: Option<Base>, dir: Option<&Path>) -> Outcome {
     let checked = CentralPlan::parse(plan).unwrap();
     let loaded = Loaded::read(&checked, data, base).unwrap();
-    run(&checked, plan, loaded, (NonZeroUsize::MIN, dir), &mut |_: Event<'_>| {}).unwrap()
+    let means = Means { device: Wanted::Cpu, threads: NonZeroUsize::MIN, dir };
+    run(&checked, plan, loaded, means, &mut |_: Event<'_>| {}).unwrap()
 }
 
 fn chain(error: &dyn Error) -> String {

@@ -168,7 +168,11 @@ impl Pack<'_> {
         );
         let of_all = matches!(
             e.facts,
-            Facts::FederationCreated { .. } | Facts::PolicyActivated { .. } | Facts::TaskApproved { .. } | Facts::TaskOpened { .. }
+            Facts::FederationCreated { .. }
+                | Facts::TrustChanged { .. }
+                | Facts::PolicyActivated { .. }
+                | Facts::TaskApproved { .. }
+                | Facts::TaskOpened { .. }
         );
         e.institution == Some(self.me) || (own_round && of_round) || of_all
     }

@@ -38,6 +38,8 @@ rights! {
     MemberRevoke = "member.revoke" by Administrator;
     /// Bring a witness policy into force.
     PolicyActivate = "policy.activate" by Administrator;
+    /// Put another trust document in force.
+    TrustChange = "trust.change" by Administrator;
     /// Approve a plan, which opens its task.
     TaskPropose = "task.propose" by Administrator;
     /// Let a model out.
@@ -58,7 +60,7 @@ pub enum Rule {
     Enrolled,
     /// Whoever may use the server's socket on its host.
     Host,
-    /// Who signs with an administrator's key of the trust document.
+    /// Who signs with an administrator's key of the trust document in force.
     Administrator,
     /// Who signs with an administrator's or a member's key.
     Reviewer,
@@ -124,6 +126,7 @@ impl Facts {
                 Some(Right::MemberRevoke)
             }
             Self::PolicyActivated { .. } => Some(Right::PolicyActivate),
+            Self::TrustChanged { .. } => Some(Right::TrustChange),
             Self::TaskApproved { .. } => Some(Right::TaskPropose),
             Self::ModelReleased { .. } => Some(Right::ModelRelease),
             Self::ModelWithdrawn { .. } => Some(Right::ModelWithdraw),

@@ -56,6 +56,13 @@ facts! {
         /// SHA-256 of the trust document.
         trust: Sha256
     }
+    /// Another trust document is in force from here on (statement of an administrator, with the whole document).
+    TrustChanged = "federation.trust.changed" {
+        /// SHA-256 of the document that was in force.
+        old: Sha256,
+        /// SHA-256 of the document that takes its place, an artefact.
+        new: Sha256
+    }
     /// The server's process began.
     ProcessStarted = "process.started" {
         /// SHA-256 of the program.
@@ -235,7 +242,8 @@ facts! {
     KeyRotated = "key.rotated" {
         /// What it is for.
         purpose: KeyPurpose,
-        /// SHA-256 of the old key's subject public key info.
+        /// SHA-256 of the old key: of a TLS key's subject public key info, of a statement key as `stmt.keyid` has it, of a witness as policies
+        /// spell it.
         old: Sha256,
         /// The same of the new one.
         new: Sha256
@@ -244,7 +252,7 @@ facts! {
     KeyRevoked = "key.revoked" {
         /// What it was for.
         purpose: KeyPurpose,
-        /// SHA-256 of its subject public key info.
+        /// Its hash, as `key.rotated` has it.
         key: Sha256,
         /// Why.
         reason: StandingReason

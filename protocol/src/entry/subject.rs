@@ -71,7 +71,7 @@ impl Facts {
         use SubjectKind as Kind;
         let (kind, hash) = match self {
             Self::MemberInvited { token } => return Some(Subject { kind: Kind::Token, id: Some(*token), hash: None }),
-            Self::FederationCreated { trust } => (Kind::Trust, *trust),
+            Self::FederationCreated { trust } | Self::TrustChanged { new: trust, .. } => (Kind::Trust, *trust),
             Self::ProcessStarted { build, .. } => (Kind::Program, *build),
             Self::ProcessUpgraded { new, .. } => (Kind::Program, *new),
             Self::ProcessConfigChanged { new, .. } => (Kind::Settings, *new),

@@ -88,6 +88,11 @@ impl Approvals {
         }
     }
 
+    /// Forgets every act that waits for more words.
+    pub(super) fn forget_waiting(&mut self) {
+        self.0.retain(|_, a| a.effective.is_some());
+    }
+
     /// Forgets every act of this kind.
     pub(super) fn forget_all(&mut self, kind: StatementKind) {
         self.0.retain(|(k, _), _| *k != kind);

@@ -349,6 +349,7 @@ fn open_round(plan: &Plan, server: &SigningKey, admin: &SigningKey, sites: &[Sig
         administrators: vec![public(admin)],
         threshold: 1,
         server: public(server),
+        previous: None,
     };
     let mut log = Log { history: History::new(trust.clone()), seq: 0, last: Sha256([0; 32]) };
     let trust = TrustDocument::hash(&trust.to_bytes());

@@ -12,13 +12,13 @@ use audit::reader::policy_path;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::history::Member;
-use protocol::ids::{Sha256, TokenId};
+use protocol::ids::{ClientId, Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
 use protocol::reject::Rejection;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{Membership, PolicyApproval, Token, TrustDocument, is_name};
+use protocol::trust::{Membership, PolicyApproval, Token, is_name};
 use std::path::Path;
 
 impl Driver {
@@ -29,7 +29,7 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().active().count() >= 2 => {
+                Some(p) if p.witnesses().len() >= 2 => {
                     Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
                 }
                 Some(_) | None => Err(Refusal::TooFewMembers),
@@ -44,6 +44,8 @@ impl Driver {
             AdminRequest::Review { statement } => self.review(statement)?,
             AdminRequest::Members {} => Ok(self.members()),
             AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
+            AdminRequest::Trust {} => Ok(self.trust()),
+            AdminRequest::ChangeTrust { statement } => self.change_trust(statement)?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         if let (Some(right), Err(_)) = (unentitled, &answer) {
@@ -59,13 +61,14 @@ impl Driver {
             AdminRequest::Approve { statement } => (Right::MemberApprove, statement),
             AdminRequest::ChangeStanding { statement } => (Right::MemberRevoke, statement),
             AdminRequest::ActivatePolicy { statement, .. } => (Right::PolicyActivate, statement),
+            AdminRequest::ChangeTrust { statement } => (Right::TrustChange, statement),
             AdminRequest::Propose { statement, .. } => (Right::TaskPropose, statement),
             AdminRequest::Release { statement } => (Right::ModelRelease, statement),
             AdminRequest::Withdraw { statement } => (Right::ModelWithdraw, statement),
             AdminRequest::Review { statement } => (Right::LogReview, statement),
             _without_a_statement => return None,
         };
-        let reviewer = right.rule() == Rule::Reviewer && self.log.history().is_active(statement.signer());
+        let reviewer = right.rule() == Rule::Reviewer && self.is_members(statement);
         (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
@@ -85,7 +88,7 @@ impl Driver {
         let token = Token {
             address: self.public_address.clone(),
             root_ca: self.log.history().trust().root_ca,
-            trust: TrustDocument::hash(&self.trust_bytes),
+            trust: self.log.history().trust_hash(),
             id,
             secret,
             institution: institution.to_owned(),
@@ -95,9 +98,14 @@ impl Driver {
 
     fn pending(&self) -> AdminReply {
         let history = self.log.history();
-        let open = history.requests().iter().filter(|(_, r)| !history.members().values().any(|m| m.key == r.institution_key));
+        let open = history.requests().iter().filter(|(_, r)| !history.members().contains_key(&ClientId::of(&r.institution_key)));
         let joins = open.map(|(hash, r)| PendingJoin { request: codec::encode(r).into(), hash: *hash }).collect();
         AdminReply::Pending { joins }
+    }
+
+    fn is_members(&self, statement: &Statement) -> bool {
+        let history = self.log.history();
+        history.speaker(&statement.key).is_some_and(|who| history.is_active(who))
     }
 
     fn is_administrator(&self, statement: &Statement) -> bool {

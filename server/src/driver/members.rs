@@ -280,14 +280,21 @@ impl Driver {
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
-        if let Some(violation) = self.log.would_violate(&draft) {
-            tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
+        if self.is_taken_witness(&statement) {
             return Ok(Rejection::Policy.into());
         }
+        let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
+        if let Some(violation) = self.log.would_violate(&draft) {
+            return Ok(self.against(who, violation.clause).into());
+        }
         // Nothing may follow that would publish it: an institution that only comes back for a look, or that leaves, is cosigned too.
-        let published = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
+        let rotated = matches!(draft.facts, Facts::KeyRotated { .. });
+        let told = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
+        let published = rotated || told;
         let left = matches!(draft.facts, Facts::MemberLeft { .. });
+        if rotated {
+            self.let_rounds_begin();
+        }
         let done = self.append_one(draft)?;
         if published {
             self.publisher.want(done.index.0 + 1);
@@ -300,7 +307,10 @@ impl Driver {
 
     pub(super) fn join(&mut self, message: JoinMessage, nonce: Sha256) -> Result<JoinReply, DriverError> {
         match message {
-            JoinMessage::Start {} => Ok(JoinReply::Trust { trust: self.trust_bytes.clone().into(), nonce }),
+            JoinMessage::Start {} => {
+                let (trust, changes) = (self.trust_bytes.clone().into(), self.log.history().trust_words());
+                Ok(JoinReply::Trust { trust, nonce, changes })
+            }
             JoinMessage::Request { secret, statement, csr } => self.join_request(&secret, statement, &csr, nonce),
             JoinMessage::Poll { secret, institution } => self.join_poll(&secret, institution),
             JoinMessage::Renew { statement, csr } => self.come_back(&statement, &csr, nonce, now()),
@@ -314,7 +324,7 @@ impl Driver {
         let who = statement.signer();
         let invitation = self.store.invitation(request.token)?;
         let valid = invitation.is_some_and(|i| self.admits(&i, secret, &request));
-        let fits = request.institution_key == statement.key && request.trust == Sha256(protocol::hash::sha256(&[&self.trust_bytes]));
+        let fits = request.institution_key == statement.key && self.log.history().knows_trust(request.trust);
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
         let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
         // Also where a crash came before the token of an earlier request was marked as used: the log knows.
@@ -456,12 +466,14 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
         }
+        StatementKind::StatementKeyRotation | StatementKind::WitnessKeyRotation => (super::rotate::rotated(&statement)?, None),
+        StatementKind::StatementKeyChange => return None,
         StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
             return None;
         }
         StatementKind::Endorsement | StatementKind::Header | StatementKind::Set | StatementKind::Opening => return None,
         StatementKind::Withdrawal | StatementKind::Review | StatementKind::Renewal | StatementKind::Rotation => return None,
-        StatementKind::Standing | StatementKind::KeyRevocation => return None,
+        StatementKind::Standing | StatementKind::KeyRevocation | StatementKind::TrustChange => return None,
         StatementKind::Decline | StatementKind::SumResult | StatementKind::Policy | StatementKind::Nonce | StatementKind::LedgerEntry => {
             return None;
         }

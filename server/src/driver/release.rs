@@ -7,7 +7,6 @@ use protocol::history::Clause;
 use protocol::ids::{RoundId, SnapshotDigest, TaskId};
 use protocol::release::{Release, Review, Withdrawal};
 use protocol::statement::Statement;
-use protocol::trust::TrustDocument;
 
 impl Driver {
     /// The model that a round closed with, or the newest one, with everything that a release must name.
@@ -58,11 +57,10 @@ impl Driver {
     /// Records that somebody examined the log: an administrator, or a member whose statement the operator was handed.
     pub(super) fn review(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
         let Ok(said) = statement.verify::<Review>() else { return Ok(Err(Refusal::Review)) };
-        if said.trust != TrustDocument::hash(&self.trust_bytes) {
+        if !self.log.history().knows_trust(said.trust) {
             return Ok(Err(Refusal::Review));
         }
-        let who = statement.signer();
-        let member = self.log.history().is_active(who).then_some(who);
+        let member = self.log.history().speaker(&statement.key).filter(|who| self.log.history().is_active(*who));
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };

@@ -143,7 +143,7 @@ impl Driver {
     }
 
     fn sign_manifest(&mut self, manifest: Manifest) -> Result<(), DriverError> {
-        let statement = Statement::sign(&manifest, &self.keys.statement);
+        let statement = Statement::sign(&manifest, &self.statement);
         self.job(Job::Begin(Box::new(manifest.clone()), Manifest::digest(&statement.payload)))?;
         if let Some(active) = self.task.as_mut().and_then(|t| t.active.as_mut()) {
             active.manifest = Some(manifest);
@@ -167,7 +167,7 @@ impl Driver {
                     active.meter.sum_s += seconds.sum;
                     active.meter.open_s += seconds.open;
                 }
-                let result = result.map(|r| Statement::sign(&r, &self.keys.statement));
+                let result = result.map(|r| Statement::sign(&r, &self.statement));
                 self.round_event(Event::SumOpened { group, result, blame });
             }
             Done::Advanced(result) => self.round_event(Event::Advanced(result?)),
@@ -337,6 +337,9 @@ impl Driver {
 
     /// Begins the next round if everything it needs is there.
     fn begin_round(&mut self) -> Result<bool, DriverError> {
+        if self.is_held(now()) {
+            return Ok(false);
+        }
         let connected: Vec<_> = self.links.keys().copied().collect();
         let (history, published) = (self.log.history(), (self.publisher.published(), self.publisher.latest()));
         let Some(task) = &mut self.task else { return Ok(false) };

@@ -1,9 +1,13 @@
 //! What members show the driver when they come: honest notes, forged ones, and those of a history that this disk has lost.
 
+#[path = "keys_tests.rs"]
+mod keys;
 #[path = "rotation_tests.rs"]
 mod rotation;
 #[path = "standing_tests.rs"]
 mod standing;
+#[path = "trust_tests.rs"]
+mod trust;
 
 use super::*;
 use crate::endpoint::{Shared, Traffic};

@@ -40,7 +40,10 @@ impl Driver {
         let history = self.log.history();
         let approval = history.approval_of(statement)?;
         let index = approval.by(statement.signer())?;
-        Some(Word { index, approvals: approval.places(), need: history.trust().threshold })
+        let approvals = approval.places();
+        // What had effect had enough words for the trust document that was in force then.
+        let need = approval.effective().map_or(history.trust().threshold, |at| history.trust_at(at).threshold);
+        Some(Word { index, approvals, need })
     }
 
     /// Records a word that is new, and with it what follows from it if it has effect.

@@ -1,6 +1,6 @@
 //! How good a tagger is: by token, and by whole parts, which is what people want to find. Knows no privacy, as the room above.
 
-use super::{EvalError, Evaluation, RECORDS_AT_ONCE, asked, built, ratio, telling};
+use super::{EvalError, Evaluation, RECORDS_AT_ONCE, asked, built_for, ratio, telling};
 use crate::batch::{Batch, Dataset, UNASKED};
 use crate::capture::Tape;
 use crate::kernels::softmax::log_normaliser;
@@ -110,12 +110,12 @@ fn best(scores: &[f32]) -> u32 {
 pub fn evaluate_tags(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TagEvaluation, EvalError> {
     asked(weights, Asks::Tags)?;
     data.check(weights.config())?;
-    let (model, most) = (built(weights)?, size(weights.config().max_tokens));
+    let (model, most) = (built_for(weights, workers)?, size(weights.config().max_tokens));
     workers.run(|| {
         let mut total = TagEvaluation::empty(size(weights.config().choices()));
         for part in telling(data).chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), most);
-            let scores = model.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (N, K)
+            let scores = model.mine()?.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (N, K)
             for rows in batch.spans.iter() {
                 total.count(&scores[rows.clone()], &batch.labels[rows]);
             }

@@ -1,12 +1,12 @@
 //! Encoders that are asked for tags, hidden tokens or classes learn in one place, are functions of their seed, and go on after a kill.
 
-use super::super::tests::{recipe, train, workers};
-use super::super::{Fit, OptimiserKind};
+use super::tests::{devices, recipe, train, workers};
 use super::*;
+use crate::batch::{Record, UNASKED};
 use crate::model::initial;
 use crate::tags;
 use crate::testing::{small_config, small_masked, small_tagged};
-use protocol::plan::Keep;
+use protocol::plan::EncoderConfig;
 
 fn word(n: usize) -> u32 {
     u32::try_from(3 + n % 9).unwrap()
@@ -94,6 +94,26 @@ fn a_classifier_by_the_graph_is_the_one_that_is_computed_directly() {
     }
     let [a, b] = [&mut graph, &mut direct].map(|fit| fit.judge(&data, &workers).unwrap());
     assert!((a.loss - b.loss).abs() < 1e-3 && a.foretold == b.foretold, "{a:?} {b:?}");
+}
+
+/// M15: what is asked for has no say in where it is computed.
+#[test]
+fn on_devices_that_hold_models_the_same_steps_are_taken() {
+    for (model, data) in [(small_tagged(), tagged()), (small_masked(), counting())] {
+        let run = |workers: &Workers| {
+            let mut fit = fit(&model, 5);
+            let steps = train(&mut fit, &data, workers);
+            (steps, fit.judge(&data, workers).unwrap())
+        };
+        let ((steps, judged), (other, other_judged)) = (run(&workers(2)), run(&devices(Precision::F32)));
+        for (a, b) in steps.iter().zip(&other) {
+            assert_eq!((a.tokens, a.non_finite), (b.tokens, b.non_finite));
+            assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 5e-3, "{a:?} {b:?}");
+        }
+        assert!((judged.loss - other_judged.loss).abs() < 5e-3 && judged.foretold == other_judged.foretold);
+        let told = |judgement: &Judgement| (judgement.evaluation.is_some(), judgement.parts.is_some());
+        assert_eq!(told(&judged), told(&other_judged));
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The gradient of one batch on all workers, and the way out when it is not finite.
 
 use super::FitError;
-use super::order::{Item, reading, records};
-use crate::batch::Batch;
-use crate::direct::{Direct, Keep, Scratch};
+use super::engine::Engine;
+use super::order::Item;
+use super::room::in_passes;
+use crate::direct::Scratch;
 use crate::kernels::sums;
-use crate::model::TransformerWeights;
 use crate::workers::Workers;
 
 /// One worker's memory.
@@ -29,51 +29,23 @@ impl Lane {
     }
 }
 
-/// What computes, with the weights of the step.
-#[derive(Clone, Copy)]
-pub(super) enum Engine<'a> {
-    /// Passes without a graph, and the weights as their products see them.
-    Direct(&'a Direct, &'a [f32]),
-    /// The layers' graph: for models whose passes are not written out.
-    Graph(&'a TransformerWeights, Keep),
-}
-
-impl Engine<'_> {
-    /// Coordinates of the model.
-    fn dimension(self) -> usize {
-        match self {
-            Self::Direct(_, weights) => weights.len(),
-            Self::Graph(model, _) => model.flat().len(),
-        }
-    }
-
-    /// Adds `share` times the gradient of the summed losses to the lane's. Losses, and rows read.
-    fn add(self, items: &[Item<'_>], share: f32, max_tokens: usize, lane: &mut Lane) -> Result<(Vec<f64>, usize), FitError> {
-        match self {
-            Self::Direct(direct, weights) => {
-                let reading = reading(items, max_tokens);
-                let losses = direct.gradient(weights, (&reading, share), &mut lane.scratch, &mut lane.grad)?;
-                Ok((losses, reading.rows()))
-            }
-            Self::Graph(model, keep) => {
-                let batch = Batch::pack(records(items), max_tokens);
-                if batch.tokens.is_empty() {
-                    // The engine records nothing for tensors without numbers.
-                    return Ok((vec![0.0; items.len()], 0));
-                }
-                let (losses, gradient) = model.gradient_keeping(&batch, None, keep)?;
-                lane.grad.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += share * g);
-                Ok((losses.into_iter().map(f64::from).collect(), batch.tokens.len()))
-            }
-        }
-    }
-}
-
 /// What all workers read.
 pub(super) struct Job<'a> {
     pub(super) engine: Engine<'a>,
     pub(super) items: &'a [Item<'a>],
     pub(super) max_tokens: usize,
+}
+
+impl Job<'_> {
+    /// Adds the part of these items of the batch to a lane's gradient. Their losses; `number` is the worker's.
+    fn add(&self, number: usize, items: &[Item<'_>], lane: &mut Lane) -> Result<Vec<f64>, FitError> {
+        let Lane { grad, scratch } = lane;
+        self.engine.gradient(number, (items, self.max_tokens), share(self.items.len()), (scratch, grad.as_mut_slice()))
+    }
+
+    fn rows(&self, items: &[Item<'_>]) -> usize {
+        items.iter().map(|item| item.rows(self.max_tokens)).sum()
+    }
 }
 
 /// Losses in the order of the batch; none where one is not finite.
@@ -96,9 +68,12 @@ fn work(job: &Job<'_>, micro: usize, (number, lanes): (usize, usize), lane: &mut
     lane.clear(job.engine.dimension());
     let (mut losses, mut tokens) = (Vec::new(), 0);
     for (pass, items) in job.items.chunks(micro).enumerate().skip(number).step_by(lanes) {
-        let (found, rows) = job.engine.add(items, share(job.items.len()), job.max_tokens, lane)?;
-        tokens += rows;
-        losses.extend(found.into_iter().enumerate().map(|(i, loss)| (pass * micro + i, loss)));
+        in_passes(items, |at, now| {
+            let found = job.add(number, now, lane)?;
+            losses.extend((pass * micro + at..).zip(found));
+            tokens += job.rows(now);
+            Ok(())
+        })?;
     }
     Ok((losses, tokens))
 }
@@ -125,16 +100,18 @@ pub(super) fn one_by_one(job: &Job<'_>, lanes: &mut Vec<Lane>) -> Result<Found, 
     lanes.resize_with(lanes.len().max(2), Lane::new);
     let [total, single, ..] = lanes.as_mut_slice() else { return Err(FitError::Nothing) };
     total.clear(job.engine.dimension());
-    let mut found = Found { losses: Vec::with_capacity(job.items.len()), tokens: 0 };
-    for item in job.items {
-        single.clear(job.engine.dimension());
-        let (losses, rows) = job.engine.add(&[*item], share(job.items.len()), job.max_tokens, single)?;
-        found.tokens += rows;
-        let finite = losses.iter().all(|l| l.is_finite()) && sums::squares(&single.grad).is_finite();
-        if finite {
-            sums::add(&mut total.grad, &single.grad);
-        }
-        found.losses.push(losses.first().copied().filter(|_| finite));
+    let mut found = Found { losses: Vec::with_capacity(job.items.len()), tokens: job.rows(job.items) };
+    for item in job.items.chunks(1) {
+        in_passes(item, |_, now| {
+            single.clear(job.engine.dimension());
+            let losses = job.add(0, now, single)?;
+            let finite = losses.iter().all(|l| l.is_finite()) && sums::squares(&single.grad).is_finite();
+            if finite {
+                sums::add(&mut total.grad, &single.grad);
+            }
+            found.losses.push(losses.first().copied().filter(|_| finite));
+            Ok(())
+        })?;
     }
     Ok(found)
 }

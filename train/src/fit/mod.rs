@@ -4,10 +4,14 @@
 //! A step is a function of (weights, optimiser state, seed, step number): `order` says which records it reads, `gradient` computes on
 //! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been.
 
-mod asked;
+#[cfg(test)]
+mod asked_tests;
+mod engine;
+mod family;
 mod gradient;
 mod judge;
 mod order;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,13 +23,13 @@ pub use state::StateError;
 use crate::capture::CaptureError;
 use crate::direct::{Direct, DirectError, Keep, Precision};
 use crate::kernels::{sums, wide};
-use crate::mask::Masks;
+use crate::model::parameters::size;
 use crate::model::{DecoderWeights, ParameterTable, Weights};
 use crate::optim::{Look, OptimiserMismatch, OptimiserState, StepSize};
 use crate::schedule::Rates;
 use crate::workers::{NON_FINITE_LIMIT, Workers};
-use asked::Asked;
-use gradient::{Engine, Lane};
+use family::Family;
+use gradient::Lane;
 use std::ops::Range;
 
 /// How weights move.
@@ -89,15 +93,18 @@ pub enum FitError {
     /// No data, or none long enough.
     #[error("no data to train on")]
     Nothing,
-    /// The graph of the layers gave no gradient.
-    #[error("a gradient could not be computed")]
-    Graph(#[from] CaptureError),
     /// The model has a part that this loop cannot compute.
     #[error("the model has a part that central training does not know")]
     Model,
     /// Ten records in a row without a finite gradient (training.md M14).
     #[error("{NON_FINITE_LIMIT} records in a row had no finite gradient")]
     Diverged,
+    /// The layers' graph failed, or gave no gradient.
+    #[error("the layers' graph failed")]
+    Capture(#[from] CaptureError),
+    /// One record does not fit into the device's memory.
+    #[error("the device's memory does not hold one record's pass")]
+    Memory(#[source] Box<candle_core::Error>),
 }
 
 /// One step, looked back at.
@@ -117,22 +124,13 @@ pub struct Step {
     pub non_finite: usize,
 }
 
-/// What computes losses and gradients.
-enum Computes {
-    /// Passes that are written out: a decoder, or a classifier from random weights.
-    Directly(Box<Direct>),
-    /// The graph of the layers: an encoder of a plan's, whatever it is asked for.
-    ByGraph(Box<Asked>),
-}
-
 /// A model in training.
 pub struct Fit {
     recipe: Recipe,
-    computes: Computes,
+    family: Family,
     table: ParameterTable,
     decays: Vec<Range<usize>>,
     max_tokens: usize,
-    classes: usize,
     weights: Vec<f32>,
     /// Running mean of the weights; empty where the recipe wants none.
     average: Vec<f32>,
@@ -151,9 +149,9 @@ impl Fit {
     /// # Errors
     /// [`FitError::Model`].
     pub fn decoder(weights: &DecoderWeights, recipe: Recipe) -> Result<Self, FitError> {
-        let direct = Direct::of_decoder(weights).ok_or(FitError::Model)?;
-        let max_tokens = crate::model::parameters::size(weights.config().max_tokens);
-        Ok(Self::new((direct, weights.table(), weights.flat()), (max_tokens, 0), recipe))
+        let direct = prepared(Direct::of_decoder(weights), &recipe)?;
+        let family = Family::Decoder(Box::new(weights.config().clone()), direct);
+        Ok(Self::new(family, (weights.table(), weights.flat()), weights.config().max_tokens, recipe))
     }
 
     /// A classifier at its start.
@@ -161,9 +159,9 @@ impl Fit {
     /// # Errors
     /// [`FitError::Model`].
     pub fn encoder(weights: &Weights, recipe: Recipe) -> Result<Self, FitError> {
-        let direct = Direct::of_encoder(weights).ok_or(FitError::Model)?;
-        let (max_tokens, classes) = (crate::model::parameters::size(weights.config().max_tokens), weights.config().classes.len());
-        Ok(Self::new((direct, weights.table(), weights.flat()), (max_tokens, classes), recipe))
+        let direct = prepared(Direct::of_encoder(weights), &recipe)?;
+        let family = Family::Encoder(Box::new(weights.config().clone()), direct);
+        Ok(Self::new(family, (weights.table(), weights.flat()), weights.config().max_tokens, recipe))
     }
 
     /// An encoder at its start, asked for what its plan says: from random weights or from a checkpoint of which nothing is left out. Everything
@@ -172,33 +170,20 @@ impl Fit {
     /// # Errors
     /// [`FitError::Model`], also for other floats than those of 32 bits.
     pub fn asked(weights: &Weights, recipe: Recipe) -> Result<Self, FitError> {
-        let asked = Asked::new(weights, &recipe)?;
-        let sizes = (crate::model::parameters::size(weights.config().max_tokens), 0);
-        let (table, flat) = (asked.model().table().clone(), asked.model().flat().to_vec());
-        Ok(Self::computing(Computes::ByGraph(Box::new(asked)), (&table, &flat), sizes, recipe))
+        let family = Family::asked(weights, recipe.precision)?;
+        Ok(Self::new(family, (weights.table(), weights.flat()), weights.config().max_tokens, recipe))
     }
 
-    fn new((direct, table, flat): (Direct, &ParameterTable, &[f32]), sizes: (usize, usize), recipe: Recipe) -> Self {
-        let direct = direct.with_precision(recipe.precision).keeping(recipe.keep);
-        Self::computing(Computes::Directly(Box::new(direct)), (table, flat), sizes, recipe)
-    }
-
-    fn computing(
-        computes: Computes,
-        (table, flat): (&ParameterTable, &[f32]),
-        (max_tokens, classes): (usize, usize),
-        recipe: Recipe,
-    ) -> Self {
+    fn new(family: Family, (table, flat): (&ParameterTable, &[f32]), max_tokens: u32, recipe: Recipe) -> Self {
         let optimiser = match recipe.optimiser {
             OptimiserKind::AdamW { betas } => OptimiserState::adam_w_with(flat.len(), betas),
             OptimiserKind::Sgd { momentum, look } => OptimiserState::sgd_looking(flat.len(), momentum, look),
         };
         Self {
-            computes,
+            family,
             decays: table.matrices(),
             table: table.clone(),
-            max_tokens,
-            classes,
+            max_tokens: size(max_tokens),
             weights: flat.to_vec(),
             average: if recipe.average > 0.0 { flat.to_vec() } else { Vec::new() },
             optimiser,
@@ -232,23 +217,23 @@ impl Fit {
     /// # Errors
     /// [`FitError`]; the weights are then those before the step.
     pub fn step(&mut self, material: &Material, workers: &Workers) -> Result<Step, FitError> {
+        self.family.check(material)?;
         let recipe = &self.recipe;
         let items = order::batch(material, recipe, self.step, self.max_tokens)?;
         let thinned = order::thinned(&items, recipe, self.step);
-        let items = if thinned.is_empty() { items } else { thinned.iter().map(order::Item::Record).collect() };
-        let hidden = order::hidden(&items, self.computes.masks(recipe.seed, self.step).as_ref());
-        let items = if hidden.is_empty() { items } else { hidden.iter().map(order::Item::Record).collect() };
+        let items = order::or_copies(items, &thinned);
+        let hidden = order::hidden(&items, self.family.masks(recipe.seed, self.step).as_ref());
+        let items = order::or_copies(items, &hidden);
         self.lanes.resize_with(workers.count(), Lane::new);
-        let engine = match &mut self.computes {
-            Computes::Directly(direct) => Engine::Direct(direct, direct.shown(&self.weights, &mut self.shown)),
-            Computes::ByGraph(asked) => Engine::Graph(asked.with(&self.weights), recipe.keep),
-        };
+        let graphs = self.family.graphs((&self.table, &self.weights), workers, recipe.keep)?;
+        let engine = self.family.engine(&graphs, (&self.table, &self.weights), &mut self.shown);
         let job = gradient::Job { engine, items: &items, max_tokens: self.max_tokens };
         let micro = recipe.micro_batch.unwrap_or(items.len().div_ceil(workers.count()));
         let mut found = gradient::sum(&job, micro, &mut self.lanes, workers)?;
         let mut norm = sums::squares(&self.lanes[0].grad).sqrt();
         if !(norm.is_finite() && found.losses.iter().all(|l| l.is_some())) {
-            found = gradient::one_by_one(&job, &mut self.lanes)?;
+            let lanes = &mut self.lanes;
+            found = workers.run(|| gradient::one_by_one(&job, lanes))?;
             norm = sums::squares(&self.lanes[0].grad).sqrt();
         }
         self.in_a_row = in_a_row(self.in_a_row, &found.losses)?;
@@ -269,14 +254,10 @@ impl Fit {
     }
 }
 
-impl Computes {
-    /// What step `step` hides; nothing of a model that is asked for something else.
-    fn masks(&self, seed: u64, step: u64) -> Option<Masks> {
-        match self {
-            Self::Directly(_) => None,
-            Self::ByGraph(asked) => asked.masks(seed, step),
-        }
-    }
+/// The passes that are written out, as the recipe wants them.
+fn prepared(direct: Option<Direct>, recipe: &Recipe) -> Result<Box<Direct>, FitError> {
+    let direct = direct.ok_or(FitError::Model)?;
+    Ok(Box::new(direct.with_precision(recipe.precision).keeping(recipe.keep)))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats")]

@@ -31,6 +31,14 @@ impl Item<'_> {
             Self::Record(record) => record.tokens.len(),
         }
     }
+
+    /// How many tokens of it a model reads: nothing comes after the last one of a piece.
+    pub(super) fn rows(&self, max_tokens: usize) -> usize {
+        match self {
+            Self::Piece(piece) => piece.len().saturating_sub(1),
+            Self::Record(record) => record.tokens.len().min(max_tokens),
+        }
+    }
 }
 
 /// The records among items, in their order.
@@ -117,6 +125,23 @@ pub(super) fn thinned(items: &[Item<'_>], recipe: &Recipe, step: u64) -> Vec<Rec
 /// Copies of the records of a batch as a model reads them that shall say what is hidden; none if nothing is.
 pub(super) fn hidden(items: &[Item<'_>], masks: Option<&Masks>) -> Vec<Record> {
     masks.map_or_else(Vec::new, |masks| records(items).map(|record| masks.hide(record)).collect())
+}
+
+/// The copies in place of the items that they were made of, where there are any.
+pub(super) fn or_copies<'a>(items: Vec<Item<'a>>, copies: &'a [Record]) -> Vec<Item<'a>> {
+    if copies.is_empty() { items } else { copies.iter().map(Item::Record).collect() }
+}
+
+/// All of the material: a text in pieces of the model's length side by side, every token but the first to be foretold once.
+pub(super) fn all(material: &Material, max_tokens: usize) -> Vec<Item<'_>> {
+    match material {
+        // Each piece ends with the token that the next one begins with.
+        Material::Text(tokens) => (0..tokens.len().saturating_sub(1))
+            .step_by(max_tokens)
+            .map(|at| Item::Piece(&tokens[at..tokens.len().min(at + max_tokens + 1)]))
+            .collect(),
+        Material::Records(records) => records.iter().map(Item::Record).collect(),
+    }
 }
 
 fn of_records<'a>(records: &'a [Record], recipe: &Recipe, step: u64) -> Result<Vec<Item<'a>>, FitError> {

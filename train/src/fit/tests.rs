@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::Record;
+use crate::device::{Engine as Accelerator, Multiply};
 use crate::model::decoder::Head;
 use crate::model::norm::NormKind;
 use crate::model::{DecoderConfig, initial};
@@ -9,6 +10,7 @@ use crate::optim::USUAL_BETAS;
 use crate::schedule::Schedule;
 use crate::testing::small_config;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 pub(super) fn recipe(steps: u64) -> Recipe {
     Recipe {
@@ -29,6 +31,12 @@ pub(super) fn recipe(steps: u64) -> Recipe {
 
 pub(super) fn workers(n: usize) -> Workers {
     Workers::start(NonZeroUsize::new(n).unwrap()).unwrap()
+}
+
+/// The processor twice, as if it were two devices that hold models.
+pub(super) fn devices(precision: Precision) -> Workers {
+    let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Accelerator::holding_models(precision)) });
+    Workers::start_on(both.to_vec()).unwrap()
 }
 
 fn decoder(recipe: Recipe) -> Fit {
@@ -82,6 +90,33 @@ fn a_classifier_learns_its_classes_with_every_optimiser() {
         let found = fit.judge(&Material::Records(records(60)), &workers).unwrap();
         assert!(found.evaluation.as_ref().unwrap().macro_f1() > 0.95, "{optimiser:?} {found:?}");
     }
+}
+
+/// M15: devices that hold models, here the processor twice, take the same steps and judge alike, whatever is kept between the passes.
+#[test]
+fn on_devices_that_hold_models_the_same_steps_are_taken() {
+    let text = (counting(300), counting(50));
+    let labelled = (Material::Records(records(40)), Material::Records(records(60)));
+    for keep in [Keep::Everything, Keep::Inputs] {
+        for (start, (material, held_out)) in [(decoder as fn(Recipe) -> Fit, &text), (encoder as fn(Recipe) -> Fit, &labelled)] {
+            let recipe = Recipe { keep, ..recipe(6) };
+            let run = |workers: &Workers| {
+                let mut fit = start(recipe.clone());
+                let steps = train(&mut fit, material, workers);
+                (steps, fit.judge(held_out, workers).unwrap())
+            };
+            let ((steps, judged), (other, other_judged)) = (run(&workers(2)), run(&devices(Precision::F32)));
+            for (a, b) in steps.iter().zip(&other) {
+                assert_eq!((a.tokens, a.non_finite), (b.tokens, b.non_finite));
+                assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 1e-3, "{a:?} {b:?}");
+            }
+            assert!((judged.loss - other_judged.loss).abs() < 1e-3 && judged.foretold == other_judged.foretold);
+            assert_eq!(judged.evaluation.is_some(), other_judged.evaluation.is_some());
+        }
+    }
+    let mut fit = decoder(recipe(60));
+    train(&mut fit, &text.0, &devices(Precision::Bf16));
+    assert!(fit.judge(&text.1, &devices(Precision::Bf16)).unwrap().loss < 0.5);
 }
 
 #[test]
@@ -221,7 +256,7 @@ fn a_state_of_another_run_or_damaged_is_refused_and_changes_nothing() {
     assert!(fit.step(&counting(300), &workers(1)).is_ok());
 }
 
-/// training.md M14. A weight that is NaN in the row of one token spoils exactly the records that have it.
+/// training.md M14. A weight that is NaN in the row of one token spoils exactly the records that have it, whoever computes.
 #[test]
 fn records_without_a_finite_gradient_are_dropped_counted_and_stop_a_run() {
     let mut config = small_config();
@@ -231,21 +266,23 @@ fn records_without_a_finite_gradient_are_dropped_counted_and_stop_a_run() {
     let record = |token: u32| Record { tokens: vec![token, 2, 3], class: 1, labels: Vec::new() };
     let mut all: Vec<Record> = (0..5).map(record).collect();
     all.push(record(24));
-    let mut fit = Fit::encoder(&weights, recipe(100)).unwrap();
-    let row = fit.table().find(crate::model::embedding::TOKENS).unwrap().offset + 24 * 8;
-    fit.weights[row] = f32::NAN;
-    let step = fit.step(&Material::Records(all), &workers).unwrap();
-    assert_eq!(step.non_finite, 1);
-    assert!(step.loss.is_some_and(f64::is_finite) && step.gradient_norm.is_finite());
-    assert!(fit.weights.iter().enumerate().all(|(i, w)| w.is_finite() || i == row));
+    let (all, bad) = (Material::Records(all), Material::Records(vec![record(24); 6]));
+    for start in [Fit::encoder as fn(&Weights, Recipe) -> Result<Fit, FitError>, Fit::asked] {
+        let mut fit = start(&weights, recipe(100)).unwrap();
+        let row = fit.table().find(crate::model::embedding::TOKENS).unwrap().offset + 24 * 8;
+        fit.weights[row] = f32::NAN;
+        let step = fit.step(&all, &workers).unwrap();
+        assert_eq!(step.non_finite, 1);
+        assert!(step.loss.is_some_and(f64::is_finite) && step.gradient_norm.is_finite());
+        assert!(fit.weights.iter().enumerate().all(|(i, w)| w.is_finite() || i == row));
 
-    let bad = Material::Records(vec![record(24); 6]);
-    fit.in_a_row = 0;
-    let step = fit.step(&bad, &workers).unwrap();
-    assert_eq!((step.non_finite, step.loss, fit.in_a_row), (6, None, 6));
-    let before = fit.weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
-    assert!(matches!(fit.step(&bad, &workers), Err(FitError::Diverged)));
-    assert_eq!(before, fit.weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>());
+        fit.in_a_row = 0;
+        let step = fit.step(&bad, &workers).unwrap();
+        assert_eq!((step.non_finite, step.loss, fit.in_a_row), (6, None, 6));
+        let before = fit.weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
+        assert!(matches!(fit.step(&bad, &workers), Err(FitError::Diverged)));
+        assert_eq!(before, fit.weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>());
+    }
 }
 
 #[test]

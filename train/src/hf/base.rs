@@ -2,12 +2,12 @@
 //! nobody trains stays there; a snapshot holds the rest. Knows no plan file, no network and no federation.
 
 use super::file::{FileError, Tensors};
-use super::weights::WeightFiles;
+use super::weights::{WeightFiles, save_each};
 use super::{CONFIG, HfError, Hold, MAX_TOKENIZER_BYTES, TOKENIZER, config, layout, read, tokenizer};
 use crate::model::lora::is_factor;
 use crate::model::names::Spelling;
 use crate::model::outside::Frozen;
-use crate::model::parameters::Parameter;
+use crate::model::parameters::{MAX_COORDINATES, Parameter};
 use crate::model::{Config, ModelError, Outside, ParameterTable, Trained, TransformerWeights, Weights, initial};
 use crate::shard;
 use candle_core::{Device, Tensor};
@@ -99,6 +99,9 @@ impl std::fmt::Debug for Base {
         write!(f, "Base({:?})", self.digests)
     }
 }
+
+/// Numbers of the tensors of a checkpoint that somebody trains, and names of those that nobody does.
+type Sorted = (BTreeMap<String, Vec<f32>>, Vec<String>);
 
 fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(sha256(&[bytes]))
@@ -235,16 +238,46 @@ impl Base {
     /// # Errors
     /// [`BaseError`]: a tensor that the checkpoint lacks, by name; a number that is not finite.
     pub fn begin(&self, model: &EncoderConfig, shards: &[ShardSpec], seed: u64) -> Result<Weights, BaseError> {
-        let whole = model.whole();
-        let spelling = Config::of_plan(&whole, Trained::Kept)?.spelling;
-        let (first, trained) = (initial(&whole, seed)?, shard::names(shards));
-        let (flat, frozen) = self.reading(|tensors| filled(&first, (spelling, &trained), tensors))?;
-        first.table().check(&flat)?;
+        let (whole, trained) = (model.whole(), shard::names(shards));
+        let (table, spelling) = (ParameterTable::listed(&whole)?, Config::of_plan(&whole, Trained::Kept)?.spelling);
+        let (found, frozen) = self.reading(|tensors| self.sorted(&table, (spelling, &trained), tensors))?;
+        let left: BTreeSet<&str> = frozen.iter().map(String::as_str).collect();
+        let new = initial::some(&table, seed, |p| !found.contains_key(&p.name) && !left.contains(p.name.as_str()));
         let base = BaseModel { frozen, ..whole.base.clone().ok_or(BaseError::NoBase)? };
         let model = EncoderConfig { base: Some(base), ..whole };
         let kept = ParameterTable::new(&model)?;
-        let kept = kept.iter().filter_map(|p| first.table().find(&p.name)).flat_map(|p| &flat[p.range()]).copied().collect();
-        Ok(Weights::new(&model, kept)?)
+        let flat = kept.iter().filter_map(|p| found.get(&p.name).or_else(|| new.get(&p.name))).flatten().copied().collect();
+        Ok(Weights::new(&model, flat)?)
+    }
+
+    /// The numbers of tensors that somebody trains, and the names of those that nobody does. Only a head may be missing.
+    fn sorted(
+        &self,
+        table: &ParameterTable,
+        (spelling, trained): (Spelling, &BTreeSet<String>),
+        tensors: &Tensors<'_>,
+    ) -> Result<Sorted, BaseError> {
+        let (mut found, mut frozen) = (BTreeMap::new(), Vec::new());
+        for p in table.iter().filter(|p| !is_factor(&p.name)) {
+            match (layout::find(spelling, p, tensors), trained.contains(&p.name)) {
+                (Ok((name, way)), true) => {
+                    let mut values = vec![0.0; p.len()];
+                    layout::copy(tensors, &name, way, &p.shape, &mut values).map_err(HfError::from)?;
+                    found.insert(p.name.clone(), values);
+                }
+                (Ok(_), false) => {
+                    // Looked through, and let go again.
+                    self.frozen(tensors, spelling, p)?;
+                    frozen.push(p.name.clone());
+                }
+                (Err(FileError::Missing(_) | FileError::Shape { .. }), true) if of_head(spelling, &p.name) => {}
+                (Err(FileError::Missing(_) | FileError::Shape { .. }), false) if of_head(spelling, &p.name) => {
+                    return Err(BaseError::Untrained(p.name.clone()));
+                }
+                (Err(e), _) => return Err(HfError::from(e).into()),
+            }
+        }
+        Ok((found, frozen))
     }
 
     /// The tensors that a plan's model leaves to this checkpoint, after its digests were compared with the plan's. Of weights that are held
@@ -269,10 +302,6 @@ impl Base {
 
     /// One tensor that nobody trains, where it lies or made.
     fn frozen(&self, tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter) -> Result<Frozen, BaseError> {
-        let finite = |values: &[f32]| match values.iter().position(|v| !v.is_finite()) {
-            Some(at) => Err(ModelError::NonFinite(at)),
-            None => Ok(()),
-        };
         let (name, way) = layout::find(spelling, p, tensors).map_err(HfError::from)?;
         if way == layout::Way::Straight {
             let tensor = tensors.expect(&name, &p.shape).map_err(HfError::from)?;
@@ -287,14 +316,17 @@ impl Base {
         Ok(Frozen::Made(Tensor::from_vec(values, p.shape.as_slice(), &Device::Cpu)?))
     }
 
-    /// The whole model: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
+    /// The whole model in memory: a snapshot's tensors, and the checkpoint's for the rest. Adapters stay apart.
     ///
     /// # Errors
-    /// As [`Self::outside`].
+    /// As [`Self::outside`]; [`ModelError::TooLarge`] for one that is read in place only.
     pub fn whole(&self, weights: &Weights) -> Result<TransformerWeights, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
         let table = TransformerWeights::tables(&config).0;
+        if table.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge.into());
+        }
         let flat = self.reading(|tensors| {
             let mut flat = vec![0.0; table.len()];
             for p in table.iter() {
@@ -307,6 +339,34 @@ impl Base {
             Ok(flat)
         })?;
         Ok(TransformerWeights::new(&config, flat, Vec::new())?)
+    }
+
+    /// Writes the weights of the whole model: a snapshot's tensors, and the checkpoint's for the rest, with adapters worked in. No more is in
+    /// memory than one file. Gives the model's configuration, its adapters included.
+    ///
+    /// # Errors
+    /// As [`Self::whole`]; [`BaseError::Export`] for a file that cannot be written.
+    pub(super) fn save_whole(&self, weights: &Weights, directory: &Path, most: u64) -> Result<Config, BaseError> {
+        self.named_by(weights.config())?;
+        let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
+        let (lora, table) = (config.adapter.as_ref().map(|a| a.lora), TransformerWeights::tables(&super::whole(&config)?).0);
+        self.reading(|tensors| {
+            let numbers = |p: &Parameter| -> Result<Vec<f32>, HfError> {
+                let mut values = vec![0.0; p.len()];
+                match weights.table().find(&p.name) {
+                    Some(there) => values.copy_from_slice(&weights.flat()[there.range()]),
+                    None => copy(tensors, config.spelling, p, &mut values)?,
+                }
+                if let Some(added) = lora.map(|lora| super::adapter::added(weights, lora, p)).transpose()?.flatten() {
+                    values.iter_mut().zip(added).for_each(|(w, x)| *w += x);
+                }
+                finite(&values)?;
+                Ok(values)
+            };
+            let tensors: Vec<&Parameter> = table.iter().collect();
+            save_each((&tensors, &numbers), config.spelling, directory, most).map_err(BaseError::Export)
+        })?;
+        Ok(config)
     }
 
     /// What a model says about its checkpoint, which is this one.
@@ -324,36 +384,15 @@ impl Base {
     }
 }
 
-/// First weights with the checkpoint's numbers in place of theirs, and the names of the tensors that nobody trains. Only a head may be missing.
-fn filled(
-    first: &Weights,
-    (spelling, trained): (Spelling, &BTreeSet<String>),
-    tensors: &Tensors<'_>,
-) -> Result<(Vec<f32>, Vec<String>), BaseError> {
-    let (mut flat, mut frozen) = (first.flat().to_vec(), Vec::new());
-    for p in first.table().iter().filter(|p| !is_factor(&p.name)) {
-        match layout::find(spelling, p, tensors) {
-            Ok((name, way)) => {
-                layout::copy(tensors, &name, way, &p.shape, &mut flat[p.range()]).map_err(HfError::from)?;
-                if !trained.contains(&p.name) {
-                    frozen.push(p.name.clone());
-                }
-            }
-            Err(FileError::Missing(_) | FileError::Shape { .. }) if of_head(spelling, &p.name) => {
-                if !trained.contains(&p.name) {
-                    return Err(BaseError::Untrained(p.name.clone()));
-                }
-            }
-            Err(e) => return Err(HfError::from(e).into()),
-        }
-    }
-    Ok((flat, frozen))
+/// One tensor of the checkpoint, as the model has it.
+fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32]) -> Result<(), HfError> {
+    let (name, way) = layout::find(spelling, p, tensors)?;
+    Ok(layout::copy(tensors, &name, way, &p.shape, out)?)
 }
 
-/// One tensor of the checkpoint, as the model has it.
-fn copy(tensors: &Tensors<'_>, spelling: Spelling, p: &Parameter, out: &mut [f32]) -> Result<(), BaseError> {
-    let found = layout::find(spelling, p, tensors).and_then(|(name, way)| layout::copy(tensors, &name, way, &p.shape, out));
-    Ok(found.map_err(HfError::from)?)
+/// Refuses numbers of which one is none.
+fn finite(values: &[f32]) -> Result<(), ModelError> {
+    values.iter().position(|v| !v.is_finite()).map_or(Ok(()), |at| Err(ModelError::NonFinite(at)))
 }
 
 #[cfg(test)]

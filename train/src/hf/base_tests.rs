@@ -8,8 +8,12 @@ use crate::capture::Tape;
 use crate::eval::{EvalError, evaluate, evaluate_texts};
 use crate::model::Transformer;
 use crate::shard::tiers::{Part, tier_table};
+use crate::slots::slots_agree_on;
 use crate::snapshot;
 use crate::workers::Workers;
+use privacy::mechanism::Mechanism;
+use protocol::ids::GroupId;
+use protocol::plan::{GroupPlan, Plan};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -350,6 +354,21 @@ fn what_nobody_trains_is_read_where_it_lies_and_computes_the_same() {
     let frozen = &weights.config().base.as_ref().unwrap().frozen;
     let made = frozen.iter().filter(|name| turned.iter().any(|end| name.ends_with(end.as_str()))).count();
     assert!(made > 0 && count(&outside) == (frozen.len(), frozen.len() - made), "{outside:?}");
+}
+
+/// Whether units' gradients depend on each other is asked of the very weights, without a copy of them.
+#[test]
+fn the_exact_path_is_asked_about_on_the_checkpoint_itself() {
+    let dir = checkpoint("llama");
+    let held = Base::hold(dir.path(), &mut own_copy).unwrap();
+    let (weights, shards) = begun_decoder(&held, Some("q_proj"), &[Part::LoraB]);
+    let outside = Arc::new(held.outside(weights.config()).unwrap());
+    let groups = vec![GroupPlan { id: GroupId(0), shards: shards.iter().map(|s| s.id).collect(), bits: 16 }];
+    let plan = Plan { groups, shards, ..crate::testing::plan(weights.config().clone(), 1, "1", "0.5") };
+    let (mechanism, workers) = (Mechanism::of_plan(&plan, 100).unwrap(), Workers::start(std::num::NonZeroUsize::MIN).unwrap());
+    assert!(slots_agree_on((&plan, Some(&outside)), &mechanism, &workers).unwrap());
+    // Where the checkpoint is not at hand its numbers are made up.
+    assert!(slots_agree_on((&plan, None), &mechanism, &workers).unwrap());
 }
 
 /// Whoever writes to the directory, or cuts a file in it off, does not reach what is held.

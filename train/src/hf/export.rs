@@ -3,9 +3,9 @@
 
 use super::adapter;
 use super::base::{Base, BaseError};
-use super::{Checkpoint, HfError, MAX_FILE_BYTES, config, save_as, whole};
+use super::{CONFIG, HfError, MAX_FILE_BYTES, TOKENIZER, config, whole, write};
 use crate::model::lora::is_factor;
-use crate::model::{Trained, TransformerWeights, Weights};
+use crate::model::{Config, Trained, TransformerWeights, Weights};
 use crate::tags;
 use protocol::plan::{Asks, EncoderConfig};
 use serde_json::{Map, Value, json};
@@ -31,36 +31,30 @@ pub fn export(
     model: &Path,
     adapter_into: impl FnOnce() -> std::io::Result<PathBuf>,
 ) -> Result<Exported, BaseError> {
-    let published = base.whole(weights)?;
-    let alone = adapter_of(&published, weights)?;
-    let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
-    let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    save_as(&checkpoint, &completed(&text, base, weights.config())?, model, MAX_FILE_BYTES).map_err(BaseError::Export)?;
-    let Some(alone) = alone else { return Ok(Exported::Model) };
+    let published = base.save_whole(weights, model, MAX_FILE_BYTES)?;
+    let text = config::render(&whole(&published)?).map_err(|e| BaseError::Export(e.into()))?;
+    let text = completed(&text, base, weights.config())?;
+    write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    write(&model.join(TOKENIZER), base.tokenizer()).map_err(BaseError::Export)?;
+    let Some(alone) = adapter_of(&published, weights)? else { return Ok(Exported::Model) };
+    let bytes = adapter::bytes_of(&alone, weights, &base.name()).map_err(BaseError::Export)?;
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
-    adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
+    adapter::save_bytes(&bytes, &directory).map_err(BaseError::Export)?;
     Ok(Exported::ModelAndAdapter)
 }
 
-/// One model without adapters: a product of factors becomes part of its layer's matrix.
-fn worked_in(published: &TransformerWeights) -> Result<TransformerWeights, BaseError> {
-    match published.config().adapter {
-        Some(_) => adapter::merge(published).map_err(BaseError::Export),
-        None => Ok(published.retraining(&whole(published.config())?, 0)?),
-    }
-}
-
 /// The adapter with the head that belongs to it; nothing where other tensors were trained, which no adapter's file holds.
-fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Option<TransformerWeights>, BaseError> {
-    let Some(adapters) = published.config().adapter.clone() else { return Ok(None) };
+fn adapter_of(published: &Config, weights: &Weights) -> Result<Option<Config>, BaseError> {
+    let Some(adapters) = published.adapter.clone() else { return Ok(None) };
     let beside = weights.table().iter().any(|p| !is_factor(&p.name));
     let trained = match weights.config().asks() {
         Asks::Class | Asks::Tags if beside => Trained::Head,
         // Readers of adapters bring no head over tokens along: where that was trained, there is a checkpoint only.
         Asks::Class | Asks::Tags | Asks::NextToken | Asks::Answer | Asks::Translate | Asks::MaskedTokens => Trained::Nothing,
     };
-    let alone = published.retraining(&published.config().training(Some(adapters), trained)?, 0)?;
-    let held = |name: &str| is_factor(name) || alone.table().find(name).is_some();
+    let alone = published.training(Some(adapters), trained)?;
+    let table = TransformerWeights::tables(&alone).0;
+    let held = |name: &str| is_factor(name) || table.find(name).is_some();
     Ok(weights.table().iter().all(|p| held(&p.name)).then_some(alone))
 }
 
@@ -87,7 +81,7 @@ fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, B
 #[cfg(test)]
 mod tests {
     use super::super::base::tests::{adapter as low_rank, begun, begun_writer, checkpoint, scores};
-    use super::super::{CONFIG, load};
+    use super::super::load;
     use super::*;
     use crate::model::lora::Factor;
     use crate::shard;

@@ -23,7 +23,7 @@ use std::path::Path;
 /// # Errors
 /// [`ConfigError::Unpublished`] names the first part that none has.
 pub fn check(model: &EncoderConfig) -> Result<(), HfError> {
-    kin(&Config::of_plan(model, Trained::Kept)?)?;
+    kin(Config::of_plan(model, Trained::Kept)?.choices())?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::index::{Index, MAX_INDEX_BYTES};
 use super::{HfError, WEIGHTS, failed, layout, read, write};
 use crate::model::TransformerWeights;
 use crate::model::lora::is_factor;
+use crate::model::names::Spelling;
 use crate::model::outside::InPlace;
 use crate::model::parameters::Parameter;
 use protocol::hash::sha256;
@@ -24,7 +25,7 @@ const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
 const INDEXED: &str = "model.safetensors.index.json with its files";
 
 /// Most bytes of numbers in one file that is written: models of more go into several, each of which a file system and a download can take.
-pub const MAX_FILE_BYTES: u64 = 5_000_000_000;
+pub const MAX_FILE_BYTES: u64 = 2_000_000_000;
 
 /// Makes of an opened file one that nobody but this program can change, with the same bytes.
 pub type Hold<'a> = &'a mut dyn FnMut(File) -> std::io::Result<File>;
@@ -114,16 +115,33 @@ pub(super) fn own(weights: &TransformerWeights) -> impl Iterator<Item = (&Parame
     all.filter(|(p, _)| !is_factor(&p.name))
 }
 
-/// Writes the weights, with no more than `most` bytes of numbers in a file unless one tensor has more. Nothing but one file's bytes is in
-/// memory twice. The index comes last: where it is, all files are.
+/// Writes the weights, with no more than `most` bytes of numbers in a file unless one tensor has more.
 pub(super) fn save(weights: &TransformerWeights, directory: &Path, most: u64) -> Result<(), HfError> {
-    let groups = grouped(own(weights), most);
-    let laid = |group: &[(&Parameter, &[f32])]| -> Vec<Written> {
-        group.iter().map(|(p, values)| layout::lay(weights.config().spelling, p, values)).collect()
+    let tensors: Vec<&Parameter> = own(weights).map(|(p, _)| p).collect();
+    let numbers = |p: &Parameter| -> Result<Vec<f32>, HfError> {
+        let values = weights.tensor(&p.name).ok_or_else(|| FileError::Missing(p.name.clone()))?;
+        Ok(values.to_vec())
+    };
+    save_each((&tensors, &numbers), weights.config().spelling, directory, most)
+}
+
+/// The numbers of a tensor, when its turn has come.
+pub(super) type Numbers<'a> = &'a dyn Fn(&Parameter) -> Result<Vec<f32>, HfError>;
+
+/// The same of a model that need not be in memory: not more than one file is. The index comes last: where it is, all files are.
+pub(super) fn save_each(
+    (tensors, numbers): (&[&Parameter], Numbers<'_>),
+    spelling: Spelling,
+    directory: &Path,
+    most: u64,
+) -> Result<(), HfError> {
+    let groups = grouped(tensors, most);
+    let laid = |group: &[&Parameter]| -> Result<Vec<Written>, HfError> {
+        group.iter().map(|&p| Ok(layout::lay(spelling, p, &numbers(p)?))).collect()
     };
     let only = directory.join(WEIGHTS);
     if let [group] = &groups[..] {
-        return write(&only, &file::serialize(laid(group))?);
+        return write(&only, &file::serialize(laid(group)?)?);
     }
     if only.exists() {
         // It would be read in place of the others.
@@ -131,11 +149,11 @@ pub(super) fn save(weights: &TransformerWeights, directory: &Path, most: u64) ->
     }
     let mut places = Map::new();
     for (i, group) in (1..).zip(&groups) {
-        let (name, tensors) = (format!("model-{i:05}-of-{:05}.safetensors", groups.len()), laid(group));
+        let (name, tensors) = (format!("model-{i:05}-of-{:05}.safetensors", groups.len()), laid(group)?);
         places.extend(tensors.iter().map(|t| (t.name.clone(), Value::from(name.as_str()))));
         write(&directory.join(name), &file::serialize(tensors)?)?;
     }
-    let total: u64 = own(weights).map(|(p, _)| length(p)).sum();
+    let total: u64 = tensors.iter().map(|p| length(p)).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
     write(&directory.join(INDEX), format!("{index:#}\n").as_bytes())
 }
@@ -146,15 +164,15 @@ fn length(p: &Parameter) -> u64 {
 }
 
 /// Tensors in their order, a new group wherever the next one would be too many; one group at least.
-fn grouped<'a>(all: impl Iterator<Item = (&'a Parameter, &'a [f32])>, most: u64) -> Vec<Vec<(&'a Parameter, &'a [f32])>> {
+fn grouped<'a>(all: &[&'a Parameter], most: u64) -> Vec<Vec<&'a Parameter>> {
     let (mut groups, mut last, mut taken) = (Vec::new(), Vec::new(), 0);
-    for (p, values) in all {
+    for &p in all {
         if !last.is_empty() && taken + length(p) > most {
             groups.push(std::mem::take(&mut last));
             taken = 0;
         }
         taken += length(p);
-        last.push((p, values));
+        last.push(p);
     }
     groups.push(last);
     groups

@@ -95,9 +95,9 @@ fn files_that_do_not_fit_together_are_refused_by_name() {
         change(index["weight_map"].as_object_mut().unwrap());
         std::fs::write(d.join(INDEX), index.to_string()).unwrap();
     };
-    let index_error = |error| match error {
-        HfError::Weights(FileError::Index(error)) => error,
-        other => panic!("{other:?}"),
+    let index_error = |error: HfError| {
+        let HfError::Weights(FileError::Index(error)) = error else { panic!("{error:?}") };
+        error
     };
     let norm = "model.norm.weight";
     let first = |map: &Map<String, Value>| map.values().map(|v| v.as_str().unwrap().to_owned()).min().unwrap();

@@ -76,7 +76,7 @@ impl Attention {
             // The usual case in one operation, without moving a number.
             (Projection::Fused(qkv), Some(mask)) => {
                 let qkv = qkv.forward(x, scene.spans, scene.tape)?; // (N, C) -> (N, 3C)
-                attend(&qkv, self.shape.heads, mask, scene.spans)? // (N, 3C) -> (N, C)
+                attend(&qkv, self.shape.heads, mask, (scene.spans, scene.tape.reach()))? // (N, 3C) -> (N, C)
             }
             (Projection::Fused(_) | Projection::Apart(_), _) => self.mix(x, scene)?, // (N, C) -> (N, H·D)
         };
@@ -135,7 +135,7 @@ impl Attention {
         };
         let (asking, answering) = (scene.spans.clone(), asked.1.clone());
         let (heads, groups, width, scale) = (s.heads, s.groups, s.head_width, s.scale);
-        let op = attention::Attention { heads, groups, width, scale, hearing, asking, answering };
+        let op = attention::Attention { heads, groups, width, scale, hearing, asking, answering, reach: scene.tape.reach() };
         attention::attention(&q, &Tensor::cat(&[&k, &v], 1)?, bias, op)
     }
 

@@ -4,7 +4,7 @@ use super::decoder::Head;
 use super::lora::Adapters;
 use super::names::{BlockNames, Side, Spelling};
 use super::norm::NormKind;
-use super::parameters::{MAX_COORDINATES, ModelError, Trained, size};
+use super::parameters::{MAX_COORDINATES, MAX_NUMBERS, ModelError, Trained, size};
 use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
@@ -278,7 +278,7 @@ impl Config {
         choices.check_sizes()?;
         choices.check_parts()?;
         choices.check_family()?;
-        need(choices.coordinates() <= MAX_COORDINATES as u128, || ModelError::TooLarge)?;
+        need(choices.coordinates() <= MAX_NUMBERS, || ModelError::TooLarge)?;
         Ok(Self(choices))
     }
 
@@ -292,7 +292,10 @@ impl Config {
             Some(base) => Choices::published(c, base, classes)?,
             None => Choices::own(c, classes)?,
         };
-        Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })
+        let model = Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })?;
+        // Without a checkpoint everything is in memory.
+        let fits = c.base.is_some() || model.coordinates() <= MAX_COORDINATES as u128;
+        if fits { Ok(model) } else { Err(ModelError::TooLarge) }
     }
 
     /// The same model with other parts trained.

@@ -11,6 +11,7 @@ use super::parameters::{Access, Listing, Loaded, Start, Values, size};
 use crate::batch::{Batch, Spans};
 use crate::capture::{Lookup, Tape};
 use crate::ops::activation::{Activation, activation};
+use crate::ops::composed::{self, Way, constant, way};
 use crate::ops::neighbours::neighbours;
 use candle_core::{Device, Result, Tensor, bail};
 use std::ops::Range;
@@ -119,12 +120,18 @@ fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     })
 }
 
-/// Row `ids[t]` of a table for each t: `(N, C)`.
+/// Row `ids[t]` of a table for each t, where the table is: `(N, C)`.
 pub(super) fn rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
-    let c = table.tensor.dims2()?.1;
-    let mut out = vec![0.0; ids.len() * c];
-    add_rows(&mut out, table, ids)?;
-    Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)
+    let (rows, c) = table.tensor.dims2()?;
+    match way(&table.tensor) {
+        Way::Fused => {
+            let mut out = vec![0.0; ids.len() * c];
+            add_rows(&mut out, table, ids)?;
+            Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)
+        }
+        Way::Composed if ids.iter().any(|&id| id >= rows) => bail!("token or place outside its table"),
+        Way::Composed => composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>()),
+    }
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.
@@ -183,19 +190,28 @@ impl Embedding {
         let (n, c) = (reading.tokens.len(), self.tokens.tensor.dims2()?.1);
         let tokens: Vec<usize> = reading.tokens.iter().map(|&t| size(t)).collect();
         let places: Vec<usize> = reading.parts.iter().flat_map(|rows| 0..rows.len()).collect();
-        let mut out = vec![0.0; n * c];
+        let mut sines = vec![0.0; n * c];
         if self.sinusoidal {
-            add_sines(&mut out, c, &places);
+            add_sines(&mut sines, c, &places);
         }
         let tables = [(Some(&self.tokens), tokens), (self.positions.as_ref(), places), (self.segments.as_ref(), vec![0; n])];
+        let tables: Vec<(&Loaded, Vec<usize>)> = tables.into_iter().filter_map(|(table, ids)| table.map(|t| (t, ids))).collect();
+        let x = match way(&self.tokens.tensor) {
+            Way::Fused => {
+                tables.iter().try_for_each(|(table, ids)| add_rows(&mut sines, table, ids))?;
+                Tensor::from_vec(sines, (n, c), &Device::Cpu)? // (N) -> (N, C)
+            }
+            Way::Composed => {
+                let sines = constant(sines, &[n, c], &self.tokens.tensor)?;
+                tables.iter().try_fold(sines, |sum, (table, ids)| sum + rows(table, ids)?)?
+            }
+        };
         let mut lookups = Vec::new();
-        for (table, ids) in tables.into_iter().filter_map(|(table, ids)| table.map(|t| (t, ids))) {
-            add_rows(&mut out, table, &ids)?;
+        for (table, ids) in tables {
             if let Some(at) = table.place {
                 lookups.push(Lookup { at, rows: table.tensor.dims2()?.0, ids: ids.into() });
             }
         }
-        let x = Tensor::from_vec(out, (n, c), &Device::Cpu)?; // (N) -> (N, C)
         let x = if lookups.is_empty() { x } else { tape.source(x, &reading.spans, lookups)? };
         self.refine(tape.begin(x, self.trained, &reading.spans)?, reading, tape)
     }

@@ -5,6 +5,7 @@ use super::parameters::{ModelError, Parameter, ParameterTable, Start, Weights};
 use protocol::plan::EncoderConfig;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use std::collections::BTreeMap;
 
 /// The model's first weights. Everybody who knows the seed gets the same bits.
 ///
@@ -19,33 +20,45 @@ pub fn initial(config: &EncoderConfig, seed: u64) -> Result<Weights, ModelError>
 pub(crate) fn values(table: &ParameterTable, seed: u64, first_stream: u64) -> Vec<f32> {
     let mut flat = Vec::with_capacity(table.len());
     for (stream, parameter) in (first_stream..).zip(table.iter()) {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        // A stream of its own for each tensor: a longer vocabulary does not change the layers' weights.
-        rng.set_stream(stream);
-        match parameter.start {
-            Start::Zero => flat.resize(flat.len() + parameter.len(), 0.0),
-            Start::One => flat.resize(flat.len() + parameter.len(), 1.0),
-            Start::Spread(deviation) => flat.extend((0..parameter.len()).map(|_| bell(&mut rng) * deviation)),
-            Start::Orthonormal => {
-                let earlier: Vec<&[f32]> = earlier(table, &flat, parameter);
-                let rows = orthonormal(parameter, &earlier, &mut rng);
-                flat.extend(rows);
-            }
-        }
+        let earlier = earlier(table, parameter, |p| flat.get(p.range()));
+        let values = first(parameter, (seed, stream), &earlier);
+        flat.extend(values);
     }
     flat
+}
+
+/// The same of some tensors of a plan's model only, by name: what [`initial`] gives them, without the rest.
+pub(crate) fn some(table: &ParameterTable, seed: u64, wanted: impl Fn(&Parameter) -> bool) -> BTreeMap<String, Vec<f32>> {
+    let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    for (stream, parameter) in (0..).zip(table.iter()).filter(|&(_, p)| wanted(p)) {
+        let earlier = earlier(table, parameter, |p| found.get(&p.name).map(Vec::as_slice));
+        let values = first(parameter, (seed, stream), &earlier);
+        found.insert(parameter.name.clone(), values);
+    }
+    found
+}
+
+/// First values of one tensor, which has a stream of its own: a longer vocabulary does not change the layers' weights.
+fn first(parameter: &Parameter, (seed, stream): (u64, u64), earlier: &[&[f32]]) -> Vec<f32> {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    match parameter.start {
+        Start::Zero => vec![0.0; parameter.len()],
+        Start::One => vec![1.0; parameter.len()],
+        Start::Spread(deviation) => (0..parameter.len()).map(|_| bell(&mut rng) * deviation).collect(),
+        Start::Orthonormal => orthonormal(parameter, earlier, &mut rng),
+    }
 }
 
 fn width(parameter: &Parameter) -> usize {
     parameter.shape.last().copied().unwrap_or(1).max(1)
 }
 
-/// Rows of the same layer's factor in the bands before this one, as far as this table has them: all bands are one factor.
-fn earlier<'a>(table: &ParameterTable, flat: &'a [f32], parameter: &Parameter) -> Vec<&'a [f32]> {
+/// Rows of the same layer's factor in the bands before this one, of which `known` has the numbers: all bands are one factor.
+fn earlier<'a>(table: &ParameterTable, parameter: &Parameter, known: impl Fn(&Parameter) -> Option<&'a [f32]>) -> Vec<&'a [f32]> {
     let Some((path, factor, first @ 1..)) = factor_of(&parameter.name) else { return Vec::new() };
     let before = |p: &&Parameter| factor_of(&p.name).is_some_and(|(of, which, at)| of == path && which == factor && at < first);
-    let rows = move |p: &Parameter| flat.get(p.range()).unwrap_or_default().chunks_exact(width(parameter));
-    table.iter().filter(before).flat_map(rows).collect()
+    table.iter().filter(before).filter_map(known).flat_map(|rows| rows.chunks_exact(width(parameter))).collect()
 }
 
 /// Rows at right angles to each other and to the earlier ones, each of length 1: what is left of a random row after the others are taken out of
@@ -114,6 +127,11 @@ mod tests {
         for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
             let dot: f32 = numbers[i * width..][..width].iter().zip(&numbers[j * width..][..width]).map(|(a, b)| a * b).sum();
             assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-6, "{i} {j} {dot}");
+        }
+        // Some tensors have the values that they have among all.
+        let wanted = |p: &Parameter| !p.name.ends_with("bias");
+        for (name, values) in some(weights.table(), 3, wanted) {
+            assert_eq!(values, weights.flat()[weights.table().find(&name).unwrap().range()], "{name}");
         }
         let whole = initial(&EncoderConfig { adapter: adapter(None), ..small_config() }, 3).unwrap();
         assert_eq!(whole.flat().len(), weights.flat().len());

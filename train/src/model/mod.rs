@@ -28,6 +28,7 @@ pub mod norm;
 pub mod outside;
 pub(crate) mod own;
 pub mod parameters;
+mod replicas;
 mod stack;
 pub mod transformer;
 
@@ -42,6 +43,7 @@ pub use encoder::Encoder;
 pub use initial::initial;
 pub use outside::Outside;
 pub use parameters::{ModelError, ParameterTable, Trained, Weights};
+pub(crate) use replicas::Replicas;
 pub use transformer::{Transformer, TransformerWeights};
 
 /// A model with something to get better at.

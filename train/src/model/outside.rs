@@ -2,7 +2,7 @@
 //! most, shared by all workers, steps and rounds of a task. Knows no file.
 
 use super::parameters::Loaded;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use protocol::ids::Sha256;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,6 +35,13 @@ pub(crate) enum Frozen {
 }
 
 impl Frozen {
+    /// A copy of it on a device.
+    pub(crate) fn on(&self, device: &Device) -> Result<Tensor> {
+        match self {
+            Self::Made(tensor) => tensor.to_device(device),
+            Self::Lying(lies, shape) => Tensor::from_slice(lies.numbers(), shape.as_slice(), device),
+        }
+    }
     /// As layers read it.
     pub(crate) fn load(&self) -> Result<Loaded> {
         match self {
@@ -45,13 +52,22 @@ impl Frozen {
 }
 
 impl Loaded {
-    /// A frozen tensor that is read where it lies. The engine has no tensors in foreign memory, so it gets one number with the same shape.
+    /// A frozen tensor that is read where it lies. The engine has no tensors in foreign memory, so it gets one with the same shape in which
+    /// every number is none: whoever read it by mistake would have no finite result.
     pub(crate) fn in_place(lies: InPlace, shape: &[usize]) -> Result<Self> {
         if lies.numbers().len() != shape.iter().product::<usize>() {
             bail!("{} numbers lie where {shape:?} was expected", lies.numbers().len())
         }
-        let tensor = Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?;
+        let tensor = Tensor::new(f32::NAN, &Device::Cpu)?.broadcast_as(shape)?;
         Ok(Self { tensor, place: None, lies: Some(lies) })
+    }
+
+    /// The numbers as a tensor of the engine; of those that lie elsewhere a copy.
+    pub(crate) fn whole(&self) -> Result<Tensor> {
+        match &self.lies {
+            Some(lies) => Tensor::from_slice(lies.numbers(), self.tensor.shape(), &Device::Cpu),
+            None => Ok(self.tensor.clone()),
+        }
     }
 
     /// Reads the numbers, wherever they are.
@@ -73,6 +89,10 @@ impl Outside {
     /// Tensors of the checkpoint whose weights have this digest.
     pub(crate) fn new(checkpoint: Sha256, tensors: BTreeMap<String, Frozen>) -> Self {
         Self { tensors, checkpoint }
+    }
+    /// Digest of the checkpoint that the tensors are of.
+    pub(crate) fn checkpoint(&self) -> Sha256 {
+        self.checkpoint
     }
     pub(crate) fn find(&self, name: &str) -> Option<&Frozen> {
         self.tensors.get(name)
@@ -112,6 +132,7 @@ mod tests {
         let (numbers, same) = loaded.read(|x| Ok((x.to_vec(), std::ptr::eq(x.as_ptr(), all[2..].as_ptr())))).unwrap();
         assert!(same && numbers == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         // What stands in its place has no numbers of its own.
+        assert!(loaded.tensor.sum_all().unwrap().to_scalar::<f32>().unwrap().is_nan());
         assert!(crate::ops::with_floats(&loaded.tensor, |_| Ok(())).is_err());
         for (range, shape) in [(2..8, [3, 3]), (8..14, [3, 2])] {
             assert!(Loaded::in_place(InPlace::new(Arc::new(Arc::clone(&all)), range), &shape).is_err());

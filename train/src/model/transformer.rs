@@ -17,10 +17,11 @@ use super::heads::{self, Heads};
 use super::initial;
 use super::names::Side;
 use super::outside::Outside;
-use super::parameters::{Access, Listing, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
+use super::parameters::{Access, Listing, MAX_COORDINATES, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
 use crate::capture::{CaptureError, Tape};
+use crate::device::Site;
 use crate::ops::loss::cross_entropy;
 use crate::ops::rows::pick;
 use crate::ops::token_loss::token_loss;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 /// Blocks of an encoder or decoder, or of both.
 enum Stacks {
-    One(Stack),
+    One(Box<Stack>),
     Two(Box<[Stack; 2]>),
 }
 
@@ -109,13 +110,22 @@ impl Transformer {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &TransformerWeights) -> Result<Self> {
-        let (config, values) = (weights.config().clone(), weights.values());
+        Self::of(weights.config().clone(), weights.values())
+    }
+
+    /// The same, to live where a worker's models do.
+    pub(crate) fn load_at(weights: &TransformerWeights, site: &Site) -> Result<Self> {
+        Self::of(weights.config().clone(), Values { site: Some(site), ..weights.values() })
+    }
+
+    /// The same from wherever the tensors are.
+    pub(crate) fn of(config: Config, values: Values<'_>) -> Result<Self> {
         let plans = plans(&config);
         let writes = !matches!(config.family, Family::Encoder(_));
         let embedding = Embedding::load_all(&config, &plans[0].shape, writes, values)?;
         let stacks = match &plans[..] {
             [encoder, decoder] => Stacks::Two(Box::new([Stack::load(encoder, values)?, Stack::load(decoder, values)?])),
-            [one, ..] => Stacks::One(Stack::load(one, values)?),
+            [one, ..] => Stacks::One(Box::new(Stack::load(one, values)?)),
             [] => bail!("a model without a stack"),
         };
         let entrances = Entrance::load_both(&config, &plans[0].shape, values)?;
@@ -127,7 +137,7 @@ impl Transformer {
     #[must_use]
     pub fn keeping(self, keep: Keep) -> Self {
         let stacks = match self.stacks {
-            Stacks::One(stack) => Stacks::One(stack.keeping(keep)),
+            Stacks::One(stack) => Stacks::One(Box::new(stack.keeping(keep))),
             Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
         };
         Self { stacks, ..self }
@@ -149,6 +159,18 @@ impl Transformer {
     /// The tensor engine's, for tokens outside the tables or labels that do not fit.
     pub fn forward(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
         Ok(self.ask(batch, tape)?.scores)
+    }
+
+    /// Losses `(B)`, and the scores that they are of, as of [`Self::forward`].
+    pub(crate) fn losses_and_scores(&self, batch: &Batch, tape: &Tape) -> Result<(Tensor, Tensor)> {
+        let Asked { scores, spans, answers } = self.ask(batch, tape)?;
+        let losses = match self.config.family {
+            Family::Encoder(Task::Classify { .. }) => cross_entropy(&scores, &batch.classes)?, // (B, K) -> (B)
+            Family::Encoder(Task::Tag { .. } | Task::MaskedTokens) | Family::Decoder | Family::EncoderDecoder { .. } => {
+                token_loss(&scores, &spans, answers)? // (rows, K) -> (B)
+            }
+        };
+        Ok((losses, scores))
     }
 
     fn ask(&self, batch: &Batch, tape: &Tape) -> Result<Asked> {
@@ -248,13 +270,7 @@ fn asked(label: u32) -> Option<usize> {
 
 impl Objective for Transformer {
     fn losses(&self, batch: &Batch, tape: &Tape) -> Result<Tensor> {
-        let asked = self.ask(batch, tape)?;
-        match self.config.family {
-            Family::Encoder(Task::Classify { .. }) => cross_entropy(&asked.scores, &batch.classes), // (B, K) -> (B)
-            Family::Encoder(Task::Tag { .. } | Task::MaskedTokens) | Family::Decoder | Family::EncoderDecoder { .. } => {
-                token_loss(&asked.scores, &asked.spans, asked.answers) // (rows, K) -> (B)
-            }
-        }
+        Ok(self.losses_and_scores(batch, tape)?.0)
     }
 }
 
@@ -289,6 +305,9 @@ impl TransformerWeights {
     /// As [`Self::new`].
     pub fn initial(config: &Config, seed: u64) -> std::result::Result<Self, ModelError> {
         let listing = list(config);
+        if listing.trained.len() + listing.frozen.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge);
+        }
         // Streams of the frozen tables begin where no trained table can reach.
         let (flat, frozen) = (initial::values(&listing.trained, seed, 0), initial::values(&listing.frozen, seed, 1 << 32));
         Self::new(config, flat, frozen)
@@ -396,7 +415,7 @@ impl TransformerWeights {
 
     pub(crate) fn values(&self) -> Values<'_> {
         let frozen = Some((&self.tables.1, &self.frozen));
-        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref() }
+        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref(), site: None }
     }
 
     /// Losses and the gradient of their sum; with a seed, numbers are dropped at the configuration's rate.

@@ -1,9 +1,10 @@
 //! Rotary positions (Su et al. 2021, arXiv 2104.09864): queries and keys are turned by an angle that grows with their place, so that
 //! their product depends on how far apart they are. Coordinate i of a head is paired with i + D/2.
 
+use super::composed::{Way, constant, way};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 
 /// Slower turns than a model was first trained with: what lies between two places then looks as if they were nearer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,10 +66,30 @@ pub(crate) fn rotary(x: &Tensor, width: usize, turns: (f64, Option<Stretch>), sp
     if width == 0 || !width.is_multiple_of(2) || !x.dims2()?.1.is_multiple_of(width) {
         bail!("heads of {width} coordinates cannot be turned in {:?}", x.shape())
     }
-    x.contiguous()?.apply_op1(Rotary { width, turns, spans: spans.clone() })
+    let op = Rotary { width, turns, spans: spans.clone() };
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(op),
+        Way::Composed => op.composed(x),
+    }
 }
 
 impl Rotary {
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let ((n, row), half) = (x.dims2()?, self.width / 2);
+        let longest = self.spans.iter().map(|rows| rows.len()).max().unwrap_or(0);
+        let angles: Vec<Vec<(f32, f32)>> = (0..longest).map(|place| self.angles(place)).collect();
+        let of_rows = |part: fn(&(f32, f32)) -> f32| -> Result<Tensor> {
+            let values = self.spans.iter().flat_map(|rows| &angles[..rows.len()]).flatten().map(part).collect();
+            constant(values, &[n, 1, half], x)
+        };
+        let (cos, sin) = (of_rows(|a| a.0)?, of_rows(|a| a.1)?);
+        let heads = x.reshape((n, row / self.width, self.width))?; // (N, H·D) -> (N, H, D)
+        let (first, second) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);
+        let turned = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
+        let other = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
+        Tensor::cat(&[turned, other], D::Minus1)?.reshape((n, row)) // (N, H, D) -> (N, H·D)
+    }
+
     /// Cosine and sine of each pair at one place.
     fn angles(&self, place: usize) -> Vec<(f32, f32)> {
         let (half, (theta, stretch)) = (self.width / 2, self.turns);

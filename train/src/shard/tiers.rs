@@ -109,7 +109,7 @@ pub fn tier_table(
     tiers: &[(String, Vec<Part>)],
     step_exponent: i8,
 ) -> Result<(Vec<ShardSpec>, Vec<Vec<Assigned>>), TiersError> {
-    let table = ParameterTable::new(config).map_err(ShardError::from)?;
+    let table = ParameterTable::listed(config).map_err(ShardError::from)?;
     let mut trained: BTreeMap<String, Membership> = BTreeMap::new();
     for (number, (tier, parts)) in tiers.iter().enumerate() {
         let mut mine: BTreeMap<String, Turn> = BTreeMap::new();

@@ -49,6 +49,7 @@ impl Scribe {
             let (since, reason) = (LeafIndex(self.since[3]), StandingReason::Request);
             self.says(3, &Departure { since, reason }, Facts::MemberLeft { since, reason });
         }
+        self.trust_changes();
         // Institution 3 sends nothing in this story; institution 1 does.
         if is(&[Twist::DataWithdrawn, Twist::LeftAndDeclares]) {
             self.withdraw_data(3);
@@ -89,6 +90,7 @@ impl Scribe {
         if self.twist == Twist::DataWithdrawnInTheRound {
             self.withdraw_data(1);
         }
+        self.server_key_changes();
     }
 
     /// After everything else, where everything happens: what is said of records, and how memberships end.
@@ -126,7 +128,7 @@ impl Scribe {
         self.says(who, &said, Facts::DatasetChanged { dataset: said.dataset, manifest });
     }
 
-    fn change(&self, who: usize, change: Change, reason: StandingReason) -> StandingChange {
+    pub(super) fn change(&self, who: usize, change: Change, reason: StandingReason) -> StandingChange {
         StandingChange { institution: self.ids()[who], since: LeafIndex(self.since[who]), change, reason }
     }
 

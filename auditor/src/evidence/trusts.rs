@@ -1,0 +1,64 @@
+//! Whose words count where: the trust document that the log begins with, and those that proved entries put in force (audit.md A14). Believes an
+//! entry that is proved, and of it what its signers may say. Knows no file.
+
+use super::judge::Proved;
+use protocol::entry::{Facts, LogEntry};
+use protocol::ids::{ClientId, Sha256};
+use protocol::statement::Payload;
+use protocol::trust::{TrustChange, TrustDocument};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Trust documents in order, with their hashes and the entry behind which each is in force.
+pub(super) struct Trusts(Vec<(u64, Sha256, TrustDocument)>);
+
+impl Trusts {
+    /// The documents that proved entries lead to.
+    pub(super) fn of(first: &TrustDocument, hash: Sha256, proved: &Proved) -> Self {
+        let mut this = Self(vec![(0, hash, first.clone())]);
+        let mut signers: BTreeMap<&str, BTreeSet<Sha256>> = BTreeMap::new();
+        for (index, entry) in proved.iter().filter(|(_, e)| matches!(e.facts, Facts::TrustChanged { .. })) {
+            let (Some(said), Some(stmt)) = (this.administrator::<TrustChange>(entry), &entry.stmt) else { continue };
+            let Some((hash, now)) = this.before(*index) else { continue };
+            let (Ok(next), need) = (said.next(now, hash), usize::from(now.threshold)) else { continue };
+            let have = signers.entry(&stmt.payload).or_default();
+            have.insert(stmt.keyid);
+            if have.len() >= need {
+                signers.clear();
+                this.0.push((*index, said.hash(), next));
+            }
+        }
+        this
+    }
+
+    /// The document that judges the entry at `index`: an entry that puts another one in force is itself judged by the one before.
+    fn before(&self, index: u64) -> Option<(Sha256, &TrustDocument)> {
+        let later = self.0.iter().rev().find(|(since, ..)| *since < index);
+        later.or(self.0.first()).map(|(_, hash, document)| (*hash, document))
+    }
+
+    /// Whether this is the hash of one of them.
+    pub(super) fn knows(&self, hash: Sha256) -> bool {
+        self.0.iter().any(|(_, known, _)| *known == hash)
+    }
+
+    /// What an administrator says in an entry.
+    pub(super) fn administrator<P: Payload>(&self, entry: &LogEntry) -> Option<P> {
+        let stmt = entry.stmt.as_ref()?;
+        let (_, trust) = self.before(entry.stamp.seq)?;
+        let key = trust.administrators.iter().find(|k| ClientId::of(k).0 == stmt.keyid.0)?;
+        stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
+    }
+
+    /// What as many administrators say as their trust document asks for (A14): each by exactly the same bytes, which `read` reads. Words under two
+    /// documents are not words for one thing.
+    pub(super) fn by_enough<'a, P>(&self, entries: impl Iterator<Item = &'a LogEntry>, read: impl Fn(&LogEntry) -> Option<P>) -> Vec<P> {
+        let mut said: BTreeMap<(Sha256, String), (u16, BTreeSet<Sha256>, P)> = BTreeMap::new();
+        for entry in entries {
+            let (Some(value), Some(stmt), Some((hash, trust))) = (read(entry), &entry.stmt, self.before(entry.stamp.seq)) else { continue };
+            let act = (hash, stmt.payload.clone());
+            said.entry(act).or_insert_with(|| (trust.threshold, BTreeSet::new(), value)).1.insert(stmt.keyid);
+        }
+        let enough = |(need, signers, _): &(u16, BTreeSet<Sha256>, P)| signers.len() >= usize::from(*need);
+        said.into_values().filter(enough).map(|(_, _, value)| value).collect()
+    }
+}

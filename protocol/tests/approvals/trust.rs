@@ -1,0 +1,123 @@
+//! Another trust document: in force with the m-th word of the old administrators, and from there on theirs count no more (audit.md A14).
+
+use super::*;
+use protocol::trust::{BadChain, TrustChain, TrustChange};
+
+/// The document in force with `change` in it.
+fn next(w: &World, change: impl FnOnce(&mut TrustDocument)) -> TrustChange {
+    let mut document = TrustDocument { previous: Some(w.history.trust_hash()), ..w.history.trust().clone() };
+    change(&mut document);
+    TrustChange { document: document.to_bytes() }
+}
+
+impl World {
+    fn changes(&mut self, n: u8, said: &TrustChange) -> Vec<Clause> {
+        let facts = Facts::TrustChanged { old: self.history.trust_hash(), new: said.hash() };
+        self.append(&Draft::said(Actor::Administrator, None, Statement::sign(said, &admin(n)), facts))
+    }
+}
+
+#[test]
+fn the_second_of_two_old_administrators_puts_another_document_in_force() {
+    let mut w = World::new(2);
+    let first = w.history.trust_hash();
+    // 1 to 3 hand over to 4 and 5, who must agree.
+    let said = next(&w, |d| d.administrators = vec![public(&admin(4)), public(&admin(5))]);
+    assert_eq!(w.changes(1, &said), []);
+    assert_eq!((w.changes(1, &said), w.history.trust_hash()), (vec![], first), "one administrator counts once");
+    assert_eq!(w.changes(4, &said), [Clause::Signature], "whoever is to administer does not yet");
+    let at = LeafIndex(w.size);
+    assert_eq!(w.changes(3, &said), []);
+    let now = w.history.trusts().last().unwrap();
+    assert_eq!((now.hash, now.since, now.words.len()), (said.hash(), at, 2));
+    assert!(w.history.knows_trust(first) && w.history.knows_trust(said.hash()) && !w.history.knows_trust(Sha256([1; 32])));
+    assert_eq!(w.history.trust_at(at).administrators.len(), 3, "the entry itself is judged by the old document");
+    assert_eq!(w.history.trust_at(LeafIndex(at.0 + 1)).administrators.len(), 2);
+
+    // Old administrators have no word, and new ones have.
+    let policy = w.policy(Sha256([1; 32]));
+    assert_eq!(w.old_word(1, &policy), [Clause::NotAdministrator]);
+    assert_eq!((w.old_word(4, &policy), w.history.policy()), (vec![], None));
+    assert_eq!(w.old_word(5, &policy), []);
+    assert!(w.history.policy().is_some());
+}
+
+#[test]
+fn what_waited_under_the_old_document_is_void_and_what_had_effect_stays() {
+    let mut w = World::new(2);
+    let (kept, waits) = (Sha256([1; 32]), PlanDigest([2; 32]));
+    w.activate(1, kept);
+    w.activate(2, kept);
+    w.approve(1, waits);
+    let other = next(&w, |d| d.threshold = 1);
+    assert_eq!(w.changes(1, &other), []);
+    let said = next(&w, |d| d.threshold = 3);
+    assert_eq!((w.changes(2, &said), w.changes(3, &said)), (vec![], vec![]));
+    assert!(w.history.waiting().is_empty() && w.history.policy().unwrap().0 == kept);
+    assert_eq!(w.changes(2, &other), [Clause::Trust], "made over a document that is not in force");
+    w.approve(2, waits);
+    w.approve(3, waits);
+    assert!(w.history.task(TASK).is_none(), "the word of the old time does not count");
+    w.approve(1, waits);
+    assert!(w.history.task(TASK).is_some());
+}
+
+#[test]
+fn a_document_that_cannot_follow_is_named() {
+    let mut w = World::new(1);
+    let bad = [
+        next(&w, |d| d.federation = "other".into()),
+        next(&w, |d| d.root_ca = Sha256([1; 32])),
+        next(&w, |d| d.log_vkey = "test+00000001+AA==".into()),
+        next(&w, |d| d.administrators = vec![PublicKey([2; 32])]),
+        next(&w, |d| d.threshold = 4),
+        next(&w, |_| {}),
+        TrustChange { document: b"{}".to_vec() },
+    ];
+    for said in bad {
+        assert_eq!(w.changes(1, &said), [Clause::TrustDocument], "{}", String::from_utf8_lossy(&said.document));
+    }
+    for previous in [None, Some(Sha256([7; 32]))] {
+        let said = next(&w, |d| (d.threshold, d.previous) = (2, previous));
+        assert_eq!(w.changes(1, &said), [Clause::Trust]);
+    }
+    let said = next(&w, |d| d.threshold = 2);
+    let facts = Facts::TrustChanged { old: w.history.trust_hash(), new: Sha256([7; 32]) };
+    let draft = Draft::said(Actor::Administrator, None, Statement::sign(&said, &admin(1)), facts);
+    assert_eq!(w.append(&draft), [Clause::FieldsDiffer]);
+}
+
+#[test]
+fn what_the_log_holds_of_changes_is_a_chain_that_anybody_can_follow() {
+    let mut w = World::new(2);
+    let first = w.history.trust().clone();
+    let up = next(&w, |d| d.threshold = 3);
+    assert_eq!((w.changes(1, &up), w.changes(2, &up)), (vec![], vec![]));
+    let server = SigningKey::from_bytes(&[44; 32]);
+    let key = next(&w, |d| d.server = public(&server));
+    assert!((1..=3).all(|n| w.changes(n, &key).is_empty()));
+    let words = w.history.trust_words();
+    let mut chain = TrustChain::new(first.clone());
+    chain.follow(&words).unwrap();
+    assert_eq!((words.len(), chain.last(), chain.first()), (5, w.history.trust(), &first));
+    assert!([up.hash(), key.hash()].into_iter().all(|hash| chain.reaches(hash)) && !chain.reaches(Sha256([1; 32])));
+    // Every word is needed, in its place.
+    for left_out in 0..words.len() {
+        let mut some = words.clone();
+        some.remove(left_out);
+        let mut chain = TrustChain::new(first.clone());
+        assert!(chain.follow(&some).is_err(), "without word {left_out}");
+    }
+    let forged = Statement { signature: [1; 64], ..words[1].clone() };
+    assert_eq!(TrustChain::new(first.clone()).follow(&[words[0].clone(), forged]), Err(BadChain::Word));
+    assert_eq!(TrustChain::new(first.clone()).follow(&[words[0].clone(), words[0].clone()]), Err(BadChain::TooFew));
+    // The server signs with its new key from there on, and not with the old one.
+    let identity = w.history.stamp(&Draft::server(Facts::ProcessStopped {}), String::new(), String::new(), origin()).who;
+    let before = World::new(2).history;
+    let was = before.stamp(&Draft::server(Facts::ProcessStopped {}), String::new(), String::new(), origin()).who;
+    assert!(identity.spki != was.spki && identity.uri == was.uri);
+}
+
+fn origin() -> Origin {
+    Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 }
+}

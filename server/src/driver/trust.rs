@@ -1,0 +1,70 @@
+//! Another trust document: recorded word by word, and in force with the last one that the document before it asks for (audit.md A14).
+
+use super::{Driver, DriverError};
+use crate::admin::{AdminReply, Refusal};
+use crate::log::Log;
+use crate::publish::artefact_path;
+use crate::{durable, init};
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::ids::LeafIndex;
+use protocol::statement::Statement;
+use protocol::trust::{BadSuccessor, TrustChange};
+use std::io;
+
+impl Driver {
+    /// The trust document in force, and since when.
+    pub(super) fn trust(&self) -> AdminReply {
+        let history = self.log.history();
+        let since = history.trusts().last().map_or(LeafIndex(0), |t| t.since);
+        AdminReply::Trust { document: history.trust().to_bytes().into(), since }
+    }
+
+    /// Records an administrator's word for another trust document; with the m-th it is in force, and the server signs with the key that it names.
+    pub(super) fn change_trust(&mut self, statement: Statement) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let Ok(said) = statement.verify::<TrustChange>() else { return Ok(Err(Refusal::Statement)) };
+        // Whoever administers no more by his own word, and lost the answer, hears that it is done.
+        if let Some(word) = self.known_word(&statement) {
+            return Ok(Ok(word.done()));
+        }
+        let history = self.log.history();
+        if !history.trust().administrators.contains(&statement.key) {
+            return Ok(Err(Refusal::Statement));
+        }
+        let (old, new) = (history.trust_hash(), said.hash());
+        if old == new {
+            return Ok(Ok(AdminReply::Done {}));
+        }
+        let next = match said.next(history.trust(), old) {
+            Ok(next) => next,
+            Err(why) => return Ok(Err(refusal(why))),
+        };
+        // A server that cannot sign with the key that everybody expects would end every round.
+        let Ok(key) = init::statement_key(&self.layout, &next.server) else { return Ok(Err(Refusal::TrustServerKey)) };
+        let draft = Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new });
+        if self.log.would_violate(&draft).is_some() {
+            return Ok(Err(Refusal::Trust));
+        }
+        durable::write_new(&artefact_path(self.log.root(), &new), &said.document)?;
+        let word = self.say(draft, None)?;
+        if word.is_effective() {
+            tracing::warn!(trust = %new, administrators = next.administrators.len(), "another trust document is in force");
+            self.statement = key;
+        }
+        self.publisher.want(word.index.0 + 1);
+        Ok(Ok(word.done()))
+    }
+}
+
+/// Writes the documents beside the log that are not there: a log that was recovered has them in its entries only.
+pub(super) fn keep(log: &Log) -> io::Result<()> {
+    let mut later = log.history().trusts().iter().skip(1);
+    later.try_for_each(|t| durable::write_new(&artefact_path(log.root(), &t.hash), &t.document.to_bytes()))
+}
+
+fn refusal(why: BadSuccessor) -> Refusal {
+    match why {
+        BadSuccessor::Previous => Refusal::TrustReplaced,
+        BadSuccessor::LogKey => Refusal::TrustLogKey,
+        BadSuccessor::Document | BadSuccessor::Federation | BadSuccessor::Key | BadSuccessor::Nothing => Refusal::Trust,
+    }
+}

@@ -1,0 +1,120 @@
+//! Another trust document in force: whose words count from then on, which key the server signs with, and what newcomers are shown.
+
+use super::*;
+use crate::admin::Refusal;
+use protocol::trust::{TrustChain, TrustChange};
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+
+/// The document in force with `change` in it.
+fn next(driver: &Driver, change: impl FnOnce(&mut TrustDocument)) -> TrustChange {
+    let history = driver.log.history();
+    let mut document = TrustDocument { previous: Some(history.trust_hash()), ..history.trust().clone() };
+    change(&mut document);
+    TrustChange { document: document.to_bytes() }
+}
+
+fn approve(driver: &mut Driver, said: &TrustChange, key: &SigningKey) -> Result<AdminReply, Refusal> {
+    let answer = driver.admin(AdminRequest::ChangeTrust { statement: Statement::sign(said, key) }).unwrap();
+    if let AdminReply::Refused { reason } = answer { Err(reason) } else { Ok(answer) }
+}
+
+fn is_done(answer: &Result<AdminReply, Refusal>) -> bool {
+    matches!(answer, Ok(AdminReply::Done {}))
+}
+
+fn changes(driver: &Driver) -> usize {
+    let entries = driver.log.entries(0, driver.log.size()).unwrap();
+    entries.iter().filter(|e| matches!(LogEntry::parse(e).unwrap().facts, Facts::TrustChanged { .. })).count()
+}
+
+#[test]
+fn administrators_hand_over_to_others_and_have_no_word_after_it() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (old, second, third) = (administrator(&disk), key(31), key(32));
+    let first_hash = driver.log.history().trust_hash();
+    // One administrator makes two others, of whom both must agree.
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (vec![public(&second), public(&third)], 2));
+    assert_eq!(approve(&mut driver, &said, &second).err(), Some(Refusal::Statement), "not one yet");
+    assert!(is_done(&approve(&mut driver, &said, &old)));
+    assert!(is_done(&approve(&mut driver, &said, &old)), "whoever lost the answer asks again, and nothing is recorded");
+    assert_eq!((driver.log.history().trust_hash(), changes(&driver)), (said.hash(), 1));
+    let kept = std::fs::read(disk.layout().artefact(&said.hash())).unwrap();
+    assert_eq!(kept, said.document);
+
+    let back = next(&driver, |d| (d.administrators, d.threshold) = (vec![public(&old)], 1));
+    assert_eq!(approve(&mut driver, &back, &old).err(), Some(Refusal::Statement), "one no more");
+    assert!(matches!(approve(&mut driver, &back, &second), Ok(AdminReply::Logged { need: 2, .. })));
+    assert_eq!(driver.log.history().trust_hash(), said.hash(), "one of two");
+    assert!(is_done(&approve(&mut driver, &back, &third)));
+    assert_eq!((driver.log.history().trust_hash(), driver.log.history().trusts().len()), (back.hash(), 3));
+    assert!(driver.log.history().knows_trust(first_hash));
+
+    // What a newcomer is shown leads from the first document to the last, whichever its invitation names.
+    let JoinReply::Trust { trust, changes, .. } = driver.join(JoinMessage::Start {}, Sha256([1; 32])).unwrap() else { panic!("trust") };
+    let mut chain = TrustChain::new(TrustDocument::parse(&trust).unwrap());
+    chain.follow(&changes).unwrap();
+    assert_eq!(chain.last(), driver.log.history().trust());
+    assert!([first_hash, said.hash(), back.hash()].into_iter().all(|hash| chain.reaches(hash)));
+    let AdminReply::Token { line } = driver.admin(AdminRequest::Invite { institution: "clinic".into(), ttl_s: 9 }).unwrap() else {
+        panic!("a token")
+    };
+    assert_eq!(Token::parse(&line).unwrap().trust, back.hash(), "an invitation names the document in force");
+
+    drop(driver);
+    // A log that was recovered has the documents in its entries only.
+    std::fs::remove_file(disk.layout().artefact(&said.hash())).unwrap();
+    let driver = disk.driver().unwrap();
+    assert_eq!(driver.log.history().trust_hash(), back.hash());
+    assert!(disk.layout().artefact(&said.hash()).exists());
+}
+
+#[test]
+fn a_word_for_what_cannot_follow_is_refused_with_its_reason_and_recorded_nowhere() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let admin = administrator(&disk);
+    let log = SignerKey::new("demo/log", KeyType::Note, &[5; 32]).unwrap();
+    let stale = next(&driver, |d| d.administrators.push(public(&key(31))));
+    let bad = [
+        (next(&driver, |d| d.log_vkey = log.verifier().to_string()), Refusal::TrustLogKey),
+        (next(&driver, |d| d.root_ca = Sha256([1; 32])), Refusal::Trust),
+        (next(&driver, |_| {}), Refusal::Trust),
+        (next(&driver, |d| d.previous = None), Refusal::TrustReplaced),
+        (next(&driver, |d| d.server = public(&key(33))), Refusal::TrustServerKey),
+        (TrustChange { document: b"{}".to_vec() }, Refusal::Trust),
+    ];
+    for (said, why) in bad {
+        assert_eq!(approve(&mut driver, &said, &admin).err(), Some(why));
+    }
+    assert_eq!(changes(&driver), 0);
+    let said = next(&driver, |d| d.administrators.push(public(&key(32))));
+    assert!(is_done(&approve(&mut driver, &said, &admin)));
+    assert_eq!(approve(&mut driver, &stale, &admin).err(), Some(Refusal::TrustReplaced), "prepared before the last change");
+}
+
+#[test]
+fn the_server_signs_with_the_key_in_force_also_after_a_restart() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let before = public(&driver.statement);
+    let made = crate::init::make_statement_key(&disk.layout()).unwrap();
+    let said = next(&driver, |d| d.server = made);
+    assert!(is_done(&approve(&mut driver, &said, &administrator(&disk))));
+    assert!(public(&driver.statement) == made && made != before);
+    drop(driver);
+    let driver = disk.driver().unwrap();
+    assert_eq!(public(&driver.statement), made);
+    drop(driver);
+    let keys = disk.layout().key("statement");
+    let later = keys.with_file_name(format!("statement-{}", &made.to_hex()[..16]));
+    std::fs::remove_file(later).unwrap();
+    assert!(matches!(crate::init::open(&disk.layout()), Err(crate::init::InitError::Statement)));
+}

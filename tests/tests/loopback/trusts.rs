@@ -1,0 +1,86 @@
+//! Administrators hand over to others on the same wire: the federation goes on under the new ones and another key of the server, whoever was invited
+//! before still joins, and nobody's old word counts (audit.md A14).
+
+use super::*;
+use protocol::trust::{JoinRequest, Membership, TrustDocument};
+use std::ffi::OsString;
+
+fn exit(code: u8) -> String {
+    format!("{:?}", std::process::ExitCode::from(code))
+}
+
+/// What a command of the server comes to.
+async fn runs(args: &[&str]) -> String {
+    administer(args.iter().map(|a| (*a).to_owned()).collect()).await
+}
+
+/// The institution's pack, verified under the trust document of this hash.
+async fn has_evidence(home: &Path, out: &Path, trust: protocol::ids::Sha256) {
+    let args = ["concordat-client", "--dir", home.to_str().unwrap(), "evidence", "export", "--out", out.to_str().unwrap()];
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
+    assert_eq!(format!("{code:?}"), exit(0));
+    let v = auditor::evidence::verify_evidence(out, Some(trust)).unwrap();
+    assert!(v.verified && v.trust_pinned, "{:?}", v.findings);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn administrators_hand_over_and_the_federation_goes_on_under_the_new_ones() {
+    let mut f = Federation::start(3).await;
+    let (root, server_dir) = (f.dir.path().to_owned(), f.server_dir());
+    let at = |name: &str| root.join(name).to_string_lossy().into_owned();
+    let invited = call(&server_dir, AdminRequest::Invite { institution: "late".into(), ttl_s: 3600 }).await;
+    let AdminReply::Token { line } = invited else { panic!("{invited:?}") };
+    let first = admins(&root).pop().unwrap().verifying_key().to_bytes();
+    let second = server::init::make_admin_key(&root.join("second.key")).unwrap().to_hex();
+
+    let (dir, first, file) = (at("server"), hex::encode(first), at("new-trust.json"));
+    let prepare = ["trust", "prepare", "--dir", &dir, "--add", &second, "--remove", &first, "--new-server-key", "--out", &file];
+    assert_eq!(runs(&prepare).await, exit(0));
+    assert_eq!(runs(&prepare).await, exit(2), "a prepared document is not taken away from whoever signs it");
+    assert_eq!(runs(&["trust", "check", "--dir", &dir, &file]).await, exit(0));
+    let approve = ["trust", "approve", "--dir", &dir, "--admin-key"];
+    let by = |key: &str| -> Vec<String> { approve.iter().copied().chain([at(key).as_str(), file.as_str()]).map(str::to_owned).collect() };
+    assert_eq!(administer(by("second.key")).await, exit(1), "one no administrator yet");
+    assert_eq!(administer(by("admin.key")).await, exit(0));
+    assert_eq!(administer(by("admin.key")).await, exit(0), "said again, it is done already");
+    let suspend = ["member", "suspend", "--dir", &dir, "--institution", "bank-0", "--reason", "incident", "--admin-key"];
+    let old: Vec<String> = suspend.iter().copied().chain([at("admin.key").as_str()]).map(str::to_owned).collect();
+    assert_eq!(administer(old).await, exit(1), "whoever handed over has no word");
+    std::fs::rename(root.join("admin.key"), root.join("old.key")).unwrap();
+    std::fs::rename(root.join("second.key"), root.join("admin.key")).unwrap();
+
+    // A task under the new administrator, with manifests and sums under the server's new key.
+    f.propose(&plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3")).await;
+    f.ended().await;
+    let (log, new) = (f.log(), TrustDocument::hash(&std::fs::read(&file).unwrap()));
+    let begun = TrustDocument::hash(&std::fs::read(log.join("trust.json")).unwrap());
+    for trust_hash in [begun, new] {
+        let v = auditor::verify(&log, &auditor::Options { trust_hash: Some(trust_hash), ..auditor::Options::default() }).unwrap();
+        assert!(v.verified && v.trust_pinned, "{:?}", v.findings);
+        assert_eq!(
+            (v.trust_changes.len(), v.trust_changes[0].hash.clone(), v.trust_changes[0].server_key_changed),
+            (1, new.to_hex(), true)
+        );
+    }
+    for client in std::mem::take(&mut f.clients) {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
+    }
+    has_evidence(&root.join(name(0)), &root.join("pack"), new).await;
+
+    // An invitation that names the document of before leads in by the word of the new administrator.
+    let home = root.join("late");
+    let joining = {
+        let home = home.clone();
+        tokio::spawn(async move { client::join::join(&home, &line, PATIENCE, &mut |_| {}).await })
+    };
+    let request: JoinRequest = until(async || {
+        let AdminReply::Pending { joins } = call(&server_dir, AdminRequest::Pending {}).await else { return None };
+        joins.iter().find_map(|j| protocol::codec::decode::<JoinRequest>(&j.request, 1 << 16).ok())
+    })
+    .await;
+    assert_eq!((request.name.as_str(), request.trust), ("late", begun));
+    agree(&server_dir, &admins(&root), &Membership::of(&request), |statement| AdminRequest::Approve { statement }).await;
+    joining.await.unwrap().expect("joined");
+    assert_eq!(TrustDocument::hash(&std::fs::read(home.join("mirror/trust.json")).unwrap()), begun, "a copy of the log begins with it");
+}
