@@ -19,7 +19,7 @@ mod count;
 mod model;
 
 pub use count::{CountFile, CountPrivacy, CountedFile};
-pub use model::{BaseFile, MaskingFile, ModelFile};
+pub use model::{BaseFile, ModelFile};
 
 /// The file, word for word.
 #[derive(Clone, Debug, Deserialize)]
