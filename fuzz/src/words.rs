@@ -6,6 +6,7 @@ use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
 use protocol::entry::LogEntry;
+use protocol::exhausted::BudgetExhausted;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
@@ -49,7 +50,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(StatementKeyChange, WitnessKeyRotation);
+    each!(StatementKeyChange, WitnessKeyRotation, BudgetExhausted);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation, TrustChange);
     if let Some(manifest) = payload::<Manifest>(bytes) {

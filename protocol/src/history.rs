@@ -5,6 +5,7 @@
 
 mod approvals;
 mod causes;
+mod exhausted;
 mod keys;
 mod members;
 mod releases;
@@ -19,6 +20,7 @@ mod trusts;
 
 pub use approvals::Approval;
 use approvals::Effect;
+pub use exhausted::Exhausted;
 pub use members::{Member, Withdrawn};
 pub use releases::Lineage;
 pub use round::{GroupHistory, RoundHistory, RoundState};
@@ -54,6 +56,8 @@ pub struct DatasetHistory {
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
     /// Scalar releases that were paid beside every task, in order, with where they are stated.
     pub releases: Vec<(LeafIndex, ReleaseSpend)>,
+    /// Tasks whose budget was said to be exhausted, in order.
+    pub exhausted: Vec<Exhausted>,
     /// Since when nothing may be trained on it.
     pub withdrawn: Option<Withdrawn>,
 }
@@ -61,8 +65,8 @@ pub struct DatasetHistory {
 impl DatasetHistory {
     /// A dataset that was just declared.
     pub fn declared(declaration: DatasetDeclaration) -> Self {
-        let (spends, repairs, releases) = (Vec::new(), Vec::new(), Vec::new());
-        Self { declaration, cap: None, spends, in_force: BTreeMap::new(), repairs, releases, withdrawn: None }
+        let (spends, repairs, releases, exhausted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { declaration, cap: None, spends, in_force: BTreeMap::new(), repairs, releases, exhausted, withdrawn: None }
     }
 
     /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
@@ -323,10 +327,18 @@ impl History {
     }
 
     fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Checked>, out: &mut rules::Report) {
+        if let (Facts::BudgetExhausted { .. }, Some(s)) = (&entry.facts, statement) {
+            return self.exhausted(index, entry, s, out);
+        }
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
         let world = round::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         let spend = task.apply(index, bytes, entry, statement, &world, out);
-        let Some((client, spend)) = spend else { return };
+        let Some((client, spend)) = spend else {
+            if let (Facts::TaskEnded { .. }, Some(ended)) = (&entry.facts, entry.task) {
+                self.room_after(index, ended);
+            }
+            return;
+        };
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {
             return out.add(Clause::BudgetUndeclared);
         };
@@ -407,7 +419,12 @@ impl History {
             known.must_be_in_use(out);
         }
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
-        self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
+        let known = self.datasets.entry((who, dataset)).or_insert(new);
+        // Another size means another sampling, which may cost less.
+        if known.declaration != declaration {
+            known.make_room(LeafIndex(entry.stamp.seq), |_| true);
+        }
+        known.declaration = declaration;
     }
 
     /// A manifest is of a declared dataset and its unit, and names the one before it, so that none is left out unnoticed.
@@ -432,7 +449,7 @@ impl History {
                 d.must_be_in_use(out);
                 let same = d.cap.is_none_or(|before| before.own_epsilon_cap.is_some() == cap.own_epsilon_cap.is_some());
                 out.require(same, Clause::BudgetAccount);
-                d.cap = Some(cap);
+                d.cap_declared(LeafIndex(entry.stamp.seq), cap);
             }
             None => out.add(Clause::BudgetUndeclared),
         }
@@ -441,6 +458,8 @@ impl History {
     fn repaired(&mut self, index: LeafIndex, who: ClientId, repair: LedgerRepair, out: &mut rules::Report) {
         let Some(dataset) = self.datasets.get_mut(&(who, repair.dataset)) else { return out.add(Clause::BudgetUndeclared) };
         rules::check_repair(dataset, index, &repair, out);
+        // What a repair takes for rounds that are over is not held for them any more.
+        dataset.make_room(index, |_| true);
         dataset.repairs.push((index, repair));
     }
 

@@ -8,6 +8,7 @@ pub mod dealing;
 pub mod decimal;
 pub mod decryptor;
 pub mod entry;
+pub mod exhausted;
 pub mod hash;
 pub mod history;
 pub mod ids;

@@ -1,6 +1,7 @@
 //! The driver: one task that owns log, rounds and members. The only place that persists; what it says, it has persisted.
 
 mod admin;
+mod budgets;
 mod members;
 mod process;
 mod release;

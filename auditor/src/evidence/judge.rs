@@ -10,6 +10,7 @@ use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
 use privacy::ledger::{LoadError, Loaded, PrivacyLedger, SeenRelease};
 use protocol::entry::{Actor, Facts, LogEntry};
+use protocol::exhausted::BudgetExhausted;
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
@@ -249,6 +250,10 @@ impl Own {
                     None => findings.add(RELEASE, Place::Index(index), "a declared dataset", r.dataset.to_hex()),
                 }
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
+            }),
+            Facts::BudgetExhausted { .. } => s.read::<BudgetExhausted>().is_ok_and(|e| {
+                let agrees = e.is_sound() && (Some(e.task), Some(e.round)) == (entry.task, entry.round);
+                agrees && e.facts() == entry.facts
             }),
             Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
                 let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));

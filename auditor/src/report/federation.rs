@@ -195,6 +195,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "机构为未计入其更新的轮次付出的隐私（不退还）",
     ),
     ("budget.released", "an institution paid for counts with noise, beside every task", "机构为任务之外的带噪计数付出隐私预算"),
+    (
+        "budget.exhausted",
+        "an institution's privacy ledger cannot pay for a task: what was needed, and what there was",
+        "机构的隐私账本无法支付某任务（所需与剩余）",
+    ),
     ("budget.repaired", "a privacy ledger was raised to what the log shows", "隐私账本被提升至日志所示"),
     ("audit.alarm", "evidence of something that must not happen", "不应发生之事的证据"),
     ("model.released", "a model may leave the federation", "模型获准发布"),

@@ -131,6 +131,22 @@ fn a_spend_without_an_update_stands_alone_after_its_round() {
     expect(Twist::SpentAloneUnderstated, 3, "I8: epsilon is not below its recomputation");
 }
 
+/// A19, I8: who says that its budget is exhausted says it once, in the round that it declines, and is held to it by what the log adds up to.
+#[test]
+fn a_budget_that_is_said_to_be_exhausted_is_and_nothing_more_is_paid_from_it() {
+    const SAID: &str = "A19: a budget is said to be exhausted";
+    const FALSE: &str = "I8: a budget is said to be exhausted only where";
+    expect_clean(Twist::Exhausted);
+    expect_clean(Twist::ExhaustedAgainUnderMore);
+    expect(Twist::ExhaustedTwice, 3, SAID);
+    expect(Twist::ExhaustedOtherwiseStated, 1, "A17: entry fields differ from the signed payload");
+    expect(Twist::ExhaustedAndDeclinedForNothing, 3, "A16: cause is not the entry that led here");
+    for twist in [Twist::ExhaustedFalsely, Twist::ExhaustedTaskFalsely] {
+        expect(twist, 3, FALSE);
+    }
+    expect(Twist::ExhaustedAndPaid, 3, "I8: nothing is paid for a task whose budget was said to be exhausted");
+}
+
 #[test]
 fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");

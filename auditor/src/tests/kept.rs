@@ -20,9 +20,10 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 6] = [
+const NOT_KEPT: [EntryKind; 7] = [
     EntryKind::TrustChanged,
     EntryKind::BudgetRepaired,
+    EntryKind::BudgetExhausted,
     EntryKind::RoundJoined,
     EntryKind::NonceRevealed,
     EntryKind::UpdateRejected,

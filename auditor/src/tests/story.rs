@@ -8,6 +8,8 @@ mod before;
 mod bend;
 #[path = "story/counting.rs"]
 mod counting;
+#[path = "story/exhausted.rs"]
+mod exhausted;
 #[path = "story/keys.rs"]
 mod keys;
 #[path = "story/model.rs"]
@@ -231,6 +233,7 @@ impl Scribe {
             let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
             self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
         }
+        self.exhausted(round);
         self.decline(round);
         let who = |id: &ClientId| ids.iter().position(|i| i == id).unwrap();
         let size = self.plan.committee;

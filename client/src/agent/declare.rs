@@ -180,7 +180,7 @@ impl Agent {
     }
 
     /// Sends a statement and waits until its entry is in our mirror.
-    async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
+    pub(super) async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
         let kind = statement.kind;
         match link.wire().declare(statement).await {
             Ok((index, entry)) => {

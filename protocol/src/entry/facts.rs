@@ -1,6 +1,7 @@
 //! The types of entries and what each carries: a closed enum without free text (audit.md A19, A23).
 
 use crate::decimal::Decimal;
+use crate::exhausted::BudgetAccount;
 use crate::ids::{
     BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
@@ -215,6 +216,19 @@ facts! {
         /// Opaque id.
         dataset: Sha256,
         /// Counter of the ledger entry that pays.
+        ledger_counter: u64
+    }
+    /// An institution's privacy ledger cannot pay for a task (statement of the institution).
+    BudgetExhausted = "budget.exhausted" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Which cap would be exceeded.
+        account: BudgetAccount,
+        /// What is asked for, in the measure of the account.
+        needed: Decimal,
+        /// What there is, in the same measure.
+        remaining: Decimal,
+        /// Counter of the ledger's last entry.
         ledger_counter: u64
     }
     /// A task's plan was approved (statement of an administrator).

@@ -85,7 +85,8 @@ impl Facts {
             | Self::BudgetDeclared { dataset, .. }
             | Self::BudgetRepaired { dataset, .. }
             | Self::BudgetSpent { dataset, .. }
-            | Self::BudgetReleased { dataset, .. } => (Kind::Dataset, *dataset),
+            | Self::BudgetReleased { dataset, .. }
+            | Self::BudgetExhausted { dataset, .. } => (Kind::Dataset, *dataset),
             Self::TaskApproved { plan } | Self::TaskOpened { plan, .. } => (Kind::Plan, Sha256(plan.0)),
             Self::TaskEnded { snapshot, .. }
             | Self::RoundClosed { snapshot }

@@ -107,6 +107,10 @@ clauses! {
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
     /// A spend without an update, for a round that is open or has one.
     SpentAlone = "A21: a spend stands alone once, after the end of a round that took no update of its institution", false;
+    /// A budget that is said to be exhausted out of its time, twice, or in no measure.
+    Exhausted = "A19: a budget is said to be exhausted in a round that goes on, under the signed cap, and once until something could make room", false;
+    /// A payment after that.
+    SpentExhausted = "I8: nothing is paid for a task whose budget was said to be exhausted before something could make room", false;
     /// Figures that do not add up.
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
@@ -172,6 +176,9 @@ pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut
         Some(cap) => out.require(after <= cap.most_own().to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
         None => out.add(Clause::BudgetUndeclared),
     }
+    // A payment from before is told with its own counter.
+    let refused = dataset.exhausted_in(new.task).is_some_and(|e| s.ledger_counter > e.said.ledger_counter);
+    out.require(!refused, Clause::SpentExhausted);
     let repaired = dataset.repairs.last().is_none_or(|(_, r)| s.ledger_counter > r.ledger_counter);
     out.require(repaired, Clause::LedgerCounter);
     // Headers of one reservation (one per group) repeat its counter and figures; a later reservation continues from them.
