@@ -31,9 +31,10 @@ pub use trusts::TrustInForce;
 
 use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
-use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
+use crate::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
+use crate::site_policy::SitePolicyDeclaration;
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, PolicyInForce, ReleaseSpend, TrustDocument,
@@ -122,6 +123,7 @@ pub struct History {
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
+    site_policies: BTreeMap<ClientId, Vec<(LeafIndex, SitePolicyDeclaration)>>,
     unclean: bool,
     /// The server, as entries name it.
     server: Identity,
@@ -165,6 +167,7 @@ impl History {
             withdrawals: Vec::new(),
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
+            site_policies: BTreeMap::new(),
             unclean: false,
             server,
             origin: None,
@@ -312,24 +315,14 @@ impl History {
             (Facts::BudgetRepaired { .. } | Facts::BudgetSpent { .. } | Facts::BudgetReleased { .. }, Some(s)) => {
                 self.ledger_told(index, entry, &s, out);
             }
-            (Facts::TaskApproved { plan }, Some(s)) => {
-                let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
-                let Some(task) = entry.task else { return out.add(Clause::Schema) };
-                out.require(said.plan == *plan && said.task == task, Clause::FieldsDiffer);
-                if self.effect(&s, index) == Effect::Now {
-                    self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
-                }
-                // Other administrators may approve the same plan; another one under this name would change what was opened.
-                out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == *plan), Clause::State);
-            }
+            (Facts::BudgetExhausted { .. }, Some(s)) => self.exhausted(index, entry, &s, out),
+            (Facts::SitePolicyDeclared { .. }, Some(s)) => self.site_policy_declared(index, entry, &s, out),
+            (Facts::TaskApproved { plan }, Some(s)) => self.task_approved(index, entry, *plan, &s, out),
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
     }
 
     fn in_task(&mut self, index: LeafIndex, bytes: &[u8], entry: &LogEntry, statement: Option<&Checked>, out: &mut rules::Report) {
-        if let (Facts::BudgetExhausted { .. }, Some(s)) = (&entry.facts, statement) {
-            return self.exhausted(index, entry, s, out);
-        }
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
         let world = round::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         let spend = task.apply(index, bytes, entry, statement, &world, out);
@@ -347,6 +340,17 @@ impl History {
         let id = (client, spend.spend.dataset);
         let units = task.rounds().get(&spend.round).and_then(|r| r.declared.get(&id)).copied();
         dataset.spend(spend, units);
+    }
+
+    fn task_approved(&mut self, index: LeafIndex, entry: &LogEntry, plan: PlanDigest, s: &Checked, out: &mut rules::Report) {
+        let Some(said) = self.administrator::<PlanApproval>(s, out) else { return };
+        let Some(task) = entry.task else { return out.add(Clause::Schema) };
+        out.require(said.plan == plan && said.task == task, Clause::FieldsDiffer);
+        if self.effect(s, index) == Effect::Now {
+            self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(plan));
+        }
+        // Other administrators may approve the same plan; another one under this name would change what was opened.
+        out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == plan), Clause::State);
     }
 
     /// The entry's statement, if it has one, once its signature holds under a key that is known at this index.

@@ -25,6 +25,7 @@ pub mod rotation;
 pub mod round;
 pub mod sidecar;
 pub mod site;
+pub mod site_policy;
 pub mod statement;
 pub mod time;
 pub mod trust;

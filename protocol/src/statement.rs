@@ -78,6 +78,8 @@ statement_kinds! {
     Exhausted = 22, "budget-exhausted";
     /// Administrators release a model.
     Release = 30, "release";
+    /// An institution declares its site policy.
+    SitePolicy = 23, "site-policy";
     /// An institution anchors its site log.
     SiteAnchor = 31, "site-anchor";
     /// Administrators withdraw a model.

@@ -78,6 +78,7 @@ use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response,
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
 use protocol::plan::{Gate, GateCode, Unit};
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::trust::Token;
 use server::plan_file::{AnyPlanFile, Prepared};
 use std::cell::RefCell;
@@ -137,7 +138,7 @@ fn statements() -> Seeds {
 }
 
 /// What is signed after a task: nobody in a round says it.
-fn afterwards() -> [Vec<u8>; 5] {
+fn afterwards() -> [Vec<u8>; 6] {
     let (task, snapshot, root) = (TaskId([1; 16]), SnapshotDigest([2; 32]), Sha256([3; 32]));
     let release = Release {
         task,
@@ -161,6 +162,7 @@ fn afterwards() -> [Vec<u8>; 5] {
         codec::encode(&review),
         codec::encode(&SiteAnchor { size: 300, root }),
         codec::encode(&exhausted(task)),
+        codec::encode(&SitePolicyDeclaration::next(Some(root), Sha256([13; 32]), 300).unwrap()),
     ]
 }
 

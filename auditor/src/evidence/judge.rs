@@ -22,6 +22,7 @@ use protocol::renewal::Rotation;
 use protocol::rotation::{StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::sidecar;
 use protocol::site::SiteEntry;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::Checked;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
@@ -206,6 +207,8 @@ struct Own {
     datasets: BTreeMap<Sha256, DatasetHistory>,
     /// Anchors of the site log, with where they stand.
     anchors: Vec<(u64, SiteAnchor)>,
+    /// The site policy that it declared last.
+    site_policy: Option<Sha256>,
 }
 
 impl Own {
@@ -261,6 +264,10 @@ impl Own {
                 let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
                 self.spend(record, findings);
                 agrees
+            }),
+            Facts::SitePolicyDeclared { .. } => s.read::<SitePolicyDeclaration>().is_ok_and(|d| {
+                let follows = d.follows(self.site_policy.replace(d.new));
+                follows && d.facts() == entry.facts
             }),
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))

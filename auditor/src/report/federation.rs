@@ -145,6 +145,11 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+    (
+        "policy.site.declared",
+        "an institution judges plans by another policy of its own, whose content stays with it",
+        "机构启用自有策略（内容不外传）",
+    ),
     ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
     ("dataset.withdrawn", "an institution withdraws a data set: nothing is trained on it any more", "机构撤回数据集（此后不再用于训练）"),
     ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),

@@ -505,6 +505,17 @@ fn a_review_is_signed_over_what_was_verified_and_its_findings() {
     assert!(crate::review::sign(&verdict(Twist::ForgedStatement), (0, 1), &key).is_err());
 }
 
+/// A19, I11: by what policy an institution judges is not told, but that it is another one is, each after the one before.
+#[test]
+fn a_site_policy_is_declared_after_the_one_before_it() {
+    const FOLLOWS: &str = "I11: a declared site policy is another one than the institution's last";
+    expect_clean(Twist::SitePolicies);
+    for twist in [Twist::SitePolicyFromNowhere, Twist::SitePolicyTwice, Twist::SitePolicyTooEarly] {
+        expect(twist, 3, FOLLOWS);
+    }
+    expect(Twist::SitePolicyOtherwiseStated, 1, "A17: entry fields differ from the signed payload");
+}
+
 #[test]
 fn a_site_log_that_shrinks_is_named() {
     expect(Twist::AnchorFalls, 3, "I14: a site log grows");

@@ -20,8 +20,9 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 7] = [
+const NOT_KEPT: [EntryKind; 8] = [
     EntryKind::TrustChanged,
+    EntryKind::SitePolicyDeclared,
     EntryKind::BudgetRepaired,
     EntryKind::BudgetExhausted,
     EntryKind::RoundJoined,

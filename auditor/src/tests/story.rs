@@ -18,6 +18,8 @@ mod model;
 mod process;
 #[path = "story/real.rs"]
 pub(crate) mod real;
+#[path = "story/site_policy.rs"]
+mod site_policy;
 #[path = "story/standing.rs"]
 mod standing;
 #[path = "story/trusts.rs"]
@@ -563,6 +565,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.prepare(&bytes);
     let mut published = vec![1];
     for round in 1..=rounds {
+        scribe.site_policy(round);
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }

@@ -9,6 +9,7 @@ use crate::ids::{
 use crate::membership::{DatasetReason, KeyPurpose, StandingReason};
 use crate::plan::GateResult;
 use crate::release::{OverrideReason, WithdrawalReason};
+use crate::site_policy::SitePolicyReason;
 use serde::{Deserialize, Serialize};
 
 macro_rules! facts {
@@ -170,6 +171,17 @@ facts! {
         old: Option<Sha256>,
         /// SHA-256 of the policy text.
         policy: Sha256
+    }
+    /// An institution judges plans by this site policy of its own (statement of the institution).
+    SitePolicyDeclared = "policy.site.declared" {
+        /// Hash of the one that it declared before; none for the first.
+        old: Option<Sha256>,
+        /// Hash of the one that holds.
+        new: Sha256,
+        /// Why it is declared.
+        reason: SitePolicyReason,
+        /// Entries of the log that the institution had seen when it began to judge by it.
+        from: u64
     }
     /// An institution declared a dataset (statement of the institution).
     DatasetDeclared = "dataset.declared" {

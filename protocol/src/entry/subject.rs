@@ -21,6 +21,8 @@ pub enum SubjectKind {
     Request,
     /// A witness policy.
     Policy,
+    /// An institution's own policy.
+    SitePolicy,
     /// A witness.
     Witness,
     /// A dataset.
@@ -79,6 +81,7 @@ impl Facts {
             Self::ProcessRecovered { root, .. } | Self::SiteAnchored { root, .. } => (Kind::Tree, *root),
             Self::MemberJoinRequested { request, .. } | Self::MemberJoined { request } => (Kind::Request, *request),
             Self::PolicyActivated { policy, .. } => (Kind::Policy, *policy),
+            Self::SitePolicyDeclared { new, .. } => (Kind::SitePolicy, *new),
             Self::DatasetDeclared { dataset }
             | Self::DatasetChanged { dataset, .. }
             | Self::DatasetWithdrawn { dataset, .. }

@@ -69,6 +69,8 @@ clauses! {
     KeyInRound = "I9: an institution speaks with one statement key in a round that it is on the roster of", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
+    /// A site policy declared over another one than the last.
+    SitePolicy = "I11: a declared site policy is another one than the institution's last and names it, from a tree size on that the log had", false;
     /// A trust document approved over another one than the one in force.
     Trust = "I11: a new trust document names the one that is in force before it", false;
     /// A trust document that cannot take the place of the one in force.

@@ -16,6 +16,7 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Statement, StatementKind};
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership};
 
@@ -452,6 +453,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<DatasetWithdrawal>().ok()?;
             (Facts::DatasetWithdrawn { dataset: said.dataset, reason: said.reason }, None)
         }
+        StatementKind::SitePolicy => (statement.verify::<SitePolicyDeclaration>().ok()?.facts(), None),
         StatementKind::SiteAnchor => {
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
