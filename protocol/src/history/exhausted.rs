@@ -5,7 +5,7 @@ use super::rules::{Clause, Report};
 use super::{DatasetHistory, History};
 use crate::entry::LogEntry;
 use crate::exhausted::{BudgetAccount, BudgetExhausted};
-use crate::ids::{LeafIndex, RoundId, TaskId};
+use crate::ids::{LeafIndex, TaskId};
 use crate::statement::Checked;
 use crate::trust::BudgetDeclaration;
 
@@ -75,12 +75,5 @@ impl History {
     pub(super) fn room_after(&mut self, since: LeafIndex, ended: TaskId) {
         let may_fit = |e: &BudgetExhausted| e.task != ended && e.account != BudgetAccount::Task;
         self.datasets.values_mut().for_each(|d| d.make_room(since, may_fit));
-    }
-}
-
-impl super::TaskHistory {
-    /// Whether this round was opened and is not over.
-    pub(super) fn is_running(&self, round: RoundId) -> bool {
-        self.running.contains(&round)
     }
 }

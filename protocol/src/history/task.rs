@@ -93,6 +93,10 @@ impl TaskHistory {
     pub(super) fn is_in_round(&self, who: ClientId) -> bool {
         self.running.iter().filter_map(|id| self.rounds.get(id)).any(|r| r.roster.binary_search(&who).is_ok())
     }
+    /// Whether this round was opened and is not over.
+    pub(super) fn is_running(&self, round: RoundId) -> bool {
+        self.running.contains(&round)
+    }
     /// What a decryptor has said about its prekeys, in the order of the log.
     pub fn prekeys(&self, who: ClientId) -> &[Prekeys] {
         self.prekeys.get(&who).map_or(&[], Vec::as_slice)
