@@ -5,6 +5,7 @@
 
 mod approvals;
 mod causes;
+mod deleted;
 mod exhausted;
 mod keys;
 mod members;
@@ -20,6 +21,7 @@ mod trusts;
 
 pub use approvals::Approval;
 use approvals::Effect;
+pub use deleted::SealedParts;
 pub use exhausted::Exhausted;
 pub use members::{Member, Withdrawn};
 pub use releases::Lineage;

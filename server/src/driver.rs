@@ -6,6 +6,7 @@ mod members;
 mod process;
 mod release;
 mod renew;
+mod retention;
 mod rotate;
 mod rounds;
 mod standing;

@@ -184,6 +184,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
     ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
     (
+        "round.chunks.deleted",
+        "the sealed updates of a round are deleted on record: its sums cannot be made again from them",
+        "某轮的密封更新按记录删除（此后无法据其重新求和）",
+    ),
+    (
         "dataset.changed",
         "an institution describes its prepared records: hashes, and counts to two digits",
         "机构描述其整理后的数据（哈希与两位有效数字计数）",

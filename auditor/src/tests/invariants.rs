@@ -505,6 +505,15 @@ fn a_review_is_signed_over_what_was_verified_and_its_findings() {
     assert!(crate::review::sign(&verdict(Twist::ForgedStatement), (0, 1), &key).is_err());
 }
 
+/// I7: after a round's end only its chunks may go, and the log says how much that was.
+#[test]
+fn chunks_are_deleted_on_record_after_their_round_and_once() {
+    expect_clean(Twist::ChunksDeleted);
+    for twist in [Twist::ChunksDeletedTwice, Twist::ChunksDeletedMiscounted, Twist::ChunksDeletedInTheRound] {
+        expect(twist, 3, "I7: sealed chunks are deleted of a round that is over");
+    }
+}
+
 /// A19, I11: by what policy an institution judges is not told, but that it is another one is, each after the one before.
 #[test]
 fn a_site_policy_is_declared_after_the_one_before_it() {

@@ -20,7 +20,7 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 8] = [
+const NOT_KEPT: [EntryKind; 9] = [
     EntryKind::TrustChanged,
     EntryKind::SitePolicyDeclared,
     EntryKind::BudgetRepaired,
@@ -29,6 +29,7 @@ const NOT_KEPT: [EntryKind; 8] = [
     EntryKind::NonceRevealed,
     EntryKind::UpdateRejected,
     EntryKind::UpdateDropped,
+    EntryKind::RoundChunksDeleted,
 ];
 
 fn place(name: &str) -> PathBuf {

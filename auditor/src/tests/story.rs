@@ -8,6 +8,8 @@ mod before;
 mod bend;
 #[path = "story/counting.rs"]
 mod counting;
+#[path = "story/deleted.rs"]
+mod deleted;
 #[path = "story/exhausted.rs"]
 mod exhausted;
 #[path = "story/keys.rs"]

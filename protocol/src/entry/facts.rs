@@ -388,6 +388,17 @@ facts! {
     }
     /// The round is over without a sum.
     RoundAbandoned = "round.abandoned" {}
+    /// The sealed parts of everything that the round accepted are deleted from here on.
+    RoundChunksDeleted = "round.chunks.deleted" {
+        /// SHA-256 over the digests of the headers, ascending.
+        root: Sha256,
+        /// Headers.
+        updates: u64,
+        /// Chunks and share blobs, as the headers state them.
+        parts: u64,
+        /// Their bytes.
+        bytes: u64
+    }
     /// A model may leave the federation (statement of an administrator).
     ModelReleased = "model.released" {
         /// The weights.

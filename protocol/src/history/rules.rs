@@ -79,6 +79,8 @@ clauses! {
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.
     State = "I7: the round or task is not in a state that allows this", false;
+    /// Chunks of a round that goes on, a second time, or others than those that it accepted.
+    ChunksDeleted = "I7: sealed chunks are deleted of a round that is over, once, and of everything that it accepted", false;
     /// A header twice, or two updates of one institution.
     Twice = "I1: accepted twice for one round and group", false;
     /// The set is not exactly the accepted and not dropped updates.

@@ -153,6 +153,10 @@ impl TaskHistory {
                     self.rounds.insert(round, RoundHistory { roster: active(world.members), ..RoundHistory::opened() });
                 }
             }
+            (Facts::RoundChunksDeleted { .. }, None) => match entry.round.and_then(|round| self.rounds.get_mut(&round)) {
+                Some(round) => round.chunks_deleted(index, entry, out),
+                None => out.add(Clause::State),
+            },
             _in_round => return self.in_round(index, bytes, entry, statement, world, out),
         }
         None
