@@ -309,6 +309,8 @@ impl History {
                 // The log that was built is what stands before this entry.
                 out.require(*before <= *size && *size == index.0, Clause::Recovered);
             }
+            // Of what a checkpoint covered before it.
+            (Facts::AuditExported { size, .. }, None) => out.require((1..=index.0).contains(size), Clause::Exported),
             (Facts::SiteAnchored { .. }, Some(s)) => self.anchored(index, entry, &s, out),
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
             (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),

@@ -134,6 +134,9 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Which part of the log may be handed out? It is on record from then on.
+    #[n(51)]
+    ExportLog {},
     /// Delete sealed updates of rounds that are over.
     #[n(50)]
     DeleteChunks {
@@ -353,6 +356,16 @@ pub enum AdminReply {
         #[n(2)]
         need: u16,
     },
+    /// A copy of so many entries may be handed out.
+    #[n(51)]
+    Exported {
+        /// Entries, under the newest checkpoint of a quorum.
+        #[n(0)]
+        size: u64,
+        /// Where that is on record.
+        #[n(1)]
+        index: LeafIndex,
+    },
     /// Sealed updates are deleted on record.
     #[n(50)]
     Deleted {
@@ -485,6 +498,10 @@ pub enum Refusal {
          --new-server-key` makes one on its host"
     )]
     TrustServerKey,
+    /// Nothing that an auditor could check.
+    #[n(52)]
+    #[error("no checkpoint of a quorum of witnesses is published yet: activate a policy, and start the clients of its witnesses")]
+    NoCheckpoint,
     /// No such task.
     #[n(50)]
     #[error("the log has no such task")]

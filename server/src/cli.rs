@@ -314,7 +314,7 @@ impl Heard {
             AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
             AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
             AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Trust { .. } | AdminReply::Refused { .. } => None,
-            AdminReply::Deleted { .. } => None,
+            AdminReply::Deleted { .. } | AdminReply::Exported { .. } => None,
         }
     }
 

@@ -166,6 +166,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "somebody was allowed to change the federation; the next entry is what was done",
         "批准一次变更操作（紧接其后的条目）",
     ),
+    ("audit.exported", "the server handed out a copy of the log, whole up to a checkpoint", "服务器导出截至某检查点的日志副本"),
     ("audit.reviewed", "somebody examined a part of the log and signed for it", "有人检查了部分日志并签名"),
     ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
     ("task.opened", "a task begins", "任务开始"),

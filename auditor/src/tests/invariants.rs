@@ -514,6 +514,13 @@ fn chunks_are_deleted_on_record_after_their_round_and_once() {
     }
 }
 
+#[test]
+fn a_copy_that_was_handed_out_is_of_this_log() {
+    expect_clean(Twist::Exported);
+    expect(Twist::ExportedOfTheFuture, 3, "A19: a copy of the log is of entries that stood before it");
+    expect(Twist::ExportOfAnotherTree, 3, "A19: a copy that the server handed out has the root");
+}
+
 /// A19, I11: by what policy an institution judges is not told, but that it is another one is, each after the one before.
 #[test]
 fn a_site_policy_is_declared_after_the_one_before_it() {

@@ -20,7 +20,7 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 9] = [
+const NOT_KEPT: [EntryKind; 10] = [
     EntryKind::TrustChanged,
     EntryKind::SitePolicyDeclared,
     EntryKind::BudgetRepaired,
@@ -30,6 +30,7 @@ const NOT_KEPT: [EntryKind; 9] = [
     EntryKind::UpdateRejected,
     EntryKind::UpdateDropped,
     EntryKind::RoundChunksDeleted,
+    EntryKind::AuditExported,
 ];
 
 fn place(name: &str) -> PathBuf {

@@ -48,6 +48,8 @@ rights! {
     ModelWithdraw = "model.withdraw" by Administrator;
     /// Delete sealed updates of rounds that are over.
     ChunksDelete = "chunks.delete" by Host;
+    /// Be given a copy of the log by the server.
+    LogExport = "log.export" by Host;
     /// State that the log was examined.
     LogReview = "log.review" by Reviewer;
 }
@@ -133,6 +135,7 @@ impl Facts {
             Self::ModelReleased { .. } => Some(Right::ModelRelease),
             Self::ModelWithdrawn { .. } => Some(Right::ModelWithdraw),
             Self::RoundChunksDeleted { .. } => Some(Right::ChunksDelete),
+            Self::AuditExported { .. } => Some(Right::LogExport),
             Self::AuditReviewed { .. } => Some(Right::LogReview),
             _no_act => None,
         }

@@ -432,6 +432,13 @@ facts! {
         /// SHA-256 of the findings, which the reviewer keeps.
         findings: Sha256
     }
+    /// Somebody on the server's host was given a copy of the log, whole up to a checkpoint.
+    AuditExported = "audit.exported" {
+        /// Entries in it.
+        size: u64,
+        /// Their root.
+        root: Sha256
+    }
     /// An institution anchors its own site log (statement of the institution).
     SiteAnchored = "site.anchored" {
         /// Entries of the site log.

@@ -78,7 +78,7 @@ impl Facts {
             Self::ProcessUpgraded { new, .. } => (Kind::Program, *new),
             Self::ProcessConfigChanged { new, .. } => (Kind::Settings, *new),
             Self::WitnessMissing { witness, .. } | Self::WitnessReturned { witness, .. } => (Kind::Witness, *witness),
-            Self::ProcessRecovered { root, .. } | Self::SiteAnchored { root, .. } => (Kind::Tree, *root),
+            Self::ProcessRecovered { root, .. } | Self::SiteAnchored { root, .. } | Self::AuditExported { root, .. } => (Kind::Tree, *root),
             Self::MemberJoinRequested { request, .. } | Self::MemberJoined { request } => (Kind::Request, *request),
             Self::PolicyActivated { policy, .. } => (Kind::Policy, *policy),
             Self::SitePolicyDeclared { new, .. } => (Kind::SitePolicy, *new),

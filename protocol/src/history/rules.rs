@@ -131,6 +131,8 @@ clauses! {
     Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before, and where", false;
     /// A recovery of another size than that of the log before it.
     Recovered = "A32: a recovery states the size of the log that stands before it", false;
+    /// A copy of entries that did not stand yet.
+    Exported = "A19: a copy of the log is of entries that stood before it was handed out", false;
     /// A review of entries that did not stand yet.
     Review = "A39: a review speaks about entries that stood before it", false;
     /// A site log that was cut or begun anew.

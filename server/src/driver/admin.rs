@@ -47,6 +47,7 @@ impl Driver {
             AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
             AdminRequest::Trust {} => Ok(self.trust()),
             AdminRequest::ChangeTrust { statement } => self.change_trust(statement)?,
+            AdminRequest::ExportLog {} => self.export_log()?,
             AdminRequest::DeleteChunks { task, keep, unfinished } => self.delete_chunks(Order { task, keep, unfinished })?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };

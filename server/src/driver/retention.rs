@@ -1,13 +1,13 @@
-//! Sealed chunks of rounds that are over, deleted because somebody on the server's host asks for it (audit.md A19, A20). The entry is durable before
-//! the first file goes; what a crash leaves is deleted at the next start.
+//! What somebody on the server's host asks for that leaves or goes, on record first (audit.md A19, A20): sealed chunks of rounds that are over are
+//! deleted, what a crash leaves of them at the next start; a copy of the log is handed out.
 
 use super::words::permission;
 use super::{Driver, DriverError};
 use crate::admin::{AdminReply, Refusal};
 use crate::retention::{self, Sealed};
-use protocol::entry::{Actor, Draft};
+use protocol::entry::{Actor, Draft, Facts};
 use protocol::history::{RoundHistory, TaskHistory};
-use protocol::ids::{Address, RoundId, TaskId};
+use protocol::ids::{Address, RoundId, Sha256, TaskId};
 use std::collections::BTreeSet;
 
 /// Rounds whose deletion is recorded in one batch.
@@ -65,6 +65,17 @@ impl Driver {
         }
         let left = self.empty_rounds();
         Ok(Ok(AdminReply::Deleted { rounds: drafts.len() as u64, updates, bytes, left }))
+    }
+
+    /// Records that whoever asks is given the log up to the newest published checkpoint; the command that asks copies it.
+    pub(super) fn export_log(&mut self) -> Result<Result<AdminReply, Refusal>, DriverError> {
+        let size = self.publisher.published();
+        let root = if size == 0 { None } else { self.log.root_at(size)? };
+        let Some(root) = root else { return Ok(Err(Refusal::NoCheckpoint)) };
+        let facts = Facts::AuditExported { size, root: Sha256(root.0) };
+        let done = self.append_allowed(Draft { actor: Actor::Administrator, ..Draft::server(facts) })?;
+        self.publisher.want(self.log.size());
+        Ok(Ok(AdminReply::Exported { size, index: done.index }))
     }
 
     /// Deletes what the log says is deleted and is there all the same; answers how many updates could not be. Also at a start, after a crash.

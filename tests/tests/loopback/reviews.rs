@@ -46,6 +46,22 @@ async fn sealed_updates_go_on_record(f: &Federation) {
     assert!(matches!(again, AdminReply::Deleted { rounds: 0, left: 0, .. }), "{again:?}");
 }
 
+/// The copy verifies whole, and the log says how much was handed out (audit.md A19).
+async fn a_copy_is_handed_out_on_record(f: &Federation) {
+    let (done, copy) = (format!("{:?}", std::process::ExitCode::SUCCESS), f.dir.path().join("copy"));
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let args = vec!["log".into(), "export".into(), "--dir".into(), text(&f.server_dir()), "--out".into(), text(&copy)];
+    assert_eq!(administer(args).await, done);
+    let verdict = auditor::verify(&copy, &auditor::Options::default()).unwrap();
+    assert!(verdict.verified && verdict.tree_size == verdict.entries, "{:?}", verdict.findings);
+    let log = f.published().await;
+    let whole = f.verify(&log);
+    assert!(whole.verified, "{:?}", whole.findings);
+    let entries = all_entries(&log, usize::try_from(whole.tree_size).unwrap());
+    let at = entries.find("\"type\":\"audit.exported\"").unwrap();
+    assert_eq!(field(&entries[at..], "size"), verdict.tree_size.to_string());
+}
+
 /// A key in the form that the auditor reads: 64 hexadecimal digits, for its owner only.
 fn key_file(dir: &Path, name: &str, seed: &[u8]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
@@ -90,6 +106,7 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     let reviews: Vec<&str> = entries.match_indices("\"type\":\"audit.reviewed\"").map(|(at, _)| &entries[at..]).collect();
     assert_eq!(reviews.len(), 2);
     assert_eq!(entries.matches("\"type\":\"round.chunks.deleted\"").count(), 1);
+    a_copy_is_handed_out_on_record(&f).await;
     for (review, (dir, actor)) in reviews.iter().zip([("review-1", "administrator"), ("review-2", "institution")]) {
         let findings = std::fs::read(f.dir.path().join(dir).join("findings.json")).unwrap();
         assert_eq!(field(review, "findings"), protocol::ids::Sha256(protocol::hash::sha256(&[&findings])).to_hex());
