@@ -367,7 +367,8 @@ impl<'a> Fold<'a> {
             (Actor::Server | Actor::Stranger, None) => true,
             (Actor::Server, Some(keyid)) => is(&trust.server, keyid),
             (Actor::Administrator, Some(keyid)) => trust.administrators.iter().any(|k| is(k, keyid)),
-            // A token is made, chunks are deleted and a copy of the log is handed out on the server's host, where an administrator is whoever may run the command; what is allowed shows no statement.
+            // On the server's host an administrator is whoever may run the command: a token is made there, chunks are deleted, and a copy of the log
+            // is handed out. What is allowed shows no statement.
             (Actor::Administrator, None) => {
                 let at_the_host = matches!(entry.facts, Facts::RoundChunksDeleted { .. } | Facts::AuditExported { .. });
                 at_the_host || matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {})

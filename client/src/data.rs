@@ -111,7 +111,9 @@ fn name_nonce(nonce: &[u8; 16]) -> [u8; NONCE] {
 /// A nonce for something else that the log has the hash of, made of what says what it is and of the one that stays here.
 pub(crate) fn nonce_of(home: &Home, what: &[&[u8]]) -> Result<[u8; NONCE], DataError> {
     let secret = nonce(home)?;
-    Ok(first(sha256(&[what, &[&secret[..]]].concat())))
+    let mut parts: Vec<&[u8]> = what.to_vec();
+    parts.push(&secret);
+    Ok(first(sha256(&parts)))
 }
 
 fn first(digest: [u8; 32]) -> [u8; NONCE] {

@@ -74,10 +74,8 @@ fn export(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
     let AdminReply::Exported { size, index } = call(&args.dir.dir, &AdminRequest::ExportLog {})? else { return Err(unexpected()) };
     hand_out(&Layout::new(&args.dir.dir), size, &args.out).map_err(Failure::trouble)?;
     let shown = args.out.display();
-    let text = format!(
-        "{size} entries are in {shown}; entry {index} says so
-check them with concordat-audit verify {shown} --trust-hash HASH"
-    );
+    let text =
+        format!("{size} entries are in {shown}; entry {index} says so\ncheck them with concordat-audit verify {shown} --trust-hash HASH");
     output.value(&json!({ "out": args.out, "size": size, "entry": index.0 }), &text);
     Ok(())
 }
