@@ -100,11 +100,11 @@ impl Claim<'_> {
 
     /// The sum over every task that the ledger may hold something for. Nothing where a plan is not there.
     fn all(&self, figure: impl Fn(&Plan, &Mechanism, u64) -> f64) -> Option<f64> {
-        let may_count = |id: TaskId, t: &TaskHistory| {
-            id == self.one.said.task || t.ended().is_none_or(|at| at > self.one.index) || self.spends(id).next().is_some()
-        };
+        // Not every round that was paid for is stated: of a task that is over, too, the whole counts.
+        let joined = self.history.members().get(&self.who).map(|m| m.joined);
+        let may_count = |t: &TaskHistory| t.ended().is_none_or(|at| Some(at) > joined);
         let mut sum = 0.0;
-        for (id, task) in self.history.tasks().iter().filter(|(id, t)| may_count(**id, t)) {
+        for (id, task) in self.history.tasks().iter().filter(|(_, t)| may_count(t)) {
             task.plan()?;
             // A plan of tiers may have none for this institution.
             if let Some(plan) = self.seen(*id) {
