@@ -108,6 +108,8 @@ pub struct RoundSummary {
     pub groups: Vec<GroupSummary>,
     /// ε by institution.
     pub epsilon: Vec<EpsilonSummary>,
+    /// The entry since which its sealed chunks are deleted.
+    pub chunks_deleted: Option<u64>,
 }
 
 /// One task.

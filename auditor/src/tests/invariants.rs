@@ -509,6 +509,8 @@ fn a_review_is_signed_over_what_was_verified_and_its_findings() {
 #[test]
 fn chunks_are_deleted_on_record_after_their_round_and_once() {
     expect_clean(Twist::ChunksDeleted);
+    let deleted: Vec<bool> = verdict(Twist::ChunksDeleted).tasks[0].rounds.iter().map(|r| r.chunks_deleted.is_some()).collect();
+    assert_eq!(deleted, [true, false]);
     for twist in [Twist::ChunksDeletedTwice, Twist::ChunksDeletedMiscounted, Twist::ChunksDeletedInTheRound] {
         expect(twist, 3, "I7: sealed chunks are deleted of a round that is over");
     }
