@@ -23,7 +23,7 @@ pub mod keys;
 pub mod leave;
 pub mod ledger;
 pub mod link;
-mod machine;
+pub mod machine;
 pub mod mirror;
 pub mod observer;
 pub mod prepare;

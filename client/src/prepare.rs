@@ -8,6 +8,7 @@ use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore};
+use crate::machine::MachineError;
 use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
 use crate::status;
@@ -89,9 +90,9 @@ pub enum PrepareError {
     /// The snapshot is not of the plan's model.
     #[error("the snapshot does not fit the plan")]
     Snapshot(#[from] SnapshotError),
-    /// No threads.
-    #[error("no threads for training")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Nothing to train with.
+    #[error("there is nothing to train with")]
+    Machine(#[from] MachineError),
     /// Training.
     #[error("training gave no delta")]
     Train(#[from] TrainError),
@@ -126,7 +127,7 @@ impl PrepareError {
             Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) | Self::Count(CountError::Document) => Rejection::BadParameters,
             Self::Store(_)
             | Self::Ledger(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Train(_)
             | Self::Count(_)
             | Self::Bound(_)
@@ -149,7 +150,7 @@ impl PrepareError {
             | Self::Count(_)
             | Self::Store(_)
             | Self::Snapshot(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Quantiser(_)
             | Self::Bound(_)
             | Self::Seal(_)
@@ -166,7 +167,7 @@ impl PrepareError {
             Self::Ledger(e) => e.is_fatal(),
             Self::Seal(_)
             | Self::Snapshot(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Train(_)
             | Self::Count(_)
             | Self::Quantiser(_)

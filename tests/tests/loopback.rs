@@ -12,6 +12,8 @@ mod administrators;
 mod checkpoint;
 #[path = "loopback/counting.rs"]
 mod counting;
+#[path = "loopback/families.rs"]
+mod families;
 #[path = "loopback/federation.rs"]
 mod federation;
 #[path = "loopback/keys.rs"]

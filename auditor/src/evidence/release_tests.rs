@@ -182,7 +182,7 @@ fn a_ledger_of_another_account_than_was_signed_is_named() {
     let mut shown = history(Unit::User, Vec::new());
     let verdict = |shown: &DatasetHistory| {
         let mut findings = Findings::default();
-        let agrees = ledger(DATASET, &kept.file, shown, None, &mut findings).is_some();
+        let agrees = ledger(DATASET, PrivacyLedger::load(&kept.file), shown, None, &mut findings).is_some();
         (agrees, findings.worst())
     };
     assert_eq!(verdict(&shown), (true, None));

@@ -518,10 +518,10 @@ impl Scribe {
     }
 }
 
-/// The log of this story.
-pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+/// The trust document of this story.
+fn trust(twist: Twist) -> TrustDocument {
     let two = twist.has_two_administrators();
-    let trust = TrustDocument {
+    TrustDocument {
         v: 1,
         federation: "demo".into(),
         log_vkey: Signers::new().log.verifier().to_string(),
@@ -530,7 +530,12 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
         previous: None,
-    };
+    }
+}
+
+/// The log of this story.
+pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+    let trust = trust(twist);
     let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);

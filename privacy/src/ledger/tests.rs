@@ -39,6 +39,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
             classes: vec!["a".into(), "b".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([0; 32]),
