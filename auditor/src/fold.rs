@@ -367,8 +367,12 @@ impl<'a> Fold<'a> {
             (Actor::Server | Actor::Stranger, None) => true,
             (Actor::Server, Some(keyid)) => is(&trust.server, keyid),
             (Actor::Administrator, Some(keyid)) => trust.administrators.iter().any(|k| is(k, keyid)),
-            // A token is made on the server's host, where an administrator is whoever may run the command; what is allowed shows no statement.
-            (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {}),
+            // On the server's host an administrator is whoever may run the command: a token is made there, chunks are deleted, and a copy of the log
+            // is handed out. What is allowed shows no statement.
+            (Actor::Administrator, None) => {
+                let at_the_host = matches!(entry.facts, Facts::RoundChunksDeleted { .. } | Facts::AuditExported { .. });
+                at_the_host || matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {})
+            }
             (Actor::Institution, None) => matches!(entry.facts, Facts::AuthzAllowed {}),
             (Actor::Institution | Actor::Decryptor, Some(keyid)) => {
                 // Who asks to join is known by its key alone.

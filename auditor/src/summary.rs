@@ -71,7 +71,8 @@ fn summary_of(history: &History, task: TaskId, round: RoundId, r: &RoundHistory,
         RoundState::Closed(snapshot) => ("closed", Some(snapshot.to_hex())),
         RoundState::Abandoned => ("abandoned", None),
     };
-    RoundSummary { round: round.0, state, snapshot, groups: r.groups.iter().map(group).collect(), epsilon: epsilon(history, task, round) }
+    let (groups, chunks_deleted) = (r.groups.iter().map(group).collect(), r.deleted.map(|at| at.0));
+    RoundSummary { round: round.0, state, snapshot, groups, epsilon: epsilon(history, task, round), chunks_deleted }
 }
 
 fn epsilon(history: &History, task: TaskId, round: RoundId) -> Vec<EpsilonSummary> {

@@ -7,6 +7,7 @@ mod declare;
 mod door;
 mod duties;
 mod ends;
+mod exhausted;
 mod process;
 mod rounds;
 mod session;

@@ -1,10 +1,12 @@
 //! The driver: one task that owns log, rounds and members. The only place that persists; what it says, it has persisted.
 
 mod admin;
+mod budgets;
 mod members;
 mod process;
 mod release;
 mod renew;
+mod retention;
 mod rotate;
 mod rounds;
 mod standing;

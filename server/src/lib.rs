@@ -23,6 +23,7 @@ mod publish;
 mod quota;
 mod recover;
 mod resets;
+mod retention;
 pub mod serve;
 mod store;
 mod sums;

@@ -3,6 +3,7 @@
 //! one is too old. The new directory is complete before it takes the old one's place, and the old one is kept.
 
 mod fork;
+pub(crate) mod handout;
 mod swap;
 mod tree;
 

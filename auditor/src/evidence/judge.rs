@@ -10,6 +10,7 @@ use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
 use privacy::ledger::{LoadError, Loaded, PrivacyLedger, SeenRelease};
 use protocol::entry::{Actor, Facts, LogEntry};
+use protocol::exhausted::BudgetExhausted;
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
@@ -21,6 +22,7 @@ use protocol::renewal::Rotation;
 use protocol::rotation::{StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::sidecar;
 use protocol::site::SiteEntry;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::Checked;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
@@ -205,6 +207,8 @@ struct Own {
     datasets: BTreeMap<Sha256, DatasetHistory>,
     /// Anchors of the site log, with where they stand.
     anchors: Vec<(u64, SiteAnchor)>,
+    /// The site policy that it declared last.
+    site_policy: Option<Sha256>,
 }
 
 impl Own {
@@ -250,12 +254,20 @@ impl Own {
                 }
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
+            Facts::BudgetExhausted { .. } => s.read::<BudgetExhausted>().is_ok_and(|e| {
+                let agrees = e.is_sound() && (Some(e.task), Some(e.round)) == (entry.task, entry.round);
+                agrees && e.facts() == entry.facts
+            }),
             Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
                 let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
                 let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
                 let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
                 self.spend(record, findings);
                 agrees
+            }),
+            Facts::SitePolicyDeclared { .. } => s.read::<SitePolicyDeclaration>().is_ok_and(|d| {
+                let follows = d.follows(self.site_policy.replace(d.new));
+                follows && d.facts() == entry.facts
             }),
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))

@@ -16,8 +16,9 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend, RoundSpend};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership};
 
 /// Denials of one right that are recorded in one minute: an attack shows, ten thousand tries do not fill a disk, and strangers at one door do not
 /// hide what is tried at another.
@@ -426,18 +427,8 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<DataManifest>().ok().filter(DataManifest::is_sound)?;
             (Facts::DatasetChanged { dataset: said.dataset, manifest: Sha256(sha256(&[&statement.payload])) }, None)
         }
-        StatementKind::Repair => {
-            let said = statement.verify::<LedgerRepair>().ok()?;
-            (Facts::BudgetRepaired { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
-        }
-        StatementKind::ReleaseSpend => {
-            let said = statement.verify::<ReleaseSpend>().ok()?;
-            (Facts::BudgetReleased { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
-        }
-        StatementKind::Spend => {
-            let said = statement.verify::<RoundSpend>().ok()?;
-            let facts = Facts::BudgetSpent { dataset: said.spend.dataset, ledger_counter: said.spend.ledger_counter };
-            return Some(Draft::said(Actor::Institution, Some(who), statement, facts).in_round(said.task, said.round));
+        StatementKind::Repair | StatementKind::ReleaseSpend | StatementKind::Spend | StatementKind::Exhausted => {
+            return super::budgets::told(who, statement);
         }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;
@@ -462,6 +453,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<DatasetWithdrawal>().ok()?;
             (Facts::DatasetWithdrawn { dataset: said.dataset, reason: said.reason }, None)
         }
+        StatementKind::SitePolicy => (statement.verify::<SitePolicyDeclaration>().ok()?.facts(), None),
         StatementKind::SiteAnchor => {
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
