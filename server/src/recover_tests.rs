@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::copy_all;
 use audit::cosign::cosign;
-use audit::key::KeyType;
+use audit::key::{KeyType, SignerKey};
 use audit::policy::Witness;
 use audit::reader::policy_path;
 use audit::writer::LogWriter;
