@@ -24,7 +24,9 @@ fn names(log: &Directory) -> Result<(BTreeSet<u64>, Vec<String>), ReadError> {
         let (DirEntry::File(name) | DirEntry::Directory(name)) = &entry;
         let digits = name.strip_suffix(".note").filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
         match digits.and_then(|d| d.parse().ok()).filter(|_| matches!(entry, DirEntry::File(_))) {
-            Some(size) => drop(sizes.insert(size)),
+            Some(size) => {
+                sizes.insert(size);
+            }
             None => others.push(name.clone()),
         }
     }

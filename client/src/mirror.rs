@@ -176,7 +176,9 @@ impl Mirror {
         if let Some(note) = self.disk.published()? {
             match self.observe(&note) {
                 Err(MirrorError::BadNote) if !folded => {}
-                observed => drop(observed?),
+                observed => {
+                    observed?;
+                }
             }
         }
         Ok(())

@@ -182,7 +182,8 @@ async fn member(connection: Connection, (who, key): (ClientId, Sha256), shared: 
     let (outbox, mut messages) = mpsc::channel::<ServerMessage>(OUTBOX);
     let link = connection.stable_id();
     let (cut, mut ended) = oneshot::channel();
-    let (note, handovers) = (note.into(), handovers.into_iter().map(Into::into).collect());
+    let note: Vec<u8> = note.into();
+    let handovers: Vec<Vec<u8>> = handovers.into_iter().map(Into::into).collect();
     let welcome = ask(shared, |reply| Input::Connected { who, key, link, outbox: outbox.clone(), cut, note, handovers, reply }).await;
     let welcome = match welcome {
         Some(Ok(welcome)) => welcome,

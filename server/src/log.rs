@@ -244,10 +244,12 @@ impl Log {
             }
             out.push(Appended { index: LeafIndex(self.writer.size() + out.len() as u64), leaf: leaf_hash(&bytes), bytes });
         }
-        self.take_over(self.writer.size() + out.len() as u64)?;
+        let hands_over = self.take_over(self.writer.size() + out.len() as u64)?;
         drafts.iter().for_each(|d| reached("appending", d.facts.kind().name()));
         self.commit(&out)?;
-        self.keep_handovers()?;
+        if hands_over {
+            self.keep_handovers()?;
+        }
         drafts.iter().for_each(|d| reached("appended", d.facts.kind().name()));
         for draft in drafts {
             learn(&mut self.history, &self.root, &draft.facts).ok();

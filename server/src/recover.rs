@@ -417,7 +417,9 @@ fn handovers<'a>(ring: &KeyRing, signed: &'a [Signed], copy: &Copied) -> Result<
     for (size, _) in copy.keys.handovers() {
         let whole = |note: &&Note| copy.keys.signed(note).is_some_and(|h| h.size == size && copy.roots.get(&size) == Some(&h.root));
         match signed.iter().filter_map(|s| s.note.as_ref()).find(whole) {
-            Some(note) => drop(found.insert(size, note)),
+            Some(note) => {
+                found.insert(size, note);
+            }
             None if ring.find(copy.keys.at(size - 1))?.is_some() && ring.find(copy.keys.at(size))?.is_some() => {}
             None => return Err(RecoverError::NoHandover(size)),
         }

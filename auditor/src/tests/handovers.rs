@@ -45,7 +45,7 @@ fn a_log_with_notes_of_two_keys_verifies_and_says_which_signs_now() {
     let (v, signers) = (verdict(Twist::LogKeyChanged), Signers::new());
     let next = signers.next.verifier().to_string();
     assert_eq!((v.trust_changes[0].entry, v.trust_changes[0].log_key.as_ref()), (at - 1, Some(&next)));
-    assert!(crate::table::render(&v).contains(&next) && v.quorum.met);
+    assert!(crate::table::render(&v).contains("key of the log") && v.quorum.met);
     assert!(verdict(Twist::TrustChanged).trust_changes[0].log_key.is_none());
 }
 

@@ -156,7 +156,9 @@ fn the_log_is_handed_over_and_its_old_key_erased_when_a_quorum_has_followed() {
     let old = driver.log.key().verifier().clone();
     let policy = watched(&mut driver, &admin);
     let first = cosigns(&mut driver);
+    drop(driver);
     let backup = disk.copy();
+    let mut driver = disk.driver().unwrap();
     let made = ring.make("demo").unwrap();
     let said = next(&driver, |d| d.log_vkey = made.to_string());
     assert!(is_done(&approve(&mut driver, &said, &admin)));

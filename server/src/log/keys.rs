@@ -87,10 +87,10 @@ impl Log {
     }
 
     /// Goes over to another key of the log, where the batch about to be written puts one in force with its last entry: its tree is the one that
-    /// both keys sign.
-    pub(super) fn take_over(&mut self, size: u64) -> Result<(), LogError> {
+    /// both keys sign. Says whether it does.
+    pub(super) fn take_over(&mut self, size: u64) -> Result<bool, LogError> {
         if self.history.log_vkeys().count() == self.keys.all().count() {
-            return Ok(());
+            return Ok(false);
         }
         let keys = keys_of(&self.history)?;
         if keys.handovers().last().map(|(at, _)| at) != Some(size) {
@@ -98,7 +98,7 @@ impl Log {
         }
         self.signer = find(&self.ring, keys.newest(), size)?;
         self.keys = keys;
-        Ok(())
+        Ok(true)
     }
 
     /// The first note larger than a tree of `after` entries by which one key handed over to the next.
