@@ -18,9 +18,11 @@ KINDS = {
     "bert-masked": hf.BertForMaskedLM,
     "gpt2": hf.GPT2LMHeadModel,
     "llama": hf.LlamaForCausalLM,
+    "llama-stretched": hf.LlamaForCausalLM,
     "qwen2": hf.Qwen2ForCausalLM,
     "t5": hf.T5ForConditionalGeneration,
     "t5-gated": hf.T5ForConditionalGeneration,
+    "bart": hf.BartForConditionalGeneration,
 }
 
 

@@ -61,9 +61,9 @@ def expect(model, kind):
         out[f"logits.{i}"] = result.logits.detach().reshape(-1, result.logits.shape[-1]).contiguous()
     sum(losses).backward()
     out["losses"] = torch.stack(losses).detach()
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            out[f"gradient.{name}"] = parameter.grad.contiguous()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.grad is not None:
+            out[f"gradient.{name}"] = tensor.grad.contiguous()
     return out
 
 
@@ -125,6 +125,22 @@ def main():
     kept = json.loads(config.read_text())
     kept["target_modules"] = sorted(kept["target_modules"])  # a set: its order is chance
     config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+
+    torch.manual_seed(5)
+    bart = dict(vocab_size=VOCAB, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2)
+    bart |= dict(encoder_ffn_dim=24, decoder_ffn_dim=24, max_position_embeddings=12, scale_embedding=True, dropout=0.0)
+    # The library gives no gradient to rows of the token that fills up: one that no record has.
+    bart |= dict(bos_token_id=0, pad_token_id=VOCAB - 1, eos_token_id=1, decoder_start_token_id=2, forced_eos_token_id=1)
+    bart = hf.BartForConditionalGeneration(hf.BartConfig(**bart))
+    bart.final_logits_bias.copy_(0.1 * torch.randn_like(bart.final_logits_bias)).requires_grad_()
+    make(root, "bart", bart, "translate")
+
+    torch.manual_seed(6)
+    # Of the four pairs of a head one is fast, one between, two slow.
+    slow = {"rope_type": "llama3", "rope_theta": 1000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    slow["original_max_position_embeddings"] = 64
+    narrow = llama | dict(num_attention_heads=2, num_key_value_heads=1, rope_parameters=slow)
+    make(root, "llama-stretched", hf.LlamaForCausalLM(hf.LlamaConfig(**narrow)), "causal")
 
 
 main()

@@ -432,6 +432,40 @@ mod tests {
         assert!((charged(Some("8"), rounded) - charged(None, rounded)).abs() < 1e-15, "pending review: own cost");
     }
 
+    /// D61: what fits under a cap on what shares leave to a coalition need not fit under the same cap on own cost. Each log is held to what was
+    /// signed in it.
+    #[test]
+    fn the_total_over_tasks_is_of_the_account_that_was_signed() {
+        use crate::tests::{story, twist::Twist};
+        let mut plan = story::plan(Twist::Hybrid);
+        plan.privacy.noise = NoiseKind::DiscreteGaussian;
+        let m = Mechanism::of_plan(&plan, 10_000).unwrap();
+        let spends: Vec<SpendRecord> = (1..=2)
+            .map(|task| {
+                let mut of_task = record(task, 10);
+                of_task.spend.noise_multiplier = m.noise_multiplier_accounted();
+                of_task
+            })
+            .collect();
+        let total = |by: &Charged| epsilon_of_rdp(|alpha| Some(20.0 * by.step(&spends[0], alpha)?), 1e-6).unwrap().epsilon;
+        let own = total(&Charged::Own(NoiseKind::DiscreteGaussian));
+        let shared = total(&Charged::Shares(Box::new(Coalition::of(m.executed()).unwrap())));
+        assert!(shared < 0.99 * own, "{shared} {own}");
+        let over = |own_cap: Option<&str>, cap: f64| {
+            let dataset = Sha256([1; 32]);
+            let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 10_000 };
+            let (epsilon_cap, delta) = (Decimal::ceil(cap, 6).unwrap(), "0.000001".parse().unwrap());
+            let cap = BudgetDeclaration { dataset, epsilon_cap, delta, own_epsilon_cap: own_cap.map(|c| c.parse().unwrap()) };
+            let history = DatasetHistory { cap: Some(cap), spends: spends.clone(), ..DatasetHistory::declared(declaration) };
+            let mut findings = Findings::default();
+            check_dataset(ClientId([1; 32]), &history, &|_| Some(&plan), &mut Accounts::default(), &mut findings);
+            findings.list().iter().any(|f| f.clause == TASKS.clause)
+        };
+        let between = (own + shared) / 2.0;
+        assert!(over(None, between) && !over(Some("100"), between));
+        assert!(!over(None, 1.001 * own) && over(Some("100"), 0.999 * shared));
+    }
+
     #[test]
     fn tasks_on_one_dataset_are_added_up() {
         assert!(over(&[1500, 10]).worst().is_none(), "a small second task fits under the cap");

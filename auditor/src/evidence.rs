@@ -26,8 +26,12 @@ pub struct DatasetSummary {
     pub dataset: String,
     /// Declared units, two digits.
     pub declared_units: u64,
-    /// Signed cap on ε.
+    /// Signed cap on ε over all tasks.
     pub epsilon_cap: Option<String>,
+    /// Nothing: that cap is of own cost. Else it is of what shares of noise leave to a coalition, and `epsilon` is held to this one, of own noise in
+    /// any one task (privacy.md D61).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_epsilon_cap: Option<String>,
     /// ε after the last spend.
     pub epsilon: Option<String>,
     /// δ.

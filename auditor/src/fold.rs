@@ -15,6 +15,7 @@ use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
 use protocol::ids::{ClientId, GroupId, LeafIndex, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
+use protocol::rotation::witness_id;
 use protocol::sidecar;
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
@@ -42,6 +43,11 @@ const ACTOR: Rule = Rule::new(
     Check::Invariants,
     Severity::Invariant,
     "I12: who acted is who signed, in a role that the trust document or the roster gives",
+);
+const OLD_WITNESS: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Invariant,
+    "A12: an activated policy names no witness key that its institution had replaced, or that was revoked, before it",
 );
 const NO_QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A12: quorum none holds only until the first task opens");
 
@@ -204,6 +210,7 @@ impl<'a> Fold<'a> {
             self.activated.extend(self.history.policy().map(|(hash, at)| (at.0, hash)));
             // The policy's text is kept as an artefact too, where its entry names it.
             self.named.extend(self.history.policy().map(|(hash, _)| hash));
+            self.check_witnesses(index);
         }
         if self.history.tasks().len() != tasks {
             self.learn_plans(index);
@@ -251,6 +258,18 @@ impl<'a> Fold<'a> {
         let Rule { check, severity, clause } = rule;
         let (expected, got, entry_hash) = (expected.into(), got.into(), leaf.map(|l| l.to_string()));
         self.findings.push(Finding { check, place: Place::Index(index), clause, severity, expected, got, entry_hash });
+    }
+
+    /// The policy that this entry activates, where its text is there: who replaced a witness key is not to be known by it any more.
+    fn check_witnesses(&mut self, index: u64) {
+        let policies = self.policies;
+        let Some((_, policy)) = policies.at(index + 1).filter(|(from, _)| *from == index + 1) else { return };
+        let members = self.history.members();
+        let is_old = |w: &Sha256| members.values().any(|m| m.retired_witnesses.contains(w)) && !members.values().any(|m| m.cosigns(*w));
+        let named: Vec<Sha256> = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string())).filter(is_old).collect();
+        for witness in named {
+            self.add(OLD_WITNESS, index, "witnesses as the log has them", witness.to_hex(), None);
+        }
     }
 
     /// Reads the plans of tasks that were just approved, so that their rounds are checked against them.
@@ -351,7 +370,10 @@ impl<'a> Fold<'a> {
             // A token is made on the server's host, where an administrator is whoever may run the command; what is allowed shows no statement.
             (Actor::Administrator, None) => matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {}),
             (Actor::Institution, None) => matches!(entry.facts, Facts::AuthzAllowed {}),
-            (Actor::Institution | Actor::Decryptor, Some(keyid)) => entry.institution.is_some_and(|who| Sha256(who.0) == keyid),
+            (Actor::Institution | Actor::Decryptor, Some(keyid)) => {
+                // Who asks to join is known by its key alone.
+                entry.institution == Some(self.history.holder(keyid).unwrap_or(ClientId(keyid.0)))
+            }
             (Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
         }
     }

@@ -41,6 +41,7 @@ mod sidecars;
 mod stated;
 mod summary;
 mod trust;
+mod witnesses;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
 use crate::verdict::{QuorumSummary, Verdict};
-use crate::{artefacts, budget, openings, releases, sidecars, summary};
+use crate::{artefacts, budget, openings, releases, sidecars, summary, witnesses};
 use audit::fsck;
 use audit::note::MAX_NOTE_BYTES;
 use audit::reader::{CHECKPOINT_PATH, LogReader};
@@ -105,6 +105,7 @@ fn verify_trusted<T>(
     let keys = handovers::keys(&fold, &trusted.log.clone().into(), &mut findings);
     policies.reconcile(fold.activated(), &keys, fold.history().size(), &mut findings);
     handovers::check(log, &fold, &keys, &mut findings)?;
+    witnesses::check(log, &policies, fold.history(), &mut findings)?;
     let equivocations = others::check(others, &fold, (&policies, &keys), &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
     let sidecars = sidecars::sweep(log, fold.hidden(), &mut findings)?;

@@ -1,6 +1,7 @@
 //! The institution's process: opens what it owns, holds a link, and drives the machines of `protocol`. The only place that persists.
 
 mod certificate;
+mod cosigning;
 mod counts;
 mod declare;
 mod door;
@@ -259,7 +260,7 @@ impl Agent {
         home.written_beside().iter().try_for_each(|file| files::remove_temporaries_of(file))?;
         files::remove_dir(&home.incoming(), Item::Tile)?;
         let identity = Identity::load(&home)?;
-        let keys = Arc::new(Keys::load(&home)?);
+        let keys = Arc::new(Keys::load_settled(&home)?);
         let certificate = Certificate::load(&home)?;
         let mirror = Mirror::open(&home)?;
         let site = SiteLog::open(&home)?;

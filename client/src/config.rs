@@ -6,6 +6,8 @@ use serde::Deserialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use train::device::Wanted;
+use train::direct::Precision;
 
 /// Longest settings file.
 const MAX_FILE: usize = 256 * 1024;
@@ -73,6 +75,12 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A device that there is not.
+    #[error("`device` is {got:?}, expected cpu, auto, cuda, cuda:N, or one of the last three followed by -bf16")]
+    Device {
+        /// As written.
+        got: String,
+    },
     /// An empty name.
     #[error("`{key}` is empty")]
     Empty {
@@ -98,19 +106,6 @@ pub struct DataConfig {
     pub bad_lines: BadLines,
 }
 
-/// What multiplies the matrices of training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// Each GPU of this machine for its part of a step, in 32-bit floats.
-    Cuda,
-    /// The same with factors rounded to bfloat16.
-    CudaBf16,
-}
-
 /// Checked settings. An empty file gives a client that mirrors, witnesses and decrypts, but has nothing to train on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -120,8 +115,10 @@ pub struct Config {
     pub threads: NonZeroUsize,
     /// Most records that one thread reads at once on the exact path; none leaves it to the plan.
     pub max_pass_records: Option<NonZeroUsize>,
-    /// What multiplies matrices.
-    pub device: Device,
+    /// What gradients are computed on.
+    pub device: Wanted,
+    /// Floats of products on a GPU.
+    pub precision: Precision,
     /// The only tier of a plan that this machine carries; none takes whatever the plan gives.
     pub tier: Option<String>,
     /// Directory of the published checkpoint that plans begin from; without it such plans are declined.
@@ -143,8 +140,8 @@ struct RawConfig {
     threads: usize,
     #[serde(default)]
     max_pass_records: usize,
-    #[serde(default)]
-    device: Device,
+    #[serde(default = "default_device")]
+    device: String,
     tier: Option<String>,
     base: Option<PathBuf>,
     #[serde(default)]
@@ -227,6 +224,19 @@ fn privacy_key(table: &toml::Table) -> Option<&'static str> {
     })
 }
 
+fn default_device() -> String {
+    Wanted::Cpu.to_string()
+}
+
+/// A device, and behind `-bf16` that factors of products are rounded there.
+fn device(word: &str) -> Result<(Wanted, Precision), ConfigError> {
+    let (name, precision) = word.strip_suffix("-bf16").map_or((word, Precision::F32), |name| (name, Precision::Bf16));
+    match (name.parse::<Wanted>(), precision) {
+        (Ok(Wanted::Cpu), Precision::Bf16) | (Err(_), _) => Err(ConfigError::Device { got: word.to_owned() }),
+        (Ok(device), precision) => Ok((device, precision)),
+    }
+}
+
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
 
@@ -244,12 +254,14 @@ impl TryFrom<RawConfig> for Config {
         if raw.base.as_ref().is_some_and(|base| base.as_os_str().is_empty()) {
             return Err(ConfigError::Empty { key: "base" });
         }
+        let (device, precision) = device(&raw.device)?;
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Self {
             data: raw.data.map(DataConfig::try_from).transpose()?,
             threads: NonZeroUsize::new(raw.threads).unwrap_or(all),
             max_pass_records: NonZeroUsize::new(raw.max_pass_records),
-            device: raw.device,
+            device,
+            precision,
             tier: raw.tier,
             base: raw.base,
             exit_when_task_ends: raw.exit_when_task_ends,
@@ -286,7 +298,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_client_without_data() {
         let config = Config::parse("").unwrap();
-        assert!(config.data.is_none() && config.max_pass_records.is_none() && config.device == Device::Cpu && !config.exit_when_task_ends);
+        assert!(config.data.is_none() && config.max_pass_records.is_none() && config.device == Wanted::Cpu && !config.exit_when_task_ends);
         assert_eq!(config.reconnect_max, Duration::from_secs(300));
     }
 
@@ -297,9 +309,20 @@ mod tests {
         let config = Config::parse(text).unwrap();
         let data = config.data.unwrap();
         assert_eq!((config.tier.as_deref(), config.base.as_deref()), (Some("small"), Some(Path::new("bert"))));
-        assert_eq!((config.max_pass_records.map(NonZeroUsize::get), config.device), (Some(3), Device::CudaBf16));
+        assert_eq!((config.max_pass_records.map(NonZeroUsize::get), config.device), (Some(3), Wanted::Cuda));
+        assert_eq!(config.precision, Precision::Bf16);
         assert_eq!((config.threads.get(), config.reconnect_max.as_secs()), (2, 7));
         assert_eq!((data.user_field.as_deref(), data.bad_lines), (Some("u"), BadLines::Skip));
+    }
+
+    #[test]
+    fn devices_have_names_and_others_are_refused() {
+        let parsed = |word: &str| Config::parse(&format!("device = \"{word}\"")).map(|c| (c.device, c.precision));
+        assert_eq!(parsed("auto-bf16").unwrap(), (Wanted::Auto, Precision::Bf16));
+        assert_eq!(parsed("cuda:1").unwrap(), (Wanted::CudaAt(1), Precision::F32));
+        for word in ["gpu", "cpu-bf16", "cuda:x", ""] {
+            assert!(parsed(word).is_err(), "{word}");
+        }
     }
 
     #[test]

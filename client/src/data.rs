@@ -11,13 +11,15 @@ use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::pipeline::prepared::{self, LoadError, Side};
 use corpus::read::{ReadError, ReadOptions, load_jsonl};
+use corpus::spans::Spans;
 use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
-use corpus::tokenizer::{Published, SubwordError};
+use corpus::tokenizer::{Published, SubwordError, byte_tokenizer};
 use corpus::{LabelSet, Record, Uniqueness};
 use privacy::noise::{EntropyError, EntropySource as _};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::plan::{Asks, Plan, TokenizerKind, Unit};
+use protocol::plan::own::END;
+use protocol::plan::{Asks, EncoderConfig, Plan, TokenizerKind, Unit};
 use protocol::sidecar::{BadSidecar, NONCE, Sidecar};
 use protocol::trust::two_digits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +72,9 @@ pub enum DataError {
     /// Fewer than two of the plan's classes occur.
     #[error("the records have fewer than two of the plan's classes")]
     OtherClasses,
+    /// Tags are asked for, and nobody has labelled parts of texts.
+    #[error("no record has labelled parts: data.label_field must name a list such as [{{\"start\": 3, \"end\": 9, \"label\": \"drug\"}}]")]
+    NoSpans,
     /// Cleaning left nothing.
     #[error("no record is left after cleaning")]
     Nothing,
@@ -89,7 +94,7 @@ impl DataError {
                 crate::agent::chain(self)
             }
             Self::Read(_) | Self::Prepared(_) | Self::Tokens(_) | Self::Vocabulary { .. } => self.to_string(),
-            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::Nothing | Self::Name(_) => self.to_string(),
+            Self::NoBase | Self::OtherUnit | Self::OtherClasses | Self::NoSpans | Self::Nothing | Self::Name(_) => self.to_string(),
         }
     }
 }
@@ -117,6 +122,8 @@ pub(crate) fn sidecar(home: &Home, config: &DataConfig) -> Result<Sidecar, DataE
 
 /// The label of every record where none is read.
 const TEXT: &str = "text";
+
+mod per_token;
 
 /// The records of one dataset lineage. No `Debug`.
 pub(crate) struct DataSource {
@@ -224,11 +231,20 @@ impl DataSource {
         if asks == Asks::Class && classes < 2 {
             return Err(DataError::OtherClasses);
         }
-        let mut data = by_unit(&examples, |record| answer(asks, (&*tokenizer, base), &records[record].label));
+        let mut data = by_unit(&examples, |record| answer(&plan.model, (&*tokenizer, base), &records[record]));
         if asks == Asks::Answer {
             // A decoder without an answer would be asked for the text. A record without tokens is not asked for anything.
-            let records = data.units.iter_mut().flat_map(|u| &mut u.records);
-            records.filter(|r| r.labels.is_empty()).for_each(|r| r.tokens.clear());
+            for record in data.units.iter_mut().flat_map(|u| &mut u.records) {
+                if record.labels.is_empty() {
+                    record.tokens.clear();
+                } else if plan.model.base.is_none() {
+                    // No publisher says where an answer ends.
+                    record.labels.push(END);
+                }
+            }
+        }
+        if matches!(asks, Asks::Tags | Asks::MaskedTokens) {
+            per_token::matched(&mut data);
         }
         data.check(&plan.model)?; // here, before anything is paid
         Ok(data)
@@ -239,7 +255,8 @@ impl DataSource {
     fn asked(&self, asks: Asks, classes: &[String]) -> Result<(Vec<Record>, LabelSet), DataError> {
         match asks {
             Asks::Class => Ok((self.records.clone(), LabelSet::new(classes)?)),
-            Asks::NextToken => {
+            Asks::Tags => Ok((per_token::tagged(&self.records, classes)?, LabelSet::of_texts())),
+            Asks::NextToken | Asks::MaskedTokens => {
                 let text = |r: &Record| Record { label: TEXT.to_owned(), ..r.clone() };
                 Ok((self.records.iter().map(text).collect(), LabelSet::of_texts()))
             }
@@ -248,13 +265,15 @@ impl DataSource {
     }
 }
 
-/// What a model is to write after a record's text, or in answer to it; nothing where no label is read token by token. An encoder-decoder ends
-/// its answers itself.
-fn answer(asks: Asks, (tokenizer, base): (&dyn ToSequence, Option<&Base>), label: &str) -> Vec<u32> {
-    match asks {
+/// What a model is to write after a record's text, or in answer to it, or to say of each of its tokens; nothing where no label is read token by
+/// token. An encoder-decoder ends its answers itself.
+fn answer(model: &EncoderConfig, (tokenizer, base): (&dyn ToSequence, Option<&Base>), record: &Record) -> Vec<u32> {
+    match model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
-        Asks::Translate => tokenizer.bare(label),
-        Asks::Answer => tokenizer.bare(label).into_iter().chain(base.and_then(Base::end)).collect(),
+        Asks::Tags => per_token::tags_of(record, model, tokenizer),
+        Asks::MaskedTokens => per_token::hidden_of(record, tokenizer),
+        Asks::Translate => base.and_then(Base::opening).into_iter().chain(tokenizer.bare(&record.label)).collect(),
+        Asks::Answer => tokenizer.bare(&record.label).into_iter().chain(base.and_then(Base::end)).collect(),
     }
 }
 
@@ -271,6 +290,7 @@ fn tokenizer(plan: &Plan, base: Option<&Base>) -> Result<Box<dyn ToSequence>, Da
             }
             Ok(Box::new(published))
         }
+        (TokenizerKind::Bytes, _) => Ok(Box::new(Published::load(byte_tokenizer().as_bytes(), model.max_tokens)?)),
         (TokenizerKind::Checkpoint, None) => Err(DataError::NoBase),
     }
 }
@@ -282,6 +302,8 @@ pub(crate) struct DataReport {
     unit: Unit,
     read: corpus::Report,
     labels: BTreeMap<String, u64>,
+    /// Labelled parts of texts, by kind.
+    parts: BTreeMap<String, u64>,
 }
 
 impl DataReport {
@@ -297,6 +319,7 @@ impl DataReport {
             ("declared".to_owned(), self.declared_units.to_string()),
             ("lines".to_owned(), self.read.to_string()),
         ];
+        rows.extend(self.parts.iter().map(|(kind, count)| (format!("parts {kind}"), count.to_string())));
         // Labels that are texts of their own say nothing in a list.
         if LabelSet::new(&self.labels.keys().collect::<Vec<_>>()).is_ok() {
             rows.extend(self.labels.iter().map(|(name, count)| (format!("label {name}"), count.to_string())));
@@ -311,12 +334,15 @@ impl DataSource {
     /// Reads the records as training would; writes nothing.
     pub(crate) fn check(config: &DataConfig) -> Result<DataReport, DataError> {
         let (loaded, unit) = loaded(config)?;
-        let mut labels = BTreeMap::new();
+        let (mut labels, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for record in &loaded.records {
-            *labels.entry(record.label.clone()).or_insert(0) += 1;
+            match Spans::of_label(&record.label, &record.text) {
+                Ok(spans) => spans.labels().for_each(|kind| *parts.entry(kind.to_owned()).or_insert(0) += 1),
+                Err(_) => *labels.entry(record.label.clone()).or_insert(0) += 1,
+            }
         }
         let units = count_units(&loaded.records)?;
-        Ok(DataReport { units, declared_units: two_digits(units), unit, read: loaded.report, labels })
+        Ok(DataReport { units, declared_units: two_digits(units), unit, read: loaded.report, labels, parts })
     }
 }
 

@@ -1,9 +1,11 @@
 use super::*;
 use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
+use corpus::tokenizer::{ByteTokenizer, TextTokenizer as _};
 use protocol::plan::BaseModel;
+use protocol::plan::own::{OwnModel, START};
 
-fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
+pub(super) fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
     std::fs::write(&path, lines.join("\n")).unwrap();
     DataConfig {
@@ -138,7 +140,7 @@ fn a_plan_that_asks_for_the_next_token_reads_no_label() {
 }
 
 /// A plan of this kind on a checkpoint whose weights nobody reads here.
-fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
+pub(super) fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
     for (file, text) in [("config.json", "{}"), ("model.safetensors", "weights"), ("tokenizer.json", TOKENIZER)] {
         std::fs::write(dir.join(file), text).unwrap();
     }
@@ -147,6 +149,40 @@ fn on_checkpoint(dir: &std::path::Path, asks: Asks) -> (Plan, Base) {
     let mut plan = plan();
     (plan.model.base, plan.model.classes, plan.tokenizer) = (Some(named), Vec::new(), TokenizerKind::Checkpoint);
     (plan, base)
+}
+
+/// A model from random weights has no publisher's mark: an answer ends with the mark that every text begins with.
+#[test]
+fn an_answer_of_a_model_from_random_weights_has_an_end_of_its_own() {
+    assert_eq!((START, END), (corpus::Tokenizer::PADDING, corpus::Tokenizer::CLS));
+    let dir = tempfile::tempdir().unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    let mut own = plan();
+    own.model.classes = Vec::new();
+    let labels = |own: &Plan| -> Vec<Vec<u32>> { source.for_plan(own, None).ok().unwrap().records().map(|r| r.labels.clone()).collect() };
+    own.model.own = Some(OwnModel { asks: Asks::NextToken, ..OwnModel::default() });
+    assert!(labels(&own).iter().all(Vec::is_empty));
+    own.model.own = Some(OwnModel { asks: Asks::Answer, ..OwnModel::default() });
+    assert!(labels(&own).iter().all(|l| l.len() == 2 && l[0] > END && l[1] == END));
+    own.model.own = Some(OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() });
+    assert!(labels(&own).iter().all(|l| l.len() == 1 && !l.contains(&END)), "the model adds the end itself");
+}
+
+/// Every byte has a token, so a model's tokens can be turned back into text.
+#[test]
+fn a_plan_may_cut_texts_into_bytes() {
+    assert_eq!(TokenizerKind::BYTES, ByteTokenizer.vocab());
+    let dir = tempfile::tempdir().unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &LINES)).ok().unwrap();
+    let mut own = plan();
+    (own.tokenizer, own.model.classes, own.model.vocab, own.model.max_tokens) =
+        (TokenizerKind::Bytes, Vec::new(), TokenizerKind::BYTES, 40);
+    own.model.own = Some(OwnModel { asks: Asks::Answer, ..OwnModel::default() });
+    let data = source.for_plan(&own, None).ok().unwrap();
+    let texts =
+        |tokens: fn(&TrainRecord) -> &[u32]| -> BTreeSet<String> { data.records().map(|r| ByteTokenizer.decode(tokens(r))).collect() };
+    assert!(data.records().all(|r| r.tokens[0] == 1 && r.labels.last() == Some(&END)));
+    assert!(texts(|r| &r.tokens).contains("see you at eight") && texts(|r| &r.labels).contains("spam"));
 }
 
 /// Whether a plan is declined must not tell which words occur.
@@ -160,6 +196,21 @@ fn a_tokenizer_of_another_model_is_refused_whatever_the_records_say() {
     assert!(data.records().any(|r| r.tokens == [1, 2, 3]) && data.records().all(|r| !r.tokens.contains(&4)));
     plan.model.vocab = 4;
     assert!(matches!(source.for_plan(&plan, Some(&base)), Err(DataError::Vocabulary { got: 5, expected: 4 })));
+}
+
+/// Publishers of BART begin every answer with the same token, also where they teach what to write.
+#[test]
+fn an_answer_begins_as_the_checkpoints_publishers_had_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, plain) = on_checkpoint(dir.path(), Asks::Translate);
+    std::fs::write(dir.path().join("config.json"), r#"{"model_type":"bart","bos_token_id":4}"#).unwrap();
+    let opening = Base::open(dir.path()).unwrap();
+    let source = DataSource::load(&Home::new(dir.path()), &config(dir.path(), &[r#"{"text":"you have won","label":"won"}"#])).ok().unwrap();
+    for (base, expected) in [(plain, vec![3]), (opening, vec![4, 3])] {
+        let data = source.for_plan(&plan, Some(&base)).ok().unwrap();
+        assert!(data.records().all(|r| r.tokens == [1, 2, 3] && r.labels == expected));
+        assert_eq!(data.records().count(), 1);
+    }
 }
 
 /// Of a record whose label has no token, a decoder is asked nothing, its text least of all.

@@ -11,6 +11,10 @@ impl Home {
     pub(crate) fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
     }
+    /// The directory itself, for files without a name.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0
+    }
     /// Held by the one process that may use the directory.
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")

@@ -1,11 +1,19 @@
 //! The institution's secrets, each for one use (transport-storage.md T18, T19): statement key, witness key, TLS key, hedge secret.
 //! Knows no network.
 
+mod next;
+
+pub(crate) use next::{
+    adopt_statement, adopt_witness, forget_next_witness, is_statement_pending, later_statement_keys, next_statement, next_witness,
+    pending_witness,
+};
+
 use crate::clock::OsEntropy;
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use crate::tls;
 use audit::key::{KeyError, KeyType, SignerKey};
+use audit::policy::Policy;
 use crypto::sampler::HedgeSecret;
 use ed25519_dalek::SigningKey;
 use privacy::noise::{EntropyError, EntropySource as _};
@@ -36,6 +44,9 @@ pub enum KeysError {
     /// The TLS key is not one.
     #[error("the TLS key is not usable")]
     Tls(#[source] rcgen::Error),
+    /// The log may know the next statement key already, and nothing is signed with the one before it.
+    #[error("a change of the statement key is not over: give concordat-client keys rotate --purpose statement again")]
+    Unfinished,
     /// No randomness to make keys of.
     #[error("the source of entropy failed")]
     Entropy(#[from] EntropyError),
@@ -44,7 +55,11 @@ pub enum KeysError {
 /// The secrets. No `Debug`, no copy; wiped when dropped.
 pub struct Keys {
     institution: SigningKey,
+    /// Statement keys that it ever had, the present one last; none while that is the first.
+    known: Vec<PublicKey>,
     witness: SignerKey,
+    /// What cosigns when a policy names it.
+    next_witness: Option<SignerKey>,
     tls: KeyPair,
     hedge: HedgeSecret,
 }
@@ -67,26 +82,37 @@ impl Keys {
     /// A TLS key that was rotated, and has its certificate, takes the place of the old one here: a crash in between loses neither.
     pub(crate) fn load(home: &Home) -> Result<Self, KeysError> {
         settle_rotation(home)?;
-        let seed = |name| -> Result<Zeroizing<[u8; 32]>, KeysError> {
-            let bytes = files::read_secret(&home.key(name), 32, Item::Key)?;
-            let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| StoreError::Damaged(Item::Key))?;
-            Ok(Zeroizing::new(seed))
-        };
+        next::settle(home)?;
         Ok(Self {
-            institution: SigningKey::from_bytes(&*seed(INSTITUTION)?),
-            witness: SignerKey::from_secret_text(&text(home, WITNESS)?).map_err(KeysError::Witness)?,
+            institution: SigningKey::from_bytes(&*seed(home, INSTITUTION)?),
+            known: next::known(home)?,
+            witness: witness_key(home, WITNESS)?,
+            next_witness: pending_witness(home)?,
             tls: KeyPair::from_pem(&text(home, TLS)?).map_err(KeysError::Tls)?,
-            hedge: HedgeSecret::new(&mut *seed(HEDGE)?),
+            hedge: HedgeSecret::new(&mut *seed(home, HEDGE)?),
         })
+    }
+
+    /// Reads the keys for a process that signs: not in the middle of a change of the statement key.
+    ///
+    /// # Errors
+    /// [`KeysError::Unfinished`], or as [`Self::load`].
+    pub(crate) fn load_settled(home: &Home) -> Result<Self, KeysError> {
+        let keys = Self::load(home)?;
+        if is_statement_pending(home) { Err(KeysError::Unfinished) } else { Ok(keys) }
     }
 
     /// The public statement key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.institution.verifying_key().to_bytes())
     }
-    /// The institution.
+    /// The institution: by its first statement key, whatever key it has now.
     pub fn client(&self) -> ClientId {
-        ClientId::of(&self.public())
+        ClientId::of(&self.known.first().copied().unwrap_or_else(|| self.public()))
+    }
+    /// Statement keys after the first, oldest first.
+    pub(crate) fn later(&self) -> &[PublicKey] {
+        self.known.get(1..).unwrap_or_default()
     }
     /// Signs with the institution's key.
     pub(crate) fn sign<P: Payload>(&self, value: &P) -> Statement {
@@ -95,6 +121,15 @@ impl Keys {
     /// The witness's key.
     pub(crate) fn witness(&self) -> &SignerKey {
         &self.witness
+    }
+    /// The key that cosigns what this policy judges: the next one where the policy names it, else the one so far (audit.md A12).
+    pub(crate) fn witness_for(&self, policy: Option<&Policy>) -> &SignerKey {
+        self.next_witness.as_ref().filter(|_| self.is_next_named(policy)).unwrap_or(&self.witness)
+    }
+    /// Whether there is a next witness key, and this policy names it.
+    pub(crate) fn is_next_named(&self, policy: Option<&Policy>) -> bool {
+        let names = |key: &SignerKey| policy.is_some_and(|p| p.witnesses().iter().any(|w| w.key == *key.verifier()));
+        self.next_witness.as_ref().is_some_and(names)
     }
     /// The TLS key.
     pub(crate) fn tls(&self) -> &KeyPair {
@@ -113,13 +148,32 @@ fn make_missing(home: &Home, witness_name: &str) -> Result<(), KeysError> {
         }
     }
     if !home.key(WITNESS).exists() {
-        let key = SignerKey::new(witness_name, KeyType::Cosignature, &*fresh_seed()?).map_err(KeysError::Witness)?;
-        files::replace_secret(&home.key(WITNESS), key.to_secret_text().as_bytes(), Item::Key)?;
+        make_witness(home, WITNESS, witness_name)?;
     }
     if !home.key(TLS).exists() {
         make_tls(home, TLS)?;
     }
     Ok(())
+}
+
+/// Makes a witness key; it is on the disk when this returns.
+fn make_witness(home: &Home, file: &str, name: &str) -> Result<(), KeysError> {
+    let key = SignerKey::new(name, KeyType::Cosignature, &*fresh_seed()?).map_err(KeysError::Witness)?;
+    Ok(files::replace_secret(&home.key(file), key.to_secret_text().as_bytes(), Item::Key)?)
+}
+
+fn witness_key(home: &Home, file: &str) -> Result<SignerKey, KeysError> {
+    SignerKey::from_secret_text(&text(home, file)?).map_err(KeysError::Witness)
+}
+
+fn seed(home: &Home, file: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    let bytes = files::read_secret(&home.key(file), 32, Item::Key)?;
+    let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| StoreError::Damaged(Item::Key))?;
+    Ok(Zeroizing::new(seed))
+}
+
+fn public(seed: &[u8; 32]) -> PublicKey {
+    PublicKey(SigningKey::from_bytes(seed).verifying_key().to_bytes())
 }
 
 /// Makes a TLS key; it is on the disk when it comes back.

@@ -14,6 +14,7 @@ use protocol::decimal::Decimal;
 use protocol::history::{DatasetHistory, History};
 use protocol::ids::{PlanDigest, Sha256, TaskId};
 use protocol::plan::Plan;
+use protocol::time::Time;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -125,7 +126,7 @@ impl<F: Journal> LedgerStore<F> {
             let own = a.own_epsilon_cap == terms.own_epsilon_cap;
             own && (a.institution, a.dataset, a.unit) == (terms.institution, terms.dataset, terms.unit)
         };
-        let ledger = match PrivacyLedger::load(bytes) {
+        let ledger = match PrivacyLedger::load_signed(bytes, keys.later()) {
             Ok(loaded) if !same(loaded.ledger.terms()) => return Err(LedgerError::OtherTerms),
             Ok(loaded) => {
                 if loaded.torn {
@@ -165,15 +166,21 @@ impl<F: Journal> LedgerStore<F> {
         self.record("ledger/registered", pending)
     }
 
-    /// Pays for a round; the payment exists only after the entry is on the disk.
-    pub(crate) fn reserve(&mut self, request: &ReserveRequest<'_>) -> Result<Paid, LedgerError> {
-        let pending = self.ledger.reserve(request, now())?;
+    /// Pays for a round; the payment exists only after the entry is on the disk. `at` is the entry's time.
+    pub(crate) fn reserve(&mut self, request: &ReserveRequest<'_>, at: Time) -> Result<Paid, LedgerError> {
+        let pending = self.ledger.reserve(request, at)?;
         self.record("ledger/reserved", pending)
     }
 
     /// The update is spooled.
     pub(crate) fn sealed(&mut self, reservation: u64, update: Sha256) -> Result<(), LedgerError> {
-        let pending = self.ledger.sealed(reservation, update, now())?;
+        self.sealed_at(reservation, update, now())
+    }
+
+    /// The same in an entry of this time. All else in the entry is public, and the next header names its hash: who reads the log can try times
+    /// until the hash is met.
+    pub(crate) fn sealed_at(&mut self, reservation: u64, update: Sha256, at: Time) -> Result<(), LedgerError> {
+        let pending = self.ledger.sealed(reservation, update, at)?;
         self.record("ledger/sealed", pending)
     }
 
@@ -185,7 +192,12 @@ impl<F: Journal> LedgerStore<F> {
 
     /// The round came to nothing; what it cost stays spent.
     pub(crate) fn void(&mut self, reservation: u64) -> Result<(), LedgerError> {
-        let pending = self.ledger.void(reservation, now())?;
+        self.void_at(reservation, now())
+    }
+
+    /// The same in an entry of this time; see [`Self::sealed_at`].
+    pub(crate) fn void_at(&mut self, reservation: u64, at: Time) -> Result<(), LedgerError> {
+        let pending = self.ledger.void(reservation, at)?;
         self.record("ledger/void", pending)
     }
 

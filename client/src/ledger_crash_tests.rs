@@ -122,7 +122,7 @@ impl Life {
             if store.ledger().reservation(plan().task, RoundId(round)).is_some() {
                 continue;
             }
-            let paid = store.reserve(&request(&store, &mechanism, round))?;
+            let paid = store.reserve(&request(&store, &mechanism, round), now())?;
             assert!(self.drawn.insert(round), "round {round} was paid twice: noise would be drawn again");
             self.never_less(store.ledger());
             store.sealed(paid.ledger_counter(), Sha256([5; 32]))?;

@@ -56,7 +56,7 @@ fn a_ledger_comes_back_at_every_byte_that_a_crash_may_leave() {
         let mut lengths = vec![len()];
         store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
         lengths.push(len());
-        let paid = store.reserve(&request(&store, &mechanism, 1)).unwrap();
+        let paid = store.reserve(&request(&store, &mechanism, 1), now()).unwrap();
         lengths.push(len());
         store.sealed(paid.ledger_counter(), Sha256([5; 32])).unwrap();
         lengths.push(len());
@@ -80,20 +80,36 @@ fn a_round_is_paid_once_for_ever() {
     let (home, mechanism) = (Home::new(dir.path()), mechanism());
     let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
     store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
-    let paid = store.reserve(&request(&store, &mechanism, 1)).unwrap();
+    let paid = store.reserve(&request(&store, &mechanism, 1), now()).unwrap();
     assert!(
-        matches!(store.reserve(&request(&store, &mechanism, 1)), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
+        matches!(store.reserve(&request(&store, &mechanism, 1), now()), Err(LedgerError::Reserve(ReserveError::AlreadyReserved { counter })) if counter == paid.ledger_counter())
     );
     assert_eq!(store.ledger().void_spends().count(), 0, "its update may still come");
     store.void(paid.ledger_counter()).unwrap();
     drop(store);
     let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
-    assert!(store.reserve(&request(&store, &mechanism, 1)).is_err());
+    assert!(store.reserve(&request(&store, &mechanism, 1), now()).is_err());
     // What the log may be told is what the header would have stated.
     let void: Vec<_> = store.ledger().void_spends().map(|s| (s.task, s.round, s.spend)).collect();
     assert_eq!(void, [(plan().task, RoundId(1), paid.spend())]);
-    store.reserve(&request(&store, &mechanism, 2)).ok().unwrap();
-    assert!(store.reserve(&request(&store, &mechanism, 3)).err().unwrap().is_exhausted());
+    store.reserve(&request(&store, &mechanism, 2), now()).ok().unwrap();
+    assert!(store.reserve(&request(&store, &mechanism, 3), now()).err().unwrap().is_exhausted());
+}
+
+/// D12: headers name hashes of entries, and all of an entry but its time is public. On a schedule that time is public too.
+#[test]
+fn entries_of_a_round_carry_the_time_that_they_are_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, mechanism, time) = (Home::new(dir.path()), mechanism(), Time(7_500));
+    let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
+    store.register(&plan(), PlanDigest([3; 32]), &mechanism).unwrap();
+    let first = store.reserve(&request(&store, &mechanism, 1), time).unwrap().ledger_counter();
+    store.sealed_at(first, Sha256([5; 32]), time).unwrap();
+    let second = store.reserve(&request(&store, &mechanism, 2), time).unwrap().ledger_counter();
+    store.void_at(second, time).unwrap();
+    let entries = PrivacyLedger::load(&std::fs::read(home.ledger(&terms().dataset)).unwrap()).unwrap().entries;
+    let of_rounds: Vec<Time> = entries.iter().filter(|e| e.counter >= first).map(|e| e.at).collect();
+    assert_eq!(of_rounds, [time; 4]);
 }
 
 #[test]

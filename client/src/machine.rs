@@ -1,48 +1,76 @@
-//! What this machine computes gradients with, by its settings. An accelerator that was asked for and is not there is said aloud, and the
-//! processor computes (training.md M11, M15). Knows no plan and no record.
+//! What this machine computes gradients with, by its settings or a command's flags. Only `auto` falls back on the processor, and says so aloud;
+//! whoever asks for a GPU gets a GPU or an error (training.md M11, M15). Knows no plan and no record.
 
 use crate::agent::chain;
-use crate::config::{Config, Device};
+use crate::config::Config;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use train::device::{Engine, Multiply};
+use train::device::{DeviceError, Found, Multiply, Wanted};
 use train::direct::Precision;
 use train::workers::Workers;
+
+/// Why there is nothing to compute with. The institution's to mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The system gave no thread.
+    #[error("the system gave no thread")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The device that was asked for.
+    #[error("the device {asked} cannot be used; \"auto\" falls back on the processor, and a GPU needs a program with the feature cuda")]
+    Device {
+        /// As asked for.
+        asked: Wanted,
+        /// Why not.
+        #[source]
+        source: DeviceError,
+    },
+}
+
+/// Workers, and in words what they compute on.
+pub(crate) struct Started {
+    pub(crate) workers: Workers,
+    pub(crate) on: String,
+}
 
 /// Starts the workers of the settings.
 ///
 /// # Errors
-/// The operating system's, if it gives no thread.
-pub(crate) fn workers(config: &Config) -> Result<Workers, rayon::ThreadPoolBuildError> {
-    let workers = match config.device {
-        Device::Cpu => Workers::start(config.threads)?,
-        Device::Cuda => on_gpus(Engine::gpus(Precision::F32), config.threads)?,
-        Device::CudaBf16 => on_gpus(Engine::gpus(Precision::Bf16), config.threads)?,
-    };
+/// [`MachineError`].
+pub(crate) fn workers(config: &Config) -> Result<Workers, MachineError> {
+    let started = start(config.device, config.precision, config.threads)?;
+    tracing::info!(on = %started.on, "computing gradients");
     Ok(match config.max_pass_records {
-        Some(most) => workers.reading_at_most(most),
-        None => workers,
+        Some(most) => started.workers.reading_at_most(most),
+        None => started.workers,
     })
 }
 
-/// One worker for each GPU that was found; without any, `threads` on the processor.
-fn on_gpus<G: Multiply + 'static, E: std::error::Error + 'static>(
-    found: Result<Vec<G>, E>,
-    threads: NonZeroUsize,
-) -> Result<Workers, rayon::ThreadPoolBuildError> {
+/// Starts one worker for each GPU that is wanted and found, or `threads` on the processor.
+///
+/// # Errors
+/// [`MachineError`].
+pub(crate) fn start(wanted: Wanted, precision: Precision, threads: NonZeroUsize) -> Result<Started, MachineError> {
+    let found = wanted.find(precision).map_err(|source| MachineError::Device { asked: wanted, source })?;
+    let processor = |why: &str| format!("the processor, {threads} threads{why}");
     match found {
-        Ok(gpus) if !gpus.is_empty() => {
-            tracing::info!(gpus = gpus.len(), "each GPU multiplies the matrices of its part of a step");
-            Workers::start_on(gpus.into_iter().map(|gpu| -> Arc<dyn Multiply> { Arc::new(gpu) }).collect())
+        Found::Processor(None) => Ok(Started { workers: Workers::start(threads)?, on: processor("") }),
+        Found::Processor(Some(error)) => {
+            let on = processor(&format!(" (auto: {})", chain(&error)));
+            Ok(Started { workers: Workers::start(threads)?, on })
         }
-        Ok(_) => {
-            tracing::warn!(threads = threads.get(), "there is no GPU: the processor computes");
-            Workers::start(threads)
+        Found::Gpus(gpus) => {
+            let on = format!("{} GPU{}, {}", gpus.len(), if gpus.len() == 1 { "" } else { "s" }, floats(precision));
+            let gpus = gpus.into_iter().map(|gpu| -> Arc<dyn Multiply> { Arc::new(gpu) }).collect();
+            Ok(Started { workers: Workers::start_on(gpus)?, on })
         }
-        Err(error) => {
-            tracing::warn!(threads = threads.get(), error = %chain(&error), "no GPU can be used: the processor computes");
-            Workers::start(threads)
-        }
+    }
+}
+
+fn floats(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "32-bit floats",
+        Precision::Bf16 => "factors of products in bfloat16, weights, sums, norms, softmax and losses in 32 bits",
     }
 }
 
@@ -50,16 +78,26 @@ fn on_gpus<G: Multiply + 'static, E: std::error::Error + 'static>(
 mod tests {
     use super::*;
 
-    /// A build without the feature `cuda`, or a machine without a GPU, trains all the same.
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
     #[test]
-    fn without_a_gpu_the_processor_computes() {
+    fn the_processor_computes_where_nothing_else_is_asked_for() {
         let config = |text: &str| Config::parse(text).unwrap();
         assert_eq!(workers(&config("threads = 3")).unwrap().count(), 3);
-        let missing = || Err::<Vec<Engine>, _>(std::io::Error::other("no driver"));
-        assert_eq!(on_gpus(missing(), NonZeroUsize::new(3).unwrap()).unwrap().count(), 3);
-        assert_eq!(on_gpus(Ok::<Vec<Engine>, std::io::Error>(Vec::new()), NonZeroUsize::new(2).unwrap()).unwrap().count(), 2);
-        for device in ["cuda", "cuda-bf16"] {
-            assert!(workers(&config(&format!("threads = 2\ndevice = \"{device}\""))).unwrap().count() > 0);
+        assert_eq!(start(Wanted::Cpu, Precision::F32, TWO).unwrap().on, "the processor, 2 threads");
+    }
+
+    /// A build without the feature `cuda`, or a machine without a GPU, trains all the same where that is allowed, and says why.
+    #[test]
+    fn without_a_gpu_the_processor_computes_only_if_that_is_allowed() {
+        let auto = start(Wanted::Auto, Precision::Bf16, TWO).unwrap();
+        match start(Wanted::Cuda, Precision::Bf16, TWO) {
+            Ok(gpus) => assert!(gpus.on.contains("GPU") && auto.on == gpus.on),
+            Err(error) => {
+                assert!(matches!(error, MachineError::Device { asked: Wanted::Cuda, .. }) && chain(&error).contains("auto"));
+                assert!(auto.workers.count() == 2 && auto.on.starts_with("the processor, 2 threads (auto: no GPU can be used"));
+            }
         }
+        assert!(start(Wanted::CudaAt(4096), Precision::F32, TWO).is_err(), "no machine has this one");
     }
 }

@@ -480,9 +480,14 @@ impl Mirror {
         Ok(Some(Receipt { entry, proof: TlogProof { index: index.0, inclusion, note: note.note } }))
     }
 
+    /// The policy that judges a checkpoint of this size, as far as it is here.
+    pub(crate) fn policy_at(&self, size: u64) -> Option<&Policy> {
+        self.policies.iter().rev().find(|(from, _)| *from <= size).map(|(_, p)| p)
+    }
+
     /// The text of the policy that judges the newest published checkpoint.
     pub(crate) fn policy_text(&self) -> Option<&str> {
-        self.policies.iter().rev().find(|(from, _)| *from <= self.published).map(|(_, p)| p.text())
+        self.policy_at(self.published).map(Policy::text)
     }
 
     /// The exact bytes of a plan.

@@ -1,7 +1,12 @@
 use super::*;
-use crate::keys::Keys;
-use crate::testing::{TestLog, case};
+use crate::keys::{Keys, next_witness};
+use crate::testing::{Case, TestLog, case};
 use crate::witness::Witness;
+use audit::key::VerifierKey;
+use ed25519_dalek::SigningKey;
+use protocol::entry::{Actor, Draft, Facts};
+use protocol::statement::Statement;
+use protocol::trust::PolicyApproval;
 
 /// Does what `sync` does, out of a log at hand.
 fn follow(mirror: &mut Mirror, log: &TestLog) -> Result<(), MirrorError> {
@@ -201,10 +206,6 @@ fn a_tree_signed_by_a_key_that_had_handed_over_ends_participation_and_is_kept() 
 #[test]
 fn the_witness_policy_goes_on_for_the_next_key_in_the_same_words() {
     use audit::policy::Witness as Named;
-    use ed25519_dalek::SigningKey;
-    use protocol::entry::{Actor, Draft, Facts};
-    use protocol::statement::Statement;
-    use protocol::trust::PolicyApproval;
 
     let mut c = case();
     let keys = Keys::load_or_make(&c.home, "fed/hospital-a").ok().unwrap();
@@ -220,7 +221,7 @@ fn the_witness_policy_goes_on_for_the_next_key_in_the_same_words() {
         c.mirror.supply(wanted, Some(policy.text().as_bytes())).unwrap();
     }
     let mut witness = Witness::open(&c.home, &c.mirror).unwrap();
-    let mut published = |c: &mut crate::testing::Case| {
+    let mut published = |c: &mut Case| {
         let note = c.mirror.read_note(&c.log.note()).unwrap();
         let (_, line) = witness.cosign(&c.mirror, &keys, &note, 100).unwrap();
         let mut note = note.note().clone();
@@ -245,4 +246,42 @@ fn the_witness_policy_goes_on_for_the_next_key_in_the_same_words() {
     assert!(after.verify(&next).is_ok() && after.verify(&policy).is_err());
     let again = Mirror::open(&c.home).unwrap();
     assert_eq!((again.published(), again.policy_text()), (6, Some(next.text())));
+}
+
+/// The one administrator's policy that names this witness alone, and the mirror behind it.
+fn activate(c: &mut Case, witness: &VerifierKey) {
+    let named = [audit::policy::Witness { name: "hospital-a".into(), key: witness.clone() }];
+    let text = Policy::compose(c.mirror.log_keys().newest(), &named, Some(1)).unwrap().text().to_owned();
+    let (policy, replaces) = (Sha256(protocol::hash::sha256(&[text.as_bytes()])), c.mirror.history().policy_in_force());
+    let facts = Facts::PolicyActivated { old: replaces.map(|r| r.policy), policy };
+    let said = Statement::sign(&PolicyApproval { policy, replaces }, &SigningKey::from_bytes(&[8; 32]));
+    c.log.write(&Draft::said(Actor::Administrator, None, said, facts));
+    let from = usize::try_from(c.mirror.size()).unwrap();
+    let note = c.mirror.read_note(&c.log.note()).unwrap();
+    c.mirror.append(&note, c.log.entries[from..].to_vec()).unwrap();
+    let wanted = c.mirror.fold().unwrap().expect("the policy's text");
+    c.mirror.supply(wanted, Some(text.as_bytes())).unwrap();
+    assert_eq!(c.mirror.fold().unwrap(), None);
+}
+
+/// A10, A12: the key is that of the policy of the size, and the time is the witness's, whichever key it has.
+#[test]
+fn a_witness_goes_on_with_its_next_key_under_the_policy_that_names_it_and_at_no_earlier_time() {
+    let mut c = case();
+    let keys = Keys::load_or_make(&c.home, "fed/hospital-a").ok().unwrap();
+    let first = keys.witness().verifier().clone();
+    let next = next_witness(&c.home, keys.witness()).ok().unwrap().verifier().clone();
+    let keys = Keys::load(&c.home).ok().unwrap();
+    let mut witness = Witness::open(&c.home, &c.mirror).unwrap();
+    let mut cosigned = |c: &Case, key: &VerifierKey, now_s: u64| {
+        let note = c.mirror.read_note(&c.log.note()).unwrap();
+        let (_, line) = witness.cosign(&c.mirror, &keys, &note, now_s).unwrap();
+        let lines = audit::note::parse_lines(&line).unwrap();
+        key.verify(note.note().text(), lines[0].blob()).ok().flatten()
+    };
+    c.log.grow(1, 1);
+    activate(&mut c, &first);
+    assert_eq!(cosigned(&c, &first, 100), Some(100));
+    activate(&mut c, &next);
+    assert_eq!(cosigned(&c, &next, 50), Some(100), "its clock was put back meanwhile");
 }

@@ -8,6 +8,7 @@ use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::ledger::{LedgerError, LedgerStore};
+use crate::machine::MachineError;
 use crate::observer::{Phase, Shared};
 use crate::spool::{SpoolIndex, SpoolWriter};
 use crate::status;
@@ -89,9 +90,9 @@ pub enum PrepareError {
     /// The snapshot is not of the plan's model.
     #[error("the snapshot does not fit the plan")]
     Snapshot(#[from] SnapshotError),
-    /// No threads.
-    #[error("no threads for training")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Nothing to train with.
+    #[error("there is nothing to train with")]
+    Machine(#[from] MachineError),
     /// Training.
     #[error("training gave no delta")]
     Train(#[from] TrainError),
@@ -126,7 +127,7 @@ impl PrepareError {
             Self::Seal(_) | Self::Quantiser(_) | Self::Snapshot(_) | Self::Count(CountError::Document) => Rejection::BadParameters,
             Self::Store(_)
             | Self::Ledger(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Train(_)
             | Self::Count(_)
             | Self::Bound(_)
@@ -149,7 +150,7 @@ impl PrepareError {
             | Self::Count(_)
             | Self::Store(_)
             | Self::Snapshot(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Quantiser(_)
             | Self::Bound(_)
             | Self::Seal(_)
@@ -166,7 +167,7 @@ impl PrepareError {
             Self::Ledger(e) => e.is_fatal(),
             Self::Seal(_)
             | Self::Snapshot(_)
-            | Self::Threads(_)
+            | Self::Machine(_)
             | Self::Train(_)
             | Self::Count(_)
             | Self::Quantiser(_)
@@ -200,7 +201,8 @@ impl Preparation {
     pub(crate) fn run(self) -> Result<(), PrepareError> {
         let manifest = self.accepted.manifest();
         let mut way = self.way()?;
-        if self.cancel.is_cancelled() {
+        // Nothing is paid for what cannot leave any more.
+        if self.is_over() {
             return Err(PrepareError::Cancelled);
         }
         let paid = self.pay()?;
@@ -210,7 +212,7 @@ impl Preparation {
         let private = self.private(&mut way, paid);
         match private.and_then(|private| self.seal(&private, counter, &spend)) {
             Ok(update) => {
-                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed(counter, update)?;
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).sealed_at(counter, update, self.dated())?;
                 match way {
                     Way::Local { optimiser, .. } => self.store_optimiser(&optimiser),
                     Way::Joint(_) | Way::Count { .. } => Ok(()),
@@ -219,7 +221,7 @@ impl Preparation {
             // A disk that failed is not asked again; the next start voids what it finds unsealed.
             Err(e) if e.is_fatal() => Err(e),
             Err(e) => {
-                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).void(counter)?;
+                self.ledger.lock().unwrap_or_else(PoisonError::into_inner).void_at(counter, self.dated())?;
                 crate::spool::clear(&self.home, manifest.task, manifest.round)?;
                 Err(e)
             }
@@ -257,6 +259,17 @@ impl Preparation {
         }
     }
 
+    /// Whether the round was left, or its time to upload has come: no update of it may become whole any more.
+    fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || self.sealed_by.is_some_and(|by| clock::now() >= by)
+    }
+
+    /// The time of what the ledger is told. On a schedule that of the upload: headers name hashes of entries whose every other field is public, so
+    /// that a time which depends on the training could be found out from them (D12).
+    fn dated(&self) -> Time {
+        self.sealed_by.unwrap_or_else(clock::now)
+    }
+
     /// A payment exists only when its entry is durable (D60).
     fn pay(&self) -> Result<Paid, PrepareError> {
         let manifest = self.accepted.manifest();
@@ -269,7 +282,7 @@ impl Preparation {
             steps: u64::from(self.work.plan.local.steps),
             compared: self.compared,
         };
-        Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request)?)
+        Ok(self.ledger.lock().unwrap_or_else(PoisonError::into_inner).reserve(&request, self.dated())?)
     }
 
     /// Trains or counts on what was paid for. What comes back is all that may leave.
@@ -337,7 +350,7 @@ impl Preparation {
             groups.push(writer.add(id, update, header)?);
         }
         // A whole spool is sent, also by a process that begins later; one that came too late would tell how late.
-        if self.cancel.is_cancelled() || self.sealed_by.is_some_and(|by| clock::now() >= by) {
+        if self.is_over() {
             return Err(PrepareError::Cancelled);
         }
         let spool = writer.complete(SpoolIndex { manifest: self.accepted.digest(), reservation: counter, groups })?;

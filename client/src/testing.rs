@@ -39,6 +39,7 @@ pub(crate) fn plan() -> Plan {
             classes: vec!["ham".into(), "spam".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([2; 32]),

@@ -57,7 +57,8 @@ impl Witness {
 
     /// Cosigns a note whose tree is mirrored and stored, and answers its signature line; for an older note the size cosigned instead.
     ///
-    /// The new state is durable before the signature exists.
+    /// The new state is durable before the signature exists. The key is the one that the policy of the note's size names (A12); the time does not
+    /// fall from one key to the next, because the state is the witness's and not the key's (A10).
     pub(crate) fn cosign(&mut self, mirror: &Mirror, keys: &Keys, note: &LogNote, now_s: u64) -> Result<(u64, String), WitnessError> {
         let (old, new) = (self.state.head.size, note.head().size);
         if new < old {
@@ -70,6 +71,7 @@ impl Witness {
         let advance = decide(&self.state, mirror.log_keys(), &request.encode(), now_s).map_err(WitnessError::Refused)?;
         files::replace(&self.home.witness_state(), advance.next_state().to_string().as_bytes(), Item::WitnessState)?;
         self.state = *advance.next_state();
-        Ok((new, write_lines(&[advance.cosign(keys.witness())?])))
+        let key = keys.witness_for(mirror.policy_at(new));
+        Ok((new, write_lines(&[advance.cosign(key)?])))
     }
 }

@@ -24,6 +24,7 @@ pub mod read;
 pub mod record;
 pub mod report;
 pub mod sms;
+pub mod spans;
 pub mod split;
 pub mod statistics;
 pub mod tokenize;

@@ -32,7 +32,7 @@ pub enum BadLines {
 pub struct ReadOptions {
     /// Field of the text.
     pub text_field: String,
-    /// Field of the label: a string or an integer.
+    /// Field of the label: a string, an integer, or a list of labelled parts of the text.
     pub label_field: String,
     /// Field of the user, a string or an integer, where the unit of privacy is the user.
     pub user_field: Option<String>,

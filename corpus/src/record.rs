@@ -38,7 +38,8 @@ impl Language {
 pub struct Record {
     /// The text.
     pub text: String,
-    /// The label as the source spells it; becomes a class in [`crate::LabelSet`].
+    /// The label as the source spells it: becomes a class in [`crate::LabelSet`], or the labelled parts of the text in
+    /// [`crate::spans::Spans`].
     pub label: String,
     /// Whose record it is, where the source says it: the unit of user-level privacy.
     pub user: Option<String>,

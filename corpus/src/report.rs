@@ -26,6 +26,8 @@ pub enum RejectReason {
     EmptyText,
     /// The label is empty.
     EmptyLabel,
+    /// The label is a list that is not one of parts of the text, or of parts that overlap.
+    BadSpans,
     /// The cleaned text is shorter than the limit.
     TooShort,
     /// The cleaned text is longer than the limit.
@@ -52,6 +54,7 @@ impl RejectReason {
             Self::WrongType => "wrong_type",
             Self::EmptyText => "empty_text",
             Self::EmptyLabel => "empty_label",
+            Self::BadSpans => "bad_spans",
             Self::TooShort => "too_short",
             Self::TooLong => "too_long",
             Self::Duplicate => "duplicate",

@@ -1,6 +1,7 @@
 //! A hashed tokenizer with a fixed rule, so that no vocabulary is learnt from anybody's data. Must not know labels or models.
 
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 use crate::clean::normal_form_up_to;
 
@@ -31,12 +32,23 @@ pub enum TokenizerError {
     },
 }
 
+/// A token and where it comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its id.
+    pub token: u32,
+    /// Bytes of the text that it was cut from; none for a mark, which is not of the text.
+    pub bytes: Option<Range<usize>>,
+}
+
 /// Turns a text into the whole sequence that a model reads, marks at its ends included and cut at the limit.
 pub trait ToSequence {
     /// The token ids of a text.
     fn sequence(&self, text: &str) -> Vec<u32>;
     /// The same without marks: what follows a text, or answers it.
     fn bare(&self, text: &str) -> Vec<u32>;
+    /// The same sequence with the places of its tokens in a text of normal form.
+    fn pieces(&self, text: &str) -> Vec<Piece>;
 }
 
 impl ToSequence for Tokenizer {
@@ -45,6 +57,11 @@ impl ToSequence for Tokenizer {
     }
     fn bare(&self, text: &str) -> Vec<u32> {
         self.encode(text).split_off(1)
+    }
+    fn pieces(&self, text: &str) -> Vec<Piece> {
+        let mut out = Vec::new();
+        self.cut(text, |token, bytes| out.push(Piece { token, bytes }));
+        out
     }
 }
 
@@ -69,6 +86,8 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Id that pads a batch. Never comes out of [`Self::encode`].
     pub const PADDING: u32 = 0;
+    /// Id that stands for what is hidden from a model. No batch is padded where tokens are hidden, so it is the padding's.
+    pub const MASK: u32 = Self::PADDING;
     /// Id at the head of every sequence.
     pub const CLS: u32 = 1;
     /// Id of characters that have no piece.
@@ -105,15 +124,23 @@ impl Tokenizer {
     /// # Shape
     /// Out `(T)` with `1 <= T <= max_tokens`, each id below `vocab`.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut out = Vec::new();
+        self.cut(text, |token, _| out.push(token));
+        out
+    }
+
+    /// Hands the same ids to `take`, each with its bytes of the normal form.
+    fn cut(&self, text: &str, mut take: impl FnMut(u32, Option<Range<usize>>)) {
         let max = usize::try_from(self.max_tokens).unwrap_or(usize::MAX);
         // A piece that counts is rarely longer than 64 characters: what lies behind that is cut off anyway.
         let normal = normal_form_up_to(text, max.saturating_mul(64));
-        let mut out = vec![Self::CLS];
-        pieces::for_each(&normal, |piece| {
-            out.push(piece.map_or(Self::OTHER, |piece| self.id_of(piece)));
-            out.len() < max
+        let mut taken = 1;
+        take(Self::CLS, None);
+        pieces::for_each(&normal, |bytes, piece| {
+            take(piece.map_or(Self::OTHER, |piece| self.id_of(piece)), Some(bytes));
+            taken += 1;
+            taken < max
         });
-        out
     }
 
     /// SHA-256 over the version of the rule and both numbers: what a plan names.
@@ -150,7 +177,7 @@ mod tests {
 
     fn pieces_of(text: &str) -> Vec<String> {
         let mut out = Vec::new();
-        pieces::for_each(&crate::clean::normal_form(text), |piece| {
+        pieces::for_each(&crate::clean::normal_form(text), |_, piece| {
             out.push(piece.unwrap_or("<other>").to_owned());
             true
         });
@@ -204,6 +231,21 @@ mod tests {
         fn mixed_text_stays_within_bounds(text in "([a-zA-Z0-9 .:/]|http://|www\\.|验|证|\u{1f600}|\u{301}|１){0,80}") {
             let tokens = Tokenizer::new(300, 32).unwrap().encode(&text);
             prop_assert!((1..=32).contains(&tokens.len()));
+        }
+
+        /// Places are of the text, one behind the other, and the tokens are those without places.
+        #[test]
+        fn every_token_lies_where_it_was_cut(text in "([a-zA-Z0-9 .:/]|www\\.|验|é|\u{1f600}){0,60}", max in 2u32..40) {
+            let (tokenizer, text) = (Tokenizer::new(300, max).unwrap(), crate::clean::normal_form(&text));
+            let pieces = tokenizer.pieces(&text);
+            prop_assert_eq!(pieces.iter().map(|p| p.token).collect::<Vec<_>>(), tokenizer.encode(&text));
+            prop_assert!(pieces[0].bytes.is_none());
+            let mut end = 0;
+            for bytes in pieces[1..].iter().map(|p| p.bytes.clone().unwrap()) {
+                prop_assert!(end <= bytes.start && bytes.start < bytes.end);
+                prop_assert!(text[end..bytes.start].chars().all(|c| c == ' ') && text.is_char_boundary(bytes.end));
+                end = bytes.end;
+            }
         }
 
         #[test]

@@ -4,6 +4,7 @@ use protocol::ids::Sha256;
 use protocol::plan::{Asks, BaseModel, EncoderConfig};
 use std::sync::LazyLock;
 use train::hf::file::Tensors;
+use train::hf::index::Index;
 use train::hf::{adapter, config, from_bytes, tokenizer};
 use train::model::lora::Factor;
 use train::model::{Config, Trained, TransformerWeights};
@@ -24,11 +25,16 @@ pub fn checkpoints(bytes: &[u8]) {
         assert!(config::parse(text.as_bytes()).is_ok_and(|again| again == config));
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
-        [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate].into_iter().for_each(|asks| planned(text, asks));
+        let all = [Asks::Class, Asks::NextToken, Asks::Answer, Asks::Translate, Asks::Tags, Asks::MaskedTokens];
+        all.into_iter().for_each(|asks| planned(text, asks));
     }
     if let Ok(tensors) = Tensors::parse(bytes) {
         let names: Vec<&str> = tensors.names().collect();
         assert!(names.iter().all(|name| tensors.has(name)));
+    }
+    if let Ok(index) = Index::parse(bytes) {
+        let beside = |name: &String| !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.');
+        assert!(!index.files().is_empty() && index.files().iter().all(beside));
     }
     if let Ok((weights, _)) = from_bytes(BASE.config(), bytes) {
         assert!(weights.flat().iter().all(|w| w.is_finite()));
@@ -43,7 +49,16 @@ fn planned(config: &str, asks: Asks) {
     let (digest, config) = (Sha256([0; 32]), config.to_owned());
     let base = BaseModel { config, weights: digest, tokenizer: digest, frozen: Vec::new(), asks };
     let classes = vec!["no".to_owned(), "yes".to_owned()];
-    let sizes =
-        EncoderConfig { vocab: 5, max_tokens: 1, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter: None, base: Some(base) };
+    let sizes = EncoderConfig {
+        vocab: 5,
+        max_tokens: 1,
+        width: 4,
+        heads: 2,
+        layers: 1,
+        hidden: 4,
+        classes,
+        base: Some(base),
+        ..EncoderConfig::none()
+    };
     drop(Config::of_plan(&sizes, Trained::Kept));
 }

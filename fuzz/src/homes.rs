@@ -19,8 +19,9 @@ use train::strategy::{StrategyState, advance};
 
 /// The model that snapshots are of.
 pub fn model() -> EncoderConfig {
-    let (classes, adapter) = (vec!["no".to_owned(), "yes".to_owned()], Some(AdapterConfig { rank: 1, alpha: 2, targets: None }));
-    EncoderConfig { vocab: 16, max_tokens: 3, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter, base: None }
+    let (classes, adapter) =
+        (vec!["no".to_owned(), "yes".to_owned()], Some(AdapterConfig { rank: 1, alpha: 2, targets: None, nested: None }));
+    EncoderConfig { vocab: 16, max_tokens: 3, width: 4, heads: 2, layers: 1, hidden: 4, classes, adapter, ..EncoderConfig::none() }
 }
 
 /// Snapshots have one spelling, and no number that is none.

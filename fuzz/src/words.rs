@@ -14,6 +14,7 @@ use protocol::messages::{ChunkHeader, ClientMessage, JoinMessage, JoinReply, Req
 use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::renewal::{Renewal, Rotation};
+use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation};
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
@@ -48,6 +49,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
+    each!(StatementKeyChange, WitnessKeyRotation);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation, TrustChange);
     if let Some(manifest) = payload::<Manifest>(bytes) {
@@ -59,6 +61,9 @@ pub fn statements(bytes: &[u8]) {
     }
     if let Some(header) = payload::<Header>(bytes) {
         assert_eq!(header.core.digest(), header.core.clone().digest());
+    }
+    if let Some(rotation) = payload::<StatementKeyRotation>(bytes) {
+        assert!(rotation.change().is_ok_and(|c| c.new == rotation.proof.key) || rotation.change().is_err());
     }
     if let Ok(statement) = codec::decode::<Statement>(bytes, 1 << 20) {
         assert_eq!(codec::encode(&statement), bytes);

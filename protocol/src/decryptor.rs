@@ -285,7 +285,7 @@ impl Decryptor {
         let Ok(header) = statement.verify::<Header>() else { return };
         let digest = Header::digest(&statement.payload);
         let core = &header.core;
-        let member = mirror.members().get(&core.institution).is_some_and(|m| m.key == statement.key);
+        let member = mirror.speaker(&statement.key) == Some(core.institution);
         let Some(duty) = self.duties.get(&core.manifest).filter(|_| member) else { return };
         let eligible = duty.manifest.group(core.group).is_some_and(|g| g.eligible.contains(&core.institution));
         if !eligible || header.blobs.len() != duty.manifest.committee.len() {
@@ -467,7 +467,8 @@ impl Duty {
         if now >= self.manifest.opening_until {
             return Err(Rejection::Late);
         }
-        let certificate = Certificate::new(&self.manifest, said.manifest, headers, statements).map_err(|_| Rejection::NotCertified)?;
+        let signed = statements.iter().filter_map(|s| Some((mirror.speaker(&s.key)?, s)));
+        let certificate = Certificate::of(&self.manifest, said.manifest, headers, signed).map_err(|_| Rejection::NotCertified)?;
         let logged = self.round(mirror).and_then(|r| r.groups.get(&said.group)).and_then(|g| g.certificate.as_ref());
         if logged.map(Certificate::digest) != Some(certificate.digest()) {
             return Err(Rejection::NotCertified);

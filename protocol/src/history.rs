@@ -5,6 +5,7 @@
 
 mod approvals;
 mod causes;
+mod keys;
 mod members;
 mod releases;
 mod round;
@@ -99,8 +100,10 @@ pub struct History {
     pending_trust: Vec<Statement>,
     size: u64,
     last_ts: String,
-    /// Every key that may sign, by the hash that entries name it with.
+    /// Every key that may sign, or might once, by the hash that entries name it with.
     keys: BTreeMap<Sha256, PublicKey>,
+    /// The institution of every statement key that one has or had.
+    holders: BTreeMap<Sha256, ClientId>,
     requests: BTreeMap<Sha256, JoinRequest>,
     members: BTreeMap<ClientId, Member>,
     datasets: BTreeMap<(ClientId, Sha256), DatasetHistory>,
@@ -145,6 +148,7 @@ impl History {
             size: 0,
             last_ts: String::new(),
             keys,
+            holders: BTreeMap::new(),
             requests: BTreeMap::new(),
             members: BTreeMap::new(),
             datasets: BTreeMap::new(),
@@ -242,7 +246,7 @@ impl History {
         out.into_violations()
     }
 
-    /// The key that entries name by this hash, if somebody enrolled so far has it.
+    /// The key that entries name by this hash, if somebody enrolled so far has it or had it.
     pub fn key(&self, keyid: &Sha256) -> Option<PublicKey> {
         self.keys.get(keyid).copied()
     }
@@ -286,7 +290,7 @@ impl History {
                 self.standing_changed(index, entry, &s, out);
             }
             (Facts::MemberLeft { .. }, Some(s)) => self.left(index, entry, &s, out),
-            (Facts::KeyRotated { .. }, Some(s)) => self.key_rotated(entry, &s, out),
+            (Facts::KeyRotated { purpose, .. }, Some(s)) => self.key_rotated(*purpose, entry, &s, out),
             (Facts::KeyRevoked { .. }, Some(s)) => self.key_revoked(index, entry, &s, out),
             (Facts::PolicyActivated { old, policy }, Some(s)) => self.activated(index, (*old, *policy), &s, out),
             (Facts::ModelReleased { .. }, Some(s)) => self.released(index, entry, &s, out),
@@ -338,7 +342,14 @@ impl History {
         let Some(stmt) = &entry.stmt else { return Ok(None) };
         let key = self.key(&stmt.keyid).or_else(|| self.new_key(entry)).ok_or(Clause::Signature)?;
         let statement = stmt.with_key(key).map_err(|_| Clause::Signature)?;
-        statement.checked_by(holds).map(Some).map_err(|_| Clause::Signature)
+        let checked = statement.checked_by(holds).map_err(|_| Clause::Signature)?;
+        if self.is_retired(stmt.keyid) {
+            return Err(Clause::RetiredKey);
+        }
+        Ok(Some(match self.holder(stmt.keyid) {
+            Some(who) => checked.said_by(who),
+            None => checked,
+        }))
     }
 
     /// The key of a newcomer stands in its own join request, which it signed.
@@ -419,9 +430,8 @@ impl History {
         match self.datasets.get_mut(&(who, dataset)) {
             Some(d) => {
                 d.must_be_in_use(out);
-                // A total over tasks that were charged by different accounts would be a total of nothing.
                 let same = d.cap.is_none_or(|before| before.own_epsilon_cap.is_some() == cap.own_epsilon_cap.is_some());
-                out.require(same, Clause::BudgetCap);
+                out.require(same, Clause::BudgetAccount);
                 d.cap = Some(cap);
             }
             None => out.add(Clause::BudgetUndeclared),

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod reject;
 pub mod release;
 pub mod renewal;
+pub mod rotation;
 pub mod round;
 pub mod sidecar;
 pub mod site;

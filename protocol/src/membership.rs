@@ -62,6 +62,10 @@ codes! {
     KeyPurpose {
         /// It shows who dials (transport-storage.md T1).
         Tls = 0, "tls";
+        /// It signs what the institution says (audit.md A17).
+        Statement = 1, "statement";
+        /// It cosigns checkpoints (audit.md A10).
+        Witness = 2, "witness";
     }
 }
 
@@ -163,7 +167,8 @@ impl StandingChange {
 }
 
 /// Administrators revoke a key of an institution: whoever shows it is nobody. The membership stays as it is, and the institution goes on with
-/// another key by its own word.
+/// another key by its own word. A statement key is not revoked so: whoever has it speaks for the institution, and if that may be somebody else
+/// there is nobody left to name another key, so the membership itself is suspended or revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub struct KeyRevocation {
     /// The institution.
@@ -172,7 +177,7 @@ pub struct KeyRevocation {
     /// What the key is for.
     #[n(1)]
     pub purpose: KeyPurpose,
-    /// SHA-256 of its subject public key info. It never comes back, so old words do nothing.
+    /// Its hash, as `key.rotated` names it. It never comes back, so old words do nothing.
     #[n(2)]
     pub key: Sha256,
     /// Why.

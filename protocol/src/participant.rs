@@ -21,8 +21,8 @@ pub enum UploadAt {
     /// As soon as they are sealed: whoever sees an upload begin learns how long training took.
     #[default]
     Ready,
-    /// At [`Accepted::upload_from`], which follows from manifest and plan alone. A round whose update is not sealed by then is declined at that
-    /// very time.
+    /// At [`Accepted::upload_from`], which follows from manifest and plan alone. A round whose update is not sealed by then, because it is late or
+    /// because something failed, is declined at that very time.
     Scheduled,
 }
 
@@ -47,9 +47,9 @@ impl Accepted {
         }
         let endorsers: BTreeSet<_> = endorsements
             .iter()
-            .filter(|s| manifest.position(s.signer()).is_some())
-            .filter(|s| s.verify::<Endorsement>().is_ok_and(|e| e.manifest == digest))
-            .map(Statement::signer)
+            .filter_map(|s| Some((mirror.speaker(&s.key).filter(|who| manifest.position(*who).is_some())?, s)))
+            .filter(|(_, s)| s.verify::<Endorsement>().is_ok_and(|e| e.manifest == digest))
+            .map(|(who, _)| who)
             .collect();
         if endorsers.len() < manifest.size.quorum() {
             return Err(Rejection::NotCertified);
@@ -134,8 +134,8 @@ enum State {
     Idle,
     Ready(TaskId, RoundId),
     Preparing(Box<Accepted>),
-    /// Sealed and durable; the time to upload has not been announced by the clock.
-    Waiting(Box<Accepted>),
+    /// Sealed and durable, or never to be sealed for this reason; the clock has not announced the time to upload.
+    Waiting(Box<Accepted>, Result<(), Rejection>),
     Sending {
         accepted: Box<Accepted>,
         receipts: BTreeMap<GroupId, Option<LeafIndex>>,
@@ -164,13 +164,24 @@ impl Participant {
         self.actions.pop_front()
     }
 
+    /// When [`Event::Clock`] is waited for; nothing where nothing depends on the time.
+    pub fn due(&self) -> Option<Time> {
+        match (&self.state, self.upload_at) {
+            (State::Waiting(accepted, _), _) | (State::Preparing(accepted), UploadAt::Scheduled) => Some(accepted.upload_from),
+            (
+                State::Idle | State::Ready(..) | State::Preparing(_) | State::Sending { .. } | State::Out(..),
+                UploadAt::Ready | UploadAt::Scheduled,
+            ) => None,
+        }
+    }
+
     /// Takes in one event.
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::RoundOpened { task, round, willing, .. } => self.round_opened(task, round, willing),
             Event::Report(accepted) => self.report(accepted),
             Event::Spooled => self.spooled(),
-            Event::NotPrepared(reason) => self.decline(reason),
+            Event::NotPrepared(reason) => self.not_prepared(reason),
             Event::Receipt(group, index) => self.receipt(group, index),
             Event::Refused(group, reason) => self.refused(group, reason),
             Event::Reconnected => self.resend(),
@@ -220,20 +231,39 @@ impl Participant {
         let accepted = accepted.clone();
         match self.upload_at {
             UploadAt::Ready => self.send(accepted),
-            UploadAt::Scheduled => self.state = State::Waiting(accepted),
+            UploadAt::Scheduled => self.state = State::Waiting(accepted, Ok(())),
+        }
+    }
+
+    /// On a schedule a failure is told when the update would have left: how long it took to fail tells as much as how long it takes to succeed.
+    fn not_prepared(&mut self, reason: Rejection) {
+        match (&self.state, self.upload_at) {
+            (State::Preparing(accepted), UploadAt::Scheduled) => {
+                let accepted = accepted.clone();
+                self.state = State::Waiting(accepted, Err(reason));
+            }
+            (State::Waiting(..), _) => {}
+            (
+                State::Idle | State::Ready(..) | State::Preparing(_) | State::Sending { .. } | State::Out(..),
+                UploadAt::Ready | UploadAt::Scheduled,
+            ) => self.decline(reason),
         }
     }
 
     /// Uploads begin, and late rounds are declined, at a time that does not depend on how long anything took.
     fn clock(&mut self, now: Time) {
         match (&self.state, self.upload_at) {
-            (State::Waiting(accepted), _) if now >= accepted.upload_from => {
+            (State::Waiting(accepted, Ok(())), _) if now >= accepted.upload_from => {
                 let accepted = accepted.clone();
                 self.send(accepted);
             }
+            (State::Waiting(accepted, Err(reason)), _) if now >= accepted.upload_from => {
+                let reason = *reason;
+                self.decline(reason);
+            }
             (State::Preparing(accepted), UploadAt::Scheduled) if now >= accepted.upload_from => self.decline(Rejection::Late),
             (
-                State::Idle | State::Ready(..) | State::Preparing(_) | State::Waiting(_) | State::Sending { .. } | State::Out(..),
+                State::Idle | State::Ready(..) | State::Preparing(_) | State::Waiting(..) | State::Sending { .. } | State::Out(..),
                 UploadAt::Ready | UploadAt::Scheduled,
             ) => {}
         }
@@ -248,8 +278,8 @@ impl Participant {
     fn decline(&mut self, reason: Rejection) {
         let (task, round) = match &self.state {
             State::Ready(task, round) => (*task, *round),
-            State::Preparing(a) => (a.manifest.task, a.manifest.round),
-            State::Idle | State::Waiting(_) | State::Sending { .. } | State::Out(..) => return,
+            State::Preparing(a) | State::Waiting(a, Err(_)) => (a.manifest.task, a.manifest.round),
+            State::Idle | State::Waiting(_, Ok(())) | State::Sending { .. } | State::Out(..) => return,
         };
         self.state = State::Out(task, round);
         self.actions.push_back(Action::Decline(task, round, reason));
@@ -278,7 +308,7 @@ impl Participant {
                 self.actions.extend(receipts.iter().filter(|(_, r)| r.is_none()).map(|(g, _)| Action::Upload(*g)));
             }
             // What waits for its time goes when the clock says so, on whatever connection there is then.
-            State::Idle | State::Preparing(_) | State::Waiting(_) | State::Out(..) => {}
+            State::Idle | State::Preparing(_) | State::Waiting(..) | State::Out(..) => {}
         }
     }
 
@@ -291,7 +321,7 @@ impl Participant {
     fn ended(&mut self, task: TaskId, round: RoundId) {
         let current = match &self.state {
             State::Ready(t, r) | State::Out(t, r) => Some((*t, *r)),
-            State::Preparing(a) | State::Waiting(a) => Some((a.manifest.task, a.manifest.round)),
+            State::Preparing(a) | State::Waiting(a, _) => Some((a.manifest.task, a.manifest.round)),
             State::Sending { accepted, .. } => Some((accepted.manifest.task, accepted.manifest.round)),
             State::Idle => None,
         };
@@ -403,10 +433,10 @@ mod tests {
                     p.handle(Event::Reconnected);
                 }
                 p.handle(Event::Clock(Time(now)));
-                assert!(said(&mut p).is_empty(), "{ready} {now}");
+                assert!(said(&mut p).is_empty() && p.due() == Some(Time(7_500)), "{ready} {now}");
             }
             p.handle(Event::Clock(Time(7_500)));
-            assert_eq!(said(&mut p), ["upload"]);
+            assert_eq!((said(&mut p).as_slice(), p.due()), (["upload".to_owned()].as_slice(), None));
             p.handle(Event::Clock(Time(7_501)));
             assert!(said(&mut p).is_empty(), "once");
             p.handle(Event::Reconnected);
@@ -438,11 +468,42 @@ mod tests {
         assert_eq!(said(&mut p), ["clear"]);
     }
 
+    /// Whenever it failed, and whatever connections did meanwhile, the decline goes at the time of the upload, once, and for its own reason.
+    #[test]
+    fn on_a_schedule_what_failed_is_declined_at_the_time_of_the_upload() {
+        for failed in [0, 4_000, 7_499] {
+            let mut p = reporting(UploadAt::Scheduled);
+            for now in 0..7_500 {
+                if now == failed {
+                    p.handle(Event::NotPrepared(Rejection::BudgetExhausted));
+                    p.handle(Event::Reconnected);
+                    p.handle(Event::Spooled);
+                    p.handle(Event::NotPrepared(Rejection::Policy));
+                }
+                p.handle(Event::Clock(Time(now)));
+                assert!(said(&mut p).is_empty() && p.due() == Some(Time(7_500)), "{failed} {now}");
+            }
+            p.handle(Event::Clock(Time(7_500)));
+            assert!(matches!(p.poll_action(), Some(Action::Decline(task, _, Rejection::BudgetExhausted)) if task == TASK));
+            p.handle(Event::Clock(Time(7_501)));
+            assert!(said(&mut p).is_empty(), "once");
+        }
+        let mut p = reporting(UploadAt::Scheduled);
+        p.handle(Event::NotPrepared(Rejection::Policy));
+        p.handle(Event::Ended(TASK, RoundId(1)));
+        assert_eq!(said(&mut p), ["clear"], "a round that is over is not declined any more");
+        p.handle(Event::Clock(Time(7_500)));
+        assert!(said(&mut p).is_empty());
+        let mut p = reporting(UploadAt::Ready);
+        p.handle(Event::NotPrepared(Rejection::Policy));
+        assert_eq!(said(&mut p), ["decline"], "without a schedule at once");
+    }
+
     #[test]
     fn without_a_schedule_an_update_leaves_when_it_is_ready_and_no_clock_declines() {
         let mut p = reporting(UploadAt::Ready);
         p.handle(Event::Clock(Time(9_000)));
-        assert!(said(&mut p).is_empty());
+        assert!(said(&mut p).is_empty() && p.due().is_none());
         p.handle(Event::Spooled);
         assert_eq!(said(&mut p), ["upload"]);
     }

@@ -6,8 +6,10 @@ mod count;
 mod gates;
 mod groups;
 mod local;
+mod masking;
 mod mode;
 mod model;
+pub mod own;
 mod tiers;
 
 pub use crate::decimal::Signed;
@@ -15,6 +17,7 @@ pub use averaging::{Combine, Robustness, Weighting};
 pub use count::{Count, Counted, Query, WordRule};
 pub use gates::{BadGate, Gate, GateCode, GateResult};
 pub use local::{Keep, LocalOptimiser, LocalTraining, Look, Schedule};
+pub use masking::Masking;
 pub use mode::{Accumulate, ClipPath, Joint, Mode, Rounding, UnitObjective, guaranteed_shares};
 pub use model::{AdapterConfig, Asks, BaseModel, EncoderConfig};
 pub use tiers::{Assigned, Tier, TierError, Turn};
@@ -37,6 +40,14 @@ pub enum TokenizerKind {
     /// The `tokenizer.json` of the checkpoint that the model begins from.
     #[n(1)]
     Checkpoint,
+    /// NFKC, then one token per byte of UTF-8 behind a mark at the head. Nothing is unknown, and tokens can be turned back into text.
+    #[n(2)]
+    Bytes,
+}
+
+impl TokenizerKind {
+    /// Tokens of [`Self::Bytes`]: all bytes, and four that are not of a text.
+    pub const BYTES: u32 = 260;
 }
 
 /// One tensor inside a shard.
@@ -527,7 +538,7 @@ impl Plan {
 
     /// Most rows of one unit that an operation reads: those of its records together.
     pub fn max_rows(&self) -> u32 {
-        self.model.asks().rows(self.model.max_tokens).saturating_mul(self.privacy.max_records_per_unit)
+        self.model.rows().saturating_mul(self.privacy.max_records_per_unit)
     }
 
     /// Noised steps of the whole task: rounds times local steps.
@@ -567,10 +578,12 @@ impl Plan {
     fn check_model(&self) -> Result<(), PlanError> {
         self.model.check()?;
         let (own, expected) = match self.tokenizer {
-            TokenizerKind::HashedCharacters => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
-            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters in a plan without a base model"),
+            TokenizerKind::HashedCharacters | TokenizerKind::Bytes => (self.model.base.is_none(), "checkpoint in a plan with a base model"),
+            TokenizerKind::Checkpoint => (self.model.base.is_some(), "hashed-characters or bytes in a plan without a base model"),
         };
-        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)
+        range(own, "tokenizer", format!("{:?}", self.tokenizer), expected)?;
+        let rows = self.tokenizer != TokenizerKind::Bytes || self.model.vocab >= TokenizerKind::BYTES;
+        range(rows, "model.vocab", self.model.vocab.to_string(), "260 or more where tokens are bytes")
     }
 
     fn check_groups(&self) -> Result<(), PlanError> {

@@ -70,6 +70,8 @@ rejections! {
     BadSum = 24, "bad_sum", "the openings do not give a sum that passes every check";
     /// The mean of a group is longer than the plan allows.
     NormBound = 25, "norm_bound", "the mean of the group is longer than the plan allows";
+    /// Something that must not change within a round.
+    InRound = 26, "in_round", "a round is under way in which this must not change; ask again when it is over";
 }
 
 #[cfg(test)]

@@ -82,6 +82,12 @@ statement_kinds! {
     Withdrawal = 32, "withdrawal";
     /// Somebody examined a part of the log.
     Review = 33, "review";
+    /// A new statement key signs that it takes the place of the one so far; stands inside the next kind only.
+    StatementKeyChange = 60, "statement-key-change";
+    /// An institution goes on with another statement key.
+    StatementKeyRotation = 61, "statement-key-rotation";
+    /// An institution goes on with another witness key.
+    WitnessKeyRotation = 62, "witness-key-rotation";
     /// Administrators suspend, resume or revoke a membership.
     Standing = 40, "standing";
     /// An institution leaves.
@@ -176,7 +182,8 @@ impl Statement {
         Self { kind: P::KIND, payload, key: PublicKey(key.verifying_key().to_bytes()), signature }
     }
 
-    /// The institution whose key signed, if that key is an institution's.
+    /// Who signed, by the key alone: the institution, if the key is the first that it ever had. Whose key it is after a rotation knows the
+    /// history ([`crate::history::History::speaker`]).
     pub fn signer(&self) -> ClientId {
         ClientId::of(&self.key)
     }
@@ -219,7 +226,8 @@ impl Statement {
     /// # Errors
     /// [`StatementError::BadSignature`].
     pub fn checked_by(self, holds: &mut dyn FnMut(&Self) -> bool) -> Result<Checked, StatementError> {
-        if holds(&self) { Ok(Checked(self)) } else { Err(StatementError::BadSignature) }
+        let signer = self.signer();
+        if holds(&self) { Ok(Checked { statement: self, signer }) } else { Err(StatementError::BadSignature) }
     }
 
     /// As [`Statement::verify`], and signed by `expected`.
@@ -235,17 +243,30 @@ impl Statement {
 }
 /// A statement whose signature holds: only [`Statement::checked_by`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked(Statement);
+pub struct Checked {
+    statement: Statement,
+    signer: ClientId,
+}
 
 impl std::ops::Deref for Checked {
     type Target = Statement;
 
     fn deref(&self) -> &Statement {
-        &self.0
+        &self.statement
     }
 }
 
 impl Checked {
+    /// The same as the word of `who`, who has this key by the log that the statement stands in.
+    pub(crate) fn said_by(self, who: ClientId) -> Self {
+        Self { signer: who, ..self }
+    }
+
+    /// Who says it: the institution that has the key where the statement stands in a log, else whoever the key names by itself.
+    pub fn signer(&self) -> ClientId {
+        self.signer
+    }
+
     /// Compares the kind, then decodes.
     ///
     /// # Errors

@@ -163,6 +163,12 @@ pub struct MemberStatus {
     /// Whether that key is revoked, and it has not said yet which takes its place.
     #[n(7)]
     pub key_revoked: bool,
+    /// SHA-256 of its witness, as policies spell it.
+    #[n(8)]
+    pub witness: Sha256,
+    /// Whether that is revoked, and it has not said yet which takes its place.
+    #[n(9)]
+    pub witness_revoked: bool,
 }
 
 /// A gate that a model must pass to be released.

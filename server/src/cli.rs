@@ -385,7 +385,7 @@ fn summary(plan: &Plan) -> serde_json::Value {
         "delta": plan.privacy.delta, "cohort_min": plan.cohort_min, "committee": plan.committee, "quorum": plan.committee.quorum(),
         "mode": plan.privacy.mode, "guaranteed_shares": plan.privacy.mode.joint().and_then(|j| guaranteed_shares(plan.cohort_min, j.colluding)),
         "path": plan.privacy.path, "counts": plan.count, "weighting": plan.weighting, "robustness": plan.robust(),
-        "gates": plan.gates(), "base": plan.model.base.as_ref().map(base),
+        "gates": plan.gates(), "base": plan.model.base.as_ref().map(base), "model": plan.model.own,
         "groups": plan.groups.iter().map(group).collect::<Vec<_>>(),
         "tiers": plan.tiers.as_ref().map(|all| all.iter().map(|t| tier(plan, t)).collect::<Vec<_>>()),
     })

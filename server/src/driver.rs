@@ -5,6 +5,7 @@ mod members;
 mod process;
 mod release;
 mod renew;
+mod rotate;
 mod rounds;
 mod standing;
 mod trust;
@@ -171,6 +172,8 @@ pub(crate) struct Driver {
     /// Those who have just left: until when they may look for their entry in the log, on the connection on which they left, and what that ends
     /// with.
     leaving: BTreeMap<ClientId, (Time, Link, Barred)>,
+    /// Until when no round begins, because a member waits to change its statement key between two of them.
+    held_until: Option<Time>,
 }
 
 /// Who waits for a round's answer.
@@ -237,6 +240,7 @@ impl Driver {
             storage_is_low: false,
             refusals: BTreeSet::new(),
             leaving: BTreeMap::new(),
+            held_until: None,
         };
         this.started(parts.config)?;
         Ok(this)

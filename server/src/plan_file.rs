@@ -6,9 +6,10 @@ use privacy::mechanism::{Mechanism, MechanismError};
 use protocol::decimal::Decimal;
 use protocol::ids::{ClientId, GroupId, Sha256, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
+use protocol::plan::own::Family;
 use protocol::plan::{
-    Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan, PlanError,
-    PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, UnitObjective, Weighting,
+    Asks, Assigned, ClipFunction, ClipPath, Deadlines, EncoderConfig, Gate, GroupPlan, Joint, LocalTraining, Mode, NoiseKind, Plan,
+    PlanError, PrivacyPlan, Robustness, ShardSpec, Strategy, Tier, Unit, UnitObjective, Weighting,
 };
 use serde::Deserialize;
 use train::hf::base::{Base, BaseError};
@@ -18,7 +19,7 @@ mod count;
 mod model;
 
 pub use count::{CountFile, CountPrivacy, CountedFile};
-pub use model::{BaseFile, ModelFile};
+pub use model::{BaseFile, MaskingFile, ModelFile};
 
 /// The file, word for word.
 #[derive(Clone, Debug, Deserialize)]
@@ -195,8 +196,26 @@ pub enum PlanFileError {
     /// A size beside a checkpoint that has its own.
     #[error("model.{0} is stated beside [model.base]: leave it out, the checkpoint's config.json states it")]
     SizeOfBase(&'static str),
+    /// A part beside a checkpoint that is built of its own.
+    #[error(
+        "model.{0} is stated beside [model.base]: leave it out, the checkpoint's config.json says it; what is asked for stands in base"
+    )]
+    PartOfBase(&'static str),
+    /// A question that another family answers.
+    #[error(
+        "model.asks is \"{}\", which family \"{}\" answers, and model.family is \"{}\": expected asks = \"{}\", or the other family",
+        .asks.name(), .of.name(), .stated.name(), .stated.usual().name()
+    )]
+    Family {
+        /// What is asked for.
+        asks: Asks,
+        /// Whom that is asked of.
+        of: Family,
+        /// What the file says.
+        stated: Family,
+    },
     /// A checkpoint that is named and not given.
-    #[error("the model begins from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    #[error("the model begins from a published checkpoint: give its directory with --base (weights with SHA-256 {0})")]
     NoBase(Sha256),
     /// A checkpoint that is given and not named.
     #[error(
@@ -205,7 +224,7 @@ pub enum PlanFileError {
     UnnamedBase {
         /// SHA-256 of its `config.json`.
         config: Sha256,
-        /// Of its `model.safetensors`.
+        /// Of its weights.
         weights: Sha256,
         /// Of its `tokenizer.json`.
         tokenizer: Sha256,

@@ -165,6 +165,8 @@ pub(crate) fn compose(history: &History) -> Option<Policy> {
     let log: VerifierKey = history.trust().log_vkey.parse().ok()?;
     let witnesses: Vec<Witness> = history
         .active()
+        // A witness that was revoked is in no policy until its institution has another one.
+        .filter(|(_, m)| m.cosigns(m.witness()))
         .take(audit::policy::MAX_WITNESSES)
         .map(|(_, m)| Some(Witness { name: m.name.clone(), key: m.witness_vkey.parse().ok()? }))
         .collect::<Option<_>>()?;

@@ -214,6 +214,7 @@ fn plan(shape: Shape) -> Plan {
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

@@ -191,6 +191,9 @@ fn plans_are_checked_and_prepared_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/plan-example.toml");
     assert_eq!(server(&["plan", "check", sample]), code(DONE));
+    for family in ["decoder", "encoder-decoder", "tags", "masked-tokens"] {
+        assert_eq!(server(&["plan", "check", &sample.replace("plan-example", &format!("plan-{family}"))]), code(DONE), "{family}");
+    }
     assert_eq!(server(&["plan", "check", text(&dir.path().join("none.toml"))]), code(TROUBLE));
     let bad = dir.path().join("bad.toml");
     std::fs::write(&bad, std::fs::read_to_string(sample).unwrap().replacen("cohort_min = 3", "cohort_min = 1", 1)).unwrap();

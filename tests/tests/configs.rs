@@ -7,7 +7,7 @@ use corpus::pipeline::Rules;
 use privacy::accountant::{Phase, epsilon_noise_rdp, epsilon_pld, epsilon_rdp};
 use protocol::ids::TaskId;
 use protocol::params::MAX_WEIGHT;
-use protocol::plan::{Combine, Keep, NoiseKind, Plan, PlanError, Robustness, Schedule, Weighting};
+use protocol::plan::{Asks, Combine, Keep, NoiseKind, Plan, PlanError, Robustness, Schedule, Weighting};
 use server::config::{Config as ServerConfig, ConfigError as ServerError};
 use server::plan_file::{AnyPlanFile, CountFile, PlanFile, Prepared};
 use std::collections::BTreeSet;
@@ -21,9 +21,14 @@ const SERVER: &str = include_str!("../../configs/server.toml");
 const CLIENT: &str = include_str!("../../configs/client.toml");
 const SITE_POLICY: &str = include_str!("../../configs/site-policy.toml");
 const PLAN: &str = include_str!("../../configs/plan-example.toml");
+const PLAN_DECODER: &str = include_str!("../../configs/plan-decoder.toml");
+const PLAN_PAIR: &str = include_str!("../../configs/plan-encoder-decoder.toml");
+const PLAN_TAGS: &str = include_str!("../../configs/plan-tags.toml");
+const PLAN_MASKED: &str = include_str!("../../configs/plan-masked-tokens.toml");
 const STATISTICS: &str = include_str!("../../configs/plan-statistics.toml");
 const WORDS: &str = include_str!("../../configs/plan-words.toml");
 const TRAIN_CHARACTERS: &str = include_str!("../../configs/train-characters.toml");
+const TRAIN_GPU: &str = include_str!("../../configs/train-characters-gpu.toml");
 const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
@@ -36,13 +41,18 @@ const SAMPLES: &[&str] = &[
     "client.toml",
     "data-sms-spam.toml",
     "data-sms.toml",
+    "plan-decoder.toml",
+    "plan-encoder-decoder.toml",
     "plan-example.toml",
+    "plan-masked-tokens.toml",
     "plan-statistics.toml",
+    "plan-tags.toml",
     "plan-words.toml",
     "server.toml",
     "site-policy.toml",
     "systemd/concordat-client.service",
     "systemd/concordat-server.service",
+    "train-characters-gpu.toml",
     "train-characters-long.toml",
     "train-characters.toml",
     "train-sms.toml",
@@ -127,7 +137,7 @@ fn the_clients_sample_states_every_key_with_its_default() {
 
 #[test]
 fn the_sample_of_central_training_states_every_key() {
-    for sample in [TRAIN_CHARACTERS, TRAIN_LONG, TRAIN_SMS] {
+    for sample in [TRAIN_CHARACTERS, TRAIN_GPU, TRAIN_LONG, TRAIN_SMS] {
         CentralPlan::parse(sample).unwrap();
     }
     for section in ["", "[model]\n", "[data]\n", "[local]\n", "[evaluation]\n"] {
@@ -197,6 +207,55 @@ fn the_example_plan_is_one_that_can_be_run() {
     assert_eq!(protocol::codec::decode::<Plan>(&prepared.bytes, Plan::MAX_BYTES).as_ref(), Ok(plan));
     assert_eq!(plan.committee.quorum(), 3);
     assert!(plan.model.classes.iter().map(String::as_str).eq(corpus::sms::LABELS), "the example fits the built-in generator");
+}
+
+/// training.md M1: one for each family that writes tokens, and for each question that is answered token by token; each states what it is built of, and is trained from the weights that it names.
+#[test]
+fn the_samples_of_other_families_are_plans_that_can_be_run() {
+    for (sample, asks, layers) in [
+        (PLAN_DECODER, Asks::NextToken, None),
+        (PLAN_PAIR, Asks::Translate, Some(1)),
+        (PLAN_TAGS, Asks::Tags, None),
+        (PLAN_MASKED, Asks::MaskedTokens, None),
+    ] {
+        let prepared = PlanFile::parse(sample).unwrap().prepare(TaskId([7; 16])).unwrap();
+        let plan = &prepared.plan;
+        assert_eq!((plan.check(), plan.model.asks(), plan.model.built().decoder_layers), (Ok(()), asks, layers));
+        assert_eq!(protocol::codec::decode::<Plan>(&prepared.bytes, Plan::MAX_BYTES).as_ref(), Ok(plan));
+        let weights = train::snapshot::from_bytes(&plan.model, &prepared.base).unwrap();
+        assert_eq!((weights.flat().len() as u64, train::snapshot::digest(&prepared.base)), (plan.dimension(), plan.base));
+        assert_eq!(SitePolicy::parse(SITE_POLICY).unwrap().allows(Plan::digest(&prepared.bytes), plan), Ok(()));
+    }
+}
+
+/// What stands in the sample is what a plan without it has, and the example says the same, commented out.
+#[test]
+fn the_sample_of_masked_tokens_states_its_defaults() {
+    let bytes = |text: &str| PlanFile::parse(text).unwrap().prepare(TaskId([7; 16])).unwrap().bytes;
+    let numbers = PLAN_MASKED.lines().find(|l| l.starts_with("masking = ")).unwrap();
+    assert_eq!(bytes(PLAN_MASKED), bytes(&PLAN_MASKED.replacen(numbers, "", 1)));
+    assert!(PLAN.contains(&format!("\n# {numbers}\n")));
+    let complaint = chain(&PlanFile::parse(&PLAN_MASKED.replacen("share = ", "part = ", 1)).err().unwrap());
+    for key in keys_named_in(&complaint) {
+        assert!(numbers.contains(&format!("{key} = ")), "the sample does not state `{key}`");
+    }
+}
+
+/// What the example says about a model's parts, commented out, is what a plan without a word about them has.
+#[test]
+fn the_example_plans_model_states_its_defaults() {
+    let keys = ["tokenizer", "family", "asks", "positions", "norm", "norm_place", "feed_forward", "groups", "head", "mask"]
+        .map(|key| format!("\n# {key} = "));
+    let stated = keys.iter().fold(PLAN.to_owned(), |text, key| {
+        assert!(text.contains(key), "{key}");
+        text.replacen(key, &key.replacen("# ", "", 1), 1)
+    });
+    assert_eq!(PlanFile::parse(&stated).unwrap().prepare(TaskId([7; 16])).unwrap().bytes, example().bytes);
+    for key in ["window", "stem", "dropout"] {
+        let asked = PLAN.replacen(&format!("\n# {key} = "), &format!("\n{key} = "), 1);
+        let plan = PlanFile::parse(&asked).unwrap().prepare(TaskId([7; 16])).unwrap().plan;
+        assert!(plan.model.own.is_some(), "{key}");
+    }
 }
 
 /// What stands there commented out is what a plan without it has.
@@ -408,7 +467,7 @@ fn a_plan_may_ask_for_book_keeping_in_every_mode() {
 /// training.md M4, M6: tiers as the sample describes them; what does not exist is named with what was expected.
 #[test]
 fn a_plan_may_say_who_trains_what() {
-    let two = PLAN.replacen("layers = 1", "layers = 2\nadapter = { rank = 2, alpha = 4, targets = [\"qkv\"] }", 1);
+    let two = PLAN.replacen("layers = 1", "layers = 2\nadapter = { rank = 2, alpha = 4, targets = [\"qkv\"], nested = [1] }", 1);
     let id = |n: u8| format!("{n:02x}").repeat(32);
     let with = |trains: &str, who: &str| {
         format!("{two}\n[[tiers]]\nname = \"large\"\ntrains = [\"full\"]\n[[tiers]]\nname = \"small\"\ntrains = [{trains}]\n{who}\n")
@@ -419,6 +478,7 @@ fn a_plan_may_say_who_trains_what() {
         ("\"heads-and-biases\"", 2),
         ("{ layers = { from = 1, to = 2 } }", 2),
         ("\"lora-b\", \"heads-and-biases\"", 3),
+        ("{ lora-b-first = { rank = 1 } }", 2),
         ("\"lora-alternating\"", 3),
         ("{ rolling = { window = 1 } }", 3),
     ];
@@ -434,6 +494,8 @@ fn a_plan_may_say_who_trains_what() {
         (with("{ layers = { from = 1, to = 3 } }", &three), "got 1..3, expected a range of the model's blocks"),
         (with("{ rolling = { window = 3 } }", &three), "rolls over 3 blocks at once, expected 1 to 2"),
         (with("\"lora-b\"", &three).replacen("adapter = {", "# adapter = {", 1), "has no adapters: expected [model.adapter]"),
+        (with("{ lora-b-first = { rank = 3 } }", &three), "trains the first 3 columns of B, expected one of [1, 2]"),
+        (with("\"lora-b\"", &three).replacen("nested = [1]", "nested = [2]", 1), "model.adapter.nested: got [2], expected ranks from 1 on"),
         (with("\"no-such-part\"", &three), "unknown variant `no-such-part`, expected one of `full`, `layers`"),
         (with("\"heads-and-biases\"", ""), "only one tier is for all others"),
         (with("\"lora-b\"", &format!("institutions = [\"{}\"]", id(1))), "trained by at most 1 institutions in a round"),

@@ -75,7 +75,8 @@ use protocol::ids::{Address, CoreDigest, LeafIndex, PlanDigest, Position, RoundI
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
-use protocol::plan::{Gate, GateCode};
+use protocol::plan::own::{OwnModel, Positions};
+use protocol::plan::{Asks, Gate, GateCode};
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
 use protocol::trust::Token;
 use server::plan_file::{AnyPlanFile, Prepared};
@@ -170,7 +171,12 @@ fn entries() -> Seeds {
 fn plans() -> Seeds {
     let plain = [Shape::plain(2, 1), Shape::plain(5, 3)];
     let dealt_and_tiered = [Shape { parts: 3, ..Shape::plain(6, 2) }, Shape { small: 2, ..Shape::plain(5, 3) }];
-    let trains: Vec<_> = plain.into_iter().chain(dealt_and_tiered).map(|shape| federation(shape).plan.clone()).collect();
+    let mut trains: Vec<_> = plain.into_iter().chain(dealt_and_tiered).map(|shape| federation(shape).plan.clone()).collect();
+    let mut writes = trains[0].clone();
+    let positions = Positions::Rotary { theta: 10_000 };
+    let own = OwnModel { asks: Asks::Translate, positions, decoder_layers: Some(1), groups: Some(1), stem: Some(3), ..OwnModel::default() };
+    (writes.model.own, writes.model.classes) = (Some(own), Vec::new());
+    trains.push(writes);
     trains.iter().chain(COUNTING.iter().map(|c| &c.plan)).map(codec::encode).collect()
 }
 

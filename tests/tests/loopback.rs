@@ -12,8 +12,12 @@ mod administrators;
 mod checkpoint;
 #[path = "loopback/counting.rs"]
 mod counting;
+#[path = "loopback/families.rs"]
+mod families;
 #[path = "loopback/federation.rs"]
 mod federation;
+#[path = "loopback/keys.rs"]
+mod keys;
 #[path = "loopback/means.rs"]
 mod means;
 #[path = "loopback/mixed.rs"]
@@ -26,6 +30,8 @@ mod renewals;
 mod reviews;
 #[path = "loopback/rollback.rs"]
 mod rollback;
+#[path = "loopback/scheduled.rs"]
+mod scheduled;
 #[path = "loopback/standing.rs"]
 mod standing;
 #[path = "loopback/sums.rs"]

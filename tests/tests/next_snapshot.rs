@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy as Making;
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, ShardId};
-use protocol::plan::{AdapterConfig, Combine, EncoderConfig, GroupPlan, Joint, Mode, Plan, Robustness, ShardSpec, Strategy, Weighting};
+use protocol::plan::own::OwnModel;
+use protocol::plan::{
+    AdapterConfig, Asks, Combine, EncoderConfig, GroupPlan, Joint, Masking, Mode, Plan, Robustness, ShardSpec, Strategy, Weighting,
+};
 use tests::fixture::{Shape, federation};
 use train::combine::{self, GroupSum, Mass};
 use train::shard::shard_table;
@@ -22,12 +25,21 @@ fn decimal(text: &str) -> Decimal {
 }
 
 fn model(adapted: bool) -> EncoderConfig {
-    let adapter = adapted.then_some(AdapterConfig { rank: 2, alpha: 4, targets: None });
+    let adapter = adapted.then_some(AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None });
     let classes = vec!["no".to_owned(), "yes".to_owned()];
-    EncoderConfig { vocab: 20, max_tokens: 6, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter, base: None }
+    EncoderConfig { vocab: 20, max_tokens: 6, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter, ..EncoderConfig::none() }
 }
 
-/// Shard tables of one, of several, and of tiers in which some tensors are frozen for everybody.
+/// A model that is asked for tokens, or for something about each of them, of Concordat's own.
+fn writer(asks: Asks) -> EncoderConfig {
+    let decoder_layers = (asks == Asks::Translate).then_some(1);
+    let own = OwnModel { asks, decoder_layers, stem: Some(3), ..OwnModel::default() };
+    let classes = if asks == Asks::Tags { vec!["drug".to_owned()] } else { Vec::new() };
+    let masking = (asks == Asks::MaskedTokens).then(|| Masking::usual(0));
+    EncoderConfig { classes, own: Some(own), masking, ..model(false) }
+}
+
+/// Shard tables of one, of several, of tiers in which some tensors are frozen for everybody, and of models that are asked token by token.
 fn shards(kind: u8) -> (EncoderConfig, Vec<ShardSpec>) {
     let tiers = |parts: Vec<Vec<Part>>| {
         let named: Vec<(String, Vec<Part>)> = parts.into_iter().enumerate().map(|(i, p)| (format!("tier-{i}"), p)).collect();
@@ -43,7 +55,11 @@ fn shards(kind: u8) -> (EncoderConfig, Vec<ShardSpec>) {
             (model(false), shards)
         }
         2 => tiers(vec![vec![Part::Full], vec![Part::Layers { from: 1, to: 2 }], vec![Part::LoraAlternating, Part::HeadsAndBiases]]),
-        _ => tiers(vec![vec![Part::LoraB], vec![Part::HeadsAndBiases]]),
+        3 => tiers(vec![vec![Part::LoraB], vec![Part::HeadsAndBiases]]),
+        4 => (writer(Asks::NextToken), shard_table(&writer(Asks::NextToken), 2, -16).unwrap()),
+        5 => (writer(Asks::Translate), shard_table(&writer(Asks::Translate), 3, -14).unwrap()),
+        6 => (writer(Asks::Tags), shard_table(&writer(Asks::Tags), 2, -14).unwrap()),
+        _ => (writer(Asks::MaskedTokens), shard_table(&writer(Asks::MaskedTokens), 2, -14).unwrap()),
     }
 }
 
@@ -89,7 +105,7 @@ fn robustness() -> impl Making<Value = Robustness> {
 
 fn case() -> impl Making<Value = Case> {
     let weighting = prop::sample::select(vec![Weighting::Uniform, Weighting::Declared { max_weight: 7_321 }]);
-    (strategy(), weighting, any::<bool>(), robustness(), 0u8..4, any::<bool>(), any::<u64>()).prop_map(
+    (strategy(), weighting, any::<bool>(), robustness(), 0u8..8, any::<bool>(), any::<u64>()).prop_map(
         |(strategy, weighting, joint, robustness, shards, apart, seed)| {
             // Gradients weigh nobody (privacy.md D7).
             let weighting = if joint { Weighting::Uniform } else { weighting };

@@ -4,6 +4,7 @@
 //! each record begins and ends. Every kernel walks record by record, so the shapes it sees depend on that record alone, and one unit's
 //! gradient is bitwise the same whatever else is in the batch (privacy.md D19).
 
+use crate::model::parameters::size;
 use candle_core::Tensor;
 use protocol::plan::{Asks, EncoderConfig};
 use std::ops::Range;
@@ -58,6 +59,14 @@ pub enum DataError {
         /// Number of classes.
         classes: usize,
     },
+    /// Another number of labels than of tokens, or a label that no token can have.
+    #[error("unit {unit} has labels that are not one for each token, each below {choices}")]
+    Labels {
+        /// Position of the unit in the data set.
+        unit: usize,
+        /// Labels that there are.
+        choices: u32,
+    },
 }
 
 impl Dataset {
@@ -71,18 +80,34 @@ impl Dataset {
     /// # Errors
     /// [`DataError`], the first unit that does not fit.
     pub fn check(&self, config: &EncoderConfig) -> Result<(), DataError> {
+        let vocab = config.vocab;
         for (unit, examples) in self.units.iter().enumerate() {
             for record in &examples.records {
-                if record.tokens.iter().chain(&record.labels).any(|&t| t >= config.vocab) {
-                    return Err(DataError::Token { unit, vocab: config.vocab });
+                let outside = |tokens: &[u32]| tokens.iter().any(|&t| t >= vocab);
+                let answered = match config.asks() {
+                    Asks::Tags => each(record, config.choices()).then_some(()).ok_or(DataError::Labels { unit, choices: config.choices() }),
+                    Asks::MaskedTokens => each(record, vocab).then_some(()).ok_or(DataError::Labels { unit, choices: vocab }),
+                    Asks::Class if size(record.class) >= config.classes.len() => {
+                        Err(DataError::Class { unit, classes: config.classes.len() })
+                    }
+                    Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate if outside(&record.labels) => {
+                        Err(DataError::Token { unit, vocab })
+                    }
+                    Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Ok(()),
+                };
+                if outside(&record.tokens) {
+                    return Err(DataError::Token { unit, vocab });
                 }
-                if config.asks() == Asks::Class && usize::try_from(record.class).map_or(true, |c| c >= config.classes.len()) {
-                    return Err(DataError::Class { unit, classes: config.classes.len() });
-                }
+                answered?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether every token has a label of its own, or is not asked for.
+fn each(record: &Record, choices: u32) -> bool {
+    record.labels.len() == record.tokens.len() && record.labels.iter().all(|&label| label < choices || label == UNASKED)
 }
 
 /// Where each record of a batch begins and ends among its rows.

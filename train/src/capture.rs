@@ -8,7 +8,7 @@ use crate::clip::total;
 use crate::model::parameters::{Access, Parameter, ParameterTable};
 use crate::ops::dropout::{self, Keys};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use protocol::hash::sha256;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,8 @@ pub(crate) struct Lookup {
     pub(crate) ids: Arc<[usize]>,
 }
 
-/// What the gradient of one parameter is made of. `at` is its first coordinate in the trained vector.
+/// What the gradient of one parameter is made of, on the processor wherever it was computed. `at` is its first coordinate in the trained
+/// vector.
 pub(crate) enum Capture {
     /// A matrix `(P, D)`: input `(N, D)`, gradient `(N, P)`; a record's part is gradientᵀ · input over its rows.
     Product { at: usize, spans: Spans, input: Tensor, grad: Tensor },
@@ -92,10 +93,22 @@ struct Recorder {
     sources: Mutex<Vec<Source>>,
 }
 
+/// How many records one product may take. On the processor always one; on another device it decides which kernel runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of a batch: only their sum is asked for.
+    #[default]
+    Batch,
+    /// One: kernels see this record's shape only, so that no other record has a say in its gradient (privacy.md D19).
+    Record,
+}
+
 /// Handed through the forward pass; off during evaluation.
 #[derive(Clone, Default)]
 pub struct Tape {
     recorder: Option<Arc<Recorder>>,
+    /// Also of passes that are not recorded themselves, but belong to one that is.
+    reach: Reach,
     /// What dropout is drawn from; none in evaluation.
     dropout_seed: Option<u64>,
     /// The same for each record of the batch under way.
@@ -136,7 +149,11 @@ impl Tape {
     }
     /// Records one forward and backward pass.
     pub(crate) fn on() -> Self {
-        Self::keeping(Keep::Captures(Vec::new()))
+        Self { reach: Reach::Record, ..Self::keeping(Keep::Captures(Vec::new())) }
+    }
+    /// How many records one product may take.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
     }
     /// Records only the gradient of the whole batch, of `dimension` coordinates.
     pub(crate) fn total(dimension: usize) -> Self {
@@ -183,7 +200,7 @@ impl Tape {
             return Err(CaptureError::NoSource);
         }
         for source in sources {
-            let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.contiguous()?;
+            let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.to_device(&Device::Cpu)?.contiguous()?;
             for lookup in source.lookups {
                 self.push(Capture::Rows { lookup, spans: source.spans.clone(), grad: grad.clone() })?;
             }

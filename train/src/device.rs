@@ -1,9 +1,18 @@
-//! Who multiplies matrices for a worker's model: the worker's own processor thread, or an accelerator that it has to itself. Several
-//! accelerators of one institution are several workers: each takes micro-batches of its own, and only sums of clipped gradients meet
-//! (training.md M15). Knows no layer and no unit.
+//! Who computes a worker's model: the worker's own processor thread, or an accelerator that it has to itself. Several accelerators of one
+//! institution are several workers: each takes micro-batches of its own, and only sums of clipped gradients meet (training.md M15). Knows no
+//! layer and no unit.
 //!
-//! Only products of a model's layers go to an accelerator. Norms of gradients, clipping and weighted sums stay on the processor, in the floats
-//! whose errors the account covers (M11, privacy.md D19).
+//! An accelerator either holds whole models ([`Site`]), so that layers and their gradients stay there between the passes, or is sent the
+//! factors of single products. Norms of gradients, clipping and weighted sums stay on the processor, in the floats whose errors the account
+//! covers (M11, privacy.md D19).
+
+mod choice;
+pub(crate) mod memory;
+mod site;
+
+pub use choice::{DeviceError, Found, Wanted};
+pub(crate) use memory::{fits, halve, is_out_of_memory};
+pub use site::Site;
 
 use crate::direct::Precision;
 use candle_core::{DType, Device, Result, Tensor};
@@ -45,12 +54,17 @@ pub trait Multiply: Send + Sync {
 
     /// Multiplications of numbers below which a product is not worth the way there and back.
     fn worth(&self) -> usize;
+
+    /// Where models live, if this accelerator holds whole models; none if it is only sent products.
+    fn site(&self) -> Option<&Site> {
+        None
+    }
 }
 
 /// A device of the tensor engine.
 pub struct Engine {
-    device: Device,
-    precision: Precision,
+    site: Site,
+    holds_models: bool,
     worth: usize,
 }
 
@@ -60,32 +74,43 @@ const WORTH: usize = 1 << 22;
 const MOST_GPUS: usize = 64;
 
 impl Engine {
+    /// One GPU, which holds whole models.
+    ///
+    /// # Errors
+    /// The engine's: no such GPU, no driver, or a program that was built without the feature `cuda`.
+    pub fn gpu(ordinal: usize, precision: Precision) -> Result<Self> {
+        Ok(Self { site: Site::new(Device::new_cuda(ordinal)?, precision), holds_models: true, worth: WORTH })
+    }
+
     /// All GPUs of this machine; there is at least one.
     ///
     /// # Errors
-    /// The engine's: no GPU, no driver, or a program that was built without the feature `cuda`.
+    /// As [`Self::gpu`].
     pub fn gpus(precision: Precision) -> Result<Vec<Self>> {
-        let gpu = |ordinal: usize| -> Result<Self> { Ok(Self { device: Device::new_cuda(ordinal)?, precision, worth: WORTH }) };
-        let first = gpu(0)?;
-        let others = (1..MOST_GPUS).map_while(|ordinal| gpu(ordinal).ok());
+        let first = Self::gpu(0, precision)?;
+        let others = (1..MOST_GPUS).map_while(|ordinal| Self::gpu(ordinal, precision).ok());
         Ok(std::iter::once(first).chain(others).collect())
     }
 
-    /// The processor as if it were an accelerator, for every product: what runs on a GPU, run where there is none.
+    /// The processor as if it were an accelerator that is sent every product.
     #[cfg(test)]
     pub(crate) fn processor(precision: Precision) -> Self {
-        Self { device: Device::Cpu, precision, worth: 1 }
+        Self { site: Site::new(Device::Cpu, precision), holds_models: false, worth: 1 }
+    }
+
+    /// The processor as if it were an accelerator that holds models: what runs on a GPU, run where there is none.
+    #[cfg(test)]
+    pub(crate) fn holding_models(precision: Precision) -> Self {
+        Self { holds_models: true, ..Self::processor(precision) }
     }
 
     fn tensor(&self, m: Matrix<'_>) -> Result<Tensor> {
+        let device = self.site.device();
         let there = match m.lies {
-            Lies::ByRows => Tensor::from_slice(m.numbers, (m.rows, m.cols), &self.device)?,
-            Lies::ByColumns => Tensor::from_slice(m.numbers, (m.cols, m.rows), &self.device)?.t()?,
+            Lies::ByRows => Tensor::from_slice(m.numbers, (m.rows, m.cols), device)?,
+            Lies::ByColumns => Tensor::from_slice(m.numbers, (m.cols, m.rows), device)?.t()?,
         };
-        match self.precision {
-            Precision::F32 => Ok(there),
-            Precision::Bf16 => there.to_dtype(DType::BF16),
-        }
+        self.site.factor(&there)
     }
 }
 
@@ -98,20 +123,35 @@ impl Multiply for Engine {
     fn worth(&self) -> usize {
         self.worth
     }
+
+    fn site(&self) -> Option<&Site> {
+        self.holds_models.then_some(&self.site)
+    }
 }
 
 thread_local! {
-    static ACCELERATOR: RefCell<Option<Arc<dyn Multiply>>> = const { RefCell::new(None) };
+    static ACCELERATOR: RefCell<Option<(usize, Arc<dyn Multiply>)>> = const { RefCell::new(None) };
 }
 
-/// From here on this thread has an accelerator.
-pub(crate) fn attach(accelerator: Arc<dyn Multiply>) {
-    ACCELERATOR.set(Some(accelerator));
+/// From here on this thread has an accelerator, the one of this number.
+pub(crate) fn attach(number: usize, accelerator: Arc<dyn Multiply>) {
+    ACCELERATOR.set(Some((number, accelerator)));
 }
 
 /// This thread's accelerator.
 pub(crate) fn attached() -> Option<Arc<dyn Multiply>> {
-    ACCELERATOR.with_borrow(Clone::clone)
+    ACCELERATOR.with_borrow(|attached| attached.as_ref().map(|(_, accelerator)| Arc::clone(accelerator)))
+}
+
+/// The number of this thread's accelerator; 0 without one.
+pub(crate) fn number() -> usize {
+    ACCELERATOR.with_borrow(|attached| attached.as_ref().map_or(0, |(number, _)| *number))
+}
+
+/// Reads where this thread's models live, if its accelerator holds models.
+pub(crate) fn with_site<T>(read: impl FnOnce(Option<&Site>) -> T) -> T {
+    let accelerator = attached();
+    read(accelerator.as_ref().and_then(|a| a.site()))
 }
 
 #[cfg(test)]

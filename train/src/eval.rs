@@ -1,14 +1,19 @@
 //! How good a model is on records it is shown: loss, accuracy, macro-F1, confusion; of one that goes on with texts, loss per token. Keeps no
 //! graph. Knows no privacy: what it returns is computed from records, and the caller decides whether it may leave.
 
-use crate::batch::{Batch, DataError, Dataset, Record};
+use crate::batch::{Batch, DataError, Dataset, Record, UNASKED};
 use crate::capture::Tape;
+use crate::mask::Masks;
 use crate::model::parameters::size;
-use crate::model::{ModelError, Objective, Transformer, TransformerWeights, Weights};
+use crate::model::{ModelError, Objective, Replicas, Transformer, TransformerWeights, Weights};
 use crate::ops::loss::cross_entropy;
 use crate::workers::Workers;
-use protocol::plan::{Asks, EncoderConfig};
+use protocol::plan::{Asks, EncoderConfig, Keep};
 use std::collections::BTreeSet;
+
+mod tags;
+
+pub use tags::{Found, TagEvaluation, evaluate_tags};
 
 /// Records in one forward pass: few enough that the engine does not wake threads for sums of 2^16 numbers.
 const RECORDS_AT_ONCE: usize = 8;
@@ -50,6 +55,11 @@ fn telling(data: &Dataset) -> Vec<&Record> {
 /// The model of these weights, of which nothing is trained.
 fn built(weights: &Weights) -> Result<Transformer, EvalError> {
     Ok(Transformer::load(&TransformerWeights::part_of(weights, BTreeSet::new())?)?)
+}
+
+/// The same where the workers' models live.
+fn built_for(weights: &Weights, workers: &Workers) -> Result<Replicas, EvalError> {
+    Ok(Replicas::load(&TransformerWeights::part_of(weights, BTreeSet::new())?, workers, Keep::Everything)?)
 }
 
 /// Results over a data set.
@@ -127,12 +137,12 @@ impl Evaluation {
 pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Evaluation, EvalError> {
     asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let model = built(weights)?;
+    let model = built_for(weights, workers)?;
     workers.run(|| {
         let mut total = Evaluation::empty(weights.config().classes.len());
         for part in telling(data).chunks(RECORDS_AT_ONCE) {
             let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-            let logits = model.forward(&batch, &Tape::off())?; // (B, K)
+            let logits = model.mine()?.forward(&batch, &Tape::off())?; // (B, K)
             let losses = cross_entropy(&logits, &batch.classes)?.to_vec1::<f32>()?;
             for ((scores, loss), &class) in logits.to_vec2::<f32>()?.iter().zip(losses).zip(&batch.classes) {
                 total.count(size(class), scores, f64::from(loss));
@@ -148,7 +158,8 @@ pub fn evaluate(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<
 pub struct TextLoss {
     /// Records.
     pub records: u64,
-    /// Tokens that it was asked for: all but the first of each record, or those of the answers; an encoder-decoder also for their ends.
+    /// Tokens that it was asked for: all but the first of each record, or those of the answers; an encoder-decoder also for their ends, and an
+    /// encoder for those that were hidden from it.
     pub tokens: u64,
     /// Sum of all tokens' losses, in nats.
     pub loss_sum: f64,
@@ -174,6 +185,7 @@ fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
         Asks::Translate => label + 1, // and the end
         Asks::Answer if label > 0 => label,
         Asks::Class | Asks::NextToken | Asks::Answer => text.saturating_sub(1),
+        Asks::Tags | Asks::MaskedTokens => record.labels.iter().filter(|&&label| label != UNASKED).count() as u64,
     }
 }
 
@@ -186,14 +198,19 @@ fn asked_tokens(asks: Asks, record: &Record, most: usize) -> u64 {
 /// [`EvalError`], also for a model that is asked for something else.
 pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> Result<TextLoss, EvalError> {
     let asks = weights.config().asks();
-    if asks == Asks::Class {
-        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer or translate" });
+    if matches!(asks, Asks::Class | Asks::Tags) {
+        return Err(EvalError::Asks { got: asks.name(), expected: "next-token, answer, translate or masked-tokens" });
     }
     data.check(weights.config())?;
-    let (model, most) = (built(weights)?, size(weights.config().max_tokens));
+    let (model, most) = (built_for(weights, workers)?, size(weights.config().max_tokens));
+    let hidden = Masks::of_judgement(weights.config()).map(|masks| data.records().map(|r| masks.hide(r)).collect::<Vec<_>>());
+    let records: Vec<&Record> = match &hidden {
+        Some(hidden) => hidden.iter().filter(|r| !r.tokens.is_empty()).collect(),
+        None => telling(data),
+    };
     workers.run(|| {
         let mut total = TextLoss::default();
-        for part in telling(data).chunks(RECORDS_AT_ONCE) {
+        for part in records.chunks(RECORDS_AT_ONCE) {
             let losses = model.losses(&Batch::pack(part.iter().copied(), most), &Tape::off())?.to_vec1::<f32>()?; // (B)
             for (record, loss) in part.iter().zip(losses) {
                 // A record's loss is the mean over its tokens.
@@ -217,7 +234,7 @@ pub fn evaluate_texts(weights: &Weights, data: &Dataset, workers: &Workers) -> R
 pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, workers: &Workers) -> Result<Vec<f64>, EvalError> {
     asked(weights, Asks::Class)?;
     data.check(weights.config())?;
-    let model = built(weights)?;
+    let model = built_for(weights, workers)?;
     workers.run(|| {
         let mut sure = Vec::with_capacity(data.units.len());
         for unit in &data.units {
@@ -225,7 +242,7 @@ pub(crate) fn log_odds(weights: &Weights, data: &Dataset, max_records: usize, wo
             let mut sum = 0.0;
             for part in records.chunks(RECORDS_AT_ONCE) {
                 let batch = Batch::pack(part.iter().copied(), size(weights.config().max_tokens));
-                let scores = model.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
+                let scores = model.mine()?.forward(&batch, &Tape::off())?.to_vec2::<f32>()?; // (B, K)
                 sum += scores.iter().zip(&batch.classes).map(|(row, &class)| odds(row, size(class))).sum::<f64>();
             }
             #[expect(clippy::cast_precision_loss, reason = "records of a unit are far below 2^53")]

@@ -14,8 +14,11 @@ pub mod device;
 pub mod direct;
 pub mod eval;
 pub mod fit;
+#[cfg(all(test, feature = "cuda"))]
+mod gpu_tests;
 pub mod hf;
 mod kernels;
+pub mod mask;
 pub mod measure;
 pub mod model;
 mod ops;
@@ -24,10 +27,13 @@ pub mod rehearsal;
 pub mod round;
 pub mod schedule;
 pub mod shard;
+#[cfg(test)]
+mod site_tests;
 pub mod slots;
 pub mod snapshot;
 mod step;
 pub mod strategy;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod workers;

@@ -4,8 +4,8 @@
 use crate::batch::UnitExamples;
 use crate::clip::book_keeping;
 use crate::model::parameters::size;
-use crate::model::{Transformer, TransformerWeights};
-use crate::slots::{SlotsError, made_up, unit};
+use crate::model::{Replicas, TransformerWeights};
+use crate::slots::{SlotsError, made_up, replicas, unit};
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
@@ -17,7 +17,6 @@ pub struct Rehearsal<'a> {
     plan: &'a Plan,
     mechanism: &'a Mechanism,
     part: TransformerWeights,
-    model: Transformer,
 }
 
 impl<'a> Rehearsal<'a> {
@@ -26,8 +25,7 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Model`] or the tensor engine's.
     pub fn of(plan: &'a Plan, mechanism: &'a Mechanism) -> Result<Self, SlotsError> {
-        let (part, model) = made_up(plan)?;
-        Ok(Self { plan, mechanism, part, model })
+        Ok(Self { plan, mechanism, part: made_up((plan, None))? })
     }
 
     /// One pass of every worker at the same time over `micro_batch` made-up units of the longest records, up to the clipped sum. Whether all
@@ -36,23 +34,17 @@ impl<'a> Rehearsal<'a> {
     /// # Errors
     /// [`SlotsError::Work`].
     pub fn pass(&self, micro_batch: NonZeroU32, workers: &Workers) -> Result<bool, SlotsError> {
+        let model = replicas(self.plan, &self.part, workers)?;
         let mut states = vec![(); workers.count()];
-        let done = workers.each(&mut states, |_, _| self.on_one(size(micro_batch.get())));
+        let done = workers.each(&mut states, |_, _| self.on_one(&model, size(micro_batch.get())));
         Ok(done.into_iter().collect::<Result<Vec<bool>, WorkError>>()?.into_iter().all(|finite| finite))
     }
 
-    fn on_one(&self, micro_batch: usize) -> Result<bool, WorkError> {
+    fn on_one(&self, model: &Replicas, micro_batch: usize) -> Result<bool, WorkError> {
         let (max_tokens, max_records) = (size(self.plan.model.max_tokens), size(self.plan.privacy.max_records_per_unit));
         let (one, of_unit) = (unit(self.plan, max_tokens, 0), self.plan.privacy.unit_objective);
-        let work = Work {
-            objective: &self.model,
-            table: self.part.table(),
-            mechanism: self.mechanism,
-            max_tokens,
-            micro_batch,
-            max_records,
-            of_unit,
-        };
+        let work =
+            Work { objective: model, table: self.part.table(), mechanism: self.mechanism, max_tokens, micro_batch, max_records, of_unit };
         match self.mechanism.executed().clip_path() {
             // So many records are read at once, whosever they are.
             ClipPath::Exact => {

@@ -1,16 +1,18 @@
 //! Rounds through the real mechanism, with payments that no ledger made.
 
 use super::*;
+use crate::batch::{Record, UNASKED, UnitExamples};
 use crate::device::testing::Counting;
 use crate::device::{Engine, Multiply};
 use crate::direct::Precision;
-use crate::eval::evaluate;
+use crate::eval::{evaluate, evaluate_tags, evaluate_texts};
 use crate::model::initial;
 use crate::schedule::{Rates, Schedule};
-use crate::testing::{data, decimal, plan, small_config};
+use crate::testing::{built, data, decimal, plan, small_config, small_masked, small_tagged};
 use privacy::noise::SeededEntropy;
 use protocol::ids::ManifestDigest;
-use protocol::plan::{ClipFunction, Keep, LocalOptimiser, Look, UnitObjective};
+use protocol::plan::own::OwnModel;
+use protocol::plan::{Asks, ClipFunction, EncoderConfig, Keep, LocalOptimiser, Look, UnitObjective};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -68,6 +70,109 @@ fn a_separable_task_is_learnt_when_the_noise_is_tiny() {
     assert!(after.loss() < 0.5 * before.loss());
     assert_eq!(reports.len(), 60);
     assert!(reports[59].mean_loss().unwrap() < reports[0].mean_loss().unwrap());
+}
+
+/// Units of two records that count upwards, with how they go on as the answer where one is asked for.
+fn counting(asks: Asks, units: usize) -> Dataset {
+    let record = |n: usize| {
+        let token = |i: usize| u32::try_from(3 + (n + i) % 9).unwrap();
+        let labels = if asks == Asks::NextToken { Vec::new() } else { (6..9).map(token).collect() };
+        Record { tokens: (0..6).map(token).collect(), class: 0, labels }
+    };
+    Dataset { units: (0..units).map(|u| UnitExamples { records: vec![record(u), record(u + 4)] }).collect() }
+}
+
+/// An institution whose plan asks this of a model from random weights.
+fn asked(asks: Asks, dropout: Option<&str>) -> Institution {
+    let decoder_layers = (asks == Asks::Translate).then_some(1);
+    let own = OwnModel { asks, decoder_layers, dropout: dropout.map(decimal), ..OwnModel::default() };
+    let mut plan = plan(built(own), 60, "0.01", "0.5");
+    plan.local.learning_rate = decimal("0.03");
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 40).unwrap();
+    Institution { start: initial(&plan.model, 5).unwrap(), data: counting(asks, 40), plan, mechanism }
+}
+
+/// From a plan's words through clipped and noised steps to the integers that are sealed and the next snapshot, for each family.
+#[test]
+fn models_that_write_tokens_learn_from_random_weights() {
+    for asks in [Asks::NextToken, Asks::Answer, Asks::Translate] {
+        let world = asked(asks, None);
+        let loss = |weights: &Weights| evaluate_texts(weights, &world.data, &workers(1)).unwrap().loss();
+        let (after, reports) = train(&world, 1, 3).unwrap();
+        let [before, after] = [&world.start, &after].map(loss);
+        assert!(after < 0.9 * before, "{asks:?}: {before} to {after}");
+        assert_eq!((reports.len(), reports.iter().map(|p| p.tally.non_finite).sum::<usize>()), (60, 0));
+    }
+}
+
+/// Texts behind a mark: of tagged ones each token says itself what it is, of others each token follows from its neighbours.
+fn per_token(model: EncoderConfig) -> Institution {
+    let tags = model.asks() == Asks::Tags;
+    let text = |n: usize| -> Vec<u32> {
+        let word = |i: usize| u32::try_from(3 + (n + i) % 9).unwrap();
+        if tags { vec![1, word(0), 20, 21, word(3), 22, word(1)] } else { std::iter::once(1).chain((0..9).map(word)).collect() }
+    };
+    let record = |n: usize| {
+        let tokens = text(n);
+        let tag = |&token: &u32| token.checked_sub(19).unwrap_or(crate::tags::OUTSIDE);
+        let tagged = || std::iter::once(UNASKED).chain(tokens[1..].iter().map(tag)).collect();
+        let labels = if tags { tagged() } else { crate::mask::askable(&tokens, |at| at > 0) };
+        Record { tokens, class: 0, labels }
+    };
+    let data = Dataset { units: (0..40).map(|u| UnitExamples { records: vec![record(u), record(u + 4)] }).collect() };
+    let mut plan = plan(model, 60, "0.01", "0.5");
+    plan.local.learning_rate = decimal("0.03");
+    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 40).unwrap();
+    data.check(&plan.model).unwrap();
+    Institution { start: initial(&plan.model, 5).unwrap(), data, plan, mechanism }
+}
+
+#[test]
+fn a_tagger_and_a_model_of_hidden_tokens_learn_from_random_weights() {
+    let (tagger, masked) = (per_token(small_tagged()), per_token(small_masked()));
+    let tags = |weights: &Weights| evaluate_tags(weights, &tagger.data, &workers(1)).unwrap();
+    let [before, after] = [&tagger.start, &train(&tagger, 1, 3).unwrap().0].map(tags);
+    assert_eq!((before.records, before.tokens.records, before.parts[0].there, before.parts[1].there), (80, 480, 80, 80));
+    assert!(after.tokens.loss() < 0.5 * before.tokens.loss() && after.tokens.accuracy() > 0.9, "{before:?} to {after:?}");
+    assert!(after.macro_f1() > before.macro_f1());
+    let (hidden, reports) = train(&masked, 1, 3).unwrap();
+    let [before, after] = [&masked.start, &hidden].map(|weights| evaluate_texts(weights, &masked.data, &workers(1)).unwrap());
+    assert_eq!((before.records, before.tokens, after.tokens), (80, 80, 80), "one of nine tokens is hidden");
+    assert!(after.loss() < 0.9 * before.loss(), "{before:?} to {after:?}");
+    assert_eq!(reports.iter().map(|p| p.tally.non_finite).sum::<usize>(), 0);
+}
+
+/// training.md M13, privacy.md D19: what is hidden follows from the task and the step, whoever computes it and whoever else is in the batch.
+#[test]
+fn a_step_that_hides_tokens_is_the_same_when_it_is_taken_again() {
+    let mut world = per_token(small_masked());
+    world.plan.local.steps = 2;
+    let (once, _) = train(&world, 1, 3).unwrap();
+    assert_eq!(once, train(&world, 3, 3).unwrap().0);
+    assert!(crate::slots::slots_agree(&world.plan, &world.mechanism, &workers(1)).unwrap());
+    world.plan.task = protocol::ids::TaskId([8; 16]);
+    assert_ne!(once.flat(), train(&world, 1, 3).unwrap().0.flat(), "another task hides other tokens");
+    let tagger = per_token(small_tagged());
+    assert!(crate::slots::slots_agree(&tagger.plan, &tagger.mechanism, &workers(1)).unwrap());
+}
+
+/// training.md M13: what is left out is drawn from the task and the step, whoever computes it, so a round can be taken again.
+#[test]
+fn a_private_step_with_dropout_is_the_same_when_it_is_taken_again() {
+    for asks in [Asks::NextToken, Asks::Translate] {
+        let (mut dropping, plain) = (asked(asks, Some("0.3")), asked(asks, None));
+        dropping.plan.local.steps = 2;
+        let (once, _) = train(&dropping, 1, 3).unwrap();
+        assert_eq!(once, train(&dropping, 3, 3).unwrap().0, "{asks:?}");
+        assert_eq!(dropping.start.flat(), plain.start.flat(), "the first weights are the same");
+        let mut short = plain;
+        short.plan.local.steps = 2;
+        assert_ne!(once.flat(), train(&short, 1, 3).unwrap().0.flat(), "{asks:?}");
+        // What is judged is the whole model: an evaluation leaves nothing out.
+        let loss = |weights: &Weights| evaluate_texts(weights, &dropping.data, &workers(1)).unwrap();
+        assert_eq!(loss(&dropping.start), loss(&dropping.start));
+        assert!(crate::slots::slots_agree(&dropping.plan, &dropping.mechanism, &workers(1)).unwrap());
+    }
 }
 
 /// D31: whether a unit's records are asked for their mean or their sum is the plan's choice; a unit of one record does not notice.
@@ -267,6 +372,23 @@ fn two_accelerators_train_as_one_processor_does() {
     let apart = helped.flat().iter().zip(alone.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
     assert!(apart.fold(0.0, f64::max) < 1.01 * step);
     assert!(accelerators.iter().map(|a| a.1.load(Ordering::Relaxed)).sum::<usize>() > 0, "nothing went there");
+}
+
+/// The same where each of the two holds the whole model, and the layers' graph is made of stock operations.
+#[test]
+fn two_devices_that_hold_models_train_as_one_processor_does() {
+    let step = 2f64.powi(i32::from(crate::shard::STEP_EXPONENT));
+    for keep in [Keep::Everything, Keep::Inputs] {
+        let mut world = institution(1, "1", "0.7", 30);
+        world.plan.local.keep = Some(keep);
+        let (alone, told) = train(&world, 1, 3).unwrap();
+        let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Engine::holding_models(Precision::F32)) });
+        let (there, told_again) = train_by(&world, &Workers::start_on(both.to_vec()).unwrap(), 3).unwrap();
+        assert_eq!((told[0].tally.units, told[0].tally.tokens), (told_again[0].tally.units, told_again[0].tally.tokens));
+        assert!((told[0].tally.loss_sum - told_again[0].tally.loss_sum).abs() < 1e-4);
+        let apart = there.flat().iter().zip(alone.flat()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+        assert!(apart.fold(0.0, f64::max) < 1.01 * step, "{keep:?}");
+    }
 }
 
 /// B2: a unit more or less changes neither the divisor nor the rate nor the steps nor the noise. At such a rate nobody enters, and the weights are bit

@@ -2,13 +2,15 @@
 //! D19). Knows no institution's record and no ledger.
 
 use crate::batch::{Record, UnitExamples};
+use crate::model::own::dropout_seed;
 use crate::model::parameters::size;
-use crate::model::{ModelError, Transformer, TransformerWeights, initial};
+use crate::model::{ModelError, Outside, Replicas, TransformerWeights, initial};
 use crate::shard::names;
 use crate::workers::{Work, WorkError, Workers, unit_gradients};
 use privacy::bound::Block;
 use privacy::mechanism::Mechanism;
 use protocol::plan::{Asks, Plan};
+use std::sync::Arc;
 
 /// Seed of the weights that it is asked with: public, and without influence on anything secret.
 const WEIGHTS: u64 = 1;
@@ -43,7 +45,16 @@ pub enum SlotsError {
 /// # Source
 /// privacy.md D19.
 pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
-    let (part, model) = made_up(plan)?;
+    slots_agree_on((plan, None), mechanism, workers)
+}
+
+/// The same with what the plan leaves to its checkpoint, of which nothing is copied then.
+///
+/// # Errors
+/// As [`slots_agree`].
+pub fn slots_agree_on(on: (&Plan, Option<&Arc<Outside>>), mechanism: &Mechanism, workers: &Workers) -> Result<bool, SlotsError> {
+    let (plan, part) = (on.0, made_up(on)?);
+    let model = replicas(plan, &part, workers)?;
     let work = Work {
         objective: &model,
         table: part.table(),
@@ -59,11 +70,18 @@ pub fn slots_agree(plan: &Plan, mechanism: &Mechanism, workers: &Workers) -> Res
     Ok(agree(work, [&a, &b], workers)?)
 }
 
-/// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too.
-pub(crate) fn made_up(plan: &Plan) -> Result<(TransformerWeights, Transformer), SlotsError> {
-    let part = TransformerWeights::part_of(&initial(&plan.model.whole(), WEIGHTS)?, names(&plan.shards))?;
-    let model = Transformer::load(&part)?.keeping(plan.local.keep.unwrap_or_default());
-    Ok((part, model))
+/// What the plan trains of its model, with weights from a public seed; they do for what stays in a checkpoint, too, where that is not at hand.
+pub(crate) fn made_up((plan, outside): (&Plan, Option<&Arc<Outside>>)) -> Result<TransformerWeights, SlotsError> {
+    let weights = match outside {
+        Some(outside) => initial(&plan.model, WEIGHTS)?.beside(Arc::clone(outside)),
+        None => initial(&plan.model.whole(), WEIGHTS)?,
+    };
+    Ok(TransformerWeights::part_of(&weights, names(&plan.shards))?)
+}
+
+/// Its model on every device of the workers, as the first step would have it.
+pub(crate) fn replicas(plan: &Plan, part: &TransformerWeights, workers: &Workers) -> Result<Replicas, SlotsError> {
+    Ok(Replicas::load(part, workers, plan.local.keep.unwrap_or_default())?.dropping(dropout_seed(plan, 0)))
 }
 
 /// One made-up record, with tokens all over the vocabulary.
@@ -74,6 +92,9 @@ pub(crate) fn unit(plan: &Plan, length: usize, number: u32) -> UnitExamples {
     let labels = match plan.model.asks() {
         Asks::Class | Asks::NextToken => Vec::new(),
         Asks::Answer | Asks::Translate => tokens.iter().rev().copied().collect(),
+        Asks::Tags => (0..).map(|i: u32| i % plan.model.choices().max(1)).take(tokens.len()).collect(),
+        // All of them, which is more than any step asks for.
+        Asks::MaskedTokens => tokens.clone(),
     };
     UnitExamples { records: vec![Record { tokens, class: number % classes, labels }] }
 }
@@ -126,12 +147,11 @@ mod tests {
     use crate::capture::Tape;
     use crate::device::{Engine, Matrix, Multiply};
     use crate::direct::Precision;
-    use crate::model::Objective;
+    use crate::model::{Objective, Transformer};
     use crate::testing::{plan, small_config};
     use candle_core::{Result, Tensor};
     use protocol::plan::Keep;
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
 
     #[test]
     fn a_unit_has_the_same_gradient_in_every_place() {
@@ -156,6 +176,18 @@ mod tests {
         }
         fn worth(&self) -> usize {
             self.0.worth()
+        }
+    }
+
+    /// Where whole models live on the accelerator, too.
+    #[test]
+    fn a_unit_has_the_same_gradient_in_every_place_of_a_device() {
+        let mut plan = plan(small_config(), 1, "1", "0.5");
+        let m = Mechanism::of_plan(&plan, 100).unwrap();
+        for (keep, precision) in [(Keep::Everything, Precision::F32), (Keep::Inputs, Precision::F32), (Keep::Everything, Precision::Bf16)] {
+            plan.local.keep = Some(keep);
+            let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Engine::holding_models(precision)) });
+            assert!(slots_agree(&plan, &m, &Workers::start_on(both.to_vec()).unwrap()).unwrap(), "{keep:?} {precision:?}");
         }
     }
 

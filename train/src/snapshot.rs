@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_model_with_adapters_are_named_by_their_own_tensors() {
         let plain = small_config();
-        let adapter = Some(protocol::plan::AdapterConfig { rank: 2, alpha: 4, targets: None });
+        let adapter = Some(protocol::plan::AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None });
         let config = EncoderConfig { adapter, ..plain.clone() };
         let whole = initial(&config, 3).unwrap();
         let bytes = to_bytes(&whole).unwrap();

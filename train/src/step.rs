@@ -1,7 +1,9 @@
 //! One noised step: the only place where payment, sample, clipped sum, noise and optimiser meet (privacy.md section 10).
 
 use crate::audit::Canaries;
-use crate::model::{Transformer, TransformerWeights};
+use crate::mask::Masks;
+use crate::model::own::dropout_seed;
+use crate::model::{Replicas, TransformerWeights};
 use crate::optim::{OptimiserState, StepSize};
 use crate::round::{Round, TrainError};
 use crate::schedule::Rates;
@@ -96,9 +98,13 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
     // One draw for all, so that a canary comes in as everybody does. Indices rise: those with records stand first.
     let sample = poisson_sample(&mut draws, mechanism.sampling_rate(), with_records + guests);
     let (sample, sampled_guests) = sample.split_at(sample.partition_point(|&unit| unit < with_records));
+    // What is hidden of a unit depends on the step and on that unit alone.
+    let hidden = Masks::of_step(plan, round.global_step + context.step).map(|masks| masks.units(round.data, sample));
+    let (data, sample) = hidden.as_ref().map_or((round.data, sample), |(data, places)| (data, places.as_slice()));
     let path = mechanism.executed().clip_path();
     let work = Work {
-        objective: &Transformer::load(weights)?.keeping(plan.local.keep.unwrap_or_default()),
+        objective: &Replicas::load(weights, inputs.workers, plan.local.keep.unwrap_or_default())?
+            .dropping(dropout_seed(plan, round.global_step + context.step)),
         table: weights.table(),
         mechanism,
         max_tokens: crate::model::parameters::size(plan.model.max_tokens),
@@ -107,9 +113,9 @@ fn clipped(inputs: &mut StepInputs<'_>, payment: &PaidStep, weights: &Transforme
         of_unit: plan.privacy.unit_objective,
     };
     let (mut sum, tally) = match path {
-        ClipPath::Exact => inputs.workers.sum(work, round.data, sample)?,
+        ClipPath::Exact => inputs.workers.sum(work, data, sample)?,
         ClipPath::BookKeeping { .. } => {
-            let (sum, tally) = inputs.workers.clipped_sum(work, round.data, sample)?;
+            let (sum, tally) = inputs.workers.clipped_sum(work, data, sample)?;
             let mut dither = Stream::<Dither>::open(inputs.entropy, &context)?;
             (sum.rounded(payment, &mut dither)?, tally)
         }

@@ -1,7 +1,9 @@
 //! A small world for this room's tests.
 
 use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window};
+use crate::model::config::{
+    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Stretch, Task, Window,
+};
 use crate::model::decoder::Head;
 use crate::model::lora::{Adapters, Factor, Lora};
 use crate::model::names::Spelling;
@@ -11,18 +13,36 @@ use crate::shard::{STEP_EXPONENT, shard_table};
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
 use protocol::params::CommitteeSize;
+use protocol::plan::own::{self, OwnModel};
 use protocol::plan::{
-    ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Mode, NoiseKind, Plan, PrivacyPlan, Strategy,
-    TokenizerKind, Unit, UnitObjective, Weighting,
+    Asks, ClipFunction, ClipPath, Deadlines, EncoderConfig, GroupPlan, LocalTraining, Masking, Mode, NoiseKind, Plan, PrivacyPlan,
+    Strategy, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 
 pub(crate) fn small_config() -> EncoderConfig {
     let classes = ["quiet", "loud", "odd"].map(str::to_owned).to_vec();
-    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, adapter: None, base: None }
+    EncoderConfig { vocab: 24, max_tokens: 10, width: 8, heads: 2, layers: 2, hidden: 12, classes, ..EncoderConfig::none() }
+}
+
+/// The same sizes for a model that is built otherwise and asked for tokens, of which there are fewer.
+pub(crate) fn built(own: OwnModel) -> EncoderConfig {
+    EncoderConfig { vocab: 20, max_tokens: 12, heads: 4, classes: Vec::new(), own: Some(own), ..small_config() }
 }
 
 pub(crate) fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
+}
+
+/// An encoder that is asked for hidden tokens.
+pub(crate) fn small_masked() -> EncoderConfig {
+    let own = Some(OwnModel { asks: Asks::MaskedTokens, ..OwnModel::default() });
+    EncoderConfig { classes: Vec::new(), own, masking: Some(Masking::usual(0)), ..small_config() }
+}
+
+/// An encoder that is asked for tags of two kinds.
+pub(crate) fn small_tagged() -> EncoderConfig {
+    let classes = ["drug", "dose"].map(str::to_owned).to_vec();
+    EncoderConfig { classes, own: Some(OwnModel { asks: Asks::Tags, ..OwnModel::default() }), ..small_config() }
 }
 
 /// A task of one round of `steps` steps.
@@ -108,6 +128,7 @@ pub(crate) fn choices(family: Family) -> Choices {
         mask: if family == Family::Decoder { MaskKind::Causal } else { MaskKind::Full },
         window: None,
         dropout: 0.0,
+        inputs: Inputs::Plain,
         head: Head::Own,
         outputs: Outputs::Plain,
         spelling: Spelling::Own,
@@ -118,6 +139,55 @@ pub(crate) fn choices(family: Family) -> Choices {
 }
 
 const TRANSLATE: Family = Family::EncoderDecoder { decoder_layers: 2, start: 0, end: 1 };
+
+/// What plans can ask for from random weights, as many parts as go together in one model.
+fn planned() -> [OwnModel; 2] {
+    let window = Some(own::Window { reach: 2, global: 1 });
+    let decoder = OwnModel {
+        asks: Asks::NextToken,
+        positions: own::Positions::Rotary { theta: 100 },
+        norm: own::Norm::RootMeanSquare,
+        feed_forward: own::FeedForward::Swiglu,
+        groups: Some(2),
+        window,
+        stem: Some(4),
+        ..OwnModel::default()
+    };
+    let pair = OwnModel {
+        asks: Asks::Translate,
+        positions: own::Positions::Sinusoidal,
+        norm_place: own::NormPlace::After,
+        decoder_layers: Some(1),
+        window,
+        stem: Some(3),
+        ..OwnModel::default()
+    };
+    [decoder, pair]
+}
+
+/// Encoder-decoders as T5's and BART's publishers have them.
+fn published_pairs(translate: &Choices) -> [Choices; 2] {
+    let t5 = Choices {
+        positions: Positions::Distances { buckets: 8, farthest: 10 },
+        norm: NormKind::RootMeanSquare,
+        shifts: Shifts::None,
+        scores: Scores::Plain,
+        head: Head::Tied,
+        outputs: Outputs::Shrunk,
+        spelling: Spelling::T5,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
+        ..translate.clone()
+    };
+    let bart = Choices {
+        spelling: Spelling::Bart,
+        place: NormPlace::After,
+        feed_forward: FeedForwardKind::Plain(Activation::Gelu),
+        inputs: Inputs::Grown,
+        head: Head::Tied,
+        ..translate.clone()
+    };
+    [t5, bart]
+}
 
 /// One model for each kind of part that there is.
 pub(crate) fn families() -> Vec<(&'static str, Config)> {
@@ -145,20 +215,14 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         spelling: Spelling::Llama,
         ..decoder.clone()
     };
-    let t5 = Choices {
-        positions: Positions::Distances { buckets: 8, farthest: 10 },
-        norm: NormKind::RootMeanSquare,
-        shifts: Shifts::None,
-        scores: Scores::Plain,
-        head: Head::Tied,
-        outputs: Outputs::Shrunk,
-        spelling: Spelling::T5,
-        feed_forward: FeedForwardKind::Plain(Activation::Gelu), // T5's own relu has a kink that differences cannot follow
-        ..translate.clone()
-    };
+    // Of four pairs one is fast, one slow, two between.
+    let stretch = Stretch::Slow { factor: 4.0, low: 0.25, high: 2.0, tokens: 16.0 };
+    let stretched = Choices { positions: Positions::Stretched { theta: 100.0, stretch }, head_width: 8, ..llama.clone() };
+    let [t5, bart] = published_pairs(&translate);
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
-    let adapter = |trains| Some(Adapters { lora: Lora { rank: 2, alpha: 6, trains }, targets: targets.clone() });
+    let adapter = |trains| Some(Adapters { targets: targets.clone(), ..Adapters::everywhere(Lora { rank: 2, alpha: 6, trains }) });
     let window = Some(Window { reach: 2, global: 1 });
+    let [decoder_of_a_plan, pair_of_a_plan] = planned().map(|own| Choices::own(&built(own), 0).unwrap());
     let all = [
         ("classifier", classify.clone()),
         ("tagger with a window and a stem", Choices { window, stem: Some(5), positions: Positions::Sinusoidal, ..tag }),
@@ -168,6 +232,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("gpt2", Choices { spelling: Spelling::Gpt2, head: Head::Tied, ..decoder.clone() }),
         ("prefix decoder", Choices { mask: MaskKind::Prefix, groups: 1, stem: Some(3), window, ..decoder.clone() }),
         ("llama", llama.clone()),
+        ("llama stretched", stretched),
         ("translator", Choices { place: NormPlace::After, ..translate.clone() }),
         ("t5", t5.clone()),
         // Heads that do not share the width out.
@@ -178,8 +243,13 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         ("t5 top of both", Choices { trained: Trained::Layers(1..4), ..t5.clone() }),
         ("t5 top", Choices { trained: Trained::Layers(3..4), head: Head::Own, ..t5.clone() }),
         ("t5 middle", Choices { trained: Trained::Layers(1..2), ..t5 }),
+        ("bart", bart.clone()),
+        ("bart heads and biases", Choices { inputs: Inputs::Plain, trained: Trained::HeadsAndBiases, ..bart.clone() }),
+        ("bart lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..bart }),
         ("bert heads and biases", Choices { trained: Trained::HeadsAndBiases, ..bert(&classify) }),
         ("classifier head", Choices { trained: Trained::Head, ..classify }),
+        ("decoder of a plan", decoder_of_a_plan),
+        ("encoder-decoder of a plan", pair_of_a_plan),
     ];
     all.map(|(name, choices)| (name, Config::new(choices).unwrap())).to_vec()
 }

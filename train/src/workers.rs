@@ -5,7 +5,7 @@
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::{CaptureError, Captures, Tape};
 use crate::clip::{UnitGradient, book_keeping};
-use crate::device::{self, Multiply};
+use crate::device::{self, Multiply, Site};
 use crate::model::{Objective, ParameterTable};
 use privacy::bound::{Block, ClippedSum, NoiseError, UnitOutcome, UnitSum};
 use privacy::mechanism::Mechanism;
@@ -22,7 +22,8 @@ pub struct Workers {
     pools: Vec<rayon::ThreadPool>,
     /// Most records that one of them reads at once.
     most: usize,
-    place: Place,
+    /// One for each worker, or none at all.
+    accelerators: Vec<Arc<dyn Multiply>>,
 }
 
 /// Where products of layers are computed.
@@ -53,6 +54,31 @@ pub enum WorkError {
     /// Ten units in a row had a gradient that is not finite (training.md M14).
     #[error("{NON_FINITE_LIMIT} units in a row had no finite gradient")]
     Diverged,
+    /// The smallest pass that may be made does not fit into the device's memory: of one record on the exact path; under Book-Keeping of the
+    /// plan's micro-batch, which its privacy is accounted with.
+    #[error("the device's memory does not hold a pass of {records} records, and no smaller one may be made")]
+    Memory {
+        /// Records of that pass.
+        records: usize,
+        /// The tensor engine's.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+}
+
+impl WorkError {
+    /// What the engine said, if it said that the device's memory is full; else the same again.
+    pub(crate) fn out_of_memory(self) -> Result<candle_core::Error, Self> {
+        match self {
+            Self::Engine(e) | Self::Capture(CaptureError::Engine(e)) if device::is_out_of_memory(&e) => Ok(e),
+            Self::Capture(_) | Self::Engine(_) | Self::Misplaced | Self::Merge(_) | Self::Diverged | Self::Memory { .. } => Err(self),
+        }
+    }
+
+    /// The same, named for what it is where the device's memory does not hold a pass of so many records.
+    pub(crate) fn of_pass(self, records: usize) -> Self {
+        self.out_of_memory().map_or_else(|other| other, |e| Self::Memory { records, source: Box::new(e) })
+    }
 }
 
 /// Units without a finite gradient, one after the other, that stop a task: by then it is the model, not the data.
@@ -104,7 +130,7 @@ impl Workers {
     pub fn start(threads: NonZeroUsize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build();
         let pools = (0..threads.get()).map(|_| pool()).collect::<Result<_, _>>()?;
-        Ok(Self { pools, most: usize::MAX, place: Place::Processor })
+        Ok(Self { pools, most: usize::MAX, accelerators: Vec::new() })
     }
 
     /// Starts one worker for each accelerator; without any, one on the processor. They must be of one kind: which of them computes a unit's
@@ -116,22 +142,27 @@ impl Workers {
         if accelerators.is_empty() {
             return Self::start(NonZeroUsize::MIN);
         }
-        let pool = |accelerator: Arc<dyn Multiply>| {
-            let attach = move |_: usize| device::attach(Arc::clone(&accelerator));
+        let pool = |(number, accelerator): (usize, Arc<dyn Multiply>)| {
+            let attach = move |_: usize| device::attach(number, Arc::clone(&accelerator));
             rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).start_handler(attach).build()
         };
-        let pools = accelerators.into_iter().map(pool).collect::<Result<_, _>>()?;
-        Ok(Self { pools, most: usize::MAX, place: Place::Accelerators })
+        let pools = accelerators.iter().cloned().enumerate().map(pool).collect::<Result<_, _>>()?;
+        Ok(Self { pools, most: usize::MAX, accelerators })
     }
 
     /// Where products of layers are computed.
     pub fn place(&self) -> Place {
-        self.place
+        if self.accelerators.is_empty() { Place::Processor } else { Place::Accelerators }
+    }
+
+    /// Where each worker's models live; nothing if they live on the processor.
+    pub(crate) fn sites(&self) -> Vec<&Site> {
+        self.accelerators.iter().map(|accelerator| accelerator.site()).collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
     /// How many of them have to be asked whether they compute alike: threads of one processor do.
     pub(crate) fn kinds(&self) -> usize {
-        match self.place {
+        match self.place() {
             Place::Processor => self.count().min(1),
             Place::Accelerators => self.count(),
         }
@@ -317,20 +348,49 @@ fn pass(work: Work<'_>, batch: &Batch) -> Result<(Captures, Vec<f32>), WorkError
 /// Receives one unit's gradient and loss.
 type Take<'f> = dyn FnMut(&[Block<'_>], f64) -> Result<(), WorkError> + 'f;
 
+/// What a pass over some records left behind.
+struct Passed {
+    records: usize,
+    tokens: usize,
+    /// None if no record has a token: the engine records nothing for tensors without numbers.
+    found: Option<(Captures, Vec<f32>)>,
+}
+
+/// A pass over as many of the first rows as the plan and the device's memory allow (training.md M9).
+fn pass_over_first(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError> {
+    let mut records = device::fits(work.micro_batch).min(rows.len());
+    loop {
+        let batch = Batch::pack(rows[..records].iter().filter_map(|r| r.record), work.max_tokens);
+        let tokens = batch.tokens.len();
+        if tokens == 0 {
+            return Ok(Passed { records, tokens, found: None });
+        }
+        match pass(work, &batch) {
+            Ok(found) => return Ok(Passed { records, tokens, found: Some(found) }),
+            Err(e) => {
+                let source = Box::new(e.out_of_memory()?);
+                records = device::halve(records).ok_or(WorkError::Memory { records, source })?;
+            }
+        }
+    }
+}
+
 /// Computes each unit's gradient and hands it to `take` with the unit's loss, in order. Returns the tokens read.
 ///
 /// No step of this mixes records: a unit's blocks are bitwise the same whatever else is in the batch.
 pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
     let mut unit = UnitGradient::new(work.table);
     let (mut unit_loss, mut tokens) = (0.0, 0);
-    for rows in rows(units, work).chunks(work.micro_batch) {
-        let batch = Batch::pack(rows.iter().filter_map(|r| r.record), work.max_tokens);
-        tokens += batch.tokens.len();
-        // The engine records nothing for tensors without numbers.
-        let passed = if batch.tokens.is_empty() { None } else { Some(pass(work, &batch)?) };
+    let rows = rows(units, work);
+    let mut left = &rows[..];
+    while !left.is_empty() {
+        let passed = pass_over_first(work, left)?;
+        tokens += passed.tokens;
+        let (now, later) = left.split_at(passed.records);
+        left = later;
         let mut at = 0;
-        for row in rows {
-            if let (Some(_), Some((captures, losses))) = (row.record, &passed) {
+        for row in now {
+            if let (Some(_), Some((captures, losses))) = (row.record, &passed.found) {
                 unit.add_record(captures, at, row.share)?;
                 unit_loss += f64::from(losses[at] * row.share);
                 at += 1;

@@ -15,9 +15,11 @@ fn files() -> Vec<Vec<u8>> {
     let base = train::hf::config::parse(&read("gpt2/config.json")).unwrap();
     let small = train::model::Choices { vocab: 5, width: 4, head_width: 2, hidden: 4, layers: 1, max_tokens: 3, ..base.choices().clone() };
     let small = train::model::TransformerWeights::initial(&train::model::Config::new(small).unwrap(), 2).unwrap();
-    let lists = ["bert-tag/config.json", "llama/config.json", "t5/config.json", "gpt2/config.json", "llama/tokenizer.json"];
+    let lists =
+        ["bert-tag/config.json", "llama/config.json", "t5/config.json", "bart/config.json", "gpt2/config.json", "llama/tokenizer.json"];
     let mut files: Vec<Vec<u8>> = lists.iter().map(|name| read(name)).collect();
     files.push(train::hf::to_bytes(&small).unwrap());
+    files.push(br#"{"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}"#.to_vec());
     files.push([read("llama-lora/adapter_config.json"), vec![0], read("llama-lora/adapter_model.safetensors")].concat());
     files
 }

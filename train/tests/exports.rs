@@ -8,7 +8,7 @@ use train::model::lora::Factor;
 fn every_vector_is_exported_and_reads_back_the_same() {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hf");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hf");
-    for name in ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "qwen2", "t5", "t5-gated"] {
+    for name in ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "llama-stretched", "qwen2", "t5", "t5-gated", "bart"] {
         let (checkpoint, at) = (hf::load(&vectors.join(name)).unwrap(), out.join(name));
         std::fs::create_dir_all(&at).unwrap();
         hf::save(&checkpoint, &at).unwrap();

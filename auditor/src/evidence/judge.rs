@@ -8,16 +8,17 @@ use crate::budget::{self, Accounts};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
-use privacy::ledger::{PrivacyLedger, SeenRelease};
-use protocol::entry::{Facts, LogEntry};
+use privacy::ledger::{LoadError, Loaded, PrivacyLedger, SeenRelease};
+use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use protocol::manifest::Header;
-use protocol::membership::{DatasetWithdrawal, Departure};
+use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose};
 use protocol::plan::PlanApproval;
 use protocol::release::SiteAnchor;
 use protocol::renewal::Rotation;
+use protocol::rotation::{StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::sidecar;
 use protocol::site::SiteEntry;
 use protocol::statement::Checked;
@@ -34,7 +35,8 @@ const POLICY: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: the poli
 const PROVED: Rule = Rule::new(Check::Notes, Severity::Integrity, "A13: a receipt's entry is in the tree of a checkpoint with its quorum");
 const QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A13: a receipt's checkpoint has its quorum");
 const ENTRY: Rule = Rule::new(Check::Entries, Severity::Integrity, "A15: an entry is of the schema in its one spelling");
-const SIGNED: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: a statement is signed by the key that was admitted");
+const SIGNED: Rule =
+    Rule::new(Check::Entries, Severity::Integrity, "A17: a statement is signed by the key that the institution had where it stands");
 const FIELDS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed");
 const MEMBER: Rule = Rule::new(Check::Invariants, Severity::Incomplete, "I9: the pack proves that the institution was admitted");
 const UNDECLARED: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: spend from a dataset that was not declared");
@@ -45,6 +47,8 @@ const RELEASE: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: scalar
 const STRANGER: Rule = Rule::new(Check::Budgets, Severity::Notice, "I8: a ledger in the pack is of a dataset that the receipts declare");
 const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
+const ACCOUNT: Rule =
+    Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger charges by the account that the signed cap names (privacy.md D61)");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -96,9 +100,9 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     let member = member(pack, &trusts, &proved, findings);
     let mut folded = Own::default();
     if let Some(member) = &member {
-        let who = Speaker { id: pack.about.institution, key: member.institution_key };
+        folded.keys.push(member.institution_key);
         for (index, entry) in &proved {
-            folded.entry(*index, entry, &who, findings);
+            folded.entry(*index, entry, pack.about.institution, findings);
         }
     }
     let datasets = folded.budgets(pack, &trusts, &proved, findings);
@@ -183,15 +187,29 @@ fn member(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings
     said
 }
 
-/// The institution whose pack it is.
-struct Speaker {
-    id: ClientId,
-    key: PublicKey,
+/// The key that speaks for `who` behind this statement, if it changes that.
+fn next_key(s: &Checked, who: ClientId) -> Option<PublicKey> {
+    let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
+    (change.institution == who && change.old == s.key).then_some(change.new)
+}
+
+/// The keys of a rotation, old and new, as entries name them; none where what was signed is another kind of rotation or lacks its proof.
+fn rotates(purpose: KeyPurpose, s: &Checked) -> Option<(Sha256, Sha256)> {
+    match purpose {
+        KeyPurpose::Tls => s.read::<Rotation>().ok().map(|r| (r.old, r.new)),
+        KeyPurpose::Statement => {
+            let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
+            Some((keyid(&change.old), keyid(&change.new)))
+        }
+        KeyPurpose::Witness => s.read::<WitnessKeyRotation>().ok().map(|r| (r.old, witness_id(&r.new))),
+    }
 }
 
 /// What the institution said, folded.
 #[derive(Default)]
 struct Own {
+    /// Its statement keys, oldest first: what it says is signed by the last of them.
+    keys: Vec<PublicKey>,
     statements: usize,
     datasets: BTreeMap<Sha256, DatasetHistory>,
     /// Anchors of the site log, with where they stand.
@@ -199,13 +217,11 @@ struct Own {
 }
 
 impl Own {
-    fn entry(&mut self, index: u64, entry: &LogEntry, who: &Speaker, findings: &mut Findings) {
+    fn entry(&mut self, index: u64, entry: &LogEntry, who: ClientId, findings: &mut Findings) {
         // What administrators and the server say about it is theirs to sign.
-        let own = entry.institution == Some(who.id) && entry.stmt.as_ref().is_some_and(|s| s.keyid.0 == who.id.0);
-        if !own {
-            return;
-        }
-        let checked = entry.stmt.as_ref().and_then(|s| s.with_key(who.key).ok()).and_then(|s| s.checked().ok());
+        let own = entry.institution == Some(who) && matches!(entry.actor, Actor::Institution | Actor::Decryptor);
+        let (Some(stmt), Some(key), true) = (&entry.stmt, self.keys.last(), own) else { return };
+        let checked = stmt.with_key(*key).ok().and_then(|s| s.checked().ok());
         let Some(statement) = checked else {
             return findings.add(SIGNED, Place::Index(index), "a signature that holds", entry.kind().name());
         };
@@ -213,6 +229,7 @@ impl Own {
         if !self.take(index, entry, &statement, findings) {
             findings.add(FIELDS, Place::Index(index), "the signed fields", entry.kind().name());
         }
+        self.keys.extend(next_key(&statement, who));
     }
 
     /// Folds a statement; false where the entry says something else than was signed.
@@ -225,8 +242,11 @@ impl Own {
                 d.dataset == *dataset
             }),
             Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
+                // Which account a cap is of never changes (privacy.md D61).
+                let account = |c: &BudgetDeclaration| c.own_epsilon_cap.is_some();
+                let same = self.datasets.get(&b.dataset).and_then(|h| h.cap).is_none_or(|before| account(&before) == account(&b));
                 self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
-                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+                same && (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
@@ -249,7 +269,7 @@ impl Own {
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
             }
-            Facts::KeyRotated { old, new, .. } => s.read::<Rotation>().is_ok_and(|r| (r.old, r.new) == (*old, *new)),
+            Facts::KeyRotated { purpose, old, new } => rotates(*purpose, s) == Some((*old, *new)),
             Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
@@ -321,11 +341,12 @@ impl Own {
                 dataset: id.to_hex(),
                 declared_units: d.declaration.declared_units,
                 epsilon_cap: d.cap.map(|c| c.epsilon_cap.to_string()),
+                own_epsilon_cap: d.cap.and_then(|c| c.own_epsilon_cap).map(|c| c.to_string()),
                 epsilon: d.spends.last().map(|r| r.spend.epsilon_after.to_string()),
                 delta: d.spends.last().map(|r| r.spend.delta.to_string()),
                 spends: d.spends.len(),
                 stated_releases: d.releases.len(),
-                ..ledger_summary(pack, *id, d, findings)
+                ..ledger_summary(pack, *id, d, self.keys.get(1..).unwrap_or_default(), findings)
             });
         }
         for id in pack.ledgers.keys().filter(|id| !self.datasets.contains_key(*id)) {
@@ -341,12 +362,12 @@ fn approved(trusts: &Trusts, e: &LogEntry) -> Option<PlanApproval> {
     (said.plan == plan && Some(said.task) == e.task).then_some(said)
 }
 
-/// What the ledger of a dataset adds to its summary, where it is in the pack.
-fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mut Findings) -> DatasetSummary {
+/// What the ledger of a dataset adds to its summary, where it is in the pack; `later` are the institution's keys after the first.
+fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, later: &[PublicKey], findings: &mut Findings) -> DatasetSummary {
     let mut out = DatasetSummary::default();
     let Some(bytes) = pack.ledgers.get(&id) else { return out };
     let lines = pack.site_log.as_deref().map(|log| releases::of_site_log(log, id));
-    let found = ledger(id, bytes, shown, lines.as_deref(), findings);
+    let found = ledger(id, PrivacyLedger::load_signed(bytes, later), shown, lines.as_deref(), findings);
     out.ledger_agrees = Some(found.as_ref().is_some_and(|ledger| releases::stated(ledger, shown, findings)));
     if let Some(ledger) = found {
         out.releases = Some(ledger.releases().count());
@@ -364,16 +385,19 @@ fn ledger_summary(pack: &Pack, id: Sha256, shown: &DatasetHistory, findings: &mu
 /// A ledger that holds by itself, has every spend that the log shows and every release that the site log shows, and none that it does not.
 fn ledger(
     id: Sha256,
-    bytes: &[u8],
+    loaded: Result<Loaded, LoadError>,
     shown: &DatasetHistory,
     lines: Option<&[SeenRelease]>,
     findings: &mut Findings,
 ) -> Option<PrivacyLedger> {
     let place = || Place::Path(format!("ledger/{id}.ledger"));
-    match PrivacyLedger::load(bytes) {
+    match loaded {
         Err(e) => findings.add(LEDGER, place(), "a ledger that holds", e.to_string()),
         Ok(loaded) if loaded.ledger.terms().dataset != id => {
             findings.add(LEDGER, place(), id.to_hex(), loaded.ledger.terms().dataset.to_hex())
+        }
+        Ok(loaded) if shown.cap.is_some_and(|c| c.own_epsilon_cap.is_some() != loaded.ledger.terms().own_epsilon_cap.is_some()) => {
+            findings.add(ACCOUNT, place(), "the account of the signed cap", "another")
         }
         Ok(loaded) => match loaded.ledger.compare(&shown.spends) {
             Ok(_) => match lines.map_or(Ok(()), |lines| releases::same(&loaded.ledger, lines)) {

@@ -107,7 +107,7 @@ fn releases_between_rounds_are_no_finding() {
     let shown = DatasetHistory { releases: kept.stated(), ..history(plan.privacy.unit, spends) };
     let mut findings = Findings::default();
     budget::check_dataset(me(), &shown, &|_| Some(&plan), &mut Accounts::default(), &mut findings);
-    let found = ledger(DATASET, &kept.file, &shown, Some(&kept.lines), &mut findings).unwrap();
+    let found = ledger(DATASET, PrivacyLedger::load(&kept.file), &shown, Some(&kept.lines), &mut findings).unwrap();
     assert!(releases::stated(&found, &shown, &mut findings));
     assert!(findings.list().is_empty(), "{:?}", findings.list());
     assert_eq!(found.releases().count(), kept.lines.len());
@@ -162,7 +162,7 @@ fn a_release_that_only_one_of_them_shows_is_named() {
     let shown = history(Unit::User, Vec::new());
     let verdict = |file: &[u8], lines: Option<&[SeenRelease]>| {
         let mut findings = Findings::default();
-        let agrees = ledger(DATASET, file, &shown, lines, &mut findings).is_some();
+        let agrees = ledger(DATASET, PrivacyLedger::load(file), &shown, lines, &mut findings).is_some();
         assert_eq!(agrees, findings.list().is_empty());
         assert!(findings.list().iter().all(|f| f.severity == Severity::Invariant && f.clause.contains("same scalar releases")));
         agrees
@@ -173,6 +173,21 @@ fn a_release_that_only_one_of_them_shows_is_named() {
     let mut other = kept.lines.clone();
     other[1].head = Sha256([3; 32]);
     assert!(!verdict(&kept.file, Some(&other)), "another entry under this counter");
+}
+
+/// privacy.md D61: a ledger that charges by another account than the signed cap names is named, whatever its totals are.
+#[test]
+fn a_ledger_of_another_account_than_was_signed_is_named() {
+    let kept = Kept::new(Unit::User);
+    let mut shown = history(Unit::User, Vec::new());
+    let verdict = |shown: &DatasetHistory| {
+        let mut findings = Findings::default();
+        let agrees = ledger(DATASET, PrivacyLedger::load(&kept.file), shown, None, &mut findings).is_some();
+        (agrees, findings.worst())
+    };
+    assert_eq!(verdict(&shown), (true, None));
+    shown.cap = shown.cap.map(|c| BudgetDeclaration { own_epsilon_cap: "40".parse().ok(), ..c });
+    assert_eq!(verdict(&shown), (false, Some(Severity::Invariant)));
 }
 
 /// The line of the site log is read as it is written, for its own dataset only.
@@ -212,7 +227,7 @@ fn a_spend_without_an_update_of_a_dataset_that_is_not_declared_is_named() {
     let entry = LogEntry::new(Stamp { seq: 7, id, ts, who: Identity::default(), origin, federation, cause: None }, &draft);
     let said = statement.checked().unwrap();
     let found = |datasets: BTreeMap<Sha256, DatasetHistory>| {
-        let mut own = Own { statements: 0, datasets, anchors: Vec::new() };
+        let mut own = Own { keys: Vec::new(), statements: 0, datasets, anchors: Vec::new() };
         let mut findings = Findings::default();
         assert!(own.take(7, &entry, &said, &mut findings), "the fields are those that were signed");
         let clauses: Vec<&str> = findings.list().iter().map(|f| f.clause).collect();

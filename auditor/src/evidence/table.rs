@@ -37,7 +37,7 @@ pub fn render(v: &EvidenceVerdict) -> String {
             short,
             d.declared_units.to_string(),
             text(&d.epsilon),
-            text(&d.epsilon_cap),
+            d.own_epsilon_cap.as_ref().map_or_else(|| text(&d.epsilon_cap), |own| format!("{}, own {own}", text(&d.epsilon_cap))),
             text(&d.delta),
             d.spends.to_string(),
             ledger.to_owned(),

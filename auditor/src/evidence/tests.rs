@@ -121,3 +121,18 @@ fn a_release_of_a_dataset_that_is_not_declared_is_named() {
         check(&files, None).findings.iter().any(|f| f.clause.starts_with("I8: a ledger in the pack") && f.severity == Severity::Notice)
     );
 }
+
+/// What the institution said is held against the key that it had when it said it.
+#[test]
+fn a_pack_follows_a_new_statement_key_and_takes_no_word_of_the_old_one() {
+    const CLAUSE: &str = "A17: a statement is signed by the key that the institution had";
+    let (files, trust) = pack(Twist::StatementKeyRotated);
+    let v = check(&files, Some(trust));
+    assert_eq!((v.exit_code, v.findings.as_slice(), v.datasets[0].spends), (0, [].as_slice(), 2));
+    let is_named = |v: &EvidenceVerdict| v.exit_code == 1 && v.findings.iter().any(|f| f.clause.starts_with(CLAUSE));
+    assert!(is_named(&check(&pack(Twist::OldStatementKey).0, None)));
+    // Without the entry that names it, the new key is a stranger's.
+    let mut without = files.clone();
+    without.retain(|path, bytes| !(path.starts_with("entries/") && bytes.windows(11).any(|w| w == b"key.rotated")));
+    assert!(without.len() + 1 == files.len() && is_named(&check(&without, Some(trust))));
+}

@@ -90,6 +90,10 @@ pub(super) fn document(history: &History, selected: &Selected) -> Document {
         let cap = declared.cap.map(|c| c.epsilon_cap.to_string());
         let mut value = json!({"prov:type": "concordat:DatasetDeclaration", "concordat:declaredUnits": declared.declaration.declared_units,
             "concordat:epsilonCap": cap.unwrap_or_else(|| "none".to_owned())});
+        // Then the cap above is of what shares of noise leave to a coalition, and this one of own noise in any one task.
+        if let Some(own) = declared.cap.and_then(|c| c.own_epsilon_cap) {
+            value["concordat:ownEpsilonCap"] = own.to_string().into();
+        }
         if let Some(withdrawn) = declared.withdrawn {
             value["concordat:withdrawn"] = withdrawn.reason.name().into();
             value["concordat:withdrawnEntry"] = withdrawn.index.0.into();

@@ -90,8 +90,10 @@ fn members(page: &mut Page<'_>) {
         })
         .collect();
     let head = match page.story.language {
-        Language::English => ["institution", "id (hash of its key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"],
-        Language::Chinese => ["机构", "标识（密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
+        Language::English => {
+            ["institution", "id (hash of its first key)", "admitted by entry", "since (UTC)", "standing", "key as a witness"]
+        }
+        Language::Chinese => ["机构", "标识（首个密钥哈希）", "准入条目", "自 (UTC)", "状态", "见证密钥"],
     };
     page.table(&head, &rows);
 }
@@ -133,11 +135,15 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("member.resumed", "administrators let a suspended institution take part again", "管理员恢复被暂停的机构"),
     ("member.revoked", "administrators revoke a membership for good", "管理员永久撤销成员资格"),
     ("member.left", "an institution leaves, by its own signed word", "机构自行退出（自签名）"),
-    ("key.rotated", "an institution replaces the key of its connections, by its own signed word", "机构更换连接密钥（自签名）"),
+    (
+        "key.rotated",
+        "an institution replaces a key, by its own signed word: of its connections (tls), its statements or its cosignatures (witness)",
+        "机构更换密钥（自签名）：连接、声明或见证",
+    ),
     (
         "key.revoked",
-        "administrators revoke the key of an institution's connections; its membership stays",
-        "管理员撤销机构的连接密钥（成员资格不变）",
+        "administrators revoke the key of an institution's connections or cosignatures; its membership stays",
+        "管理员撤销机构的连接密钥或见证密钥（成员资格不变）",
     ),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),

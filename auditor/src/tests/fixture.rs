@@ -38,6 +38,13 @@ impl Signers {
         Self { log, next, witnesses: (1..=witnesses).map(witness).collect() }
     }
 
+    /// The same after the first witness took another key.
+    pub(crate) fn after_a_rotation() -> Self {
+        let mut this = Self::new();
+        this.witnesses[0] = SignerKey::new("w1", KeyType::Cosignature, &[40; 32]).unwrap();
+        this
+    }
+
     /// Two of three, or so many of others as A11 asks for.
     pub(crate) fn policy(&self) -> Policy {
         let witness = |k: &SignerKey| Witness { name: k.verifier().name().to_owned(), key: k.verifier().clone() };
@@ -89,6 +96,8 @@ pub(crate) struct Draft {
     pub(crate) sums: Files,
     /// The entry that activates the policy.
     pub(crate) activation: Option<u64>,
+    /// The entry that activates a second policy, and its witnesses.
+    pub(crate) next_policy: Option<(u64, fn() -> Signers)>,
     /// Sizes at which a note is published, ascending; the last is the checkpoint's.
     pub(crate) published: Vec<u64>,
 }
@@ -133,7 +142,8 @@ impl Draft {
         let mut files = Files::new();
         for &size in &self.published {
             let cosigners = if self.activation.is_some_and(|a| size > a) { 2 } else { 0 };
-            let note = self.note_at(signers, size, cosigners);
+            let next = self.next_policy.filter(|(at, _)| size > *at).map(|(_, next)| next());
+            let note = self.note_at(next.as_ref().unwrap_or(signers), size, cosigners);
             files.insert(note_path(size), note.clone());
             files.insert(CHECKPOINT_PATH.to_owned(), note);
         }
@@ -155,6 +165,9 @@ impl Draft {
             files.insert(handover_path(size), self.note_at(&signers, size, 0));
             let next = signers.policy().with_log(signers.next.verifier()).unwrap();
             files.insert(policy_path(size), next.text().as_bytes().to_vec());
+        }
+        if let Some((at, next)) = self.next_policy {
+            files.insert(policy_path(at + 1), next().policy().text().as_bytes().to_vec());
         }
         files
     }

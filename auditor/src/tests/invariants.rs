@@ -1,9 +1,13 @@
 //! One log for each rule that breaks only it: found with its clause and its exit code (audit.md A51).
 
-use super::fixture::write;
+use super::fixture::{Signers, head_of, write};
 use super::story::tell;
 use super::twist::Twist;
 use crate::{Check, Options, Severity, Verdict, verify};
+use audit::checkpoint::Checkpoint;
+use audit::cosign::cosign;
+use audit::reader::{CHECKPOINT_PATH, note_path};
+use audit::tree::TreeHead;
 
 pub(super) fn verdict(twist: Twist) -> Verdict {
     verify(write(&tell(twist).files()).path(), &Options::default()).unwrap()
@@ -296,6 +300,51 @@ fn a_withdrawal_is_told_and_only_a_released_model_is_withdrawn_once() {
     expect(Twist::Withdrawn, 0, "A19: a released model was withdrawn");
     expect(Twist::WithdrawnTwice, 3, "I10: a withdrawal names a model that was released");
     expect(Twist::WithdrawnUnreleased, 3, "I10: a withdrawal names a model that was released");
+}
+
+#[test]
+fn statements_are_verified_by_the_key_of_their_time() {
+    expect_clean(Twist::StatementKeyRotated);
+    expect(Twist::StatementKeyByAnother, 1, "A17: statement is not signed by a key enrolled at this index");
+    expect(Twist::StatementKeyUnproved, 1, "A17: a new statement key signs the change that names it");
+    expect(Twist::OldStatementKey, 3, "I9: nothing is accepted from a statement key that its institution has replaced");
+}
+
+/// The newest note of a log whose first witness took another key, written anew.
+fn with_newest_note(twist: Twist, note: impl Fn(TreeHead) -> Vec<u8>) -> Verdict {
+    let draft = tell(twist);
+    let (mut files, head) = (draft.files(), head_of(&draft.entries));
+    for path in [note_path(head.size), CHECKPOINT_PATH.to_owned()] {
+        files.insert(path, note(head));
+    }
+    verify(write(&files).path(), &Options::default()).unwrap()
+}
+
+#[test]
+fn a_witness_cosigns_with_the_key_that_the_policy_of_the_size_names() {
+    expect_clean(Twist::WitnessRotated);
+    expect(Twist::OldWitnessNamed, 3, "A12: an activated policy names no witness key that its institution had replaced");
+    // The key before, where the policy names the next one: one cosignature of two counts.
+    let v = with_newest_note(Twist::WitnessRotated, |head| Signers::new().note(head, 2));
+    assert_eq!((v.exit_code, v.quorum.met, v.quorum.cosigners.as_slice()), (4, false, ["w2".to_owned()].as_slice()));
+    assert!(v.findings.iter().any(|f| f.clause.contains("A35.2")), "{:#?}", v.findings);
+}
+
+#[test]
+fn times_of_a_witness_do_not_fall_with_its_key() {
+    let at = |time: u64| {
+        let signers = Signers::after_a_rotation();
+        let v = with_newest_note(Twist::WitnessRotated, |head| {
+            let mut note = Checkpoint { origin: "demo/log".to_owned(), head }.sign(&signers.log).unwrap();
+            let times = [time, 1_700_000_000 + head.size];
+            let lines: Vec<_> = signers.witnesses.iter().zip(times).map(|(w, t)| cosign(w, t, note.text()).unwrap()).collect();
+            note.add(&lines).unwrap();
+            note.encode()
+        });
+        (v.exit_code, v.findings.iter().any(|f| f.clause.starts_with("A10: times of one witness never fall")))
+    };
+    assert_eq!(at(1_800_000_000), (0, false));
+    assert_eq!(at(1_700_000_000), (1, true), "before its last cosignature under the old key");
 }
 
 /// Old statements of administrators are in every copy of the log: with them a server alone neither releases nor withdraws.

@@ -8,6 +8,8 @@ mod before;
 mod bend;
 #[path = "story/counting.rs"]
 mod counting;
+#[path = "story/keys.rs"]
+mod keys;
 #[path = "story/model.rs"]
 mod model;
 #[path = "story/process.rs"]
@@ -132,8 +134,12 @@ struct Scribe {
     /// What the entries say before they are bent.
     history: History,
     people: Vec<SigningKey>,
+    /// Who they are: by the keys that they joined with.
+    firsts: Vec<ClientId>,
     trust: Sha256,
     activation: Option<u64>,
+    /// The entry that activates the second policy.
+    next_activation: Option<u64>,
     previous_end: Sha256,
     snapshot: SnapshotDigest,
     chunks: fixture::Files,
@@ -177,10 +183,8 @@ impl Scribe {
         leaf_hash(self.entries.last().unwrap())
     }
     fn says<P: Payload>(&mut self, who: usize, value: &P, facts: Facts) {
-        let key = &self.people[who];
-        let id = ClientId::of(&public(key));
-        let statement = Statement::sign(value, key);
-        self.push(Draft::said(Actor::Institution, Some(id), statement, facts));
+        let statement = Statement::sign(value, &self.people[who]);
+        self.push(Draft::said(Actor::Institution, Some(self.firsts[who]), statement, facts));
     }
     /// As many administrators as must; one less where the story wants it. Where the last of them stands.
     fn admin_says<P: Payload>(&mut self, value: &P, facts: Facts, task: Option<TaskId>) -> u64 {
@@ -206,9 +210,8 @@ impl Scribe {
         last
     }
     fn in_round<P: Payload>(&mut self, round: RoundId, who: usize, value: &P, facts: Facts) {
-        let key = &self.people[who];
-        let id = ClientId::of(&public(key));
-        let draft = Draft::said(Actor::Institution, Some(id), Statement::sign(value, key), facts).in_round(TASK, round).in_group(GROUP);
+        let (id, statement) = (self.firsts[who], Statement::sign(value, &self.people[who]));
+        let draft = Draft::said(Actor::Institution, Some(id), statement, facts).in_round(TASK, round).in_group(GROUP);
         self.push(draft);
     }
     fn server_says(&mut self, round: RoundId, facts: Facts) {
@@ -216,7 +219,7 @@ impl Scribe {
     }
 
     fn ids(&self) -> Vec<ClientId> {
-        self.people.iter().map(|k| ClientId::of(&public(k))).collect()
+        self.firsts.clone()
     }
 
     /// Opens a round and publishes its manifest; the committee by index of person.
@@ -508,10 +511,10 @@ impl Scribe {
     }
 }
 
-/// The log of this story.
-pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+/// The trust document of this story.
+fn trust(twist: Twist) -> TrustDocument {
     let two = twist.has_two_administrators();
-    let trust = TrustDocument {
+    TrustDocument {
         v: 1,
         federation: "demo".into(),
         log_vkey: Signers::new().log.verifier().to_string(),
@@ -520,12 +523,18 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         threshold: if two { 2 } else { 1 },
         server: public(&server()),
         previous: None,
-    };
+    }
+}
+
+/// The log of this story.
+pub(crate) fn tell(twist: Twist) -> fixture::Draft {
+    let trust = trust(twist);
     let history = History::new(trust.clone());
     let (trust, plan) = (trust.to_bytes(), plan(twist));
     let bytes = codec::encode(&plan);
     let mechanism = Mechanism::of_plan(&plan, 12_000).unwrap();
-    let people = (11..15).map(key).collect();
+    let people: Vec<SigningKey> = (11..15).map(key).collect();
+    let firsts = people.iter().map(|k| ClientId::of(&public(k))).collect();
     let (snapshot, previous_end, shown) = (plan.base, Sha256([0; 32]), TrustDocument::hash(&trust));
     let base = if twist.counts() { counting::base(&plan, twist) } else { base_snapshot() };
     let (rounds, snapshots) = (plan.rounds, [(file_name(&plan, snapshot), base)].into());
@@ -540,8 +549,10 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         entries: Vec::new(),
         history,
         people,
+        firsts,
         trust: shown,
         activation: None,
+        next_activation: None,
         previous_end,
         snapshot,
         first_header: None,
@@ -560,6 +571,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
         if round == 2 {
             scribe.declare_more(Twist::DeclaredMoreBetween);
             scribe.between_the_rounds();
+            scribe.new_statement_key();
         }
         if round == 2 && twist.tells(&[Twist::CountsPaid, Twist::CountsOnAPaidCounter, Twist::CountsAboveTheCap]) {
             scribe.counts();
@@ -578,6 +590,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.witnesses();
     scribe.afterwards(Plan::digest(&bytes));
     published.push(scribe.entries.len() as u64);
-    let Scribe { entries, chunks, snapshots, sums, activation, .. } = scribe;
-    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, published }
+    let Scribe { entries, chunks, snapshots, sums, activation, next_activation, .. } = scribe;
+    let next_policy = next_activation.map(|at| (at, keys::signers(twist)));
+    fixture::Draft { trust, plan: bytes, entries, chunks, snapshots, sums, activation, next_policy, published }
 }

@@ -2,6 +2,7 @@
 
 use super::session::{Trouble, fatal};
 use super::{Agent, AgentError, Done, chain};
+use crate::clock;
 use crate::link::Link;
 use crate::observer::Phase;
 use crate::prepare::{Preparation, PrepareError};
@@ -122,11 +123,12 @@ impl Agent {
         let (wire, sender, observer) = (link.wire(), self.sender.clone(), self.observer.clone());
         let (cancel, bench) = (self.ends.begin((task, round)), Arc::clone(&self.bench));
         tokio::spawn(async move {
-            // What is still prepared for an earlier round has been cancelled and ends soon.
-            let _turn = bench.lock_owned().await;
-            // Before anything is paid: a snapshot that does not come costs no privacy.
+            // Before anything is paid: a snapshot that does not come costs no privacy. And before waiting for a step of an earlier round to end: the
+            // server would see how long that took (privacy.md D12).
             let done = match wire.snapshot(accepted.manifest().snapshot, limit).await {
                 Ok(snapshot) => {
+                    // What is still prepared for an earlier round has been cancelled and ends soon.
+                    let _turn = bench.lock_owned().await;
                     let job = Preparation {
                         home,
                         keys,
@@ -211,8 +213,8 @@ impl Agent {
                 if self.current == Some((accepted.manifest().task, accepted.manifest().round)) {
                     match reason {
                         Some(reason) => self.participant.handle(Event::NotPrepared(reason)),
-                        // Asked for again at the next tick; nothing was paid.
-                        None => self.unfetched = Some(accepted),
+                        // Asked for again at the next tick, as long as an update may still come of it; nothing was paid.
+                        None => self.unfetched = Some(accepted).filter(|a| self.sealed_by(a).is_none_or(|by| clock::now() < by)),
                     }
                 }
                 Ok(())
@@ -247,7 +249,7 @@ impl Agent {
                     tracing::error!(round = at.1.0, "what was executed is not what was paid for");
                     self.status.alarm(&format!("round {}: {}", at.1.0, chain(&error)));
                 }
-                // Of what was cancelled somebody knows already, or will at the time of uploading: not earlier, not later.
+                // Of what was cancelled somebody knows already, or will at the time of uploading.
                 if here && !matches!(error, PrepareError::Cancelled) {
                     error.rejection().name().clone_into(&mut self.status.duty);
                     self.participant.handle(Event::NotPrepared(error.rejection()));

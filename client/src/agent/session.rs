@@ -13,6 +13,7 @@ use protocol::messages::{ClientMessage, ServerMessage};
 use protocol::participant;
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
+use protocol::time::Time;
 use std::time::{Duration, Instant};
 
 /// Pause between looks whether an end is under a quorum.
@@ -66,6 +67,16 @@ enum Next {
     Said(Option<ServerMessage>),
     Done(Option<Done>),
     Tick,
+    /// What the participant waits for.
+    Due,
+}
+
+/// Ends at a time, and never without one.
+async fn wait_until(due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep(Duration::from_millis(due.ms_since(clock::now()))).await,
+        None => std::future::pending::<()>().await,
+    }
 }
 
 impl Agent {
@@ -115,18 +126,21 @@ impl Agent {
         loop {
             self.act(link).await?;
             self.show().map_err(fatal)?;
+            // Not at a tick: where in a second ticks fall moves with what kept this loop busy.
+            let due = wait_until(self.participant.due());
             let next = tokio::select! {
                 said = link.inbox.recv() => Next::Said(said),
                 done = self.done.recv() => Next::Done(done),
                 _ = tick.tick() => Next::Tick,
+                () = due => Next::Due,
                 () = stop.wait() => return Ok(End::Stopped),
             };
             match next {
                 Next::Said(None) | Next::Done(None) => return Ok(End::Lost),
                 Next::Said(Some(message)) => self.said(link, message).await?,
                 Next::Done(Some(done)) => self.finished(link, done).await?,
+                Next::Due => self.participant.handle(participant::Event::Clock(clock::now())),
                 Next::Tick => {
-                    self.participant.handle(participant::Event::Clock(clock::now()));
                     self.try_again(link)?;
                     self.settle(link).await?;
                     self.renew(link).await?;
@@ -259,6 +273,7 @@ impl Agent {
         let note = sync::understand(&mut self.mirror, &link.wire(), note).await?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
         let (size, line) = self.witness.cosign(&self.mirror, &self.keys, &note, clock::now_s()).map_err(fatal)?;
+        self.retire_witness().map_err(fatal)?;
         Ok(link.say(&ClientMessage::Cosigned { size, line }).await?)
     }
 

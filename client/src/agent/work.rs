@@ -4,6 +4,7 @@ use super::session::{Trouble, fatal};
 use super::{Agent, chain};
 use crate::data::DataSource;
 use crate::foundation::Foundation;
+use crate::home::Home;
 use crate::ledger::{LedgerError, is_gone};
 use crate::prepare::{PrepareError, SharedLedger, TaskWork};
 use crate::site_log::releases_of;
@@ -19,7 +20,7 @@ use protocol::reject::Rejection;
 use protocol::site::SiteFacts;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use train::slots::{SlotsError, slots_agree};
+use train::slots::{SlotsError, slots_agree_on};
 use train::workers::{Place, Workers};
 
 impl Agent {
@@ -54,9 +55,9 @@ impl Agent {
             return Ok(());
         };
         let (policy, policy_hash, data, ledger) = (policy.clone(), *policy_hash, Arc::clone(data), Arc::clone(ledger));
-        let (base, workers) = (self.config.base.clone(), Arc::clone(workers));
+        let (base, own, workers) = (self.config.base.clone(), self.home.clone(), Arc::clone(workers));
         let judged =
-            tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref()), (&ledger, &*workers), digest, plan, units));
+            tokio::task::spawn_blocking(move || judge(&policy, (&*data, base.as_deref(), &own), (&ledger, &*workers), digest, plan, units));
         let judged = judged.await.map_err(|_| fatal(PrepareError::Vanished))?.map_err(fatal)?;
         if let Err(reason) = &judged {
             tracing::warn!(task = %task, code = reason.name(), "this task's rounds will be declined");
@@ -186,7 +187,7 @@ fn own_part(plan: &Plan, me: ClientId, tier: Option<&str>) -> Result<Plan, NoPar
 /// [`LedgerError`] where the ledger's file failed.
 fn judge(
     policy: &SitePolicy,
-    (data, base): (&DataSource, Option<&Path>),
+    (data, base, own): (&DataSource, Option<&Path>, &Home),
     (ledger, workers): (&SharedLedger, &Workers),
     digest: PlanDigest,
     plan: Plan,
@@ -196,7 +197,7 @@ fn judge(
         tracing::warn!(%forbidden, code = forbidden.code(), "the site policy forbids the plan");
         return Ok(Err(Rejection::Policy));
     }
-    let foundation = match Foundation::of_plan(&plan, base) {
+    let foundation = match Foundation::of_plan(&plan, base, Some(own.dir())) {
         Ok(foundation) => foundation,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the plan's base checkpoint is not at hand");
@@ -222,7 +223,8 @@ fn judge(
         tracing::warn!(error = %chain(&error), "the plan overstates what its noise is worth against a coalition");
         return Ok(Err(Rejection::BadParameters));
     }
-    if let Err(reason) = exact(&plan, &mechanism, workers.place(), |plan, mechanism| slots_agree(plan, mechanism, workers)) {
+    let ask = |plan: &Plan, mechanism: &Mechanism| slots_agree_on((plan, foundation.as_ref().map(|f| &f.outside)), mechanism, workers);
+    if let Err(reason) = exact(&plan, &mechanism, workers.place(), ask) {
         return Ok(Err(reason));
     }
     let examples = match data.for_task(&plan, foundation.as_ref().map(|f| &f.base)) {

@@ -9,4 +9,4 @@ mod tests;
 
 pub(crate) use material::Loaded;
 pub use plan::{CentralPlan, CentralPlanError};
-pub(crate) use run::{Event, Outcome, RunError, run};
+pub(crate) use run::{Event, Means, Outcome, RunError, run};

@@ -230,7 +230,7 @@ fn task(model: RawModel, data: RawData) -> Result<Task, CentralPlanError> {
                 got: "missing".to_owned(),
                 expected: "rows of the token table, for an encoder",
             })?;
-            let model = EncoderConfig { vocab, max_tokens, width, heads, layers, hidden, classes, adapter: None, base: None };
+            let model = EncoderConfig { vocab, max_tokens, width, heads, layers, hidden, classes, ..EncoderConfig::none() };
             let balance = within("data.balance", data.balance.map_or(0.0, Decimal::to_f64), 0.0..=1.0, "0 to 1")?;
             Ok(Task::Classes { model, text_field: data.text_field, label_field: data.label_field, balance })
         }

@@ -3,10 +3,12 @@
 use super::Loaded;
 use super::plan::CentralPlan;
 use crate::files::{self, Item, StoreError};
+use crate::machine::{self, MachineError};
 use protocol::hash::sha256;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
+use train::device::Wanted;
 use train::fit::{FitError, Judgement, StateError, Step};
 use train::snapshot::{self, SnapshotError};
 use train::workers::Workers;
@@ -33,13 +35,15 @@ pub(crate) enum RunError {
     /// A snapshot that cannot be written.
     #[error("the best snapshot could not be written")]
     Snapshot(#[from] SnapshotError),
-    /// The system gave no thread.
-    #[error("the system gave no thread")]
-    Thread(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing to train with.
+    #[error("there is nothing to train with")]
+    Machine(#[from] MachineError),
 }
 
 /// What happens, as it happens. For the institution's own terminal.
 pub(crate) enum Event<'a> {
+    /// What it computes on, in words.
+    Started { on: &'a str },
     /// A state was found.
     Resumed { step: u64 },
     /// A step, with rows per second of this run so far and seconds left.
@@ -78,15 +82,27 @@ struct Running<'a> {
     badness: f64,
 }
 
-/// Trains to the plan's last step. `dir` keeps state and best snapshot; what stands there is gone on from.
+/// What a run uses of the machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) device: Wanted,
+    /// Where the processor computes.
+    pub(crate) threads: NonZeroUsize,
+    /// Keeps state and best snapshot; what stands there is gone on from.
+    pub(crate) dir: Option<&'a Path>,
+}
+
+/// Trains to the plan's last step.
 pub(crate) fn run(
     plan: &CentralPlan,
     plan_text: &str,
     loaded: Loaded,
-    (threads, dir): (NonZeroUsize, Option<&Path>),
+    means: Means<'_>,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, RunError> {
-    let workers = Workers::start(threads).map_err(|e| RunError::Thread(Box::new(e)))?;
+    let Means { device, threads, dir } = means;
+    let machine::Started { workers, on } = machine::start(device, plan.recipe.precision, threads)?;
+    report(Event::Started { on: &on });
     let name = hex(&sha256(&[b"concordat/client/central", plan_text.as_bytes(), &loaded.data_digest]));
     let mut running = Running { loaded, workers, name, dir, best: None, badness: f64::INFINITY };
     running.resume(report)?;

@@ -3,6 +3,7 @@
 use super::*;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use train::device::Wanted;
 
 const CHARACTERS: &str = include_str!("../../../configs/train-characters.toml");
 const SMS: &str = include_str!("../../../configs/train-sms.toml");
@@ -29,8 +30,9 @@ fn train(plan: &str, data: &Path, dir: Option<&Path>) -> (Result<Outcome, RunErr
     let loaded = Loaded::read(&checked, data).unwrap();
     let mut seen = Vec::new();
     let threads = NonZeroUsize::new(2).unwrap();
-    let outcome = run(&checked, plan, loaded, (threads, dir), &mut |event| {
+    let outcome = run(&checked, plan, loaded, Means { device: Wanted::Cpu, threads, dir }, &mut |event| {
         seen.push(match event {
+            Event::Started { .. } => return,
             Event::Resumed { step } => format!("resumed {step}"),
             Event::Step { step, .. } => format!("step {} {:?}", step.step, step.loss),
             Event::Judged { steps, judgement, best } => format!("judged {steps} {:?} {best}", judgement.loss),
@@ -64,7 +66,7 @@ fn a_killed_run_goes_on_from_its_directory_to_the_same_end() {
     let checked = CentralPlan::parse(&plan).unwrap();
     let loaded = Loaded::read(&checked, &data).unwrap();
     let threads = NonZeroUsize::new(2).unwrap();
-    run(&checked, &plan, loaded, (threads, Some(&state)), &mut |event| {
+    run(&checked, &plan, loaded, Means { device: Wanted::Cpu, threads, dir: Some(&state) }, &mut |event| {
         if matches!(event, Event::Step { step, .. } if step.step == 6) && !kept {
             std::fs::copy(state.join("state.safetensors"), &half).unwrap();
             kept = true;

@@ -3,13 +3,14 @@
 
 use super::answer::{Answer, Failure, say};
 use super::bench::{peak_memory, processor_seconds, rate};
+use crate::machine::{self, Started};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
+use train::device::Wanted;
 use train::direct::{Keep, Precision};
 use train::measure::{Path, Size, Trains, training};
-use train::workers::Workers;
 
 /// Floats of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,6 +59,9 @@ pub(super) struct TrainArgs {
     /// Threads
     #[arg(long, default_value_t = NonZeroUsize::MIN)]
     threads: NonZeroUsize,
+    /// What computes: cpu, cuda (all GPUs of the machine), cuda:N, or auto (GPUs if there are any)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Wanted,
     /// Floats of products
     #[arg(long, value_enum, default_value = "f32")]
     precision: PrecisionArg,
@@ -77,7 +81,7 @@ pub(super) fn run(args: TrainArgs) -> Result<Answer, Failure> {
         PrecisionArg::Bf16 => Precision::Bf16,
     };
     let not_measured = |e: &dyn std::error::Error| Failure::trouble("not_measured", e);
-    let workers = Workers::start(args.threads).map_err(|e| not_measured(&e))?;
+    let Started { workers, on } = machine::start(args.device, precision, args.threads).map_err(|e| not_measured(&e))?;
     let (mut fit, material) = training(size, u64::from(args.runs) + 2, precision).map_err(|e| not_measured(&e))?;
     let (mut clock, mut processor, mut rows) = (Vec::new(), Vec::new(), 0);
     for run in 0..args.runs.saturating_add(2) {
@@ -89,12 +93,12 @@ pub(super) fn run(args: TrainArgs) -> Result<Answer, Failure> {
         clock.push(started.elapsed().as_secs_f64());
         processor.extend(before.zip(processor_seconds()).map(|(before, after)| after - before));
     }
-    say(&format!("{} steps of {rows} tokens", args.runs));
-    Ok(answer(args, (rows, fit.weights().len()), &clock, &processor))
+    say(&format!("{} steps of {rows} tokens on {on}", args.runs));
+    Ok(answer((args, &on), (rows, fit.weights().len()), &clock, &processor))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn answer(args: TrainArgs, (rows, parameters): (usize, usize), clock: &[f64], processor: &[f64]) -> Answer {
+fn answer((args, on): (TrainArgs, &str), (rows, parameters): (usize, usize), clock: &[f64], processor: &[f64]) -> Answer {
     let speed = rate(u64::try_from(rows).unwrap_or(u64::MAX), clock);
     // The kernel counts in hundredths, so a mean says more than a median.
     let spent = (!processor.is_empty()).then(|| processor.iter().sum::<f64>() / processor.len() as f64);
@@ -106,7 +110,7 @@ fn answer(args: TrainArgs, (rows, parameters): (usize, usize), clock: &[f64], pr
         ("tokens per second", format!("{:.0} ({:.0} to {:.0})", speed.median, speed.least, speed.most)),
         ("processor time of a step", spent.map_or_else(|| "-".to_owned(), |s| format!("{s:.3} s"))),
         ("threads", args.threads.to_string()),
-        ("device", "cpu".to_owned()),
+        ("device", on.to_owned()),
     ];
     Answer::table(rows_shown).with_data(&json!({
         "model": model,
@@ -119,7 +123,8 @@ fn answer(args: TrainArgs, (rows, parameters): (usize, usize), clock: &[f64], pr
         "precision": word(args.precision.to_possible_value()),
         "keep": word(args.keep.to_possible_value()),
         "threads": args.threads,
-        "device": "cpu",
+        "device": args.device.to_string(),
+        "computed_on": on,
         "runs": args.runs,
         "tokens_per_s": speed.median,
         "tokens_per_s_least": speed.least,

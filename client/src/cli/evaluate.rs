@@ -14,7 +14,7 @@ use protocol::plan::{Asks, Plan};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use train::batch::Dataset;
-use train::eval::{EvalError, evaluate, evaluate_texts};
+use train::eval::{EvalError, TagEvaluation, evaluate, evaluate_tags, evaluate_texts};
 use train::model::Weights;
 use train::workers::Workers;
 
@@ -34,7 +34,8 @@ pub(super) fn run(config: &Config, options: &Evaluate) -> Result<Answer, Failure
         let counts = Failure::trouble_text("bad_plan", "a plan that counts trains no model");
         return Err(counts.hint("concordat-client data counts shows what was counted"));
     }
-    let foundation = Foundation::of_plan(&plan, config.base.as_deref()).map_err(|e| Failure::trouble("no_base", &e))?;
+    // Once and for a short while: no copy of the checkpoint on a disk is worth its writing.
+    let foundation = Foundation::of_plan(&plan, config.base.as_deref(), None).map_err(|e| Failure::trouble("no_base", &e))?;
     let records = held_out(config)?;
     let source = DataSource::made_up(records, plan.privacy.unit);
     let data = source.for_plan(&plan, foundation.as_ref().map(|f| &f.base)).map_err(|e| bad_data(&e))?;
@@ -64,8 +65,11 @@ fn weights(plan: &Plan, path: &Path) -> Result<Weights, Failure> {
     train::snapshot::from_bytes(&plan.model, &bytes).map_err(|e| Failure::trouble("bad_weights", &e).hint(HINT))
 }
 
+fn shown(x: f64) -> String {
+    format!("{x:.4}")
+}
+
 fn judged(plan: &Plan, weights: &Weights, data: &Dataset, workers: &Workers) -> Result<Answer, EvalError> {
-    let shown = |x: f64| format!("{x:.4}");
     Ok(match plan.model.asks() {
         Asks::Class => {
             let e = evaluate(weights, data, workers)?;
@@ -75,7 +79,8 @@ fn judged(plan: &Plan, weights: &Weights, data: &Dataset, workers: &Workers) -> 
                 "records": e.records, "loss": loss, "accuracy": accuracy, "macro_f1": macro_f1, "confusion": e.confusion,
             }))
         }
-        Asks::NextToken | Asks::Answer | Asks::Translate => {
+        Asks::Tags => tagged(&evaluate_tags(weights, data, workers)?, &plan.model.classes),
+        Asks::NextToken | Asks::Answer | Asks::Translate | Asks::MaskedTokens => {
             let e = evaluate_texts(weights, data, workers)?;
             let rows = [("loss per token, nats", shown(e.loss())), ("perplexity", shown(e.perplexity()))];
             let counts = [("records", e.records.to_string()), ("tokens", e.tokens.to_string())];
@@ -86,14 +91,40 @@ fn judged(plan: &Plan, weights: &Weights, data: &Dataset, workers: &Workers) -> 
     })
 }
 
+/// By token, and by whole parts of each kind.
+fn tagged(e: &TagEvaluation, kinds: &[String]) -> Answer {
+    let (loss, accuracy, tag_f1, part_f1) = (e.tokens.loss(), e.tokens.accuracy(), e.tokens.macro_f1(), e.macro_f1());
+    let rows = [
+        ("records", e.records.to_string()),
+        ("tokens", e.tokens.records.to_string()),
+        ("loss per token, nats", shown(loss)),
+        ("accuracy of tokens", shown(accuracy)),
+        ("macro-f1 of tags", shown(tag_f1)),
+        ("macro-f1 of whole parts", shown(part_f1)),
+    ];
+    let by_kind: Vec<(String, String)> =
+        kinds.iter().zip(&e.parts).map(|(kind, found)| (format!("f1 of {kind}"), shown(found.f1()))).collect();
+    let parts: serde_json::Map<_, _> = kinds.iter().cloned().zip(e.parts.iter().map(|found| json!(found))).collect();
+    let rows = rows.into_iter().chain(by_kind.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    Answer::table(rows).with_data(&json!({
+        "records": e.records, "tokens": e.tokens.records, "loss": loss, "accuracy": accuracy, "macro_f1": tag_f1,
+        "part_macro_f1": part_f1, "parts": parts, "tags": train::tags::names(kinds), "confusion": e.tokens.confusion,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::plan;
+    use protocol::plan::Masking;
+    use protocol::plan::own::OwnModel;
 
     /// Settings, a plan and the weights of its model; the records are those of the lines.
     fn world(dir: &Path, lines: &[&str]) -> (Config, Evaluate) {
-        let mut plan = plan();
+        world_of(dir, lines, plan())
+    }
+
+    fn world_of(dir: &Path, lines: &[&str], mut plan: Plan) -> (Config, Evaluate) {
         plan.shards = train::shard::shard_table(&plan.model, 1, -16).unwrap();
         let weights = train::model::initial(&plan.model, 3).unwrap();
         let options = Evaluate { plan: dir.join("plan.cbor"), weights: dir.join("model.safetensors") };
@@ -119,6 +150,32 @@ mod tests {
         let (config, options) = world(dir.path(), &lines);
         let answer = format!("{:?}", run(&config, &options).unwrap());
         assert!(answer.contains("\"records\": Number(3)") && answer.contains("macro-f1"), "{answer}");
+    }
+
+    /// Labelled parts are judged by token and as wholes; texts by what is hidden of them, the same every time.
+    #[test]
+    fn models_that_are_asked_token_by_token_are_judged_by_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = [
+            r#"{"text":"took Aspirin today","label":[{"start":5,"end":12,"label":"drug"}],"user":"a"}"#,
+            r#"{"text":"nothing at all","label":[],"user":"a"}"#,
+        ];
+        let asking = |asks, classes: &[&str], masking| {
+            let mut plan = plan();
+            plan.model.own = Some(OwnModel { asks, ..OwnModel::default() });
+            (plan.model.classes, plan.model.masking) = (classes.iter().map(|&kind| kind.to_owned()).collect(), masking);
+            plan
+        };
+        let judged = |plan| {
+            let (config, options) = world_of(dir.path(), &lines, plan);
+            format!("{:?}", run(&config, &options).unwrap())
+        };
+        let tags = judged(asking(Asks::Tags, &["drug"], None));
+        for expected in ["\"records\": Number(2)", "\"tokens\": Number(6)", "f1 of drug", "macro-f1 of whole parts", "B-drug"] {
+            assert!(tags.contains(expected), "{expected}: {tags}");
+        }
+        let hidden = || judged(asking(Asks::MaskedTokens, &[], Some(Masking::usual(0))));
+        assert!(hidden().contains("\"tokens\": Number(2)") && hidden() == hidden(), "{}", hidden());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{alone, not_joined};
 use crate::files::{self, Item};
 use crate::home::Home;
 use crate::identity::Identity;
-use crate::keys::Keys;
+use crate::keys::{Keys, later_statement_keys};
 use crate::ledger::{LedgerError, LedgerStore, MAX_FILE};
 use crate::mirror::Mirror;
 use crate::site_log::{read_releases, releases_of};
@@ -54,9 +54,10 @@ pub(super) fn read_all(home: &Home) -> Result<Vec<Shown>, Failure> {
     let trouble = |e| Failure::trouble("bad_directory", &e);
     let names = files::names(&home.ledger_dir(), Item::Ledger).map_err(trouble)?;
     let ledgers = names.iter().filter_map(|n| n.strip_suffix(".ledger"));
+    let later = later_statement_keys(home).map_err(|e| Failure::trouble("bad_directory", &e))?;
     let read = |name: &str| {
         let bytes = files::read(&home.ledger_dir().join(format!("{name}.ledger")), MAX_FILE, Item::Ledger).map_err(trouble)?;
-        Ok(Shown { name: name.to_owned(), loaded: PrivacyLedger::load(&bytes) })
+        Ok(Shown { name: name.to_owned(), loaded: PrivacyLedger::load_signed(&bytes, &later) })
     };
     ledgers.map(read).collect()
 }
@@ -153,7 +154,7 @@ fn repair(home: &Home) -> Result<Answer, Failure> {
         let shown = mirror.history().datasets().get(&(me, dataset));
         let lines = releases_of(&seen, dataset);
         let unit = shown.map(|d| d.declaration.unit).or(lines.first().map(|l| l.unit));
-        let terms = terms(home, (me, dataset), shown, unit.unwrap_or(Unit::User))?;
+        let terms = terms(home, &keys, dataset, shown, unit.unwrap_or(Unit::User))?;
         let mut store = LedgerStore::open(home, terms, Arc::clone(&keys)).map_err(|e| failure(&e))?;
         let before = store.ledger().totals().epsilon;
         let repaired = match store.repair(shown, &lines, mirror.history()) {
@@ -176,9 +177,10 @@ fn repair(home: &Home) -> Result<Answer, Failure> {
 
 /// The terms of a ledger: its own, or, where it has to be begun anew, what the institution declared. A dataset that only the site log knows and
 /// whose ledger is gone was never declared: the site policy's cap is all there is.
-fn terms(home: &Home, (institution, dataset): (ClientId, Sha256), shown: Option<&DatasetHistory>, unit: Unit) -> Result<Terms, Failure> {
+fn terms(home: &Home, keys: &Keys, dataset: Sha256, shown: Option<&DatasetHistory>, unit: Unit) -> Result<Terms, Failure> {
+    let institution = keys.client();
     let kept = files::read_if_there(&home.ledger(&dataset), MAX_FILE, Item::Ledger).map_err(|e| Failure::trouble("bad_directory", &e))?;
-    if let Some(Ok(loaded)) = kept.map(|bytes| PrivacyLedger::load(&bytes)) {
+    if let Some(Ok(loaded)) = kept.map(|bytes| PrivacyLedger::load_signed(&bytes, keys.later())) {
         return Ok(loaded.ledger.terms().clone());
     }
     let nothing = || Failure::trouble_text("no_cap", "neither the log nor the site policy holds a cap for this dataset");
@@ -221,7 +223,11 @@ fn sentence(loaded: &Result<Loaded, LoadError>) -> String {
         Ok(Loaded { ledger, .. }) => {
             let t = ledger.totals();
             let spent = t.epsilon.map_or_else(|| "unbounded".to_owned(), |e| e.to_string());
-            format!("{} entries, epsilon {spent} of {} at order {}", ledger.entries(), t.epsilon_cap, t.order)
+            // By which account tasks are added up, where it is not own cost (privacy.md D61).
+            let account = ledger.terms().own_epsilon_cap.map_or_else(String::new, |own| {
+                format!("; of what shares of noise leave to a coalition, own epsilon of each task at most {own}")
+            });
+            format!("{} entries, epsilon {spent} of {} at order {}{account}", ledger.entries(), t.epsilon_cap, t.order)
         }
     }
 }
@@ -270,7 +276,8 @@ fn entry(e: &Entry) -> Value {
 fn event(event: &Event) -> Value {
     match event {
         Event::Created(t) => {
-            json!({ "institution": t.institution, "dataset": t.dataset, "unit": t.unit, "epsilon_cap": t.epsilon_cap, "delta": t.delta, "order": t.order })
+            json!({ "institution": t.institution, "dataset": t.dataset, "unit": t.unit, "epsilon_cap": t.epsilon_cap, "delta": t.delta, "order": t.order,
+                "own_epsilon_cap": t.own_epsilon_cap })
         }
         Event::CapDeclared { epsilon_cap } => json!({ "epsilon_cap": epsilon_cap }),
         Event::Registered(s) => json!({

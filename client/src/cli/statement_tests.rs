@@ -61,7 +61,7 @@ fn site() -> Site {
         steps: u64::from(plan.local.steps),
         compared: store.ledger().compare(&[]).unwrap(),
     };
-    store.reserve(&request).unwrap();
+    store.reserve(&request, crate::clock::now()).unwrap();
     Site { ledger: home.ledger(&dataset), dir, home, mirror }
 }
 

@@ -3,13 +3,14 @@
 
 use super::answer::{Answer, Failure, Format, line, say};
 use super::bench::{peak_memory, processor_seconds};
-use crate::central::{self, CentralPlan, Event, Loaded, Outcome, RunError};
+use crate::central::{self, CentralPlan, Event, Loaded, Means, Outcome, RunError};
 use crate::files::{self, Item};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use train::device::Wanted;
 use train::fit::Judgement;
 
 /// Longest plan.
@@ -29,6 +30,9 @@ pub(super) struct TrainArgs {
     /// Threads; all processors unless given
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// What computes: cpu, cuda (all GPUs of the machine), cuda:N, or auto (GPUs if there are any)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Wanted,
 }
 
 pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
@@ -44,17 +48,19 @@ pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
     say(&format!("{} to learn from, {} to judge by", loaded.sizes.0, loaded.sizes.1));
     let (sizes, digest) = (loaded.sizes, loaded.data_digest);
     let mut show = Show::new(format, plan.total_steps());
-    let outcome = central::run(&plan, &text, loaded, (threads, args.state.as_deref()), &mut |event| show.event(&event));
+    let means = Means { device: args.device, threads, dir: args.state.as_deref() };
+    let outcome = central::run(&plan, &text, loaded, means, &mut |event| show.event(&event));
     show.bar.finish_and_clear();
     let outcome = outcome.map_err(|e| failure(&e))?;
-    Ok(answer(&outcome, threads, sizes, &digest))
+    Ok(answer(&outcome, &show.on, threads, sizes, &digest))
 }
 
 fn failure(error: &RunError) -> Failure {
     match error {
         RunError::Store(_) => Failure::storage("storage_failed", error),
         RunError::State(_) => Failure::trouble("bad_state", error).hint("name another directory, or remove the state"),
-        RunError::Fit(_) | RunError::Snapshot(_) | RunError::Thread(_) => Failure::trouble("not_trained", error),
+        RunError::Machine(_) => Failure::trouble("no_device", error).hint("--device auto falls back on the processor"),
+        RunError::Fit(_) | RunError::Snapshot(_) => Failure::trouble("not_trained", error),
     }
 }
 
@@ -62,16 +68,22 @@ fn failure(error: &RunError) -> Failure {
 struct Show {
     format: Format,
     bar: ProgressBar,
+    /// What it computes on.
+    on: String,
 }
 
 impl Show {
     fn new(format: Format, steps: u64) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self { format, bar: ProgressBar::new(steps).with_style(style) }
+        Self { format, bar: ProgressBar::new(steps).with_style(style), on: String::new() }
     }
 
     fn event(&mut self, event: &Event<'_>) {
         match event {
+            Event::Started { on } => {
+                (*on).clone_into(&mut self.on);
+                self.bar.suspend(|| say(&format!("computing on {on}")));
+            }
             Event::Resumed { step } => {
                 self.line(|| json!({ "event": "resumed", "step": step }));
                 self.bar.set_position(*step);
@@ -120,7 +132,7 @@ fn judged(judgement: &Judgement) -> Value {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn answer(outcome: &Outcome, threads: NonZeroUsize, sizes: (usize, usize), digest: &[u8; 32]) -> Answer {
+fn answer(outcome: &Outcome, on: &str, threads: NonZeroUsize, sizes: (usize, usize), digest: &[u8; 32]) -> Answer {
     let best = outcome.best.as_ref().unwrap_or(&outcome.last);
     let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
     let mut rows = vec![
@@ -128,6 +140,7 @@ fn answer(outcome: &Outcome, threads: NonZeroUsize, sizes: (usize, usize), diges
         ("validation loss", format!("{:.4} nats", outcome.last.loss)),
         ("best validation loss", format!("{:.4} nats", best.loss)),
         ("tokens per second", format!("{rate:.0}")),
+        ("computed on", on.to_owned()),
         ("parameters", outcome.parameters.to_string()),
         ("records dropped", outcome.non_finite.to_string()),
     ];
@@ -144,6 +157,7 @@ fn answer(outcome: &Outcome, threads: NonZeroUsize, sizes: (usize, usize), diges
         "data_sha256": digest.iter().map(|b| format!("{b:02x}")).collect::<String>(),
         "parameters": outcome.parameters,
         "non_finite": outcome.non_finite,
+        "computed_on": on,
         "threads": threads,
         "tokens": outcome.tokens,
         "tokens_per_s": rate,

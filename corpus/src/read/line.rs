@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{ReadOptions, language_of};
 use crate::record::Record;
 use crate::report::RejectReason;
+use crate::spans::{SpanError, Spans};
 
 /// What a declared field is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +150,9 @@ pub enum LineError {
         /// What it is.
         got: JsonKind,
     },
+    /// The label is a list, but not of parts of the text.
+    #[error("the label field is no list of parts of the text")]
+    Spans(#[from] SpanError),
     /// A declared field is empty or blank.
     #[error("the {role} field is empty")]
     EmptyField {
@@ -166,6 +170,7 @@ impl From<&LineError> for RejectReason {
             LineError::NotAnObject { .. } => Self::NotAnObject,
             LineError::MissingField { .. } => Self::MissingField,
             LineError::WrongType { .. } => Self::WrongType,
+            LineError::Spans(_) => Self::BadSpans,
             LineError::EmptyField { role: FieldRole::Label } => Self::EmptyLabel,
             LineError::EmptyField { role: FieldRole::User } => Self::MissingField,
             LineError::EmptyField { role: FieldRole::Text } => Self::EmptyText,
@@ -176,12 +181,17 @@ impl From<&LineError> for RejectReason {
 /// The record of a line, or `None` for a blank line.
 pub(super) fn parse(bytes: &[u8], options: &ReadOptions) -> Result<Option<Record>, LineError> {
     let Some(map) = object(bytes)? else { return Ok(None) };
-    Ok(Some(Record {
-        user: user(&map, options)?,
-        text: text_of(&map, &options.text_field)?,
-        label: word(&map, &options.label_field, FieldRole::Label)?,
-        language: language_of(map.get("language")),
-    }))
+    let text = text_of(&map, &options.text_field)?;
+    let label = label_of(&map, &options.label_field, &text)?;
+    Ok(Some(Record { user: user(&map, options)?, text, label, language: language_of(map.get("language")) }))
+}
+
+/// A word, or a list of labelled parts of the text.
+fn label_of(map: &Map<String, Value>, name: &str, text: &str) -> Result<String, LineError> {
+    match field(map, name, FieldRole::Label)? {
+        Value::Array(list) => Ok(Spans::of_list(list, text)?.to_label(text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => word(map, name, FieldRole::Label),
+    }
 }
 
 /// The object of a line, or `None` for a blank line.

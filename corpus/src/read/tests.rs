@@ -7,6 +7,7 @@ use std::io::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::spans::SpanError;
 
 fn options(bad_lines: BadLines) -> ReadOptions {
     ReadOptions { user_field: None, bad_lines, max_line_bytes: 200, ..ReadOptions::default() }
@@ -66,6 +67,22 @@ fn each_kind_of_bad_line_has_its_reason() {
     assert_eq!(only_reason(br#"{"text":"a","label":null}"#), LineError::WrongType { role: FieldRole::Label, got: JsonKind::Null });
     assert_eq!(only_reason(br#"{"text":" ","label":"x"}"#), LineError::EmptyField { role: FieldRole::Text });
     assert_eq!(only_reason(&[b'x'; 201]), LineError::TooLong { max: 200 });
+}
+
+#[test]
+fn a_label_may_be_a_list_of_parts_of_the_text_and_has_one_spelling_then() {
+    let list = r#"[{"label":"b","end":5,"start":3},{"start":0,"end":2,"label":"a","score":1}]"#;
+    let loaded = read(format!("{{\"text\":\"ab cd\",\"label\":{list}}}").as_bytes(), BadLines::Fatal).unwrap();
+    let spelt = r#"[{"end":2,"label":"a","start":0},{"end":5,"label":"b","start":3}]"#;
+    assert_eq!(loaded.records[0].label, spelt);
+    let outside = br#"{"text":"CANARY","label":[{"start":0,"end":7,"label":"CANARY"}]}"#;
+    assert!(matches!(only_reason(outside), LineError::Spans(SpanError::Offsets { number: 1, .. })));
+    let over = br#"{"text":"CANARY","label":[{"start":0,"end":3,"label":"a"},{"start":2,"end":4,"label":"a"}]}"#;
+    assert_eq!(only_reason(over), LineError::Spans(SpanError::Overlap));
+    let shown = chain(&read(outside, BadLines::Fatal).unwrap_err());
+    assert!(shown.contains("span 1 does not lie in its text") && !shown.contains("CANARY"), "{shown}");
+    let skipped = read(&[&outside[..], b"\n", br#"{"text":"ab","label":[]}"#].concat(), BadLines::Skip).unwrap();
+    assert_eq!(skipped.report.to_string(), "kept 1, left out 1; bad_spans 1");
 }
 
 #[test]

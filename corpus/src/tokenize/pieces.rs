@@ -1,6 +1,7 @@
 //! Cuts a normal form into pieces, left to right. Must not know ids.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Longest part of a word, in characters: most English stems fit.
 const MAX_PART_CHARS: usize = 8;
@@ -15,23 +16,25 @@ const TOP_LEVEL: [&str; 24] = [
     "co", "biz", "test", "invalid", "cm", "tk",
 ];
 
-/// Hands each piece to `take`, `None` for a character without one, until the text ends or `take` says no.
-pub(super) fn for_each(text: &str, mut take: impl FnMut(Option<&str>) -> bool) {
+/// Hands each piece to `take` with the bytes it was cut from, `None` for a character without one, until the text ends or `take` says no.
+pub(super) fn for_each(text: &str, mut take: impl FnMut(Range<usize>, Option<&str>) -> bool) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
+        let at = text.len() - rest.len();
+        let mut taken = |used: usize, piece: Option<&str>| (used, take(at..at + used, piece));
         let (used, go_on) = if first == ' ' {
             (1, true)
         } else if let Some(length) = url_length(rest) {
-            (length, take(Some("<url>")))
+            taken(length, Some("<url>"))
         } else if first.is_numeric() && !is_cjk(first) {
             let digits = run(rest, |c| c.is_numeric() && !is_cjk(c), usize::MAX);
-            (digits.len(), take(Some(&format!("<num:{}>", digits.chars().count().min(MAX_DIGITS)))))
+            taken(digits.len(), Some(&format!("<num:{}>", digits.chars().count().min(MAX_DIGITS))))
         } else if is_letter(first) {
             let part = run(rest, is_letter, MAX_PART_CHARS);
-            (part.len(), take(Some(&lower(part))))
+            taken(part.len(), Some(&lower(part)))
         } else {
             let length = first.len_utf8();
-            (length, take((!is_meaningless(first)).then_some(&rest[..length])))
+            taken(length, (!is_meaningless(first)).then_some(&rest[..length]))
         };
         if !go_on {
             return;

@@ -5,12 +5,14 @@
 //!
 //! The hashed tokenizer of [`crate::tokenize`] needs no vocabulary and stays what plans use where none was learnt.
 
+mod bytes;
 mod character;
 mod discover;
 mod published;
 mod subword;
 mod words;
 
+pub use bytes::byte_tokenizer;
 pub use character::{CharacterTokenizer, MAX_CHARACTERS};
 pub use discover::{Discovery, DiscoveryError, MAX_COORDINATES, MAX_UNIT_WORDS, Settings};
 pub use published::Published;

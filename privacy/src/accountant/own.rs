@@ -67,13 +67,48 @@ mod tests {
         let most = 400 + shift;
         let mass = |k: i32| libm::exp(-(f64::from(k) / s).powi(2) / 2.0);
         let all: f64 = (-most..=most).map(mass).sum();
-        let masses: Vec<(f64, f64)> = (-most..=most)
-            .map(|k| (((1.0 - q) * mass(k) + q * mass(k - shift)) / all, mass(k) / all))
-            .filter(|(p, r)| *p > 1e-290 && *r > 1e-290)
-            .collect();
-        let moment = |f: &dyn Fn(f64, f64) -> f64| masses.iter().map(|&(p, r)| f(p, r)).sum::<f64>().ln() / (alpha - 1.0);
+        both_directions((-most..=most).map(|k| (((1.0 - q) * mass(k) + q * mass(k - shift)) / all, mass(k) / all)), alpha)
+    }
+
+    /// The larger of the two divergences of such pairs of masses. Masses that are as good as none are left out, which makes it no larger.
+    fn both_directions(pairs: impl Iterator<Item = (f64, f64)>, alpha: f64) -> f64 {
+        let pairs: Vec<(f64, f64)> = pairs.filter(|(p, r)| *p > 1e-290 && *r > 1e-290).collect();
+        let moment = |f: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|&(p, r)| f(p, r)).sum::<f64>().ln() / (alpha - 1.0);
         let term = |a: f64, b: f64| (alpha * a.ln() + (1.0 - alpha) * b.ln()).exp();
         moment(&|p, r| term(p, r)).max(moment(&|p, r| term(r, p)))
+    }
+
+    /// Masses of a sum of so many discrete Gaussians, from the smallest value that matters to the largest.
+    fn sum_of(shares: u32, s: f64) -> Vec<f64> {
+        let weights: Vec<f64> = (-60..=60).map(|k: i32| libm::exp(-(f64::from(k) / s).powi(2) / 2.0)).collect();
+        let all: f64 = weights.iter().sum();
+        let one: Vec<f64> = weights.iter().map(|w| w / all).collect();
+        (1..shares).fold(one.clone(), |sum, _| {
+            let mut more = vec![0.0; sum.len() + one.len() - 1];
+            for (i, a) in sum.iter().enumerate() {
+                one.iter().zip(&mut more[i..]).for_each(|(b, out)| *out += a * b);
+            }
+            more
+        })
+    }
+
+    /// D23, D55: the same of sums of shares, whose law is not quite the discrete Gaussian's.
+    #[test]
+    fn sampled_sums_of_discrete_shares_are_never_charged_less_than_they_cost() {
+        for (s, shares, shift) in [(0.5, 2, 1i32), (0.7, 3, 1), (1.0, 2, 2), (2.0, 4, 3), (0.4, 4, 1)] {
+            let masses = sum_of(shares, s);
+            let at = |k: usize, by: usize| k.checked_sub(by).and_then(|k| masses.get(k)).copied().unwrap_or(0.0);
+            let share = NoiseShares::new(ShareNoise::DiscreteGaussian, shares, s, f64::from(shift), 1).unwrap();
+            let by = usize::try_from(shift).unwrap();
+            for q in [0.01, 0.1, 0.5, 1.0] {
+                for alpha in [1.1, 1.5, 2.0, 2.5, 6.3, 12.0] {
+                    let shifted = |k: usize| ((1.0 - q) * at(k, by) + q * at(k, 2 * by), at(k, by));
+                    let cost = both_directions((0..masses.len() + 2 * by).map(shifted), alpha);
+                    let charged = share.step_rdp(q, alpha);
+                    assert!(charged >= cost * (1.0 - 1e-9) - 1e-12, "s {s} shares {shares} q {q} alpha {alpha}: {charged} for {cost}");
+                }
+            }
+        }
     }
 
     /// D23: what is charged covers what a sampled step truly costs, also on grids so coarse that the Gaussian's figure does not, and at orders
@@ -89,6 +124,41 @@ mod tests {
                     assert!(charged <= alpha * f64::from(shift * shift) / (2.0 * s * s) * (1.0 + 1e-12), "never above no sampling at all");
                 }
             }
+        }
+    }
+
+    /// Values of another program with sixty digits: Zhu & Wang 2019, Theorem 5, at whole orders, chords of (α − 1)·RDP(α) between them, and never
+    /// more than without sampling. Of sums of shares too (D55).
+    #[test]
+    fn sampled_steps_meet_values_that_were_computed_elsewhere() {
+        // Deviation, sensitivity, shares, coordinates, q, order, cost.
+        for (s, l2, h, d, q, alpha, want) in [
+            (1.0, 1.0, 1, 1, 0.02, 1.5, 6.87076640161e-4),
+            (1.0, 1.0, 1, 1, 0.02, 2.0, 6.87076640161e-4),
+            (1.0, 1.0, 1, 1, 0.02, 2.5, 1.05957407599e-3),
+            (0.7, 1.0, 1, 1, 0.1, 7.0, 4.63966045957),
+            (3.0, 1.0, 1, 1, 0.25, 10.9, 0.138778945782),
+            (2.0, 1.0, 1, 1, 0.01, 63.0, 3.21329109606),
+            (1.0, 1.0, 1, 1, 0.5, 1.1, 0.357374019509),
+            (2.0, 4.0, 2, 10, 0.1, 2.5, 0.309928403695),
+            (2.0, 4.0, 3, 10, 0.1, 6.0, 1.47177041982),
+            (0.5, 2.0, 4, 100, 0.3, 3.2, 152.053630101),
+            (1.0, 4.0, 8, 1000, 0.05, 8.0, 4.75902517822),
+        ] {
+            let got = NoiseShares::new(ShareNoise::DiscreteGaussian, h, s, l2, d).unwrap().step_rdp(q, alpha);
+            assert!((got - want).abs() < 1e-9 * want, "s {s} shares {h} q {q} alpha {alpha}: {got} for {want}");
+            if h == 1 {
+                assert!((noise_rdp(NoiseKind::DiscreteGaussian, s / l2, q, alpha).unwrap() - want).abs() < 1e-9 * want);
+            }
+        }
+        for (noise_multiplier, sampling_rate, steps, delta, want, order) in [
+            (1.0, 0.02, 300, 1e-5, 3.13162757265, 6.0),
+            (2.0, 0.1, 4, 1e-5, 0.899790615807, 16.0),
+            (0.8, 0.01, 1000, 1e-6, 5.13861407643, 4.0),
+        ] {
+            let phase = Phase { noise_multiplier, sampling_rate, steps };
+            let got = epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], delta).unwrap();
+            assert!((got.epsilon - want).abs() < 1e-9 * want && (got.order - order).abs() < 1e-9, "{phase:?}: {got:?}");
         }
     }
 

@@ -118,6 +118,7 @@ impl Subject {
                 classes: vec!["made-up".to_owned()],
                 adapter: None,
                 base: None,
+                ..EncoderConfig::none()
             },
             tokenizer: TokenizerKind::HashedCharacters,
             base: SnapshotDigest([0; 32]),

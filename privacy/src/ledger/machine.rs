@@ -12,7 +12,7 @@ use super::state::{RoundCounts, State, TaskState};
 use crate::accountant::task::TaskTerms;
 use crate::mechanism::{Executed, Mechanism};
 use protocol::decimal::Decimal;
-use protocol::ids::{ClientId, ManifestDigest, PlanDigest, RoundId, Sha256, TaskId};
+use protocol::ids::{ClientId, ManifestDigest, PlanDigest, PublicKey, RoundId, Sha256, TaskId};
 use protocol::manifest::BudgetSpend;
 use protocol::plan::Plan;
 use protocol::statement::Statement;
@@ -121,7 +121,17 @@ impl PrivacyLedger {
     /// # Errors
     /// [`LoadError`], the first rule broken.
     pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
+        Self::load_signed(bytes, &[])
+    }
+
+    /// As [`Self::load`], for an institution that goes on with another statement key: `later` are its keys after the first one, oldest first. Behind
+    /// an entry that one of them signed, none is signed by an older one.
+    ///
+    /// # Errors
+    /// [`LoadError`], the first rule broken.
+    pub fn load_signed(bytes: &[u8], later: &[PublicKey]) -> Result<Loaded, LoadError> {
         let (mut at, mut ledger, mut torn, mut entries) = (0usize, None::<Self>, false, Vec::new());
+        let mut newest = 0;
         while at < bytes.len() {
             let Read::Whole { entry, key, hash, len } = record::read(&bytes[at..], at)? else {
                 torn = true;
@@ -131,9 +141,9 @@ impl PrivacyLedger {
                 None => Self::first(&entry, hash)?,
                 Some(l) => l.follow(&entry, hash)?,
             };
-            if ClientId::of(&key) != next.state.terms.institution {
-                return Err(LoadError::Stranger { counter: entry.counter });
-            }
+            let is_first = ClientId::of(&key) == next.state.terms.institution;
+            let place = if is_first { Some(0) } else { later.iter().position(|k| *k == key).map(|after| after + 1) };
+            newest = place.filter(|p| *p >= newest).ok_or(LoadError::Stranger { counter: entry.counter })?;
             ledger = Some(next);
             entries.push(*entry);
             at += len;
@@ -332,8 +342,10 @@ impl PrivacyLedger {
         // A repaired task may stand above the figure of its rounds; ε never falls.
         let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), stated_slack(&terms, steps_total));
         let accountant = terms.accountant();
-        if after.to_f64() > cap.to_f64() {
-            return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: cap });
+        // The log holds what a header states to the smaller of the two (D61).
+        let most = self.state.terms.own_epsilon_cap.filter(|own| own.to_f64() < cap.to_f64()).unwrap_or(cap);
+        if after.to_f64() > most.to_f64() {
+            return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: most });
         }
         let (order, cost) = (self.state.terms.order, task.schedule.cost_per_round);
         let remaining = self.totals().budget.minus(self.state.spent).minus(self.state.held(Some(request.task)));

@@ -78,7 +78,7 @@ pub enum LoadError {
         /// The counter it should have.
         counter: u64,
     },
-    /// A signature by another key than the institution's.
+    /// A signature by another key than the institution's, or by one that it had replaced before.
     #[error("entry {counter} is signed by a key that is not the ledger's institution's")]
     Stranger {
         /// Its counter.

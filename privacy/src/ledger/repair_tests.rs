@@ -1,8 +1,8 @@
 //! The ledger against the log: rolled back, copied, lost, repaired (privacy.md D65).
 
 use super::*;
-use crate::ledger::machine::tests::{Kept, NOW, digest, plan, propose, sign};
-use crate::ledger::{Paid, ReserveError};
+use crate::ledger::machine::tests::{Kept, NOW, digest, plan, propose, sign, terms};
+use crate::ledger::{Account, Paid, ReserveError, Terms};
 use protocol::ids::{LeafIndex, RoundId};
 use protocol::plan::Plan;
 
@@ -116,6 +116,25 @@ fn what_a_repair_raised_never_falls_again() {
     let mut k = repaired(restored(&files[0]), &log, &plan);
     let next = k.reserve(&plan, 3).unwrap().spend();
     assert_eq!((next.epsilon_before, next.epsilon_after), (shown, shown));
+}
+
+/// D61: a cap on own ε holds where a repair raised a task's figure too. A header above it would break the log's rules.
+#[test]
+fn a_repaired_task_is_held_to_the_cap_on_own_cost() {
+    let plan = plan(1, "2");
+    let (_, mut log, _) = story(&plan, 2);
+    let shown: Decimal = "2".parse().unwrap();
+    log[1].spend.epsilon_after = shown;
+    for (own, refused) in [("2", false), ("1.9", true)] {
+        let own: Decimal = own.parse().unwrap();
+        let first = PrivacyLedger::create(Terms { own_epsilon_cap: Some(own), ..terms("20") }, NOW).unwrap();
+        let file = first.record(sign);
+        let mut k = Kept { ledger: first.begun(), file };
+        k.register(&plan).unwrap();
+        let mut k = repaired(k, &log, &plan);
+        let exhausted = ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: shown, remaining: own };
+        assert_eq!(k.reserve(&plan, 3).err(), refused.then_some(exhausted), "{own}");
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) fn plan(task: u8, sigma: &str) -> Plan {
             classes: vec!["a".into(), "b".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: SnapshotDigest([0; 32]),
@@ -441,6 +442,9 @@ fn what_shares_leave_to_a_coalition_is_charged_only_where_the_terms_say_so_and_i
     };
     let cost = |own_cap, noise, joint| registered(own_cap, noise, joint).unwrap();
     let (rounded, discrete) = (NoiseKind::RoundedGaussian, NoiseKind::DiscreteGaussian);
+    // Ledgers of own cost are written, and hash, as before there was a choice.
+    let fields = |own_epsilon_cap: Option<Decimal>| protocol::codec::encode(&Terms { own_epsilon_cap, ..terms("20") })[0];
+    assert_eq!((fields(None), fields(Some(dec("20")))), (0x86, 0x87));
     assert!(cost(Some("20"), discrete, true) < cost(None, discrete, true));
     assert_eq!(cost(Some("20"), rounded, true), cost(None, rounded, true), "Lemma S is pending");
     assert_eq!(cost(Some("20"), discrete, false), cost(None, discrete, false), "alone there are no shares");
@@ -448,6 +452,37 @@ fn what_shares_leave_to_a_coalition_is_charged_only_where_the_terms_say_so_and_i
         registered(Some("0.001"), discrete, true),
         Err(RegisterError::BudgetExhausted { account: Account::Task, remaining, .. }) if remaining == dec("0.001")
     ));
+}
+
+/// D61: in one ledger what counts by its shares and what counts at own cost are added up; read back it is the same.
+#[test]
+fn tasks_of_both_accounts_add_up_and_come_back() {
+    let mine = Terms { own_epsilon_cap: Some(dec("20")), ..terms("20") };
+    let order = mine.order.to_f64();
+    let first = PrivacyLedger::create(mine, NOW).unwrap();
+    let file = first.record(sign);
+    let mut k = Kept { ledger: first.begun(), file };
+    let (mut shared, own) = (joint_plan(1, "2"), plan(2, "2"));
+    shared.privacy.noise = NoiseKind::DiscreteGaussian;
+    let m = Mechanism::of_plan(&shared, 1000).unwrap();
+    let pending = k.ledger.register(&shared, digest(&shared), &m, NOW).unwrap();
+    k.keep(pending);
+    k.register(&own).unwrap();
+    let compared = k.ledger.compare(&[]).unwrap();
+    let (task, plan, round, manifest) = (shared.task, digest(&shared), RoundId(1), ManifestDigest([1; 32]));
+    let pending = k.ledger.reserve(&ReserveRequest { task, plan, round, manifest, mechanism: &m, steps: 1, compared }, NOW).unwrap();
+    let stated = k.keep(pending).spend();
+    k.reserve(&own, 1).unwrap();
+    let both = crate::coalition::Coalition::of(m.executed()).unwrap().step_rdp(order).unwrap()
+        + 4.0 * crate::accountant::rdp::step_rdp(2.0, 0.1, order).unwrap();
+    let spent = k.ledger.totals().spent.0 as f64 * 1e-9;
+    assert!(spent >= both * (1.0 - 1e-12) && spent <= both + 1e-8, "{spent} {both}");
+    let again = k.reload().ledger;
+    assert_eq!((again.totals(), again.terms()), (k.ledger.totals(), k.ledger.terms()));
+    // Whatever is charged, a header states own cost.
+    let phase = crate::accountant::Phase { noise_multiplier: 2.0, sampling_rate: 0.1, steps: 1 };
+    let alone = crate::accountant::epsilon_noise_rdp(&[(NoiseKind::DiscreteGaussian, phase)], 1e-5).unwrap().epsilon;
+    assert!((stated.epsilon_after.to_f64() - alone).abs() < 2e-6);
 }
 
 /// A plan of mode hybrid: four institutions at least, one of them a possible accomplice.
@@ -486,4 +521,28 @@ fn in_joint_modes_own_noise_is_charged_and_both_costs_are_written_down() {
     let at_two = crate::accountant::rdp::orders().position(|o| (o - 2.0).abs() < 1e-9).unwrap();
     let want = crate::accountant::rdp::step_rdp(2.0 * 2f64.sqrt(), 0.1, 2.0).unwrap() * 1e9;
     assert!((joint.coalition[at_two].0 as f64 - want).abs() < 2.0 + 1e-6 * want);
+}
+
+/// The institution goes on with another statement key: from then on no entry is by an older one.
+#[test]
+fn a_ledger_goes_on_under_the_institutions_next_key_and_never_back() {
+    let (p, first, second) = (plan(1, "2"), key(), SigningKey::from_bytes(&[8; 32]));
+    let public = PublicKey(second.verifying_key().to_bytes());
+    // Begun and registered under the first key; a round is reserved and given up by these.
+    let by = |reserves: &SigningKey, voids: &SigningKey| {
+        let mut k = Kept::new("8");
+        k.register(&p).unwrap();
+        let pending = propose(&mut k.ledger, &p, 1).unwrap();
+        k.file.extend(pending.record(|entry| Statement::sign(entry, reserves)));
+        let paid = k.ledger.recorded(pending).unwrap();
+        let pending = k.ledger.void(paid.ledger_counter(), NOW).unwrap();
+        k.file.extend(pending.record(|entry| Statement::sign(entry, voids)));
+        k.ledger.recorded(pending).unwrap();
+        k.file
+    };
+    let entries = |file: &[u8], later: &[PublicKey]| PrivacyLedger::load_signed(file, later).map(|loaded| loaded.entries.len());
+    assert_eq!(entries(&by(&second, &second), &[public]), Ok(4));
+    assert_eq!(entries(&by(&first, &second), &[public]), Ok(4));
+    assert_eq!(entries(&by(&second, &second), &[]), Err(LoadError::Stranger { counter: 2 }));
+    assert_eq!(entries(&by(&second, &first), &[public]), Err(LoadError::Stranger { counter: 3 }));
 }

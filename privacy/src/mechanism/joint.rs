@@ -71,6 +71,13 @@ mod tests {
         let section = protocol::codec::encode(&plan(1, "2").privacy);
         assert_eq!((section[0], section[2]), (0x8b, 0), "eleven fields, mode 0");
         assert_eq!(protocol::codec::encode(&joint_plan(1, "2").privacy)[..3], [0x8b, 1, 0x82]);
+        // What is said about a unit's records comes after all that, and only where it is another thing than the mean (D31).
+        let mut summed = plan(1, "2");
+        summed.privacy.unit_objective = protocol::plan::UnitObjective::Sum;
+        let bytes = protocol::codec::encode(&summed);
+        assert_eq!(protocol::codec::encode(&summed.privacy)[0], 0x8d, "thirteen fields, the twelfth empty");
+        assert_eq!(protocol::codec::decode::<Plan>(&bytes, Plan::MAX_BYTES), Ok(summed));
+        assert_ne!(bytes, protocol::codec::encode(&plan(1, "2")), "another objective, another digest");
     }
 
     #[test]

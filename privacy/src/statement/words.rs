@@ -98,10 +98,12 @@ impl Statement {
         let Some(own) = self.lifetime.own_cap else { return String::new() };
         match l {
             Language::English => format!(
-                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition; against anybody else each task keeps own ε ≤ {own}"
+                "; tasks whose guaranteed shares have a published bound count as these shares leave them to a coalition no larger than each one's plan allows; against anybody else each task keeps own ε ≤ {own}"
             ),
             Language::Chinese => {
-                format!("；份额之和有已发表上界的任务，按有保证的份额留给合谋者的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}")
+                format!(
+                    "；份额之和有已发表上界的任务，按有保证的份额留给合谋者（规模不超过各自计划所容许）的 ε 计；对其他任何人，每个任务仅凭自身噪声的 ε ≤ {own}"
+                )
             }
         }
     }
@@ -375,10 +377,16 @@ pub(super) fn excludes(l: Language, uploads: UploadAt) -> Vec<&'static str> {
             l.pick("that the institution takes part, and that it declined a round", "机构参与了联邦，以及拒绝了某一轮"),
             l.pick("how long a round took: updates are sent when they are ready", "一轮所用的时间：更新就绪即发送"),
         ],
-        UploadAt::Scheduled => vec![l.pick(
-            "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
-            "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
-        )],
+        UploadAt::Scheduled => vec![
+            l.pick(
+                "that the institution takes part, and that it declined a round, as it does when an update is not sealed at its time of upload",
+                "机构参与了联邦，以及拒绝了某一轮（更新到规定的上传时间仍未密封时也会拒绝）",
+            ),
+            l.pick(
+                "how quickly this machine answers in other duties, of a decryptor for one, while it trains",
+                "训练期间本机履行其他职责（例如解密者）时回应的快慢",
+            ),
+        ],
     };
     all.extend([
         l.pick("the declared number of units, and the plan's parameters", "申报的单位数和计划的参数"),

@@ -242,7 +242,8 @@ facts! {
     KeyRotated = "key.rotated" {
         /// What it is for.
         purpose: KeyPurpose,
-        /// SHA-256 of the old key's subject public key info.
+        /// SHA-256 of the old key: of a TLS key's subject public key info, of a statement key as `stmt.keyid` has it, of a witness as policies
+        /// spell it.
         old: Sha256,
         /// The same of the new one.
         new: Sha256
@@ -251,7 +252,7 @@ facts! {
     KeyRevoked = "key.revoked" {
         /// What it was for.
         purpose: KeyPurpose,
-        /// SHA-256 of its subject public key info.
+        /// Its hash, as `key.rotated` has it.
         key: Sha256,
         /// Why.
         reason: StandingReason

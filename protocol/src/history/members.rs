@@ -6,8 +6,7 @@ use super::{DatasetHistory, History};
 use crate::entry::{Facts, LogEntry};
 use crate::hash::sha256;
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
-use crate::membership::{Barred, DatasetReason, DatasetWithdrawal, Departure, KeyPurpose, KeyRevocation, Standing, StandingChange};
-use crate::renewal::Rotation;
+use crate::membership::{Barred, DatasetReason, DatasetWithdrawal, Departure, Standing, StandingChange};
 use crate::statement::Checked;
 use crate::trust::{JoinRequest, Membership};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Its statement key.
+    /// Its statement key: the one that it speaks with now. Its id is that of the first one.
     pub key: PublicKey,
-    /// Its witness, as tlog-policy writes it.
+    /// Its witness, as tlog-policy writes it: the one that the next policy names.
     pub witness_vkey: String,
     /// SHA-256 of its TLS key's subject public key info.
     pub tls_key: Sha256,
@@ -27,6 +26,8 @@ pub struct Member {
     pub joined: LeafIndex,
     /// TLS keys that show it no more: those before this one, and whatever was revoked.
     pub retired: BTreeSet<Sha256>,
+    /// Witnesses that no later policy may name for it: those before this one, and whatever was revoked.
+    pub retired_witnesses: BTreeSet<Sha256>,
     /// How it stands.
     pub standing: Standing,
     /// Since which entry it stands so.
@@ -39,24 +40,11 @@ impl Member {
         self.standing.is_active()
     }
 
-    /// Whether this TLS key shows that it is there.
-    pub fn shows(&self, key: Sha256) -> bool {
-        self.tls_key == key && !self.retired.contains(&key)
-    }
-
-    /// SHA-256 of its witness: what entries name that by.
-    pub fn witness(&self) -> Sha256 {
-        Sha256(sha256(&[self.witness_vkey.as_bytes()]))
-    }
-
     /// Why it is not let in, unless it is in good standing.
     pub fn barred(&self) -> Option<Barred> {
         (!self.is_active()).then_some(Barred { standing: self.standing, since: self.since })
     }
 }
-
-/// Most TLS keys that one institution may have had: a new one every week for nineteen years.
-const MAX_RETIRED: usize = 1000;
 
 /// Ids of those in good standing, ascending.
 pub(super) fn active(members: &BTreeMap<ClientId, Member>) -> Vec<ClientId> {
@@ -104,15 +92,18 @@ impl History {
         out.require(entry.institution.is_none_or(|named| named == said.institution), Clause::FieldsDiffer);
         // A key is enrolled once, for ever; a name is free again when whoever had it is gone for good.
         let named = |m: &Member| m.name == said.name && !m.standing.is_final();
-        let taken = self.members.contains_key(&said.institution) || self.members.values().any(named);
+        let known = self.holder(Sha256(said.institution.0)).is_some();
+        let taken = known || self.members.values().any(named);
         out.require(!taken, Clause::Enrolled);
         if self.effect(statement, index) == Effect::Waits {
             return;
         }
         let (key, standing) = (said.institution_key, Standing::Active);
         let (name, witness_vkey, tls_key) = (said.name, said.witness_vkey, said.tls_key);
-        let member = Member { name, key, witness_vkey, tls_key, joined: index, retired: BTreeSet::new(), standing, since: index };
+        let (retired, retired_witnesses) = (BTreeSet::new(), BTreeSet::new());
+        let member = Member { name, key, witness_vkey, tls_key, joined: index, retired, retired_witnesses, standing, since: index };
         self.keys.insert(Sha256(said.institution.0), key);
+        self.holders.entry(Sha256(said.institution.0)).or_insert(said.institution);
         // The first entry holds: a second one would exchange the keys of somebody who is there.
         self.members.entry(said.institution).or_insert(member);
     }
@@ -145,38 +136,6 @@ impl History {
     fn stands(&mut self, who: ClientId, standing: Standing, since: LeafIndex) {
         if let Some(member) = self.members.get_mut(&who) {
             (member.standing, member.since) = (standing, since);
-        }
-    }
-
-    /// An institution goes on with another TLS key, by its own word. A key that it had once never comes back: old words do nothing.
-    pub(super) fn key_rotated(&mut self, entry: &LogEntry, statement: &Checked, out: &mut Report) {
-        let Some((who, said)) = self.member_said::<Rotation>(entry, statement, out) else { return };
-        let (purpose, old, new) = (KeyPurpose::Tls, said.old, said.new);
-        out.require(entry.facts == Facts::KeyRotated { purpose, old, new }, Clause::FieldsDiffer);
-        let taken = self.members.values().any(|m| m.tls_key == new || m.retired.contains(&new));
-        let Some(member) = self.members.get_mut(&who).filter(|m| m.tls_key == old && !taken && m.retired.len() < MAX_RETIRED) else {
-            return out.add(Clause::KeyRotation);
-        };
-        member.retired.insert(old);
-        member.tls_key = new;
-        // What waited for more administrators is about a key that shows nobody.
-        self.approvals.forget(KeyRevocation::all(who, purpose, old));
-    }
-
-    /// As many administrators as must revoke the TLS key that an institution has.
-    pub(super) fn key_revoked(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
-        let Some(said) = self.administrator::<KeyRevocation>(statement, out) else { return };
-        out.require(said.facts() == entry.facts && entry.institution == Some(said.institution), Clause::FieldsDiffer);
-        let shows = |m: &Member| m.shows(said.key) && !m.standing.is_final();
-        if !self.members.get(&said.institution).is_some_and(shows) {
-            return out.add(Clause::KeyRevocation);
-        }
-        if self.effect(statement, index) != Effect::Now {
-            return;
-        }
-        self.approvals.forget(said.alternatives());
-        if let Some(member) = self.members.get_mut(&said.institution) {
-            member.retired.insert(said.key);
         }
     }
 

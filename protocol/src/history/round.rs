@@ -272,8 +272,8 @@ impl RoundHistory {
     fn certify(&mut self, index: LeafIndex, entry: &LogEntry, certificate: CertificateDigest, out: &mut Report) {
         let Some((manifest, digest)) = self.manifest.clone() else { return out.add(Clause::State) };
         let Some(group) = self.group(entry, out) else { return };
-        let statements: Vec<_> = group.signed.values().cloned().collect();
-        match Certificate::new(&manifest, digest, &group.members(), &statements) {
+        let made = Certificate::of(&manifest, digest, &group.members(), group.signed.iter().map(|(who, s)| (*who, s)));
+        match made {
             Ok(c) if c.digest() == certificate && group.certificate.is_none() => {
                 (group.certificate, group.certified_at) = (Some(c), Some(index));
             }

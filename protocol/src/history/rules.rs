@@ -61,6 +61,12 @@ clauses! {
     Renewed = "I9: a certificate is renewed for an enrolled institution, over the key that the log has for it", false;
     /// A key that is not the one so far, or that somebody has or had.
     KeyRotation = "I9: a key is rotated from the one that the log has to one that nobody has or had", false;
+    /// A statement key that has not signed that it is the institution's.
+    Possession = "A17: a new statement key signs the change that names it", true;
+    /// A statement by a key that its institution gave up.
+    RetiredKey = "I9: nothing is accepted from a statement key that its institution has replaced", false;
+    /// A statement key that changes in the middle of a round.
+    KeyInRound = "I9: an institution speaks with one statement key in a round that it is on the roster of", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
     /// A trust document approved over another one than the one in force.
@@ -105,6 +111,8 @@ clauses! {
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
     BudgetCap = "I8: epsilon is above the signed cap", false;
+    /// A total over tasks that were charged by different accounts would be a total of nothing.
+    BudgetAccount = "I8: a signed cap is of the same account as the one before it", false;
     /// A release of something that the log did not give.
     Release = "I10: a release names a model that a closed round of its plan gave, with its rounds and base, without a break", false;
     /// A release that was signed before a withdrawal.

@@ -151,7 +151,7 @@ impl History {
 
     /// Whether the witness is that of the institution that the entry names, if it names one.
     fn is_witness_of(&self, entry: &LogEntry, witness: Sha256) -> bool {
-        entry.institution.is_none_or(|i| self.members.get(&i).map(Member::witness) == Some(witness))
+        entry.institution.is_none_or(|i| self.members.get(&i).is_some_and(|m| m.has_had(witness)))
     }
 }
 

@@ -89,6 +89,10 @@ impl TaskHistory {
     pub fn last_round(&self) -> Option<RoundId> {
         self.rounds.keys().next_back().copied()
     }
+    /// Whether `who` is on the roster of a round that goes on.
+    pub(super) fn is_in_round(&self, who: ClientId) -> bool {
+        self.running.iter().filter_map(|id| self.rounds.get(id)).any(|r| r.roster.binary_search(&who).is_ok())
+    }
     /// What a decryptor has said about its prekeys, in the order of the log.
     pub fn prekeys(&self, who: ClientId) -> &[Prekeys] {
         self.prekeys.get(&who).map_or(&[], Vec::as_slice)

@@ -17,6 +17,7 @@ impl History {
             size: self.size,
             last_ts: self.last_ts.clone(),
             keys: self.keys.clone(),
+            holders: self.holders.clone(),
             members: self.members.clone(),
             origin: self.origin.clone(),
             starts: self.starts,

@@ -2,7 +2,7 @@
 
 use super::Manifest;
 use crate::hash::{Domain, tagged};
-use crate::ids::{CertificateDigest, GroupId, HeaderDigest, ManifestDigest, SetDigest};
+use crate::ids::{CertificateDigest, ClientId, GroupId, HeaderDigest, ManifestDigest, SetDigest};
 use crate::statement::{Payload, Statement, StatementKind};
 use minicbor::{CborLen, Decode, Encode};
 
@@ -77,7 +77,7 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Checks C52: identical payload, at least Q distinct committee members, and the listed headers are the set.
+    /// As [`Self::of`], for a committee whose members have the keys that they joined with.
     ///
     /// # Errors
     /// [`CertificateError`], the first rule broken.
@@ -87,12 +87,30 @@ impl Certificate {
         headers: &[HeaderDigest],
         statements: &[Statement],
     ) -> Result<Self, CertificateError> {
+        Self::of(manifest, digest, headers, statements.iter().map(|s| (s.signer(), s)))
+    }
+
+    /// Checks C52: identical payload, at least Q distinct committee members, and the listed headers are the set.
+    ///
+    /// # Security
+    /// Each statement comes with the institution whose key signed it. That is the caller's to know, from the log: after a rotation the key alone
+    /// does not tell.
+    ///
+    /// # Errors
+    /// [`CertificateError`], the first rule broken.
+    pub fn of<'a>(
+        manifest: &Manifest,
+        digest: ManifestDigest,
+        headers: &[HeaderDigest],
+        signed: impl IntoIterator<Item = (ClientId, &'a Statement)>,
+    ) -> Result<Self, CertificateError> {
         let needed = manifest.size.quorum();
-        let Some(first) = statements.first() else { return Err(CertificateError::BelowQuorum { got: 0, needed }) };
+        let mut signed = signed.into_iter().peekable();
+        let Some(&(_, first)) = signed.peek() else { return Err(CertificateError::BelowQuorum { got: 0, needed }) };
         let mut signers = std::collections::BTreeMap::new();
-        for s in statements.iter().filter(|s| s.payload == first.payload) {
-            if manifest.position(s.signer()).is_some() && s.verify::<SetPayload>().is_ok() {
-                signers.entry(s.signer()).or_insert_with(|| s.clone());
+        for (who, s) in signed.filter(|(_, s)| s.payload == first.payload) {
+            if manifest.position(who).is_some() && s.verify::<SetPayload>().is_ok() {
+                signers.entry(who).or_insert_with(|| s.clone());
             }
         }
         let got = signers.len();

@@ -253,8 +253,8 @@ fn certify(
     signatures: &BTreeMap<ClientId, Statement>,
     desk: &mut Desk,
 ) -> Progress {
-    let statements: Vec<_> = signatures.values().cloned().collect();
-    let Ok(certificate) = Certificate::new(&endorsed.manifest, endorsed.digest, set, &statements) else {
+    let signed = signatures.iter().map(|(&who, statement)| (who, statement));
+    let Ok(certificate) = Certificate::of(&endorsed.manifest, endorsed.digest, set, signed) else {
         return fail(id, Rejection::NotCertified, desk);
     };
     let mut open = BTreeSet::new();

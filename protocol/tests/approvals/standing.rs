@@ -8,6 +8,9 @@ use protocol::plan::Unit;
 use protocol::renewal::Rotation;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration};
 
+#[path = "keys.rs"]
+mod keys;
+
 const DATASET: Sha256 = Sha256([8; 32]);
 
 fn person(n: u8) -> SigningKey {
@@ -209,7 +212,17 @@ fn a_cap_never_changes_the_account_that_it_is_of() {
         w.says(1, &cap, Facts::BudgetDeclared { dataset: DATASET, epsilon_cap })
     };
     assert_eq!((says("3", Some("8")), says("4", Some("9"))), (vec![], vec![]));
-    assert_eq!(says("4", None), [Clause::BudgetCap]);
+    assert_eq!(says("4", None), [Clause::BudgetAccount]);
+    let mut w = World::with_member(2);
+    assert_eq!(w.declares(2), []);
+    let mut says = |own: Option<&str>| {
+        let (epsilon_cap, delta) = ("3".parse().unwrap(), "0.000001".parse().unwrap());
+        let cap = BudgetDeclaration { dataset: DATASET, epsilon_cap, delta, own_epsilon_cap: own.map(|o| o.parse().unwrap()) };
+        // A cap of own cost is written as before there was a choice.
+        assert_eq!(protocol::codec::encode(&cap)[0], if own.is_some() { 0x84 } else { 0x83 });
+        w.says(2, &cap, Facts::BudgetDeclared { dataset: DATASET, epsilon_cap })
+    };
+    assert_eq!((says(None), says(None), says(Some("8"))), (vec![], vec![], vec![Clause::BudgetAccount]), "nor the other way round");
 }
 
 impl World {

@@ -414,6 +414,7 @@ fn plan(committee: CommitteeSize) -> Plan {
             classes: vec!["no".into(), "yes".into()],
             adapter: None,
             base: None,
+            ..EncoderConfig::none()
         },
         tokenizer: TokenizerKind::HashedCharacters,
         base: BASE,

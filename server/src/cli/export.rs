@@ -1,5 +1,5 @@
-//! `export`: a released model on a published checkpoint, written as other programs load it. Needs the release and the checkpoint, no server and
-//! no key: what it writes follows from them.
+//! `export`: a released model, written as other programs load it. Needs the release and, if the model began from one, the published checkpoint; no
+//! server and no key: what it writes follows from them.
 
 use super::output::{Failure, Output};
 use crate::cli::release::stage::{EVIDENCE, LINEAGE, MODEL, PLAN, WEIGHTS};
@@ -7,21 +7,24 @@ use crate::durable;
 use anyhow::Context as _;
 use clap::Args;
 use protocol::codec;
-use protocol::ids::{PlanDigest, SnapshotDigest};
+use protocol::ids::{PlanDigest, Sha256, SnapshotDigest};
 use protocol::plan::Plan;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use train::hf::base::Base;
 use train::hf::export::{Exported, export};
+use train::hf::own;
+use train::model::Weights;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Directory that `release` made; `concordat-audit verify-model` says whether its signature holds
     released: PathBuf,
-    /// Directory of the published checkpoint that the model began from
+    /// Directory of the published checkpoint that the model began from; left out for a decoder from random weights, which goes out as GPT-2's or
+    /// Llama's kind where its parts are theirs
     #[arg(long, value_name = "DIR")]
-    base: PathBuf,
+    base: Option<PathBuf>,
     /// Directory to make: `model`, a checkpoint with everything worked in, and `adapter` where nothing but adapters and a head were trained
     #[arg(long)]
     out: PathBuf,
@@ -40,21 +43,28 @@ enum ExportError {
     /// Files of different releases.
     #[error("{0} is not the one that {LINEAGE} names; take the whole directory that `release` made")]
     Another(&'static str),
-    /// Concordat's own architecture.
-    #[error(
-        "the plan names no base checkpoint: Concordat's own encoder has no published architecture, its weights are in {MODEL}/{WEIGHTS}"
-    )]
+    /// A checkpoint for a model that began from none.
+    #[error("the plan names no base checkpoint: leave --base out")]
     NoBase,
+    /// No checkpoint for a model that began from one.
+    #[error("the model began from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    BaseNeeded(Sha256),
 }
 
 pub(super) fn run(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
     let (plan, weights, lineage) = released(&args.released).map_err(Failure::input)?;
-    if plan.model.base.is_none() {
-        return Err(Failure::trouble(ExportError::NoBase));
-    }
-    let base = Base::open(&args.base).map_err(Failure::trouble)?;
+    let base = match (&plan.model.base, &args.base) {
+        (Some(_), Some(dir)) => Some(Base::open(dir).map_err(Failure::trouble)?),
+        (Some(named), None) => return Err(Failure::trouble(ExportError::BaseNeeded(named.weights))),
+        (None, Some(_)) => return Err(Failure::trouble(ExportError::NoBase)),
+        (None, None) => {
+            // Before a directory is made.
+            own::check(&plan.model).map_err(Failure::trouble)?;
+            None
+        }
+    };
     let weights = train::snapshot::from_bytes(&plan.model, &weights).map_err(Failure::trouble)?;
-    let made = write(&base, &weights, &lineage, &args.out).map_err(Failure::input)?;
+    let made = write((&plan, base.as_ref()), &weights, &lineage, &args.out).map_err(Failure::input)?;
     let adapter = made == Exported::ModelAndAdapter;
     let text = if adapter { "model and adapter are in" } else { "the model is in" };
     output.value(&json!({ "out": args.out, "adapter": adapter }), &format!("{text} {}", args.out.display()));
@@ -77,11 +87,14 @@ fn released(dir: &Path) -> anyhow::Result<(Plan, Vec<u8>, Vec<u8>)> {
 }
 
 /// The lineage comes last: where it is, the export is whole.
-fn write(base: &Base, weights: &train::model::Weights, lineage: &[u8], out: &Path) -> anyhow::Result<Exported> {
+fn write((plan, base): (&Plan, Option<&Base>), weights: &Weights, lineage: &[u8], out: &Path) -> anyhow::Result<Exported> {
     std::fs::create_dir(out).with_context(|| format!("{} cannot be made; it must not exist yet", out.display()))?;
     let (model, adapter) = (out.join("model"), out.join("adapter"));
     std::fs::create_dir(&model)?;
-    let made = export(base, weights, &model, || std::fs::create_dir(&adapter).map(|()| adapter.clone()))?;
+    let made = match base {
+        Some(base) => export(base, weights, &model, || std::fs::create_dir(&adapter).map(|()| adapter.clone()))?,
+        None => own::export(weights, plan.tokenizer, &model).map(|()| Exported::Model)?,
+    };
     durable::replace(&out.join(LINEAGE), lineage)?;
     Ok(made)
 }
@@ -105,8 +118,29 @@ mod tests {
     }
 
     fn export_to(released: &Path, base: &Path, out: &Path) -> bool {
-        let args = ExportArgs { released: released.to_owned(), base: base.to_owned(), out: out.to_owned() };
-        run(&args, &Output::new(super::super::Format::Json)).is_ok()
+        exported(released, Some(base), out).is_ok()
+    }
+
+    fn exported(released: &Path, base: Option<&Path>, out: &Path) -> Result<(), Failure> {
+        let args = ExportArgs { released: released.to_owned(), base: base.map(Path::to_owned), out: out.to_owned() };
+        run(&args, &Output::new(super::super::Format::Json))
+    }
+
+    /// A decoder from random weights becomes a checkpoint where other programs have its parts; a classifier of Concordat's own has no other name.
+    #[test]
+    fn a_model_that_began_from_no_checkpoint_goes_out_under_published_names() {
+        let (dir, base) = checkpoint();
+        let own = release(&PLAN_FILE.replace("classes = [\"a\", \"b\"]\n", "family = \"decoder\"\n"), None);
+        let out = own.path().join("out");
+        assert!(exported(own.path(), Some(dir.path()), &out).is_err() && !out.exists(), "no checkpoint is named");
+        assert!(exported(own.path(), None, &out).is_ok());
+        let made = train::hf::load(&out.join("model")).unwrap();
+        assert!(made.unused.is_empty() && made.tokenizer.is_none() && !out.join("adapter").exists() && out.join(LINEAGE).exists());
+        let classifier = release(PLAN_FILE, None);
+        assert!(exported(classifier.path(), None, &classifier.path().join("out")).is_err());
+        assert!(!classifier.path().join("out").exists());
+        let on_base = release(&plan_on(&base, ""), Some(&base));
+        assert!(exported(on_base.path(), None, &on_base.path().join("out")).is_err(), "its checkpoint is needed");
     }
 
     #[test]

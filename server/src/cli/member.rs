@@ -46,10 +46,18 @@ pub(super) enum MemberVerb {
     ///
     /// As suspend, for good: it comes back only by a new invitation and with new keys.
     Revoke(StandingArgs),
-    /// Let nobody in who shows the TLS key of an institution
+    /// Let nobody in who shows the TLS key of an institution, or make no policy with its witness key
     ///
-    /// Its connection is closed. Its membership stays as it is: it is let in again under the next key, which concordat-client keys rotate makes.
-    RevokeKey(StandingArgs),
+    /// Its membership stays as it is, and it goes on with the next key, which concordat-client keys rotate makes. Of a TLS key the connection is
+    /// closed. A witness key stays in the policy in force: `policy activate` makes one without it. A statement key is not revoked: whoever has it
+    /// speaks for the institution, so suspend or revoke the membership.
+    RevokeKey {
+        #[command(flatten)]
+        standing: StandingArgs,
+        /// What the key is for: tls or witness
+        #[arg(long, value_name = "PURPOSE", default_value = "tls", value_parser = purpose)]
+        purpose: KeyPurpose,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +72,10 @@ pub(super) struct StandingArgs {
     reason: StandingReason,
 }
 
+fn purpose(text: &str) -> Result<KeyPurpose, &'static str> {
+    KeyPurpose::from_name(text).filter(|p| *p != KeyPurpose::Statement).ok_or("tls or witness")
+}
+
 fn reason(text: &str) -> Result<StandingReason, &'static str> {
     StandingReason::from_name(text).ok_or("not one of the codes")
 }
@@ -76,7 +88,7 @@ pub(super) fn run(verb: &MemberVerb, output: &Output) -> Result<(), Failure> {
         MemberVerb::Suspend(args) => change(args, Change::Suspend, output),
         MemberVerb::Resume(args) => change(args, Change::Resume, output),
         MemberVerb::Revoke(args) => change(args, Change::Revoke, output),
-        MemberVerb::RevokeKey(args) => revoke_key(args, output),
+        MemberVerb::RevokeKey { standing, purpose } => revoke_key(standing, *purpose, output),
     }
 }
 
@@ -126,7 +138,8 @@ fn list(dir: &Path, output: &Output) -> Result<(), Failure> {
         let why = m.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
         let link = if m.connected { "connected" } else { "not connected" };
         let key = if m.key_revoked { ", TLS key revoked" } else { "" };
-        format!("{}  {}{why} since entry {}, {link}{key}  {}", m.name, m.standing, m.since, m.id)
+        let witness = if m.witness_revoked { ", witness key revoked" } else { "" };
+        format!("{}  {}{why} since entry {}, {link}{key}{witness}  {}", m.name, m.standing, m.since, m.id)
     };
     let text: Vec<_> = members.iter().map(row).collect();
     output.value(&members, &if text.is_empty() { "nobody is a member".to_owned() } else { text.join("\n") });
@@ -157,15 +170,20 @@ fn change(args: &StandingArgs, change: Change, output: &Output) -> Result<(), Fa
     Ok(())
 }
 
-fn revoke_key(args: &StandingArgs, output: &Output) -> Result<(), Failure> {
+fn revoke_key(args: &StandingArgs, purpose: KeyPurpose, output: &Output) -> Result<(), Failure> {
     let dir = &args.admin.dir.dir;
     let admin = init::read_admin_key(&args.admin.admin_key).map_err(Failure::trouble)?;
     let found = member(dir, &args.institution)?;
-    let (institution, key, reason) = (found.id, found.tls_key, args.reason);
-    let said = KeyRevocation { institution, purpose: KeyPurpose::Tls, key, reason };
+    let key = if purpose == KeyPurpose::Witness { found.witness } else { found.tls_key };
+    let (institution, reason) = (found.id, args.reason);
+    let said = KeyRevocation { institution, purpose, key, reason };
     let heard = heard(dir, &AdminRequest::ChangeStanding { statement: Statement::sign(&said, &admin) })?;
-    let data = serde_json::json!({ "institution": args.institution, "id": institution, "key": key, "reason": reason });
-    let text = format!("whoever shows the TLS key of {} is not let in; it goes on with `concordat-client keys rotate`", args.institution);
+    let data = serde_json::json!({ "institution": args.institution, "id": institution, "purpose": purpose, "key": key, "reason": reason });
+    let text = if purpose == KeyPurpose::Witness {
+        format!("no further policy names the witness key of {}; `policy activate` makes one without it", args.institution)
+    } else {
+        format!("whoever shows the TLS key of {} is not let in; it goes on with `concordat-client keys rotate`", args.institution)
+    };
     heard.tell(data, &text, output);
     Ok(())
 }
@@ -220,6 +238,8 @@ mod tests {
             connected: false,
             tls_key: Sha256([id; 32]),
             key_revoked: false,
+            witness: Sha256([id; 32]),
+            witness_revoked: false,
         };
         let of = |members: &[MemberStatus]| named(members, "clinic").map(|m| m.id);
         assert_eq!(of(&[member(1, "revoked", 9), member(2, "active", 7)]), Some(ClientId([2; 32])));

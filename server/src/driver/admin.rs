@@ -12,7 +12,7 @@ use audit::reader::policy_path;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts, Right, Rule};
 use protocol::history::Member;
-use protocol::ids::{Sha256, TokenId};
+use protocol::ids::{ClientId, Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
 use protocol::reject::Rejection;
@@ -29,7 +29,7 @@ impl Driver {
             AdminRequest::Pending {} => Ok(self.pending()),
             AdminRequest::Approve { statement } => self.approve(statement)?,
             AdminRequest::ComposePolicy {} => match compose(self.log.history()) {
-                Some(p) if self.log.history().active().count() >= 2 => {
+                Some(p) if p.witnesses().len() >= 2 => {
                     Ok(AdminReply::Policy { text: p.text().to_owned(), replaces: self.log.history().policy_in_force() })
                 }
                 Some(_) | None => Err(Refusal::TooFewMembers),
@@ -68,7 +68,7 @@ impl Driver {
             AdminRequest::Review { statement } => (Right::LogReview, statement),
             _without_a_statement => return None,
         };
-        let reviewer = right.rule() == Rule::Reviewer && self.log.history().is_active(statement.signer());
+        let reviewer = right.rule() == Rule::Reviewer && self.is_members(statement);
         (!self.is_administrator(statement) && !reviewer).then_some(right)
     }
 
@@ -98,9 +98,14 @@ impl Driver {
 
     fn pending(&self) -> AdminReply {
         let history = self.log.history();
-        let open = history.requests().iter().filter(|(_, r)| !history.members().values().any(|m| m.key == r.institution_key));
+        let open = history.requests().iter().filter(|(_, r)| !history.members().contains_key(&ClientId::of(&r.institution_key)));
         let joins = open.map(|(hash, r)| PendingJoin { request: codec::encode(r).into(), hash: *hash }).collect();
         AdminReply::Pending { joins }
+    }
+
+    fn is_members(&self, statement: &Statement) -> bool {
+        let history = self.log.history();
+        history.speaker(&statement.key).is_some_and(|who| history.is_active(who))
     }
 
     fn is_administrator(&self, statement: &Statement) -> bool {

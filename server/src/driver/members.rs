@@ -303,14 +303,21 @@ impl Driver {
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
-        if let Some(violation) = self.log.would_violate(&draft) {
-            tracing::warn!(client = %who.short(), clause = violation.clause.text(), "a declaration is refused");
+        if self.is_taken_witness(&statement) {
             return Ok(Rejection::Policy.into());
         }
+        let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
+        if let Some(violation) = self.log.would_violate(&draft) {
+            return Ok(self.against(who, violation.clause).into());
+        }
         // Nothing may follow that would publish it: an institution that only comes back for a look, or that leaves, is cosigned too.
-        let published = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
+        let rotated = matches!(draft.facts, Facts::KeyRotated { .. });
+        let told = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
+        let published = rotated || told;
         let left = matches!(draft.facts, Facts::MemberLeft { .. });
+        if rotated {
+            self.let_rounds_begin();
+        }
         let done = self.append_one(draft)?;
         if published {
             self.publisher.want(done.index.0 + 1);
@@ -482,6 +489,8 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)
         }
+        StatementKind::StatementKeyRotation | StatementKind::WitnessKeyRotation => (super::rotate::rotated(&statement)?, None),
+        StatementKind::StatementKeyChange => return None,
         StatementKind::Release | StatementKind::JoinRequest | StatementKind::Membership | StatementKind::Plan | StatementKind::Manifest => {
             return None;
         }

@@ -111,7 +111,7 @@ impl Driver {
                 News::Returned(witness, size) => (witness, Facts::WitnessReturned { witness, size }),
             };
             let members = self.log.history().members();
-            let institution = members.iter().find(|(_, m)| m.witness() == witness).map(|(id, _)| *id);
+            let institution = members.iter().find(|(_, m)| m.has_had(witness)).map(|(id, _)| *id);
             self.append_one(Draft { institution, ..Draft::server(facts) })?;
         }
         Ok(())

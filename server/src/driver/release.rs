@@ -60,8 +60,7 @@ impl Driver {
         if !self.log.history().knows_trust(said.trust) {
             return Ok(Err(Refusal::Review));
         }
-        let who = statement.signer();
-        let member = self.log.history().is_active(who).then_some(who);
+        let member = self.log.history().speaker(&statement.key).filter(|who| self.log.history().is_active(*who));
         let actor = if member.is_some() { Actor::Institution } else { Actor::Administrator };
         let Review { first, last, size, root, findings, .. } = said;
         let facts = Facts::AuditReviewed { first, last, size, root, findings };

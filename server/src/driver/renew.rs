@@ -58,21 +58,27 @@ impl Driver {
         if statement.kind == StatementKind::Rotation {
             return self.rotate(statement, csr, nonce, now);
         }
-        let who = statement.signer();
         let said = statement.verify::<Renewal>().ok();
-        let member = self.log.history().members().get(&who).map(|m| m.tls_key);
-        let expected = member.map(|tls_key| Renewal { trust: TrustDocument::hash(&self.trust_bytes), nonce, tls_key });
-        if said.is_none() || said != expected {
-            self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
-            return Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled });
+        let speaker = self.log.history().speaker(&statement.key);
+        let member = speaker.and_then(|who| Some((who, self.log.history().members().get(&who)?.tls_key)));
+        let fits = |tls_key| said == Some(Renewal { trust: TrustDocument::hash(&self.trust_bytes), nonce, tls_key });
+        let known = member.filter(|(_, tls_key)| fits(*tls_key));
+        match known {
+            Some((who, _)) => self.answered(who, csr, now),
+            None => {
+                self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
+                Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled })
+            }
         }
-        self.answered(who, csr, now)
     }
 
     /// Another TLS key takes the place of the one so far. The log says so before there is a certificate over it; whoever did not get that asks
     /// again with the same words, on another connection. A connection under the old key ends.
     fn rotate(&mut self, statement: &Statement, csr: &[u8], nonce: Sha256, now: Time) -> Result<JoinReply, DriverError> {
-        let who = statement.signer();
+        let Some(who) = self.log.history().speaker(&statement.key) else {
+            self.deny(Right::MemberJoin, None, Rejection::NotEnrolled)?;
+            return Ok(JoinReply::Rejected { reason: Rejection::NotEnrolled });
+        };
         if self.log.history().barred(who).is_some() {
             return Ok(JoinReply::Rejected { reason: Rejection::Revoked });
         }

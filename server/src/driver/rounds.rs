@@ -337,6 +337,9 @@ impl Driver {
 
     /// Begins the next round if everything it needs is there.
     fn begin_round(&mut self) -> Result<bool, DriverError> {
+        if self.is_held(now()) {
+            return Ok(false);
+        }
         let connected: Vec<_> = self.links.keys().copied().collect();
         let (history, published) = (self.log.history(), (self.publisher.published(), self.publisher.latest()));
         let Some(task) = &mut self.task else { return Ok(false) };

@@ -25,6 +25,8 @@ impl Driver {
             since: m.since,
             tls_key: m.tls_key,
             key_revoked: !m.shows(m.tls_key),
+            witness: m.witness(),
+            witness_revoked: !m.cosigns(m.witness()),
             connected: self.links.contains_key(id),
         };
         AdminReply::Members { members: self.log.history().members().iter().map(one).collect() }

@@ -1,5 +1,7 @@
 //! What members show the driver when they come: honest notes, forged ones, and those of a history that this disk has lost.
 
+#[path = "keys_tests.rs"]
+mod keys;
 #[path = "rotation_tests.rs"]
 mod rotation;
 #[path = "standing_tests.rs"]

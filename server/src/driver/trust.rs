@@ -70,8 +70,8 @@ impl Driver {
 
 /// Writes the documents beside the log that are not there: a log that was recovered has them in its entries only.
 pub(super) fn keep(log: &Log) -> io::Result<()> {
-    let later = log.history().trusts().iter().skip(1);
-    later.map(|t| durable::write_new(&artefact_path(log.root(), &t.hash), &t.document.to_bytes())).collect()
+    let mut later = log.history().trusts().iter().skip(1);
+    later.try_for_each(|t| durable::write_new(&artefact_path(log.root(), &t.hash), &t.document.to_bytes()))
 }
 
 fn refusal(why: BadSuccessor) -> Refusal {

@@ -24,10 +24,8 @@ fn next(driver: &Driver, change: impl FnOnce(&mut TrustDocument)) -> TrustChange
 }
 
 fn approve(driver: &mut Driver, said: &TrustChange, key: &SigningKey) -> Result<AdminReply, Refusal> {
-    match driver.admin(AdminRequest::ChangeTrust { statement: Statement::sign(said, key) }).unwrap() {
-        AdminReply::Refused { reason } => Err(reason),
-        done => Ok(done),
-    }
+    let answer = driver.admin(AdminRequest::ChangeTrust { statement: Statement::sign(said, key) }).unwrap();
+    if let AdminReply::Refused { reason } = answer { Err(reason) } else { Ok(answer) }
 }
 
 fn is_done(answer: &Result<AdminReply, Refusal>) -> bool {

@@ -44,6 +44,10 @@ fn texts<const N: usize>(texts: [&str; N]) -> Seeds {
 pub(crate) fn plan_files() -> Seeds {
     texts([
         include_str!("../../../configs/plan-example.toml"),
+        include_str!("../../../configs/plan-decoder.toml"),
+        include_str!("../../../configs/plan-encoder-decoder.toml"),
+        include_str!("../../../configs/plan-tags.toml"),
+        include_str!("../../../configs/plan-masked-tokens.toml"),
         include_str!("../../../configs/plan-statistics.toml"),
         include_str!("../../../configs/plan-words.toml"),
         include_str!("../../../configs/train-sms.toml"),
@@ -201,8 +205,8 @@ pub(crate) fn label_rules() -> Seeds {
 fn the_seeds_of_files_are_whole() {
     let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
     let plans = plan_files();
-    assert!(plans[..3].iter().all(|p| server::plan_file::AnyPlanFile::parse(&text(p)).is_ok()));
-    assert!(plans[3..].iter().all(|p| client::central::CentralPlan::parse(&text(p)).is_ok()));
+    assert!(plans[..5].iter().all(|p| server::plan_file::AnyPlanFile::parse(&text(p)).is_ok()));
+    assert!(plans[5..].iter().all(|p| client::central::CentralPlan::parse(&text(p)).is_ok()));
     let settings = settings();
     assert!(client::config::Config::parse(&text(&settings[0])).is_ok() && client::config::Config::parse(&text(&settings[2])).is_ok());
     assert!(server::config::Config::parse(&text(&settings[1]), "server.toml".as_ref()).is_ok());

@@ -125,3 +125,10 @@ async fn a_published_encoder_decoder_learns_what_to_reply() {
     let record = train::batch::Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![5, 0] };
     is_another_loss(taught("t5", ("translate", "\"q\", \"v\""), record).await);
 }
+
+/// The same by a model whose sides have places of their own; every answer begins with its publisher's mark, which is token 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_published_encoder_decoder_of_barts_kind_learns_what_to_reply() {
+    let record = train::batch::Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![0, 5] };
+    is_another_loss(taught("bart", ("translate", "\"q_proj\", \"v_proj\""), record).await);
+}

@@ -112,8 +112,17 @@ impl Federation {
         Self::made_by(tempfile::tempdir().unwrap(), units, &server::init::Administrators::default()).await
     }
 
+    /// With these lines more in everybody's site policy.
+    pub(super) async fn under(policy: &str, units: &[usize]) -> Self {
+        Self::made_under(policy, tempfile::tempdir().unwrap(), units, &server::init::Administrators::default()).await
+    }
+
     /// As many administrators as must agree: the first one's key is made here, the others' lie in `dir`.
     pub(super) async fn made_by(dir: tempfile::TempDir, units: &[usize], administrators: &server::init::Administrators) -> Self {
+        Self::made_under("", dir, units, administrators).await
+    }
+
+    async fn made_under(policy: &str, dir: tempfile::TempDir, units: &[usize], administrators: &server::init::Administrators) -> Self {
         let alone = ONE_AT_A_TIME.lock().await;
         // Diagnostics of all parties when somebody looks for a fault: RUST_LOG=debug. Only the first call of a process counts.
         tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init().ok();
@@ -127,6 +136,9 @@ impl Federation {
         let admins = admins(dir.path());
         for (index, units) in units.iter().enumerate() {
             enrol(dir.path(), &server_dir, index, *units, &admins).await;
+            let path = dir.path().join(name(index)).join("site_policy.toml");
+            let whole = std::fs::read_to_string(&path).unwrap() + policy;
+            std::fs::write(path, whole).unwrap();
         }
         let AdminReply::Policy { text, replaces } = call(&server_dir, AdminRequest::ComposePolicy {}).await else { panic!("a policy") };
         let policy = protocol::ids::Sha256(protocol::hash::sha256(&[text.as_bytes()]));

@@ -3,7 +3,7 @@
 use super::*;
 use client::agent::AgentError;
 
-fn exit(code: u8) -> String {
+pub(super) fn exit(code: u8) -> String {
     format!("{:?}", std::process::ExitCode::from(code))
 }
 
@@ -12,7 +12,7 @@ fn text(path: &Path) -> String {
 }
 
 /// What `concordat-client` answers for an institution.
-async fn client_of(f: &Federation, index: usize, args: &[&str]) -> String {
+pub(super) async fn client_of(f: &Federation, index: usize, args: &[&str]) -> String {
     let home = text(&f.dir.path().join(name(index)));
     let all = ["concordat-client", "--dir", &home].iter().chain(args).map(std::ffi::OsString::from).collect::<Vec<_>>();
     let ran = tokio::task::spawn_blocking(move || client::cli::run(all));
@@ -20,12 +20,12 @@ async fn client_of(f: &Federation, index: usize, args: &[&str]) -> String {
 }
 
 /// Entries of a type in the server's own log.
-async fn count(f: &Federation, kind: &str) -> usize {
+pub(super) async fn count(f: &Federation, kind: &str) -> usize {
     let size = usize::try_from(f.status().await.log_size).unwrap();
     all_entries(&f.audit(), size).matches(&format!("\"type\":\"{kind}\"")).count()
 }
 
-async fn connected(f: &Federation, wanted: usize) {
+pub(super) async fn connected(f: &Federation, wanted: usize) {
     until(async || (f.status().await.connected.len() == wanted).then_some(())).await;
 }
 

@@ -6,7 +6,7 @@ use super::{norms, weighted};
 use crate::batch::{Batch, Spans, UnitExamples};
 use crate::capture::{Captures, Tape};
 use crate::workers::{Row, Work, WorkError, rows};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use privacy::bound::{ClippedSum, UnitOutcome};
 
 /// What one backward pass of whole units leaves behind.
@@ -34,8 +34,9 @@ pub(crate) fn pass(work: Work<'_>, units: &[&UnitExamples]) -> Result<Passed, Wo
     }
     let shares: Vec<f32> = records.iter().map(|r| r.share).collect();
     let tape = Tape::on();
-    let shares = Tensor::from_vec(shares, records.len(), &Device::Cpu)?;
-    let weighted = (work.objective.losses(&batch, &tape)? * shares)?; // (B)
+    let losses = work.objective.losses(&batch, &tape)?;
+    let shares = Tensor::from_vec(shares, records.len(), losses.device())?;
+    let weighted = (losses * shares)?; // (B)
     let captures = tape.finish(&weighted.sum_all()?.backward()?, work.table)?;
     let weighted = weighted.to_vec1::<f32>()?;
     let losses = spans.iter().map(|records| weighted[records].iter().map(|&l| f64::from(l)).sum()).collect();
@@ -57,7 +58,7 @@ pub(crate) struct Taken {
 /// A unit whose loss or norm is not finite contributes 0 and still counts as present (D38, training.md M14). What becomes of a unit does
 /// not depend on the others: kernels walk record by record.
 pub(crate) fn add(work: Work<'_>, units: &[&UnitExamples], sum: &mut ClippedSum) -> Result<Taken, WorkError> {
-    let Passed { captures, units: spans, losses, tokens } = pass(work, units)?;
+    let Passed { captures, units: spans, losses, tokens } = pass(work, units).map_err(|e| e.of_pass(rows(units, work).len()))?;
     let Some(captures) = captures else { return Ok(Taken { outcomes: vec![UnitOutcome::Added; units.len()], losses, tokens }) };
     let squares = norms::squares(&captures, &spans)?;
     let factor = |(square, loss): (&Guarded, &f64)| if loss.is_finite() { sum.factor(square.upper()) } else { 0.0 };

@@ -11,6 +11,7 @@ use crate::model::DecoderWeights;
 use crate::model::decoder::Head;
 use crate::model::norm::NormKind;
 use crate::workers::{Workers, unit_gradients};
+use candle_core::Device;
 use privacy::mechanism::Accumulate;
 
 fn world() -> World {

@@ -4,7 +4,9 @@
 
 use super::naive::Naive;
 use crate::batch::{Record, UNASKED};
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Task, Window};
+use crate::model::config::{
+    Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Stretch, Task, Window,
+};
 use crate::model::decoder::Head;
 use crate::model::names::{AttentionNames, BlockNames, Projections, Side};
 use crate::model::parameters::size;
@@ -85,10 +87,11 @@ impl<'a> Whole<'a> {
             }
             Family::EncoderDecoder { start, end, .. } => {
                 let labels = &labels[..labels.len().min(most - 1)];
-                let source = self.embed(tokens)?;
+                let source = self.enter(Side::Encoder, self.embed(tokens)?)?;
                 let read = self.stack(Side::Encoder, 0..c.layers, source, Hearing { mask: MaskKind::Full, ..hearing }, None)?;
                 let written = labels.iter().map(|&l| if l == UNASKED { end } else { l });
                 let target = self.embed(&std::iter::once(start).chain(written).collect::<Vec<u32>>())?;
+                let target = self.enter(Side::Decoder, target)?;
                 let causal = Hearing { mask: MaskKind::Causal, ..hearing };
                 let x = self.stack(Side::Decoder, c.layers..c.all_layers(), target, causal, Some(&read))?;
                 surprise(&self.over_tokens(&x)?, &asked(&[labels, &[end]].concat()))
@@ -102,9 +105,10 @@ impl<'a> Whole<'a> {
         let ids = Tensor::from_vec(tokens.to_vec(), n, &Device::Cpu)?;
         let mut x = self.var(c.spelling.tokens()).index_select(&ids, 0)?;
         match c.positions {
+            Positions::Learned if c.spelling.entrance(Side::Encoder).is_some() => {} // each side adds its own
             Positions::Learned => x = (x + self.var(c.spelling.places()).narrow(0, 0, n)?)?,
             Positions::Sinusoidal => x = (x + sines(n, size(c.width))?)?,
-            Positions::Rotary { .. } | Positions::Distances { .. } => {}
+            Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => {}
         }
         if c.segments > 0 {
             x = x.broadcast_add(&self.var(c.spelling.segments()).narrow(0, 0, 1)?)?;
@@ -116,6 +120,17 @@ impl<'a> Whole<'a> {
             Some(name) => self.naive.norm(name, &x),
             None => Ok(x),
         }
+    }
+
+    /// What each side of BART does to rows of the shared table: its places begin in the third row of their table.
+    fn enter(&self, side: Side, x: Tensor) -> Result<Tensor> {
+        let (c, n) = (self.config, x.dim(0)?);
+        let Some(names) = c.spelling.entrance(side) else { return Ok(x) };
+        let x = match c.inputs {
+            Inputs::Plain => x,
+            Inputs::Grown => (x * f64::from(c.width).sqrt())?,
+        };
+        self.naive.norm(&names.norm, &(x + self.var(&names.places).narrow(0, 2, n)?)?)
     }
 
     /// A convolution over the text: around a token where everything is read, behind it where something is written.
@@ -175,8 +190,8 @@ impl<'a> Whole<'a> {
         };
         let heads = |y: &Tensor, rows: usize, count: usize| y.reshape((rows, count, d))?.transpose(0, 1)?.contiguous();
         let (mut q, mut k, v) = (heads(&q, n, h)?, heads(&k, m, g)?, heads(&v, m, g)?);
-        if let (Some(_), Positions::Rotary { theta }) = (own, c.positions) {
-            (q, k) = (turned(&q, theta)?, turned(&k, theta)?);
+        if let (Some(_), Some((theta, stretch))) = (own, c.positions.turns()) {
+            (q, k) = (turned(&q, theta, stretch)?, turned(&k, theta, stretch)?);
         }
         // Neighbouring heads share a group's keys and values: (G, M, D) -> (H, M, D).
         let shared = |y: &Tensor| -> Result<Tensor> {
@@ -227,10 +242,13 @@ impl<'a> Whole<'a> {
                 shift = Some(bias);
             }
             (Family::Encoder(_), None) => {}
-            (Family::Decoder | Family::EncoderDecoder { .. }, _) => match c.outputs {
-                Outputs::Plain => {}
-                Outputs::Shrunk => x = (x / f64::from(c.width).sqrt())?,
-            },
+            (Family::Decoder | Family::EncoderDecoder { .. }, _) => {
+                shift = c.spelling.head_shift();
+                match c.outputs {
+                    Outputs::Plain => {}
+                    Outputs::Shrunk => x = (x / f64::from(c.width).sqrt())?,
+                }
+            }
         }
         let head = match c.head {
             Head::Tied => c.spelling.tokens(),
@@ -286,12 +304,29 @@ fn sines(n: usize, c: usize) -> Result<Tensor> {
     Tensor::from_vec((0..n * c).map(number).collect::<Vec<f64>>(), (n, c), &Device::Cpu)
 }
 
-/// Coordinate i of every head with i + D/2, turned by place / θ^(2i/D): in and out `(H, N, D)`.
-fn turned(x: &Tensor, theta: f64) -> Result<Tensor> {
+/// What is left of the speed of a pair that turns once in `wavelength` tokens, as Llama 3.1's reference has it.
+fn speed(wavelength: f64, stretch: Option<Stretch>) -> f64 {
+    match stretch {
+        None => 1.0,
+        Some(Stretch::Even { factor }) => 1.0 / factor,
+        Some(Stretch::Slow { high, tokens, .. }) if wavelength < tokens / high => 1.0,
+        Some(Stretch::Slow { factor, low, tokens, .. }) if wavelength > tokens / low => 1.0 / factor,
+        Some(Stretch::Slow { factor, low, high, tokens }) => {
+            let smooth = (tokens / wavelength - low) / (high - low);
+            (1.0 - smooth) / factor + smooth
+        }
+    }
+}
+
+/// Coordinate i of every head with i + D/2, turned by place / θ^(2i/D), or slower: in and out `(H, N, D)`.
+fn turned(x: &Tensor, theta: f64, stretch: Option<Stretch>) -> Result<Tensor> {
     let (_, n, d) = x.dims3()?;
     let half = d / 2;
     let table = |of: fn(f64) -> f64| {
-        let angle = |at: usize| (at / half) as f64 / theta.powf(2.0 * (at % half) as f64 / d as f64);
+        let angle = |at: usize| {
+            let period = theta.powf(2.0 * (at % half) as f64 / d as f64);
+            (at / half) as f64 / period * speed(2.0 * std::f64::consts::PI * period, stretch)
+        };
         Tensor::from_vec((0..n * half).map(|at| of(angle(at))).collect::<Vec<f64>>(), (1, n, half), &Device::Cpu)
     };
     let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);

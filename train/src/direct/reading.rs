@@ -38,6 +38,18 @@ impl Reading {
         Self { tokens: batch.tokens.clone(), spans: batch.spans.clone(), aims: Aims::Classes(batch.classes.clone()) }
     }
 
+    /// All tokens, N of them.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+    /// Where each record lies.
+    pub(crate) fn spans(&self) -> &Spans {
+        &self.spans
+    }
+    /// What is to be foretold.
+    pub(crate) fn aims(&self) -> &Aims {
+        &self.aims
+    }
     /// Rows N.
     pub fn rows(&self) -> usize {
         self.tokens.len()

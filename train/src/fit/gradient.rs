@@ -1,8 +1,10 @@
 //! The gradient of one batch on all workers, and the way out when it is not finite.
 
 use super::FitError;
+use super::engine::Engine;
 use super::order::{Item, reading};
-use crate::direct::{Direct, Scratch};
+use crate::device;
+use crate::direct::Scratch;
 use crate::kernels::sums;
 use crate::workers::Workers;
 
@@ -29,7 +31,7 @@ impl Lane {
 
 /// What all workers read.
 pub(super) struct Job<'a> {
-    pub(super) direct: &'a Direct,
+    pub(super) engine: Engine<'a>,
     pub(super) weights: &'a [f32],
     pub(super) items: &'a [Item<'a>],
     pub(super) max_tokens: usize,
@@ -55,10 +57,24 @@ fn work(job: &Job<'_>, micro: usize, (number, lanes): (usize, usize), lane: &mut
     lane.clear(job.weights.len());
     let (mut losses, mut tokens) = (Vec::new(), 0);
     for (pass, items) in job.items.chunks(micro).enumerate().skip(number).step_by(lanes) {
-        let reading = reading(items, job.max_tokens);
-        tokens += reading.rows();
-        let found = job.direct.gradient(job.weights, (&reading, share(job.items.len())), &mut lane.scratch, &mut lane.grad)?;
-        losses.extend(found.into_iter().enumerate().map(|(i, loss)| (pass * micro + i, loss)));
+        let (mut left, mut at, mut most) = (items, pass * micro, device::fits(items.len()));
+        while !left.is_empty() {
+            let (now, later) = left.split_at(most.min(left.len()));
+            let reading = reading(now, job.max_tokens);
+            let weights = (number, job.weights);
+            match job.engine.gradient(weights, (&reading, share(job.items.len())), &mut lane.scratch, &mut lane.grad) {
+                Ok(found) => {
+                    tokens += reading.rows();
+                    losses.extend(found.into_iter().enumerate().map(|(i, loss)| (at + i, loss)));
+                    (left, at) = (later, at + now.len());
+                }
+                // There was no room: the same again with half as many (training.md M9).
+                Err(e) => {
+                    let said = e.out_of_memory()?;
+                    most = device::halve(now.len()).ok_or(FitError::Memory(Box::new(said)))?;
+                }
+            }
+        }
     }
     Ok((losses, tokens))
 }
@@ -90,7 +106,7 @@ pub(super) fn one_by_one(job: &Job<'_>, lanes: &mut Vec<Lane>) -> Result<Found, 
         single.clear(job.weights.len());
         let reading = reading(&[*item], job.max_tokens);
         found.tokens += reading.rows();
-        let losses = job.direct.gradient(job.weights, (&reading, share(job.items.len())), &mut single.scratch, &mut single.grad)?;
+        let losses = job.engine.gradient((0, job.weights), (&reading, share(job.items.len())), &mut single.scratch, &mut single.grad)?;
         let finite = losses.iter().all(|l| l.is_finite()) && sums::squares(&single.grad).is_finite();
         if finite {
             sums::add(&mut total.grad, &single.grad);

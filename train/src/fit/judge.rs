@@ -47,15 +47,18 @@ impl Fit {
         }
         let count = workers.count();
         self.lanes.resize_with(count, super::Lane::new);
-        let (direct, max_tokens, classes) = (&self.direct, self.max_tokens, self.classes);
-        let weights = direct.shown(super::judged(&self.weights, &self.average), &mut self.shown);
+        let (max_tokens, classes) = (self.max_tokens, self.classes);
+        let judged = super::judged(&self.weights, &self.average);
+        let graphs = self.family.graphs((&self.table, judged), workers, self.recipe.keep)?;
+        let engine = super::engine(&self.direct, &graphs, &self.table);
+        let weights = self.direct.shown(judged, &mut self.shown);
         let parts = workers.each(&mut self.lanes, |number, lane| {
             let mut part = Part { loss_sum: 0.0, foretold: 0, evaluation: Evaluation::empty(classes) };
             for items in items.chunks(AT_ONCE).skip(number).step_by(count) {
                 let reading = reading(items, max_tokens);
-                let losses = direct.losses(weights, &reading, lane.scratch())?;
-                for (i, (item, loss)) in items.iter().zip(losses).enumerate() {
-                    part.add(item, loss, lane.scratch().row(i, classes));
+                let passed = engine.losses((number, weights), &reading, lane.scratch(), classes)?;
+                for (i, (item, loss)) in items.iter().zip(passed.losses).enumerate() {
+                    part.add(item, loss, passed.scores.get(i * classes..(i + 1) * classes).unwrap_or_default());
                 }
             }
             Ok::<Part, FitError>(part)

@@ -4,6 +4,7 @@
 //! A step is a function of (weights, optimiser state, seed, step number): `order` says which records it reads, `gradient` computes on
 //! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been.
 
+mod engine;
 mod gradient;
 mod judge;
 mod order;
@@ -15,12 +16,14 @@ pub use judge::Judgement;
 pub use order::Material;
 pub use state::StateError;
 
+use crate::capture::CaptureError;
 use crate::direct::{Direct, DirectError, Keep, Precision};
 use crate::kernels::{sums, wide};
 use crate::model::{DecoderWeights, ParameterTable, Weights};
 use crate::optim::{Look, OptimiserMismatch, OptimiserState, StepSize};
 use crate::schedule::Rates;
 use crate::workers::{NON_FINITE_LIMIT, Workers};
+use engine::{Engine, Family, Graph};
 use gradient::Lane;
 use std::ops::Range;
 
@@ -91,6 +94,12 @@ pub enum FitError {
     /// Ten records in a row without a finite gradient (training.md M14).
     #[error("{NON_FINITE_LIMIT} records in a row had no finite gradient")]
     Diverged,
+    /// The layers' graph on a device failed.
+    #[error("the layers' graph failed")]
+    Capture(#[from] CaptureError),
+    /// One record does not fit into the device's memory.
+    #[error("the device's memory does not hold one record's pass")]
+    Memory(#[source] Box<candle_core::Error>),
 }
 
 /// One step, looked back at.
@@ -114,6 +123,7 @@ pub struct Step {
 pub struct Fit {
     recipe: Recipe,
     direct: Direct,
+    family: Family,
     table: ParameterTable,
     decays: Vec<Range<usize>>,
     max_tokens: usize,
@@ -138,7 +148,8 @@ impl Fit {
     pub fn decoder(weights: &DecoderWeights, recipe: Recipe) -> Result<Self, FitError> {
         let direct = Direct::of_decoder(weights).ok_or(FitError::Model)?;
         let max_tokens = crate::model::parameters::size(weights.config().max_tokens);
-        Ok(Self::new((direct, weights.table(), weights.flat()), (max_tokens, 0), recipe))
+        let family = Family::Decoder(Box::new(weights.config().clone()));
+        Ok(Self::new((direct, family), (weights.table(), weights.flat()), (max_tokens, 0), recipe))
     }
 
     /// A classifier at its start.
@@ -148,16 +159,23 @@ impl Fit {
     pub fn encoder(weights: &Weights, recipe: Recipe) -> Result<Self, FitError> {
         let direct = Direct::of_encoder(weights).ok_or(FitError::Model)?;
         let (max_tokens, classes) = (crate::model::parameters::size(weights.config().max_tokens), weights.config().classes.len());
-        Ok(Self::new((direct, weights.table(), weights.flat()), (max_tokens, classes), recipe))
+        let family = Family::Encoder(Box::new(weights.config().clone()));
+        Ok(Self::new((direct, family), (weights.table(), weights.flat()), (max_tokens, classes), recipe))
     }
 
-    fn new((direct, table, flat): (Direct, &ParameterTable, &[f32]), (max_tokens, classes): (usize, usize), recipe: Recipe) -> Self {
+    fn new(
+        (direct, family): (Direct, Family),
+        (table, flat): (&ParameterTable, &[f32]),
+        (max_tokens, classes): (usize, usize),
+        recipe: Recipe,
+    ) -> Self {
         let optimiser = match recipe.optimiser {
             OptimiserKind::AdamW { betas } => OptimiserState::adam_w_with(flat.len(), betas),
             OptimiserKind::Sgd { momentum, look } => OptimiserState::sgd_looking(flat.len(), momentum, look),
         };
         Self {
             direct: direct.with_precision(recipe.precision).keeping(recipe.keep),
+            family,
             decays: table.matrices(),
             table: table.clone(),
             max_tokens,
@@ -200,13 +218,16 @@ impl Fit {
         let thinned = order::thinned(&items, recipe, self.step);
         let items = if thinned.is_empty() { items } else { thinned.iter().map(order::Item::Record).collect() };
         self.lanes.resize_with(workers.count(), Lane::new);
+        let graphs = self.family.graphs((&self.table, &self.weights), workers, recipe.keep)?;
+        let engine = engine(&self.direct, &graphs, &self.table);
         let shown = self.direct.shown(&self.weights, &mut self.shown);
-        let job = gradient::Job { direct: &self.direct, weights: shown, items: &items, max_tokens: self.max_tokens };
+        let job = gradient::Job { engine, weights: shown, items: &items, max_tokens: self.max_tokens };
         let micro = recipe.micro_batch.unwrap_or(items.len().div_ceil(workers.count()));
         let mut found = gradient::sum(&job, micro, &mut self.lanes, workers)?;
         let mut norm = sums::squares(&self.lanes[0].grad).sqrt();
         if !(norm.is_finite() && found.losses.iter().all(|l| l.is_some())) {
-            found = gradient::one_by_one(&job, &mut self.lanes)?;
+            let lanes = &mut self.lanes;
+            found = workers.run(|| gradient::one_by_one(&job, lanes))?;
             norm = sums::squares(&self.lanes[0].grad).sqrt();
         }
         self.in_a_row = in_a_row(self.in_a_row, &found.losses)?;
@@ -225,6 +246,11 @@ impl Fit {
         self.step += 1;
         Ok(step)
     }
+}
+
+/// The graphs where there are any, else the direct passes.
+fn engine<'a>(direct: &'a Direct, graphs: &'a [Graph], table: &'a ParameterTable) -> Engine<'a> {
+    if graphs.is_empty() { Engine::Direct(direct) } else { Engine::Graphs(graphs, table) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "gradients are 32-bit floats")]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::Record;
+use crate::device::{Engine as Accelerator, Multiply};
 use crate::model::decoder::Head;
 use crate::model::norm::NormKind;
 use crate::model::{DecoderConfig, initial};
@@ -9,6 +10,7 @@ use crate::optim::USUAL_BETAS;
 use crate::schedule::Schedule;
 use crate::testing::small_config;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 fn recipe(steps: u64) -> Recipe {
     Recipe {
@@ -82,6 +84,37 @@ fn a_classifier_learns_its_classes_with_every_optimiser() {
         let found = fit.judge(&Material::Records(records(60)), &workers).unwrap();
         assert!(found.evaluation.as_ref().unwrap().macro_f1() > 0.95, "{optimiser:?} {found:?}");
     }
+}
+
+/// M15: devices that hold models, here the processor twice, take the same steps and judge alike, whatever is kept between the passes.
+#[test]
+fn on_devices_that_hold_models_the_same_steps_are_taken() {
+    let devices = |precision| {
+        let both = [(); 2].map(|()| -> Arc<dyn Multiply> { Arc::new(Accelerator::holding_models(precision)) });
+        Workers::start_on(both.to_vec()).unwrap()
+    };
+    let text = (counting(300), counting(50));
+    let labelled = (Material::Records(records(40)), Material::Records(records(60)));
+    for keep in [Keep::Everything, Keep::Inputs] {
+        for (start, (material, held_out)) in [(decoder as fn(Recipe) -> Fit, &text), (encoder as fn(Recipe) -> Fit, &labelled)] {
+            let recipe = Recipe { keep, ..recipe(6) };
+            let run = |workers: &Workers| {
+                let mut fit = start(recipe.clone());
+                let steps = train(&mut fit, material, workers);
+                (steps, fit.judge(held_out, workers).unwrap())
+            };
+            let ((steps, judged), (other, other_judged)) = (run(&workers(2)), run(&devices(Precision::F32)));
+            for (a, b) in steps.iter().zip(&other) {
+                assert_eq!((a.tokens, a.non_finite), (b.tokens, b.non_finite));
+                assert!((a.loss.unwrap() - b.loss.unwrap()).abs() < 1e-3, "{a:?} {b:?}");
+            }
+            assert!((judged.loss - other_judged.loss).abs() < 1e-3 && judged.foretold == other_judged.foretold);
+            assert_eq!(judged.evaluation.is_some(), other_judged.evaluation.is_some());
+        }
+    }
+    let mut fit = decoder(recipe(60));
+    train(&mut fit, &text.0, &devices(Precision::Bf16));
+    assert!(fit.judge(&text.1, &devices(Precision::Bf16)).unwrap().loss < 0.5);
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use super::file::{self, FileError, Tensors, Written};
 use super::{HfError, MAX_CONFIG_BYTES, layout, mapped, read, write};
 use crate::model::config::{Family, Task};
-use crate::model::lora::{Adapters, Factor, Lora, factor_a, factor_b, is_factor};
+use crate::model::lora::{Adapters, Factor, Lora, factor_name, factor_of, is_factor};
 use crate::model::names::Spelling;
 use crate::model::parameters::Parameter;
-use crate::model::{Config, ParameterTable, Trained, TransformerWeights};
+use crate::model::{Config, ParameterTable, Trained, TransformerWeights, Weights};
 use crate::ops::{View, product};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ pub fn from_bytes(config: &[u8], weights: &[u8], base: &TransformerWeights, trai
     let raw: Raw = serde_json::from_slice(config).map_err(AdapterError::Json)?;
     let targets = raw.check()?;
     let lora = Lora { rank: raw.r, alpha: raw.lora_alpha, trains };
-    let adapters = Adapters { lora, targets: Some(targets.clone().into()) };
+    let adapters = Adapters { targets: Some(targets.clone().into()), ..Adapters::everywhere(lora) };
     let trained = if raw.modules_to_save.is_some() { Trained::Head } else { Trained::Nothing };
     let config = base.config().training(Some(adapters), trained)?;
     let tensors = Tensors::parse(weights)?;
@@ -143,29 +143,90 @@ fn brought<'a>(trained: &'a ParameterTable, frozen: &'a ParameterTable) -> impl 
     trained.iter().chain(frozen.iter().filter(|p| is_factor(&p.name)))
 }
 
+/// A model's tensors by name, wherever its numbers are.
+pub(super) trait HasTensors {
+    fn find(&self, name: &str) -> Option<(&Parameter, &[f32])>;
+}
+
+impl HasTensors for TransformerWeights {
+    fn find(&self, name: &str) -> Option<(&Parameter, &[f32])> {
+        let p = self.table().find(name).or_else(|| self.frozen_table().find(name))?;
+        Some((p, self.tensor(name)?))
+    }
+}
+
+impl HasTensors for Weights {
+    fn find(&self, name: &str) -> Option<(&Parameter, &[f32])> {
+        let p = self.table().find(name)?;
+        Some((p, &self.flat()[p.range()]))
+    }
+}
+
 /// The bytes of `adapter_config.json` and `adapter_model.safetensors`. `base` is the name of the model that the adapter is for.
 ///
 /// # Errors
 /// [`AdapterError::None`] without an adapter; [`FileError`] if the format refuses.
 pub fn to_bytes(weights: &TransformerWeights, base: &str) -> Result<(Vec<u8>, Vec<u8>), HfError> {
-    let config = weights.config();
+    bytes_of(weights.config(), weights, base)
+}
+
+/// The same of a model of this configuration, of which `weights` need have no more than the adapter and what is trained beside it.
+pub(super) fn bytes_of(config: &Config, weights: &dyn HasTensors, base: &str) -> Result<(Vec<u8>, Vec<u8>), HfError> {
     let lora = config.adapter.as_ref().ok_or(AdapterError::None)?.lora;
+    let (trained, frozen) = TransformerWeights::tables(config);
     let mut tensors = Vec::new();
-    for p in brought(weights.table(), weights.frozen_table()) {
-        let values = weights.tensor(&p.name).ok_or_else(|| FileError::Missing(p.name.clone()))?;
-        let written = if is_factor(&p.name) {
-            Written::new(p.name.clone(), p.shape.clone(), values.iter().copied())
-        } else {
-            layout::lay(config.spelling, p, values)
+    for p in brought(&trained, &frozen) {
+        let missing = || FileError::Missing(p.name.clone());
+        let written = match factor_of(&p.name) {
+            None => layout::lay(config.spelling, p, weights.find(&p.name).ok_or_else(missing)?.1),
+            Some((path, factor, 0)) => {
+                let Joined { shape, values } = joined(weights, lora.rank, path, factor).ok_or_else(missing)?;
+                Written::new(p.name.clone(), shape.to_vec(), values)
+            }
+            // Put together with the first band.
+            Some(_) => continue,
         };
         tensors.push(Written { name: format!("{PREFIX}{}", written.name), ..written });
     }
-    let text = serde_json::to_string_pretty(&render(config, lora, base, weights)).map_err(AdapterError::Json)? + "\n";
+    let text = serde_json::to_string_pretty(&render(config, lora, base, (&trained, &frozen))).map_err(AdapterError::Json)? + "\n";
     Ok((text.into_bytes(), file::serialize(tensors)?))
 }
 
-fn render(config: &Config, lora: Lora, base: &str, weights: &TransformerWeights) -> Value {
-    let adapted = weights.table().iter().chain(weights.frozen_table().iter()).filter_map(|p| p.name.strip_suffix(".lora_A.weight"));
+/// One factor of a layer.
+struct Joined {
+    shape: [usize; 2],
+    values: Vec<f32>,
+}
+
+/// A factor of this layer with all its bands, as others know it: A `(r, in)`, the bands one below the other, or B `(out, r)`, side by side.
+fn joined(weights: &dyn HasTensors, rank: u32, path: &str, factor: Factor) -> Option<Joined> {
+    let (mut bands, mut first) = (Vec::new(), 0);
+    while first < rank {
+        let (p, values) = weights.find(&factor_name(path, factor, first))?;
+        let &[rows, columns] = &p.shape[..] else { return None };
+        let ranks = match factor {
+            Factor::A => rows,
+            Factor::B => columns,
+        };
+        first = first.saturating_add(u32::try_from(ranks).ok()?.max(1));
+        bands.push((rows, columns, values));
+    }
+    let sum = |of: fn(&(usize, usize, &[f32])) -> usize| bands.iter().map(of).sum::<usize>();
+    let &(rows, columns, _) = bands.first()?;
+    Some(match factor {
+        Factor::A => {
+            let values = bands.iter().flat_map(|(_, _, values)| values.iter().copied()).collect();
+            Joined { shape: [sum(|band| band.0), columns], values }
+        }
+        Factor::B => {
+            let row = |at: usize| bands.iter().flat_map(move |(_, ranks, values)| values[at * ranks..][..*ranks].iter().copied());
+            Joined { shape: [rows, sum(|band| band.1)], values: (0..rows).flat_map(row).collect() }
+        }
+    })
+}
+
+fn render(config: &Config, lora: Lora, base: &str, (trained, frozen): (&ParameterTable, &ParameterTable)) -> Value {
+    let adapted = trained.iter().chain(frozen.iter()).filter_map(|p| p.name.strip_suffix(".lora_A.weight"));
     let all: BTreeSet<&str> = adapted.filter_map(|path| path.rsplit('.').next()).collect();
     let named = config.adapter.as_ref().and_then(|a| a.targets.as_ref());
     let targets: BTreeSet<&str> = named.map_or(all, |targets| targets.iter().map(String::as_str).collect());
@@ -189,9 +250,26 @@ fn render(config: &Config, lora: Lora, base: &str, weights: &TransformerWeights)
 /// # Errors
 /// As [`to_bytes`]; [`HfError::File`].
 pub fn save(weights: &TransformerWeights, base: &str, directory: &Path) -> Result<(), HfError> {
-    let (config, tensors) = to_bytes(weights, base)?;
-    write(&directory.join(WEIGHTS), &tensors)?;
-    write(&directory.join(CONFIG), &config)
+    save_bytes(&to_bytes(weights, base)?, directory)
+}
+
+pub(super) fn save_bytes((config, tensors): &(Vec<u8>, Vec<u8>), directory: &Path) -> Result<(), HfError> {
+    write(&directory.join(WEIGHTS), tensors)?;
+    write(&directory.join(CONFIG), config)
+}
+
+/// What an adapter adds to this tensor, `(alpha / r) B A`; nothing where the tensor's layer has no adapter.
+pub(super) fn added(weights: &dyn HasTensors, lora: Lora, p: &Parameter) -> Result<Option<Vec<f32>>, HfError> {
+    let path = p.name.strip_suffix(".weight").unwrap_or(&p.name);
+    let [a, b] = [Factor::A, Factor::B].map(|factor| joined(weights, lora.rank, path, factor));
+    let (Some(a), Some(b), &[outputs, inputs]) = (a, b, &p.shape[..]) else { return Ok(None) };
+    let rank = crate::model::parameters::size(lora.rank);
+    let (left, right) = (View::matrix(0, outputs, rank), View::matrix(0, rank, inputs));
+    let mut added = product(&b.values[..], left, &a.values[..], right).map_err(AdapterError::Engine)?;
+    #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
+    let scale = (f64::from(lora.alpha) / f64::from(lora.rank)) as f32;
+    added.iter_mut().for_each(|x| *x *= scale);
+    Ok(Some(added))
 }
 
 /// The model with its adapter worked in, `W + (alpha / r) B A`, and without it; everything is trained.
@@ -203,13 +281,9 @@ pub fn merge(weights: &TransformerWeights) -> Result<TransformerWeights, HfError
     let plain = weights.retraining(&super::whole(weights.config())?, 0)?;
     let mut flat = plain.flat().to_vec();
     for p in plain.table().iter() {
-        let path = p.name.strip_suffix(".weight").unwrap_or(&p.name);
-        let (Some(a), Some(b)) = (weights.tensor(&factor_a(path)), weights.tensor(&factor_b(path))) else { continue };
-        let (rank, &[outputs, inputs]) = (crate::model::parameters::size(lora.rank), &p.shape[..]) else { continue };
-        let added = product(b, View::matrix(0, outputs, rank), a, View::matrix(0, rank, inputs)).map_err(AdapterError::Engine)?;
-        #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
-        let scale = (f64::from(lora.alpha) / f64::from(lora.rank)) as f32;
-        flat[p.range()].iter_mut().zip(added).for_each(|(w, x)| *w += scale * x);
+        if let Some(added) = added(weights, lora, p)? {
+            flat[p.range()].iter_mut().zip(added).for_each(|(w, x)| *w += x);
+        }
     }
     Ok(TransformerWeights::new(plain.config(), flat, Vec::new())?)
 }

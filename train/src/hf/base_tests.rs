@@ -1,15 +1,19 @@
 //! A plan's model on a tiny published checkpoint: what its snapshots hold, what stays in the checkpoint, and that the two together are the
 //! model that was published.
 
-use super::super::load;
+use super::super::{WEIGHTS, load};
 use super::*;
 use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::Tape;
 use crate::eval::{EvalError, evaluate, evaluate_texts};
 use crate::model::Transformer;
 use crate::shard::tiers::{Part, tier_table};
+use crate::slots::slots_agree_on;
 use crate::snapshot;
 use crate::workers::Workers;
+use privacy::mechanism::Mechanism;
+use protocol::ids::GroupId;
+use protocol::plan::{GroupPlan, Plan};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +33,7 @@ fn classes(count: usize) -> Vec<String> {
 }
 
 pub(in crate::hf) fn adapter() -> Option<AdapterConfig> {
-    Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]) })
+    Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["query".into(), "value".into()]), nested: None })
 }
 
 /// The model on the checkpoint, with one tier that trains these parts.
@@ -50,8 +54,12 @@ pub(in crate::hf) fn begun_decoder(base: &Base, target: Option<&str>, parts: &[P
 }
 
 /// The same of a model that writes tokens.
-fn begun_writer((base, asks, most): (&Base, Asks, u32), target: Option<&str>, parts: &[Part]) -> (Weights, Vec<ShardSpec>) {
-    let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]) });
+pub(in crate::hf) fn begun_writer(
+    (base, asks, most): (&Base, Asks, u32),
+    target: Option<&str>,
+    parts: &[Part],
+) -> (Weights, Vec<ShardSpec>) {
+    let adapter = target.map(|t| AdapterConfig { rank: 2, alpha: 4, targets: Some(vec![t.into()]), nested: None });
     let model = base.model(asks, Vec::new(), Some(most), adapter).unwrap();
     let shards = tier_table(&model, &[("all".to_owned(), parts.to_vec())], -16).unwrap().0;
     (base.begin(&model, &shards, 7).unwrap(), shards)
@@ -194,9 +202,12 @@ fn answered() -> [Record; 3] {
 
 #[test]
 fn models_that_write_answers_are_asked_for_the_answers_only() {
-    for (name, asks, target, more) in
-        [("t5", Asks::Translate, "q", 1), ("t5-gated", Asks::Translate, "wo", 1), ("llama", Asks::Answer, "q_proj", 0)]
-    {
+    for (name, asks, target, more) in [
+        ("t5", Asks::Translate, "q", 1),
+        ("t5-gated", Asks::Translate, "wo", 1),
+        ("bart", Asks::Translate, "v_proj", 1),
+        ("llama", Asks::Answer, "q_proj", 0),
+    ] {
         let dir = checkpoint(name);
         let (base, published) = (Base::open(dir.path()).unwrap(), load(dir.path()).unwrap().weights);
         let batch = Batch::pack(&answered(), 6);
@@ -288,6 +299,100 @@ fn a_checkpoint_that_changes_after_it_was_hashed_is_refused() {
     assert!(matches!(base.outside(weights.config()), Err(BaseError::Changed)));
     assert!(matches!(base.whole(&weights), Err(BaseError::Changed)));
     assert!(matches!(base.begin(weights.config(), &shards, 7), Err(BaseError::Changed)));
+}
+
+/// A copy that only this program has.
+fn own_copy(mut file: std::fs::File) -> std::io::Result<std::fs::File> {
+    let mut own = tempfile::tempfile()?;
+    std::io::copy(&mut file, &mut own)?;
+    Ok(own)
+}
+
+/// The checkpoint with its numbers as 16-bit floats.
+fn halved(name: &str) -> tempfile::TempDir {
+    use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+    let dir = checkpoint(name);
+    let bytes = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+    let all = SafeTensors::deserialize(&bytes).unwrap();
+    let narrow = |data: &[u8]| -> Vec<u8> {
+        let numbers = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        numbers.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect()
+    };
+    let tensors: Vec<_> = all.tensors().into_iter().map(|(name, t)| (name, t.shape().to_vec(), narrow(t.data()))).collect();
+    let views = tensors.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::BF16, shape.clone(), data).unwrap()));
+    std::fs::write(dir.path().join(WEIGHTS), safetensors::serialize(views, None).unwrap()).unwrap();
+    dir
+}
+
+#[test]
+fn what_nobody_trains_is_read_where_it_lies_and_computes_the_same() {
+    let count = |outside: &Outside| (outside.len(), outside.in_place());
+    for (name, dir, lies) in [("llama", checkpoint("llama"), true), ("qwen2", checkpoint("qwen2"), true), ("llama", halved("llama"), false)]
+    {
+        let (copied, held) = (Base::open(dir.path()).unwrap(), Base::hold(dir.path(), &mut own_copy).unwrap());
+        assert_eq!(copied.digests(), held.digests());
+        for (target, parts) in [(Some("q_proj"), vec![Part::LoraB]), (None, vec![Part::Layers { from: 1, to: 2 }])] {
+            let (weights, shards) = begun_decoder(&held, target, &parts);
+            assert_eq!(weights, begun_decoder(&copied, target, &parts).0, "{name} {parts:?}");
+            let [there, here] = [&copied, &held].map(|base| Arc::new(base.outside(weights.config()).unwrap()));
+            let all = there.len();
+            assert_eq!((count(&there), count(&here)), ((all, 0), (all, if lies { all } else { 0 })), "{name} {parts:?}");
+            let [there, here] = [there, here].map(|outside| {
+                let weights = weights.clone().beside(outside);
+                let part = TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap();
+                (scores(&part), part.gradient(&batch(), None).unwrap())
+            });
+            assert_eq!(there, here, "{name} {parts:?}");
+        }
+    }
+    // A matrix that lies transposed is made; everything else is read in place.
+    let dir = checkpoint("gpt2");
+    let held = Base::hold(dir.path(), &mut own_copy).unwrap();
+    let (weights, _) = begun_decoder(&held, Some("c_attn"), &[Part::LoraB]);
+    let outside = held.outside(weights.config()).unwrap();
+    let turned = ["c_attn", "c_proj", "c_fc"].map(|layer| format!("{layer}.weight"));
+    let frozen = &weights.config().base.as_ref().unwrap().frozen;
+    let made = frozen.iter().filter(|name| turned.iter().any(|end| name.ends_with(end.as_str()))).count();
+    assert!(made > 0 && count(&outside) == (frozen.len(), frozen.len() - made), "{outside:?}");
+}
+
+/// Whether units' gradients depend on each other is asked of the very weights, without a copy of them.
+#[test]
+fn the_exact_path_is_asked_about_on_the_checkpoint_itself() {
+    let dir = checkpoint("llama");
+    let held = Base::hold(dir.path(), &mut own_copy).unwrap();
+    let (weights, shards) = begun_decoder(&held, Some("q_proj"), &[Part::LoraB]);
+    let outside = Arc::new(held.outside(weights.config()).unwrap());
+    let groups = vec![GroupPlan { id: GroupId(0), shards: shards.iter().map(|s| s.id).collect(), bits: 16 }];
+    let plan = Plan { groups, shards, ..crate::testing::plan(weights.config().clone(), 1, "1", "0.5") };
+    let (mechanism, workers) = (Mechanism::of_plan(&plan, 100).unwrap(), Workers::start(std::num::NonZeroUsize::MIN).unwrap());
+    assert!(slots_agree_on((&plan, Some(&outside)), &mechanism, &workers).unwrap());
+    // Where the checkpoint is not at hand its numbers are made up.
+    assert!(slots_agree_on((&plan, None), &mechanism, &workers).unwrap());
+}
+
+/// Whoever writes to the directory, or cuts a file in it off, does not reach what is held.
+#[test]
+fn what_is_held_does_not_change_with_the_directory() {
+    let dir = checkpoint("llama");
+    let held = Base::hold(dir.path(), &mut own_copy).unwrap();
+    let (weights, shards) = begun_decoder(&held, Some("q_proj"), &[Part::LoraB]);
+    let weights = weights.clone().beside(Arc::new(held.outside(weights.config()).unwrap()));
+    let part = TransformerWeights::part_of(&weights, shard::names(&shards)).unwrap();
+    let before = scores(&part);
+    let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(WEIGHTS)).unwrap();
+    file.set_len(9).unwrap();
+    drop(held);
+    assert_eq!(scores(&part), before);
+    // What cannot be held is refused, and the reason is kept.
+    let mut full = |_: std::fs::File| -> std::io::Result<std::fs::File> { Err(std::io::ErrorKind::StorageFull.into()) };
+    let refused = Base::hold(checkpoint("llama").path(), &mut full);
+    assert!(matches!(refused, Err(BaseError::Checkpoint(HfError::File { file, source }))
+        if file == WEIGHTS && source.kind() == std::io::ErrorKind::StorageFull));
+    // What is held is what has the name: a copy of something else is another checkpoint.
+    let mut other = |_: std::fs::File| own_copy(std::fs::File::open(checkpoint("qwen2").path().join(WEIGHTS))?);
+    let base = Base::hold(checkpoint("llama").path(), &mut other).unwrap();
+    assert!(matches!(base.outside(weights.config()), Err(BaseError::Differs { file: WEIGHTS, .. })));
 }
 
 #[test]

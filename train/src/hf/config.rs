@@ -1,12 +1,18 @@
 //! `config.json` of published models, both ways. What this program would compute differently is refused, not ignored.
 
-use crate::model::config::{Activation, Family, FeedForwardKind, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
+use crate::model::config::{Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
 use crate::model::decoder::Head;
 use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
 use crate::model::{Choices, Config, ModelError, Trained};
 use protocol::plan::Asks;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+mod bart;
+mod render;
+mod rotary;
+
+pub use render::render;
 
 /// A configuration that is not one of the models here.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +22,7 @@ pub enum ConfigError {
     #[error("not a JSON object")]
     Json(#[from] serde_json::Error),
     /// Another architecture.
-    #[error("unknown architecture {found}, expected bert, gpt2, llama, qwen2 or t5")]
+    #[error("unknown architecture {found}, expected bert, gpt2, llama, qwen2, t5 or bart")]
     Architecture {
         /// As in the file.
         found: String,
@@ -55,7 +61,11 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self(serde_json::from_slice(bytes)?))
+        let fields = Self(serde_json::from_slice(bytes)?);
+        match fields.find("quantization_config") {
+            None => Ok(fields),
+            Some(_) => Err(unsupported("quantization_config", "set", "null: weights of 16, 32 or 64 bits")),
+        }
     }
     /// None where it is missing or null.
     fn find(&self, field: &str) -> Option<&Value> {
@@ -97,6 +107,15 @@ impl Fields {
     fn epsilon(&self, field: &'static str, default: f64) -> Result<f32, ConfigError> {
         Ok(self.number_or(field, default)? as f32)
     }
+    /// The number of a token; of several the first.
+    fn token_or(&self, field: &'static str, default: u32) -> Result<u32, ConfigError> {
+        let wrong = ConfigError::Field { field, expected: "the number of a token, or a list of such numbers" };
+        let first = |found: &Value| found.as_array().map_or(Some(found), |all| all.first()).and_then(Value::as_u64);
+        match self.find(field) {
+            None => Ok(default),
+            Some(found) => first(found).and_then(|n| u32::try_from(n).ok()).ok_or(wrong),
+        }
+    }
     /// The first of `architectures`.
     fn architecture(&self) -> Option<&str> {
         self.find("architectures")?.as_array()?.first()?.as_str()
@@ -111,19 +130,6 @@ impl Fields {
     fn activation(&self, field: &'static str, default: &str) -> Result<Activation, ConfigError> {
         curve(field, self.text_or(field, default)?)
     }
-    /// The base of rotary positions: newer files have a group of fields.
-    fn theta(&self) -> Result<f64, ConfigError> {
-        if self.find("rope_scaling").is_some() {
-            return Err(unsupported("rope_scaling", "set", "null"));
-        }
-        let Some(group) = self.find("rope_parameters") else { return self.number_or("rope_theta", 10_000.0) };
-        let kind = group.get("rope_type").and_then(Value::as_str).unwrap_or("default");
-        if kind != "default" {
-            return Err(unsupported("rope_parameters.rope_type", kind, "default"));
-        }
-        let wrong = ConfigError::Field { field: "rope_parameters.rope_theta", expected: "a number" };
-        group.get("rope_theta").map_or(Ok(10_000.0), |theta| theta.as_f64().ok_or(wrong))
-    }
 }
 
 fn unsupported(field: &'static str, found: &str, expected: &'static str) -> ConfigError {
@@ -132,21 +138,12 @@ fn unsupported(field: &'static str, found: &str, expected: &'static str) -> Conf
 
 fn curve(field: &'static str, name: &str) -> Result<Activation, ConfigError> {
     match name {
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        // One curve under as many names as programs have computed it.
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Activation::GeluTanh),
         "silu" | "swish" => Ok(Activation::Silu),
         "relu" => Ok(Activation::Relu),
         other => Err(unsupported(field, other, "gelu, gelu_new, gelu_pytorch_tanh, silu or relu")),
-    }
-}
-
-fn curve_name(curve: Activation) -> &'static str {
-    match curve {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_new",
-        Activation::Silu => "silu",
-        Activation::Relu => "relu",
-        Activation::Tanh => "tanh",
     }
 }
 
@@ -180,13 +177,15 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
         "llama" => llama(&fields, Shifts::None)?,
         "qwen2" => llama(&fields, Shifts::Queries)?,
         "t5" => t5(&fields)?,
+        "bart" => bart::published(&fields)?,
+        "mbart" => return Err(bart::mbart()),
         other => return Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
     };
     Ok(Config::new(choices)?)
 }
 
-/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under a classifier of so many
-/// classes; a decoder; an encoder-decoder.
+/// The model that a `config.json` describes, for what a plan asks: an encoder whatever head it was published with, under one for so many classes
+/// or kinds of tags, or for hidden tokens; a decoder; an encoder-decoder.
 ///
 /// # Errors
 /// [`ConfigError`], also for a model that cannot be asked so.
@@ -194,22 +193,34 @@ pub(crate) fn asked(bytes: &[u8], asks: Asks, classes: u32) -> Result<Choices, C
     let fields = Fields::parse(bytes)?;
     match (asks, fields.text_or("model_type", "none")?) {
         (Asks::Class, "bert") => bert(&fields, Task::Classify { classes }),
-        (Asks::Class, other) => Err(unsupported("model_type", other, "bert for asks = \"class\"")),
+        (Asks::Tags, "bert") => bert(&fields, Task::Tag { labels: asks.choices(classes) }),
+        (Asks::MaskedTokens, "bert") => bert(&fields, Task::MaskedTokens),
+        (Asks::Class | Asks::Tags | Asks::MaskedTokens, other) => {
+            Err(unsupported("model_type", other, "bert for class, tags and masked-tokens"))
+        }
         (Asks::NextToken | Asks::Answer, "gpt2") => gpt2(&fields),
         (Asks::NextToken | Asks::Answer, "llama") => llama(&fields, Shifts::None),
         (Asks::NextToken | Asks::Answer, "qwen2") => llama(&fields, Shifts::Queries),
         (Asks::NextToken | Asks::Answer, other) => Err(unsupported("model_type", other, "gpt2, llama or qwen2 for next-token and answer")),
         (Asks::Translate, "t5") => t5(&fields),
-        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 for asks = \"translate\"")),
+        (Asks::Translate, "bart") => bart::choices(&fields),
+        (Asks::Translate, "mbart") => Err(bart::mbart()),
+        (Asks::Translate, other) => Err(unsupported("model_type", other, "t5 or bart for asks = \"translate\"")),
     }
 }
 
 /// The token that ends a text, where a `config.json` names one; of several the first.
 pub(crate) fn end(bytes: &[u8]) -> Option<u32> {
     let fields = Fields::parse(bytes).ok()?;
-    let found = fields.find("eos_token_id")?;
-    let one = found.as_array().map_or(Some(found), |all| all.first())?;
-    u32::try_from(one.as_u64()?).ok()
+    fields.find("eos_token_id")?;
+    fields.token_or("eos_token_id", 0).ok()
+}
+
+/// The token that an answer begins with before its own first one, where an architecture's publishers trained it so: BART's `bos_token_id`.
+pub(crate) fn opening(bytes: &[u8]) -> Option<u32> {
+    let fields = Fields::parse(bytes).ok()?;
+    let begins = fields.text_or("model_type", "none").is_ok_and(|kind| kind == "bart");
+    if begins { fields.token_or("bos_token_id", 0).ok() } else { None }
 }
 
 /// What a published BERT is for.
@@ -217,7 +228,7 @@ fn bert_task(f: &Fields) -> Result<Task, ConfigError> {
     match f.architecture().unwrap_or("BertForMaskedLM") {
         "BertForSequenceClassification" => Ok(Task::Classify { classes: f.labels()? }),
         "BertForTokenClassification" => Ok(Task::Tag { labels: f.labels()? }),
-        "BertForMaskedLM" => Ok(Task::MaskedTokens),
+        "BertForMaskedLM" | "BertForPreTraining" => Ok(Task::MaskedTokens),
         other => Err(ConfigError::Architecture { found: other.chars().take(80).collect() }),
     }
 }
@@ -251,6 +262,7 @@ fn bert(f: &Fields, task: Task) -> Result<Choices, ConfigError> {
         mask: MaskKind::Full,
         window: None,
         dropout: rate(f, "hidden_dropout_prob")?,
+        inputs: Inputs::Plain,
         head: head(f, true)?,
         outputs: Outputs::Plain,
         spelling: Spelling::Bert,
@@ -266,7 +278,7 @@ fn gpt2(f: &Fields) -> Result<Choices, ConfigError> {
     let (width, heads) = (f.size("n_embd")?, f.size("n_head")?);
     Ok(Choices {
         family: Family::Decoder,
-        max_tokens: f.size("n_positions")?,
+        max_tokens: f.size_or("n_positions", Some(f.size_or("n_ctx", Some(1024))?))?,
         width,
         heads,
         groups: heads,
@@ -309,6 +321,7 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
         mask: MaskKind::Causal,
         window: None,
         dropout: 0.0,
+        inputs: Inputs::Plain,
         head: head(f, true)?,
         outputs: Outputs::Plain,
         spelling: Spelling::Own,
@@ -318,9 +331,11 @@ fn bert_like(f: &Fields) -> Result<Choices, ConfigError> {
     })
 }
 
+/// What the first Llama was trained on: files that do not say are of its time.
+const LLAMA_TOKENS: u32 = 2048;
+
 fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
-    f.off("attention_bias")?;
-    f.off("mlp_bias")?;
+    let shifts = biases(f, shifts)?;
     f.off("use_sliding_window")?;
     let (width, heads) = (f.size("hidden_size")?, f.size("num_attention_heads")?);
     let head_width = match f.find("head_dim") {
@@ -329,14 +344,14 @@ fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
     };
     Ok(Choices {
         family: Family::Decoder,
-        max_tokens: f.size("max_position_embeddings")?,
+        max_tokens: f.size_or("max_position_embeddings", Some(LLAMA_TOKENS))?,
         width,
         heads,
         groups: f.size_or("num_key_value_heads", Some(heads))?,
         head_width,
         hidden: f.size("intermediate_size")?,
         layers: f.size("num_hidden_layers")?,
-        positions: Positions::Rotary { theta: f.theta()? },
+        positions: rotary::read(f)?,
         norm: NormKind::RootMeanSquare,
         epsilon: f.epsilon("rms_norm_eps", 1e-6)?,
         feed_forward: FeedForwardKind::Gated(f.activation("hidden_act", "silu")?),
@@ -345,6 +360,16 @@ fn llama(f: &Fields, shifts: Shifts) -> Result<Choices, ConfigError> {
         spelling: Spelling::Llama,
         ..bert_like(f)?
     })
+}
+
+/// Llama's layers have no constants, or all of them.
+fn biases(f: &Fields, shifts: Shifts) -> Result<Shifts, ConfigError> {
+    match (f.flag_or("attention_bias", false)?, f.flag_or("mlp_bias", false)?, shifts) {
+        (false, false, shifts) => Ok(shifts),
+        (true, true, Shifts::None) => Ok(Shifts::All),
+        (true, ..) => Err(unsupported("attention_bias", "true", "false, or true with mlp_bias in a llama")),
+        (false, true, _) => Err(unsupported("mlp_bias", "true", "false, or true with attention_bias in a llama")),
+    }
 }
 
 /// Reads as long a text as one likes; this program wants a limit, and takes what T5 was trained on where the file has none.
@@ -359,8 +384,7 @@ fn t5(f: &Fields) -> Result<Choices, ConfigError> {
     };
     let curve = curve("feed_forward_proj", curve_name)?;
     let layers = f.size("num_layers")?;
-    let (start, end) =
-        (f.size_or("decoder_start_token_id", Some(f.size_or("pad_token_id", Some(0))?))?, f.size_or("eos_token_id", Some(1))?);
+    let (start, end) = (f.token_or("decoder_start_token_id", f.token_or("pad_token_id", 0)?)?, f.token_or("eos_token_id", 1)?);
     let head = head(f, true)?;
     let shrunk = f.flag_or("scale_decoder_outputs", head == Head::Tied)?;
     Ok(Choices {
@@ -390,104 +414,6 @@ fn t5(f: &Fields) -> Result<Choices, ConfigError> {
     })
 }
 
-/// Writes a `config.json` that [`parse`] and other programs read as this model.
-///
-/// # Errors
-/// [`ConfigError::Unpublished`] for a model that no published architecture describes.
-pub fn render(config: &Config) -> Result<String, ConfigError> {
-    let published = super::whole(config)?;
-    let c = published.choices();
-    let mut fields = match c.spelling {
-        Spelling::Own => return Err(ConfigError::Unpublished { part: "Concordat's own names" }),
-        Spelling::Bert => render_bert(c),
-        Spelling::Gpt2 => render_gpt2(c),
-        Spelling::Llama => render_llama(c),
-        Spelling::T5 => render_t5(c),
-    };
-    fields["dtype"] = json!("float32");
-    fields["vocab_size"] = json!(c.vocab);
-    fields["tie_word_embeddings"] = json!(c.head == Head::Tied);
-    let text = serde_json::to_string_pretty(&fields)? + "\n";
-    // Whatever the architecture has no field for would be lost in silence.
-    if parse(text.as_bytes())? == published { Ok(text) } else { Err(ConfigError::Unpublished { part: "all of these parts" }) }
-}
-
-/// A 32-bit float with as many digits as it has, and no more.
-fn short(x: f32) -> Value {
-    x.to_string().parse::<f64>().map_or(Value::Null, |x| json!(x))
-}
-
-fn names(prefix: &str, count: u32) -> Value {
-    (0..count).map(|i| (i.to_string(), json!(format!("{prefix}_{i}")))).collect::<Map<_, _>>().into()
-}
-
-fn render_bert(c: &Choices) -> Value {
-    let (architecture, labels) = match c.family {
-        Family::Encoder(Task::Classify { classes }) => ("BertForSequenceClassification", Some(classes)),
-        Family::Encoder(Task::Tag { labels }) => ("BertForTokenClassification", Some(labels)),
-        Family::Encoder(Task::MaskedTokens) | Family::Decoder | Family::EncoderDecoder { .. } => ("BertForMaskedLM", None),
-    };
-    let mut fields = json!({
-        "architectures": [architecture], "model_type": "bert", "hidden_size": c.width, "num_attention_heads": c.heads,
-        "intermediate_size": c.hidden, "num_hidden_layers": c.layers, "max_position_embeddings": c.max_tokens,
-        "type_vocab_size": c.segments, "layer_norm_eps": short(c.epsilon), "hidden_act": curve_name(c.feed_forward.activation()),
-        "hidden_dropout_prob": short(c.dropout), "attention_probs_dropout_prob": 0.0,
-    });
-    if let Some(labels) = labels {
-        fields["id2label"] = names("LABEL", labels);
-        fields["label2id"] = (0..labels).map(|i| (format!("LABEL_{i}"), json!(i))).collect::<Map<_, _>>().into();
-    }
-    fields
-}
-
-fn render_gpt2(c: &Choices) -> Value {
-    json!({
-        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": c.width, "n_head": c.heads, "n_inner": c.hidden,
-        "n_layer": c.layers, "n_positions": c.max_tokens, "layer_norm_epsilon": short(c.epsilon),
-        "activation_function": curve_name(c.feed_forward.activation()), "scale_attn_weights": c.scores == Scores::Scaled,
-        "resid_pdrop": short(c.dropout), "embd_pdrop": short(c.dropout), "attn_pdrop": 0.0,
-        "bos_token_id": null, "eos_token_id": null, // else readers assume those of the published vocabulary
-    })
-}
-
-fn render_llama(c: &Choices) -> Value {
-    let (architecture, kind) = match c.shifts {
-        Shifts::Queries => ("Qwen2ForCausalLM", "qwen2"),
-        Shifts::All | Shifts::None => ("LlamaForCausalLM", "llama"),
-    };
-    let theta = match c.positions {
-        Positions::Rotary { theta } => theta,
-        Positions::Learned | Positions::Sinusoidal | Positions::Distances { .. } => 10_000.0,
-    };
-    json!({
-        "architectures": [architecture], "model_type": kind, "hidden_size": c.width, "num_attention_heads": c.heads,
-        "num_key_value_heads": c.groups, "head_dim": c.head_width, "intermediate_size": c.hidden, "num_hidden_layers": c.layers,
-        "max_position_embeddings": c.max_tokens, "rms_norm_eps": short(c.epsilon),
-        "hidden_act": curve_name(c.feed_forward.activation()), "rope_theta": theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta}, "attention_dropout": 0.0,
-    })
-}
-
-fn render_t5(c: &Choices) -> Value {
-    let (decoder_layers, start, end) = match c.family {
-        Family::EncoderDecoder { decoder_layers, start, end } => (decoder_layers, start, end),
-        Family::Encoder(_) | Family::Decoder => (0, 0, 0),
-    };
-    let (buckets, farthest) = match c.positions {
-        Positions::Distances { buckets, farthest } => (buckets, farthest),
-        Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => (0, 0),
-    };
-    let curve = match c.feed_forward {
-        FeedForwardKind::Gated(Activation::GeluTanh) => "gated-gelu".to_owned(),
-        FeedForwardKind::Gated(curve) => format!("gated-{}", curve_name(curve)),
-        FeedForwardKind::Plain(curve) => curve_name(curve).to_owned(),
-    };
-    json!({
-        "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "d_model": c.width, "d_kv": c.head_width, "d_ff": c.hidden,
-        "num_layers": c.layers, "num_decoder_layers": decoder_layers, "num_heads": c.heads, "n_positions": c.max_tokens,
-        "relative_attention_num_buckets": buckets, "relative_attention_max_distance": farthest,
-        "layer_norm_epsilon": short(c.epsilon), "feed_forward_proj": curve, "dropout_rate": short(c.dropout),
-        "decoder_start_token_id": start, "eos_token_id": end, "pad_token_id": 0, "is_encoder_decoder": true,
-        "scale_decoder_outputs": c.outputs == Outputs::Shrunk,
-    })
-}
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

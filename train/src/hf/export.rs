@@ -3,9 +3,10 @@
 
 use super::adapter;
 use super::base::{Base, BaseError};
-use super::{Checkpoint, HfError, config, save_as, whole};
+use super::{CONFIG, HfError, MAX_FILE_BYTES, TOKENIZER, config, whole, write};
 use crate::model::lora::is_factor;
-use crate::model::{Trained, TransformerWeights, Weights};
+use crate::model::{Config, Trained, TransformerWeights, Weights};
+use crate::tags;
 use protocol::plan::{Asks, EncoderConfig};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub enum Exported {
 }
 
 /// Writes the checkpoint into `model`, a directory that must exist, and what `adapter_into` gives a directory for, if only that was trained.
-/// Classes have the plan's names, and the marks of texts are the checkpoint's.
+/// Classes and tags have the plan's names, and the marks of texts are the checkpoint's.
 ///
 /// # Errors
 /// [`BaseError`]: another checkpoint than the model began from, or a file that cannot be written.
@@ -30,35 +31,30 @@ pub fn export(
     model: &Path,
     adapter_into: impl FnOnce() -> std::io::Result<PathBuf>,
 ) -> Result<Exported, BaseError> {
-    let published = base.whole(weights)?;
-    let alone = adapter_of(&published, weights)?;
-    let checkpoint = Checkpoint { weights: worked_in(&published)?, tokenizer: Some(base.tokenizer().to_vec()), unused: Vec::new() };
-    let text = config::render(checkpoint.weights.config()).map_err(|e| BaseError::Export(e.into()))?;
-    save_as(&checkpoint, &completed(&text, base, weights.config())?, model).map_err(BaseError::Export)?;
-    let Some(alone) = alone else { return Ok(Exported::Model) };
+    let published = base.save_whole(weights, model, MAX_FILE_BYTES)?;
+    let text = config::render(&whole(&published)?).map_err(|e| BaseError::Export(e.into()))?;
+    let text = completed(&text, base, weights.config())?;
+    write(&model.join(CONFIG), text.as_bytes()).map_err(BaseError::Export)?;
+    write(&model.join(TOKENIZER), base.tokenizer()).map_err(BaseError::Export)?;
+    let Some(alone) = adapter_of(&published, weights)? else { return Ok(Exported::Model) };
+    let bytes = adapter::bytes_of(&alone, weights, &base.name()).map_err(BaseError::Export)?;
     let directory = adapter_into().map_err(|source| BaseError::Export(HfError::File { file: "adapter".to_owned(), source }))?;
-    adapter::save(&alone, &base.name(), &directory).map_err(BaseError::Export)?;
+    adapter::save_bytes(&bytes, &directory).map_err(BaseError::Export)?;
     Ok(Exported::ModelAndAdapter)
 }
 
-/// One model without adapters: a product of factors becomes part of its layer's matrix.
-fn worked_in(published: &TransformerWeights) -> Result<TransformerWeights, BaseError> {
-    match published.config().adapter {
-        Some(_) => adapter::merge(published).map_err(BaseError::Export),
-        None => Ok(published.retraining(&whole(published.config())?, 0)?),
-    }
-}
-
 /// The adapter with the head that belongs to it; nothing where other tensors were trained, which no adapter's file holds.
-fn adapter_of(published: &TransformerWeights, weights: &Weights) -> Result<Option<TransformerWeights>, BaseError> {
-    let Some(adapters) = published.config().adapter.clone() else { return Ok(None) };
+fn adapter_of(published: &Config, weights: &Weights) -> Result<Option<Config>, BaseError> {
+    let Some(adapters) = published.adapter.clone() else { return Ok(None) };
     let beside = weights.table().iter().any(|p| !is_factor(&p.name));
     let trained = match weights.config().asks() {
-        Asks::Class if beside => Trained::Head,
-        Asks::Class | Asks::NextToken | Asks::Answer | Asks::Translate => Trained::Nothing,
+        Asks::Class | Asks::Tags if beside => Trained::Head,
+        // Readers of adapters bring no head over tokens along: where that was trained, there is a checkpoint only.
+        Asks::Class | Asks::Tags | Asks::NextToken | Asks::Answer | Asks::Translate | Asks::MaskedTokens => Trained::Nothing,
     };
-    let alone = published.retraining(&published.config().training(Some(adapters), trained)?, 0)?;
-    let held = |name: &str| is_factor(name) || alone.table().find(name).is_some();
+    let alone = published.training(Some(adapters), trained)?;
+    let table = TransformerWeights::tables(&alone).0;
+    let held = |name: &str| is_factor(name) || table.find(name).is_some();
     Ok(weights.table().iter().all(|p| held(&p.name)).then_some(alone))
 }
 
@@ -68,8 +64,13 @@ fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, B
     let failed = |e| BaseError::Export(HfError::Config(config::ConfigError::Json(e)));
     let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(failed)?;
     fields.extend(base.marks());
-    if model.asks() == Asks::Class {
-        let classes = || model.classes.iter().enumerate();
+    let answers = match model.asks() {
+        Asks::Class => model.classes.clone(),
+        Asks::Tags => tags::names(&model.classes),
+        Asks::NextToken | Asks::Answer | Asks::Translate | Asks::MaskedTokens => Vec::new(),
+    };
+    if !answers.is_empty() {
+        let classes = || answers.iter().enumerate();
         let names: Map<String, Value> = classes().map(|(i, name)| (i.to_string(), json!(name))).collect();
         let numbers: Map<String, Value> = classes().map(|(i, name)| (name.clone(), json!(i))).collect();
         fields.extend([("id2label".to_owned(), Value::Object(names)), ("label2id".to_owned(), Value::Object(numbers))]);
@@ -79,8 +80,8 @@ fn completed(text: &str, base: &Base, model: &EncoderConfig) -> Result<String, B
 
 #[cfg(test)]
 mod tests {
-    use super::super::base::tests::{adapter as low_rank, begun, begun_decoder, checkpoint, scores};
-    use super::super::{CONFIG, load};
+    use super::super::base::tests::{adapter as low_rank, begun, begun_writer, checkpoint, scores};
+    use super::super::load;
     use super::*;
     use crate::model::lora::Factor;
     use crate::shard;
@@ -135,13 +136,33 @@ mod tests {
         }
     }
 
+    /// Other programs know one factor A and one B of a layer, whatever tiers there were.
     #[test]
-    fn a_decoder_goes_out_as_it_came_in() {
-        for (name, target) in [("gpt2", "c_attn"), ("llama", "v_proj")] {
+    fn bands_of_nested_ranks_go_out_as_one_adapter() {
+        let dir = checkpoint("bert-classify");
+        let base = Base::open(dir.path()).unwrap();
+        let (nested, targets) = (Some(vec![1, 2]), Some(vec!["query".into(), "value".into()]));
+        let adapter = protocol::plan::AdapterConfig { rank: 4, alpha: 8, targets, nested };
+        for first in [Part::LoraBFirst { rank: 2 }, Part::LoraB] {
+            let (weights, ours) = moved(&base, begun(&base, 3, Some(adapter.clone()), &[first.clone(), Part::Head]).unwrap());
+            let out = tempfile::tempdir().unwrap();
+            let adapter_dir = out.path().join("adapter");
+            let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());
+            assert_eq!(export(&base, &weights, out.path(), into).unwrap(), Exported::ModelAndAdapter);
+            assert!(close(&scores(&load(out.path()).unwrap().weights), &ours), "{first:?}");
+            let adapted = adapter::load(&adapter_dir, &load(dir.path()).unwrap().weights, Factor::B).unwrap();
+            assert!(close(&scores(&adapted), &ours), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_writes_goes_out_as_it_came_in() {
+        let kinds = [("gpt2", Asks::NextToken, "c_attn"), ("llama", Asks::NextToken, "v_proj"), ("bart", Asks::Translate, "v_proj")];
+        for (name, asks, target) in kinds {
             let dir = checkpoint(name);
             let base = Base::open(dir.path()).unwrap();
             for (target, parts) in [(Some(target), vec![Part::LoraB]), (None, vec![Part::Full])] {
-                let (weights, ours) = moved(&base, begun_decoder(&base, target, &parts));
+                let (weights, ours) = moved(&base, begun_writer((&base, asks, 10), target, &parts));
                 let out = tempfile::tempdir().unwrap();
                 let adapter_dir = out.path().join("adapter");
                 let into = || std::fs::create_dir(&adapter_dir).map(|()| adapter_dir.clone());

@@ -1,9 +1,10 @@
-//! Checkpoints as the ecosystem writes them (training.md M3): a directory of `config.json`, `model.safetensors` and `tokenizer.json`, and
-//! adapters in PEFT's layout. Reads and writes the files it is handed; knows no network, no privacy and no federation.
+//! Checkpoints as the ecosystem writes them (training.md M3): a directory of `config.json`, `model.safetensors` (or several files and
+//! their index) and `tokenizer.json`, and adapters in PEFT's layout. Reads and writes the files it is handed; knows no network, no privacy and
+//! no federation.
 //!
 //! A model keeps the published names of its tensors ([`crate::model::names`]), so loading is looking up: [`config`] says what the model
-//! is, `file` finds bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together; [`base`] is
-//! a checkpoint that a plan's model begins from.
+//! is, [`mod@file`] and [`index`] find bytes, `layout` says which tensor lies transposed, [`tokenizer`] checks that words and rows belong together;
+//! [`base`] is a checkpoint that a plan's model begins from, and [`own`] a model that began from none.
 //!
 //! Every byte is untrusted: sizes are checked before anything is copied, and no file makes this room panic.
 
@@ -12,8 +13,11 @@ pub mod base;
 pub mod config;
 pub mod export;
 pub mod file;
+pub mod index;
 mod layout;
+pub mod own;
 pub mod tokenizer;
+mod weights;
 
 use crate::model::lora::is_factor;
 use crate::model::{Config, ModelError, Trained, TransformerWeights};
@@ -23,6 +27,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use tokenizer::TokenizerError;
+use weights::WeightFiles;
+
+pub use weights::{Hold, MAX_FILE_BYTES};
 
 /// Largest `config.json`, in bytes: published ones have a few thousand.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -46,6 +53,9 @@ pub enum HfError {
         #[source]
         source: std::io::Error,
     },
+    /// Weights in the older form, which runs as a program when it is read.
+    #[error("the weights are in {0}, which is a program and not read here: expected model.safetensors, as newer programs write it")]
+    Pickled(&'static str),
     /// A file is larger than any of its kind.
     #[error("{file} is larger than {most} bytes")]
     Large {
@@ -128,7 +138,8 @@ pub fn load_for(directory: &Path, choose: impl FnOnce(Config) -> Result<Config, 
     if let Some(bytes) = &tokenizer {
         tokenizer::fits(bytes, config.vocab)?;
     }
-    let (weights, unused) = from_bytes(&config, mapped(&directory.join(WEIGHTS))?.bytes())?;
+    let files = WeightFiles::open(directory)?;
+    let (weights, unused) = from_tensors(&config, &files.tensors()?)?;
     Ok(Checkpoint { weights, tokenizer, unused })
 }
 
@@ -137,11 +148,14 @@ pub fn load_for(directory: &Path, choose: impl FnOnce(Config) -> Result<Config, 
 /// # Errors
 /// [`HfError::Weights`] and [`HfError::Model`].
 pub fn from_bytes(config: &Config, bytes: &[u8]) -> Result<(TransformerWeights, Vec<String>), HfError> {
-    let tensors = Tensors::parse(bytes)?;
+    from_tensors(config, &Tensors::parse(bytes)?)
+}
+
+fn from_tensors(config: &Config, tensors: &Tensors<'_>) -> Result<(TransformerWeights, Vec<String>), HfError> {
     let (trained, frozen) = TransformerWeights::tables(config);
     // Everything is found and measured before a number is copied.
     let found = |table: &crate::model::ParameterTable| -> Result<Vec<(String, layout::Way)>, FileError> {
-        table.iter().filter(|p| !is_factor(&p.name)).map(|p| layout::find(config.spelling, p, &tensors)).collect()
+        table.iter().filter(|p| !is_factor(&p.name)).map(|p| layout::find(config.spelling, p, tensors)).collect()
     };
     let names = (found(&trained)?, found(&frozen)?);
     let unused = tensors.names().filter(|n| !names.0.iter().chain(&names.1).any(|(used, _)| used == n)).map(str::to_owned).collect();
@@ -149,7 +163,7 @@ pub fn from_bytes(config: &Config, bytes: &[u8]) -> Result<(TransformerWeights, 
     let (mut flat, mut rest) = (start.flat().to_vec(), start.frozen().to_vec());
     for (table, flat, names) in [(&trained, &mut flat, &names.0), (&frozen, &mut rest, &names.1)] {
         for (p, (name, way)) in table.iter().filter(|p| !is_factor(&p.name)).zip(names) {
-            layout::copy(&tensors, name, *way, &p.shape, &mut flat[p.range()])?;
+            layout::copy(tensors, name, *way, &p.shape, &mut flat[p.range()])?;
         }
     }
     Ok((TransformerWeights::new(config, flat, rest)?, unused))
@@ -160,28 +174,30 @@ pub fn from_bytes(config: &Config, bytes: &[u8]) -> Result<(TransformerWeights, 
 /// # Errors
 /// [`HfError::Weights`] if the format refuses.
 pub fn to_bytes(weights: &TransformerWeights) -> Result<Vec<u8>, HfError> {
-    let tables = [(weights.table(), weights.flat()), (weights.frozen_table(), weights.frozen())];
-    let mut tensors = Vec::new();
-    for (table, flat) in tables {
-        for p in table.iter().filter(|p| !is_factor(&p.name)) {
-            tensors.push(layout::lay(weights.config().spelling, p, &flat[p.range()]));
-        }
-    }
+    let tensors = weights::own(weights).map(|(p, values)| layout::lay(weights.config().spelling, p, values)).collect();
     Ok(file::serialize(tensors)?)
 }
 
-/// Writes a checkpoint directory that other programs of the ecosystem load. The directory must exist.
+/// Writes a checkpoint directory that other programs of the ecosystem load. The directory must exist. A model of more than
+/// [`MAX_FILE_BYTES`] goes into several files.
 ///
 /// # Errors
 /// [`HfError::File`]; [`HfError::Config`] for a model that no published architecture describes.
 pub fn save(checkpoint: &Checkpoint, directory: &Path) -> Result<(), HfError> {
-    save_as(checkpoint, &config::render(checkpoint.weights.config())?, directory)
+    save_in_files_of(checkpoint, directory, MAX_FILE_BYTES)
+}
+
+/// The same with no more than `most` bytes of numbers in a file, unless one tensor has more.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_in_files_of(checkpoint: &Checkpoint, directory: &Path, most: u64) -> Result<(), HfError> {
+    save_as(checkpoint, &config::render(checkpoint.weights.config())?, directory, most)
 }
 
 /// The same with this `config.json`.
-fn save_as(checkpoint: &Checkpoint, config: &str, directory: &Path) -> Result<(), HfError> {
-    let weights = to_bytes(&checkpoint.weights)?;
-    write(&directory.join(WEIGHTS), &weights)?;
+fn save_as(checkpoint: &Checkpoint, config: &str, directory: &Path, most: u64) -> Result<(), HfError> {
+    weights::save(&checkpoint.weights, directory, most)?;
     write(&directory.join(CONFIG), config.as_bytes())?;
     match &checkpoint.tokenizer {
         Some(bytes) => write(&directory.join(TOKENIZER), bytes),
@@ -194,5 +210,7 @@ pub(crate) fn whole(config: &Config) -> Result<Config, ModelError> {
     config.training(None, Trained::All)
 }
 
+#[cfg(test)]
+mod per_token_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::path::PathBuf;
 
-const MODELS: [&str; 8] = ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "qwen2", "t5", "t5-gated"];
+const MODELS: [&str; 10] =
+    ["bert-classify", "bert-tag", "bert-masked", "gpt2", "llama", "llama-stretched", "qwen2", "t5", "t5-gated", "bart"];
 
 fn vectors(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hf").join(name)
@@ -142,7 +143,8 @@ fn a_fresh_adapter_is_the_base_model() {
     let base = load(&vectors("gpt2")).unwrap().weights;
     let config = br#"{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["c_attn"]}"#;
     let lora = crate::model::lora::Lora { rank: 2, alpha: 4, trains: Factor::B };
-    let adapters = crate::model::lora::Adapters { lora, targets: Some(vec!["c_attn".to_owned()].into()) };
+    let adapters =
+        crate::model::lora::Adapters { targets: Some(vec!["c_attn".to_owned()].into()), ..crate::model::lora::Adapters::everywhere(lora) };
     let fresh = base.retraining(&base.config().training(Some(adapters), crate::model::Trained::Nothing).unwrap(), 9).unwrap();
     let records = Expected::of("gpt2").records();
     assert_eq!(logits(&fresh, &records), logits(&base, &records));
@@ -167,6 +169,7 @@ fn what_would_be_computed_differently_is_refused_by_name() {
     assert_eq!(unsupported("llama", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"mish\""), "hidden_act");
     assert_eq!(unsupported("llama", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""), "rope_parameters.rope_type");
     assert_eq!(unsupported("llama", "\"attention_bias\": false", "\"attention_bias\": true"), "attention_bias");
+    assert_eq!(unsupported("llama", "\"mlp_bias\": false", "\"mlp_bias\": true"), "mlp_bias");
     assert_eq!(unsupported("qwen2", "\"use_sliding_window\": false", "\"use_sliding_window\": true"), "use_sliding_window");
     let architecture = with_config("llama", "\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
     assert!(matches!(architecture, Err(ConfigError::Architecture { found }) if found == "mamba"));
@@ -178,15 +181,90 @@ fn what_would_be_computed_differently_is_refused_by_name() {
     assert!(matches!(config::parse(b"[]"), Err(ConfigError::Json(_))));
 }
 
-/// A llama checkpoint with one thing changed.
-fn changed(change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)>)) -> Result<(), HfError> {
-    let bytes = std::fs::read(vectors("llama").join(WEIGHTS)).unwrap();
+#[test]
+fn relatives_of_bart_are_refused_by_what_differs() {
+    let scaled = "\"scale_embedding\": true";
+    let with = |more: &str| match with_config("bart", scaled, &format!("{scaled}, {more}")) {
+        Err(ConfigError::Unsupported { field, .. }) => field,
+        other => panic!("{more}: {other:?}"),
+    };
+    assert_eq!(with("\"normalize_before\": true"), "normalize_before");
+    assert_eq!(with("\"add_final_layer_norm\": true"), "add_final_layer_norm");
+    assert_eq!(with("\"normalize_embedding\": false"), "normalize_embedding");
+    assert_eq!(with("\"static_position_embeddings\": true"), "static_position_embeddings");
+    let refused = |from, to| with_config("bart", from, to).unwrap_err().to_string();
+    assert!(refused("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false").contains("tie_word_embeddings"));
+    assert!(refused("\"decoder_ffn_dim\": 24", "\"decoder_ffn_dim\": 32").contains("decoder_ffn_dim is 32"));
+    assert!(refused("\"decoder_attention_heads\": 2", "\"decoder_attention_heads\": 4").contains("decoder_attention_heads is 4"));
+    assert!(refused("\"model_type\": \"bart\"", "\"model_type\": \"mbart\"").contains("normalises before each part"));
+    assert!(refused("BartForConditionalGeneration", "BartForCausalLM").contains("unknown architecture BartForCausalLM"));
+    let trunk = with_config("bart", "BartForConditionalGeneration", "BartModel").unwrap();
+    assert_eq!(trunk, load(&vectors("bart")).unwrap().weights.config().clone());
+}
+
+/// Names, shapes and bytes of a file's tensors.
+type Listed = Vec<(String, Vec<usize>, Vec<u8>)>;
+
+/// A checkpoint of the vectors with its list of tensors changed, and the names that it has no use for.
+fn rewritten(model: &str, change: impl Fn(&mut Listed)) -> Result<(TransformerWeights, Vec<String>), HfError> {
+    let bytes = std::fs::read(vectors(model).join(WEIGHTS)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let mut all: Vec<_> = file.tensors().into_iter().map(|(n, t)| (n, t.shape().to_vec(), t.data().to_vec())).collect();
+    let mut all: Listed = file.tensors().into_iter().map(|(n, t)| (n, t.shape().to_vec(), t.data().to_vec())).collect();
     change(&mut all);
     let written = all.into_iter().map(|(name, shape, bytes)| file::Written { name, shape, bytes }).collect();
-    let config = config::parse(&std::fs::read(vectors("llama").join(CONFIG)).unwrap()).unwrap();
-    from_bytes(&config, &file::serialize(written).unwrap()).map(|(_, unused)| assert_eq!(unused, ["more"]))
+    let config = config::parse(&std::fs::read(vectors(model).join(CONFIG)).unwrap()).unwrap();
+    from_bytes(&config, &file::serialize(written).unwrap())
+}
+
+/// The trunk alone was published first: its file has no prefix, and what is added to scores is zero.
+#[test]
+fn a_file_of_barts_trunk_is_the_whole_model_without_a_shift_of_scores() {
+    let whole = load(&vectors("bart")).unwrap().weights;
+    let shift = "final_logits_bias";
+    let (trunk, unused) = rewritten("bart", |all| {
+        all.retain(|t| t.0 != shift);
+        all.iter_mut().for_each(|t| t.0 = t.0.replacen("model.", "", 1));
+    })
+    .unwrap();
+    assert_eq!(unused, Vec::<String>::new());
+    for p in whole.table().iter() {
+        let (ours, theirs) = (trunk.tensor(&p.name).unwrap(), whole.tensor(&p.name).unwrap());
+        assert!(if p.name == shift { ours.iter().all(|&x| x == 0.0) } else { ours == theirs }, "{}", p.name);
+    }
+    assert!(whole.tensor(shift).unwrap().iter().all(|&x| x != 0.0));
+    assert_eq!(whole.table().find(shift).unwrap().shape, [60], "a row in the file, a shift here");
+}
+
+/// Writers that store a shared table once choose one of its names.
+#[test]
+fn a_shared_table_is_found_under_each_of_its_names_and_an_own_head_is_none() {
+    let renamed = |model: &str, from: &str, to: &str| {
+        rewritten(model, |all| all.iter_mut().filter(|t| t.0 == from).for_each(|t| t.0 = to.to_owned())).map(|(weights, _)| weights)
+    };
+    for (model, table, others) in [
+        ("bart", "model.shared.weight", &["lm_head.weight", "model.encoder.embed_tokens.weight", "decoder.embed_tokens.weight"][..]),
+        ("t5", "shared.weight", &["lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"][..]),
+        ("t5-gated", "shared.weight", &["decoder.embed_tokens.weight"][..]),
+        ("gpt2", "transformer.wte.weight", &["lm_head.weight", "wte.weight"][..]),
+        ("qwen2", "model.embed_tokens.weight", &["lm_head.weight", "embed_tokens.weight"][..]),
+        (
+            "bert-masked",
+            "bert.embeddings.word_embeddings.weight",
+            &["cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"][..],
+        ),
+    ] {
+        let published = load(&vectors(model)).unwrap().weights;
+        for other in others {
+            assert_eq!(renamed(model, table, other).unwrap(), published, "{model} {other}");
+        }
+    }
+    let untied = renamed("llama", "model.embed_tokens.weight", "elsewhere");
+    assert!(matches!(untied, Err(HfError::Weights(FileError::Missing(name))) if name == "model.embed_tokens.weight"));
+}
+
+/// A llama checkpoint with one thing changed.
+fn changed(change: impl Fn(&mut Listed)) -> Result<(), HfError> {
+    rewritten("llama", change).map(|(_, unused)| assert_eq!(unused, ["more"]))
 }
 
 #[test]
@@ -259,6 +337,18 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
     save(&checkpoint, directory.path()).unwrap();
     assert!(matches!(load(directory.path()), Err(HfError::Tokenizer(TokenizerError::Vocabulary { found: 60, vocab: 60 }))));
     assert!(matches!(load(&directory.path().join("nowhere")), Err(HfError::File { file, .. }) if file == CONFIG));
+}
+
+#[test]
+fn weights_that_run_as_a_program_are_refused_by_their_name() {
+    for older in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+        let directory = tempfile::tempdir().unwrap();
+        save(&load(&vectors("gpt2")).unwrap(), directory.path()).unwrap();
+        std::fs::write(directory.path().join(older), b"\x80\x02").unwrap();
+        assert!(load(directory.path()).is_ok(), "what lies beside the weights is not looked at");
+        std::fs::remove_file(directory.path().join(WEIGHTS)).unwrap();
+        assert!(matches!(load(directory.path()), Err(HfError::Pickled(name)) if name == older));
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@
 use super::block::{Block, Scene};
 use crate::batch::Spans;
 use crate::capture::Tape;
-use crate::ops::with_floats;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var, bail};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::ops::ready::{Ready, backward_from};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var};
+use std::sync::Arc;
 
 /// One block over one batch. Inputs: what enters the block `(N, C)`; then, where there is one, what the other stack has read `(M, C)`;
 /// then, where there is one, what scores are raised by.
@@ -19,8 +19,8 @@ struct Again {
     prefix: Option<Arc<[usize]>>,
     memory: Option<Spans>,
     tape: Tape,
-    /// What came out the first time; the engine takes it once.
-    first: Mutex<Option<Tensor>>,
+    /// What came out the first time.
+    first: Ready,
 }
 
 /// Runs the block; recorded if one of its inputs is tracked.
@@ -35,11 +35,11 @@ pub(super) fn forward(block: &Arc<Block>, x: &Tensor, scene: Scene<'_>) -> Resul
         prefix: scene.prefix.cloned(),
         memory: scene.memory.map(|(_, spans)| spans.clone()),
         tape: scene.tape.clone(),
-        first: Mutex::new(None),
+        first: Ready::default(),
     };
     let (untracked, bias) = (memory.map(Tensor::detach), scene.bias.map(Tensor::detach));
     let first = op.run(&x.detach(), untracked.as_ref(), bias.as_ref(), &scene.tape.unheard())?;
-    *op.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+    op.first.put(first);
     match (memory, scene.bias) {
         (None, None) => x.apply_op1(op),
         (Some(one), None) | (None, Some(one)) => x.apply_op2(one, op),
@@ -53,19 +53,13 @@ impl Again {
         self.block.forward(x, Scene { spans: &self.spans, tape, prefix: self.prefix.as_ref(), bias, memory })
     }
 
-    fn first(&self) -> Result<(CpuStorage, Shape)> {
-        let Some(first) = self.first.lock().unwrap_or_else(PoisonError::into_inner).take() else { bail!("a block ran twice") };
-        let first = first.contiguous()?;
-        Ok((CpuStorage::F32(with_floats(&first, |y| Ok(y.to_vec()))?), first.shape().clone()))
-    }
-
     /// The inputs' gradients. What is trained inside is recorded on the tape meanwhile.
     fn back(&self, x: &Tensor, memory: Option<&Tensor>, bias: Option<&Tensor>, grad: &Tensor) -> Result<Three> {
         // Copies with a beginning of their own: the backward pass ends at them.
         let fresh = |t: &Tensor| if t.track_op() { Var::from_tensor(&t.detach()).map(Var::into_inner) } else { Ok(t.clone()) };
         let (x, memory, bias) = (fresh(x)?, memory.map(fresh).transpose()?, bias.map(fresh).transpose()?);
         let y = self.run(&x, memory.as_ref(), bias.as_ref(), &self.tape)?;
-        let grads = y.apply_op1(Seed(grad.contiguous()?.detach()))?.backward()?;
+        let grads = backward_from(&y, grad)?;
         let of = |t: &Tensor| -> Result<Option<Tensor>> {
             if !t.track_op() {
                 return Ok(None);
@@ -86,7 +80,11 @@ impl CustomOp1 for Again {
     }
 
     fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first()
+        self.first.on_processor()
+    }
+
+    fn cuda_fwd(&self, _x: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.first.on_gpu()
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -100,7 +98,11 @@ impl CustomOp2 for Again {
     }
 
     fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout, _other: &CpuStorage, _ol: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first()
+        self.first.on_processor()
+    }
+
+    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout, _other: &CudaStorage, _ol: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.first.on_gpu()
     }
 
     fn bwd(&self, x: &Tensor, other: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -127,28 +129,23 @@ impl CustomOp3 for Again {
         _bias: &CpuStorage,
         _bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.first()
+        self.first.on_processor()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _x: &CudaStorage,
+        _xl: &Layout,
+        _memory: &CudaStorage,
+        _ml: &Layout,
+        _bias: &CudaStorage,
+        _bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.first.on_gpu()
     }
 
     fn bwd(&self, x: &Tensor, memory: &Tensor, bias: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Three> {
         self.back(x, Some(memory), Some(bias), grad)
-    }
-}
-
-/// A number whose gradient is 1 and whose input's gradient is given: a backward pass that begins in the middle.
-struct Seed(Tensor);
-
-impl CustomOp1 for Seed {
-    fn name(&self) -> &'static str {
-        "seed"
-    }
-
-    fn cpu_fwd(&self, _y: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), ().into()))
-    }
-
-    fn bwd(&self, _y: &Tensor, _res: &Tensor, _grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.0.clone()))
     }
 }
 

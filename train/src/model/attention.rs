@@ -9,7 +9,7 @@
 //! encoder has read. With fewer keys than queries ("grouped queries") several heads share keys and values.
 
 use super::block::{BlockShape, Scene};
-use super::config::{MaskKind, Positions};
+use super::config::MaskKind;
 use super::linear::{self, Linear, LinearParts};
 use super::names::{AttentionNames, Projections};
 use super::parameters::{Listing, Values};
@@ -76,7 +76,7 @@ impl Attention {
             // The usual case in one operation, without moving a number.
             (Projection::Fused(qkv), Some(mask)) => {
                 let qkv = qkv.forward(x, scene.spans, scene.tape)?; // (N, C) -> (N, 3C)
-                attend(&qkv, self.shape.heads, mask, scene.spans)? // (N, 3C) -> (N, C)
+                attend(&qkv, self.shape.heads, mask, (scene.spans, scene.tape.reach()))? // (N, 3C) -> (N, C)
             }
             (Projection::Fused(_) | Projection::Apart(_), _) => self.mix(x, scene)?, // (N, C) -> (N, H·D)
         };
@@ -87,7 +87,7 @@ impl Attention {
     fn simple_mask(&self, scene: Scene<'_>) -> Option<Mask> {
         let s = &self.shape;
         let usual = s.groups == s.heads && s.heads * s.head_width == s.width && s.window.is_none() && s.scale == s.usual_scale();
-        let still = !matches!(s.positions, Positions::Rotary { .. }) && scene.bias.is_none() && self.asks == Asks::Itself;
+        let still = s.positions.turns().is_none() && scene.bias.is_none() && self.asks == Asks::Itself;
         match s.mask {
             MaskKind::Full if usual && still => Some(Mask::Full),
             MaskKind::Causal if usual && still => Some(Mask::Causal),
@@ -121,9 +121,9 @@ impl Attention {
         let [mut q, mut k, v] = self.project(x, scene, asked)?;
         let hearing = match self.asks {
             Asks::Itself => {
-                if let Positions::Rotary { theta } = s.positions {
-                    q = rotary(&q, s.head_width, theta, scene.spans)?;
-                    k = rotary(&k, s.head_width, theta, scene.spans)?;
+                if let Some(turns) = s.positions.turns() {
+                    q = rotary(&q, s.head_width, turns, scene.spans)?;
+                    k = rotary(&k, s.head_width, turns, scene.spans)?;
                 }
                 Hearing { order: self.order(scene), window: s.window }
             }
@@ -135,7 +135,7 @@ impl Attention {
         };
         let (asking, answering) = (scene.spans.clone(), asked.1.clone());
         let (heads, groups, width, scale) = (s.heads, s.groups, s.head_width, s.scale);
-        let op = attention::Attention { heads, groups, width, scale, hearing, asking, answering };
+        let op = attention::Attention { heads, groups, width, scale, hearing, asking, answering, reach: scene.tape.reach() };
         attention::attention(&q, &Tensor::cat(&[&k, &v], 1)?, bias, op)
     }
 

@@ -4,17 +4,17 @@ use super::decoder::Head;
 use super::lora::Adapters;
 use super::names::{BlockNames, Side, Spelling};
 use super::norm::NormKind;
-use super::parameters::{MAX_COORDINATES, ModelError, Trained, size};
+use super::parameters::{MAX_COORDINATES, MAX_NUMBERS, ModelError, Trained, size};
 use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
 use crate::ops::attention::Window as Near;
-use crate::ops::norm::EPSILON;
 use protocol::plan::{BaseModel, EncoderConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use crate::ops::activation::Activation;
 pub use crate::ops::attention::Window;
+pub use crate::ops::rotary::Stretch;
 
 /// Longest sequence of any model: what one token of attention hears would fill memory long before.
 pub const MAX_TOKENS: u32 = 1 << 20;
@@ -33,6 +33,13 @@ pub enum Positions {
         /// The slowest pair turns once in 2π θ tokens.
         theta: f64,
     },
+    /// The same with slower turns than θ says, for texts longer than those of the first training.
+    Stretched {
+        /// As of [`Self::Rotary`].
+        theta: f64,
+        /// How much slower.
+        stretch: Stretch,
+    },
     /// Scores are raised by a learned number for each distance, one per head, the same in all blocks.
     Distances {
         /// Rows of the table.
@@ -40,6 +47,17 @@ pub enum Positions {
         /// From here on all distances share the last row.
         farthest: u32,
     },
+}
+
+impl Positions {
+    /// θ and how it is stretched, where queries and keys are turned.
+    pub(crate) fn turns(self) -> Option<(f64, Option<Stretch>)> {
+        match self {
+            Self::Rotary { theta } => Some((theta, None)),
+            Self::Stretched { theta, stretch } => Some((theta, Some(stretch))),
+            Self::Learned | Self::Sinusoidal | Self::Distances { .. } => None,
+        }
+    }
 }
 
 /// Where a block normalises.
@@ -115,6 +133,15 @@ pub enum Scores {
     Scaled,
     /// No: the first weights are smaller instead (T5).
     Plain,
+}
+
+/// What becomes of rows of the token table before places are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Nothing.
+    Plain,
+    /// They are multiplied by √C (BART's `scale_embedding`).
+    Grown,
 }
 
 /// What becomes of vectors before a head over the vocabulary reads them.
@@ -206,6 +233,8 @@ pub struct Choices {
     pub window: Option<Window>,
     /// Chance that a number is dropped after the tables and after each part of a block.
     pub dropout: f32,
+    /// What becomes of rows of the token table.
+    pub inputs: Inputs,
     /// Head over the vocabulary, where there is one.
     pub head: Head,
     /// What it reads.
@@ -249,7 +278,7 @@ impl Config {
         choices.check_sizes()?;
         choices.check_parts()?;
         choices.check_family()?;
-        need(choices.coordinates() <= MAX_COORDINATES as u128, || ModelError::TooLarge)?;
+        need(choices.coordinates() <= MAX_NUMBERS, || ModelError::TooLarge)?;
         Ok(Self(choices))
     }
 
@@ -263,7 +292,10 @@ impl Config {
             Some(base) => Choices::published(c, base, classes)?,
             None => Choices::own(c, classes)?,
         };
-        Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })
+        let model = Self::new(Choices { adapter: Adapters::of_plan(c), trained, ..choices })?;
+        // Without a checkpoint everything is in memory.
+        let fits = c.base.is_some() || model.coordinates() <= MAX_COORDINATES as u128;
+        if fits { Ok(model) } else { Err(ModelError::TooLarge) }
     }
 
     /// The same model with other parts trained.
@@ -281,40 +313,6 @@ impl Config {
 }
 
 impl Choices {
-    /// Concordat's own classifier.
-    pub(crate) fn own(c: &EncoderConfig, classes: u32) -> Result<Self, ModelError> {
-        need(c.heads > 0 && c.width.is_multiple_of(c.heads), || ModelError::Sizes { width: c.width, heads: c.heads })?;
-        Ok(Self {
-            family: Family::Encoder(Task::Classify { classes }),
-            vocab: c.vocab,
-            max_tokens: c.max_tokens,
-            width: c.width,
-            heads: c.heads,
-            groups: c.heads,
-            head_width: c.width / c.heads,
-            hidden: c.hidden,
-            layers: c.layers,
-            positions: Positions::Learned,
-            segments: 0,
-            stem: None,
-            norm: NormKind::Layer,
-            epsilon: EPSILON,
-            place: NormPlace::Before,
-            feed_forward: FeedForwardKind::Plain(Activation::GeluTanh),
-            shifts: Shifts::All,
-            scores: Scores::Scaled,
-            mask: MaskKind::Full,
-            window: None,
-            dropout: 0.0,
-            head: Head::Own,
-            outputs: Outputs::Plain,
-            spelling: Spelling::Own,
-            adapter: None,
-            trained: Trained::All,
-            outside: None,
-        })
-    }
-
     /// A checkpoint's decoder, or its encoder under a classifier of the plan's classes. The sizes that the plan states are what everybody else
     /// goes by, so they must be the checkpoint's.
     fn published(c: &EncoderConfig, base: &BaseModel, classes: u32) -> Result<Self, ModelError> {
@@ -374,7 +372,10 @@ impl Choices {
         need(heads.is_multiple_of(groups), || part("groups", groups, "a divisor of the heads"))?;
         need(max_tokens <= MAX_TOKENS, || part("max_tokens", max_tokens, "at most 2^20"))?;
         need(self.all_layers() <= MAX_LAYERS, || part("layers", self.all_layers(), "at most 1024"))?;
-        need(self.adapter.as_ref().is_none_or(|a| a.lora.rank > 0), || ModelError::Rank)
+        need(self.adapter.as_ref().is_none_or(|a| a.lora.rank > 0), || ModelError::Rank)?;
+        let nested = || format!("{:?}", self.adapter.as_ref().map(|a| &a.nested[..]).unwrap_or_default());
+        let rising = "ranks from 1 on that rise and stay below the adapter's";
+        need(self.adapter.as_ref().is_none_or(Adapters::rises), || part("model.adapter.nested", nested(), rising))
     }
 
     fn check_parts(&self) -> Result<(), ModelError> {
@@ -386,15 +387,22 @@ impl Choices {
         need(self.window.is_none_or(near), || part("window", "no reach or too many global tokens", "a reach of at least 1"))?;
         match self.positions {
             Positions::Learned | Positions::Sinusoidal => Ok(()),
-            Positions::Rotary { theta } => {
-                need(theta.is_finite() && theta > 1.0, || part("theta", theta, "a number above 1"))?;
-                need(self.head_width.is_multiple_of(2), || part("head_width", self.head_width, "an even number under rotary positions"))
+            Positions::Rotary { theta } => self.check_turns(theta),
+            Positions::Stretched { theta, stretch } => {
+                let expected = "a factor of at least 1, and two bounds of which the higher is the second";
+                need(stretch.is_usable(), || part("stretch", format!("{stretch:?}"), expected))?;
+                self.check_turns(theta)
             }
             Positions::Distances { buckets, farthest } => {
                 need((4..=4096).contains(&buckets), || part("buckets", buckets, "4 to 4096"))?;
                 need(farthest > buckets / 2, || part("farthest", farthest, "more than half the buckets"))
             }
         }
+    }
+
+    fn check_turns(&self, theta: f64) -> Result<(), ModelError> {
+        need(theta.is_finite() && theta > 1.0, || part("theta", theta, "a number above 1"))?;
+        need(self.head_width.is_multiple_of(2), || part("head_width", self.head_width, "an even number under rotary positions"))
     }
 
     fn check_family(&self) -> Result<(), ModelError> {
@@ -412,19 +420,30 @@ impl Choices {
             }
         }
         let spelt = match (self.spelling, self.family) {
-            (Spelling::Own, _) | (Spelling::Bert, Family::Encoder(_)) | (Spelling::T5, Family::EncoderDecoder { .. }) => true,
-            (Spelling::Gpt2 | Spelling::Llama, Family::Decoder) => true,
-            (Spelling::Bert, Family::Decoder | Family::EncoderDecoder { .. }) | (Spelling::T5, Family::Encoder(_) | Family::Decoder) => {
-                false
-            }
+            (Spelling::Own, _) | (Spelling::Bert, Family::Encoder(_)) => true,
+            (Spelling::Gpt2 | Spelling::Llama, Family::Decoder) | (Spelling::T5 | Spelling::Bart, Family::EncoderDecoder { .. }) => true,
+            (Spelling::Bert, Family::Decoder | Family::EncoderDecoder { .. }) => false,
+            (Spelling::T5 | Spelling::Bart, Family::Encoder(_) | Family::Decoder) => false,
             (Spelling::Gpt2 | Spelling::Llama, Family::Encoder(_) | Family::EncoderDecoder { .. }) => false,
         };
         need(spelt, || part("spelling", format!("{:?}", self.spelling), "the names of an architecture of this family"))?;
+        self.check_entrances()?;
         if let Trained::Layers(range) = &self.trained {
             let there = !range.is_empty() && range.end <= self.all_layers();
             need(there, || part("layers", format!("{}..{}", range.start, range.end), "a range of the model's blocks"))?;
         }
         Ok(())
+    }
+
+    /// Only BART's sides have places of their own, and token vectors that are multiplied before.
+    fn check_entrances(&self) -> Result<(), ModelError> {
+        if self.spelling != Spelling::Bart {
+            return need(self.inputs == Inputs::Plain, || {
+                part("inputs", format!("{:?}", self.inputs), "Plain under other names than BART's")
+            });
+        }
+        let learned = self.positions == Positions::Learned && self.stem.is_none() && self.segments == 0;
+        need(learned, || part("positions", format!("{:?}", self.positions), "Learned, without stem and segments, under BART's names"))
     }
 
     /// An upper bound on all numbers of the model, trained or not, in u128: products of u32 could wrap.
@@ -437,11 +456,12 @@ impl Choices {
         let stem = self.stem.map_or(0, |k| u128::from(k) * c * c + c);
         let distances = match self.positions {
             Positions::Distances { buckets, .. } => 2 * u128::from(buckets) * u128::from(self.heads),
-            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => 0,
+            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => 0,
         };
         let places = match self.positions {
+            Positions::Learned if self.spelling == Spelling::Bart => 2 * (t + 2),
             Positions::Learned => t,
-            Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => 0,
+            Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => 0,
         };
         let answers = u128::from(self.answers()) * (c + 1) + c * c + 4 * c;
         (v + places + u128::from(self.segments)) * c + stem + distances + u128::from(self.all_layers()) * block + answers + 6 * c

@@ -4,7 +4,6 @@
 //! tokens --embedding--> (N, C) --blocks, each token sees itself and what came before--> (N, C) --norm--> (N, C) --head--> (N, V)
 //! ```
 
-use super::Objective;
 use super::block::{self, Block, BlockShape, Scene};
 use super::config::MaskKind;
 use super::embedding::{self, Embedding, TOKENS};
@@ -14,10 +13,12 @@ use super::lora::{Adapters, Lora};
 use super::names::{BlockNames, Side, Spelling};
 use super::norm::{self, Norm, NormKind};
 use super::parameters::{Access, Listing, ModelError, ParameterTable, Part, Sizes, Trained, Values, size};
+use super::{Objective, again};
 use crate::batch::Batch;
 use crate::capture::Tape;
 use crate::ops::next_token::next_token_loss;
 use candle_core::{Result, Tensor};
+use protocol::plan::Keep;
 use std::sync::Arc;
 
 /// Name of the output head, where it is not the token table.
@@ -160,7 +161,7 @@ impl DecoderWeights {
     }
 
     fn values(&self) -> Values<'_> {
-        Values { trained: (&self.tables.0, &self.flat), frozen: Some((&self.tables.1, &self.frozen)), outside: None }
+        Values { trained: (&self.tables.0, &self.flat), frozen: Some((&self.tables.1, &self.frozen)), outside: None, site: None }
     }
 }
 
@@ -173,9 +174,10 @@ impl std::fmt::Debug for DecoderWeights {
 /// A Transformer decoder with a head over the vocabulary.
 pub struct Decoder {
     embedding: Embedding,
-    layers: Vec<Block>,
+    layers: Vec<Arc<Block>>,
     norm: Norm,
     head: Linear,
+    keep: Keep,
 }
 
 impl Decoder {
@@ -184,9 +186,14 @@ impl Decoder {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &DecoderWeights) -> Result<Self> {
-        let (shape, values) = (weights.config.shape(), weights.values());
-        let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values));
-        let head = match weights.config.head {
+        Self::of(&weights.config, weights.values())
+    }
+
+    /// The same from wherever the tensors are.
+    pub(crate) fn of(config: &DecoderConfig, values: Values<'_>) -> Result<Self> {
+        let shape = config.shape();
+        let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values).map(Arc::new));
+        let head = match config.head {
             Head::Tied => TOKENS,
             Head::Own => HEAD,
         };
@@ -195,7 +202,14 @@ impl Decoder {
             layers: layers.collect::<Result<_>>()?,
             norm: Norm::load("decoder.norm", &shape, values)?,
             head: Linear::bare(head, values)?,
+            keep: Keep::Everything,
         })
+    }
+
+    /// Keeps this much of the blocks between the forward and the backward pass; the results are the same.
+    #[must_use]
+    pub fn keeping(self, keep: Keep) -> Self {
+        Self { keep, ..self }
     }
 
     /// Scores (logits) of the token after each token.
@@ -210,7 +224,10 @@ impl Decoder {
         let x = self.embedding.forward(batch, tape)?; // (N) -> (N, C)
         let mut x = tape.begin(x, true, spans)?; // under an adapter the tables are frozen
         for layer in &self.layers {
-            x = layer.forward(&x, Scene::of(spans, tape))?;
+            x = match self.keep {
+                Keep::Everything => layer.forward(&x, Scene::of(spans, tape))?,
+                Keep::Inputs => again::forward(layer, &x, Scene::of(spans, tape))?,
+            };
         }
         let x = self.norm.forward(&x, spans, tape)?;
         self.head.forward(&x, spans, tape) // (N, C) -> (N, V)

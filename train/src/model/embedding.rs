@@ -3,15 +3,16 @@
 
 use super::block::BlockShape;
 use super::config::{Choices, Positions};
+use super::entrance;
 use super::linear::{self, Linear, LinearParts};
-use super::names::Spelling;
+use super::names::{Side, Spelling};
 use super::norm::{self, Norm};
 use super::parameters::{Access, Listing, Loaded, Start, Values, size};
 use crate::batch::{Batch, Spans};
 use crate::capture::{Lookup, Tape};
 use crate::ops::activation::{Activation, activation};
+use crate::ops::composed::{self, Way, constant, way};
 use crate::ops::neighbours::neighbours;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor, bail};
 use std::ops::Range;
 
@@ -71,7 +72,7 @@ fn declare_tokens(name: &str, (vocab, width): (usize, usize), access: Access, li
     listing.add_read(name.into(), &[vocab, width], Start::Spread(0.1), access);
 }
 
-fn declare_places(name: &str, (rows, width): (usize, usize), listing: &mut Listing) {
+pub(super) fn declare_places(name: &str, (rows, width): (usize, usize), listing: &mut Listing) {
     // Smaller than the tokens: at first it matters more which token it is than where it stands.
     listing.add_read(name.into(), &[rows, width], Start::Spread(0.02), Access::Rows);
 }
@@ -83,8 +84,9 @@ pub(crate) fn declare_all(choices: &Choices, tokens: Access, listing: &mut Listi
         declare_tokens(spelling.tokens(), token_table, tokens, listing);
     }
     match choices.positions {
+        Positions::Learned if spelling.entrance(Side::Encoder).is_some() => entrance::declare_tables(choices, listing),
         Positions::Learned => declare_places(spelling.places(), (size(choices.max_tokens), c), listing),
-        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Distances { .. } => {}
+        Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } | Positions::Distances { .. } => {}
     }
     if choices.segments > 0 {
         declare_places(spelling.segments(), (size(choices.segments), c), listing);
@@ -98,6 +100,7 @@ pub(crate) fn declare_all(choices: &Choices, tokens: Access, listing: &mut Listi
     if let Some(name) = spelling.embedding_norm() {
         norm::declare(name, choices.norm, c, listing);
     }
+    entrance::declare_norms(choices, listing);
 }
 
 /// Row `i` of a table of width `c`.
@@ -108,13 +111,27 @@ fn row(i: usize, c: usize) -> Range<usize> {
 /// Adds row `ids[t]` of a table to row t.
 fn add_rows(out: &mut [f32], table: &Loaded, ids: &[usize]) -> Result<()> {
     let c = table.tensor.dims2()?.1;
-    with_floats(&table.tensor, |table| {
+    table.read(|table| {
         for (out, &id) in out.chunks_exact_mut(c).zip(ids) {
             let Some(row) = table.get(row(id, c)) else { bail!("token or place outside its table") };
             out.iter_mut().zip(row).for_each(|(o, r)| *o += r);
         }
         Ok(())
     })
+}
+
+/// Row `ids[t]` of a table for each t, where the table is: `(N, C)`.
+pub(super) fn rows(table: &Loaded, ids: &[usize]) -> Result<Tensor> {
+    let (rows, c) = table.tensor.dims2()?;
+    match way(&table.tensor) {
+        Way::Fused => {
+            let mut out = vec![0.0; ids.len() * c];
+            add_rows(&mut out, table, ids)?;
+            Tensor::from_vec(out, (ids.len(), c), &Device::Cpu)
+        }
+        Way::Composed if ids.iter().any(|&id| id >= rows) => bail!("token or place outside its table"),
+        Way::Composed => composed::rows(&table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>()),
+    }
 }
 
 /// Adds sin(p / 10000^(2i/C)) at coordinate 2i and the cosine at 2i + 1.
@@ -154,7 +171,8 @@ impl Embedding {
             stem: choices.stem.map(stem).transpose()?,
             norm: spelling.embedding_norm().map(|name| Norm::load(name, shape, values)).transpose()?,
             trained: trained(Some(spelling.stem())) || trained(spelling.embedding_norm()),
-            dropout: choices.dropout,
+            // Where each side has an entrance, numbers are dropped there.
+            dropout: if spelling.entrance(Side::Encoder).is_some() { 0.0 } else { choices.dropout },
         })
     }
 
@@ -172,19 +190,28 @@ impl Embedding {
         let (n, c) = (reading.tokens.len(), self.tokens.tensor.dims2()?.1);
         let tokens: Vec<usize> = reading.tokens.iter().map(|&t| size(t)).collect();
         let places: Vec<usize> = reading.parts.iter().flat_map(|rows| 0..rows.len()).collect();
-        let mut out = vec![0.0; n * c];
+        let mut sines = vec![0.0; n * c];
         if self.sinusoidal {
-            add_sines(&mut out, c, &places);
+            add_sines(&mut sines, c, &places);
         }
         let tables = [(Some(&self.tokens), tokens), (self.positions.as_ref(), places), (self.segments.as_ref(), vec![0; n])];
+        let tables: Vec<(&Loaded, Vec<usize>)> = tables.into_iter().filter_map(|(table, ids)| table.map(|t| (t, ids))).collect();
+        let x = match way(&self.tokens.tensor) {
+            Way::Fused => {
+                tables.iter().try_for_each(|(table, ids)| add_rows(&mut sines, table, ids))?;
+                Tensor::from_vec(sines, (n, c), &Device::Cpu)? // (N) -> (N, C)
+            }
+            Way::Composed => {
+                let sines = constant(sines, &[n, c], &self.tokens.tensor)?;
+                tables.iter().try_fold(sines, |sum, (table, ids)| sum + rows(table, ids)?)?
+            }
+        };
         let mut lookups = Vec::new();
-        for (table, ids) in tables.into_iter().filter_map(|(table, ids)| table.map(|t| (t, ids))) {
-            add_rows(&mut out, table, &ids)?;
+        for (table, ids) in tables {
             if let Some(at) = table.place {
                 lookups.push(Lookup { at, rows: table.tensor.dims2()?.0, ids: ids.into() });
             }
         }
-        let x = Tensor::from_vec(out, (n, c), &Device::Cpu)?; // (N) -> (N, C)
         let x = if lookups.is_empty() { x } else { tape.source(x, &reading.spans, lookups)? };
         self.refine(tape.begin(x, self.trained, &reading.spans)?, reading, tape)
     }
@@ -203,5 +230,5 @@ impl Embedding {
     }
 }
 
-/// Blocks count theirs from 0.
+/// Blocks count theirs from 0; heads and entrances have the ones below.
 const DROPOUT_SITE: u64 = u64::MAX;

@@ -43,7 +43,7 @@ impl Encoder {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &Weights) -> Result<Self> {
-        let values = Values { trained: (weights.table(), weights.flat()), frozen: None, outside: None };
+        let values = Values { trained: (weights.table(), weights.flat()), frozen: None, outside: None, site: None };
         let shape = shape(weights.config());
         let layers = (0..shape.layers).map(|i| Block::load(&names(i), &shape, values));
         Ok(Self {

@@ -56,7 +56,12 @@ pub(crate) fn declare(choices: &Choices, listing: &mut Listing) {
             }
             declare_tokens(choices, listing);
         }
-        Family::Decoder | Family::EncoderDecoder { .. } => declare_tokens(choices, listing),
+        Family::Decoder | Family::EncoderDecoder { .. } => {
+            if let Some(shift) = spelling.head_shift() {
+                listing.add(shift.into(), &[size(choices.vocab)], Start::Zero);
+            }
+            declare_tokens(choices, listing);
+        }
     }
 }
 
@@ -88,10 +93,15 @@ impl Heads {
                 None => Kind::Tokens { transform: None, head: tokens(choices, values)?, scale: None },
             },
             Family::Decoder | Family::EncoderDecoder { .. } => {
-                Kind::Tokens { transform: None, head: tokens(choices, values)?, scale: scale(choices) }
+                let head = match spelling.head_shift() {
+                    Some(shift) => tokens(choices, values)?.shifted(values.load(shift)?),
+                    None => tokens(choices, values)?,
+                };
+                Kind::Tokens { transform: None, head, scale: scale(choices) }
             }
         };
-        let names = spelling.transform().into_iter().flatten().chain(spelling.pooler()).chain([spelling.classifier(), spelling.head()]);
+        let names = spelling.transform().into_iter().flatten().chain(spelling.pooler()).chain(spelling.head_shift());
+        let names = names.chain([spelling.classifier(), spelling.head()]);
         let trained = names.into_iter().any(|name| values.trains(name));
         Ok(Self { kind, trained, dropout: choices.dropout })
     }

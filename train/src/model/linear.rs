@@ -54,7 +54,7 @@ pub(crate) fn declare(path: &str, (inputs, outputs): (usize, usize), parts: Line
         Shift::None => {}
     }
     if let Some(adapter) = parts.adapter.filter(|a| a.targets(path)) {
-        lora::declare(path, (inputs, outputs), adapter.lora, listing);
+        lora::declare(path, (inputs, outputs), adapter, listing);
     }
 }
 
@@ -63,7 +63,7 @@ impl Linear {
     pub(crate) fn load(path: &str, adapter: Option<Lora>, values: Values<'_>) -> Result<Self> {
         let bias = format!("{path}.bias");
         let bias = values.has(&bias).then(|| values.load(&bias)).transpose()?;
-        let adapted = adapter.filter(|_| values.has(&lora::factor_a(path)));
+        let adapted = adapter.filter(|_| values.has(&lora::factor_name(path, lora::Factor::A, 0)));
         let adapter = adapted.map(|adapter| Adapter::load(path, adapter, values).map(Box::new)).transpose()?;
         Ok(Self { weight: values.load(&format!("{path}.weight"))?, bias, adapter })
     }
@@ -71,6 +71,11 @@ impl Linear {
     /// Only a matrix: a factor of an adapter, or an output head.
     pub(crate) fn bare(name: &str, values: Values<'_>) -> Result<Self> {
         Ok(Self { weight: values.load(name)?, bias: None, adapter: None })
+    }
+
+    /// Numbers that it makes of each row.
+    pub(crate) fn outputs(&self) -> Result<usize> {
+        Ok(self.weight.tensor.dims2()?.0)
     }
 
     /// The same with this shift.

@@ -17,6 +17,7 @@ pub mod decoder;
 pub mod embedding;
 #[cfg(test)]
 pub mod encoder;
+mod entrance;
 pub mod feed_forward;
 mod heads;
 pub mod initial;
@@ -25,7 +26,9 @@ pub mod lora;
 pub mod names;
 pub mod norm;
 pub mod outside;
+pub(crate) mod own;
 pub mod parameters;
+mod replicas;
 mod stack;
 pub mod transformer;
 
@@ -40,6 +43,7 @@ pub use encoder::Encoder;
 pub use initial::initial;
 pub use outside::Outside;
 pub use parameters::{ModelError, ParameterTable, Trained, Weights};
+pub(crate) use replicas::Replicas;
 pub use transformer::{Transformer, TransformerWeights};
 
 /// A model with something to get better at.

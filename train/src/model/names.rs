@@ -14,6 +14,8 @@ pub enum Spelling {
     Llama,
     /// T5 (Raffel et al. 2020, arXiv 1910.10683).
     T5,
+    /// BART (Lewis et al. 2019, arXiv 1910.13461).
+    Bart,
 }
 
 /// One of the two stacks of blocks.
@@ -54,6 +56,15 @@ pub(crate) struct BlockNames {
     pub(crate) up: String,
     pub(crate) gate: String,
     pub(crate) down: String,
+}
+
+/// Names of what one side of a model has between the shared table of tokens and its blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntranceNames {
+    /// The side's own table of places.
+    pub(crate) places: String,
+    /// The normalisation after it.
+    pub(crate) norm: String,
 }
 
 fn apart(path: &str, parts: [&str; 3]) -> Projections {
@@ -155,6 +166,24 @@ impl BlockNames {
             down: dense("wo"),
         }
     }
+
+    /// Each normalisation stands behind the part that it is named after; the last one behind the feed-forward part.
+    fn bart(path: &str) -> Self {
+        let at = |part: &str| format!("{path}.{part}");
+        let attention = |whose: &str| {
+            let own = apart(&at(whose), ["q_proj", "k_proj", "v_proj"]);
+            AttentionNames::new(at(&format!("{whose}_layer_norm")), own, at(&format!("{whose}.out_proj")))
+        };
+        Self {
+            path: path.into(),
+            attention: attention("self_attn"),
+            cross: attention("encoder_attn"),
+            feed_forward_norm: at("final_layer_norm"),
+            up: at("fc1"),
+            gate: at("fc_gate"),
+            down: at("fc2"),
+        }
+    }
 }
 
 impl Spelling {
@@ -166,6 +195,7 @@ impl Spelling {
             Self::Gpt2 => BlockNames::gpt2(&format!("transformer.h.{layer}")),
             Self::Llama => BlockNames::llama(&format!("model.layers.{layer}")),
             Self::T5 => BlockNames::t5(&format!("{}.block.{layer}", side.name()), side, gated),
+            Self::Bart => BlockNames::bart(&format!("model.{}.layers.{layer}", side.name())),
         }
     }
 
@@ -177,15 +207,16 @@ impl Spelling {
             Self::Gpt2 => "transformer.wte.weight",
             Self::Llama => "model.embed_tokens.weight",
             Self::T5 => "shared.weight",
+            Self::Bart => "model.shared.weight",
         }
     }
 
-    /// The table of places, where there is one.
+    /// The table of places, where there is one for all.
     pub(crate) fn places(self) -> &'static str {
         match self {
             Self::Bert => "bert.embeddings.position_embeddings.weight",
             Self::Gpt2 => "transformer.wpe.weight",
-            Self::Own | Self::Llama | Self::T5 => "embeddings.positions.weight",
+            Self::Own | Self::Llama | Self::T5 | Self::Bart => "embeddings.positions.weight",
         }
     }
 
@@ -193,15 +224,24 @@ impl Spelling {
     pub(crate) fn segments(self) -> &'static str {
         match self {
             Self::Bert => "bert.embeddings.token_type_embeddings.weight",
-            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 => "embeddings.segments.weight",
+            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 | Self::Bart => "embeddings.segments.weight",
         }
     }
 
-    /// The normalisation right after the tables: only BERT has one.
+    /// The normalisation right after the tables of all: only BERT has one.
     pub(crate) fn embedding_norm(self) -> Option<&'static str> {
         match self {
             Self::Bert => Some("bert.embeddings.LayerNorm"),
-            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 => None,
+            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 | Self::Bart => None,
+        }
+    }
+
+    /// Places and normalisation of one side, where each side has its own: only BART's do.
+    pub(crate) fn entrance(self, side: Side) -> Option<EntranceNames> {
+        let at = |part: &str| format!("model.{}.{part}", side.name());
+        match self {
+            Self::Bart => Some(EntranceNames { places: at("embed_positions.weight"), norm: at("layernorm_embedding") }),
+            Self::Own | Self::Bert | Self::Gpt2 | Self::Llama | Self::T5 => None,
         }
     }
 
@@ -216,6 +256,7 @@ impl Spelling {
             Self::Gpt2 => "transformer.ln_f".into(),
             Self::Llama => "model.norm".into(),
             Self::T5 => format!("{}.final_layer_norm", side.name()),
+            Self::Bart => format!("model.{}.layer_norm", side.name()),
             Self::Own | Self::Bert => format!("{}.norm", side.name()),
         }
     }
@@ -224,7 +265,7 @@ impl Spelling {
     pub(crate) fn distances(self, side: Side) -> String {
         match self {
             Self::T5 => format!("{}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", side.name()),
-            Self::Own | Self::Bert | Self::Gpt2 | Self::Llama => format!("{}.distances.weight", side.name()),
+            Self::Own | Self::Bert | Self::Gpt2 | Self::Llama | Self::Bart => format!("{}.distances.weight", side.name()),
         }
     }
 
@@ -233,7 +274,15 @@ impl Spelling {
         match self {
             Self::Own => "head.weight",
             Self::Bert => "cls.predictions.decoder.weight",
-            Self::Gpt2 | Self::Llama | Self::T5 => "lm_head.weight",
+            Self::Gpt2 | Self::Llama | Self::T5 | Self::Bart => "lm_head.weight",
+        }
+    }
+
+    /// What a head over the vocabulary adds to its scores, where nothing else stands before it: only BART's does.
+    pub(crate) fn head_shift(self) -> Option<&'static str> {
+        match self {
+            Self::Bart => Some("final_logits_bias"),
+            Self::Own | Self::Bert | Self::Gpt2 | Self::Llama | Self::T5 => None,
         }
     }
 
@@ -241,7 +290,7 @@ impl Spelling {
     pub(crate) fn transform(self) -> Option<[&'static str; 3]> {
         match self {
             Self::Bert => Some(["cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"]),
-            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 => None,
+            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 | Self::Bart => None,
         }
     }
 
@@ -249,7 +298,7 @@ impl Spelling {
     pub(crate) fn pooler(self) -> Option<&'static str> {
         match self {
             Self::Bert => Some("bert.pooler.dense"),
-            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 => None,
+            Self::Own | Self::Gpt2 | Self::Llama | Self::T5 | Self::Bart => None,
         }
     }
 

@@ -1,16 +1,19 @@
 //! Names, shapes and places of all trainable numbers: the model as one flat vector. Knows no arithmetic.
 
 use super::config::Config;
-use super::outside::Outside;
+use super::outside::{InPlace, Outside};
 use super::transformer::TransformerWeights;
+use crate::device::Site;
 use candle_core::{Device, Tensor};
 use protocol::plan::{EncoderConfig, TensorSpec};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most trainable coordinates: 2^30 numbers are 4 GiB, more than the per-unit path is meant for.
+/// Most numbers of a model in memory, trained or not: 2^30 are 4 GiB, more than the per-unit path is meant for.
 pub const MAX_COORDINATES: usize = 1 << 30;
+/// Most numbers of a model on a checkpoint, with those that stay in it: 2^34 are 64 GiB, more than one machine reads at every step.
+pub(crate) const MAX_NUMBERS: u128 = 1 << 34;
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,8 +90,8 @@ pub enum ModelError {
     /// An adapter of rank 0.
     #[error("an adapter of rank 0 has nothing to train")]
     Rank,
-    /// More than [`MAX_COORDINATES`].
-    #[error("the model has more than {MAX_COORDINATES} trainable coordinates")]
+    /// More than [`MAX_COORDINATES`] beside what stays in a checkpoint, or more than 2^34 with it.
+    #[error("the model has more than {MAX_COORDINATES} numbers beside those that stay in its checkpoint, or more than 2^34 in all")]
     TooLarge,
     /// A flat vector of another length.
     #[error("got {got} weights, expected {expected}")]
@@ -273,11 +276,20 @@ impl Sizes {
 }
 
 impl ParameterTable {
-    /// The table of a plan's classifier.
+    /// The table of a plan's model: what its snapshots hold.
+    ///
+    /// # Errors
+    /// [`ModelError`] if such a model cannot be built, or not be held in memory.
+    pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
+        let table = Self::listed(config)?;
+        if table.len <= MAX_COORDINATES { Ok(table) } else { Err(ModelError::TooLarge) }
+    }
+
+    /// The same for names and shapes only: the numbers need not fit into memory.
     ///
     /// # Errors
     /// [`ModelError`] if such a model cannot be built.
-    pub fn new(config: &EncoderConfig) -> Result<Self, ModelError> {
+    pub(crate) fn listed(config: &EncoderConfig) -> Result<Self, ModelError> {
         Ok(TransformerWeights::tables(&Config::of_plan(config, Trained::Kept)?).0)
     }
 
@@ -314,19 +326,25 @@ impl ParameterTable {
     }
 }
 
-/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint.
+/// Where layers read their tensors from: the trained vector, under an adapter the frozen one, and a checkpoint; and where the layers are to
+/// live.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) trained: (&'a ParameterTable, &'a [f32]),
-    pub(crate) frozen: Option<(&'a ParameterTable, &'a [f32])>,
+    pub(crate) frozen: Option<(&'a ParameterTable, &'a Arc<[f32]>)>,
     pub(crate) outside: Option<&'a Outside>,
+    /// None for the processor.
+    pub(crate) site: Option<&'a Site>,
 }
 
 /// A tensor, and its first coordinate in the trained vector; none if it is frozen.
 #[derive(Clone)]
 pub(crate) struct Loaded {
+    /// The numbers; of a tensor that is read where it lies only the shape.
     pub(crate) tensor: Tensor,
     pub(crate) place: Option<usize>,
+    /// Where the numbers lie, if not in the tensor.
+    pub(crate) lies: Option<InPlace>,
 }
 
 impl Values<'_> {
@@ -339,15 +357,26 @@ impl Values<'_> {
     pub(crate) fn trains(&self, path: &str) -> bool {
         self.trained.0.iter().any(|p| p.name.starts_with(path))
     }
-    /// A copy of one tensor; one that lies in a checkpoint is shared.
+    /// A copy of one tensor; a frozen one is shared and not copied (training.md M12).
     pub(crate) fn load(&self, name: &str) -> candle_core::Result<Loaded> {
-        if let Some(tensor) = self.outside.and_then(|o| o.find(name)) {
-            return Ok(Loaded { tensor: tensor.clone(), place: None });
+        if let Some((outside, frozen)) = self.outside.and_then(|o| o.find(name).map(|frozen| (o, frozen))) {
+            return match self.site {
+                Some(site) => Ok(Loaded { tensor: site.bring(outside, name, frozen)?, place: None, lies: None }),
+                None => frozen.load(),
+            };
         }
-        let trained = self.trained.0.find(name).map(|p| (p, self.trained.1, Some(p.offset)));
-        let frozen = || self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat, None)));
-        let Some((p, flat, place)) = trained.or_else(frozen) else { candle_core::bail!("the model has no parameter {name}") };
-        Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), &Device::Cpu)?, place })
+        let processor = Device::Cpu;
+        let device = self.site.map_or(&processor, Site::device);
+        if let Some(p) = self.trained.0.find(name) {
+            let tensor = Tensor::from_slice(&self.trained.1[p.range()], p.shape.as_slice(), device)?;
+            return Ok(Loaded { tensor, place: Some(p.offset), lies: None });
+        }
+        let frozen = self.frozen.and_then(|(table, flat)| table.find(name).map(|p| (p, flat)));
+        let Some((p, flat)) = frozen else { candle_core::bail!("the model has no parameter {name}") };
+        match self.site {
+            Some(_) => Ok(Loaded { tensor: Tensor::from_slice(&flat[p.range()], p.shape.as_slice(), device)?, place: None, lies: None }),
+            None => Loaded::in_place(InPlace::new(Arc::new(Arc::clone(flat)), p.range()), &p.shape),
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use super::parameters::{Access, Listing, Loaded, Part, Start, Values, size};
 use super::{again, block, norm};
 use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
+use crate::ops::composed::{self, Way, way};
 use crate::ops::relative::Buckets;
-use crate::ops::with_floats;
 use candle_core::{Device, Result, Tensor};
 use protocol::plan::Keep;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ impl Stack {
                 let buckets = Buckets { count: size(buckets), farthest: size(farthest), both_ways };
                 Some(Distances { table: values.load(&plan.choices.spelling.distances(plan.side))?, buckets })
             }
-            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } => None,
+            Positions::Learned | Positions::Sinusoidal | Positions::Rotary { .. } | Positions::Stretched { .. } => None,
         };
         let asked = |layer| match plan.choices.block_names(layer).cross.projections {
             Projections::Fused(all) => values.trains(&format!("{all}.")),
@@ -133,8 +133,13 @@ impl Distances {
         let pairs = |n: usize| (0..n).flat_map(move |i| (0..n).map(move |j| (i, j)));
         let ids: Vec<usize> = spans.iter().flat_map(|rows| pairs(rows.len())).map(|(i, j)| self.buckets.of(i, j)).collect();
         let (rows, heads) = self.table.tensor.dims2()?;
-        let values = with_floats(&self.table.tensor, |t| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect()))?;
-        let bias = Tensor::from_vec::<_, f32>(values, (ids.len(), heads), &Device::Cpu)?;
+        let bias = match way(&self.table.tensor) {
+            Way::Fused => {
+                let read = |t: &[f32]| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect());
+                Tensor::from_vec::<_, f32>(self.table.read(read)?, (ids.len(), heads), &Device::Cpu)?
+            }
+            Way::Composed => composed::rows(&self.table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
+        };
         match self.table.place {
             Some(at) => tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }]),
             None => Ok(bias),

@@ -12,14 +12,16 @@ use super::block::{BlockShape, Scene};
 use super::config::{Choices, Config, Family, MaskKind, Scores, Task};
 use super::decoder::Head;
 use super::embedding::{self, Embedding, Reading};
+use super::entrance::Entrance;
 use super::heads::{self, Heads};
 use super::initial;
 use super::names::Side;
 use super::outside::Outside;
-use super::parameters::{Access, Listing, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
+use super::parameters::{Access, Listing, MAX_COORDINATES, ModelError, Parameter, ParameterTable, Trained, Values, Weights, size};
 use super::stack::{Stack, StackPlan};
 use crate::batch::{Batch, Spans, UNASKED};
 use crate::capture::{CaptureError, Tape};
+use crate::device::Site;
 use crate::ops::loss::cross_entropy;
 use crate::ops::rows::pick;
 use crate::ops::token_loss::token_loss;
@@ -30,7 +32,7 @@ use std::sync::Arc;
 
 /// Blocks of an encoder or decoder, or of both.
 enum Stacks {
-    One(Stack),
+    One(Box<Stack>),
     Two(Box<[Stack; 2]>),
 }
 
@@ -38,8 +40,11 @@ enum Stacks {
 pub struct Transformer {
     config: Config,
     embedding: Embedding,
+    entrances: Option<Box<[Entrance; 2]>>,
     stacks: Stacks,
     heads: Heads,
+    /// What dropout is drawn from, whatever the tape says.
+    dropping: Option<u64>,
 }
 
 fn shape(choices: &Choices, mask: MaskKind, layers: u32) -> BlockShape {
@@ -105,27 +110,43 @@ impl Transformer {
     /// # Errors
     /// The tensor engine's.
     pub fn load(weights: &TransformerWeights) -> Result<Self> {
-        let (config, values) = (weights.config().clone(), weights.values());
+        Self::of(weights.config().clone(), weights.values())
+    }
+
+    /// The same, to live where a worker's models do.
+    pub(crate) fn load_at(weights: &TransformerWeights, site: &Site) -> Result<Self> {
+        Self::of(weights.config().clone(), Values { site: Some(site), ..weights.values() })
+    }
+
+    /// The same from wherever the tensors are.
+    pub(crate) fn of(config: Config, values: Values<'_>) -> Result<Self> {
         let plans = plans(&config);
         let writes = !matches!(config.family, Family::Encoder(_));
         let embedding = Embedding::load_all(&config, &plans[0].shape, writes, values)?;
         let stacks = match &plans[..] {
             [encoder, decoder] => Stacks::Two(Box::new([Stack::load(encoder, values)?, Stack::load(decoder, values)?])),
-            [one, ..] => Stacks::One(Stack::load(one, values)?),
+            [one, ..] => Stacks::One(Box::new(Stack::load(one, values)?)),
             [] => bail!("a model without a stack"),
         };
+        let entrances = Entrance::load_both(&config, &plans[0].shape, values)?;
         let heads = Heads::load(&config, &plans[0].shape, values)?;
-        Ok(Self { embedding, stacks, heads, config })
+        Ok(Self { embedding, entrances, stacks, heads, config, dropping: None })
     }
 
     /// Keeps this much of the blocks between the forward and the backward pass; the results are the same.
     #[must_use]
     pub fn keeping(self, keep: Keep) -> Self {
         let stacks = match self.stacks {
-            Stacks::One(stack) => Stacks::One(stack.keeping(keep)),
+            Stacks::One(stack) => Stacks::One(Box::new(stack.keeping(keep))),
             Stacks::Two(both) => Stacks::Two(Box::new((*both).map(|stack| stack.keeping(keep)))),
         };
         Self { stacks, ..self }
+    }
+
+    /// Leaves numbers out at the model's rate, drawn from this seed; nothing without one.
+    #[must_use]
+    pub fn dropping(self, seed: Option<u64>) -> Self {
+        Self { dropping: seed, ..self }
     }
 
     /// Scores (logits).
@@ -141,7 +162,7 @@ impl Transformer {
     }
 
     fn ask(&self, batch: &Batch, tape: &Tape) -> Result<Asked> {
-        let tape = &tape.of_batch(batch);
+        let tape = &self.dropping.into_iter().fold(tape.clone(), Tape::dropping).of_batch(batch);
         match (&self.stacks, self.config.family) {
             (Stacks::One(stack), Family::Encoder(task)) => self.encode(stack, task, batch, tape),
             (Stacks::One(stack), Family::Decoder) => self.decode(stack, batch, tape),
@@ -191,6 +212,14 @@ impl Transformer {
         Ok(Asked { scores: self.heads.forward(x, &spans, tape)?, spans, answers }) // (N, C) -> (N, V)
     }
 
+    /// What the encoder (0) or the decoder (1) does to rows of the shared tables before its blocks: `(N, C)` to `(N, C)`.
+    fn enter(&self, side: usize, x: Tensor, spans: &Spans, tape: &Tape) -> Result<Tensor> {
+        match &self.entrances {
+            Some(both) => both[side].forward(x, spans, tape),
+            None => Ok(x),
+        }
+    }
+
     /// Source and answer are read from the tables at once, so that a shared table has one gradient; then their ways part.
     fn translate(&self, stacks: &[Stack; 2], (start, end): (u32, u32), batch: &Batch, tape: &Tape) -> Result<Asked> {
         let most = size(self.config.max_tokens).saturating_sub(1);
@@ -213,9 +242,11 @@ impl Transformer {
         let ((sources, source_spans), (targets, target_spans)) = (rows(0), rows(1));
         let x = self.embedding.read(&Reading { tokens, spans: records, parts: parts.clone() }, tape)?; // (N) -> (N, C)
         let [encoder, decoder] = stacks;
-        let read = encoder.forward(pick(&x, sources)?, Scene::of(&source_spans, tape))?; // (sources, C)
+        let source = self.enter(0, pick(&x, sources)?, &source_spans, tape)?;
+        let read = encoder.forward(source, Scene::of(&source_spans, tape))?; // (sources, C)
         let scene = Scene { memory: Some((&read, &source_spans)), ..Scene::of(&target_spans, tape) };
-        let written = decoder.forward(pick(&x, targets)?, scene)?; // (targets, C)
+        let target = self.enter(1, pick(&x, targets)?, &target_spans, tape)?;
+        let written = decoder.forward(target, scene)?; // (targets, C)
         let scores = self.heads.forward(written, &target_spans, tape)?; // (targets, C) -> (targets, V)
         Ok(Asked { scores, spans: target_spans, answers })
     }
@@ -268,6 +299,9 @@ impl TransformerWeights {
     /// As [`Self::new`].
     pub fn initial(config: &Config, seed: u64) -> std::result::Result<Self, ModelError> {
         let listing = list(config);
+        if listing.trained.len() + listing.frozen.len() > MAX_COORDINATES {
+            return Err(ModelError::TooLarge);
+        }
         // Streams of the frozen tables begin where no trained table can reach.
         let (flat, frozen) = (initial::values(&listing.trained, seed, 0), initial::values(&listing.frozen, seed, 1 << 32));
         Self::new(config, flat, frozen)
@@ -374,8 +408,8 @@ impl TransformerWeights {
     }
 
     pub(crate) fn values(&self) -> Values<'_> {
-        let frozen = Some((&self.tables.1, &self.frozen[..]));
-        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref() }
+        let frozen = Some((&self.tables.1, &self.frozen));
+        Values { trained: (&self.tables.0, &self.flat), frozen, outside: self.outside.as_deref(), site: None }
     }
 
     /// Losses and the gradient of their sum; with a seed, numbers are dropped at the configuration's rate.

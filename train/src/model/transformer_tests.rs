@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::batch::Record;
-use crate::model::config::Positions;
+use crate::model::config::{Inputs, Positions};
 use crate::model::names::Spelling;
 use crate::model::parameters::Trained;
 use crate::ops::attention::Window;
@@ -166,6 +166,7 @@ fn choices_that_are_no_model_are_refused_by_name() {
     assert_eq!(refused(&|c| c.positions = Positions::Distances { buckets: 2, farthest: 8 }), "buckets");
     assert_eq!(refused(&|c| c.mask = MaskKind::Full), "mask");
     assert_eq!(refused(&|c| c.spelling = Spelling::T5), "spelling");
+    assert_eq!(refused(&|c| c.inputs = Inputs::Grown), "inputs");
     assert_eq!(refused(&|c| c.trained = Trained::Layers(1..3)), "layers");
     assert_eq!(refused(&|c| c.family = Family::EncoderDecoder { decoder_layers: 1, start: 20, end: 1 }), "mask");
     assert_eq!(refused(&|c| c.layers = u32::MAX), "layers");

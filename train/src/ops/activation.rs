@@ -1,5 +1,6 @@
 //! Functions of one number: what lets a Transformer do more than one linear layer could.
 
+use super::composed::{Way, way};
 use super::{contiguous, like, with_floats};
 use crate::kernels::gelu;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -25,9 +26,17 @@ struct Apply(Activation);
 
 /// Applies it; recorded only if `x` is tracked.
 pub(crate) fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
-    match kind {
-        Activation::GeluTanh => super::gelu::gelu(x),
-        Activation::Gelu | Activation::Silu | Activation::Relu | Activation::Tanh => x.contiguous()?.apply_op1(Apply(kind)),
+    match (way(x), kind) {
+        (_, Activation::GeluTanh) => super::gelu::gelu(x),
+        (Way::Fused, _) => x.contiguous()?.apply_op1(Apply(kind)),
+        (Way::Composed, Activation::Gelu) => x.gelu_erf(),
+        (Way::Composed, Activation::Silu) => x.silu(),
+        // Not the engine's own, which would swallow a NaN.
+        (Way::Composed, Activation::Relu) => {
+            let zero = x.zeros_like()?;
+            x.le(&zero)?.where_cond(&zero, x)
+        }
+        (Way::Composed, Activation::Tanh) => x.tanh(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The core of attention: every token of a record asks every token of the same record, and takes a weighted mean of the answers.
 
-use super::{View, contiguous, like, product, release, with_floats};
+use super::attention::Order;
+use super::composed::{Way, way};
+use super::{View, attention_composed, contiguous, like, product, release, with_floats};
 use crate::batch::{Spans, expect_rows};
+use crate::capture::Reach;
 use crate::kernels::softmax::{Heard, listen, listen_back};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -33,11 +36,15 @@ struct Attend {
     spans: Spans,
 }
 
-/// Mixes the values of each record by the likeness of queries and keys. Tokens of other records do not exist for it.
-pub(crate) fn attend(qkv: &Tensor, heads: usize, mask: Mask, spans: &Spans) -> Result<Tensor> {
+/// Mixes the values of each record by the likeness of queries and keys. Tokens of other records do not exist for it. `reach` says how many
+/// records one product may take, where it is composed.
+pub(crate) fn attend(qkv: &Tensor, heads: usize, mask: Mask, (spans, reach): (&Spans, Reach)) -> Result<Tensor> {
     expect_rows(qkv, spans)?;
-    let width = qkv.dims2()?.1 / 3;
-    qkv.contiguous()?.apply_op1(Attend { heads, width, mask, spans: spans.clone() })
+    let op = Attend { heads, width: qkv.dims2()?.1 / 3, mask, spans: spans.clone() };
+    match way(qkv) {
+        Way::Fused => qkv.contiguous()?.apply_op1(op),
+        Way::Composed => attention_composed::attend(&qkv.contiguous()?, op.in_general(reach)),
+    }
 }
 
 /// One record's queries, keys and values, each seen as `(H, n, C/H)` without moving a number.
@@ -48,6 +55,15 @@ struct Heads {
 }
 
 impl Attend {
+    /// The same as the operation that knows every mask and grouping.
+    fn in_general(&self, reach: Reach) -> super::attention::Attention {
+        let order = match self.mask {
+            Mask::Full => Order::Full,
+            Mask::Causal => Order::Causal,
+        };
+        attention_composed::plain(self.heads, self.width / self.heads, order, &self.spans, (self.scale(), reach))
+    }
+
     fn scale(&self) -> f32 {
         #[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^24")]
         let d = (self.width / self.heads) as f32;
@@ -146,20 +162,20 @@ mod tests {
 
     #[test]
     fn attend_agrees_with_finite_differences() {
-        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Full, &Spans::of([3, 0, 1, 3])));
-        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Causal, &Spans::of([4, 0, 1, 2])));
+        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Full, (&Spans::of([3, 0, 1, 3]), Reach::Record)));
+        agrees_with_differences(&wave(&[7, 12], 0.3), |x| attend(x, 2, Mask::Causal, (&Spans::of([4, 0, 1, 2]), Reach::Record)));
     }
 
     #[test]
     fn a_lone_token_hears_only_itself() {
         let qkv = wave(&[1, 12], 0.5);
-        let y = attend(&qkv, 2, Mask::Full, &Spans::of([1])).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = attend(&qkv, 2, Mask::Full, (&Spans::of([1]), Reach::Record)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(y, qkv.flatten_all().unwrap().to_vec1::<f32>().unwrap()[8..]);
     }
 
     #[test]
     fn under_a_causal_mask_what_comes_later_changes_nothing() {
-        let run = |qkv: &Tensor| attend(qkv, 2, Mask::Causal, &Spans::of([5])).unwrap().to_vec2::<f32>().unwrap();
+        let run = |qkv: &Tensor| attend(qkv, 2, Mask::Causal, (&Spans::of([5]), Reach::Record)).unwrap().to_vec2::<f32>().unwrap();
         let whole = wave(&[5, 12], 0.5);
         let mut changed = whole.to_vec2::<f32>().unwrap();
         changed[4].iter_mut().for_each(|v| *v += 1.0);

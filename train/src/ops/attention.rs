@@ -1,8 +1,10 @@
 //! Attention in general: queries of one sequence ask the keys of the same or of another one. Fewer keys than queries (grouped-query
 //! attention, Ainslie et al. 2023, arXiv 2305.13245), every mask, and scores that are raised by a learned bias.
 
-use super::{View, contiguous, like, product, with_floats};
+use super::composed::{Way, way};
+use super::{View, attention_composed, contiguous, like, product, with_floats};
 use crate::batch::{Spans, expect_rows};
+use crate::capture::Reach;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(crate) struct Hearing {
 
 impl Hearing {
     /// Whether the token at place `i` of its record hears the one at place `j`.
-    fn hears(&self, record: usize, i: usize, j: usize) -> bool {
+    pub(super) fn hears(&self, record: usize, i: usize, j: usize) -> bool {
         let ordered = match &self.order {
             Order::Full => true,
             Order::Causal => j <= i,
@@ -66,6 +68,8 @@ pub(crate) struct Attention {
     pub(crate) asking: Spans,
     /// Rows of the keys, of as many records.
     pub(crate) answering: Spans,
+    /// How many records one product may take, where it is composed.
+    pub(crate) reach: Reach,
 }
 
 /// Applies it; recorded if one of its inputs is tracked.
@@ -78,10 +82,14 @@ pub(crate) fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, op: Atte
         bail!("attention of {} heads in {} groups over {:?} and {:?}", op.heads, op.groups, q.shape(), kv.shape())
     }
     let (q, kv) = (q.contiguous()?, kv.contiguous()?);
-    match bias {
-        None => q.apply_op2(&kv, op),
-        Some(bias) if bias.dims() == [op.pairs().rows(), op.heads] => q.apply_op3(&kv, &bias.contiguous()?, op),
-        Some(bias) => bail!("got a bias of {:?} for {} pairs", bias.shape(), op.pairs().rows()),
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [op.pairs().rows(), op.heads]) {
+        bail!("got a bias of {:?} for {} pairs", bias.shape(), op.pairs().rows())
+    }
+    match (way(&q), bias) {
+        (Way::Fused, None) => q.apply_op2(&kv, op),
+        (Way::Fused, Some(bias)) => q.apply_op3(&kv, &bias, op),
+        (Way::Composed, bias) => attention_composed::attention(&q, &kv, bias.as_ref(), op),
     }
 }
 
@@ -270,4 +278,4 @@ fn wanted(values: Vec<f32>, input: &Tensor) -> Result<Option<Tensor>> {
 
 #[cfg(test)]
 #[path = "attention_tests.rs"]
-mod tests;
+pub(super) mod tests;

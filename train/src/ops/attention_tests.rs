@@ -4,12 +4,12 @@ use super::super::testing::{agrees_with_differences, wave};
 use super::*;
 use crate::ops::attend::{Mask, attend};
 
-fn op(heads: usize, groups: usize, order: Order, window: Option<Window>, spans: (&[usize], &[usize])) -> Attention {
+pub(in crate::ops) fn op(heads: usize, groups: usize, order: Order, window: Option<Window>, spans: (&[usize], &[usize])) -> Attention {
     let [asking, answering] = [spans.0, spans.1].map(|s| Spans::of(s.iter().copied()));
-    Attention { heads, groups, width: 3, scale: 0.6, hearing: Hearing { order, window }, asking, answering }
+    Attention { heads, groups, width: 3, scale: 0.6, hearing: Hearing { order, window }, asking, answering, reach: Reach::Record }
 }
 
-fn cases() -> Vec<Attention> {
+pub(in crate::ops) fn cases() -> Vec<Attention> {
     let (window, prefix) = (Window { reach: 1, global: 1 }, Order::Prefix([2, 0, 1].into()));
     let same: (&[usize], &[usize]) = (&[3, 0, 2], &[3, 0, 2]);
     vec![
@@ -41,10 +41,10 @@ fn with_as_many_keys_as_queries_it_is_the_fused_operation() {
     let (qkv, spans) = (wave(&[7, 12], 0.4), Spans::of([4, 0, 3]));
     for (order, mask) in [(Order::Full, Mask::Full), (Order::Causal, Mask::Causal)] {
         let hearing = Hearing { order, window: None };
-        let op =
-            Attention { heads: 2, groups: 2, width: 2, scale: 0.5f32.sqrt(), hearing, asking: spans.clone(), answering: spans.clone() };
+        let (scale, asking, answering) = (0.5f32.sqrt(), spans.clone(), spans.clone());
+        let op = Attention { heads: 2, groups: 2, width: 2, scale, hearing, asking, answering, reach: Reach::Record };
         let ours = attention(&qkv.narrow(1, 0, 4).unwrap(), &qkv.narrow(1, 4, 8).unwrap(), None, op).unwrap().to_vec2::<f32>().unwrap();
-        let fused = attend(&qkv, 2, mask, &spans).unwrap().to_vec2::<f32>().unwrap();
+        let fused = attend(&qkv, 2, mask, (&spans, Reach::Record)).unwrap().to_vec2::<f32>().unwrap();
         assert!(ours.iter().flatten().zip(fused.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 }

@@ -3,6 +3,7 @@
 //! What is left out is drawn from a seed, the place in the model, and the record's own tokens: neither the clock nor the other records of
 //! the batch have a say (privacy.md D19, training.md M13). Not for anything secret.
 
+use super::composed::{Way, constant, way};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -28,10 +29,20 @@ pub(crate) fn dropout(x: &Tensor, rate: f32, site: u64, keys: &Keys, spans: &Spa
     expect_rows(x, spans)?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked rate is in [0, 1)")]
     let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
-    x.contiguous()?.apply_op1(Dropout { threshold, keep: (1.0 - rate).recip(), site, keys: keys.clone(), spans: spans.clone() })
+    let op = Dropout { threshold, keep: (1.0 - rate).recip(), site, keys: keys.clone(), spans: spans.clone() };
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(op),
+        Way::Composed => op.composed(&x.contiguous()?),
+    }
 }
 
 impl Dropout {
+    /// The same draws on the processor, brought to where `x` is as a mask.
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let kept = self.masked(&vec![1.0; x.elem_count()], x.dims2()?.1).into_iter().map(|v| u8::from(v > 0.0)).collect();
+        constant(kept, x.dims(), x)?.where_cond(&(x * f64::from(self.keep))?, &x.zeros_like()?)
+    }
+
     fn masked(&self, x: &[f32], width: usize) -> Vec<f32> {
         let mut out = x.to_vec();
         for (rows, key) in self.spans.iter().zip(self.keys.iter()) {

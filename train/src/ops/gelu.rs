@@ -1,5 +1,6 @@
 //! GELU in its tanh form: a smooth gate that lets large inputs through and small ones not.
 
+use super::composed::{Way, way};
 use super::{contiguous, like, release, with_floats};
 use crate::kernels::gelu as kernel;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -9,7 +10,10 @@ struct Gelu;
 
 /// Applies it; recorded only if `x` is tracked.
 pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Gelu)
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(Gelu),
+        Way::Composed => x.gelu(),
+    }
 }
 
 impl CustomOp1 for Gelu {

@@ -1,6 +1,8 @@
 //! Cross-entropy of each record: minus the log-probability, in nats, that the model gives to the true class.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, with_floats};
+use crate::batch::Spans;
 use crate::kernels::softmax::{log_normaliser, surprise};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
@@ -14,7 +16,13 @@ pub(crate) fn cross_entropy(logits: &Tensor, classes: &[u32]) -> Result<Tensor> 
     if classes.len() != records {
         bail!("got {} usable classes for {records} records", classes.len())
     }
-    logits.contiguous()?.apply_op1(CrossEntropy(classes))
+    match way(logits) {
+        Way::Fused => logits.contiguous()?.apply_op1(CrossEntropy(classes)),
+        Way::Composed => {
+            let answers: Vec<Option<usize>> = classes.into_iter().map(Some).collect();
+            composed::surprises(logits, &Spans::single_rows(records), &answers, vec![1.0; records])
+        }
+    }
 }
 
 impl CustomOp1 for CrossEntropy {

@@ -1,12 +1,15 @@
 //! The few operations that the model is made of, each with its own backward pass. Know shapes and numbers, no names of parameters.
 //!
 //! Stock candle has fused versions of several of these, but they are cut out of the graph in training without an error; ours are
-//! checked against finite differences. Letters: N tokens of the batch, B records, n tokens of one record, C width, H heads, K classes,
+//! checked against finite differences. They work on numbers in the processor's memory; on any other device each of them is the same function
+//! composed of stock operations that do have gradients ([`composed`]). Letters: N tokens of the batch, B records, n tokens of one record, C width, H heads, K classes,
 //! V vocabulary.
 
 pub(crate) mod activation;
 pub(crate) mod attend;
 pub(crate) mod attention;
+mod attention_composed;
+pub(crate) mod composed;
 pub(crate) mod dropout;
 pub(crate) mod gelu;
 pub(crate) mod linear;
@@ -14,12 +17,16 @@ pub(crate) mod loss;
 pub(crate) mod neighbours;
 pub(crate) mod next_token;
 pub(crate) mod norm;
+pub(crate) mod pieces;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod ready;
 pub(crate) mod relative;
 pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod token_loss;
+#[cfg(test)]
+pub(crate) mod way_tests;
 
 pub(crate) use product::{Old, Real, View, layer_product, product, product_into};
 
@@ -56,7 +63,7 @@ pub(crate) fn release(x: &Tensor) -> Result<()> {
 /// Reads the numbers of a contiguous tensor in place.
 pub(crate) fn with_floats<T>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let (guard, layout) = x.storage_and_layout();
-    let Storage::Cpu(storage) = &*guard else { bail!("this build trains on the processor only") };
+    let Storage::Cpu(storage) = &*guard else { bail!("expected numbers in the processor's memory") };
     read(contiguous(storage, layout)?)
 }
 

@@ -1,5 +1,6 @@
 //! Each token's vector beside those of its neighbours in the record: with a linear layer behind it, a convolution over the text.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -15,10 +16,21 @@ struct Neighbours {
 /// Lays K neighbouring rows side by side, `before` of them earlier ones.
 pub(crate) fn neighbours(x: &Tensor, (kernel, before): (usize, usize), spans: &Spans) -> Result<Tensor> {
     expect_rows(x, spans)?;
-    x.contiguous()?.apply_op1(Neighbours { kernel, before, spans: spans.clone() })
+    let op = Neighbours { kernel, before, spans: spans.clone() };
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(op),
+        Way::Composed => op.composed(x),
+    }
 }
 
 impl Neighbours {
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, c) = x.dims2()?;
+        let mut ids = vec![None; n * self.kernel];
+        self.walk(|row, slot, other| ids[row * self.kernel + slot] = Some(other));
+        composed::rows(x, &ids)?.reshape((n, self.kernel * c)) // (N, C) -> (N·K, C) -> (N, K·C)
+    }
+
     /// Calls `each` with (row, slot, neighbour) for all neighbours that exist.
     fn walk(&self, mut each: impl FnMut(usize, usize, usize)) {
         for rows in self.spans.iter() {

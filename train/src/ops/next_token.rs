@@ -1,5 +1,6 @@
 //! How surprised a causal model is by a record: minus the log-probability, in nats, that it gives to each token after the first, on average.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, release, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::kernels::softmax::{log_normaliser, surprise};
@@ -21,12 +22,27 @@ pub(crate) fn next_token_loss(logits: &Tensor, spans: &Spans, tokens: &[u32]) ->
     if tokens.len() != spans.rows() {
         bail!("got {} usable tokens for {} rows", tokens.len(), spans.rows())
     }
-    logits.contiguous()?.apply_op1(NextToken { spans: spans.clone(), tokens })
+    let op = NextToken { spans: spans.clone(), tokens };
+    match way(logits) {
+        Way::Fused => logits.contiguous()?.apply_op1(op),
+        Way::Composed => op.composed(logits),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a record has at most 8192 tokens")]
 fn share(tokens: usize) -> f32 {
     (tokens.saturating_sub(1).max(1) as f32).recip()
+}
+
+impl NextToken {
+    fn composed(&self, logits: &Tensor) -> Result<Tensor> {
+        let mut answers = vec![None; self.tokens.len()];
+        for rows in self.spans.iter() {
+            (rows.start..rows.end.saturating_sub(1)).for_each(|t| answers[t] = Some(self.tokens[t + 1]));
+        }
+        let shares = self.spans.iter().map(|rows| share(rows.len())).collect();
+        composed::surprises(logits, &self.spans, &answers, shares)
+    }
 }
 
 impl CustomOp1 for NextToken {

@@ -1,11 +1,13 @@
 //! Normalisation over the last dimension, recording the gradients of gain and shift.
 
+use super::composed::{Way, plain_sums, way};
+use super::ready::Ready;
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
 use crate::kernels::norm::{Back, back, scale, standardise};
 use crate::model::parameters::Loaded;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 pub(crate) use crate::kernels::norm::EPSILON;
 pub use crate::kernels::norm::NormKind;
@@ -24,10 +26,64 @@ pub(crate) struct Norm {
 /// Applies it; recorded only if `x` is tracked.
 pub(crate) fn norm(x: &Tensor, op: Norm) -> Result<Tensor> {
     expect_rows(x, &op.spans)?;
-    x.contiguous()?.apply_op1(op)
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(op),
+        Way::Composed => {
+            let x = x.contiguous()?;
+            let first = Ready::of(op.composed(&x.detach())?);
+            x.apply_op1(Composed { op, first })
+        }
+    }
+}
+
+/// The same by stock operations, with a backward pass that records what the fused one records.
+struct Composed {
+    op: Norm,
+    first: Ready,
 }
 
 impl Norm {
+    /// x̂ `(N, C)`, and 1 / deviation `(N, 1)`.
+    fn standard(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let centred = self.centred(x)?;
+        let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + f64::from(self.epsilon))?.sqrt()?.recip()?;
+        Ok((centred.broadcast_mul(&scale)?, scale))
+    }
+
+    /// Without the mean of each row, under a normalisation that takes it off.
+    fn centred(&self, x: &Tensor) -> Result<Tensor> {
+        match self.kind {
+            NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?),
+            NormKind::RootMeanSquare => Ok(x.clone()),
+        }
+    }
+
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.standard(x)?.0.broadcast_mul(&self.gain.whole()?)?;
+        match &self.shift {
+            Some(shift) => y.broadcast_add(&shift.whole()?),
+            None => Ok(y),
+        }
+    }
+
+    /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
+    fn composed_back(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (normal, scale) = self.standard(x)?;
+        let u = grad.broadcast_mul(&self.gain.whole()?)?;
+        let along = (&u * &normal)?.mean_keepdim(D::Minus1)?;
+        let dx = (self.centred(&u)? - normal.broadcast_mul(&along)?)?.broadcast_mul(&scale)?;
+        let (spans, reach, width) = (&self.spans, self.tape.reach(), self.width()?);
+        if let Some(at) = self.gain.place {
+            let values = plain_sums(&(normal * grad)?, spans, reach)?;
+            self.tape.push(Capture::Vector { at, width, values: values.into() })?;
+        }
+        if let Some(at) = self.shift.as_ref().and_then(|s| s.place) {
+            let values = plain_sums(grad, spans, reach)?;
+            self.tape.push(Capture::Vector { at, width, values: values.into() })?;
+        }
+        Ok(dx)
+    }
+
     fn width(&self) -> Result<usize> {
         self.gain.tensor.dims1()
     }
@@ -68,8 +124,8 @@ impl CustomOp1 for Norm {
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
         let mut y = vec![0.0; normal.len()];
-        with_floats(&self.gain.tensor, |gain| match &self.shift {
-            Some(shift) => with_floats(&shift.tensor, |shift| {
+        self.gain.read(|gain| match &self.shift {
+            Some(shift) => shift.read(|shift| {
                 scale(&normal, gain, Some(shift), &mut y);
                 Ok(())
             }),
@@ -88,12 +144,30 @@ impl CustomOp1 for Norm {
         let mut dx = with_floats(&grad, |g| Ok(g.to_vec()))?;
         let mut scales = vec![0.0; normal.len() / c];
         standardise(&mut normal, c, &mut scales, (self.kind, self.epsilon));
-        with_floats(&self.gain.tensor, |gain| {
+        self.gain.read(|gain| {
             back(Back { kind: self.kind, normal: &normal, scales: &scales, gain }, &mut dx);
             Ok(())
         })?;
         with_floats(&grad, |g| self.record(&normal, g))?;
         like(dx, x).map(Some)
+    }
+}
+
+impl CustomOp1 for Composed {
+    fn name(&self) -> &'static str {
+        "recording-norm-composed"
+    }
+
+    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.first.on_processor()
+    }
+
+    fn cuda_fwd(&self, _x: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.first.on_gpu()
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.op.composed_back(&x.detach(), &grad.contiguous()?.detach()).map(Some)
     }
 }
 
@@ -104,7 +178,7 @@ mod tests {
 
     #[test]
     fn norm_agrees_with_finite_differences() {
-        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None };
+        let loaded = |seed| Loaded { tensor: wave(&[6], seed), place: None, lies: None };
         for kind in [NormKind::Layer, NormKind::RootMeanSquare] {
             let shift = (kind == NormKind::Layer).then(|| loaded(0.9));
             agrees_with_differences(&wave(&[4, 6], 1.0), |x| {

@@ -1,5 +1,6 @@
 //! The mean of a record's tokens: one vector per record.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -10,7 +11,13 @@ struct MeanPool(Spans);
 /// Applies it; recorded only if `x` is tracked.
 pub(crate) fn mean_pool(x: &Tensor, spans: &Spans) -> Result<Tensor> {
     expect_rows(x, spans)?;
-    x.contiguous()?.apply_op1(MeanPool(spans.clone()))
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(MeanPool(spans.clone())),
+        Way::Composed => {
+            let shares = spans.iter().map(|rows| share(rows.len())).collect();
+            composed::sums(x, spans)?.broadcast_mul(&composed::constant(shares, &[spans.records(), 1], x)?)
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a record has at most 8192 tokens")]

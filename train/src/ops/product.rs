@@ -182,7 +182,7 @@ mod tests {
         // A thread of its own: what is attached stays attached.
         std::thread::scope(|scope| {
             let helped = scope.spawn(|| {
-                device::attach(accelerator.clone());
+                device::attach(0, accelerator.clone());
                 (views.map(|(x, w)| run(x, w)), run(gaps, View::matrix(0, 3, 5)))
             });
             assert_eq!(helped.join().unwrap(), (alone, alone_with_gaps));

@@ -1,6 +1,7 @@
 //! Some rows of a matrix, in a given order: the first token of each record, or one of the two parts of a record. A record without a row
 //! gets zeros, never a row of another record.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, with_floats};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
@@ -15,7 +16,10 @@ pub(crate) fn pick(x: &Tensor, rows: impl IntoIterator<Item = Option<usize>>) ->
     if let Some(row) = rows.iter().flatten().find(|&&row| row >= n) {
         bail!("row {row} of {n}")
     }
-    x.contiguous()?.apply_op1(Pick(rows))
+    match way(x) {
+        Way::Fused => x.contiguous()?.apply_op1(Pick(rows)),
+        Way::Composed => composed::rows(x, &rows),
+    }
 }
 
 impl CustomOp1 for Pick {

@@ -1,5 +1,6 @@
 //! How surprised a model is by the answers that it was asked for: minus the log-probability, in nats, averaged over a record's answers.
 
+use super::composed::{self, Way, way};
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::kernels::softmax::{log_normaliser, probabilities};
@@ -20,7 +21,14 @@ pub(crate) fn token_loss(scores: &Tensor, spans: &Spans, answers: Vec<Option<usi
     if answers.len() != spans.rows() || answers.iter().flatten().any(|&a| a >= k) {
         bail!("got {} answers for {} rows, or one outside the {k} that there are", answers.len(), spans.rows())
     }
-    scores.contiguous()?.apply_op1(TokenLoss { spans: spans.clone(), answers })
+    let op = TokenLoss { spans: spans.clone(), answers };
+    match way(scores) {
+        Way::Fused => scores.contiguous()?.apply_op1(op),
+        Way::Composed => {
+            let shares = spans.iter().map(|rows| op.share(rows)).collect();
+            composed::surprises(scores, spans, &op.answers, shares)
+        }
+    }
 }
 
 impl TokenLoss {

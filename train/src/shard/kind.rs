@@ -49,7 +49,7 @@ impl ShardKind {
     pub fn config(&self, base: &Config, round: u64) -> Result<Config, ModelError> {
         let adapted = |low: &LowRank, trains| {
             let lora = Lora { rank: low.rank, alpha: low.alpha, trains };
-            base.training(Some(Adapters { lora, targets: low.targets.clone() }), Trained::Nothing)
+            base.training(Some(Adapters { targets: low.targets.clone(), ..Adapters::everywhere(lora) }), Trained::Nothing)
         };
         match self {
             Self::Full => base.training(None, Trained::All),

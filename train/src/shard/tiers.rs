@@ -2,7 +2,8 @@
 //! has one cohort (training.md M6). Knows no institution.
 
 use super::ShardError;
-use super::kind::{LowRank, ShardKind};
+use super::kind::ShardKind;
+use crate::model::lora::{Factor, factor_of};
 use crate::model::{Config, ParameterTable, Trained};
 use protocol::ids::ShardId;
 use protocol::plan::{Assigned, EncoderConfig, ShardSpec, Turn};
@@ -25,6 +26,11 @@ pub enum Part {
     },
     /// The factor B of every adapter; A stays as its seed made it.
     LoraB,
+    /// The first columns of the factor B of every adapter, up to one of the plan's nested ranks: the common part of tiers of several ranks.
+    LoraBFirst {
+        /// How many.
+        rank: u32,
+    },
     /// B in odd rounds and A in even ones.
     LoraAlternating,
     /// The head alone: what classifies, with what stands between it and the last block.
@@ -61,6 +67,18 @@ pub enum TiersError {
         /// What it asks for.
         part: Part,
     },
+    /// A rank at which the adapters are not cut.
+    #[error(
+        "tier {tier:?} trains the first {got} columns of B, expected one of {expected:?}: [model.adapter] nested says where they are cut"
+    )]
+    Rank {
+        /// Which tier.
+        tier: String,
+        /// Asked for.
+        got: u32,
+        /// The nested ranks and the adapters' own.
+        expected: Vec<u32>,
+    },
     /// A window as long as no model.
     #[error("tier {tier:?} rolls over {got} blocks at once, expected 1 to {most}")]
     Window {
@@ -91,12 +109,12 @@ pub fn tier_table(
     tiers: &[(String, Vec<Part>)],
     step_exponent: i8,
 ) -> Result<(Vec<ShardSpec>, Vec<Vec<Assigned>>), TiersError> {
-    let table = ParameterTable::new(config).map_err(ShardError::from)?;
+    let table = ParameterTable::listed(config).map_err(ShardError::from)?;
     let mut trained: BTreeMap<String, Membership> = BTreeMap::new();
     for (number, (tier, parts)) in tiers.iter().enumerate() {
         let mut mine: BTreeMap<String, Turn> = BTreeMap::new();
         for part in parts {
-            for (name, turn) in tensors(config, tier, part)? {
+            for (name, turn) in tensors((config, &table), tier, part)? {
                 // What is trained in every round by one part is trained in every round.
                 let now = mine.entry(name).or_insert(turn);
                 *now = (*now).min(turn);
@@ -128,27 +146,30 @@ pub fn tier_table(
 }
 
 /// Names of a part's tensors, with the rounds in which they are trained.
-fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(String, Turn)>, TiersError> {
+fn tensors((config, table): (&EncoderConfig, &ParameterTable), tier: &str, part: &Part) -> Result<Vec<(String, Turn)>, TiersError> {
     let wrong = |source| TiersError::NoPart { tier: tier.to_owned(), part: part.clone(), source };
     let plain = EncoderConfig { adapter: None, ..config.clone() };
     let base = Config::of_plan(&plain, Trained::All).map_err(wrong)?;
     let named = |kind: ShardKind, round: u64, turn: Turn| -> Result<Vec<(String, Turn)>, TiersError> {
         Ok(kind.tensors(&base, round).map_err(wrong)?.into_iter().map(|t| (t.name, turn)).collect())
     };
-    let low = || {
-        let adapter = config.adapter.as_ref().ok_or_else(|| TiersError::NoAdapter { tier: tier.to_owned(), part: part.clone() })?;
-        Ok::<_, TiersError>(LowRank { rank: adapter.rank, alpha: adapter.alpha, targets: adapter.targets.clone().map(Into::into) })
-    };
+    let adapter = || config.adapter.as_ref().ok_or_else(|| TiersError::NoAdapter { tier: tier.to_owned(), part: part.clone() });
     match part {
         Part::Full => named(ShardKind::Full, 1, Turn::ALWAYS),
         Part::Layers { from, to } => named(ShardKind::Layers(Range { start: *from, end: *to }), 1, Turn::ALWAYS),
         Part::Head => named(ShardKind::Head, 1, Turn::ALWAYS),
         Part::HeadsAndBiases => named(ShardKind::HeadsAndBiases, 1, Turn::ALWAYS),
-        Part::LoraB => named(ShardKind::LoraB(low()?), 1, Turn::ALWAYS),
+        Part::LoraB => Ok(factors(table, (Factor::B, adapter()?.rank), Turn::ALWAYS)),
+        Part::LoraBFirst { rank } => {
+            let expected: Vec<u32> = adapter()?.ranks().collect();
+            if !expected.contains(rank) {
+                return Err(TiersError::Rank { tier: tier.to_owned(), got: *rank, expected });
+            }
+            Ok(factors(table, (Factor::B, *rank), Turn::ALWAYS))
+        }
         Part::LoraAlternating => {
-            let [b, a] = [0, 1].map(|at| Turn { every: 2, at });
-            let kind = ShardKind::LoraAlternating(low()?);
-            Ok([named(kind.clone(), 1, b)?, named(kind, 2, a)?].concat())
+            let (rank, [b, a]) = (adapter()?.rank, [0, 1].map(|at| Turn { every: 2, at }));
+            Ok([factors(table, (Factor::B, rank), b), factors(table, (Factor::A, rank), a)].concat())
         }
         Part::Rolling { window } => {
             let layers = base.all_layers();
@@ -160,6 +181,12 @@ fn tensors(config: &EncoderConfig, tier: &str, part: &Part) -> Result<Vec<(Strin
             Ok((0..every).map(turn).collect::<Result<Vec<_>, _>>()?.concat())
         }
     }
+}
+
+/// A factor of every adapter, up to this rank.
+fn factors(table: &ParameterTable, (factor, rank): (Factor, u32), turn: Turn) -> Vec<(String, Turn)> {
+    let named = |name: &str| factor_of(name).is_some_and(|(_, of, first)| of == factor && first < rank);
+    table.iter().filter(|p| named(&p.name)).map(|p| (p.name.clone(), turn)).collect()
 }
 
 #[cfg(test)]

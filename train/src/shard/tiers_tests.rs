@@ -8,20 +8,21 @@ use crate::model::{Encoder, ModelError, Transformer, TransformerWeights, Weights
 use crate::optim::OptimiserState;
 use crate::round::{Round, TrainError, local_round};
 use crate::strategy::{StrategyState, advance};
-use crate::testing::{data, plan, small_config};
+use crate::testing::{built, data, plan, small_config};
 use crate::workers::Workers;
 use privacy::delta::{PrivateDelta, Quantiser};
 use privacy::ledger::Paid;
 use privacy::mechanism::Mechanism;
 use privacy::noise::{SeededEntropy, StepContext, Stream};
 use protocol::ids::{ClientId, GroupId, ManifestDigest, RoundId};
-use protocol::plan::{AdapterConfig, Combine, GroupPlan, Plan, Tier};
+use protocol::plan::own::OwnModel;
+use protocol::plan::{AdapterConfig, Asks, Combine, GroupPlan, Plan, Tier};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 fn adapted() -> EncoderConfig {
-    EncoderConfig { adapter: Some(AdapterConfig { rank: 2, alpha: 4, targets: None }), ..small_config() }
+    EncoderConfig { adapter: Some(AdapterConfig { rank: 2, alpha: 4, targets: None, nested: None }), ..small_config() }
 }
 
 fn tiers(all: &[(&str, &[Part])]) -> Vec<(String, Vec<Part>)> {
@@ -194,20 +195,103 @@ fn a_round_without_a_turn_and_a_mechanism_of_another_part_are_refused() {
     assert!(matches!(run(&late, &Mechanism::of_plan(&late, 8).unwrap()), Some(TrainError::NoTurn(1))));
 }
 
-/// The whole of a mixed federation: every shard's sum is divided by its own members, and the model learns from all of them.
+/// Blocks are counted over both stacks, those that read first; what ends the first stack belongs to its last block.
+#[test]
+fn an_encoder_decoder_from_random_weights_is_cut_by_its_tiers() {
+    let own = OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() };
+    let config = EncoderConfig { adapter: adapted().adapter, ..built(own) };
+    let parts: &[(&str, &[Part])] = &[("full", &[Part::Full]), ("top", &[Part::Layers { from: 2, to: 3 }]), ("low", &[Part::LoraB])];
+    let plan = mixed(config, parts, 1);
+    let all: Vec<BTreeSet<&str>> = plan.shards.iter().map(names).collect();
+    let of = |name: &str| all.iter().find(|shard| shard.contains(name)).unwrap();
+    let writes = of("decoder.norm.weight");
+    assert!(writes.contains("decoder.layers.0.cross.query.weight") && writes.iter().all(|name| name.starts_with("decoder.")));
+    assert!(
+        of("encoder.norm.weight").contains("embeddings.tokens.weight"),
+        "the head is the token table, which only a full institution trains"
+    );
+    let adapters = of("encoder.layers.0.attention.qkv.lora_B.weight");
+    assert!(adapters.contains("decoder.layers.0.cross.output.lora_B.weight") && adapters.iter().all(|name| name.contains("lora_B")));
+    assert_eq!(all.len(), 3);
+}
+
 #[test]
 fn institutions_that_train_different_parts_teach_one_model() {
     let parts: &[(&str, &[Part])] =
         &[("full", &[Part::Full]), ("top", &[Part::Layers { from: 1, to: 2 }]), ("low", &[Part::LoraB, Part::HeadsAndBiases])];
-    let plan = mixed(adapted(), parts, 10);
+    teach_one_model(&mixed(adapted(), parts, 10));
+}
+
+/// Adapters of rank 3, of which some institutions train the first column only.
+fn nested() -> EncoderConfig {
+    let adapter = AdapterConfig { rank: 3, alpha: 6, targets: None, nested: Some(vec![1]) };
+    EncoderConfig { adapter: Some(adapter), ..small_config() }
+}
+
+#[test]
+fn tiers_of_several_ranks_share_the_first_columns() {
+    let parts: &[(&str, &[Part])] = &[("large", &[Part::LoraB]), ("small", &[Part::LoraBFirst { rank: 1 }])];
+    let (shards, assigned) = tier_table(&nested(), &tiers(parts), -16).unwrap();
+    super::super::check(&ParameterTable::new(&nested()).unwrap(), &shards).unwrap();
+    let of = |tier: &Vec<Assigned>| tier.iter().map(|a| a.shard.0).collect::<Vec<_>>();
+    assert_eq!(assigned.iter().map(of).collect::<Vec<_>>(), [vec![0, 1], vec![0]], "the common columns, and the rest");
+    assert!(names(&shards[0]).iter().all(|n| n.ends_with(".lora_B.weight")));
+    assert!(names(&shards[1]).iter().all(|n| n.ends_with(".lora_B.from_1.weight")));
+    assert_eq!(shards[1].len(), 2 * shards[0].len());
+    let one = |part: Part| tier_table(&nested(), &tiers(&[("t", &[part])]), -16);
+    assert_eq!(one(Part::LoraBFirst { rank: 3 }).unwrap(), one(Part::LoraB).unwrap());
+    assert!(matches!(one(Part::LoraBFirst { rank: 2 }), Err(TiersError::Rank { got: 2, expected, .. }) if expected == [1, 3]));
+    let whole = tier_table(&adapted(), &tiers(&[("t", &[Part::LoraBFirst { rank: 1 }])]), -16);
+    assert!(matches!(whole, Err(TiersError::Rank { got: 1, expected, .. }) if expected == [2]));
+    let none = tier_table(&small_config(), &tiers(&[("t", &[Part::LoraBFirst { rank: 1 }])]), -16);
+    assert!(matches!(none, Err(TiersError::NoAdapter { .. })));
+    assert!(serde_json::from_str::<Part>(r#"{"lora-b-first":{"rank":1}}"#).is_ok_and(|part| part == Part::LoraBFirst { rank: 1 }));
+    let unsorted = AdapterConfig { nested: Some(vec![2, 1]), ..nested().adapter.unwrap() };
+    let unsorted = ParameterTable::new(&EncoderConfig { adapter: Some(unsorted), ..small_config() });
+    assert!(matches!(unsorted, Err(ModelError::Part { part: "model.adapter.nested", .. })));
+}
+
+/// Whatever else is trained, a band's gradient is the one that it has in the whole model.
+#[test]
+fn a_band_has_the_gradient_that_it_has_beside_all_others() {
+    let first = initial(&nested(), 5).unwrap();
+    let moved = first.flat().iter().enumerate().map(|(i, w)| w + 0.1 * (i as f32 * 0.37).sin()).collect();
+    let weights = Weights::new(&nested(), moved).unwrap();
+    let batch = Batch::pack(&data(6).units.into_iter().flat_map(|u| u.records).collect::<Vec<_>>(), 10);
+    let gradient = |part: Part| {
+        let shards = tier_table(&nested(), &tiers(&[("t", &[part])]), -16).unwrap().0;
+        let part = TransformerWeights::part_of(&weights, super::super::names(&shards)).unwrap();
+        let (losses, gradient) = part.gradient(&batch, None).unwrap();
+        (losses, part, gradient)
+    };
+    let ((losses, small, of_small), (same, large, of_large)) = (gradient(Part::LoraBFirst { rank: 1 }), gradient(Part::LoraB));
+    assert_eq!(losses, same);
+    assert_eq!(3 * of_small.len(), of_large.len());
+    for p in small.table().iter() {
+        let there = large.table().find(&p.name).unwrap().range();
+        let close = of_small[p.range()].iter().zip(&of_large[there]).all(|(a, b)| (a - b).abs() <= 1e-6 * (1.0 + b.abs()));
+        assert!(close, "{}", p.name);
+    }
+    assert!(of_small.iter().any(|g| g.abs() > 1e-3));
+}
+
+#[test]
+fn institutions_of_several_ranks_teach_one_model() {
+    let small = [Part::LoraBFirst { rank: 1 }, Part::HeadsAndBiases];
+    let parts: &[(&str, &[Part])] = &[("full", &[Part::Full]), ("large", &[Part::LoraB, Part::HeadsAndBiases]), ("small", &small)];
+    teach_one_model(&mixed(nested(), parts, 10));
+}
+
+/// The whole of a mixed federation: every shard's sum is divided by its own members, and the model learns from all of them.
+fn teach_one_model(plan: &Plan) {
     let start = initial(&plan.model, 5).unwrap();
     let members = [1u8, 2, 3, 4, 9, 10];
-    let mut states: Vec<_> = members.iter().map(|&m| state(&plan, m)).collect();
+    let mut states: Vec<_> = members.iter().map(|&m| state(plan, m)).collect();
     let (mut weights, mut strategy, all) = (start.clone(), StrategyState::default(), data(36));
     let share = |n: usize| Dataset { units: all.units.iter().skip(n).step_by(members.len()).cloned().collect() };
     for round in 1..=3 {
         let deltas: Vec<_> =
-            members.iter().enumerate().map(|(n, &who)| trained(&plan, &weights, &share(n), (who, round), &mut states[n])).collect();
+            members.iter().enumerate().map(|(n, &who)| trained(plan, &weights, &share(n), (who, round), &mut states[n])).collect();
         let mut mean = Vec::new();
         for group in &plan.groups {
             let mine: Vec<&PrivateDelta> = members

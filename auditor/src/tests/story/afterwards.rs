@@ -29,6 +29,8 @@ impl Scribe {
         }
         self.renewed();
         self.rotated();
+        self.false_statement_key();
+        self.new_witness();
         self.reviewed();
         self.anchored();
         self.stranger();

@@ -164,7 +164,7 @@ fn ground(
     settings: &dyn Fn() -> Result<Config, Failure>,
 ) -> Result<Ground, Failure> {
     let foundation = match plan.model.base {
-        Some(_) => Foundation::of_plan(plan, settings()?.base.as_deref()).map_err(|e| Failure::trouble("no_base", &e))?,
+        Some(_) => Foundation::of_plan(plan, settings()?.base.as_deref(), Some(home.dir())).map_err(|e| Failure::trouble("no_base", &e))?,
         None => None,
     };
     let Some(Foundation { base, outside }) = foundation else {
@@ -223,8 +223,7 @@ fn made_up(plan: &Plan, base: Option<&Base>, units: u32) -> Result<Dataset, Fail
 /// A small task of generated messages, of one round.
 fn built_in(steps: u32, sampling_rate: Decimal, noise_multiplier: Decimal) -> Result<Plan, BuiltInError> {
     let classes = corpus::sms::LABELS.map(str::to_owned).to_vec();
-    let model =
-        EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, adapter: None, base: None };
+    let model = EncoderConfig { vocab: 1024, max_tokens: 24, width: 16, heads: 2, layers: 1, hidden: 32, classes, ..EncoderConfig::none() };
     let shards = shard_table(&model, 1, STEP_EXPONENT)?;
     Ok(Plan {
         federation: "audit".to_owned(),

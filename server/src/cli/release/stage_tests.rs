@@ -6,7 +6,7 @@ use protocol::plan::{AdapterConfig, EncoderConfig};
 
 fn config(adapter: Option<AdapterConfig>) -> EncoderConfig {
     let classes = vec!["no".into(), "yes".into()];
-    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, base: None }
+    EncoderConfig { vocab: 64, max_tokens: 8, width: 8, heads: 2, layers: 1, hidden: 8, classes, adapter, ..EncoderConfig::none() }
 }
 
 /// A server's directory with a plan and the weights of a model, and the release of it.
@@ -141,7 +141,7 @@ fn a_model_with_adapters_is_named_in_its_two_parts() {
     let w = World::new(None);
     w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     assert_eq!(w.lineage().get("adapter"), None);
-    let w = World::new(Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["qkv".into()]) }));
+    let w = World::new(Some(AdapterConfig { rank: 2, alpha: 4, targets: Some(vec!["qkv".into()]), nested: None }));
     w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     let (lineage, weights) = (w.lineage(), std::fs::read(w.stage().model().join(WEIGHTS)).unwrap());
     let parts = train::snapshot::parts(&plan(&w.layout, w.release.plan).unwrap().model, &weights).unwrap().unwrap();
