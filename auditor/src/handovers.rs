@@ -4,7 +4,8 @@
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
-use audit::keys::LogKeys;
+use audit::key::VerifierKey;
+use audit::keys::{BadHandover, LogKeys};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::reader::{CHECKPOINT_PATH, DirEntry, HANDOVERS, LogReader, handover_path};
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ pub(crate) fn sizes(log: &Directory) -> Result<BTreeSet<u64>, ReadError> {
 pub(crate) fn keys(fold: &Fold<'_>, trusted: &LogKeys, findings: &mut Findings) -> LogKeys {
     let mut keys = trusted.clone();
     for (size, vkey) in fold.history().log_vkeys().skip(1) {
-        let taken = vkey.parse().map_err(|_| audit::keys::BadHandover::NoKey).and_then(|key| keys.hand_over(size, key));
+        let taken = vkey.parse::<VerifierKey>().map_err(|_| BadHandover::NoKey).and_then(|key| keys.hand_over(size, key));
         if let Err(e) = taken {
             findings.add(KEYS, Place::Index(size.saturating_sub(1)), "a key of this log that has not signed it before", e.to_string());
         }

@@ -147,7 +147,8 @@ pub(crate) fn check(
         let opened = match open(policy, keys, &note.bytes) {
             Ok(opened) => opened,
             Err(e) => {
-                findings.add(NOTE, place(), "a checkpoint of this log", e.to_string());
+                let later = if size > fold.history().size() { "; a key that took over after these entries is not known here" } else { "" };
+                findings.add(NOTE, place(), "a checkpoint of this log", format!("{e}{later}"));
                 continue;
             }
         };

@@ -46,7 +46,7 @@ impl Trusts {
     /// A policy as it is, and as it was for every key that the log has had.
     pub(super) fn policies(&self, policy: &Policy) -> impl Iterator<Item = Policy> {
         let keys = self.0.iter().filter_map(|(_, _, document)| document.log_vkey.parse::<VerifierKey>().ok());
-        keys.filter_map(|key| policy.with_log(&key).ok())
+        keys.filter_map(move |key| policy.with_log(&key).ok())
     }
 
     /// Whether this is the hash of one of them.
