@@ -129,12 +129,11 @@ impl Draft {
     /// The note of this size by the keys whose turn it is, with so many cosigners.
     pub(crate) fn note_at(&self, signers: &Signers, size: u64, cosigners: usize) -> Vec<u8> {
         let head = head_of(&self.entries[..usize::try_from(size).unwrap()]);
-        let keys = match self.handover().map(|at| size.cmp(&at)) {
-            None | Some(Ordering::Less) => vec![&signers.log],
-            Some(Ordering::Equal) => vec![&signers.log, &signers.next],
-            Some(Ordering::Greater) => vec![&signers.next],
-        };
-        signers.note_of(&keys, head, 0..cosigners)
+        match self.handover().map(|at| size.cmp(&at)) {
+            None | Some(Ordering::Less) => signers.note(head, cosigners),
+            Some(Ordering::Equal) => signers.note_of(&[&signers.log, &signers.next], head, 0..cosigners),
+            Some(Ordering::Greater) => signers.note_of(&[&signers.next], head, 0..cosigners),
+        }
     }
 
     /// Notes, each with the quorum of its size.
