@@ -226,8 +226,10 @@ impl<'a> Fold<'a> {
             return;
         }
         self.range.push(leaf_hash(bytes));
-        let root = self.range.root();
-        self.wanted.entry(self.range.size()).and_modify(|r| *r = Some(root));
+        let size = self.range.size();
+        if let Some(root) = self.wanted.get_mut(&size) {
+            *root = Some(self.range.root());
+        }
     }
 
     fn check_first(&mut self, entry: Option<&LogEntry>, leaf: Hash) {

@@ -32,6 +32,7 @@ pub(crate) fn trust_changes(history: &History) -> Vec<TrustSummary> {
         administrators: new.document.administrators.len(),
         threshold: new.document.threshold,
         server_key_changed: new.document.server != old.document.server,
+        log_key: (new.document.log_vkey != old.document.log_vkey).then(|| new.document.log_vkey.clone()),
         approvals: new.words.len(),
         needed: old.document.threshold,
     };

@@ -144,6 +144,8 @@ pub struct TrustSummary {
     pub threshold: u16,
     /// Whether the server signs with another key than before.
     pub server_key_changed: bool,
+    /// The key that signs the log from here on, if it is another one than before: trees that end before this entry are the older key's.
+    pub log_key: Option<String>,
     /// Administrators of the document before it who put it in force.
     pub approvals: usize,
     /// Administrators that the document before it asks for.

@@ -367,7 +367,7 @@ impl Agent {
     }
 
     fn hello(&self) -> Result<ClientMessage, AgentError> {
-        Ok(hello(self.boot, self.mirror.last_note()?))
+        Ok(hello(self.boot, self.mirror.last_note()?, self.mirror.handover_notes()?))
     }
 
     /// Writes the status a last time.

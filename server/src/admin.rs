@@ -485,10 +485,11 @@ pub enum Refusal {
          federation and root certificate"
     )]
     Trust,
-    /// Another log key.
+    /// A log key that cannot take over.
     #[n(42)]
     #[error(
-        "the new trust document names another log key, and this version cannot hand a log over to another key: leave log_vkey as it is"
+        "the log cannot be handed over to the key that the new trust document names: the server has no secret half of it, or it is no key of this \
+         federation's log, one that signed it before, or a witness's; `concordat-server trust prepare --new-log-key` makes one on its host"
     )]
     TrustLogKey,
     /// A statement key that is not here.

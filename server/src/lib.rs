@@ -14,6 +14,7 @@ mod evidence;
 pub mod identity;
 pub mod init;
 mod join;
+mod keyring;
 mod layout;
 mod log;
 pub mod model_signing;

@@ -114,7 +114,8 @@ fn messages() -> Seeds {
     let upload = UploadId([1; 16]);
     let header = ChunkHeader { kind: ChunkKind::Shares, index: 1, length: 1 << 20, upload, address: Address([2; 32]) };
     seeds.push(header.to_bytes().to_vec());
-    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() }];
+    let (log, renew) = (Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() });
+    let asks = [Request::Commit { upload }, log, renew, Request::Handover { after: 1 << 40 }];
     seeds.extend(asks.iter().map(|r| frame(r)[4..].to_vec()));
     seeds
 }

@@ -55,6 +55,7 @@ fn trust_changes(page: &mut Page<'_>) {
             escape(&t.fingerprint),
             format!("{} / {}", t.threshold, t.administrators),
             (if t.server_key_changed { changed } else { same }).to_owned(),
+            (if t.log_key.is_some() { changed } else { same }).to_owned(),
             format!("{} / {}", t.approvals, t.needed),
         ]
     };
@@ -65,9 +66,10 @@ fn trust_changes(page: &mut Page<'_>) {
             "fingerprint",
             "administrators (needed / all)",
             "statement key of the server",
+            "key of the log",
             "approved by (of needed)",
         ],
-        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "批准人数（/ 所需）"],
+        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "日志密钥", "批准人数（/ 所需）"],
     };
     page.table(&head, &rows);
 }
@@ -113,8 +115,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
     (
         "federation.trust.changed",
-        "administrators put another trust document in force: who administers from then on, and which key the server signs with",
-        "管理员启用新的信任文件（此后的管理员与服务器签名密钥）",
+        "administrators put another trust document in force: who administers from then on, and which keys sign for the server and its log",
+        "管理员启用新的信任文件（此后的管理员、服务器签名密钥与日志密钥）",
     ),
     ("process.started", "the server's program starts", "服务器程序启动"),
     ("process.upgraded", "the server's program is replaced", "服务器程序升级"),

@@ -209,6 +209,8 @@ pub(crate) enum Twist {
     TrustChangedUnderAWaitingWord,
     ServerKeyChanged,
     ServerKeyChangedAndTheOldUsed,
+    LogKeyChanged,
+    LogKeyGivenBack,
     DataWithdrawn,
     DataWithdrawnInTheRound,
     WithdrawnDataTrained,

@@ -74,7 +74,7 @@ clauses! {
     /// A trust document approved over another one than the one in force.
     Trust = "I11: a new trust document names the one that is in force before it", false;
     /// A trust document that cannot take the place of the one in force.
-    TrustDocument = "A14: a new trust document has one spelling, sound keys, and keeps federation, root certificate and log key", false;
+    TrustDocument = "A14: a new trust document has one spelling and sound keys, keeps federation and root certificate, and takes back no key of the log", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.

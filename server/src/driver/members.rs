@@ -27,6 +27,8 @@ const MAX_DENIALS: u32 = 10;
 const MAX_DECLARATIONS: u32 = 120;
 /// Requests to join that one token may leave in the log: each attempt has another number of the connection in it.
 const MAX_REQUESTS: usize = 8;
+/// Notes by which the log's keys handed over that are looked at when a member connects.
+const MAX_HANDOVERS: usize = 16;
 
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
@@ -107,6 +109,20 @@ impl Driver {
         }
     }
 
+    /// A log that an old backup brought back does not know a key that has taken over since, and takes its notes for foreign ones. The note by which
+    /// the key that it does know handed over is its own.
+    pub(super) fn shown_handovers(&self, who: ClientId, notes: &[Vec<u8>]) -> Result<(), DriverError> {
+        if self.log.history().barred(who).is_some() {
+            return Ok(());
+        }
+        for note in notes.iter().take(MAX_HANDOVERS) {
+            if let Shown::Contradicts(_) = evidence::judge(&self.log, note)? {
+                self.shown(who, note)?.ok();
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn disconnected(&mut self, who: ClientId, link: usize) {
         // A newer connection of the same client is not closed by the end of an older one.
         if self.links.get(&who).is_some_and(|l| l.id == link) {
@@ -137,6 +153,7 @@ impl Driver {
             ClientMessage::Opened { statement } => self.round_event(Event::Opened(who, statement)),
             ClientMessage::Cosigned { size, line } => {
                 if self.publisher.cosigned(&self.log, size, &line)? {
+                    self.log.retire(self.publisher.published())?;
                     self.covered()?;
                 }
             }
@@ -175,6 +192,10 @@ impl Driver {
             }
             Request::Blob { address } => self.blob(who, &address),
             Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
+            Request::Handover { after } => match self.log.handover(after)? {
+                Some(note) => Response::Bytes { bytes: note.into() }.into(),
+                None => Rejection::Unknown.into(),
+            },
             Request::Declare { statement } => self.declare(who, statement)?,
             Request::Renew { csr } => match self.renew(who, &csr, now())? {
                 Ok(der) => Response::Bytes { bytes: der.into() }.into(),
@@ -191,9 +212,11 @@ impl Driver {
         match self.log.history().barred(who).map(|b| b.standing) {
             None => true,
             Some(Standing::Left(_)) => match request {
-                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => {
-                    self.leaving.contains_key(&who)
-                }
+                Request::Log { .. }
+                | Request::Consistency { .. }
+                | Request::Artefact { .. }
+                | Request::Checkpoint {}
+                | Request::Handover { .. } => self.leaving.contains_key(&who),
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
                 Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
             },
