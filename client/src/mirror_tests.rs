@@ -156,7 +156,7 @@ fn a_mirror_goes_over_to_the_logs_next_key_with_the_note_that_both_signed() {
     assert!(matches!(c.mirror.read_note(&nine), Err(MirrorError::BadNote)));
     let note = take_in(&mut c.mirror, &c.log, &handover);
     assert!(c.mirror.judge_again(&note).is_ok() && note.head().size == 6);
-    assert_eq!(c.mirror.handover_notes().unwrap(), [handover.clone()]);
+    assert_eq!(c.mirror.handover_notes().unwrap(), std::slice::from_ref(&handover));
     // A process that ends here goes on from here.
     c.mirror = Mirror::open(&c.home).unwrap();
     follow(&mut c.mirror, &c.log).unwrap();
