@@ -137,6 +137,27 @@ impl PrepareError {
         }
     }
 
+    /// What the client's log may say. Below a failure in training there may be a number of rows, or which unit it was: both tell about the sample
+    /// (privacy.md D12, audit.md A22).
+    pub(crate) fn for_log(&self) -> String {
+        match self {
+            Self::Train(error @ TrainError::Work(work)) => format!("{self}: {error}: {work}"),
+            Self::Train(error @ (TrainError::Data(_) | TrainError::Engine(_))) => format!("{self}: {error}"),
+            Self::Train(_)
+            | Self::Count(_)
+            | Self::Store(_)
+            | Self::Ledger(_)
+            | Self::Snapshot(_)
+            | Self::Machine(_)
+            | Self::Quantiser(_)
+            | Self::Bound(_)
+            | Self::Seal(_)
+            | Self::Entropy(_)
+            | Self::Vanished
+            | Self::Cancelled => crate::agent::chain(self),
+        }
+    }
+
     /// Whether something happened that nobody intends: noise for another mechanism, or of another step, than was paid for or registered (bug
     /// class B25).
     /// The round is lost either way; an alarm stays in the status until somebody has looked.
@@ -396,5 +417,15 @@ mod tests {
         assert!(reserve(ReserveError::ScheduleDiffers).is_alarm(), "B25: what would be executed is not what was registered");
         assert!(!reserve(ReserveError::NotRegistered).is_alarm(), "a refusal is no alarm");
         assert!(!PrepareError::Train(TrainError::Stopped).is_alarm() && !PrepareError::Cancelled.is_alarm());
+    }
+
+    #[test]
+    fn the_log_is_told_why_training_failed_and_nothing_of_the_sample() {
+        let unit = TrainError::Data(train::batch::DataError::Token { unit: 4711, vocab: 16 });
+        assert_eq!(PrepareError::Train(unit).for_log(), "training gave no delta: the data does not fit the model");
+        let said = PrepareError::Train(TrainError::Work(train::workers::WorkError::Diverged)).for_log();
+        assert!(said.contains("gradients could not be computed") && said.contains("no finite gradient"), "{said}");
+        let noise = PrepareError::Train(TrainError::Noise(NoiseError::MechanismDiffers)).for_log();
+        assert!(noise.ends_with(&NoiseError::MechanismDiffers.to_string()), "what tells nothing of records is told whole: {noise}");
     }
 }

@@ -95,8 +95,8 @@ impl Masks {
     }
 }
 
-/// A number below `limit`. The bias of the remainder is below 2^-50 for any record.
-fn below(rng: &mut ChaCha8Rng, limit: usize) -> usize {
+/// A number below `limit`. The bias of the remainder is below 2^-32 for any data that fits a machine. Not for anything secret.
+pub(crate) fn below(rng: &mut impl RngCore, limit: usize) -> usize {
     let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
     usize::try_from(rng.next_u64() % limit).unwrap_or(0)
 }

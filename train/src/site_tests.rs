@@ -116,7 +116,7 @@ fn a_pass_without_room_is_tried_again_with_half_as_many_records() {
         assert_eq!(world.gradients(&world.with_room(room), &units).unwrap(), whole, "{room}");
     }
     let none = world.with_room(0);
-    assert!(matches!(world.gradients(&none, &units), Err(WorkError::Memory { records: 1, .. })));
+    assert!(matches!(world.gradients(&none, &units), Err(WorkError::Memory(_))));
     assert_eq!(none.passes.load(Ordering::Relaxed), 4, "8, 4, 2 and 1 records were tried");
 }
 
@@ -134,15 +134,16 @@ fn what_did_not_fit_is_not_tried_again() {
     });
 }
 
-/// D19: what is executed under Book-Keeping is registered with its micro-batch.
+/// D19: what is executed under Book-Keeping is registered with its micro-batch. How many records were in it is nobody's affair (D12).
 #[test]
 fn under_book_keeping_a_pass_without_room_is_an_error_with_a_name() {
     let world = World::new(ClipPath::BookKeeping { accumulate: Accumulate::F32, rounding: Rounding::Dithered });
     let data = data(3);
     let units: Vec<&UnitExamples> = data.units.iter().collect();
     let (small, mut sum) = (world.with_room(1), ClippedSum::new(&world.mechanism).unwrap());
-    let found = book_keeping::add(world.work(&small), &units, &mut sum);
-    assert!(matches!(found, Err(WorkError::Memory { records: 6, .. })));
+    let Err(error) = book_keeping::add(world.work(&small), &units, &mut sum) else { panic!("a pass without room") };
+    assert!(matches!(error, WorkError::Memory(_)));
+    assert!(!error.to_string().contains(|c: char| c.is_ascii_digit()), "{error}");
 }
 
 /// M15: one worker for each device, each with a model of its own.

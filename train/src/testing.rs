@@ -221,6 +221,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
     let [t5, bart] = published_pairs(&translate);
     let targets = Some(["q_proj", "down_proj"].map(str::to_owned).to_vec().into());
     let adapter = |trains| Some(Adapters { targets: targets.clone(), ..Adapters::everywhere(Lora { rank: 2, alpha: 6, trains }) });
+    let nested = adapter(Factor::B).map(|whole| Adapters { nested: [1].into(), ..whole });
     let window = Some(Window { reach: 2, global: 1 });
     let [decoder_of_a_plan, pair_of_a_plan] = planned().map(|own| Choices::own(&built(own), 0).unwrap());
     let all = [
@@ -238,6 +239,7 @@ pub(crate) fn families() -> Vec<(&'static str, Config)> {
         // Heads that do not share the width out.
         ("t5 gated", Choices { feed_forward: gated, head: Head::Own, heads: 3, groups: 3, head_width: 3, ..t5.clone() }),
         ("llama lora-b", Choices { adapter: adapter(Factor::B), trained: Trained::Nothing, ..llama.clone() }),
+        ("llama nested lora-b", Choices { adapter: nested, trained: Trained::Nothing, ..llama.clone() }),
         ("llama lora-a", Choices { adapter: adapter(Factor::A), trained: Trained::Nothing, ..llama.clone() }),
         ("llama top", Choices { trained: Trained::Layers(1..2), ..llama }),
         ("t5 top of both", Choices { trained: Trained::Layers(1..4), ..t5.clone() }),

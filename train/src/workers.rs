@@ -54,16 +54,13 @@ pub enum WorkError {
     /// Ten units in a row had a gradient that is not finite (training.md M14).
     #[error("{NON_FINITE_LIMIT} units in a row had no finite gradient")]
     Diverged,
-    /// The smallest pass that may be made does not fit into the device's memory: of one record on the exact path; under Book-Keeping of the
-    /// plan's micro-batch, which its privacy is accounted with.
-    #[error("the device's memory does not hold a pass of {records} records, and no smaller one may be made")]
-    Memory {
-        /// Records of that pass.
-        records: usize,
-        /// The tensor engine's.
-        #[source]
-        source: Box<candle_core::Error>,
-    },
+    /// The smallest pass that may be made does not fit into the device's memory: under Book-Keeping that of the plan's micro-batch, which its
+    /// privacy is accounted with. How many records that were depends on the sample, so nobody is told (privacy.md D12).
+    #[error(
+        "the device's memory does not hold the smallest pass that may be made: of one record on the exact path, under Book-Keeping of the \
+         plan's micro_batch of units"
+    )]
+    Memory(#[source] Box<candle_core::Error>),
 }
 
 impl WorkError {
@@ -71,13 +68,13 @@ impl WorkError {
     pub(crate) fn out_of_memory(self) -> Result<candle_core::Error, Self> {
         match self {
             Self::Engine(e) | Self::Capture(CaptureError::Engine(e)) if device::is_out_of_memory(&e) => Ok(e),
-            Self::Capture(_) | Self::Engine(_) | Self::Misplaced | Self::Merge(_) | Self::Diverged | Self::Memory { .. } => Err(self),
+            Self::Capture(_) | Self::Engine(_) | Self::Misplaced | Self::Merge(_) | Self::Diverged | Self::Memory(_) => Err(self),
         }
     }
 
-    /// The same, named for what it is where the device's memory does not hold a pass of so many records.
-    pub(crate) fn of_pass(self, records: usize) -> Self {
-        self.out_of_memory().map_or_else(|other| other, |e| Self::Memory { records, source: Box::new(e) })
+    /// The same, named for what it is where the device's memory does not hold a pass that may not be made smaller.
+    pub(crate) fn of_smallest_pass(self) -> Self {
+        self.out_of_memory().map_or_else(|other| other, |e| Self::Memory(Box::new(e)))
     }
 }
 
@@ -368,8 +365,8 @@ fn pass_over_first(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError
         match pass(work, &batch) {
             Ok(found) => return Ok(Passed { records, tokens, found: Some(found) }),
             Err(e) => {
-                let source = Box::new(e.out_of_memory()?);
-                records = device::halve(records).ok_or(WorkError::Memory { records, source })?;
+                let said = Box::new(e.out_of_memory()?);
+                records = device::halve(records).ok_or(WorkError::Memory(said))?;
             }
         }
     }

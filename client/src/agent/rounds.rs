@@ -244,7 +244,7 @@ impl Agent {
             Ok(()) => self.void(at)?,
             Err(error) if error.is_fatal() => return Err(fatal(error)),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the round's update could not be prepared");
+                tracing::warn!(error = %error.for_log(), "the round's update could not be prepared");
                 if error.is_alarm() {
                     tracing::error!(round = at.1.0, "what was executed is not what was paid for");
                     self.status.alarm(&format!("round {}: {}", at.1.0, chain(&error)));

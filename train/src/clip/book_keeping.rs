@@ -58,7 +58,7 @@ pub(crate) struct Taken {
 /// A unit whose loss or norm is not finite contributes 0 and still counts as present (D38, training.md M14). What becomes of a unit does
 /// not depend on the others: kernels walk record by record.
 pub(crate) fn add(work: Work<'_>, units: &[&UnitExamples], sum: &mut ClippedSum) -> Result<Taken, WorkError> {
-    let Passed { captures, units: spans, losses, tokens } = pass(work, units).map_err(|e| e.of_pass(rows(units, work).len()))?;
+    let Passed { captures, units: spans, losses, tokens } = pass(work, units).map_err(WorkError::of_smallest_pass)?;
     let Some(captures) = captures else { return Ok(Taken { outcomes: vec![UnitOutcome::Added; units.len()], losses, tokens }) };
     let squares = norms::squares(&captures, &spans)?;
     let factor = |(square, loss): (&Guarded, &f64)| if loss.is_finite() { sum.factor(square.upper()) } else { 0.0 };

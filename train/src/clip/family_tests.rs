@@ -5,12 +5,15 @@ use super::layer_tests::mechanism;
 use super::whole::Whole;
 use super::{book_keeping, norms};
 use crate::batch::UnitExamples;
+use crate::device::{Engine, Multiply, Site, with_site};
+use crate::direct::Precision;
 use crate::model::{Config, Transformer, TransformerWeights};
 use crate::testing::{families, moved, record};
-use crate::workers::{Work, unit_gradients};
+use crate::workers::{Work, Workers, unit_gradients};
 use privacy::bound::{ClippedSum, UnitOutcome};
 use privacy::mechanism::{Accumulate, Mechanism};
 use protocol::plan::{Keep, UnitObjective};
+use std::sync::Arc;
 
 /// Units with one, several and no records of one to eleven tokens; the same tokens occur again and again.
 fn units(config: &Config) -> Vec<UnitExamples> {
@@ -146,22 +149,37 @@ fn clipping_of_answers_agrees_with_the_oracle() {
     }
 }
 
+fn alone_as_among_others(world: &World) {
+    let run = |units: &[&UnitExamples], micro_batch| {
+        let mut all = Vec::new();
+        unit_gradients(Work { micro_batch, ..world.work() }, units, &mut |blocks, _| {
+            all.push(blocks.iter().map(|b| (b.offset, b.values.to_vec())).collect::<Vec<_>>());
+            Ok(())
+        })
+        .unwrap();
+        all
+    };
+    let alone: Vec<_> = world.units.iter().flat_map(|u| run(&[u], 1)).collect();
+    for micro_batch in [2, 64] {
+        assert_eq!(run(&world.refs(), micro_batch), alone, "{}", world.name);
+    }
+}
+
 /// D19: whatever else is in the batch, a unit's vector is bitwise the same.
 #[test]
 fn a_units_vector_does_not_depend_on_the_others_in_any_family() {
-    for world in World::ways(Accumulate::F32) {
-        let run = |units: &[&UnitExamples], micro_batch| {
-            let mut all = Vec::new();
-            unit_gradients(Work { micro_batch, ..world.work() }, units, &mut |blocks, _| {
-                all.push(blocks.iter().map(|b| (b.offset, b.values.to_vec())).collect::<Vec<_>>());
-                Ok(())
-            })
-            .unwrap();
-            all
-        };
-        let alone: Vec<_> = world.units.iter().flat_map(|u| run(&[u], 1)).collect();
-        for micro_batch in [2, 64] {
-            assert_eq!(run(&world.refs(), micro_batch), alone, "{}", world.name);
+    World::ways(Accumulate::F32).for_each(|world| alone_as_among_others(&world));
+}
+
+/// The same where models live on a device: there operations are composed of the engine's own, which know nothing of records.
+#[test]
+fn a_units_vector_does_not_depend_on_the_others_on_a_device_in_any_family() {
+    let device: Arc<dyn Multiply> = Arc::new(Engine::holding_models(Precision::F32));
+    Workers::start_on(vec![device]).unwrap().run(|| {
+        for world in World::all(Accumulate::F32) {
+            let there = |site: Option<&Site>| Transformer::load_at(&world.weights, site.unwrap()).unwrap();
+            let model = with_site(there);
+            alone_as_among_others(&World { model, ..world });
         }
-    }
+    });
 }

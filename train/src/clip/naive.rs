@@ -38,10 +38,12 @@ impl Naive {
         if let Some(shift) = self.vars.get(&format!("{path}.bias")) {
             y = y.broadcast_add(shift)?;
         }
-        match (self.vars.get(&format!("{path}.lora_A.weight")), self.vars.get(&format!("{path}.lora_B.weight"))) {
-            (Some(a), Some(b)) => y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?,
-            _ => Ok(y),
+        // Of nested ranks there are several of each, under names that differ alike.
+        for (name, a) in self.vars.iter().filter(|(name, _)| name.starts_with(&format!("{path}.lora_A."))) {
+            let b = self.var(&name.replace(".lora_A.", ".lora_B."));
+            y = (y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?)?;
         }
+        Ok(y)
     }
     /// LayerNorm where there is a shift, else RMSNorm.
     pub(super) fn norm(&self, path: &str, x: &Tensor) -> Result<Tensor> {

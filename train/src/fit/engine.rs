@@ -89,7 +89,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Losses, and the gradient of `Σ share · loss`, added to `grad`; `number` is the worker's. After an error of memory `grad` is as it was.
+    /// Losses, and the gradient of `Σ share · loss`, added to `grad`; `number` is the worker's. Graphs leave `grad` as it was after an error; passes
+    /// that are written out may leave a part of the gradient behind.
     pub(super) fn gradient(
         self,
         number: usize,
@@ -130,10 +131,11 @@ impl Engine<'_> {
 }
 
 impl FitError {
-    /// What the engine said, if it said that a device's memory is full; else the same again.
+    /// What the engine said, if it said of a graph that a device's memory is full; else the same again. What passes that are written out leave
+    /// behind would be counted twice if they were tried again.
     pub(super) fn out_of_memory(self) -> Result<candle_core::Error, Self> {
         match self {
-            Self::Data(DirectError::Engine(e)) | Self::Capture(CaptureError::Engine(e)) if crate::device::is_out_of_memory(&e) => Ok(e),
+            Self::Capture(CaptureError::Engine(e)) if crate::device::is_out_of_memory(&e) => Ok(e),
             Self::Data(_) | Self::Optimiser(_) | Self::Nothing | Self::Model | Self::Diverged | Self::Capture(_) | Self::Memory(_) => {
                 Err(self)
             }

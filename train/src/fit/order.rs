@@ -4,7 +4,7 @@
 use super::{FitError, Recipe};
 use crate::batch::{Batch, Record};
 use crate::direct::Reading;
-use crate::mask::Masks;
+use crate::mask::{Masks, below};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -71,12 +71,6 @@ fn numbers(seed: u64, stream: u64) -> ChaCha20Rng {
     let mut rng = ChaCha20Rng::seed_from_u64(seed ^ ORDER);
     rng.set_stream(stream);
     rng
-}
-
-/// A number below `limit`. The bias of the remainder is below 2^-32 for any data that fits a machine.
-fn below(rng: &mut ChaCha20Rng, limit: usize) -> usize {
-    let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
-    usize::try_from(rng.next_u64() % limit).unwrap_or(0)
 }
 
 fn shuffle<T>(rng: &mut ChaCha20Rng, values: &mut [T]) {

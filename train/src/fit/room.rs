@@ -47,7 +47,7 @@ mod tests {
     use crate::batch::Record;
     use crate::device::memory::testing::no_room;
     use crate::device::{Engine, attach};
-    use crate::direct::Precision;
+    use crate::direct::{DirectError, Precision};
     use std::sync::Arc;
 
     #[test]
@@ -64,6 +64,9 @@ mod tests {
         }
         assert!(matches!(in_passes(&items, |_, _| Err(no_room().into())), Err(FitError::Memory(_))));
         assert!(matches!(in_passes(&items, |_, _| Err(FitError::Model)), Err(FitError::Model)));
+        // Without a graph a part of the gradient may be there already.
+        let written_out = || FitError::Data(DirectError::Engine(no_room()));
+        assert!(matches!(in_passes(&items, |_, _| Err(written_out())), Err(FitError::Data(_))));
     }
 
     fn within(room: usize, at: usize, now: &[Item<'_>], seen: &mut Vec<usize>) -> Result<(), FitError> {

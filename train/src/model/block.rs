@@ -5,7 +5,7 @@
 //! without a long warm-up; older models normalise *after* each sum.
 
 use super::attention::{self, Asks, Attention};
-use super::config::{FeedForwardKind, MaskKind, NormPlace, Positions, Shifts};
+use super::config::{FeedForwardKind, MaskKind, NormPlace, Positions, Shifts, Window};
 use super::feed_forward::{self, FeedForward};
 use super::lora::{Adapters, Lora};
 use super::names::{AttentionNames, BlockNames, Projections};
@@ -14,7 +14,6 @@ use super::parameters::{Listing, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
 use crate::ops::activation::Activation;
-use crate::ops::attention::Window;
 use crate::ops::norm::EPSILON;
 use candle_core::{Result, Tensor};
 use std::sync::Arc;

@@ -7,14 +7,13 @@ use super::norm::NormKind;
 use super::parameters::{MAX_COORDINATES, MAX_NUMBERS, ModelError, Trained, size};
 use crate::hf::config::{self, ConfigError};
 use crate::ops::activation::Activation as Curve;
-use crate::ops::attention::Window as Near;
 use protocol::plan::{BaseModel, EncoderConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use crate::ops::activation::Activation;
-pub use crate::ops::attention::Window;
 pub use crate::ops::rotary::Stretch;
+pub use protocol::plan::own::Window;
 
 /// Longest sequence of any model: what one token of attention hears would fill memory long before.
 pub const MAX_TOKENS: u32 = 1 << 20;
@@ -383,7 +382,7 @@ impl Choices {
         let usable = self.epsilon.is_finite() && self.epsilon > 0.0;
         need(usable, || part("epsilon", self.epsilon, "a positive number"))?;
         need(self.stem.is_none_or(|k| (3..=5).contains(&k)), || part("stem", self.stem.unwrap_or(0), "a kernel of 3 to 5"))?;
-        let near = |w: Near| w.reach > 0 && w.global <= self.max_tokens;
+        let near = |w: Window| w.reach > 0 && w.global <= self.max_tokens;
         need(self.window.is_none_or(near), || part("window", "no reach or too many global tokens", "a reach of at least 1"))?;
         match self.positions {
             Positions::Learned | Positions::Sinusoidal => Ok(()),

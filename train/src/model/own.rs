@@ -1,9 +1,7 @@
 //! Concordat's own model: what a plan that begins from random weights asks for, as parts of a Transformer (training.md M1). Without a word more
 //! than its sizes it is a classifier.
 
-use super::config::{
-    Activation, Choices, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task, Window,
-};
+use super::config::{Activation, Choices, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Task};
 use super::decoder::Head;
 use super::names::Spelling;
 use super::norm::NormKind;
@@ -39,7 +37,7 @@ impl Choices {
             shifts: Shifts::All,
             scores: Scores::Scaled,
             mask: mask(asks, &own),
-            window: own.window.map(|own::Window { reach, global }| Window { reach, global }),
+            window: own.window,
             dropout: rate(&own),
             inputs: Inputs::Plain,
             head: head(asks, &own),

@@ -64,7 +64,7 @@ fn each_part_reaches_the_model() {
     assert_eq!(config(OwnModel { head: own::OutputHead::Own, ..decoder }).head, Head::Own);
     assert_eq!(config(OwnModel { groups: Some(2), ..decoder }).groups, 2);
     let window = config(OwnModel { window: Some(own::Window { reach: 3, global: 1 }), ..decoder }).window;
-    assert_eq!(window, Some(Window { reach: 3, global: 1 }));
+    assert_eq!(window, Some(own::Window { reach: 3, global: 1 }));
     assert_eq!(config(OwnModel { stem: Some(5), ..decoder }).stem, Some(5));
     assert_eq!(config(OwnModel { dropout: Some(decimal("0.25")), ..decoder }).dropout.to_bits(), 0.25f32.to_bits());
 }

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::batch::Record;
-use crate::model::config::{Inputs, Positions};
+use crate::model::config::{Inputs, Positions, Window};
 use crate::model::names::Spelling;
 use crate::model::parameters::Trained;
-use crate::ops::attention::Window;
 use crate::testing::{choices, families, moved, record};
 
 fn batch(records: &[Record]) -> Batch {

@@ -6,6 +6,7 @@ use super::{View, attention_composed, contiguous, like, product, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::Reach;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use protocol::plan::own::Window;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,17 +21,8 @@ pub(crate) enum Order {
     Prefix(Arc<[usize]>),
 }
 
-/// A sliding window (Longformer, Beltagy et al. 2020, arXiv 2004.05150).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// How far a token hears to either side.
-    pub reach: u32,
-    /// So many first tokens hear everybody and are heard by everybody, as far as the order allows.
-    pub global: u32,
-}
-
-/// Who hears whom. There is no padding: records lie end to end, and nobody hears a token of another record.
+/// Who hears whom: in a sliding window (Longformer, Beltagy et al. 2020, arXiv 2004.05150) only those that are near, and its first tokens. There is
+/// no padding: records lie end to end, and nobody hears a token of another record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hearing {
     pub(crate) order: Order,

@@ -5,9 +5,9 @@ use super::ShardError;
 use super::kind::ShardKind;
 use crate::model::lora::{Factor, factor_of};
 use crate::model::{Config, ParameterTable, Trained};
-use protocol::ids::ShardId;
+use protocol::ids::{RoundId, ShardId};
 use protocol::plan::{Assigned, EncoderConfig, ShardSpec, Turn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What a tier trains, as a plan file says it.
@@ -89,6 +89,17 @@ pub enum TiersError {
         /// Blocks of the model.
         most: u32,
     },
+    /// Both factors of adapters in one round.
+    #[error(
+        "tier {b:?} trains B of the adapters in rounds in which tier {a:?} trains A: let all tiers that train adapters train \
+         \"lora-alternating\", or none of them"
+    )]
+    BothFactors {
+        /// Who trains B.
+        b: String,
+        /// Who trains A.
+        a: String,
+    },
     /// A tier that trains nothing.
     #[error("tier {0:?} trains nothing")]
     Nothing(String),
@@ -125,6 +136,9 @@ pub fn tier_table(
         }
         mine.into_iter().for_each(|(name, turn)| trained.entry(name).or_default().push((number, turn)));
     }
+    if let Some((b, a)) = both_factors(&trained) {
+        return Err(TiersError::BothFactors { b: tiers[b].0.clone(), a: tiers[a].0.clone() });
+    }
     // In the model's order, so that shards that are whole runs of it are found in its order.
     let mut shards: Vec<(ShardSpec, Membership)> = Vec::new();
     for parameter in table.iter() {
@@ -143,6 +157,19 @@ pub fn tier_table(
     };
     let assigned = (0..tiers.len()).map(of).collect();
     Ok((shards.into_iter().map(|(s, _)| s).collect(), assigned))
+}
+
+/// Tiers of which one trains B in a round in which the other trains A; they may be one. The mean of products is not the product of means, and noise
+/// would become quadratic (training.md M5).
+fn both_factors(trained: &BTreeMap<String, Membership>) -> Option<(usize, usize)> {
+    let who = |factor: Factor| -> BTreeSet<(usize, Turn)> {
+        let of = trained.iter().filter(|(name, _)| factor_of(name).is_some_and(|(_, found, _)| found == factor));
+        of.flat_map(|(_, members)| members.iter().copied()).collect()
+    };
+    // A factor is trained in every round or in every second one.
+    let meet = |one: Turn, other: Turn| [RoundId(1), RoundId(2)].into_iter().any(|round| one.has(round) && other.has(round));
+    let (of_b, of_a) = (who(Factor::B), who(Factor::A));
+    of_b.iter().find_map(|&(b, turn)| of_a.iter().find(|(_, other)| meet(turn, *other)).map(|&(a, _)| (b, a)))
 }
 
 /// Names of a part's tensors, with the rounds in which they are trained.

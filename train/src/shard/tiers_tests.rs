@@ -147,6 +147,18 @@ fn a_part_that_does_not_exist_is_named_with_what_was_expected() {
     assert_eq!(tier_table(&small_config(), &tiers(&[("t", &[])]), -16), Err(TiersError::Nothing("t".into())));
 }
 
+/// M5: every round is linear in what is trained, whoever trains it.
+#[test]
+fn no_round_trains_both_factors_of_an_adapter() {
+    let of = |parts: &[(&str, &[Part])]| tier_table(&nested(), &tiers(parts), -16).err();
+    let refused = |b: &str, a: &str| Some(TiersError::BothFactors { b: b.into(), a: a.into() });
+    assert_eq!(of(&[("turns", &[Part::LoraAlternating]), ("low", &[Part::LoraB])]), refused("low", "turns"));
+    assert_eq!(of(&[("low", &[Part::LoraBFirst { rank: 1 }]), ("turns", &[Part::LoraAlternating])]), refused("low", "turns"));
+    assert_eq!(of(&[("one", &[Part::LoraAlternating, Part::LoraB])]), refused("one", "one"));
+    assert_eq!(of(&[("one", &[Part::LoraAlternating]), ("other", &[Part::LoraAlternating, Part::Head])]), None);
+    assert_eq!(of(&[("large", &[Part::LoraB]), ("small", &[Part::LoraBFirst { rank: 1 }])]), None);
+}
+
 /// Only its own coordinates are clipped, noised and sent; what does not have its turn is zero and its optimiser rests.
 #[test]
 fn an_institution_moves_its_own_shards_in_their_turn_and_nothing_else() {
