@@ -37,7 +37,6 @@ const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a
 const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7: no round beyond those of the plan");
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
-const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under a trust document of this log");
 const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names a trust document of this log");
 const ACTOR: Rule = Rule::new(
     Check::Invariants,
@@ -323,12 +322,6 @@ impl<'a> Fold<'a> {
             }
             (Facts::TrustChanged { new, .. }, ..) => {
                 self.named.insert(*new);
-            }
-            (Facts::MemberJoinRequested { request, .. }, ..) => {
-                let shown = self.history.requests().get(request).map(|r| r.trust);
-                if let Some(other) = shown.filter(|t| !self.history.knows_trust(*t)) {
-                    self.add(SHOWN, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
-                }
             }
             (Facts::AuditReviewed { .. }, ..) => {
                 let said = self.history.reviews().last().filter(|(at, _)| at.0 == index).map(|(_, r)| r.trust);

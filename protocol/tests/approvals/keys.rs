@@ -89,7 +89,7 @@ fn the_key_of_an_institution_asks_to_join_for_nobody_else() {
     assert_eq!(w.replaces(&first, &change(1, &first, &second), &second), []);
     let request = JoinRequest {
         token: TokenId([9; 16]),
-        trust: Sha256([1; 32]),
+        trust: w.history.trust_hash(),
         nonce: Sha256([5; 32]),
         name: "clinic-9".into(),
         institution_key: public(&second),
