@@ -11,7 +11,7 @@ use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
-use protocol::membership::{DatasetWithdrawal, Departure, Standing};
+use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose, Standing};
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
@@ -292,10 +292,11 @@ impl Driver {
         let told = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
         let published = rotated || told;
         let left = matches!(draft.facts, Facts::MemberLeft { .. });
-        if rotated {
-            self.let_rounds_begin();
-        }
+        let speaks_anew = matches!(draft.facts, Facts::KeyRotated { purpose: KeyPurpose::Statement, .. });
         let done = self.append_one(draft)?;
+        if speaks_anew {
+            self.waits_no_more(who);
+        }
         if published {
             self.publisher.want(done.index.0 + 1);
         }

@@ -187,7 +187,12 @@ fn administrator(disk: &Disk) -> SigningKey {
 
 /// An institution that the administrator admitted with this signing request.
 fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
-    let said = ask_to_join(driver, "clinic", key, csr, 3);
+    admit_as(disk, driver, ("clinic", 3), key, csr)
+}
+
+/// The same under this name, with a witness of this seed.
+fn admit_as(disk: &Disk, driver: &mut Driver, (name, witness): (&str, u8), key: &SigningKey, csr: &[u8]) -> ClientId {
+    let said = ask_to_join(driver, name, key, csr, witness);
     let facts = Facts::MemberJoined { request: said.request };
     let statement = Statement::sign(&said, &administrator(disk));
     driver.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts)).unwrap();
