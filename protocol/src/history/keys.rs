@@ -115,7 +115,7 @@ impl History {
             return out.add(Clause::FieldsDiffer);
         }
         let taken = !said.is_sound() || self.members.values().any(|m| m.has_had(new));
-        let room = |m: &Member| m.witness() == old && m.retired_witnesses.len() < MAX_RETIRED;
+        let room = |m: &Member| m.witness() == old && said.keeps_name(&m.witness_vkey) && m.retired_witnesses.len() < MAX_RETIRED;
         let Some(member) = self.members.get_mut(&who).filter(|m| !taken && room(m)) else { return out.add(Clause::KeyRotation) };
         member.retired_witnesses.insert(old);
         member.witness_vkey = said.new;

@@ -142,6 +142,7 @@ fn the_next_policy_names_the_new_witness_and_none_that_was_revoked() {
     assert_eq!(say(&mut driver, "demo"), Err(Rejection::Malformed), "no key");
     assert_eq!(say(&mut driver, &vkey("demo/clinic", KeyType::Note, 4)), Err(Rejection::Malformed), "a key that cosigns nothing");
     assert_eq!(say(&mut driver, &vkey("demo/other", KeyType::Cosignature, 3)), Err(Rejection::Policy), "the same under another name");
+    assert_eq!(say(&mut driver, &vkey("demo/bank", KeyType::Cosignature, 4)), Err(Rejection::Policy), "under another's name");
     assert_eq!(say(&mut driver, &second), Ok(()));
     assert_eq!(composed(&driver), std::slice::from_ref(&second));
     assert_eq!(say(&mut driver, &first), Err(Rejection::Policy), "never again");

@@ -5,6 +5,7 @@ use crate::evidence::{self, Shown};
 use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
+use audit::key::{KeyType, VerifierKey};
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
 use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
@@ -327,7 +328,7 @@ impl Driver {
         let valid = invitation.is_some_and(|i| self.admits(&i, secret, &request));
         let fits = request.institution_key == statement.key && self.log.history().knows_trust(request.trust);
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
-        let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
+        let witness_fits = self.names_its_witness(&request);
         // Also where a crash came before the token of an earlier request was marked as used: the log knows.
         let fresh = self.log.history().requests().values().all(|r| r.token != request.token || r.institution_key == statement.key);
         if !(valid && fits && key_fits && witness_fits && fresh && request.nonce == nonce) {
@@ -348,6 +349,12 @@ impl Driver {
         self.store.put_csr(who, csr)?;
         self.append_one(Draft::said(Actor::Institution, Some(who), statement, facts))?;
         Ok(if self.store.use_invitation(request.token, who)? { JoinReply::Pending {} } else { denied })
+    }
+
+    /// Whether the witness is one that policies can name, under its institution's name: a signature line is known by its name and 32 bits.
+    fn names_its_witness(&self, request: &JoinRequest) -> bool {
+        let name = format!("{}/{}", self.log.history().trust().federation, request.name);
+        request.witness_vkey.parse::<VerifierKey>().is_ok_and(|key| key.kind() == KeyType::Cosignature && key.name() == name)
     }
 
     fn admits(&self, invitation: &Invitation, secret: &[u8; 32], request: &JoinRequest) -> bool {

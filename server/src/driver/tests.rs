@@ -375,6 +375,31 @@ fn strangers_at_one_door_neither_fill_the_log_nor_hide_what_is_tried_at_another(
 }
 
 #[test]
+fn nobody_asks_to_join_with_a_witness_that_no_policy_could_name() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let invite = AdminRequest::Invite { institution: "clinic".into(), ttl_s: 600 };
+    let AdminReply::Token { line } = driver.admin(invite).unwrap() else { panic!("a token") };
+    let (token, key, csr, nonce) = (Token::parse(&line).unwrap(), SigningKey::from_bytes(&[7; 32]), request(), Sha256([1; 32]));
+    let mut ask = |name: &str, kind| {
+        let asked = JoinRequest {
+            token: token.id,
+            trust: token.trust,
+            nonce,
+            name: "clinic".into(),
+            institution_key: PublicKey(key.verifying_key().to_bytes()),
+            witness_vkey: SignerKey::new(name, kind, &[3; 32]).unwrap().verifier().to_string(),
+            tls_key: crate::identity::csr_key_hash(&csr).unwrap(),
+        };
+        let message = JoinMessage::Request { secret: token.secret, statement: Statement::sign(&asked, &key), csr: csr.clone().into() };
+        matches!(driver.join(message, nonce).unwrap(), JoinReply::Pending {})
+    };
+    assert!(!ask("demo/clinic", KeyType::Note), "a key that cosigns nothing");
+    assert!(!ask("demo/bank", KeyType::Cosignature), "another institution's name");
+    assert!(ask("demo/clinic", KeyType::Cosignature));
+}
+
+#[test]
 fn a_token_leaves_few_requests_in_the_log_however_often_it_is_used() {
     let disk = Disk::new();
     let mut driver = disk.driver().unwrap();
