@@ -102,6 +102,20 @@ impl Keys {
         if is_statement_pending(home) { Err(KeysError::Unfinished) } else { Ok(keys) }
     }
 
+    /// The same with the next statement key, which the log may have already; nothing where no change of it was begun.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_next(home: &Home) -> Result<Option<Self>, KeysError> {
+        let keys = Self::load(home)?;
+        if !is_statement_pending(home) {
+            return Ok(None);
+        }
+        // The institution's id stays that of its first key.
+        let known = if keys.known.is_empty() { vec![keys.public()] } else { keys.known.clone() };
+        Ok(Some(Self { institution: next_statement(home)?, known, ..keys }))
+    }
+
     /// The public statement key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.institution.verifying_key().to_bytes())
