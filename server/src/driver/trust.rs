@@ -53,6 +53,18 @@ impl Driver {
         self.publisher.want(word.index.0 + 1);
         Ok(Ok(word.done()))
     }
+
+    /// What a round records, with the server's own words under the key in force. A manifest is signed before decryptors endorse it and recorded
+    /// after that: if another key came in between, the log would contradict its server for ever. What it is known by is its words alone.
+    pub(super) fn by_the_key_in_force(&self, draft: Draft) -> Draft {
+        let statement = match draft.statement {
+            Some(said) if draft.actor == Actor::Server && said.key.0 != self.statement.verifying_key().to_bytes() => {
+                Some(said.signed_again(&self.statement))
+            }
+            same => same,
+        };
+        Draft { statement, ..draft }
+    }
 }
 
 /// Writes the documents beside the log that are not there: a log that was recovered has them in its entries only.

@@ -101,6 +101,24 @@ fn a_word_for_what_cannot_follow_is_refused_with_its_reason_and_recorded_nowhere
 }
 
 #[test]
+fn what_was_signed_before_the_servers_key_changed_is_recorded_under_the_next_one() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let made = crate::init::make_statement_key(&disk.layout()).unwrap();
+    let said = next(&driver, |d| d.server = made);
+    let facts = || Facts::ManifestPublished { manifest: protocol::ids::ManifestDigest([1; 32]) };
+    // Any words of the server will do.
+    let own = Draft::said(Actor::Server, None, Statement::sign(&said, &driver.statement), facts());
+    let others = Draft::said(Actor::Decryptor, Some(MEMBER), Statement::sign(&said, &key(31)), facts());
+    assert_eq!(driver.by_the_key_in_force(own.clone()).statement, own.statement);
+    assert!(is_done(&approve(&mut driver, &said, &administrator(&disk))));
+    let recorded = driver.by_the_key_in_force(own.clone()).statement.unwrap();
+    assert_eq!((recorded.key, &recorded.payload), (made, &own.statement.unwrap().payload));
+    assert!(recorded.verify_by::<TrustChange>(&made).is_ok());
+    assert_eq!(driver.by_the_key_in_force(others.clone()).statement, others.statement, "nobody else's");
+}
+
+#[test]
 fn the_server_signs_with_the_key_in_force_also_after_a_restart() {
     let disk = Disk::new();
     let mut driver = disk.driver().unwrap();
