@@ -456,6 +456,13 @@ pub enum Refusal {
          --new-server-key` makes one on its host"
     )]
     TrustServerKey,
+    /// More words than newcomers can be shown.
+    #[n(44)]
+    #[error(
+        "newcomers are shown all words that ever changed the trust document in one answer, and these would not fit into it: a document of fewer \
+         administrators is shorter"
+    )]
+    TrustTooLong,
 }
 
 /// Why the socket does not answer.

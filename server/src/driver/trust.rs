@@ -5,11 +5,16 @@ use crate::admin::{AdminReply, Refusal};
 use crate::log::Log;
 use crate::publish::artefact_path;
 use crate::{durable, init};
+use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::LeafIndex;
+use protocol::messages::MAX_TRUST_FRAME;
 use protocol::statement::Statement;
 use protocol::trust::{BadSuccessor, TrustChange};
 use std::io;
+
+/// For the nonce and what frames and lists take.
+const ROOM: usize = 1024;
 
 impl Driver {
     /// The trust document in force, and since when.
@@ -38,6 +43,9 @@ impl Driver {
             Ok(next) => next,
             Err(why) => return Ok(Err(refusal(why))),
         };
+        if !self.leaves_room(&statement) {
+            return Ok(Err(Refusal::TrustTooLong));
+        }
         // A server that cannot sign with the key that everybody expects would end every round.
         let Ok(key) = init::statement_key(&self.layout, &next.server) else { return Ok(Err(Refusal::TrustServerKey)) };
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new });
@@ -52,6 +60,16 @@ impl Driver {
         }
         self.publisher.want(word.index.0 + 1);
         Ok(Ok(word.done()))
+    }
+
+    /// Whether newcomers, and whoever comes back, can still be shown in one answer what leads from the first document to this one, which as many say
+    /// as the one in force asks for.
+    fn leaves_room(&self, statement: &Statement) -> bool {
+        let history = self.log.history();
+        let length = |said: &Statement| codec::encode(said).len();
+        let shown = self.trust_bytes.len() + history.trust_words().iter().map(length).sum::<usize>();
+        let more = usize::from(history.trust().threshold).saturating_mul(length(statement));
+        shown.saturating_add(more).saturating_add(ROOM) <= MAX_TRUST_FRAME
     }
 
     /// What a round records, with the server's own words under the key in force. A manifest is signed before decryptors endorse it and recorded

@@ -100,6 +100,28 @@ fn a_word_for_what_cannot_follow_is_refused_with_its_reason_and_recorded_nowhere
     assert_eq!(approve(&mut driver, &stale, &admin).err(), Some(Refusal::TrustReplaced), "prepared before the last change");
 }
 
+/// What leads from the first document to the last is one answer at the door; a federation never grows out of it.
+#[test]
+fn no_word_is_taken_that_newcomers_could_not_be_shown() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let admin = administrator(&disk);
+    let numbered = |n: u16| {
+        let mut seed = [5; 32];
+        seed[..2].copy_from_slice(&n.to_le_bytes());
+        public(&SigningKey::from_bytes(&seed))
+    };
+    let many: Vec<PublicKey> = std::iter::once(public(&admin)).chain((1..400).map(numbered)).collect();
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (many, 40));
+    assert!(is_done(&approve(&mut driver, &said, &admin)));
+    // Forty words of 26 KiB each.
+    let said = next(&driver, |d| d.administrators.swap(0, 1));
+    assert_eq!(approve(&mut driver, &said, &admin).err(), Some(Refusal::TrustTooLong));
+    assert_eq!(changes(&driver), 1);
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (vec![public(&admin)], 1));
+    assert!(matches!(approve(&mut driver, &said, &admin), Ok(AdminReply::Logged { need: 40, .. })), "the way out is short");
+}
+
 #[test]
 fn what_was_signed_before_the_servers_key_changed_is_recorded_under_the_next_one() {
     let disk = Disk::new();
