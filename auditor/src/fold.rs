@@ -263,9 +263,8 @@ impl<'a> Fold<'a> {
     fn check_witnesses(&mut self, index: u64) {
         let policies = self.policies;
         let Some((_, policy)) = policies.at(index + 1).filter(|(from, _)| *from == index + 1) else { return };
-        let members = self.history.members();
-        let is_old = |w: &Sha256| members.values().any(|m| m.retired_witnesses.contains(w)) && !members.values().any(|m| m.cosigns(*w));
-        let named: Vec<Sha256> = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string())).filter(is_old).collect();
+        let named = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string()));
+        let named: Vec<Sha256> = named.filter(|w| self.history.is_old_witness(*w)).collect();
         for witness in named {
             self.add(OLD_WITNESS, index, "witnesses as the log has them", witness.to_hex(), None);
         }

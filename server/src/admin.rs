@@ -463,6 +463,10 @@ pub enum Refusal {
          administrators is shorter"
     )]
     TrustTooLong,
+    /// A witness of before.
+    #[n(45)]
+    #[error("the policy names a witness key that its institution has replaced, or that was revoked; run `policy activate` again")]
+    PolicyWitness,
 }
 
 /// Why the socket does not answer.

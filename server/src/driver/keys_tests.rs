@@ -6,7 +6,7 @@ use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::membership::{KeyPurpose, KeyRevocation, StandingReason};
 use protocol::plan::{PlanApproval, Unit};
 use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation, keyid};
-use protocol::trust::DatasetDeclaration;
+use protocol::trust::{DatasetDeclaration, PolicyApproval};
 
 fn key(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
@@ -117,6 +117,29 @@ fn whoever_waits_for_the_end_of_a_round_is_waited_for_whatever_others_do() {
     assert!(driver.is_held(now()), "the clinic has not had its turn");
     assert_eq!(declare(&mut driver, clinic, &first, &one), Ok(()));
     assert!(!driver.is_held(now()));
+}
+
+#[test]
+fn a_policy_that_was_made_before_a_witness_was_replaced_is_not_activated() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (person, admin) = (key(7), administrator(&disk));
+    let who = admit(&disk, &mut driver, &person, &request());
+    admit_as(&disk, &mut driver, ("bank", 4), &key(9), &request());
+    let made = |driver: &Driver| crate::publish::compose(driver.log.history()).unwrap().text().to_owned();
+    let activate = |driver: &mut Driver, text: &str| {
+        let (policy, replaces) = (Sha256(protocol::hash::sha256(&[text.as_bytes()])), driver.log.history().policy_in_force());
+        let statement = Statement::sign(&PolicyApproval { policy, replaces }, &admin);
+        driver.admin(AdminRequest::ActivatePolicy { text: text.to_owned(), statement }).unwrap()
+    };
+    let before = made(&driver);
+    let (old, new) = (driver.log.history().members()[&who].witness(), SignerKey::new("demo/clinic", KeyType::Cosignature, &[5; 32]));
+    let said = WitnessKeyRotation { federation: "demo".into(), institution: who, old, new: new.unwrap().verifier().to_string() };
+    assert_eq!(declare(&mut driver, who, &person, &said), Ok(()));
+    assert!(matches!(activate(&mut driver, &before), AdminReply::Refused { reason: crate::admin::Refusal::PolicyWitness }));
+    assert_eq!(driver.log.history().policy(), None);
+    let after = made(&driver);
+    assert!(matches!(activate(&mut driver, &after), AdminReply::Done {}));
 }
 
 /// The witnesses of the policy that would be made now.
