@@ -12,6 +12,7 @@ pub mod fork;
 pub mod fsck;
 pub mod hash;
 pub mod key;
+pub mod keys;
 mod lanes;
 mod layers;
 pub mod merkle;

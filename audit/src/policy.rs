@@ -147,6 +147,25 @@ impl Policy {
         Self::parse(&(lines.join("\n") + "\n"))
     }
 
+    /// This policy for another key of the same log (A14): the text with that key in its `log` line, and not a byte else changed. So administrators
+    /// need not activate again what they activated, and everybody finds the same text, and the one before it again.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the key cannot be a log's beside these witnesses.
+    pub fn with_log(&self, key: &VerifierKey) -> Result<Self, PolicyError> {
+        if *key == self.log {
+            return Ok(self.clone());
+        }
+        let other = |line: &str| {
+            let mut words = line.split([' ', '\t']).filter(|w| !w.is_empty());
+            match (words.next(), words.next()) {
+                (Some("log"), Some(vkey)) => line.replacen(vkey, &key.to_string(), 1),
+                _any_other => line.to_owned(),
+            }
+        };
+        Self::parse(&self.text.split('\n').map(other).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The exact text.
     pub fn text(&self) -> &str {
         &self.text

@@ -146,3 +146,20 @@ proptest! {
         prop_assert!(Policy::parse(&text).is_err());
     }
 }
+
+#[test]
+fn a_policy_for_the_next_key_of_its_log_differs_in_one_line_only() {
+    let next = SignerKey::new(log().verifier().name(), KeyType::Note, &[77; 32]).ok().unwrap();
+    let tail =
+        "# log of ours\nwitness w0 VKEY https://w.example/\ngroup g 1 w0\nquorum g\n".replace("VKEY", &witness(0).verifier().to_string());
+    let policy = Policy::parse(&format!("log  {}\thttps://l.example/\n{tail}", log().verifier())).unwrap();
+    let other = policy.with_log(next.verifier()).unwrap();
+    assert_eq!(other.text(), format!("log  {}\thttps://l.example/\n{tail}", next.verifier()));
+    assert_eq!((other.log(), other.witnesses()), (next.verifier(), policy.witnesses()));
+    assert_eq!(other.with_log(log().verifier()).unwrap(), policy, "and back, not a space is another");
+    let none = Policy::compose(log().verifier(), &[], None).unwrap().with_log(next.verifier()).unwrap();
+    assert_eq!(none, Policy::compose(next.verifier(), &[], None).unwrap());
+    // A witness's key cannot be the log's too.
+    let doubled = SignerKey::new(log().verifier().name(), KeyType::Note, &[100; 32]).ok().unwrap();
+    assert!(matches!(policy.with_log(doubled.verifier()), Err(PolicyError::Repeated { .. })));
+}

@@ -46,6 +46,14 @@ pub fn note_path(size: u64) -> String {
     format!("checkpoints/{size:020}.note")
 }
 
+/// Directory of the notes by which one key of the log handed over to the next (A14).
+pub const HANDOVERS: &str = "handovers";
+
+/// Path of the note of this size that carries the signatures of the key that hands over and of the one that takes over (A14).
+pub fn handover_path(size: u64) -> String {
+    format!("{HANDOVERS}/{size:020}.note")
+}
+
 /// Path of the policy in force from this size on (A12).
 pub fn policy_path(size: u64) -> String {
     format!("policy/{size:020}.txt")

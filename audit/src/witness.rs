@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosign::{CosignError, cosign};
-use crate::key::{SignerKey, VerifierKey};
+use crate::key::SignerKey;
+use crate::keys::LogKeys;
 use crate::merkle::{ConsistencyProof, MAX_PROOF_HASHES};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteError, SignatureLine, parse_lines, write_lines};
 use crate::proof::{parse_hash_lines, write_hash_lines};
@@ -128,7 +129,7 @@ pub enum Refusal {
     /// The request or its checkpoint cannot be read, or states an old size above the new one.
     #[error("the request is malformed")]
     Malformed,
-    /// No signature of the log's key that holds.
+    /// No signature that holds of each key that signs a tree of this size.
     #[error("the checkpoint is not signed by the log")]
     NotByLog,
     /// Not the log that this witness watches.
@@ -221,20 +222,21 @@ impl Advance {
     }
 }
 
-/// Decides on a request from the last state, for the one log that this witness watches, at `now_s` seconds since 1970.
+/// Decides on a request from the last state, for the one log that this witness watches, at `now_s` seconds since 1970. A tree is signed by the key
+/// of its size, and by two where one hands over to the other (A14).
 ///
 /// # Security
 /// The server may choose every byte of the request. Times never fall, whatever the clock says.
 ///
 /// # Errors
 /// [`Refusal`] with the reason, in the order of tlog-witness.
-pub fn decide(state: &WitnessState, log: &VerifierKey, request: &[u8], now_s: u64) -> Result<Advance, Refusal> {
+pub fn decide(state: &WitnessState, log: &LogKeys, request: &[u8], now_s: u64) -> Result<Advance, Refusal> {
     let request = AddCheckpoint::parse(request).map_err(|_| Refusal::Malformed)?;
     let checkpoint: Checkpoint = request.note.text().parse().map_err(|_| Refusal::Malformed)?;
     if checkpoint.origin != log.name() {
         return Err(Refusal::UnknownLog);
     }
-    if request.note.verify([log]).map_err(|_| Refusal::NotByLog)?.is_empty() {
+    if log.signed(&request.note).is_none() {
         return Err(Refusal::NotByLog);
     }
     if request.old_size > checkpoint.head.size {

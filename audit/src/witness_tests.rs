@@ -26,6 +26,10 @@ impl World {
         Self { files, key: SignerKey::new("fed.example/log", KeyType::Note, &[1; 32]).ok().unwrap(), heads }
     }
 
+    fn keys(&self) -> LogKeys {
+        self.key.verifier().clone().into()
+    }
+
     fn note(&self, size: usize) -> Note {
         Checkpoint { origin: "fed.example/log".into(), head: self.heads[size] }.sign(&self.key).unwrap()
     }
@@ -41,7 +45,7 @@ impl World {
     }
 
     fn ask(&self, state: &WitnessState, request: &AddCheckpoint) -> Result<Advance, Refusal> {
-        decide(state, self.key.verifier(), &request.encode(), 2000)
+        decide(state, &self.keys(), &request.encode(), 2000)
     }
 }
 
@@ -64,6 +68,32 @@ fn every_growing_step_is_cosigned_from_the_state_it_was_decided_from() {
     let mut note = advance.note().clone();
     note.add(&[line]).unwrap();
     assert_eq!(note.verify([witness().verifier()]).unwrap()[0].time_s, Some(2000));
+}
+
+/// The old key up to the handover, both at it, the new one after it, and nothing else at any size.
+#[test]
+fn a_tree_is_cosigned_under_the_key_of_its_size_only() {
+    let world = World::new("a");
+    let new = SignerKey::new("fed.example/log", KeyType::Note, &[3; 32]).ok().unwrap();
+    let mut keys = world.keys();
+    keys.hand_over(9, new.verifier().clone()).unwrap();
+    for size in 6..=12 {
+        let old_note = world.note(size);
+        let new_note = Checkpoint { origin: "fed.example/log".into(), head: world.heads[size] }.sign(&new).unwrap();
+        let mut both = old_note.clone();
+        both.add(new_note.lines()).unwrap();
+        let cosigned = |note: &Note| {
+            let request = AddCheckpoint { note: note.clone(), ..world.request(5, size) };
+            match decide(&world.state(5), &keys, &request.encode(), 2000) {
+                Ok(_) => true,
+                Err(refusal) => {
+                    assert_eq!((refusal.clone(), refusal.status()), (Refusal::NotByLog, 403));
+                    false
+                }
+            }
+        };
+        assert_eq!((cosigned(&old_note), cosigned(&new_note), cosigned(&both)), (size < 9, size > 9, true), "size {size}");
+    }
 }
 
 #[test]
@@ -90,7 +120,7 @@ fn each_refusal_has_its_status() {
     assert_eq!(refusal(&forged), Refusal::NotByLog);
     let elsewhere = Checkpoint { origin: "other/log".into(), head: world.heads[9] }.sign(&world.key).unwrap();
     assert_eq!(refusal(&AddCheckpoint { note: elsewhere, ..world.request(5, 9) }), Refusal::UnknownLog);
-    assert_eq!(decide(&state, world.key.verifier(), b"old 5\n", 1), Err(Refusal::Malformed));
+    assert_eq!(decide(&state, &world.keys(), b"old 5\n", 1), Err(Refusal::Malformed));
 
     let statuses: Vec<u16> =
         [Refusal::Malformed, Refusal::NotByLog, Refusal::UnknownLog, Refusal::OtherSize { size: 5 }, Refusal::NotConsistent]
@@ -158,6 +188,6 @@ proptest! {
     #[test]
     fn deciding_on_nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let key = SignerKey::new("l", KeyType::Note, &[1; 32]).ok().unwrap();
-        prop_assert_eq!(decide(&WitnessState::new(), key.verifier(), &bytes, 1), Err(Refusal::Malformed));
+        prop_assert_eq!(decide(&WitnessState::new(), &key.verifier().clone().into(), &bytes, 1), Err(Refusal::Malformed));
     }
 }

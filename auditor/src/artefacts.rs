@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub(crate) const MAX_ARTEFACT_BYTES: usize = 1 << 20;
 const DIR: &str = "artefacts";
 /// What A2 places at the root of a log. `.state` is the server's own; `sidecar` openings may be erased at any time.
-const KNOWN: [&str; 8] = [".state", "artefacts", "checkpoint", "checkpoints", "policy", "sidecar", "tile", "trust.json"];
+const KNOWN: [&str; 9] = [".state", "artefacts", "checkpoint", "checkpoints", "handovers", "policy", "sidecar", "tile", "trust.json"];
 
 const HASH: Rule = Rule::new(Check::Artefacts, Severity::Integrity, "A2: an artefact hashes to its name");
 const STRAY: Rule = Rule::new(Check::Artefacts, Severity::Incomplete, "A2: every file has a place in a log");

@@ -1,6 +1,8 @@
 //! I8: every spend recomputed from its stated parameters with the accountant, without any data (audit.md A36, privacy.md section 5).
 //! Knows no ledger file.
 
+mod exhausted;
+
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use privacy::accountant::own::{epsilon_of_rdp, noise_rdp};
 use privacy::accountant::task::TaskTerms;
@@ -63,6 +65,7 @@ pub(crate) fn check(history: &History, findings: &mut Findings) {
     for ((who, _), dataset) in history.datasets() {
         check_dataset(*who, dataset, &|task| history.task(task)?.plan(), &mut accounts, findings);
     }
+    exhausted::check(history, findings);
 }
 
 /// Recomputes every spend of one dataset.
@@ -237,7 +240,8 @@ fn check_chain(dataset: &DatasetHistory, findings: &mut Findings) {
     let mut heads: BTreeMap<u64, Sha256> = BTreeMap::new();
     let spends = dataset.spends.iter().map(|r| (r.index, r.spend.ledger_counter, r.spend.ledger_head));
     let releases = dataset.releases.iter().map(|(index, r)| (*index, r.ledger_counter, r.ledger_head));
-    for (index, counter, named) in spends.chain(releases) {
+    let exhausted = dataset.exhausted.iter().map(|e| (e.index, e.said.ledger_counter, e.said.ledger_head));
+    for (index, counter, named) in spends.chain(releases).chain(exhausted) {
         let head = *heads.entry(counter).or_insert(named);
         if head != named {
             findings.add(CHAIN, Place::Index(index.0), head.to_string(), format!("{named} under counter {counter}"));

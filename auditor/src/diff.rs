@@ -4,15 +4,17 @@
 use crate::dir::{Directory, ReadError};
 use crate::entries;
 use crate::finding::Findings;
-use crate::trust;
-use audit::fork::{ForkProof, signed};
+use crate::trust::{self, Trusted};
+use audit::checkpoint::Checkpoint;
+use audit::fork::ForkProof;
 use audit::hash::{Hash, leaf_hash};
-use audit::key::VerifierKey;
+use audit::keys::LogKeys;
 use audit::merkle::prove_consistency;
 use audit::note::{MAX_NOTE_BYTES, Note};
-use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader, TileHashes};
+use audit::reader::{CHECKPOINT_PATH, DirEntry, HANDOVERS, LogReader, TileHashes};
 use audit::tile::{WIDTH, decode_bundle};
 use audit::tree::{CompactRange, TreeHead};
+use protocol::history::History;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,7 +80,8 @@ pub enum DiffError {
 /// One copy while it is read.
 struct Copy {
     log: Directory,
-    key: VerifierKey,
+    /// The log's keys, by what administrators say in this copy.
+    keys: LogKeys,
     /// By size; of several notes of one size the first that was found.
     notes: BTreeMap<u64, (Note, TreeHead)>,
     range: CompactRange,
@@ -89,11 +92,16 @@ impl Copy {
     fn open(name: char, dir: &Path) -> Result<Self, DiffError> {
         let log = Directory::open(dir)?;
         let trusted = trust::check(&log, &mut Findings::default())?.ok_or(DiffError::NoTrust(name))?;
-        let notes = notes(&log, &trusted.log)?;
+        let all = notes(&log)?;
+        let keys = keys(&log, trusted, all.iter().map(|(_, head)| head.size).max().unwrap_or(0))?;
+        let mut notes = BTreeMap::new();
+        for (note, head) in all.into_iter().filter(|(note, _)| keys.signed_by_any(note).is_some()) {
+            notes.entry(head.size).or_insert((note, head));
+        }
         if notes.is_empty() {
             return Err(DiffError::NoNote(name));
         }
-        Ok(Self { log, key: trusted.log, notes, range: CompactRange::new(), roots: BTreeMap::new() })
+        Ok(Self { log, keys, notes, range: CompactRange::new(), roots: BTreeMap::new() })
     }
 
     fn size(&self) -> u64 {
@@ -118,14 +126,14 @@ impl Copy {
     }
 
     /// A proof that this copy's note contradicts the other copy's tree, under a note that the other tree bears out.
-    fn contradicts(&self, other: &Self) -> Option<ForkProof> {
+    fn contradicts(&self, other: &Self, keys: &LogKeys) -> Option<ForkProof> {
         for (size, (note, head)) in &self.notes {
             let Some(root) = other.roots.get(size).filter(|r| **r != head.root) else { continue };
             let borne_out = |(s, (_, h)): &(&u64, &(Note, TreeHead))| other.roots.get(*s) == Some(&h.root);
             let Some((newer, (second, _))) = other.notes.range(*size..).find(borne_out) else { continue };
             let Ok(proof) = prove_consistency(&TileHashes::new(&other.log, *newer), *size, *newer) else { continue };
-            let proof = ForkProof::new(&self.key, (note, *size), second, *root, &proof);
-            if proof.check(&self.key, None).is_ok() {
+            let proof = ForkProof::new(keys, (note, *size), second, *root, &proof);
+            if proof.check_by(keys.all(), None).is_ok() {
                 return Some(proof);
             }
         }
@@ -138,21 +146,41 @@ impl Copy {
     }
 }
 
-/// The notes of a directory that the log signed, by size.
-fn notes(log: &Directory, key: &VerifierKey) -> Result<BTreeMap<u64, (Note, TreeHead)>, ReadError> {
+/// The notes of a directory, whoever signed them.
+fn notes(log: &Directory) -> Result<Vec<(Note, TreeHead)>, ReadError> {
     let mut names = vec![CHECKPOINT_PATH.to_owned()];
-    names.extend(log.list("checkpoints")?.into_iter().filter_map(|e| match e {
-        DirEntry::File(name) => Some(format!("checkpoints/{name}")),
-        DirEntry::Directory(_) => None,
-    }));
-    let mut notes = BTreeMap::new();
+    for below in ["checkpoints", HANDOVERS] {
+        names.extend(log.list(below)?.into_iter().filter_map(|e| match e {
+            DirEntry::File(name) => Some(format!("{below}/{name}")),
+            DirEntry::Directory(_) => None,
+        }));
+    }
+    let mut notes = Vec::new();
     for name in names {
-        let Some(bytes) = log.read(&name, MAX_NOTE_BYTES)? else { continue };
-        if let Some((note, head)) = signed(&bytes, key) {
-            notes.entry(head.size).or_insert((note, head));
-        }
+        let note = log.read(&name, MAX_NOTE_BYTES)?.and_then(|bytes| Note::parse(&bytes).ok());
+        let stated = note.and_then(|note| Some((note.text().parse::<Checkpoint>().ok()?.head, note)));
+        notes.extend(stated.map(|(head, note)| (note, head)));
     }
     Ok(notes)
+}
+
+/// The keys of a copy's log (A14). Where a key took over, administrators say so in entries below `size`; a log that has no note of that has one key.
+fn keys(log: &Directory, trusted: Trusted, size: u64) -> Result<LogKeys, ReadError> {
+    let one = LogKeys::new(trusted.log);
+    if log.list(HANDOVERS)?.is_empty() {
+        return Ok(one);
+    }
+    let mut history = History::new(trusted.document);
+    while history.size() < size {
+        let first = history.size();
+        let Some((bytes, width)) = entries::bundle(log, first, size)? else { break };
+        decode_bundle(&bytes, width).unwrap_or_default().into_iter().for_each(|entry| drop(history.apply(entry)));
+        // A hole, or a partial bundle: what comes after it has no place in a tree.
+        if history.size() - first < u64::from(WIDTH) {
+            break;
+        }
+    }
+    Ok(LogKeys::of(history.log_vkeys()).unwrap_or(one))
 }
 
 /// Compares two copies of one log.
@@ -165,16 +193,19 @@ fn notes(log: &Directory, key: &VerifierKey) -> Result<BTreeMap<u64, (Note, Tree
 /// [`DiffError`] if there is nothing to compare.
 pub fn diff(a: &Path, b: &Path) -> Result<Difference, DiffError> {
     let (mut a, mut b) = (Copy::open('A', a)?, Copy::open('B', b)?);
-    if a.key != b.key {
-        return Err(DiffError::OtherLog(a.key.to_string(), b.key.to_string()));
+    let first = |copy: &Copy| copy.keys.at(0).to_string();
+    if first(&a) != first(&b) {
+        return Err(DiffError::OtherLog(first(&a), first(&b)));
     }
+    // One copy may end before a key took over in the other.
+    let keys = if a.keys.all().count() >= b.keys.all().count() { a.keys.clone() } else { b.keys.clone() };
     let mut wanted: Vec<u64> = a.notes.keys().chain(b.notes.keys()).copied().collect();
     wanted.sort_unstable();
     for copy in [&mut a, &mut b] {
         copy.roots.insert(0, copy.range.root());
     }
     let parting = walk(&mut a, &mut b, &wanted)?;
-    let proof = a.contradicts(&b).or_else(|| b.contradicts(&a)).or_else(|| same_size(&a, &b));
+    let proof = a.contradicts(&b, &keys).or_else(|| b.contradicts(&a, &keys)).or_else(|| same_size(&a, &b, &keys));
     let forked = parting.is_some() || proof.is_some() || !a.is_sound() || !b.is_sound();
     let relation = match (forked, a.size().cmp(&b.size())) {
         (true, _) => Relation::Forked,
@@ -187,11 +218,11 @@ pub fn diff(a: &Path, b: &Path) -> Result<Difference, DiffError> {
 }
 
 /// Two notes of one size with two roots prove themselves, whatever the entries say.
-fn same_size(a: &Copy, b: &Copy) -> Option<ForkProof> {
+fn same_size(a: &Copy, b: &Copy, keys: &LogKeys) -> Option<ForkProof> {
     let pair =
         a.notes.iter().find_map(|(size, (note, head))| b.notes.get(size).filter(|(_, h)| h.root != head.root).map(|o| (note, *size, o)));
     let (note, size, (other, head)) = pair?;
-    Some(ForkProof::new(&a.key, (note, size), other, head.root, &audit::merkle::ConsistencyProof(Vec::new())))
+    Some(ForkProof::new(keys, (note, size), other, head.root, &audit::merkle::ConsistencyProof(Vec::new())))
 }
 
 /// Reads both side by side; returns the first entry that differs.

@@ -32,6 +32,7 @@ mod ahead;
 mod artefacts;
 mod budget;
 mod fold;
+mod handovers;
 mod openings;
 mod others;
 mod policies;

@@ -39,6 +39,11 @@ const REVIEW_ROOT: Rule = Rule::new(
 );
 const RECOVERED_ROOT: Rule =
     Rule::new(Check::Invariants, Severity::Invariant, "A32: a recovery names the root that this log has at its size");
+const EXPORTED_ROOT: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Invariant,
+    "A19: a copy that the server handed out has the root that this log has at its size; with another one somebody was given another log",
+);
 const NO_ROOT: Rule = Rule::new(Check::Invariants, Severity::Incomplete, "A35: the root of an older tree can be made from the tiles");
 
 /// What does not fit.
@@ -65,6 +70,8 @@ pub(crate) struct Stated {
     proposed: BTreeMap<SumPlace, (u32, u64)>,
     /// Recoveries, with where they stand.
     recovered: Vec<(u64, TreeHead)>,
+    /// Copies that were handed out, with where that stands.
+    exported: Vec<(u64, TreeHead)>,
 }
 
 impl Stated {
@@ -116,6 +123,10 @@ impl Stated {
                 self.recovered.push((index, TreeHead { size: *size, root: Hash(root.0) }));
                 None
             }
+            (Facts::AuditExported { size, root }, ..) => {
+                self.exported.push((index, TreeHead { size: *size, root: Hash(root.0) }));
+                None
+            }
             _other => None,
         }
     }
@@ -138,12 +149,13 @@ impl Stated {
         Odd::unless(holds, PROPOSED, format!("a size above {last} and at most {}", index.saturating_add(1)), log_size.to_string())
     }
 
-    /// Holds the roots that reviews and recoveries name against those of this log, whose tiles have been compared with its entries.
+    /// Holds the roots that reviews, recoveries and exports name against those of this log, whose tiles have been compared with its entries.
     pub(crate) fn roots(&self, log: &Directory, size: u64, history: &History, findings: &mut Findings) {
         let head = |size, root: Sha256| TreeHead { size, root: Hash(root.0) };
         let reviews = history.reviews().iter().map(|(at, r)| (at.0, head(r.size, r.root), REVIEW_ROOT));
         let recovered = self.recovered.iter().map(|(at, head)| (*at, *head, RECOVERED_ROOT));
-        for (index, stated, rule) in reviews.chain(recovered) {
+        let exported = self.exported.iter().map(|(at, head)| (*at, *head, EXPORTED_ROOT));
+        for (index, stated, rule) in reviews.chain(recovered).chain(exported) {
             if stated.size > size {
                 continue; // entries that do not stand: named already
             }

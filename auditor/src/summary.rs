@@ -32,6 +32,7 @@ pub(crate) fn trust_changes(history: &History) -> Vec<TrustSummary> {
         administrators: new.document.administrators.len(),
         threshold: new.document.threshold,
         server_key_changed: new.document.server != old.document.server,
+        log_key: (new.document.log_vkey != old.document.log_vkey).then(|| new.document.log_vkey.clone()),
         approvals: new.words.len(),
         needed: old.document.threshold,
     };
@@ -71,7 +72,8 @@ fn summary_of(history: &History, task: TaskId, round: RoundId, r: &RoundHistory,
         RoundState::Closed(snapshot) => ("closed", Some(snapshot.to_hex())),
         RoundState::Abandoned => ("abandoned", None),
     };
-    RoundSummary { round: round.0, state, snapshot, groups: r.groups.iter().map(group).collect(), epsilon: epsilon(history, task, round) }
+    let (groups, chunks_deleted) = (r.groups.iter().map(group).collect(), r.deleted.map(|at| at.0));
+    RoundSummary { round: round.0, state, snapshot, groups, epsilon: epsilon(history, task, round), chunks_deleted }
 }
 
 fn epsilon(history: &History, task: TaskId, round: RoundId) -> Vec<EpsilonSummary> {

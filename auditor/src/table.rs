@@ -68,6 +68,9 @@ fn subject(v: &Verdict) -> String {
         let by = format!("{} of {} administrators decide", now.threshold, now.administrators);
         t.add_row(["trust document in force", &format!("{} (since entry {}; {by})", now.fingerprint, now.entry)]);
     }
+    if let Some((key, entry)) = v.trust_changes.iter().rev().find_map(|t| Some((t.log_key.as_ref()?, t.entry))) {
+        t.add_row(["key of the log", &format!("{key} (from {} entries on)", entry + 1)]);
+    }
     t.add_row(["entries", &format!("{} read, {} under the newest checkpoint", v.entries, v.tree_size)]);
     t.add_row(["root", &text(&v.root)]);
     t.add_row(["notes retained", &v.notes.to_string()]);

@@ -108,6 +108,8 @@ pub struct RoundSummary {
     pub groups: Vec<GroupSummary>,
     /// ε by institution.
     pub epsilon: Vec<EpsilonSummary>,
+    /// The entry since which its sealed chunks are deleted.
+    pub chunks_deleted: Option<u64>,
 }
 
 /// One task.
@@ -142,6 +144,8 @@ pub struct TrustSummary {
     pub threshold: u16,
     /// Whether the server signs with another key than before.
     pub server_key_changed: bool,
+    /// The key that signs the log from here on, if it is another one than before: trees that end before this entry are the older key's.
+    pub log_key: Option<String>,
     /// Administrators of the document before it who put it in force.
     pub approvals: usize,
     /// Administrators that the document before it asks for.
@@ -262,6 +266,8 @@ const KEPT_ONLY: &str = "summed bodies against the key sums: of some sums only k
 const OTHER_SUMS: &str = "sums of rounds and groups that were not asked for";
 /// Sums that could not be made again.
 const LOST_SUMS: &str = "sums that could not be made again: their rounds say why";
+/// Sums whose chunks nobody is said to have any more.
+const DELETED_SUMS: &str = "sums whose sealed chunks were deleted on record: without a copy nobody adds them up again";
 /// Snapshots that were not made again.
 const OTHER_SNAPSHOTS: &str = "snapshots of rounds that were not asked for or could not be made again: their rounds say why";
 
@@ -283,6 +289,8 @@ pub(crate) struct Again {
     kept: u64,
     /// Opened sums of which neither could be had.
     lost: u64,
+    /// Opened sums whose chunks were deleted on record.
+    deleted: u64,
     asked_snapshots: bool,
     /// Snapshots that came out, the stated ones or others.
     snapshots: u64,
@@ -303,6 +311,7 @@ impl Again {
                     Outcome::Differs if group.sum_root.is_some() => again.sums += 1,
                     Outcome::Differs | Outcome::Kept => again.kept += 1,
                     Outcome::NotRecomputed => again.lost += 1,
+                    Outcome::Deleted => again.deleted += 1,
                     Outcome::Failed | Outcome::NotOpened => {}
                 }
             }
@@ -377,6 +386,7 @@ impl Verdict {
             (KEPT_ONLY, again.kept > 0),
             (OTHER_SUMS, again.any_sum() && !again.whole),
             (LOST_SUMS, again.any_sum() && again.lost > 0),
+            (DELETED_SUMS, again.deleted > 0),
             (OTHER_SNAPSHOTS, again.asked_snapshots && (!again.whole || again.lost_snapshots > 0)),
         ];
         self.not_verified.extend(beyond.into_iter().filter(|(_, is)| *is).map(|(line, _)| line));

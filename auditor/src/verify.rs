@@ -4,6 +4,7 @@ use crate::ahead::Judges;
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
+use crate::handovers;
 use crate::others::{self, NoSuchNote, OtherNote};
 use crate::policies::Policies;
 use crate::trust::{self, Trusted};
@@ -87,7 +88,9 @@ fn verify_trusted<T>(
     look: impl FnOnce(&Fold<'_>, &mut Findings) -> T,
 ) -> Result<(Verdict, T), VerifyError> {
     let policies = Policies::load(log, &trusted.log, &mut findings)?;
-    let mut fold = Fold::new(log, &policies, (trusted.document.clone(), trusted.hash), others::sizes(others), options.threads);
+    let mut wanted = others::sizes(others);
+    wanted.extend(handovers::sizes(log)?);
+    let mut fold = Fold::new(log, &policies, (trusted.document.clone(), trusted.hash), wanted, options.threads);
     let given = fsck::Trust { policies: policies.by_size().clone(), min_cosigners: 0, tip: None };
     let report = fsck::check_judged(log, &given, &mut Judges::new(options.threads), |index, bytes| fold.entry(index, bytes))?;
     report.findings.iter().for_each(|f| take_in(f, &mut findings));
@@ -99,9 +102,11 @@ fn verify_trusted<T>(
     fold.finish(&mut findings)?;
     let trust_pinned = trust::check_pinned(fold.history(), options.trust_hash, &mut findings);
     fold.stated().roots(log, report.computed.size, fold.history(), &mut findings);
-    policies.reconcile(fold.activated(), fold.history().size(), &mut findings);
+    let keys = handovers::keys(&fold, &trusted.log.clone().into(), &mut findings);
+    policies.reconcile(fold.activated(), &keys, fold.history().size(), &mut findings);
+    handovers::check(log, &fold, &keys, &mut findings)?;
     witnesses::check(log, &policies, fold.history(), &mut findings)?;
-    let equivocations = others::check(others, &fold, &policies, &ours, &mut findings);
+    let equivocations = others::check(others, &fold, (&policies, &keys), &ours, &mut findings);
     artefacts::sweep(log, fold.named(), &mut findings)?;
     let sidecars = sidecars::sweep(log, fold.hidden(), &mut findings)?;
     budget::check(fold.history(), &mut findings);

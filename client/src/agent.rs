@@ -7,6 +7,7 @@ mod declare;
 mod door;
 mod duties;
 mod ends;
+mod exhausted;
 mod process;
 mod rounds;
 mod session;
@@ -366,7 +367,7 @@ impl Agent {
     }
 
     fn hello(&self) -> Result<ClientMessage, AgentError> {
-        Ok(hello(self.boot, self.mirror.last_note()?))
+        Ok(hello(self.boot, self.mirror.last_note()?, self.mirror.handover_notes()?))
     }
 
     /// Writes the status a last time.

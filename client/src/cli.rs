@@ -259,7 +259,9 @@ fn run_failure(error: &AgentError) -> Failure {
         return Failure::storage("storage_failed", error);
     }
     match error {
-        AgentError::Mirror(MirrorError::Forked { .. }) | AgentError::FalseReceipt => Failure::refused("log_contradicts", error),
+        AgentError::Mirror(MirrorError::Forked { .. } | MirrorError::RetiredKey { .. }) | AgentError::FalseReceipt => {
+            Failure::refused("log_contradicts", error)
+        }
         AgentError::Store(e) if e.is_absent() => not_joined(error),
         AgentError::Mirror(_)
         | AgentError::Witness(_)

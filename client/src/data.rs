@@ -110,8 +110,20 @@ fn named(nonce: &[u8; 16], config: &DataConfig) -> Sha256 {
 
 /// The nonce of the name alone: whoever is told it, with the name, learns nothing of what else the dataset's nonce hides, such as labels.
 fn name_nonce(nonce: &[u8; 16]) -> [u8; NONCE] {
+    first(sha256(&[b"concordat/client/dataset-name\0", nonce]))
+}
+
+/// A nonce for something else that the log has the hash of, made of what says what it is and of the one that stays here.
+pub(crate) fn nonce_of(home: &Home, what: &[&[u8]]) -> Result<[u8; NONCE], DataError> {
+    let secret = nonce(home)?;
+    let mut parts: Vec<&[u8]> = what.to_vec();
+    parts.push(&secret);
+    Ok(first(sha256(&parts)))
+}
+
+fn first(digest: [u8; 32]) -> [u8; NONCE] {
     let mut out = [0; NONCE];
-    out.copy_from_slice(&sha256(&[b"concordat/client/dataset-name\0", nonce])[..NONCE]);
+    out.copy_from_slice(&digest[..NONCE]);
     out
 }
 

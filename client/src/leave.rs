@@ -90,7 +90,8 @@ pub async fn leave(dir: &Path, reason: StandingReason) -> Result<Left, LeaveErro
     let (keys, mut mirror) = (Keys::load(&home)?, Mirror::open(&home)?);
     let mut boot = [0u8; 16];
     OsEntropy.fill(&mut boot)?;
-    let link = match Link::open(&home, &identity, &keys, &hello(boot, mirror.last_note()?)).await {
+    let hello = hello(boot, mirror.last_note()?, mirror.handover_notes()?);
+    let link = match Link::open(&home, &identity, &keys, &hello).await {
         Ok(link) => link,
         Err(LinkError::Barred(barred)) if matches!(barred.standing, Standing::Left(_)) => {
             return Ok(Left { index: barred.since, is_mirrored: shows(mirror.history(), keys.client(), barred) });

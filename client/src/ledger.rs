@@ -7,14 +7,16 @@ use crate::home::Home;
 use crate::keys::Keys;
 use privacy::ledger::{
     CloseError, CreateError, KnownPlan, LoadError, NotNext, Paid, PaidRelease, Pending, PrivacyLedger, RegisterError, ReleaseError,
-    ReleaseRequest, RepairError, ReserveError, ReserveRequest, SeenRelease, Terms,
+    ReleaseRequest, RepairError, ReserveError, ReserveRequest, SeenRelease, Shortage, Terms,
 };
 use privacy::mechanism::Mechanism;
 use protocol::decimal::Decimal;
+use protocol::exhausted::BudgetExhausted;
 use protocol::history::{DatasetHistory, History};
-use protocol::ids::{PlanDigest, Sha256, TaskId};
+use protocol::ids::{PlanDigest, RoundId, Sha256, TaskId};
 use protocol::plan::Plan;
 use protocol::time::Time;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -103,6 +105,8 @@ impl Journal for File {
 pub(crate) struct LedgerStore<F = File> {
     file: F,
     ledger: PrivacyLedger,
+    /// Which caps cannot pay for which tasks, as of when it was asked last.
+    short: BTreeMap<TaskId, Shortage>,
     keys: Arc<Keys>,
     /// One owner process (D58).
     _lock: Lock,
@@ -144,7 +148,7 @@ impl<F: Journal> LedgerStore<F> {
             }
             Err(e) => return Err(e.into()),
         };
-        Ok(Self { file, ledger, keys, _lock: lock })
+        Ok(Self { file, ledger, short: BTreeMap::new(), keys, _lock: lock })
     }
 
     /// The ledger as it stands.
@@ -162,14 +166,46 @@ impl<F: Journal> LedgerStore<F> {
 
     /// Takes on a task's whole schedule.
     pub(crate) fn register(&mut self, plan: &Plan, digest: PlanDigest, mechanism: &Mechanism) -> Result<(), LedgerError> {
-        let pending = self.ledger.register(plan, digest, mechanism, now())?;
+        let asked = self.ledger.register(plan, digest, mechanism, now());
+        self.remember(plan.task, asked.as_ref().err().and_then(RegisterError::shortage));
+        let pending = asked?;
         self.record("ledger/registered", pending)
     }
 
     /// Pays for a round; the payment exists only after the entry is on the disk. `at` is the entry's time.
     pub(crate) fn reserve(&mut self, request: &ReserveRequest<'_>, at: Time) -> Result<Paid, LedgerError> {
-        let pending = self.ledger.reserve(request, at)?;
+        let asked = self.ledger.reserve(request, at);
+        self.remember(request.task, asked.as_ref().err().and_then(ReserveError::shortage));
+        let pending = asked?;
         self.record("ledger/reserved", pending)
+    }
+
+    fn remember(&mut self, task: TaskId, shortage: Option<Shortage>) {
+        match shortage {
+            Some(shortage) => self.short.insert(task, shortage),
+            None => self.short.remove(&task),
+        };
+    }
+
+    /// What the federation is told of a task that this ledger refused to pay for when it was asked last; nothing where it did not.
+    pub(crate) fn exhausted(&self, task: TaskId, round: RoundId) -> Option<BudgetExhausted> {
+        let Shortage { account, order, needed, remaining } = *self.short.get(&task)?;
+        let terms = self.ledger.terms();
+        Some(BudgetExhausted {
+            task,
+            round,
+            dataset: terms.dataset,
+            unit: terms.unit,
+            delta: terms.delta,
+            epsilon_cap: terms.epsilon_cap,
+            account,
+            order,
+            epsilon_before: self.ledger.task(task).map_or(Decimal::ZERO, |t| t.epsilon),
+            needed,
+            remaining,
+            ledger_counter: self.ledger.counter().saturating_sub(1),
+            ledger_head: self.ledger.head(),
+        })
     }
 
     /// The update is spooled.

@@ -96,6 +96,26 @@ fn a_round_is_paid_once_for_ever() {
     assert!(store.reserve(&request(&store, &mechanism, 3), now()).err().unwrap().is_exhausted());
 }
 
+/// audit.md A19: what the federation is told of a refusal is what the ledger refused, and nothing once it pays.
+#[test]
+fn a_refusal_is_told_until_the_task_can_be_paid_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let mut store = LedgerStore::open(&home, terms(), keys()).unwrap();
+    let (task, round, mut dear) = (plan().task, RoundId(1), plan());
+    dear.privacy.epsilon_cap = "0.000001".parse().unwrap();
+    assert!(store.exhausted(task, round).is_none(), "nobody asked");
+    let error = store.register(&dear, PlanDigest([3; 32]), &Mechanism::of_plan(&dear, 1000).unwrap()).unwrap_err();
+    assert!(error.is_exhausted());
+    let said = store.exhausted(task, round).unwrap();
+    assert!(said.is_sound() && (said.task, said.round, said.dataset) == (task, round, terms().dataset));
+    assert_eq!((said.account.name(), said.order, said.remaining), ("task", None, dear.privacy.epsilon_cap));
+    assert_eq!((said.epsilon_before, said.epsilon_cap, said.delta), (Decimal::ZERO, terms().epsilon_cap, terms().delta));
+    assert_eq!((said.ledger_counter, said.ledger_head), (0, store.ledger().head()));
+    store.register(&plan(), PlanDigest([3; 32]), &mechanism()).unwrap();
+    assert!(store.exhausted(task, round).is_none());
+}
+
 /// D12: headers name hashes of entries, and all of an entry but its time is public. On a schedule that time is public too.
 #[test]
 fn entries_of_a_round_carry_the_time_that_they_are_given() {

@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 pub mod data;
 mod data_manifest;
+mod declared_policy;
 #[cfg(feature = "test-doors")]
 pub mod doors;
 pub mod edges;

@@ -3,12 +3,13 @@
 
 mod disk;
 pub(crate) mod fork;
+mod handover;
 
 use crate::files::{self, Item, StoreError};
 use crate::home::Home;
 use audit::checkpoint::Checkpoint;
 use audit::hash::Hash;
-use audit::key::VerifierKey;
+use audit::keys::LogKeys;
 use audit::merkle::{ConsistencyProof, prove_consistency, prove_inclusion};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::Policy;
@@ -17,7 +18,7 @@ use audit::reader::TileHashes;
 use audit::tile::TilePath;
 use audit::tree::TreeHead;
 use audit::writer::LogWriter;
-use disk::{Disk, log_key};
+use disk::Disk;
 use fork::Prefix;
 use protocol::history::{Clause, History, Violation};
 use protocol::ids::{LeafIndex, PlanDigest, Sha256};
@@ -65,6 +66,15 @@ pub enum MirrorError {
         /// Size of the note that contradicts.
         size: u64,
     },
+    /// A key of the log signed after it had handed over to another (A14). The note is kept as evidence; participation ends.
+    #[error(
+        "the log's note of {size} entries is signed with a key that had handed over to another one before: the note is kept as evidence and \
+         nothing more is done for this server"
+    )]
+    RetiredKey {
+        /// Size of the note.
+        size: u64,
+    },
     /// A policy or plan whose bytes are not what its entry names, or that does not parse.
     #[error("a policy or plan is not what its entry names")]
     BadArtefact,
@@ -108,7 +118,8 @@ struct Incoming {
 pub(crate) struct Mirror {
     home: Home,
     disk: Disk,
-    log: VerifierKey,
+    /// The keys that sign the log, as far as its entries are folded.
+    log: LogKeys,
     writer: LogWriter,
     history: History,
     /// Stored and not yet folded: the entries that come next. Those after them are read from the disk when it is their turn.
@@ -131,12 +142,13 @@ impl Mirror {
         if !files::names(&home.evidence(), Item::Note)?.is_empty() {
             return Err(MirrorError::Forked { size: 0 });
         }
+        let history = History::new(trust);
         let mut mirror = Self {
             home: home.clone(),
             disk: Disk::new(&root),
-            log: log_key(&trust.log_vkey)?,
+            log: handover::keys(&history)?,
             writer: LogWriter::new(),
-            history: History::new(trust),
+            history,
             unfolded: VecDeque::new(),
             incoming: None,
             policies: Vec::new(),
@@ -149,15 +161,25 @@ impl Mirror {
     }
 
     fn resume(&mut self) -> Result<(), MirrorError> {
-        let Some(bytes) = files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)? else { return Ok(()) };
-        let head = self.read_note(&bytes)?.head();
+        let Some(own) = self.stored_note()? else { return Ok(()) };
+        let head = own.head();
         self.writer = LogWriter::resume(head.size, &self.disk).map_err(|_| MirrorError::Edge)?;
         if self.writer.head() != head {
             return Err(MirrorError::Edge);
         }
         self.fold()?;
+        // Which keys sign is in the entries; those that wait for something are folded on the next connection.
+        let folded = self.history.size() == self.size();
+        if folded && self.log.signed_by_any(own.note()).is_none() {
+            return Err(MirrorError::BadNote);
+        }
         if let Some(note) = self.disk.published()? {
-            self.observe(&note)?;
+            match self.observe(&note) {
+                Err(MirrorError::BadNote) if !folded => {}
+                observed => {
+                    observed?;
+                }
+            }
         }
         Ok(())
     }
@@ -174,8 +196,8 @@ impl Mirror {
     pub(crate) fn published(&self) -> u64 {
         self.published
     }
-    /// The log's key.
-    pub(crate) fn log_key(&self) -> &VerifierKey {
+    /// The log's keys.
+    pub(crate) fn log_keys(&self) -> &LogKeys {
         &self.log
     }
     /// Rules that entries broke. After the first one this institution takes no part in rounds, but still witnesses (A26).
@@ -183,12 +205,10 @@ impl Mirror {
         &self.violations
     }
 
-    /// Reads a note and checks the log's signature.
+    /// Reads a note and checks the log's signature: of the key that signs a tree of its size, as far as entries are folded.
     pub(crate) fn read_note(&self, bytes: &[u8]) -> Result<LogNote, MirrorError> {
-        let note = Note::parse(bytes).map_err(|_| MirrorError::BadNote)?;
-        let checkpoint: Checkpoint = note.text().parse().map_err(|_| MirrorError::BadNote)?;
-        let signed = note.verify([&self.log]).is_ok_and(|v| !v.is_empty());
-        if signed && checkpoint.origin == self.log.name() { Ok(LogNote { note, checkpoint }) } else { Err(MirrorError::BadNote) }
+        let read = LogNote::parse(bytes)?;
+        self.log.signed(&read.note).map(|_| read).ok_or(MirrorError::BadNote)
     }
 
     /// The log-signed note of our whole tree, for `Hello` (A32): it holds at least what was cosigned. Nothing while the mirror is empty.
@@ -266,9 +286,8 @@ impl Mirror {
     /// What is left where entries did not give a note's root and its larger tree shows `shown` at our size: a fork, if that is another root
     /// than ours and the hashes hold. Else the entries were bad; the note stays where people can compare it with those of others.
     pub(crate) fn contradicted(&mut self, note: &LogNote, shown: &[u8]) -> Result<MirrorError, MirrorError> {
-        let ours = files::read_if_there(&self.home.mirror_note(), MAX_NOTE_BYTES, Item::Note)?;
-        if let (Some(ours), Some(prefix)) = (ours, Prefix::parse(shown))
-            && let Some(proof) = fork::prove(&self.log, &self.read_note(&ours)?, note, &prefix)
+        if let (Some(ours), Some(prefix)) = (self.stored_note()?, Prefix::parse(shown))
+            && let Some(proof) = fork::prove(&self.log, &ours, note, &prefix)
         {
             self.keep_proof(self.size(), &proof)?;
             return self.fork(note);
@@ -280,7 +299,7 @@ impl Mirror {
     /// A note of a tree that ours contradicts: our own tiles prove it.
     fn contradicts(&self, note: &LogNote, root: Hash) -> Result<MirrorError, MirrorError> {
         let (size, own) = (note.head().size, self.size());
-        let ours = self.read_note(&self.last_note()?)?;
+        let ours = self.stored_note()?.ok_or(MirrorError::Edge)?;
         let prefix = if size == own { Prefix::whole(root) } else { Prefix::new(root, self.consistency(size, own)?) };
         if let Some(proof) = fork::prove(&self.log, note, &ours, &prefix) {
             self.keep_proof(size, &proof)?;
@@ -308,11 +327,14 @@ impl Mirror {
             if let Some(wanted) = self.wanted()? {
                 return Ok(Some(wanted));
             }
-            let Some(entry) = self.next_entry()? else { return Ok(None) };
+            let Some(entry) = self.next_entry()? else { break };
             for violation in self.history.apply(&entry) {
                 self.note_violation(violation);
             }
+            self.take_over()?;
         }
+        self.keep_handover()?;
+        Ok(None)
     }
 
     /// The first entry that is not folded yet; of a long log no more than one bundle is in memory.
@@ -353,10 +375,13 @@ impl Mirror {
     }
 
     fn learn_policy(&mut self, hash: Sha256, from_size: u64, text: &[u8]) -> Result<(), MirrorError> {
-        let policy = std::str::from_utf8(text).ok().and_then(|t| Policy::parse(t).ok()).filter(|p| p.log() == &self.log);
+        let log = self.log.at(from_size);
+        let policy = std::str::from_utf8(text).ok().and_then(|t| Policy::parse(t).ok()).filter(|p| p.log() == log);
         let known = protocol::hash::sha256(&[text]) == hash.0;
         self.policies.push((from_size, policy.filter(|_| known).ok_or(MirrorError::BadArtefact)?));
-        Ok(())
+        // One that came late holds for keys that have taken over since.
+        let since: Vec<u64> = self.log.handovers().map(|(size, _)| size).filter(|size| *size > from_size).collect();
+        since.into_iter().try_for_each(|size| self.policy_for(size))
     }
 
     fn learn_plan(&mut self, digest: PlanDigest, bytes: &[u8]) -> Result<(), MirrorError> {

@@ -128,7 +128,7 @@ impl<'a> Desk<'a> {
         certify(home, identity, &keys).await?;
         let mut boot = [0u8; 16];
         OsEntropy.fill(&mut boot)?;
-        let link = Link::open(home, identity, &keys, &hello(boot, mirror.last_note()?)).await?;
+        let link = Link::open(home, identity, &keys, &hello(boot, mirror.last_note()?, mirror.handover_notes()?)).await?;
         sync::catch_up(&mut mirror, &link.wire(), link.welcome.1).await?;
         Ok(Self { home, identity, keys, mirror, link })
     }

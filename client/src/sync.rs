@@ -27,7 +27,9 @@ impl SyncError {
     /// What no other try mends, a fork or a failure of our own; else the error again: the server's fault, or a matter of time.
     pub(crate) fn lasting(self) -> Result<MirrorError, Self> {
         match self {
-            Self::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::Store(_) | MirrorError::Edge)) => Ok(e),
+            Self::Mirror(e @ (MirrorError::Forked { .. } | MirrorError::RetiredKey { .. } | MirrorError::Store(_) | MirrorError::Edge)) => {
+                Ok(e)
+            }
             Self::Mirror(_) | Self::Wire(_) => Err(self),
         }
     }
@@ -52,14 +54,36 @@ impl Source for Wire {
 
 /// Follows the server's latest note, which must cover `at_least` entries. Answers that note's bytes.
 pub(crate) async fn catch_up(mirror: &mut Mirror, wire: &Wire, at_least: u64) -> Result<Vec<u8>, SyncError> {
+    // Which key signs what comes next is said by what is mirrored.
+    fold(mirror, wire).await?;
     let bytes = wire.checkpoint().await?;
-    let note = mirror.read_note(&bytes)?;
+    let note = understand(mirror, wire, &bytes).await?;
     if note.head().size < at_least {
         return Err(MirrorError::Behind { got: note.head().size, spoken: at_least }.into());
     }
     follow(mirror, wire, &note).await?;
     mirror.observe(&bytes)?;
     Ok(bytes)
+}
+
+/// Reads a note. One that no key known here signed may be by a key that the log has handed over to since: the mirror then follows the notes by
+/// which it did so, each signed by a key that is known by then, and reads again (audit.md A14).
+pub(crate) async fn understand(mirror: &mut Mirror, wire: &Wire, bytes: &[u8]) -> Result<LogNote, SyncError> {
+    loop {
+        match mirror.read_note(bytes) {
+            Err(MirrorError::BadNote) => {}
+            read => return Ok(read?),
+        }
+        let size = mirror.size();
+        let handover = match wire.handover(size).await {
+            Err(WireError::Rejected(Rejection::Unknown)) => return Err(MirrorError::BadNote.into()),
+            shown => mirror.read_note(&shown?)?,
+        };
+        if handover.head().size <= size {
+            return Err(MirrorError::BadNote.into());
+        }
+        follow(mirror, wire, &handover).await?;
+    }
 }
 
 /// Mirrors at least `size` entries that the server spoke of: a log that does not show them yet is looked at again, `looks` times in all.
@@ -79,6 +103,12 @@ pub(crate) async fn reach(mirror: &mut Mirror, wire: &Wire, size: u64, looks: u3
 /// Fetches, stores and folds every entry of the note's tree.
 pub(crate) async fn follow(mirror: &mut Mirror, wire: &Wire, note: &LogNote) -> Result<(), SyncError> {
     mirror_up_to(mirror, wire, note, PORTION).await?;
+    fold(mirror, wire).await?;
+    Ok(mirror.judge_again(note)?)
+}
+
+/// Folds every entry that is mirrored, with what it names.
+async fn fold(mirror: &mut Mirror, wire: &Wire) -> Result<(), SyncError> {
     while let Some(wanted) = mirror.fold()? {
         let fetched = match wanted {
             Wanted::Policy { hash, .. } => wire.artefact(hash).await,

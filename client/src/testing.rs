@@ -17,7 +17,7 @@ use protocol::plan::{
     ShardSpec, Strategy, TensorSpec, TokenizerKind, Unit, UnitObjective, Weighting,
 };
 use protocol::statement::{Payload, Statement};
-use protocol::trust::{JoinRequest, Membership, TrustDocument};
+use protocol::trust::{JoinRequest, Membership, TrustChange, TrustDocument};
 use std::collections::BTreeMap;
 
 fn decimal(text: &str) -> protocol::decimal::Decimal {
@@ -94,6 +94,8 @@ pub(crate) const TOKENIZER: &str = r###"{
 /// A log that a test writes and signs.
 pub(crate) struct TestLog {
     pub(crate) key: SignerKey,
+    /// The key before it, with the size of the tree at which it handed over.
+    before: Option<(u64, SignerKey)>,
     pub(crate) writer: LogWriter,
     pub(crate) entries: Vec<Vec<u8>>,
     /// Tiles by path.
@@ -161,7 +163,7 @@ impl TestLog {
     pub(crate) fn new() -> Self {
         let key = SignerKey::new("fed/log", KeyType::Note, &[7; 32]).ok().unwrap();
         let history = History::new(document(&key));
-        Self { key, writer: LogWriter::new(), entries: Vec::new(), files: BTreeMap::new(), history }
+        Self { key, before: None, writer: LogWriter::new(), entries: Vec::new(), files: BTreeMap::new(), history }
     }
 
     /// Appends entries that say little; `salt` makes them another log's.
@@ -223,6 +225,23 @@ impl TestLog {
         said.institution
     }
 
+    /// Appends the one administrator's word for another key of the log, grown from this seed; it signs from there on.
+    pub(crate) fn hand_over(&mut self, seed: u8) {
+        let key = SignerKey::new("fed/log", KeyType::Note, &[seed; 32]).ok().unwrap();
+        let old = self.history.trust_hash();
+        let next = TrustDocument { log_vkey: key.verifier().to_string(), previous: Some(old), ..self.history.trust().clone() };
+        let said = TrustChange { document: next.to_bytes() };
+        let (statement, new) = (Statement::sign(&said, &SigningKey::from_bytes(&[8; 32])), said.hash());
+        self.write(&Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new }));
+        self.before = Some((self.entries.len() as u64, std::mem::replace(&mut self.key, key)));
+    }
+
+    /// The note of the whole log by the key that has handed over, which it should not sign.
+    pub(crate) fn note_by_the_key_before(&self) -> Vec<u8> {
+        let (_, key) = self.before.as_ref().unwrap();
+        Checkpoint { origin: "fed/log".into(), head: self.writer.head() }.sign(key).unwrap().encode()
+    }
+
     /// Its tiles.
     pub(crate) fn tiles(&self) -> Tiles<'_> {
         Tiles(&self.files)
@@ -231,11 +250,20 @@ impl TestLog {
     /// The signed note of the whole log.
     pub(crate) fn note(&self) -> Vec<u8> {
         let checkpoint = Checkpoint { origin: "fed/log".into(), head: self.writer.head() };
-        checkpoint.sign(&self.key).unwrap().encode()
+        let mut note = checkpoint.sign(&self.key).unwrap();
+        if let Some((_, before)) = self.before.as_ref().filter(|(size, _)| *size == self.entries.len() as u64) {
+            note.add(checkpoint.sign(before).unwrap().lines()).unwrap();
+        }
+        note.encode()
     }
 
     /// Writes the trust document that names this log into a client's directory.
     pub(crate) fn trust(&self, home: &Home) {
-        files::replace(&home.mirror().join("trust.json"), &document(&self.key).to_bytes(), Item::TrustDocument).unwrap();
+        files::replace(
+            &home.mirror().join("trust.json"),
+            &document(self.before.as_ref().map_or(&self.key, |(_, first)| first)).to_bytes(),
+            Item::TrustDocument,
+        )
+        .unwrap();
     }
 }

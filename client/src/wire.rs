@@ -94,6 +94,11 @@ impl Wire {
         self.bytes(&Request::Checkpoint {}).await
     }
 
+    /// The first note after a tree of this size by which one key of the log handed over to the next.
+    pub(crate) async fn handover(&self, after: u64) -> Result<Vec<u8>, WireError> {
+        self.bytes(&Request::Handover { after }).await
+    }
+
     /// Entries `from..to`; the answer may stop early but is never empty.
     pub(crate) async fn entries(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, WireError> {
         match self.ask(&Request::Log { from, to }).await? {

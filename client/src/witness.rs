@@ -68,7 +68,7 @@ impl Witness {
             return Err(MirrorError::Edge.into());
         }
         let request = AddCheckpoint { old_size: old, consistency: mirror.consistency(old, new)?, note: note.note().clone() };
-        let advance = decide(&self.state, mirror.log_key(), &request.encode(), now_s).map_err(WitnessError::Refused)?;
+        let advance = decide(&self.state, mirror.log_keys(), &request.encode(), now_s).map_err(WitnessError::Refused)?;
         files::replace(&self.home.witness_state(), advance.next_state().to_string().as_bytes(), Item::WitnessState)?;
         self.state = *advance.next_state();
         let key = keys.witness_for(mirror.policy_at(new));

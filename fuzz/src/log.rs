@@ -44,7 +44,7 @@ pub fn requests(bytes: &[u8]) {
     }
     if let Ok(key) = SignerKey::new("fuzz/log", KeyType::Note, &[1; 32]) {
         // Nobody has this log's key, so a witness that has seen nothing never moves for what is not among the seeds.
-        let _advance = decide(&WitnessState::new(), key.verifier(), bytes, 1_700_000_000);
+        let _advance = decide(&WitnessState::new(), &key.verifier().clone().into(), bytes, 1_700_000_000);
     }
     if let Ok(proof) = TlogProof::parse(bytes) {
         assert_eq!(proof.encode(), bytes);

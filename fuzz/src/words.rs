@@ -6,6 +6,7 @@ use protocol::dealing::NonceReveal;
 use protocol::decimal::Decimal;
 use protocol::decryptor::Record;
 use protocol::entry::LogEntry;
+use protocol::exhausted::BudgetExhausted;
 use protocol::history::History;
 use protocol::ids::{ClientId, ManifestDigest, Position, PublicKey, Sha256, TaskId};
 use protocol::manifest::{Decline, Endorsement, Header, Manifest, OpeningPayload, Prekeys, SetPayload, SumResult};
@@ -15,6 +16,7 @@ use protocol::plan::{GateCode, Plan, PlanApproval};
 use protocol::release::{Release, Review, SiteAnchor, Withdrawal};
 use protocol::renewal::{Renewal, Rotation};
 use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation};
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Payload, Statement, StatementKind};
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, Token,
@@ -49,7 +51,7 @@ fn payload<P: Payload>(bytes: &[u8]) -> Option<P> {
 pub fn statements(bytes: &[u8]) {
     macro_rules! each { ($($kind:ty),*) => {$( let _known = payload::<$kind>(bytes); )*} }
     each!(JoinRequest, Membership, DatasetDeclaration, DataManifest, BudgetDeclaration, LedgerRepair, PlanApproval, PolicyApproval);
-    each!(StatementKeyChange, WitnessKeyRotation);
+    each!(StatementKeyChange, WitnessKeyRotation, BudgetExhausted, SitePolicyDeclaration);
     each!(Release, Withdrawal, Review, SiteAnchor, ReleaseSpend, RoundSpend, StandingChange, Departure, DatasetWithdrawal, Renewal);
     each!(Prekeys, Endorsement, NonceReveal, SetPayload, OpeningPayload, SumResult, Decline, Rotation, KeyRevocation, TrustChange);
     if let Some(manifest) = payload::<Manifest>(bytes) {

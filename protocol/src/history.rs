@@ -5,6 +5,8 @@
 
 mod approvals;
 mod causes;
+mod deleted;
+mod exhausted;
 mod keys;
 mod members;
 mod releases;
@@ -19,6 +21,8 @@ mod trusts;
 
 pub use approvals::Approval;
 use approvals::Effect;
+pub use deleted::SealedParts;
+pub use exhausted::Exhausted;
 pub use members::{Member, Withdrawn};
 pub use releases::Lineage;
 pub use round::{GroupHistory, RoundHistory, RoundState};
@@ -29,9 +33,10 @@ pub use trusts::TrustInForce;
 
 use crate::data_manifest::DataManifest;
 use crate::entry::{EntryError, Facts, Identity, LogEntry, Origin};
-use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256, TaskId};
+use crate::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
 use crate::plan::{Plan, PlanApproval};
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
+use crate::site_policy::SitePolicyDeclaration;
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 use crate::trust::{
     BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, PolicyApproval, PolicyInForce, ReleaseSpend, TrustDocument,
@@ -54,6 +59,8 @@ pub struct DatasetHistory {
     pub repairs: Vec<(LeafIndex, LedgerRepair)>,
     /// Scalar releases that were paid beside every task, in order, with where they are stated.
     pub releases: Vec<(LeafIndex, ReleaseSpend)>,
+    /// Tasks whose budget was said to be exhausted, in order.
+    pub exhausted: Vec<Exhausted>,
     /// Since when nothing may be trained on it.
     pub withdrawn: Option<Withdrawn>,
 }
@@ -61,8 +68,8 @@ pub struct DatasetHistory {
 impl DatasetHistory {
     /// A dataset that was just declared.
     pub fn declared(declaration: DatasetDeclaration) -> Self {
-        let (spends, repairs, releases) = (Vec::new(), Vec::new(), Vec::new());
-        Self { declaration, cap: None, spends, in_force: BTreeMap::new(), repairs, releases, withdrawn: None }
+        let (spends, repairs, releases, exhausted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { declaration, cap: None, spends, in_force: BTreeMap::new(), repairs, releases, exhausted, withdrawn: None }
     }
 
     /// Adds a spend, paid under what is declared now but for the number of units, where that of its round is known.
@@ -118,6 +125,7 @@ pub struct History {
     withdrawals: Vec<(LeafIndex, Withdrawal)>,
     reviews: Vec<(LeafIndex, Review)>,
     anchors: BTreeMap<ClientId, Vec<(LeafIndex, SiteAnchor)>>,
+    site_policies: BTreeMap<ClientId, Vec<(LeafIndex, SitePolicyDeclaration)>>,
     unclean: bool,
     /// The server, as entries name it.
     server: Identity,
@@ -161,6 +169,7 @@ impl History {
             withdrawals: Vec::new(),
             reviews: Vec::new(),
             anchors: BTreeMap::new(),
+            site_policies: BTreeMap::new(),
             unclean: false,
             server,
             origin: None,
@@ -300,6 +309,8 @@ impl History {
                 // The log that was built is what stands before this entry.
                 out.require(*before <= *size && *size == index.0, Clause::Recovered);
             }
+            // Of what a checkpoint covered before it.
+            (Facts::AuditExported { size, .. }, None) => out.require((1..=index.0).contains(size), Clause::Exported),
             (Facts::SiteAnchored { .. }, Some(s)) => self.anchored(index, entry, &s, out),
             (Facts::DatasetDeclared { dataset }, Some(s)) => self.dataset(entry, *dataset, &s, out),
             (Facts::DatasetChanged { dataset, manifest }, Some(s)) => self.described(index, entry, (*dataset, *manifest), &s, out),
@@ -308,16 +319,9 @@ impl History {
             (Facts::BudgetRepaired { .. } | Facts::BudgetSpent { .. } | Facts::BudgetReleased { .. }, Some(s)) => {
                 self.ledger_told(index, entry, &s, out);
             }
-            (Facts::TaskApproved { plan }, Some(s)) => {
-                let Some(said) = self.administrator::<PlanApproval>(&s, out) else { return };
-                let Some(task) = entry.task else { return out.add(Clause::Schema) };
-                out.require(said.plan == *plan && said.task == task, Clause::FieldsDiffer);
-                if self.effect(&s, index) == Effect::Now {
-                    self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(*plan));
-                }
-                // Other administrators may approve the same plan; another one under this name would change what was opened.
-                out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == *plan), Clause::State);
-            }
+            (Facts::BudgetExhausted { .. }, Some(s)) => self.exhausted(index, entry, &s, out),
+            (Facts::SitePolicyDeclared { .. }, Some(s)) => self.site_policy_declared(index, entry, &s, out),
+            (Facts::TaskApproved { plan }, Some(s)) => self.task_approved(index, entry, *plan, &s, out),
             (_, statement) => self.in_task(index, bytes, entry, statement.as_ref(), out),
         }
     }
@@ -326,7 +330,12 @@ impl History {
         let Some(task) = entry.task.and_then(|t| self.tasks.get_mut(&t)) else { return out.add(Clause::UnknownTask) };
         let world = round::World { members: &self.members, datasets: &self.datasets, server: self.trust.server };
         let spend = task.apply(index, bytes, entry, statement, &world, out);
-        let Some((client, spend)) = spend else { return };
+        let Some((client, spend)) = spend else {
+            if let (Facts::TaskEnded { .. }, Some(ended)) = (&entry.facts, entry.task) {
+                self.room_after(index, ended);
+            }
+            return;
+        };
         let Some(dataset) = self.datasets.get_mut(&(client, spend.spend.dataset)) else {
             return out.add(Clause::BudgetUndeclared);
         };
@@ -335,6 +344,17 @@ impl History {
         let id = (client, spend.spend.dataset);
         let units = task.rounds().get(&spend.round).and_then(|r| r.declared.get(&id)).copied();
         dataset.spend(spend, units);
+    }
+
+    fn task_approved(&mut self, index: LeafIndex, entry: &LogEntry, plan: PlanDigest, s: &Checked, out: &mut rules::Report) {
+        let Some(said) = self.administrator::<PlanApproval>(s, out) else { return };
+        let Some(task) = entry.task else { return out.add(Clause::Schema) };
+        out.require(said.plan == plan && said.task == task, Clause::FieldsDiffer);
+        if self.effect(s, index) == Effect::Now {
+            self.tasks.entry(task).or_insert_with(|| TaskHistory::approved(plan));
+        }
+        // Other administrators may approve the same plan; another one under this name would change what was opened.
+        out.require(self.tasks.get(&task).is_none_or(|known| known.plan_digest() == plan), Clause::State);
     }
 
     /// The entry's statement, if it has one, once its signature holds under a key that is known at this index.
@@ -407,7 +427,12 @@ impl History {
             known.must_be_in_use(out);
         }
         // A new version of a dataset stays in its lineage: what was spent is not forgotten (privacy.md D58).
-        self.datasets.entry((who, dataset)).and_modify(|d| d.declaration = declaration).or_insert(new);
+        let known = self.datasets.entry((who, dataset)).or_insert(new);
+        // Another size means another sampling, which may cost less.
+        if known.declaration != declaration {
+            known.make_room(LeafIndex(entry.stamp.seq), |_| true);
+        }
+        known.declaration = declaration;
     }
 
     /// A manifest is of a declared dataset and its unit, and names the one before it, so that none is left out unnoticed.
@@ -432,7 +457,7 @@ impl History {
                 d.must_be_in_use(out);
                 let same = d.cap.is_none_or(|before| before.own_epsilon_cap.is_some() == cap.own_epsilon_cap.is_some());
                 out.require(same, Clause::BudgetAccount);
-                d.cap = Some(cap);
+                d.cap_declared(LeafIndex(entry.stamp.seq), cap);
             }
             None => out.add(Clause::BudgetUndeclared),
         }
@@ -441,6 +466,8 @@ impl History {
     fn repaired(&mut self, index: LeafIndex, who: ClientId, repair: LedgerRepair, out: &mut rules::Report) {
         let Some(dataset) = self.datasets.get_mut(&(who, repair.dataset)) else { return out.add(Clause::BudgetUndeclared) };
         rules::check_repair(dataset, index, &repair, out);
+        // What a repair takes for rounds that are over is not held for them any more.
+        dataset.make_room(index, |_| true);
         dataset.repairs.push((index, repair));
     }
 

@@ -111,6 +111,13 @@ pub enum Request {
         #[n(0)]
         csr: ByteVec,
     },
+    /// The first note larger than a tree by which one key of the log handed over to the next, with the signatures of both (audit.md A14).
+    #[n(10)]
+    Handover {
+        /// Size of that tree.
+        #[n(0)]
+        after: u64,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -185,6 +192,10 @@ pub enum ClientMessage {
         /// tree that it cosigned last (A32). Numbers alone would let any member accuse the server of a rollback.
         #[n(2)]
         note: ByteVec,
+        /// The notes that it has by which the log's keys handed over: a server that an old backup brought back does not know the key of `note`,
+        /// and the key that signed the handover it knows.
+        #[n(3)]
+        handovers: Vec<ByteVec>,
     },
     /// Takes part in the round.
     #[n(1)]

@@ -104,7 +104,7 @@ impl Sidecar {
 /// The hash in an entry behind which a value is hidden that could be guessed.
 pub fn hidden(facts: &Facts) -> Option<Sha256> {
     // Contacts and exact counts are in no entry of this version; where a dataset is named again, the hash is the same.
-    if let Facts::DatasetDeclared { dataset } = facts { Some(*dataset) } else { None }
+    if let Facts::DatasetDeclared { dataset: hash } | Facts::SitePolicyDeclared { new: hash, .. } = facts { Some(*hash) } else { None }
 }
 
 /// The name of an entry's sidecar below [`DIR`].

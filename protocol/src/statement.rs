@@ -74,8 +74,12 @@ statement_kinds! {
     DataManifest = 20, "data-manifest";
     /// An institution withdraws a dataset.
     DatasetWithdrawal = 21, "dataset-withdrawal";
+    /// An institution's privacy ledger cannot pay.
+    Exhausted = 22, "budget-exhausted";
     /// Administrators release a model.
     Release = 30, "release";
+    /// An institution declares its site policy.
+    SitePolicy = 23, "site-policy";
     /// An institution anchors its site log.
     SiteAnchor = 31, "site-anchor";
     /// Administrators withdraw a model.

@@ -134,6 +134,22 @@ pub enum AdminRequest {
         #[n(0)]
         statement: Statement,
     },
+    /// Which part of the log may be handed out? It is on record from then on.
+    #[n(51)]
+    ExportLog {},
+    /// Delete sealed updates of rounds that are over.
+    #[n(50)]
+    DeleteChunks {
+        /// The task; every task that is over unless given.
+        #[n(0)]
+        task: Option<TaskId>,
+        /// Newest rounds of each task that stay whole.
+        #[n(1)]
+        keep: u64,
+        /// Whether rounds of a task that goes on may be emptied too.
+        #[n(2)]
+        unfinished: bool,
+    },
 }
 
 /// How a member stands.
@@ -340,6 +356,32 @@ pub enum AdminReply {
         #[n(2)]
         need: u16,
     },
+    /// A copy of so many entries may be handed out.
+    #[n(51)]
+    Exported {
+        /// Entries, under the newest checkpoint of a quorum.
+        #[n(0)]
+        size: u64,
+        /// Where that is on record.
+        #[n(1)]
+        index: LeafIndex,
+    },
+    /// Sealed updates are deleted on record.
+    #[n(50)]
+    Deleted {
+        /// Rounds of which they were.
+        #[n(0)]
+        rounds: u64,
+        /// Updates.
+        #[n(1)]
+        updates: u64,
+        /// Bytes of their parts, as their headers state them.
+        #[n(2)]
+        bytes: u64,
+        /// Updates of which a file is still there.
+        #[n(3)]
+        left: u64,
+    },
     /// No, and why.
     #[n(5)]
     Refused {
@@ -443,10 +485,11 @@ pub enum Refusal {
          federation and root certificate"
     )]
     Trust,
-    /// Another log key.
+    /// A log key that cannot take over.
     #[n(42)]
     #[error(
-        "the new trust document names another log key, and this version cannot hand a log over to another key: leave log_vkey as it is"
+        "the log cannot be handed over to the key that the new trust document names: the server has no secret half of it, or it is no key of this \
+         federation's log, one that signed it before, or a witness's; `concordat-server trust prepare --new-log-key` makes one on its host"
     )]
     TrustLogKey,
     /// A statement key that is not here.
@@ -467,6 +510,20 @@ pub enum Refusal {
     #[n(45)]
     #[error("the policy names a witness key that its institution has replaced, or that was revoked; run `policy activate` again")]
     PolicyWitness,
+    /// Nothing that an auditor could check.
+    #[n(52)]
+    #[error("no checkpoint of a quorum of witnesses is published yet: activate a policy, and start the clients of its witnesses")]
+    NoCheckpoint,
+    /// No such task.
+    #[n(50)]
+    #[error("the log has no such task")]
+    NoSuchTask,
+    /// Sums that somebody may still want to make again.
+    #[n(51)]
+    #[error(
+        "the task is not over: its sealed updates stay, so that its sums can be made again; with --unfinished they are deleted all the same"
+    )]
+    TaskGoesOn,
 }
 
 /// Why the socket does not answer.

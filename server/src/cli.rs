@@ -1,6 +1,7 @@
 //! The command line of `concordat-server` (operations.md section 1).
 
 mod bench;
+mod chunks;
 mod counts;
 mod export;
 mod log;
@@ -143,6 +144,9 @@ enum Verb {
         /// The signed review
         file: PathBuf,
     },
+    /// Sealed updates of rounds that are over
+    #[command(subcommand)]
+    Chunks(chunks::ChunksVerb),
     /// The log's own files
     #[command(subcommand)]
     Log(log::LogVerb),
@@ -238,6 +242,7 @@ fn dispatch(verb: Verb, output: &Output) -> Result<(), Failure> {
         Verb::Export(args) => export::run(&args, output),
         Verb::Withdraw(args) => release::withdraw(&args, output),
         Verb::Review { dir, file } => release::review(&dir.dir, &file, output),
+        Verb::Chunks(verb) => chunks::run(&verb, output),
         Verb::Log(verb) => log::run(&verb, output),
         Verb::ReleaseKey { out } => release::make_key(&out, output),
         Verb::Bench(verb) => bench::run(&verb, output),
@@ -309,6 +314,7 @@ impl Heard {
             AdminReply::Logged { index, approvals, need } => Some(Self { index: Some(index.0), have: approvals.len(), need: *need }),
             AdminReply::Token { .. } | AdminReply::Pending { .. } | AdminReply::Policy { .. } | AdminReply::Status { .. } => None,
             AdminReply::Releasable { .. } | AdminReply::Members { .. } | AdminReply::Trust { .. } | AdminReply::Refused { .. } => None,
+            AdminReply::Deleted { .. } | AdminReply::Exported { .. } => None,
         }
     }
 

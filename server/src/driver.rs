@@ -1,10 +1,12 @@
 //! The driver: one task that owns log, rounds and members. The only place that persists; what it says, it has persisted.
 
 mod admin;
+mod budgets;
 mod members;
 mod process;
 mod release;
 mod renew;
+mod retention;
 mod rotate;
 mod rounds;
 mod standing;
@@ -81,6 +83,8 @@ pub(crate) enum Input {
         outbox: mpsc::Sender<ServerMessage>,
         cut: oneshot::Sender<Option<Barred>>,
         note: Vec<u8>,
+        /// Notes by which the log's keys handed over, as far as the member has them.
+        handovers: Vec<Vec<u8>>,
         reply: Reply<Result<ServerMessage, Rejection>>,
     },
     Disconnected {
@@ -212,6 +216,8 @@ impl Driver {
         crate::recover::last_word(&parts.layout, &mut parts.log)?;
         trust::keep(&parts.log)?;
         let publisher = Publisher::open(&parts.log)?;
+        // A process may have ended between a quorum for a handover and this.
+        parts.log.retire(publisher.published())?;
         let task = TaskRun::resume(parts.log.history());
         let mut this = Self {
             layout: parts.layout,
@@ -281,7 +287,8 @@ impl Driver {
                 let door = self.identify(&name, key)?;
                 reply.send(door).ok();
             }
-            Input::Connected { who, key, link, outbox, cut, note, reply } => {
+            Input::Connected { who, key, link, outbox, cut, note, handovers, reply } => {
+                self.shown_handovers(who, &handovers)?;
                 let welcome = self.connected(who, Link { id: link, key, outbox, cut }, &note)?;
                 reply.send(welcome).ok();
             }

@@ -82,6 +82,18 @@ pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, 0o600, |file| file.write_all(bytes))
 }
 
+/// Erases a file: its bytes are written over, then its name goes. What a file system or a backup keeps of them elsewhere, this does not reach.
+pub(crate) fn erase(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_all()?;
+    reached("emptied", path);
+    std::fs::remove_file(path)?;
+    reached("erased", path);
+    sync_dir(path.parent().unwrap_or(Path::new("")))
+}
+
 /// Numbers of temporary files: one part may come in over two connections at once, and neither may write into the other's file (F21).
 static NEXT: AtomicU64 = AtomicU64::new(0);
 

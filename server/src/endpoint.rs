@@ -176,13 +176,15 @@ async fn member(connection: Connection, (who, key): (ClientId, Sha256), shared: 
         return connection.close(Close::TooSlow.code(), b"");
     };
     let first = tokio::time::timeout(PATIENCE, read_frame::<ClientMessage>(&mut recv, shared)).await;
-    let Ok(Some(ClientMessage::Hello { note, .. })) = first else {
+    let Ok(Some(ClientMessage::Hello { note, handovers, .. })) = first else {
         return connection.close(Close::Malformed.code(), b"expected Hello");
     };
     let (outbox, mut messages) = mpsc::channel::<ServerMessage>(OUTBOX);
     let link = connection.stable_id();
     let (cut, mut ended) = oneshot::channel();
-    let welcome = ask(shared, |reply| Input::Connected { who, key, link, outbox: outbox.clone(), cut, note: note.into(), reply }).await;
+    let note: Vec<u8> = note.into();
+    let handovers: Vec<Vec<u8>> = handovers.into_iter().map(Into::into).collect();
+    let welcome = ask(shared, |reply| Input::Connected { who, key, link, outbox: outbox.clone(), cut, note, handovers, reply }).await;
     let welcome = match welcome {
         Some(Ok(welcome)) => welcome,
         Some(Err(reason)) => {

@@ -1,10 +1,10 @@
-//! The rollback guard (audit.md A32): notes that this log's key signed and that the log on this disk contradicts. They are kept for ever,
+//! The rollback guard (audit.md A32): notes that a key of this log signed while it was its turn and that the log on this disk contradicts. They are kept for ever,
 //! and while one of them contradicts the log nothing is appended. Knows no connection.
 
 use crate::durable;
 use crate::edges::reached;
 use crate::layout::Layout;
-use crate::log::{Log, LogError, signed_head};
+use crate::log::{Log, LogError};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::tree::TreeHead;
 use protocol::ids::Sha256;
@@ -49,7 +49,7 @@ pub(crate) fn judge(log: &Log, note: &[u8]) -> Result<Shown, LogError> {
     if note.is_empty() {
         return Ok(Shown::Agrees);
     }
-    let Some(head) = Note::parse(note).ok().and_then(|n| signed_head(&n, log.key())) else { return Ok(Shown::Foreign) };
+    let Some(head) = Note::parse(note).ok().and_then(|n| log.keys().signed(&n)) else { return Ok(Shown::Foreign) };
     let same = log.root_at(head.size)? == Some(head.root);
     Ok(if same { Shown::Agrees } else { Shown::Contradicts(head) })
 }

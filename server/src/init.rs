@@ -2,6 +2,7 @@
 
 use crate::durable;
 use crate::identity;
+use crate::keyring::KeyRing;
 use crate::layout::Layout;
 use crate::log::{Log, LogError};
 use audit::checkpoint::Checkpoint;
@@ -62,6 +63,9 @@ pub enum InitError {
     /// The statement key in force is not here.
     #[error("the server's keys lack the statement key that the trust document in force names; put back its file of the directory `keys`")]
     Statement,
+    /// A key of the log is not here.
+    #[error("the server's keys lack a key of the log; put back its file of the directory `keys`")]
+    LogKey,
     /// A key file is damaged.
     #[error("a key file of the server's directory is damaged")]
     Key,
@@ -97,7 +101,7 @@ pub(crate) struct Keys {
 /// The server's keys by the names of their files.
 const SECRETS: [&str; 5] = ["log", "statement", "token-mac", "root-ca.pem", "tls.pem"];
 
-fn seed() -> Result<Zeroizing<[u8; 32]>, InitError> {
+pub(crate) fn seed() -> Result<Zeroizing<[u8; 32]>, InitError> {
     let mut bytes = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut bytes[..]).map_err(|_| InitError::Entropy)?;
     Ok(bytes)
@@ -168,7 +172,7 @@ pub fn init_with(dir: &Path, federation: &str, admin_key: &Path, administrators:
         previous: None,
     };
     let bytes = trust.to_bytes();
-    let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
+    let mut log = Log::open(&layout.audit(), &layout.key("log-guard"), KeyRing::new(&layout), trust)?;
     log.append(&[Draft::server(Facts::FederationCreated { trust: TrustDocument::hash(&bytes) })])?;
     // Written last: its presence says that the federation is whole.
     durable::write_new(&layout.trust(), &bytes)?;
@@ -205,7 +209,7 @@ fn write_admin_key(path: &Path, seed: &Zeroizing<[u8; 32]>) -> Result<(), InitEr
 }
 
 /// Writes a key where nothing is yet.
-fn create_key(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
+pub(crate) fn create_key(path: &Path, bytes: &[u8]) -> Result<(), InitError> {
     durable::create_secret(path, bytes)
         .map_err(|e| if e.kind() == io::ErrorKind::AlreadyExists { InitError::KeyExists(path.to_owned()) } else { InitError::Storage(e) })
 }
@@ -247,10 +251,11 @@ pub(crate) fn statement_key(layout: &Layout, public: &PublicKey) -> Result<Signi
     if key.verifying_key().to_bytes() == public.0 { Ok(key) } else { Err(InitError::Statement) }
 }
 
-/// The key that signs the log.
+/// The key that a trust document names for the log.
+#[cfg(test)]
 pub(crate) fn log_key(layout: &Layout, trust: &TrustDocument) -> Result<SignerKey, InitError> {
-    let seed = secret(layout, "log")?;
-    SignerKey::new(&Checkpoint::origin_of(&trust.federation), KeyType::Note, &seed).map_err(|_| InitError::Key)
+    let key: audit::key::VerifierKey = trust.log_vkey.parse().map_err(|_| InitError::Key)?;
+    KeyRing::new(layout).find(&key)?.ok_or(InitError::LogKey)
 }
 
 /// Opens keys and log of an existing federation.
@@ -267,10 +272,9 @@ pub(crate) fn open(layout: &Layout) -> Result<(Keys, Log, Vec<u8>), InitError> {
         let bytes = durable::read_secret(&layout.key(name), 16 << 10)?;
         Ok(rcgen::KeyPair::from_pem(std::str::from_utf8(&bytes).map_err(|_| InitError::Key)?)?)
     };
-    let log_key = log_key(layout, &trust)?;
     let (token_mac, tls, root) = (secret(layout, "token-mac")?, pem("tls.pem")?, pem("root-ca.pem")?);
     let root_der = durable::read_limited(&layout.key("root-ca.der"), 16 << 10)?.into();
-    let log = Log::open(&layout.audit(), &layout.key("log-guard"), log_key, trust)?;
+    let log = Log::open(&layout.audit(), &layout.key("log-guard"), KeyRing::new(layout), trust)?;
     // Which statement key is in force, the log says.
     let statement = statement_key(layout, &log.history().trust().server)?;
     Ok((Keys { statement, token_mac, tls, root, root_der }, log, bytes))

@@ -1,18 +1,23 @@
 //! The log on disk (audit.md sections 1 and 6): one batch, one commit point, applied files, and the fold of what it says.
 //! Nothing is said to anybody before [`Log::append`] has returned.
 
+mod keys;
+
 use crate::durable;
 use crate::edges::reached;
+use crate::keyring::KeyRing;
 use crate::publish::artefact_path;
 use audit::checkpoint::Checkpoint;
 use audit::hash::Hash;
 use audit::key::SignerKey;
+use audit::keys::LogKeys;
 use audit::merkle::{prove_consistency, range_root};
 use audit::note::Note;
 use audit::reader::{DirEntry, LogReader, TileHashes};
 use audit::tile::{TileKind, TilePath, WIDTH, decode_bundle};
 use audit::tree::TreeHead;
 use audit::writer::LogWriter;
+pub(crate) use keys::keys_of;
 use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
 use protocol::entry::{Draft, Facts, LogEntry, MAX_ENTRY, Origin};
@@ -40,6 +45,9 @@ pub(crate) enum LogError {
     /// Tiles, tree and guard do not agree (A31).
     #[error("the log's files do not agree: {0}; restore them from a mirror with `concordat-server log recover`")]
     Inconsistent(&'static str),
+    /// A key that signs the log is not here.
+    #[error("the key that signs a log of {0} entries is not among the server's keys; put back its file of the directory `keys`")]
+    Key(u64),
     /// An entry of our own breaks a rule of the log: a bug of ours, refused before it is written.
     #[error("an entry would break rule {0:?}")]
     Violation(Violation),
@@ -121,8 +129,11 @@ pub(crate) struct Log {
     root: PathBuf,
     guard: PathBuf,
     writer: LogWriter,
-    key: SignerKey,
-    federation: String,
+    ring: KeyRing,
+    /// The keys that sign, as the entries say.
+    keys: LogKeys,
+    /// The newest of them.
+    signer: SignerKey,
     history: History,
     note: Vec<u8>,
     last_us: i64,
@@ -138,7 +149,8 @@ pub(crate) struct Appended {
 
 impl Log {
     /// Opens the log as A31 says: a batch that passed the commit point is applied, one that did not is discarded.
-    pub(crate) fn open(root: &Path, guard: &Path, key: SignerKey, trust: TrustDocument) -> Result<Self, LogError> {
+    /// Which key signs what comes next, its entries say; a handover that a crash cut off is finished.
+    pub(crate) fn open(root: &Path, guard: &Path, ring: KeyRing, trust: TrustDocument) -> Result<Self, LogError> {
         let state = root.join(".state");
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -150,64 +162,26 @@ impl Log {
         let guarded = read_optional(guard)?;
         let (head, note) = match (&tree, &guarded) {
             (None, None) => (TreeHead::empty(), Vec::new()),
-            _some => roll_forward(root, guard, &key)?,
+            _some => roll_forward(root, guard, &Checkpoint::origin_of(&trust.federation))?,
         };
         let writer = LogWriter::resume(head.size, &Directory(root.to_owned()))
             .map_err(|_| LogError::Inconsistent("the right edge cannot be rebuilt from the tiles"))?;
         if writer.head() != head {
             return Err(LogError::Inconsistent("the tiles do not give the signed root"));
         }
-        let federation = trust.federation.clone();
-        let mut log = Self {
-            root: root.to_owned(),
-            guard: guard.to_owned(),
-            writer,
-            key,
-            federation,
-            history: History::new(trust),
-            note,
-            last_us: 0,
-        };
-        log.replay()?;
+        let (history, last_us) = replay(root, head.size, trust)?;
+        let keys = keys_of(&history)?;
+        let signer = keys::find(&ring, keys.newest(), head.size)?;
+        let (root, guard) = (root.to_owned(), guard.to_owned());
+        let mut log = Self { root, guard, writer, ring, keys, signer, history, note, last_us };
+        log.complete_note()?;
+        log.keep_handovers()?;
         Ok(log)
-    }
-
-    /// Folds every entry again; shows the history each plan as soon as it is approved.
-    fn replay(&mut self) -> Result<(), LogError> {
-        let size = self.writer.size();
-        let mut index = 0;
-        while index < size {
-            for bytes in self.entries(index, size)? {
-                if let Some(entry) = fold(&mut self.history, &bytes).map_err(LogError::Violation)? {
-                    // A plan that cannot be read is not known: its task's rounds are refused, and the log still opens.
-                    learn(&mut self.history, &self.root, &entry.facts).ok();
-                    self.note_time(&entry.stamp.ts);
-                }
-                index += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn note_time(&mut self, ts: &str) {
-        let us = ts.parse::<jiff::Timestamp>().map_or(0, |t| t.as_microsecond());
-        self.last_us = self.last_us.max(us);
     }
 
     /// Entries from `from` on, within one bundle, up to `to`.
     pub(crate) fn entries(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, LogError> {
-        let (from, to) = (from.min(self.writer.size()), to.min(self.writer.size()));
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let bundle = from / u64::from(WIDTH);
-        let path = TilePath::in_tree(TileKind::Entries, bundle, self.writer.size()).ok_or(LogError::Inconsistent("no bundle"))?;
-        let file = self.root.join(path.to_string());
-        let bytes = std::fs::read(&file).map_err(|source| LogError::Storage { path: file, source })?;
-        let all = decode_bundle(&bytes, path.width()).map_err(|_| LogError::Inconsistent("a bundle does not decode"))?;
-        let start = bundle * u64::from(WIDTH);
-        let wanted = |i: &usize| (from..to).contains(&(start + *i as u64));
-        Ok(all.into_iter().enumerate().filter(|(i, _)| wanted(i)).map(|(_, e)| e.to_vec()).collect())
+        read_entries(&self.root, self.writer.size(), from, to)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -238,8 +212,13 @@ impl Log {
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
+    /// The key that signs from now on.
     pub(crate) fn key(&self) -> &SignerKey {
-        &self.key
+        &self.signer
+    }
+    /// Every key that signs or signed, by the size of the tree.
+    pub(crate) fn keys(&self) -> &LogKeys {
+        &self.keys
     }
 
     /// The rule that an entry made of `draft` would break now. Asked before a peer's statement is let into the log.
@@ -265,8 +244,12 @@ impl Log {
             }
             out.push(Appended { index: LeafIndex(self.writer.size() + out.len() as u64), leaf: leaf_hash(&bytes), bytes });
         }
+        let hands_over = self.take_over(self.writer.size() + out.len() as u64)?;
         drafts.iter().for_each(|d| reached("appending", d.facts.kind().name()));
         self.commit(&out)?;
+        if hands_over {
+            self.keep_handovers()?;
+        }
         drafts.iter().for_each(|d| reached("appended", d.facts.kind().name()));
         for draft in drafts {
             learn(&mut self.history, &self.root, &draft.facts).ok();
@@ -303,7 +286,7 @@ impl Log {
         let bytes: Vec<&[u8]> = entries.iter().map(|e| e.bytes.as_slice()).collect();
         let files = writer.append(&bytes).map_err(|_| LogError::Inconsistent("the batch does not fit the tree"))?;
         let head = writer.head();
-        let note = sign(&self.key, &self.federation, head)?;
+        let note = self.sign(head)?.encode();
         let pending = Pending {
             files: files.into_iter().map(|f| PendingFile { path: f.path.to_string(), bytes: f.bytes.into() }).collect(),
             note: note.clone().into(),
@@ -361,16 +344,36 @@ pub(crate) fn learn(history: &mut History, root: &Path, facts: &Facts) -> io::Re
     Ok(())
 }
 
-/// The tree that a note states, if this log's key signed it for this log.
-pub(crate) fn signed_head(note: &Note, key: &SignerKey) -> Option<TreeHead> {
-    let checkpoint: Checkpoint = note.text().parse().ok()?;
-    let signed = note.verify([key.verifier()]).is_ok_and(|v| !v.is_empty());
-    (signed && checkpoint.origin == key.verifier().name()).then_some(checkpoint.head)
+/// Folds every entry again; shows the history each plan as soon as it is approved. With it the newest time, in microseconds.
+fn replay(root: &Path, size: u64, trust: TrustDocument) -> Result<(History, i64), LogError> {
+    let (mut history, mut last_us, mut index) = (History::new(trust), 0, 0);
+    while index < size {
+        for bytes in read_entries(root, size, index, size)? {
+            if let Some(entry) = fold(&mut history, &bytes).map_err(LogError::Violation)? {
+                // A plan that cannot be read is not known: its task's rounds are refused, and the log still opens.
+                learn(&mut history, root, &entry.facts).ok();
+                last_us = entry.stamp.ts.parse::<jiff::Timestamp>().map_or(0, |t| t.as_microsecond()).max(last_us);
+            }
+            index += 1;
+        }
+    }
+    Ok((history, last_us))
 }
 
-fn sign(key: &SignerKey, federation: &str, head: TreeHead) -> Result<Vec<u8>, LogError> {
-    let checkpoint = Checkpoint { origin: Checkpoint::origin_of(federation), head };
-    checkpoint.sign(key).map(|n| n.encode()).map_err(|_| LogError::Inconsistent("the log key is not of this federation"))
+/// Entries from `from` on of a log of `size`, within one bundle, up to `to`.
+fn read_entries(root: &Path, size: u64, from: u64, to: u64) -> Result<Vec<Vec<u8>>, LogError> {
+    let (from, to) = (from.min(size), to.min(size));
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let bundle = from / u64::from(WIDTH);
+    let path = TilePath::in_tree(TileKind::Entries, bundle, size).ok_or(LogError::Inconsistent("no bundle"))?;
+    let file = root.join(path.to_string());
+    let bytes = std::fs::read(&file).map_err(|source| LogError::Storage { path: file, source })?;
+    let all = decode_bundle(&bytes, path.width()).map_err(|_| LogError::Inconsistent("a bundle does not decode"))?;
+    let start = bundle * u64::from(WIDTH);
+    let wanted = |i: &usize| (from..to).contains(&(start + *i as u64));
+    Ok(all.into_iter().enumerate().filter(|(i, _)| wanted(i)).map(|(_, e)| e.to_vec()).collect())
 }
 
 fn apply(root: &Path, pending: &Pending) -> Result<(), LogError> {
@@ -392,7 +395,8 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, LogError> {
 }
 
 /// A31: the bundle that the key guard names was signed, so it is completed; any other never counted. Then tree and guard must agree.
-fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead, Vec<u8>), LogError> {
+/// Whose signatures the notes carry is looked at once the entries are read, which say whose they must be.
+fn roll_forward(root: &Path, guard: &Path, origin: &str) -> Result<(TreeHead, Vec<u8>), LogError> {
     let state = root.join(".state");
     let text = read_optional(guard)?.ok_or(LogError::Inconsistent("the key guard is missing"))?;
     let guarded: TreeHead =
@@ -400,7 +404,7 @@ fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead,
     let path = state.join(format!("pending-{}", guarded.size));
     if let Some(bytes) = read_optional(&path)? {
         let pending = Pending::parse(&bytes)?;
-        if parse_tree(&pending.note, key)? == guarded {
+        if parse_tree(&pending.note, origin)? == guarded {
             durable::replace(&state.join("tree"), &pending.note).map_err(|source| LogError::Storage { path: state.clone(), source })?;
             apply(root, &pending)?;
         }
@@ -411,12 +415,13 @@ fn roll_forward(root: &Path, guard: &Path, key: &SignerKey) -> Result<(TreeHead,
         }
     }
     let note = read_optional(&state.join("tree"))?.ok_or(LogError::Inconsistent("the tree file is missing"))?;
-    let head = parse_tree(&note, key)?;
+    let head = parse_tree(&note, origin)?;
     // A guard ahead of the tree means that a signed tree was lost: going on would fork the log (A31, A32).
     if head == guarded { Ok((head, note)) } else { Err(LogError::Inconsistent("the key guard is ahead of the tree")) }
 }
 
-fn parse_tree(note: &[u8], key: &SignerKey) -> Result<TreeHead, LogError> {
-    let head = Note::parse(note).ok().and_then(|note| signed_head(&note, key));
+fn parse_tree(note: &[u8], origin: &str) -> Result<TreeHead, LogError> {
+    let stated = Note::parse(note).ok().and_then(|note| note.text().parse::<Checkpoint>().ok());
+    let head = stated.filter(|checkpoint| checkpoint.origin == origin).map(|checkpoint| checkpoint.head);
     head.ok_or(LogError::Inconsistent("the tree file is not a note of this log"))
 }

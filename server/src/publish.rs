@@ -3,10 +3,11 @@
 use crate::durable;
 use crate::log::Log;
 use crate::presence::{News, Presence};
+use audit::checkpoint::Checkpoint;
 use audit::key::VerifierKey;
 use audit::note::{Note, parse_lines};
-use audit::policy::{Policy, Witness, default_quorum};
-use audit::reader::{CHECKPOINT_PATH, note_path};
+use audit::policy::{Opened, Policy, Witness, default_quorum};
+use audit::reader::{CHECKPOINT_PATH, note_path, policy_path};
 use protocol::hash::sha256;
 use protocol::history::History;
 use protocol::ids::Sha256;
@@ -42,7 +43,7 @@ impl Publisher {
         let mut this = Self { policy: read_policy(log)?, ..Self::default() };
         // A crash may have come between publishing a note and keeping it.
         if let (Some(policy), Ok(bytes)) = (&this.policy, std::fs::read(log.root().join(CHECKPOINT_PATH)))
-            && let Ok(opened) = policy.open(&bytes)
+            && let Some(opened) = Note::parse(&bytes).ok().and_then(|note| open_at(policy, log, note))
         {
             this.published = opened.checkpoint().head.size;
             durable::write_new(&log.root().join(note_path(this.published)), &bytes)?;
@@ -65,6 +66,17 @@ impl Publisher {
     pub(crate) fn adopt(&mut self, policy: Policy) {
         self.presences.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
         self.policy = Some(policy);
+    }
+    /// Whether the policy in force can go on with another key of the log.
+    pub(crate) fn can_follow(&self, key: &VerifierKey) -> bool {
+        self.policy.as_ref().is_none_or(|policy| policy.with_log(key).is_ok())
+    }
+    /// Goes on with the key that the log has handed over to.
+    pub(crate) fn follow(&mut self, log: &Log) -> io::Result<()> {
+        if let Some(policy) = read_policy(log)? {
+            self.adopt(policy);
+        }
+        Ok(())
     }
     /// What is new about the witnesses, for a log that knows which are missing.
     pub(crate) fn news(&self, now: Time, is_missing: impl Fn(&Sha256) -> bool) -> Vec<News> {
@@ -125,7 +137,7 @@ impl Publisher {
         if lines.len() != 1 || note.add(&lines).is_err() {
             return Ok(false);
         }
-        let Ok(opened) = policy.open_note(note.clone()) else { return Ok(false) };
+        let Some(opened) = open_at(policy, log, note.clone()) else { return Ok(false) };
         // Whoever signed this line, and not all that signed the note: of a published one they may have done so before this process began.
         let here = policy.witnesses().iter().filter(|w| lines.iter().any(|l| l.claims(&w.key)));
         for key in here.map(|w| w.key.public()) {
@@ -167,12 +179,25 @@ pub(crate) fn artefact_path(root: &Path, hash: &Sha256) -> std::path::PathBuf {
     root.join("artefacts").join(&hex[..2]).join(hex)
 }
 
-/// The policy that the log says is in force; its file is written again if a crash came before it was.
+/// A note under the witnesses of a policy and the key of the log that signs a tree of its size.
+fn open_at(policy: &Policy, log: &Log, note: Note) -> Option<Opened> {
+    let size = note.text().parse::<Checkpoint>().ok()?.head.size;
+    policy.with_log(log.keys().at(size)).ok()?.open_note(note).ok()
+}
+
+/// The policy that the log says is in force; its file is written again if a crash came before it was. Where a key of the log took over under it,
+/// it goes on with that key in it (A12, A14).
 fn read_policy(log: &Log) -> io::Result<Option<Policy>> {
     let Some((hash, index)) = log.history().policy() else { return Ok(None) };
+    let from = index.0 + 1;
     let bytes = durable::read_limited(&artefact_path(log.root(), &hash), audit::policy::MAX_POLICY_BYTES as u64)?;
-    durable::write_new(&log.root().join(audit::reader::policy_path(index.0 + 1)), &bytes)?;
-    Ok(std::str::from_utf8(&bytes).ok().and_then(|t| Policy::parse(t).ok()))
+    durable::write_new(&log.root().join(policy_path(from)), &bytes)?;
+    let Some(mut policy) = std::str::from_utf8(&bytes).ok().and_then(|t| Policy::parse(t).ok()) else { return Ok(None) };
+    for (size, key) in log.keys().handovers().filter(|(size, _)| *size > from) {
+        policy = policy.with_log(key).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        durable::write_new(&log.root().join(policy_path(size)), policy.text().as_bytes())?;
+    }
+    Ok(Some(policy))
 }
 
 #[cfg(test)]

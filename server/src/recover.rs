@@ -3,22 +3,24 @@
 //! one is too old. The new directory is complete before it takes the old one's place, and the old one is kept.
 
 mod fork;
+pub(crate) mod handout;
 mod swap;
 mod tree;
 
 use crate::durable;
 use crate::evidence;
 use crate::init;
+use crate::keyring::KeyRing;
 use crate::layout::Layout;
-use crate::log::{Directory, Log, LogError, signed_head};
+use crate::log::{Directory, Log, LogError};
 use audit::checkpoint::Checkpoint;
 use audit::fork::ForkProof;
-use audit::key::SignerKey;
+use audit::keys::LogKeys;
 use audit::merkle::range_root;
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::{MAX_POLICY_BYTES, Opened, Policy};
 use audit::proof::{MAX_PROOF_BYTES, Receipt, TlogProof};
-use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, TileHashes, note_path};
+use audit::reader::{CHECKPOINT_PATH, DirEntry, HANDOVERS, LogReader as _, TileHashes, handover_path, note_path};
 use audit::tree::TreeHead;
 use protocol::ids::Sha256;
 use protocol::trust::TrustDocument;
@@ -113,6 +115,12 @@ pub(crate) enum RecoverError {
         /// Who holds its note.
         source_of: String,
     },
+    /// A key took over in the mirror's entries, and nothing shows that the one before it agreed.
+    #[error(
+        "a key of the log took over at {0} entries, and neither the mirror nor anything here holds the note that both keys signed, nor is the \
+         older key here: take the mirror of another institution"
+    )]
+    NoHandover(u64),
     /// The log of the recovered directory.
     #[error("the recovered log cannot be opened")]
     Log(#[source] LogError),
@@ -141,7 +149,15 @@ impl From<Unsaid> for RecoverError {
 impl RecoverError {
     /// Whether the mirror was read, and is not to be used.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Older { .. } | Self::Forked { .. } | Self::Contradicted { .. } | Self::Rule { .. } | Self::OtherFederation)
+        matches!(
+            self,
+            Self::Older { .. }
+                | Self::Forked { .. }
+                | Self::Contradicted { .. }
+                | Self::Rule { .. }
+                | Self::OtherFederation
+                | Self::NoHandover(_)
+        )
     }
 }
 
@@ -174,7 +190,7 @@ struct Signed {
 /// # Security
 /// Every byte of the mirror may be an attacker's: entries count only under notes that our own key signed. Whoever holds that key, and
 /// nobody else, can make two histories; then this refuses and proves it.
-pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: OwnTail) -> Result<Recovered, RecoverError> {
+pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], tail: OwnTail) -> Result<Recovered, RecoverError> {
     if !mirror.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no directory", mirror.display())).into());
     }
@@ -186,29 +202,30 @@ pub(crate) fn recover(layout: &Layout, mirror: &Path, notes: &[PathBuf], own: Ow
     let theirs = Directory(mirror.to_owned());
     let trust_bytes = trust(layout, &theirs)?;
     let trust = TrustDocument::parse(&trust_bytes).map_err(|_| RecoverError::OtherFederation)?;
-    let log_key = || init::log_key(layout, &trust).map_err(RecoverError::Keys);
-    let open = |key| Log::open(&layout.audit(), &layout.key("log-guard"), key, trust.clone()).map_err(RecoverError::Log);
-    let key = log_key()?;
-    if trust.log_vkey != key.verifier().to_string() {
+    let ring = KeyRing::new(layout);
+    let open = || Log::open(&layout.audit(), &layout.key("log-guard"), ring.clone(), trust.clone()).map_err(RecoverError::Log);
+    let keys = known_keys(&theirs, &Directory(layout.audit()), &trust)?;
+    let own = keys.all().map(|key| ring.find(key)).collect::<Result<Vec<_>, _>>()?;
+    if own.iter().all(Option::is_none) {
         return Err(RecoverError::OtherFederation);
     }
-    let mut signed = gather(layout, &theirs, &key, notes)?;
+    let mut signed = gather(layout, &theirs, &keys, notes)?;
     // A run before this one ended between the change of places and its last word. One whose log has too little is run from the start.
     if let Some(left) = left_over
-        && let Ok(mut log) = open(log_key()?)
+        && let Ok(mut log) = open()
         && swap::covers(&log, &signed)?
     {
         return Ok(left.say(layout, &mut log)?);
     }
-    if own == OwnTail::GivenUp {
+    if tail == OwnTail::GivenUp {
         give_up(&Directory(layout.audit()), &theirs, &trust, &mut signed)?;
     }
     let target = signed.iter().max_by_key(|s| s.head.size).ok_or(RecoverError::NoNote)?;
     let copy = Copied::read(&theirs, &trust, target.head.size, &signed.iter().map(|s| s.head.size).collect())?;
-    compare(&theirs, &Directory(layout.audit()), &key, &signed, &copy)?;
-    let before = own_size(layout, &key).min(copy.size);
-    let swap = install(layout, &theirs, &key, &trust_bytes, &signed, &copy, before)?;
-    let done = swap.say(layout, &mut open(key)?)?;
+    compare(&theirs, &Directory(layout.audit()), &keys, &signed, &copy)?;
+    let before = own_size(layout, &keys).min(copy.size);
+    let swap = install(layout, &theirs, &ring, &trust_bytes, &signed, &copy, before)?;
+    let done = swap.say(layout, &mut open()?)?;
     drop(lock);
     Ok(done)
 }
@@ -236,23 +253,30 @@ fn trust(layout: &Layout, theirs: &Directory) -> Result<Vec<u8>, RecoverError> {
     }
 }
 
+/// The keys of this log, by the entries of the mirror or by our own: whichever know more of them. What any of them signed binds.
+fn known_keys(theirs: &Directory, ours: &Directory, trust: &TrustDocument) -> Result<LogKeys, RecoverError> {
+    let (by_theirs, by_ours) = (tree::keys(theirs, trust)?, tree::keys(ours, trust)?);
+    Ok(if by_ours.all().count() > by_theirs.all().count() { by_ours } else { by_theirs })
+}
+
 /// Everything that this log is known to have signed: notes of the mirror and of our own directory, what members have shown, what the
 /// operator was given, the guard.
-fn gather(layout: &Layout, theirs: &Directory, key: &SignerKey, given: &[PathBuf]) -> Result<Vec<Signed>, RecoverError> {
+fn gather(layout: &Layout, theirs: &Directory, keys: &LogKeys, given: &[PathBuf]) -> Result<Vec<Signed>, RecoverError> {
     let mut signed = Vec::new();
     for (dir, source, ours) in [(theirs, "the mirror", false), (&Directory(layout.audit()), "this server's directory", true)] {
         for path in note_paths(dir)? {
             let Some(bytes) = dir.read(&path, MAX_NOTE_BYTES)? else { continue };
             // A note that does not verify says nothing about what was signed.
             let Ok(note) = Note::parse(&bytes) else { continue };
-            let Some(head) = signed_head(&note, key) else { continue };
+            let Some((head, _)) = keys.signed_by_any(&note) else { continue };
             let tail = ours && path == TREE;
             signed.push(Signed { head, note: Some(note), source: format!("{path} of {source}"), ours, tail });
         }
     }
     let found = |bytes: &[u8]| {
         let note = note_in(bytes)?;
-        Some((signed_head(&note, key)?, note))
+        let (head, _) = keys.signed_by_any(&note)?;
+        Some((head, note))
     };
     for (path, _, bytes) in evidence::kept(layout)? {
         let Some((head, note)) = found(&bytes) else { continue };
@@ -304,10 +328,12 @@ fn give_up(ours: &Directory, theirs: &Directory, trust: &TrustDocument, signed: 
 /// Where a log's directory keeps notes.
 fn note_paths(dir: &Directory) -> io::Result<Vec<String>> {
     let mut paths = vec![CHECKPOINT_PATH.to_owned(), TREE.to_owned()];
-    paths.extend(dir.list("checkpoints")?.into_iter().filter_map(|e| match e {
-        DirEntry::File(name) => Some(format!("checkpoints/{name}")),
-        DirEntry::Directory(_) => None,
-    }));
+    for below in ["checkpoints", HANDOVERS] {
+        paths.extend(dir.list(below)?.into_iter().filter_map(|e| match e {
+            DirEntry::File(name) => Some(format!("{below}/{name}")),
+            DirEntry::Directory(_) => None,
+        }));
+    }
     Ok(paths)
 }
 
@@ -319,13 +345,13 @@ fn note_in(bytes: &[u8]) -> Option<Note> {
 }
 
 /// Every signed tree is a prefix of the mirror's, and the mirror reaches the largest.
-fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Signed], copy: &Copied) -> Result<(), RecoverError> {
+fn compare(theirs: &Directory, ours: &Directory, keys: &LogKeys, signed: &[Signed], copy: &Copied) -> Result<(), RecoverError> {
     for s in signed {
         match copy.roots.get(&s.head.size) {
             Some(root) if *root == s.head.root => {}
             odd => {
                 let (size, source_of) = (s.head.size, s.source.clone());
-                let proof = fork::prove(theirs, ours, key, signed, s).map(Box::new);
+                let proof = fork::prove(theirs, ours, keys, signed, s).map(Box::new);
                 return Err(match (odd, proof) {
                     (_, Some(proof)) => RecoverError::Forked { size, source_of, proof },
                     (Some(_), None) => RecoverError::Contradicted { size, source_of },
@@ -338,22 +364,26 @@ fn compare(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Sign
 }
 
 /// Entries of the directory as it was, for the record: by its tree file, or nothing.
-fn own_size(layout: &Layout, key: &SignerKey) -> u64 {
+fn own_size(layout: &Layout, keys: &LogKeys) -> u64 {
     let bytes = durable::read_limited(&layout.audit().join(TREE), MAX_NOTE_BYTES as u64).unwrap_or_default();
-    Note::parse(&bytes).ok().and_then(|note| signed_head(&note, key)).map_or(0, |head| head.size)
+    Note::parse(&bytes).ok().and_then(|note| keys.signed_by_any(&note).map(|(head, _)| head.size)).unwrap_or(0)
 }
 
 /// Builds the whole directory beside the old one, moves the guard, and changes places.
 fn install(
     layout: &Layout,
     theirs: &Directory,
-    key: &SignerKey,
+    ring: &KeyRing,
     trust: &[u8],
     signed: &[Signed],
     copy: &Copied,
     before: u64,
 ) -> Result<Swap, RecoverError> {
     let (old, new) = (layout.audit(), layout.recovering());
+    let handovers = handovers(ring, signed, copy)?;
+    let head = TreeHead { size: copy.size, root: copy.root };
+    // The log adds the other signature of a handover when it is opened.
+    let key = ring.find(copy.keys.at(head.size))?.ok_or(RecoverError::Keys(init::InitError::LogKey))?;
     match std::fs::remove_dir_all(&new) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
         _gone => {}
@@ -370,14 +400,32 @@ fn install(
     if let Some((_, opened)) = published.last_key_value() {
         durable::replace(&new.join(CHECKPOINT_PATH), &opened.note().encode())?;
     }
+    for (size, note) in handovers {
+        durable::write_new(&new.join(handover_path(size)), &note.encode())?;
+    }
     durable::write_new(&new.join("trust.json"), trust)?;
-    let head = TreeHead { size: copy.size, root: copy.root };
     let swap = Swap::begin(layout, before, head)?;
-    let note = Checkpoint { origin: key.verifier().name().to_owned(), head }.sign(key).map_err(|_| RecoverError::OtherFederation)?;
+    let note = Checkpoint { origin: key.verifier().name().to_owned(), head }.sign(&key).map_err(|_| RecoverError::OtherFederation)?;
     // The last file of the new directory: where it is, the rest is.
     durable::replace(&new.join(TREE), &note.encode())?;
     swap.change_places(layout)?;
     Ok(swap)
+}
+
+/// The notes by which the log's keys handed over, as far as anybody has them. Those of keys that are still here are made again.
+fn handovers<'a>(ring: &KeyRing, signed: &'a [Signed], copy: &Copied) -> Result<BTreeMap<u64, &'a Note>, RecoverError> {
+    let mut found = BTreeMap::new();
+    for (size, _) in copy.keys.handovers() {
+        let whole = |note: &&Note| copy.keys.signed(note).is_some_and(|h| h.size == size && copy.roots.get(&size) == Some(&h.root));
+        match signed.iter().filter_map(|s| s.note.as_ref()).find(whole) {
+            Some(note) => {
+                found.insert(size, note);
+            }
+            None if ring.find(copy.keys.at(size - 1))?.is_some() && ring.find(copy.keys.at(size))?.is_some() => {}
+            None => return Err(RecoverError::NoHandover(size)),
+        }
+    }
+    Ok(found)
 }
 
 /// The notes that a quorum cosigned, by size: of several the one with the most cosigners, ours rather than the mirror's.

@@ -3,14 +3,14 @@
 use super::*;
 use crate::testing::copy_all;
 use audit::cosign::cosign;
-use audit::key::KeyType;
+use audit::key::{KeyType, SignerKey};
 use audit::policy::Witness;
 use audit::reader::policy_path;
 use audit::writer::LogWriter;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::TokenId;
 use protocol::statement::Statement;
-use protocol::trust::PolicyApproval;
+use protocol::trust::{PolicyApproval, TrustChange};
 
 /// A server of its own with a federation and some entries, as files.
 struct Host {
@@ -369,4 +369,44 @@ fn a_recovery_that_a_crash_cut_short_is_run_again() {
     let backup = old.copy();
     std::fs::rename(backup.layout().audit(), backup.layout().kept_log(31)).unwrap();
     assert_eq!(backup.recover(&mirror).unwrap().size, size);
+}
+
+#[test]
+fn a_log_that_handed_over_is_recovered_with_the_note_that_both_keys_signed() {
+    let host = Host::new("demo");
+    host.append(1, 2);
+    let next = KeyRing::new(&host.layout()).make("demo").unwrap();
+    let (_, mut log, _) = init::open(&host.layout()).unwrap();
+    let admin = init::read_admin_key(&host.dir.path().join("admin.key")).unwrap();
+    let old = log.history().trust_hash();
+    let document = TrustDocument { log_vkey: next.to_string(), previous: Some(old), ..log.history().trust().clone() };
+    let said = TrustChange { document: document.to_bytes() };
+    let facts = Facts::TrustChanged { old, new: said.hash() };
+    log.append(&[Draft::said(Actor::Administrator, None, Statement::sign(&said, &admin), facts)]).unwrap();
+    let (at, handover) = (log.size(), log.handover(0).unwrap().unwrap());
+    drop(log);
+    host.append(2, 3);
+
+    // While the older key is here, no copy needs to have the note.
+    let bare = |host: &Host| {
+        let mirror = host.mirror();
+        std::fs::remove_dir_all(mirror.dir.path().join(HANDOVERS)).unwrap();
+        mirror
+    };
+    let mirror = bare(&host);
+    host.lose_log();
+    host.recover(&mirror).unwrap();
+    let (_, log, _) = init::open(&host.layout()).unwrap();
+    assert_eq!((log.handover(0).unwrap(), log.key().verifier()), (Some(handover.clone()), &next));
+    log.retire(at).unwrap();
+    drop(log);
+
+    // After that only who has it is of use.
+    let (mirror, whole) = (bare(&host), host.mirror());
+    host.lose_log();
+    let refused = host.recover(&mirror);
+    assert!(matches!(&refused, Err(e @ RecoverError::NoHandover(size)) if *size == at && e.is_refusal()), "{refused:?}");
+    host.recover(&whole).unwrap();
+    let (_, log, _) = init::open(&host.layout()).unwrap();
+    assert_eq!(log.handover(0).unwrap(), Some(handover));
 }

@@ -171,6 +171,11 @@ impl Uploads {
         }
     }
 
+    /// Every part that belongs to an upload of the open round.
+    pub(crate) fn parts(&self) -> Vec<Address> {
+        self.table().values().flat_map(|u| u.chunks.iter().chain(&u.header.blobs)).copied().collect()
+    }
+
     /// Forgets the round's uploads; their files stay until the plan lets them go.
     pub(crate) fn clear(&self) {
         self.table().clear();

@@ -53,6 +53,7 @@ fn every_verb_explains_itself() {
         "policy",
         "trust",
         "plan",
+        "chunks",
         "counts",
         "release",
         "release-key",

@@ -71,13 +71,15 @@ use crypto::doors::{Federation, Sealed};
 use protocol::codec;
 use protocol::decimal::Decimal;
 use protocol::entry::LogEntry;
+use protocol::exhausted::{BudgetAccount, BudgetExhausted};
 use protocol::ids::{Address, CoreDigest, LeafIndex, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId, TokenId, UploadId};
 use protocol::manifest::OpeningPayload;
 use protocol::messages::{ChunkHeader, ChunkKind, JoinMessage, Request, Response, frame};
 use protocol::params::{BLOB_BYTES, CommitteeSize, Packing, Tally};
 use protocol::plan::own::{OwnModel, Positions};
-use protocol::plan::{Asks, Gate, GateCode};
+use protocol::plan::{Asks, Gate, GateCode, Unit};
 use protocol::release::{OverrideReason, Release, Review, SiteAnchor, Withdrawal, WithdrawalReason};
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::trust::Token;
 use server::plan_file::{AnyPlanFile, Prepared};
 use std::cell::RefCell;
@@ -112,7 +114,8 @@ fn messages() -> Seeds {
     let upload = UploadId([1; 16]);
     let header = ChunkHeader { kind: ChunkKind::Shares, index: 1, length: 1 << 20, upload, address: Address([2; 32]) };
     seeds.push(header.to_bytes().to_vec());
-    let asks = [Request::Commit { upload }, Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() }];
+    let (log, renew) = (Request::Log { from: 1, to: 1 << 40 }, Request::Renew { csr: vec![3; 200].into() });
+    let asks = [Request::Commit { upload }, log, renew, Request::Handover { after: 1 << 40 }];
     seeds.extend(asks.iter().map(|r| frame(r)[4..].to_vec()));
     seeds
 }
@@ -137,7 +140,7 @@ fn statements() -> Seeds {
 }
 
 /// What is signed after a task: nobody in a round says it.
-fn afterwards() -> [Vec<u8>; 4] {
+fn afterwards() -> [Vec<u8>; 6] {
     let (task, snapshot, root) = (TaskId([1; 16]), SnapshotDigest([2; 32]), Sha256([3; 32]));
     let release = Release {
         task,
@@ -160,7 +163,28 @@ fn afterwards() -> [Vec<u8>; 4] {
         codec::encode(&Withdrawal { task, snapshot, reason: WithdrawalReason::Privacy, release: LeafIndex(5) }),
         codec::encode(&review),
         codec::encode(&SiteAnchor { size: 300, root }),
+        codec::encode(&exhausted(task)),
+        codec::encode(&SitePolicyDeclaration::next(Some(root), Sha256([13; 32]), 300).unwrap()),
     ]
+}
+
+/// What an institution says whose ledger cannot pay; the pretend world's can.
+fn exhausted(task: TaskId) -> BudgetExhausted {
+    BudgetExhausted {
+        task,
+        round: RoundId(2),
+        dataset: Sha256([11; 32]),
+        unit: Unit::Record,
+        delta: Decimal::ceil(1e-6, 9).unwrap(),
+        epsilon_cap: Decimal::ONE,
+        account: BudgetAccount::Lifetime,
+        order: Some(Decimal::ceil(12.5, 1).unwrap()),
+        epsilon_before: Decimal::ZERO,
+        needed: Decimal::ONE,
+        remaining: Decimal::ZERO,
+        ledger_counter: 7,
+        ledger_head: Sha256([12; 32]),
+    }
 }
 
 fn entries() -> Seeds {

@@ -175,9 +175,9 @@ pub(super) struct CheckArgs {
     /// The log's tlog-policy file, which names the log's key, its witnesses and their quorum
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// The log's verifier key, for a proof of a fork
-    #[arg(long, value_name = "VKEY", conflicts_with = "policy")]
-    pub(super) log_key: Option<String>,
+    /// The log's verifier key, for a proof of a fork; both, separated by a comma, where it handed over to another one between the two notes
+    #[arg(long, value_name = "VKEY", conflicts_with = "policy", value_delimiter = ',')]
+    pub(super) log_key: Vec<String>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: Format,

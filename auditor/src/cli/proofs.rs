@@ -132,20 +132,17 @@ fn judge_fork(args: &CheckArgs, bytes: &[u8], policy: Option<&Policy>) -> Result
         Ok(proof) => proof,
         Err(e) => return Ok(no_fork(&e)),
     };
-    let given = match (&args.log_key, policy) {
-        (Some(vkey), _) => Some(vkey.parse::<VerifierKey>().map_err(Unchecked::Key)?),
-        (None, Some(policy)) => Some(policy.log().clone()),
-        (None, None) => None,
-    };
-    let key = match &given {
-        Some(key) => key.clone(),
-        None => proof.log.parse().map_err(Unchecked::Key)?,
-    };
-    Ok(match proof.check(&key, policy) {
+    let parse = |vkey: &String| vkey.parse::<VerifierKey>().map_err(Unchecked::Key);
+    let mut given = args.log_key.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    given.extend(policy.map(|policy| policy.log().clone()));
+    let stated = || [Some(&proof.log), proof.second_log.as_ref()].into_iter().flatten();
+    let known = if given.is_empty() { stated().map(parse).collect::<Result<Vec<_>, _>>()? } else { given.clone() };
+    Ok(match proof.check_by(&known, policy) {
         Ok(fork) => {
-            let compared = if given.is_some() { "the key given" } else { "the key in the proof: COMPARE it with the one you were told" };
+            let key = stated().cloned().collect::<Vec<_>>().join(" and, after a handover, ");
+            let compared = if given.is_empty() { "in the proof: COMPARE with what you were told" } else { "as given" };
             let text = format!(
-                "PROVED: the log told two stories. It signed root {}\nand, in a later note, root {} for size {}.\nBoth are signed by {key} ({compared}).\n{}",
+                "PROVED: the log told two stories. It signed root {}\nand, in a later note, root {} for size {}.\nThey are signed by {key} ({compared}).\n{}",
                 fork.first_root,
                 fork.second_root,
                 fork.size,
@@ -154,7 +151,8 @@ fn judge_fork(args: &CheckArgs, bytes: &[u8], policy: Option<&Policy>) -> Result
             let mut data = serde_json::to_value(&fork).unwrap_or(Value::Null);
             if let Some(data) = data.as_object_mut() {
                 data.extend([("kind".to_owned(), json!("fork")), ("holds".to_owned(), json!(true))]);
-                data.extend([("log".to_owned(), json!(key.to_string())), ("key_given".to_owned(), json!(given.is_some()))]);
+                data.extend([("log".to_owned(), json!(proof.log)), ("second_log".to_owned(), json!(proof.second_log))]);
+                data.extend([("key_given".to_owned(), json!(!given.is_empty()))]);
             }
             Judged { holds: true, data, text }
         }

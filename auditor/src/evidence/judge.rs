@@ -10,6 +10,7 @@ use audit::checkpoint::Checkpoint;
 use audit::tree::CompactRange;
 use privacy::ledger::{LoadError, Loaded, PrivacyLedger, SeenRelease};
 use protocol::entry::{Actor, Facts, LogEntry};
+use protocol::exhausted::BudgetExhausted;
 use protocol::hash::sha256;
 use protocol::history::{DatasetHistory, SpendRecord};
 use protocol::ids::{ClientId, LeafIndex, PlanDigest, PublicKey, Sha256, TaskId};
@@ -21,14 +22,17 @@ use protocol::renewal::Rotation;
 use protocol::rotation::{StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::sidecar;
 use protocol::site::SiteEntry;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::Checked;
 use protocol::trust::{
     BudgetDeclaration, DatasetDeclaration, LedgerRepair, Membership, PolicyApproval, ReleaseSpend, RoundSpend, TrustDocument,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
 const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
+const LOG_KEY: Rule =
+    Rule::new(Check::Trust, Severity::Integrity, "A14: the policy names the key of the log that the trust document in force names");
 const POLICY: Rule = Rule::new(Check::Trust, Severity::Integrity, "A12: the policy is one that an administrator activated in the log");
 const PROVED: Rule = Rule::new(Check::Notes, Severity::Integrity, "A13: a receipt's entry is in the tree of a checkpoint with its quorum");
 const QUORUM: Rule = Rule::new(Check::Notes, Severity::Incomplete, "A13: a receipt's checkpoint has its quorum");
@@ -73,7 +77,7 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     let hash = TrustDocument::hash(&pack.trust_bytes);
     let place = || Place::Path("trust.json".to_owned());
     let about = (pack.about.trust, pack.about.federation.as_str());
-    if about != (hash, pack.trust.federation.as_str()) || pack.policy.log().to_string() != pack.trust.log_vkey {
+    if about != (hash, pack.trust.federation.as_str()) {
         findings.add(STATED, place(), format!("{hash}, {}", pack.trust.federation), format!("{}, {}", about.0, about.1));
     }
     let mut cosigners = Vec::new();
@@ -84,6 +88,11 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     let trusts = Trusts::of(&pack.trust, hash, &proved);
     if let Some(pinned) = pinned.filter(|p| !trusts.knows(*p)) {
         findings.add(PINNED, place(), pinned.to_hex(), hash.to_hex());
+    }
+    // Who administers says which key signs a tree of this size (A14).
+    let (log, expected) = (pack.policy.log().to_string(), trusts.log_vkey_at(tree_size));
+    if log != expected {
+        findings.add(LOG_KEY, Place::Path("policy.txt".to_owned()), expected, log);
     }
     check_policy(pack, &trusts, &proved, findings);
     let first = proved.get(&0).map(|e| &e.facts);
@@ -160,10 +169,12 @@ fn prove(pack: &Pack, cosigners: &mut Vec<String>, findings: &mut Findings) -> (
 }
 
 fn check_policy(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings) {
-    let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
-    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if policy == hash);
+    // As it is, or as it was before the log handed over to another key: it goes on in the same words.
+    let known: BTreeSet<Sha256> = trusts.policies(&pack.policy).map(|p| Sha256(sha256(&[p.text().as_bytes()]))).collect();
+    let activates = |e: &&LogEntry| matches!(e.facts, Facts::PolicyActivated { policy, .. } if known.contains(&policy));
     let said = trusts.by_enough(proved.values().filter(activates), |e| trusts.administrator::<PolicyApproval>(e));
-    if !said.iter().any(|p| p.policy == hash) {
+    if !said.iter().any(|p| known.contains(&p.policy)) {
+        let hash = Sha256(sha256(&[pack.policy.text().as_bytes()]));
         findings.add(POLICY, Place::Path("policy.txt".to_owned()), hash.to_hex(), "no such policy.activated among the receipts");
     }
 }
@@ -205,6 +216,8 @@ struct Own {
     datasets: BTreeMap<Sha256, DatasetHistory>,
     /// Anchors of the site log, with where they stand.
     anchors: Vec<(u64, SiteAnchor)>,
+    /// The site policy that it declared last.
+    site_policy: Option<Sha256>,
 }
 
 impl Own {
@@ -250,12 +263,20 @@ impl Own {
                 }
                 (r.dataset, r.ledger_counter) == (*dataset, *ledger_counter)
             }),
+            Facts::BudgetExhausted { .. } => s.read::<BudgetExhausted>().is_ok_and(|e| {
+                let agrees = e.is_sound() && (Some(e.task), Some(e.round)) == (entry.task, entry.round);
+                agrees && e.facts() == entry.facts
+            }),
             Facts::BudgetSpent { dataset, ledger_counter } => s.read::<RoundSpend>().is_ok_and(|r| {
                 let same = (r.spend.dataset, r.spend.ledger_counter, Some(r.task), Some(r.round));
                 let agrees = same == (*dataset, *ledger_counter, entry.task, entry.round);
                 let record = SpendRecord { index: LeafIndex(index), task: r.task, round: r.round, spend: r.spend };
                 self.spend(record, findings);
                 agrees
+            }),
+            Facts::SitePolicyDeclared { .. } => s.read::<SitePolicyDeclaration>().is_ok_and(|d| {
+                let follows = d.follows(self.site_policy.replace(d.new));
+                follows && d.facts() == entry.facts
             }),
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))

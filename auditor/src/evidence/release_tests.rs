@@ -227,7 +227,7 @@ fn a_spend_without_an_update_of_a_dataset_that_is_not_declared_is_named() {
     let entry = LogEntry::new(Stamp { seq: 7, id, ts, who: Identity::default(), origin, federation, cause: None }, &draft);
     let said = statement.checked().unwrap();
     let found = |datasets: BTreeMap<Sha256, DatasetHistory>| {
-        let mut own = Own { keys: Vec::new(), statements: 0, datasets, anchors: Vec::new() };
+        let mut own = Own { keys: Vec::new(), statements: 0, datasets, anchors: Vec::new(), site_policy: None };
         let mut findings = Findings::default();
         assert!(own.take(7, &entry, &said, &mut findings), "the fields are those that were signed");
         let clauses: Vec<&str> = findings.list().iter().map(|f| f.clause).collect();

@@ -2,6 +2,8 @@
 //! entry that is proved, and of it what its signers may say. Knows no file.
 
 use super::judge::Proved;
+use audit::key::VerifierKey;
+use audit::policy::Policy;
 use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{ClientId, Sha256};
 use protocol::statement::Payload;
@@ -34,6 +36,17 @@ impl Trusts {
     fn before(&self, index: u64) -> Option<(Sha256, &TrustDocument)> {
         let later = self.0.iter().rev().find(|(since, ..)| *since < index);
         later.or(self.0.first()).map(|(_, hash, document)| (*hash, document))
+    }
+
+    /// The key of the log that signs a tree of this size: that of the document in force behind its last entry.
+    pub(super) fn log_vkey_at(&self, size: u64) -> &str {
+        self.before(size).map_or("", |(_, document)| document.log_vkey.as_str())
+    }
+
+    /// A policy as it is, and as it was for every key that the log has had.
+    pub(super) fn policies(&self, policy: &Policy) -> impl Iterator<Item = Policy> {
+        let keys = self.0.iter().filter_map(|(_, _, document)| document.log_vkey.parse::<VerifierKey>().ok());
+        keys.filter_map(move |key| policy.with_log(&key).ok())
     }
 
     /// Whether this is the hash of one of them.

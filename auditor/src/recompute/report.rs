@@ -21,6 +21,8 @@ pub enum Outcome {
     NotOpened,
     /// Nothing was summed, but the integers that the server kept are those that it signed.
     Kept,
+    /// The log says that the chunks were deleted, and they are not here.
+    Deleted,
 }
 
 /// What became of the snapshot after a round: weights, or what a task that counts knows.
@@ -132,6 +134,9 @@ impl Recomputation {
         let agrees = |g: &GroupReport| matches!(g.outcome, Outcome::Agrees | Outcome::Failed);
         let made = self.snapshot.as_ref().map(|s| s.outcome);
         match self.exit_code {
+            0 if self.groups.iter().any(|g| g.outcome == Outcome::Deleted) => {
+                "Nothing contradicts anything: sealed chunks of this round were deleted on record, and their sums cannot be made again here."
+            }
             0 if made == Some(SnapshotOutcome::Agrees) => {
                 "Every sum of this round, and the snapshot after it, came out again as the server stated it."
             }
@@ -189,6 +194,7 @@ fn outcome(g: &GroupReport) -> String {
         Outcome::Failed => "failed in the log: nothing was opened",
         Outcome::NotOpened => "no opened sum in the log",
         Outcome::Kept => "not summed; the kept integers are the signed ones",
+        Outcome::Deleted => "deleted on record",
     };
     g.reason.as_ref().map_or_else(|| word.to_owned(), |why| format!("{word}: {why}"))
 }

@@ -15,7 +15,7 @@ use crate::share::KeySum;
 use crate::step::{self, Mass, Opened};
 use protocol::decimal::Decimal;
 use protocol::history::{GroupHistory, RoundHistory};
-use protocol::ids::{Address, GroupId, ManifestDigest, RoundId, TaskId};
+use protocol::ids::{Address, GroupId, LeafIndex, ManifestDigest, RoundId, TaskId};
 use protocol::manifest::{Certificate, GroupSpec, Manifest, SumResult};
 use protocol::params::Packing;
 use protocol::plan::Plan;
@@ -23,6 +23,11 @@ use protocol::plan::Plan;
 const MISSING: Rule = Rule::new(Check::Sums, Severity::Incomplete, "A37: the chunks of every member of the set are there");
 const NOTHING: Rule = Rule::new(Check::Sums, Severity::Incomplete, "A37: the round has an opened sum");
 const FAILED: Rule = Rule::new(Check::Sums, Severity::Notice, "C58: a sum that failed is over; nothing opens it again");
+const DELETED: Rule = Rule::new(
+    Check::Sums,
+    Severity::Notice,
+    "A37: the chunks of this sum were deleted on record; without a copy it is not added up again, its openings and key sum are checked as ever",
+);
 const LIST: Rule = Rule::new(Check::Sums, Severity::Integrity, "C36: chunk addresses give the body root that was signed");
 const CHUNK: Rule = Rule::new(Check::Sums, Severity::Integrity, "C41: a chunk hashes to its address");
 const LENGTH: Rule = Rule::new(Check::Sums, Severity::Integrity, "C30: a chunk is whole polynomials of its block");
@@ -243,7 +248,10 @@ impl OneSum<'_, '_> {
                 Ok(all) => members.push(all),
                 Err(ChunkFault::Read(e)) => return Err(e.into()),
                 Err(fault) => {
-                    self.findings.add(rule_of(&fault), Place::Index(index.0), "chunks of this update", fault.to_string());
+                    // What was deleted on record is told once, for the whole sum.
+                    if self.deleted(&fault).is_none() {
+                        self.findings.add(rule_of(&fault), Place::Index(index.0), "chunks of this update", fault.to_string());
+                    }
                     first = first.or(Some(fault));
                 }
             }
@@ -253,11 +261,22 @@ impl OneSum<'_, '_> {
 
     /// Nothing came out. What lacks at a member was found there; what shows only in its bytes is found here.
     fn unusable(&mut self, fault: &ChunkFault) {
+        if let Some(at) = self.deleted(fault) {
+            self.findings.add(DELETED, Place::Index(at.0), "sealed chunks", format!("none of group {}", self.spec.id));
+            self.report.outcome = Outcome::Deleted;
+            self.report.reason = Some(format!("by entry {at}: {fault}"));
+            return;
+        }
         if matches!(fault, ChunkFault::Altered(_) | ChunkFault::Length { .. }) {
             self.find(rule_of(fault), "what was sealed", fault.to_string());
         }
         let what = if matches!(fault, ChunkFault::Missing(_)) { "chunks missing" } else { "chunks are not what was signed" };
         self.report.reason = Some(format!("{what}: {fault}"));
+    }
+
+    /// Where it is on record that what is missing was deleted.
+    fn deleted(&self, fault: &ChunkFault) -> Option<LeafIndex> {
+        self.round.history.deleted.filter(|_| matches!(fault, ChunkFault::Missing(_)))
     }
 
     /// Compares what came out of the chunks; hands on the integers.
@@ -348,8 +367,8 @@ impl OneSum<'_, '_> {
         }
         let holds = agrees && self.report.norm.as_ref().is_none_or(|f| f.agrees);
         self.report.outcome = match (self.report.outcome, holds) {
-            (Outcome::NotRecomputed, true) => Outcome::Kept,
-            (Outcome::Agrees | Outcome::NotRecomputed, false) => Outcome::Differs,
+            (Outcome::NotRecomputed | Outcome::Deleted, true) => Outcome::Kept,
+            (Outcome::Agrees | Outcome::NotRecomputed | Outcome::Deleted, false) => Outcome::Differs,
             (other, _) => other,
         };
         integers.filter(|_| agrees)?.values

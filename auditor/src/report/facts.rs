@@ -215,6 +215,7 @@ impl Chronicle {
             "round.sum.failed",
             "round.update.dropped",
             "round.update.rejected",
+            "budget.exhausted",
             "budget.repaired",
             "member.suspended",
             "member.revoked",

@@ -55,6 +55,7 @@ fn trust_changes(page: &mut Page<'_>) {
             escape(&t.fingerprint),
             format!("{} / {}", t.threshold, t.administrators),
             (if t.server_key_changed { changed } else { same }).to_owned(),
+            (if t.log_key.is_some() { changed } else { same }).to_owned(),
             format!("{} / {}", t.approvals, t.needed),
         ]
     };
@@ -65,9 +66,10 @@ fn trust_changes(page: &mut Page<'_>) {
             "fingerprint",
             "administrators (needed / all)",
             "statement key of the server",
+            "key of the log",
             "approved by (of needed)",
         ],
-        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "批准人数（/ 所需）"],
+        Language::Chinese => ["生效条目", "指纹", "管理员（需 / 共）", "服务器声明密钥", "日志密钥", "批准人数（/ 所需）"],
     };
     page.table(&head, &rows);
 }
@@ -113,8 +115,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("federation.created", "the federation begins", "联盟成立"),
     (
         "federation.trust.changed",
-        "administrators put another trust document in force: who administers from then on, and which key the server signs with",
-        "管理员启用新的信任文件（此后的管理员与服务器签名密钥）",
+        "administrators put another trust document in force: who administers from then on, and which keys sign for the server and its log",
+        "管理员启用新的信任文件（此后的管理员、服务器签名密钥与日志密钥）",
     ),
     ("process.started", "the server's program starts", "服务器程序启动"),
     ("process.upgraded", "the server's program is replaced", "服务器程序升级"),
@@ -145,6 +147,11 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("key.prekeys.published", "keys for opening sums of coming rounds", "发布用于后续轮次开启求和的密钥"),
     ("policy.activated", "who watches the log, and how many of them must agree", "生效的见证策略"),
+    (
+        "policy.site.declared",
+        "an institution judges plans by another policy of its own, whose content stays with it",
+        "机构启用自有策略（内容不外传）",
+    ),
     ("dataset.declared", "an institution declares a data set by an opaque id", "机构以不透明标识声明数据集"),
     ("dataset.withdrawn", "an institution withdraws a data set: nothing is trained on it any more", "机构撤回数据集（此后不再用于训练）"),
     ("budget.declared", "an institution sets its own cap on privacy spent", "机构设定自身的隐私上限"),
@@ -161,6 +168,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "somebody was allowed to change the federation; the next entry is what was done",
         "批准一次变更操作（紧接其后的条目）",
     ),
+    ("audit.exported", "the server handed out a copy of the log, whole up to a checkpoint", "服务器导出截至某检查点的日志副本"),
     ("audit.reviewed", "somebody examined a part of the log and signed for it", "有人检查了部分日志并签名"),
     ("task.approved", "administrators approve a plan of training", "管理员批准训练计划"),
     ("task.opened", "a task begins", "任务开始"),
@@ -179,6 +187,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("round.sum.opened", "the sum of the set is open", "集合的总和已开启"),
     ("round.closed", "the round ends with a new model", "轮次完成并产生新模型"),
     (
+        "round.chunks.deleted",
+        "the sealed updates of a round are deleted on record: its sums cannot be made again from them",
+        "某轮的密封更新按记录删除（此后无法据其重新求和）",
+    ),
+    (
         "dataset.changed",
         "an institution describes its prepared records: hashes, and counts to two digits",
         "机构描述其整理后的数据（哈希与两位有效数字计数）",
@@ -195,6 +208,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "机构为未计入其更新的轮次付出的隐私（不退还）",
     ),
     ("budget.released", "an institution paid for counts with noise, beside every task", "机构为任务之外的带噪计数付出隐私预算"),
+    (
+        "budget.exhausted",
+        "an institution's privacy ledger cannot pay for a task: what was needed, and what there was",
+        "机构的隐私账本无法支付某任务（所需与剩余）",
+    ),
     ("budget.repaired", "a privacy ledger was raised to what the log shows", "隐私账本被提升至日志所示"),
     ("audit.alarm", "evidence of something that must not happen", "不应发生之事的证据"),
     ("model.released", "a model may leave the federation", "模型获准发布"),

@@ -58,6 +58,8 @@ fn meaning(right: Right) -> (&'static str, &'static str) {
         Right::TaskPropose => ("approve a plan of training", "批准训练计划"),
         Right::ModelRelease => ("let a model out", "发布模型"),
         Right::ModelWithdraw => ("take a released model back", "撤回已发布模型"),
+        Right::ChunksDelete => ("delete sealed updates of old rounds", "删除旧轮次的密封更新"),
+        Right::LogExport => ("be given a copy of the log by the server", "由服务器导出日志副本"),
         Right::LogReview => ("state that the log was examined", "声明已检查日志"),
     }
 }

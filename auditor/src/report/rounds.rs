@@ -113,14 +113,18 @@ fn state_word(page: &Page<'_>, state: &str) -> String {
 }
 
 fn round(page: &Page<'_>, r: &RoundSummary, fact: &TaskFact) -> Vec<Vec<String>> {
-    let of: Vec<(u64, String)> = page.story.chronicle.of_round(fact.id, r.round).map(|(i, k)| (i, k.ts.clone())).collect();
+    // What is deleted afterwards is no part of the round's time.
+    let lived = page.story.chronicle.of_round(fact.id, r.round).filter(|(_, k)| k.kind != "round.chunks.deleted");
+    let of: Vec<(u64, String)> = lived.map(|(i, k)| (i, k.ts.clone())).collect();
+    let deleted = r.chunks_deleted.map(|at| format!("<br>{} {}", page.say("chunks deleted:", "密封更新已删除："), page.entries(vec![at])));
+    let state = format!("{}{}", state_word(page, r.state), deleted.unwrap_or_default());
     let span = match (of.first(), of.last()) {
         (Some((_, a)), Some((_, b))) => format!("{}<br>{}", time(a), time(b)),
         _ => String::new(),
     };
     let ends = page.entries(of.first().into_iter().chain(of.last()).map(|(i, _)| *i));
     let names = |g: &GroupSummary| contributors(page, fact, r.round, g.group);
-    let start = |group: String| vec![r.round.to_string(), state_word(page, r.state), span.clone(), group];
+    let start = |group: String| vec![r.round.to_string(), state.clone(), span.clone(), group];
     if r.groups.is_empty() {
         let mut row = start(String::new());
         row.extend(vec![String::new(); 6]);

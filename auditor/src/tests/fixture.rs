@@ -4,10 +4,13 @@ use audit::checkpoint::Checkpoint;
 use audit::cosign::cosign;
 use audit::key::{KeyType, SignerKey};
 use audit::policy::{Policy, Witness};
-use audit::reader::{CHECKPOINT_PATH, note_path, policy_path};
+use audit::reader::{CHECKPOINT_PATH, handover_path, note_path, policy_path};
 use audit::tree::{CompactRange, TreeHead};
 use audit::writer::LogWriter;
 use protocol::hash::sha256;
+use protocol::history::History;
+use protocol::trust::TrustDocument;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
@@ -18,6 +21,8 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// Who signs notes.
 pub(crate) struct Signers {
     pub(crate) log: SignerKey,
+    /// What the log hands over to, where it does.
+    pub(crate) next: SignerKey,
     pub(crate) witnesses: Vec<SignerKey>,
 }
 
@@ -28,9 +33,9 @@ impl Signers {
 
     /// The log with so many witnesses.
     pub(crate) fn of(witnesses: u8) -> Self {
-        let log = SignerKey::new("demo/log", KeyType::Note, &[3; 32]).unwrap();
+        let [log, next] = [3, 4].map(|seed| SignerKey::new("demo/log", KeyType::Note, &[seed; 32]).unwrap());
         let witness = |n: u8| SignerKey::new(&format!("w{n}"), KeyType::Cosignature, &[20 + n; 32]).unwrap();
-        Self { log, witnesses: (1..=witnesses).map(witness).collect() }
+        Self { log, next, witnesses: (1..=witnesses).map(witness).collect() }
     }
 
     /// The same after the first witness took another key.
@@ -54,8 +59,15 @@ impl Signers {
 
     /// A note over this head, cosigned by the witnesses of these places.
     pub(crate) fn note_by(&self, head: TreeHead, cosigners: impl IntoIterator<Item = usize>) -> Vec<u8> {
+        self.note_of(&[&self.log], head, cosigners)
+    }
+
+    /// A note over this head by these keys, cosigned by the witnesses of these places.
+    pub(crate) fn note_of(&self, keys: &[&SignerKey], head: TreeHead, cosigners: impl IntoIterator<Item = usize>) -> Vec<u8> {
         let checkpoint = Checkpoint { origin: "demo/log".to_owned(), head };
-        let mut note = checkpoint.sign(&self.log).unwrap();
+        let mut signed = keys.iter().map(|key| checkpoint.sign(key).unwrap());
+        let mut note = signed.next().unwrap();
+        signed.for_each(|other| note.add(other.lines()).unwrap());
         let line = |at: usize| cosign(&self.witnesses[at], 1_700_000_000 + head.size, note.text()).unwrap();
         let lines: Vec<_> = cosigners.into_iter().map(line).collect();
         note.add(&lines).unwrap();
@@ -103,13 +115,34 @@ impl Draft {
         files
     }
 
+    /// The size of the tree at which the log hands over to its next key, if it does.
+    pub(crate) fn handover(&self) -> Option<u64> {
+        let changes = |bytes: &Vec<u8>| bytes.windows(24).any(|w| w == b"federation.trust.changed");
+        if !self.entries.iter().any(changes) {
+            return None;
+        }
+        let mut history = History::new(TrustDocument::parse(&self.trust).unwrap());
+        self.entries.iter().for_each(|bytes| drop(history.apply(bytes)));
+        history.log_vkeys().nth(1).map(|(size, _)| size)
+    }
+
+    /// The note of this size by the keys whose turn it is, with so many cosigners.
+    pub(crate) fn note_at(&self, signers: &Signers, size: u64, cosigners: usize) -> Vec<u8> {
+        let head = head_of(&self.entries[..usize::try_from(size).unwrap()]);
+        match self.handover().map(|at| size.cmp(&at)) {
+            None | Some(Ordering::Less) => signers.note(head, cosigners),
+            Some(Ordering::Equal) => signers.note_of(&[&signers.log, &signers.next], head, 0..cosigners),
+            Some(Ordering::Greater) => signers.note_of(&[&signers.next], head, 0..cosigners),
+        }
+    }
+
     /// Notes, each with the quorum of its size.
     pub(crate) fn notes(&self, signers: &Signers) -> Files {
         let mut files = Files::new();
         for &size in &self.published {
             let cosigners = if self.activation.is_some_and(|a| size > a) { 2 } else { 0 };
             let next = self.next_policy.filter(|(at, _)| size > *at).map(|(_, next)| next());
-            let note = next.as_ref().unwrap_or(signers).note(head_of(&self.entries[..usize::try_from(size).unwrap()]), cosigners);
+            let note = self.note_at(next.as_ref().unwrap_or(signers), size, cosigners);
             files.insert(note_path(size), note.clone());
             files.insert(CHECKPOINT_PATH.to_owned(), note);
         }
@@ -126,6 +159,11 @@ impl Draft {
         files.insert(format!("artefacts/{}/{hex}", &hex[..2]), self.plan.clone());
         if let Some(at) = self.activation {
             files.insert(policy_path(at + 1), signers.policy().text().as_bytes().to_vec());
+        }
+        if let Some(size) = self.handover() {
+            files.insert(handover_path(size), self.note_at(&signers, size, 0));
+            let next = signers.policy().with_log(signers.next.verifier()).unwrap();
+            files.insert(policy_path(size), next.text().as_bytes().to_vec());
         }
         if let Some((at, next)) = self.next_policy {
             files.insert(policy_path(at + 1), next().policy().text().as_bytes().to_vec());

@@ -131,6 +131,22 @@ fn a_spend_without_an_update_stands_alone_after_its_round() {
     expect(Twist::SpentAloneUnderstated, 3, "I8: epsilon is not below its recomputation");
 }
 
+/// A19, I8: who says that its budget is exhausted says it once, in the round that it declines, and is held to it by what the log adds up to.
+#[test]
+fn a_budget_that_is_said_to_be_exhausted_is_and_nothing_more_is_paid_from_it() {
+    const SAID: &str = "A19: a budget is said to be exhausted";
+    const FALSE: &str = "I8: a budget is said to be exhausted only where";
+    expect_clean(Twist::Exhausted);
+    expect_clean(Twist::ExhaustedAgainUnderMore);
+    expect(Twist::ExhaustedTwice, 3, SAID);
+    expect(Twist::ExhaustedOtherwiseStated, 1, "A17: entry fields differ from the signed payload");
+    expect(Twist::ExhaustedAndDeclinedForNothing, 3, "A16: cause is not the entry that led here");
+    for twist in [Twist::ExhaustedFalsely, Twist::ExhaustedTaskFalsely] {
+        expect(twist, 3, FALSE);
+    }
+    expect(Twist::ExhaustedAndPaid, 3, "I8: nothing is paid for a task whose budget was said to be exhausted");
+}
+
 #[test]
 fn a_cohort_below_the_minimum_is_named() {
     expect(Twist::OneMember, 3, "I3");
@@ -487,6 +503,35 @@ fn a_review_is_signed_over_what_was_verified_and_its_findings() {
     assert!(!String::from_utf8(few.findings).unwrap().contains("I4:"), "findings of other entries are not of this review");
     assert!(crate::review::sign(&v, (0, v.tree_size), &key).is_err());
     assert!(crate::review::sign(&verdict(Twist::ForgedStatement), (0, 1), &key).is_err());
+}
+
+/// I7: after a round's end only its chunks may go, and the log says how much that was.
+#[test]
+fn chunks_are_deleted_on_record_after_their_round_and_once() {
+    expect_clean(Twist::ChunksDeleted);
+    let deleted: Vec<bool> = verdict(Twist::ChunksDeleted).tasks[0].rounds.iter().map(|r| r.chunks_deleted.is_some()).collect();
+    assert_eq!(deleted, [true, false]);
+    for twist in [Twist::ChunksDeletedTwice, Twist::ChunksDeletedMiscounted, Twist::ChunksDeletedInTheRound] {
+        expect(twist, 3, "I7: sealed chunks are deleted of a round that is over");
+    }
+}
+
+#[test]
+fn a_copy_that_was_handed_out_is_of_this_log() {
+    expect_clean(Twist::Exported);
+    expect(Twist::ExportedOfTheFuture, 3, "A19: a copy of the log is of entries that stood before it");
+    expect(Twist::ExportOfAnotherTree, 3, "A19: a copy that the server handed out has the root");
+}
+
+/// A19, I11: by what policy an institution judges is not told, but that it is another one is, each after the one before.
+#[test]
+fn a_site_policy_is_declared_after_the_one_before_it() {
+    const FOLLOWS: &str = "I11: a declared site policy is another one than the institution's last";
+    expect_clean(Twist::SitePolicies);
+    for twist in [Twist::SitePolicyFromNowhere, Twist::SitePolicyTwice, Twist::SitePolicyTooEarly] {
+        expect(twist, 3, FOLLOWS);
+    }
+    expect(Twist::SitePolicyOtherwiseStated, 1, "A17: entry fields differ from the signed payload");
 }
 
 #[test]

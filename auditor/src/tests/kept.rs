@@ -20,13 +20,17 @@ use std::sync::Mutex;
 const KEPT: [(&str, Twist); 2] = [("whole", Twist::Everything), ("failed-sum", Twist::SumFails)];
 
 /// Types that no kept log has yet: what tells of them is a test of its own.
-const NOT_KEPT: [EntryKind; 6] = [
+const NOT_KEPT: [EntryKind; 10] = [
     EntryKind::TrustChanged,
+    EntryKind::SitePolicyDeclared,
     EntryKind::BudgetRepaired,
+    EntryKind::BudgetExhausted,
     EntryKind::RoundJoined,
     EntryKind::NonceRevealed,
     EntryKind::UpdateRejected,
     EntryKind::UpdateDropped,
+    EntryKind::RoundChunksDeleted,
+    EntryKind::AuditExported,
 ];
 
 fn place(name: &str) -> PathBuf {

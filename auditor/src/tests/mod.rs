@@ -2,6 +2,7 @@
 
 pub(crate) mod fixture;
 mod forks;
+mod handovers;
 mod invariants;
 mod kept;
 mod matrix;

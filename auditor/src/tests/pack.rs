@@ -34,7 +34,12 @@ pub(crate) fn pack(draft: &Draft) -> Files {
         "trust": trust, "size": entries.len()});
     files.insert("evidence.json".to_owned(), about.to_string().into_bytes());
     files.insert("trust.json".to_owned(), draft.trust.clone());
-    files.insert("policy.txt".to_owned(), Signers::new().policy().text().as_bytes().to_vec());
+    let signers = Signers::new();
+    let policy = match draft.handover() {
+        None => signers.policy(),
+        Some(_) => signers.policy().with_log(signers.next.verifier()).unwrap(),
+    };
+    files.insert("policy.txt".to_owned(), policy.text().as_bytes().to_vec());
     files.insert(format!("plans/{}.cbor", Plan::digest(&draft.plan)), draft.plan.clone());
     files
 }

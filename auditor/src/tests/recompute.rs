@@ -235,6 +235,20 @@ fn a_missing_chunk_is_named_and_is_no_success() {
     expect(&case.round(2), 4, "the chunks of every member", Outcome::NotRecomputed);
 }
 
+/// audit.md A19: a copy is worth as much as before; without one it is told that nobody hides anything.
+#[test]
+fn chunks_that_were_deleted_on_record_are_told_so_and_others_are_missing() {
+    let mut case = case(Twist::ChunksDeleted);
+    assert_eq!((case.round(1).exit_code, case.round(1).groups[0].outcome), (0, Outcome::Agrees), "somebody kept a copy");
+    case.chunks.clear();
+    let made = case.round(1);
+    assert_eq!((made.exit_code, made.groups[0].outcome), (0, Outcome::Deleted), "{:#?}", made.verdict.findings);
+    let text = render(&made);
+    assert!(text.contains("deleted on record") && !text.contains("came out again"), "{text}");
+    assert!(made.verdict.not_verified.iter().any(|line| line.starts_with("sums whose sealed chunks were deleted")));
+    expect(&case.round(2), 4, "the chunks of every member", Outcome::NotRecomputed);
+}
+
 /// The list beside the chunks is not believed: more, fewer, other or no addresses do not give the signed root.
 #[test]
 fn a_list_that_is_not_the_signed_one_is_an_integrity_failure() {

@@ -8,6 +8,10 @@ mod before;
 mod bend;
 #[path = "story/counting.rs"]
 mod counting;
+#[path = "story/deleted.rs"]
+mod deleted;
+#[path = "story/exhausted.rs"]
+mod exhausted;
 #[path = "story/keys.rs"]
 mod keys;
 #[path = "story/model.rs"]
@@ -16,6 +20,8 @@ mod model;
 mod process;
 #[path = "story/real.rs"]
 pub(crate) mod real;
+#[path = "story/site_policy.rs"]
+mod site_policy;
 #[path = "story/standing.rs"]
 mod standing;
 #[path = "story/trusts.rs"]
@@ -231,6 +237,7 @@ impl Scribe {
             let (joined, count) = (protocol::dealing::join_list(&ids), ids.len() as u64 - 1);
             self.push(Draft::server(Facts::RoundJoined { joined, count }).in_round(TASK, round));
         }
+        self.exhausted(round);
         self.decline(round);
         let who = |id: &ClientId| ids.iter().position(|i| i == id).unwrap();
         let size = self.plan.committee;
@@ -565,6 +572,7 @@ pub(crate) fn tell(twist: Twist) -> fixture::Draft {
     scribe.prepare(&bytes);
     let mut published = vec![1];
     for round in 1..=rounds {
+        scribe.site_policy(round);
         if round == 2 && [Twist::LedgerRepaired, Twist::RepairBelowTheLog, Twist::SpendBelowTheRepair].contains(&twist) {
             scribe.repair();
         }

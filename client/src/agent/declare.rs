@@ -4,6 +4,7 @@ use super::Agent;
 use super::session::{Trouble, fatal};
 use crate::clock;
 use crate::data_manifest;
+use crate::declared_policy;
 use crate::link::Link;
 use crate::wire::WireError;
 use crate::withdrawal;
@@ -15,6 +16,7 @@ use protocol::ids::{RoundId, Sha256, TaskId};
 use protocol::manifest::{MAX_PREKEY_ROUNDS, Prekeys};
 use protocol::plan::Deadlines;
 use protocol::reject::Rejection;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::Statement;
 use protocol::trust::{BudgetDeclaration, DatasetDeclaration, LedgerRepair, RoundSpend};
 use std::sync::PoisonError;
@@ -39,6 +41,9 @@ impl Agent {
             return Ok(());
         }
         self.declare_withdrawals(link).await?;
+        if let Some(declaration) = self.due_site_policy() {
+            self.tell(link, self.keys.sign(&declaration)).await?;
+        }
         for statement in self.due_declarations() {
             self.tell(link, statement).await?;
         }
@@ -91,6 +96,15 @@ impl Agent {
             Some(anchor) => self.tell(link, self.keys.sign(&anchor)).await,
             None => Ok(()),
         }
+    }
+
+    /// The policy that this process judges by, where the log has another one of this institution or none.
+    fn due_site_policy(&self) -> Option<SitePolicyDeclaration> {
+        let (_, hash) = self.policy.as_ref()?;
+        declared_policy::due(&self.home, self.mirror.history(), self.me, *hash).unwrap_or_else(|error| {
+            tracing::warn!(error = %error.for_log(), "the site policy cannot be declared");
+            None
+        })
     }
 
     /// Dataset first: a cap without its dataset is refused.
@@ -180,7 +194,7 @@ impl Agent {
     }
 
     /// Sends a statement and waits until its entry is in our mirror.
-    async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
+    pub(super) async fn tell(&mut self, link: &Link, statement: Statement) -> Result<(), Trouble> {
         let kind = statement.kind;
         match link.wire().declare(statement).await {
             Ok((index, entry)) => {

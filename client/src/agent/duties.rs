@@ -38,6 +38,7 @@ impl Agent {
                 if self.current == Some((task, round)) {
                     self.ends.leave_all_but(None);
                 }
+                self.tell_exhausted(link, (task, round), reason).await?;
                 let statement = self.keys.sign(&Decline { task, round, reason });
                 Ok(link.say(&ClientMessage::Declined { statement }).await?)
             }

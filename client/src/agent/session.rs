@@ -236,7 +236,7 @@ impl Agent {
 
     /// C38: the manifest's checkpoint must meet the policy in force, on our own mirror.
     async fn endorse(&mut self, link: &mut Link, manifest: Statement, checkpoint: &[u8]) -> Result<(), Trouble> {
-        let note = self.mirror.read_note(checkpoint)?;
+        let note = sync::understand(&mut self.mirror, &link.wire(), checkpoint).await?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
         self.mirror.observe(checkpoint)?;
         if !self.mirror.violations().is_empty() {
@@ -256,7 +256,7 @@ impl Agent {
         statements: Vec<Statement>,
         checkpoint: &[u8],
     ) -> Result<(), Trouble> {
-        let note = self.mirror.read_note(checkpoint)?;
+        let note = sync::understand(&mut self.mirror, &link.wire(), checkpoint).await?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
         if let Some(covered) = self.mirror.observe(checkpoint)? {
             self.duty(decryptor::Event::Certified { headers, statements, covered });
@@ -270,7 +270,7 @@ impl Agent {
 
     /// A25: mirrored, stored, compared and set, then signed. Content never blocks evidence (A26).
     async fn cosign(&mut self, link: &mut Link, note: &[u8]) -> Result<(), Trouble> {
-        let note = self.mirror.read_note(note)?;
+        let note = sync::understand(&mut self.mirror, &link.wire(), note).await?;
         sync::follow(&mut self.mirror, &link.wire(), &note).await?;
         let (size, line) = self.witness.cosign(&self.mirror, &self.keys, &note, clock::now_s()).map_err(fatal)?;
         self.retire_witness().map_err(fatal)?;

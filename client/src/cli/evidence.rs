@@ -44,6 +44,9 @@ pub(super) struct ExportArgs {
     /// Tell the name of the dataset of the settings, which the log has as a hash
     #[arg(long)]
     with_name: bool,
+    /// Tell the SHA-256 of the site policy's file as it is now, which the log has hidden behind another hash
+    #[arg(long)]
+    with_policy: bool,
 }
 
 pub(super) fn run(home: &Home, verb: &EvidenceVerb, settings: impl FnOnce() -> Result<Config, Failure>) -> Result<Answer, Failure> {
@@ -63,8 +66,14 @@ pub(super) fn opened(home: &Home) -> Result<(Identity, Mirror), Failure> {
 
 fn export(home: &Home, args: &ExportArgs, settings: impl FnOnce() -> Result<Config, Failure>) -> Result<Answer, Failure> {
     let (identity, mirror) = opened(home)?;
-    // Before anything is written: a name that cannot be told leaves no half pack.
-    let named = if args.with_name { Some(sidecar::told(home, &settings()?, &mirror, identity.client)?) } else { None };
+    // Before anything is written: what cannot be told leaves no half pack.
+    let mut told = Vec::new();
+    if args.with_name {
+        told.push(sidecar::told(home, &settings()?, &mirror, identity.client)?);
+    }
+    if args.with_policy {
+        told.push(sidecar::told_policy(home, &mirror, identity.client)?);
+    }
     let pack = Pack { home, mirror: &mirror, me: identity.client, out: &args.out };
     let entries = pack.write(&identity)?;
     if args.with_ledger {
@@ -73,7 +82,7 @@ fn export(home: &Home, args: &ExportArgs, settings: impl FnOnce() -> Result<Conf
     if args.with_site_log {
         pack.site_log()?;
     }
-    if let Some((sidecar, entries)) = named {
+    for (sidecar, entries) in told {
         for index in entries {
             let name = format!("{DIR}/{}", name_of(index));
             pack.put(&name, &sidecar.to_bytes()).map_err(|e| Failure::trouble("not_written", &io_error(e)))?;

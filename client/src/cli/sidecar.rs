@@ -6,12 +6,14 @@ use super::evidence::opened;
 use super::named_records;
 use crate::config::Config;
 use crate::data;
+use crate::declared_policy;
 use crate::files::{self, Item};
 use crate::home::Home;
 use crate::mirror::Mirror;
+use crate::site_policy::SitePolicy;
 use clap::Args;
 use protocol::entry::LogEntry;
-use protocol::ids::{ClientId, LeafIndex};
+use protocol::ids::{ClientId, LeafIndex, Sha256};
 use protocol::sidecar::{DIR, Sidecar, hidden, index_of, name_of};
 use std::path::PathBuf;
 
@@ -51,7 +53,31 @@ fn dir(home: &Home) -> PathBuf {
 /// [`Failure`], where no entry under a checkpoint declares it.
 pub(super) fn told(home: &Home, config: &Config, mirror: &Mirror, me: ClientId) -> Result<(Sidecar, Vec<LeafIndex>), Failure> {
     let sidecar = data::sidecar(home, named_records(config)?).map_err(|e| Failure::trouble("bad_directory", &e))?;
-    let hash = sidecar.committed();
+    let entries = places(mirror, me, sidecar.committed())?;
+    if entries.is_empty() {
+        return Err(Failure::refused_text("not_declared", "no checkpoint of the log covers a declaration of these records yet")
+            .hint("data.name of client.toml says which dataset is meant; concordat-client run declares it"));
+    }
+    Ok((sidecar, entries))
+}
+
+/// The SHA-256 of the site policy's file as it is now, and the entries in which it is hidden.
+///
+/// # Errors
+/// [`Failure`], where no entry under a checkpoint declares it.
+pub(super) fn told_policy(home: &Home, mirror: &Mirror, me: ClientId) -> Result<(Sidecar, Vec<LeafIndex>), Failure> {
+    let (_, hash) = SitePolicy::read(&home.site_policy()).map_err(|e| Failure::trouble("bad_policy", &e))?;
+    let sidecar = declared_policy::sidecar(home, hash).map_err(|e| Failure::trouble("bad_directory", &e))?;
+    let entries = places(mirror, me, sidecar.committed())?;
+    if entries.is_empty() {
+        return Err(Failure::refused_text("not_declared", "no checkpoint of the log covers a declaration of this site policy yet")
+            .hint("concordat-client run declares the policy that it begins with"));
+    }
+    Ok((sidecar, entries))
+}
+
+/// Where this institution's entries under a checkpoint have a hash that hides something.
+fn places(mirror: &Mirror, me: ClientId, hash: Sha256) -> Result<Vec<LeafIndex>, Failure> {
     let mut entries = Vec::new();
     for entry in mirror.entries(mirror.published()) {
         let (index, bytes) = entry.map_err(|e| Failure::trouble("bad_mirror", &e))?;
@@ -59,11 +85,7 @@ pub(super) fn told(home: &Home, config: &Config, mirror: &Mirror, me: ClientId) 
             entries.push(index);
         }
     }
-    if entries.is_empty() {
-        return Err(Failure::refused_text("not_declared", "no checkpoint of the log covers a declaration of these records yet")
-            .hint("data.name of client.toml says which dataset is meant; concordat-client run declares it"));
-    }
-    Ok((sidecar, entries))
+    Ok(entries)
 }
 
 fn erase(home: &Home) -> Result<Answer, Failure> {

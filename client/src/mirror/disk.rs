@@ -2,9 +2,8 @@
 
 use crate::files::{self, Item, StoreError};
 use audit::hash::Hash;
-use audit::key::VerifierKey;
 use audit::merkle::range_root;
-use audit::reader::{DirEntry, LogReader, TileHashes, note_path, policy_path};
+use audit::reader::{DirEntry, LogReader, TileHashes, handover_path, note_path, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
 use audit::writer::TileFile;
 use protocol::ids::Sha256;
@@ -86,6 +85,15 @@ impl Disk {
         files::read_if_there(&self.root.join(audit::reader::CHECKPOINT_PATH), audit::note::MAX_NOTE_BYTES, Item::Note)
     }
 
+    /// Keeps a note by which one key handed over to the next; one that is there has the same two signatures.
+    pub(crate) fn store_handover(&self, size: u64, note: &[u8]) -> Result<(), StoreError> {
+        let path = self.root.join(handover_path(size));
+        match files::read_if_there(&path, audit::note::MAX_NOTE_BYTES, Item::Note)? {
+            Some(_) => Ok(()),
+            None => files::replace(&path, note, Item::Note),
+        }
+    }
+
     pub(crate) fn store_policy(&self, from_size: u64, text: &[u8]) -> Result<(), StoreError> {
         files::write_once(&self.root.join(policy_path(from_size)), text, Item::WitnessPolicy)
     }
@@ -125,9 +133,4 @@ impl Disk {
     pub(crate) fn root_at(&self, size: u64, whole: u64) -> Result<Hash, StoreError> {
         range_root(&TileHashes::new(self, whole), 0, size).map_err(|_| StoreError::Damaged(Item::Tile))
     }
-}
-
-/// Reads the log's key out of the trust document.
-pub(crate) fn log_key(vkey: &str) -> Result<VerifierKey, StoreError> {
-    vkey.parse().map_err(|_| StoreError::Damaged(Item::TrustDocument))
 }

@@ -3,7 +3,7 @@
 use super::LogNote;
 use audit::fork::ForkProof;
 use audit::hash::Hash;
-use audit::key::VerifierKey;
+use audit::keys::LogKeys;
 use audit::merkle::{ConsistencyProof, MAX_PROOF_HASHES};
 
 /// The root that a later tree has at an earlier size, and the hashes that show it.
@@ -33,8 +33,8 @@ impl Prefix {
 }
 
 /// The file that proves the fork between two notes that the log signed; nothing where `prefix` does not show one.
-pub(super) fn prove(log: &VerifierKey, first: &LogNote, second: &LogNote, prefix: &Prefix) -> Option<Vec<u8>> {
+pub(super) fn prove(log: &LogKeys, first: &LogNote, second: &LogNote, prefix: &Prefix) -> Option<Vec<u8>> {
     let proof = ForkProof::new(log, (first.note(), first.head().size), second.note(), prefix.root, &prefix.proof);
     // Only what anybody can check is kept.
-    proof.check(log, None).is_ok().then(|| proof.to_bytes())
+    proof.check_by(log.all(), None).is_ok().then(|| proof.to_bytes())
 }

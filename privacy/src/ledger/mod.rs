@@ -20,7 +20,7 @@ pub(crate) use machine::terms_of;
 pub use machine::{LedgerTotals, Pending, PrivacyLedger, ReserveRequest};
 pub use paid::{NoisedLocally, Paid, PaidStep, UnusedSteps};
 pub use record::{LoadError, Loaded};
-pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, ReleaseError, RepairError, ReserveError};
+pub use refusal::{Account, Alarm, CloseError, CreateError, NotNext, RegisterError, ReleaseError, RepairError, ReserveError, Shortage};
 pub use release::{
     LostRelease, MAX_SCALE_1024, MAX_SENSITIVITY, MAX_VALUES, PaidRelease, Release, ReleaseRequest, ReleaseStage, ReleaseState,
     SeenRelease, release_rho, release_scale, scale_1024_for,

@@ -2,16 +2,19 @@
 
 use crate::accountant::task::TaskError;
 use protocol::decimal::Decimal;
+pub use protocol::exhausted::BudgetAccount as Account;
 
-/// Which cap a refusal is about.
+/// What a cap is short of, in the measure of its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// The plan's cap on this task's ε, by the PLD of its steps.
-    Task,
-    /// The institution's cap over all tasks, at the filter's order.
-    Lifetime,
-    /// The hundredth of the ledger's δ that what is not as accounted must fit into, over all tasks (D44).
-    Slack,
+pub struct Shortage {
+    /// Which cap.
+    pub account: Account,
+    /// Rényi order of both figures; none for ε of a task and for parts of δ.
+    pub order: Option<Decimal>,
+    /// What is asked for.
+    pub needed: Decimal,
+    /// What there is.
+    pub remaining: Decimal,
 }
 
 /// Terms under which no ledger can stand.
@@ -73,6 +76,16 @@ pub enum RegisterError {
     Accountant(#[from] TaskError),
 }
 
+impl RegisterError {
+    /// What a cap is short of, where that is the reason.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match *self {
+            Self::BudgetExhausted { account, order, needed, remaining } => Some(Shortage { account, order, needed, remaining }),
+            Self::Outstanding | Self::AlreadyRegistered | Self::Unit | Self::NoSteps | Self::OtherMechanism | Self::Accountant(_) => None,
+        }
+    }
+}
+
 /// Why a round is not paid. Nothing was drawn and nothing changed (D63).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -113,6 +126,17 @@ pub enum ReserveError {
     /// The accountant has no figure.
     #[error("the task's epsilon cannot be computed")]
     Accountant(#[from] TaskError),
+}
+
+impl ReserveError {
+    /// What a cap is short of, where that is the reason.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match *self {
+            Self::BudgetExhausted { account, order, needed, remaining } => Some(Shortage { account, order, needed, remaining }),
+            Self::Outstanding | Self::NotCompared | Self::NotRegistered | Self::ScheduleDiffers => None,
+            Self::AlreadyReserved { .. } | Self::ScheduleExhausted(_) | Self::Accountant(_) => None,
+        }
+    }
 }
 
 /// Why a scalar release is not paid. Nothing was drawn and nothing changed (D63).

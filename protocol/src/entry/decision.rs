@@ -46,6 +46,10 @@ rights! {
     ModelRelease = "model.release" by Administrator;
     /// Take a released model back.
     ModelWithdraw = "model.withdraw" by Administrator;
+    /// Delete sealed updates of rounds that are over.
+    ChunksDelete = "chunks.delete" by Host;
+    /// Be given a copy of the log by the server.
+    LogExport = "log.export" by Host;
     /// State that the log was examined.
     LogReview = "log.review" by Reviewer;
 }
@@ -130,6 +134,8 @@ impl Facts {
             Self::TaskApproved { .. } => Some(Right::TaskPropose),
             Self::ModelReleased { .. } => Some(Right::ModelRelease),
             Self::ModelWithdrawn { .. } => Some(Right::ModelWithdraw),
+            Self::RoundChunksDeleted { .. } => Some(Right::ChunksDelete),
+            Self::AuditExported { .. } => Some(Right::LogExport),
             Self::AuditReviewed { .. } => Some(Right::LogReview),
             _no_act => None,
         }

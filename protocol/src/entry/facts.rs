@@ -1,6 +1,7 @@
 //! The types of entries and what each carries: a closed enum without free text (audit.md A19, A23).
 
 use crate::decimal::Decimal;
+use crate::exhausted::BudgetAccount;
 use crate::ids::{
     BodyRoot, CertificateDigest, HeaderDigest, KeySumDigest, LeafIndex, ManifestDigest, PlanDigest, Position, RoundId, SetDigest, Sha256,
     SnapshotDigest, SumRoot, TokenId, ValueDigest,
@@ -8,6 +9,7 @@ use crate::ids::{
 use crate::membership::{DatasetReason, KeyPurpose, StandingReason};
 use crate::plan::GateResult;
 use crate::release::{OverrideReason, WithdrawalReason};
+use crate::site_policy::SitePolicyReason;
 use serde::{Deserialize, Serialize};
 
 macro_rules! facts {
@@ -170,6 +172,17 @@ facts! {
         /// SHA-256 of the policy text.
         policy: Sha256
     }
+    /// An institution judges plans by this site policy of its own (statement of the institution).
+    SitePolicyDeclared = "policy.site.declared" {
+        /// Hash of the one that it declared before; none for the first.
+        old: Option<Sha256>,
+        /// Hash of the one that holds.
+        new: Sha256,
+        /// Why it is declared.
+        reason: SitePolicyReason,
+        /// Entries of the log that the institution had seen when it began to judge by it.
+        from: u64
+    }
     /// An institution declared a dataset (statement of the institution).
     DatasetDeclared = "dataset.declared" {
         /// Opaque id.
@@ -215,6 +228,19 @@ facts! {
         /// Opaque id.
         dataset: Sha256,
         /// Counter of the ledger entry that pays.
+        ledger_counter: u64
+    }
+    /// An institution's privacy ledger cannot pay for a task (statement of the institution).
+    BudgetExhausted = "budget.exhausted" {
+        /// Opaque id.
+        dataset: Sha256,
+        /// Which cap would be exceeded.
+        account: BudgetAccount,
+        /// What is asked for, in the measure of the account.
+        needed: Decimal,
+        /// What there is, in the same measure.
+        remaining: Decimal,
+        /// Counter of the ledger's last entry.
         ledger_counter: u64
     }
     /// A task's plan was approved (statement of an administrator).
@@ -362,6 +388,17 @@ facts! {
     }
     /// The round is over without a sum.
     RoundAbandoned = "round.abandoned" {}
+    /// The sealed parts of everything that the round accepted are deleted from here on.
+    RoundChunksDeleted = "round.chunks.deleted" {
+        /// SHA-256 over the digests of the headers, ascending.
+        root: Sha256,
+        /// Headers.
+        updates: u64,
+        /// Chunks and share blobs, as the headers state them.
+        parts: u64,
+        /// Their bytes.
+        bytes: u64
+    }
     /// A model may leave the federation (statement of an administrator).
     ModelReleased = "model.released" {
         /// The weights.
@@ -394,6 +431,13 @@ facts! {
         root: Sha256,
         /// SHA-256 of the findings, which the reviewer keeps.
         findings: Sha256
+    }
+    /// Somebody on the server's host was given a copy of the log, whole up to a checkpoint.
+    AuditExported = "audit.exported" {
+        /// Entries in it.
+        size: u64,
+        /// Their root.
+        root: Sha256
     }
     /// An institution anchors its own site log (statement of the institution).
     SiteAnchored = "site.anchored" {

@@ -257,7 +257,9 @@ impl LogEntry {
         if bytes.len() > MAX_ENTRY {
             return Err(EntryError::TooLong);
         }
-        if let Ok(entry) = serde_json::from_slice::<Spelled>(bytes)
+        // The whole line is looked at once for being text, instead of every string in it.
+        if let Ok(text) = std::str::from_utf8(bytes)
+            && let Ok(entry) = serde_json::from_str::<Spelled>(text)
             && let entry = Self::from(entry)
             && entry.is_spelled(bytes)
         {

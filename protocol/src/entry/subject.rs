@@ -21,6 +21,8 @@ pub enum SubjectKind {
     Request,
     /// A witness policy.
     Policy,
+    /// An institution's own policy.
+    SitePolicy,
     /// A witness.
     Witness,
     /// A dataset.
@@ -76,16 +78,18 @@ impl Facts {
             Self::ProcessUpgraded { new, .. } => (Kind::Program, *new),
             Self::ProcessConfigChanged { new, .. } => (Kind::Settings, *new),
             Self::WitnessMissing { witness, .. } | Self::WitnessReturned { witness, .. } => (Kind::Witness, *witness),
-            Self::ProcessRecovered { root, .. } | Self::SiteAnchored { root, .. } => (Kind::Tree, *root),
+            Self::ProcessRecovered { root, .. } | Self::SiteAnchored { root, .. } | Self::AuditExported { root, .. } => (Kind::Tree, *root),
             Self::MemberJoinRequested { request, .. } | Self::MemberJoined { request } => (Kind::Request, *request),
             Self::PolicyActivated { policy, .. } => (Kind::Policy, *policy),
+            Self::SitePolicyDeclared { new, .. } => (Kind::SitePolicy, *new),
             Self::DatasetDeclared { dataset }
             | Self::DatasetChanged { dataset, .. }
             | Self::DatasetWithdrawn { dataset, .. }
             | Self::BudgetDeclared { dataset, .. }
             | Self::BudgetRepaired { dataset, .. }
             | Self::BudgetSpent { dataset, .. }
-            | Self::BudgetReleased { dataset, .. } => (Kind::Dataset, *dataset),
+            | Self::BudgetReleased { dataset, .. }
+            | Self::BudgetExhausted { dataset, .. } => (Kind::Dataset, *dataset),
             Self::TaskApproved { plan } | Self::TaskOpened { plan, .. } => (Kind::Plan, Sha256(plan.0)),
             Self::TaskEnded { snapshot, .. }
             | Self::RoundClosed { snapshot }

@@ -1,7 +1,8 @@
 //! Which entry led to which (audit.md A16): found again from the log alone, so that nobody has to believe whoever wrote it. Knows no signature.
 
 use crate::entry::{EntryKind, Facts, LogEntry, Right, Ruling};
-use crate::ids::{GroupId, HeaderDigest, LeafIndex, RoundId, Sha256, TaskId, TokenId};
+use crate::ids::{ClientId, GroupId, HeaderDigest, LeafIndex, RoundId, Sha256, TaskId, TokenId};
+use crate::reject::Rejection;
 use std::collections::BTreeMap;
 
 /// What an entry is placed in; the widest place is none.
@@ -31,6 +32,8 @@ struct InTask {
     /// Updates, by their headers.
     updates: BTreeMap<(EntryKind, HeaderDigest), LeafIndex>,
     ends: BTreeMap<RoundId, LeafIndex>,
+    /// Where institutions said last that a budget cannot pay for the task.
+    exhausted: BTreeMap<ClientId, LeafIndex>,
 }
 
 impl InTask {
@@ -48,6 +51,9 @@ impl InTask {
             if group.is_some() {
                 self.open.entry((round, group)).or_default().insert(kind, index);
             }
+        }
+        if let (Facts::BudgetExhausted { .. }, Some(who)) = (&entry.facts, entry.institution) {
+            self.exhausted.insert(who, index);
         }
         if let Facts::UpdateBegun { header } | Facts::UpdateAccepted { header, .. } = &entry.facts {
             self.updates.insert((kind, *header), index);
@@ -108,6 +114,14 @@ impl Causes {
         self.tasks.get(&task?)?.ends.get(&round?).copied()
     }
 
+    /// The entry that leads to one with these facts in this place about this institution, for this reason, if it were the next: to a decline for want
+    /// of budget what the institution said of that budget, else as [`Self::of`].
+    pub(super) fn of_whom(&self, facts: &Facts, place: Place, who: Option<ClientId>, code: Option<&str>) -> Option<LeafIndex> {
+        let unpaid = matches!(facts, Facts::RoundDeclined {}) && code == Some(Rejection::BudgetExhausted.name());
+        let said = || self.tasks.get(&place.0?)?.exhausted.get(&who?).copied();
+        unpaid.then(said).flatten().or_else(|| self.of(facts, place))
+    }
+
     /// The entry that leads to one with these facts in this place, if it were the next.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other types begin something of their own accord")]
     pub(super) fn of(&self, facts: &Facts, place: Place) -> Option<LeafIndex> {
@@ -130,7 +144,7 @@ impl Causes {
             Facts::RoundJoined { .. } => self.last(in_round, &[K::RoundOpened]),
             Facts::NonceRevealed {} => self.last(in_round, &[K::RoundJoined]),
             Facts::ManifestPublished { .. } => self.last(in_round, &[K::RoundOpened, K::RoundJoined]),
-            Facts::RoundDeclined {} => self.last(in_round, &[K::RoundOpened, K::ManifestPublished]),
+            Facts::RoundDeclined {} | Facts::BudgetExhausted { .. } => self.last(in_round, &[K::RoundOpened, K::ManifestPublished]),
             // An update may be refused because no round is open.
             Facts::UpdateRejected {} => round.and_then(|_| self.last(in_round, &[K::ManifestPublished])),
             Facts::ManifestEndorsed { .. } | Facts::UpdateBegun { .. } => self.last(in_round, &[K::ManifestPublished]),
@@ -218,6 +232,24 @@ mod tests {
         assert_eq!((kept.open.len(), kept.ends.len()), (0, 1), "what is over is forgotten but for its end");
         let spent = Facts::BudgetSpent { dataset: Sha256([5; 32]), ledger_counter: 1 };
         assert_eq!((next.of(&spent, place(1)), next.of(&spent, place(2))), (Some(LeafIndex(2)), None));
+    }
+
+    /// What an institution says of its budget leads to its declines for that reason, in this round and later ones, and to nobody else's.
+    #[test]
+    fn a_budget_that_is_exhausted_leads_to_the_declines_of_its_institution() {
+        use crate::exhausted::BudgetAccount;
+        let (one, other) = (ClientId([1; 32]), ClientId([2; 32]));
+        let place = |n| (Some(TASK), Some(RoundId(n)), None);
+        let opened = |n| Draft::server(Facts::RoundOpened { previous_end: Sha256([0; 32]) }).in_round(TASK, RoundId(n));
+        let (needed, remaining) = ("2".parse().unwrap(), "1".parse().unwrap());
+        let facts = Facts::BudgetExhausted { dataset: Sha256([5; 32]), account: BudgetAccount::Task, needed, remaining, ledger_counter: 3 };
+        let said = Draft { institution: Some(one), ..Draft::server(facts.clone()) }.in_round(TASK, RoundId(1));
+        let closed = Draft::server(Facts::RoundAbandoned {}).in_round(TASK, RoundId(1));
+        let causes = causes(&[opened(1), said, closed, opened(2)]);
+        let (unpaid, policy) = (Some("budget_exhausted"), Some("policy"));
+        let of = |who, code| causes.of_whom(&Facts::RoundDeclined {}, place(2), Some(who), code);
+        assert_eq!([of(one, unpaid), of(one, policy), of(other, unpaid)], [1, 3, 3].map(|at| Some(LeafIndex(at))));
+        assert_eq!(causes.of_whom(&facts, place(2), Some(one), None), Some(LeafIndex(3)));
     }
 
     /// A log of many rounds costs memory for their ends alone, and the end of a round in one task forgets nothing of another task's.

@@ -8,6 +8,7 @@ use crate::entry::{Facts, LogEntry};
 use crate::ids::{ClientId, LeafIndex, RoundId, SnapshotDigest, TaskId};
 use crate::plan::GateCode;
 use crate::release::{Release, Review, SiteAnchor, Withdrawal};
+use crate::site_policy::SitePolicyDeclaration;
 use crate::statement::{Checked, Payload, Statement, StatementKind};
 
 /// Where a model comes from within its task.
@@ -191,6 +192,22 @@ impl History {
         let grows = anchors.last().is_none_or(|(_, a)| said.size > a.size);
         out.require(grows, Clause::SiteAnchor);
         anchors.push((index, said));
+    }
+
+    /// What an institution declares of its own policy follows what it declared before, and is no older than the log that it has seen.
+    pub(super) fn site_policy_declared(&mut self, index: LeafIndex, entry: &LogEntry, statement: &Checked, out: &mut Report) {
+        let Some((who, said)) = self.member_said::<SitePolicyDeclaration>(entry, statement, out) else { return };
+        out.require(entry.facts == said.facts(), Clause::FieldsDiffer);
+        let declared = self.site_policies.entry(who).or_default();
+        let last = declared.last().map(|(_, before)| *before);
+        let grows = last.is_none_or(|before| said.from >= before.from) && said.from <= index.0;
+        out.require(said.follows(last.map(|before| before.new)) && grows, Clause::SitePolicy);
+        declared.push((index, said));
+    }
+
+    /// Declarations of an institution's site policy in order, with where they stand.
+    pub fn site_policies(&self, who: ClientId) -> &[(LeafIndex, SitePolicyDeclaration)] {
+        self.site_policies.get(&who).map_or(&[], Vec::as_slice)
     }
 
     /// Releases that took effect in order, each with where the last word that it took stands.

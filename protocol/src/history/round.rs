@@ -91,6 +91,8 @@ pub struct RoundHistory {
     pub nonces: BTreeMap<ClientId, Nonce>,
     /// Its groups.
     pub groups: BTreeMap<GroupId, GroupHistory>,
+    /// Where its sealed parts were deleted.
+    pub deleted: Option<LeafIndex>,
 }
 
 impl RoundHistory {
@@ -117,6 +119,7 @@ impl RoundHistory {
             joined: None,
             nonces: BTreeMap::new(),
             groups: BTreeMap::new(),
+            deleted: None,
         }
     }
 

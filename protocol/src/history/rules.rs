@@ -69,16 +69,20 @@ clauses! {
     KeyInRound = "I9: an institution speaks with one statement key in a round that it is on the roster of", false;
     /// A policy approved over another one than the one in force.
     Policy = "I11: an approved policy names the one that is in force before it", false;
+    /// A site policy declared over another one than the last.
+    SitePolicy = "I11: a declared site policy is another one than the institution's last and names it, from a tree size on that the log had", false;
     /// A trust document approved over another one than the one in force.
     Trust = "I11: a new trust document names the one that is in force before it", false;
     /// A trust document that cannot take the place of the one in force.
-    TrustDocument = "A14: a new trust document has one spelling, sound keys, and keeps federation, root certificate and log key", false;
+    TrustDocument = "A14: a new trust document has one spelling and sound keys, keeps federation and root certificate, and takes back no key of the log", false;
     /// A newcomer that was shown a trust document which never was in force here.
     Shown = "A14: an institution joins under a trust document of this log", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.
     State = "I7: the round or task is not in a state that allows this", false;
+    /// Chunks of a round that goes on, a second time, or others than those that it accepted.
+    ChunksDeleted = "I7: sealed chunks are deleted of a round that is over, once, and of everything that it accepted", false;
     /// A header twice, or two updates of one institution.
     Twice = "I1: accepted twice for one round and group", false;
     /// The set is not exactly the accepted and not dropped updates.
@@ -109,6 +113,10 @@ clauses! {
     BudgetUndeclared = "I8: spend from a dataset that was not declared", false;
     /// A spend without an update, for a round that is open or has one.
     SpentAlone = "A21: a spend stands alone once, after the end of a round that took no update of its institution", false;
+    /// A budget that is said to be exhausted out of its time, twice, or in no measure.
+    Exhausted = "A19: a budget is said to be exhausted in a round that goes on, under the signed cap, and once until something could make room", false;
+    /// A payment after that.
+    SpentExhausted = "I8: nothing is paid for a task whose budget was said to be exhausted before something could make room", false;
     /// Figures that do not add up.
     BudgetSum = "I8: epsilon does not continue from the last spend", false;
     /// Above the signed cap.
@@ -125,6 +133,8 @@ clauses! {
     Withdrawal = "I10: a withdrawal names a model that was released and not withdrawn before, and where", false;
     /// A recovery of another size than that of the log before it.
     Recovered = "A32: a recovery states the size of the log that stands before it", false;
+    /// A copy of entries that did not stand yet.
+    Exported = "A19: a copy of the log is of entries that stood before it was handed out", false;
     /// A review of entries that did not stand yet.
     Review = "A39: a review speaks about entries that stood before it", false;
     /// A site log that was cut or begun anew.
@@ -174,6 +184,9 @@ pub(super) fn check_spend(dataset: &DatasetHistory, new: &SpendRecord, out: &mut
         Some(cap) => out.require(after <= cap.most_own().to_f64() && s.epsilon_cap == cap.epsilon_cap, Clause::BudgetCap),
         None => out.add(Clause::BudgetUndeclared),
     }
+    // A payment from before is told with its own counter.
+    let refused = dataset.exhausted_in(new.task).is_some_and(|e| s.ledger_counter > e.said.ledger_counter);
+    out.require(!refused, Clause::SpentExhausted);
     let repaired = dataset.repairs.last().is_none_or(|(_, r)| s.ledger_counter > r.ledger_counter);
     out.require(repaired, Clause::LedgerCounter);
     // Headers of one reservation (one per group) repeat its counter and figures; a later reservation continues from them.

@@ -7,6 +7,7 @@ use super::{History, Member};
 use crate::entry::{Actor, Decision, Draft, EntryKind, Facts, Identity, LogEntry, Origin, Rule, Ruling, Stamp};
 use crate::hash::sha256;
 use crate::ids::{ClientId, LeafIndex, PublicKey, Sha256};
+use crate::reject::Rejection;
 use std::borrow::Cow;
 
 /// What comes before the 32 bytes of an Ed25519 key in its subject public key info (RFC 8410 section 4).
@@ -40,7 +41,8 @@ impl History {
     pub fn stamp(&self, draft: &Draft, id: String, ts: String, origin: Origin) -> Stamp {
         let signed = draft.statement.as_ref().and_then(|s| self.key(&Sha256(s.signer().0)));
         let who = self.who(draft.actor, draft.institution, signed.or(draft.key).as_ref()).into_owned();
-        let cause = self.causes.of(&draft.facts, (draft.task, draft.round, draft.group));
+        let place: Place = (draft.task, draft.round, draft.group);
+        let cause = self.causes.of_whom(&draft.facts, place, draft.institution, draft.code.map(Rejection::name));
         Stamp { seq: self.size, id, ts, who, origin, federation: self.trust.federation.clone(), cause }
     }
 
@@ -78,7 +80,7 @@ impl History {
         let expected = self.who(entry.actor, entry.institution, key.as_ref());
         out.require(stamp.who == *expected || self.is_named_administrator(entry), Clause::Actor);
         let place: Place = (entry.task, entry.round, entry.group);
-        out.require(stamp.cause == self.causes.of(&entry.facts, place), Clause::Cause);
+        out.require(stamp.cause == self.causes.of_whom(&entry.facts, place, entry.institution, entry.code.as_deref()), Clause::Cause);
         let starts = matches!(entry.facts, Facts::ProcessStarted { .. } | Facts::ProcessRecovered { .. });
         // Before the first start whoever makes the federation writes; after an end nobody does.
         let runs = self.origin.as_ref().map_or(self.starts[1].is_none(), |o| *o == stamp.origin);

@@ -93,6 +93,10 @@ impl TaskHistory {
     pub(super) fn is_in_round(&self, who: ClientId) -> bool {
         self.running.iter().filter_map(|id| self.rounds.get(id)).any(|r| r.roster.binary_search(&who).is_ok())
     }
+    /// Whether this round was opened and is not over.
+    pub(super) fn is_running(&self, round: RoundId) -> bool {
+        self.running.contains(&round)
+    }
     /// What a decryptor has said about its prekeys, in the order of the log.
     pub fn prekeys(&self, who: ClientId) -> &[Prekeys] {
         self.prekeys.get(&who).map_or(&[], Vec::as_slice)
@@ -149,6 +153,10 @@ impl TaskHistory {
                     self.rounds.insert(round, RoundHistory { roster: active(world.members), ..RoundHistory::opened() });
                 }
             }
+            (Facts::RoundChunksDeleted { .. }, None) => match entry.round.and_then(|round| self.rounds.get_mut(&round)) {
+                Some(round) => round.chunks_deleted(index, entry, out),
+                None => out.add(Clause::State),
+            },
             _in_round => return self.in_round(index, bytes, entry, statement, world, out),
         }
         None

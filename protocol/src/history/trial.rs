@@ -36,6 +36,7 @@ impl DatasetHistory {
             cap: self.cap,
             spends: self.spends.last().cloned().into_iter().collect(),
             repairs: self.repairs.last().cloned().into_iter().collect(),
+            exhausted: self.exhausted.iter().filter(|e| e.until.is_none()).copied().collect(),
             withdrawn: self.withdrawn,
             ..Self::declared(self.declaration)
         }

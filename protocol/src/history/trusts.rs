@@ -51,6 +51,17 @@ impl History {
         self.trusts.iter().rev().find(|t| t.since < index).or(self.trusts.first()).map_or(&self.trust, |t| &t.document)
     }
 
+    /// The keys of the log in their text form, oldest first, each with the size of the smallest tree that it signs: that which ends with the entry
+    /// that put the key in force, and which the key before it signs too (audit.md A14).
+    pub fn log_vkeys(&self) -> impl Iterator<Item = (u64, &str)> {
+        let mut last: Option<&str> = None;
+        self.trusts.iter().filter_map(move |t| {
+            let (vkey, first) = (t.document.log_vkey.as_str(), last.is_none());
+            let size = if first { 0 } else { t.since.0.saturating_add(1) };
+            (last.replace(vkey) != Some(vkey)).then_some((size, vkey))
+        })
+    }
+
     /// What administrators signed to change the trust document, from the first one to that in force.
     pub fn trust_words(&self) -> Vec<Statement> {
         self.trusts.iter().flat_map(|t| t.words.iter().cloned()).collect()
@@ -83,6 +94,10 @@ impl History {
             Err(BadSuccessor::Previous) => return out.add(Clause::Trust),
             Err(_) => return out.add(Clause::TrustDocument),
         };
+        // A key of the log signs once, until it hands over: which trees are its own must be plain.
+        if next.log_vkey != self.trust.log_vkey && self.log_vkeys().any(|(_, vkey)| vkey == next.log_vkey) {
+            return out.add(Clause::TrustDocument);
+        }
         out.require(fields.0 == in_force, Clause::Trust);
         self.pending_trust.push((**statement).clone());
         if self.effect(statement, index) == Effect::Now {

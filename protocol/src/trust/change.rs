@@ -1,6 +1,7 @@
 //! How one trust document takes the place of another: by as many of the old one's administrators as it asks for (audit.md A14). Knows no log.
 
 use super::TrustDocument;
+use crate::hash::sha256;
 use crate::ids::Sha256;
 use crate::statement::{Payload, Statement, StatementKind};
 use ed25519_dalek::VerifyingKey;
@@ -31,10 +32,8 @@ pub enum BadSuccessor {
     /// Another federation.
     #[error("the new trust document is of another federation, or names another root certificate: neither ever changes")]
     Federation,
-    /// Another log key.
-    #[error(
-        "the new trust document names another log key, and this version cannot hand a log over to another key: leave log_vkey as it is"
-    )]
+    /// A log key that cannot take over.
+    #[error("the new trust document names a log key that is no key of this federation's log, or one that has signed it before")]
     LogKey,
     /// A key that nobody can sign with.
     #[error("a key of the new trust document is no Ed25519 key")]
@@ -63,21 +62,34 @@ impl TrustChange {
         if (&new.federation, new.root_ca) != (&old.federation, old.root_ca) {
             return Err(BadSuccessor::Federation);
         }
-        if new.log_vkey != old.log_vkey {
+        if new.log_vkey != old.log_vkey && !is_log_vkey(&new.log_vkey, &new.federation) {
             return Err(BadSuccessor::LogKey);
         }
         let known = new.administrators.iter().chain([&new.server]).all(|k| VerifyingKey::from_bytes(&k.0).is_ok());
         if !known {
             return Err(BadSuccessor::Key);
         }
-        let same = (&new.administrators, new.threshold, new.server) == (&old.administrators, old.threshold, old.server);
-        if same { Err(BadSuccessor::Nothing) } else { Ok(new) }
+        let keys = |d: &TrustDocument| (d.administrators.clone(), d.threshold, d.server, d.log_vkey.clone());
+        if keys(&new) == keys(old) { Err(BadSuccessor::Nothing) } else { Ok(new) }
     }
 
     /// SHA-256 of the document.
     pub fn hash(&self) -> Sha256 {
         TrustDocument::hash(&self.document)
     }
+}
+
+/// Whether this is a verifier key of a federation's log in its one spelling: `name+id+base64(type‖key)`, an Ed25519 key for notes (audit.md A8).
+fn is_log_vkey(vkey: &str, federation: &str) -> bool {
+    use base64::Engine as _;
+    let name = format!("{federation}/log");
+    let rest = vkey.strip_prefix(&name).and_then(|rest| rest.strip_prefix('+'));
+    let Some((id, material)) = rest.and_then(|rest| rest.split_once('+')) else { return false };
+    let Ok(material) = base64::engine::general_purpose::STANDARD.decode(material) else { return false };
+    let hash = sha256(&[name.as_bytes(), b"\n", &material]);
+    let Some((0x01, key)) = material.split_first().map(|(kind, key)| (*kind, key)) else { return false };
+    let strong = |key: &[u8; 32]| VerifyingKey::from_bytes(key).is_ok_and(|k| !k.is_weak());
+    id == hex::encode(&hash[..4]) && <&[u8; 32]>::try_from(key).is_ok_and(strong)
 }
 
 /// Why what was signed leads from no trust document to another.
@@ -123,6 +135,10 @@ impl TrustChain {
             }
             let change: TrustChange = word.verify().map_err(|_| BadChain::Word)?;
             let next = change.next(document, *hash)?;
+            // A log key signs once, until it hands over.
+            if next.log_vkey != document.log_vkey && self.before.iter().any(|(_, d)| d.log_vkey == next.log_vkey) {
+                return Err(BadSuccessor::LogKey.into());
+            }
             if *said.get_or_insert_with(|| change.hash()) != change.hash() {
                 return Err(BadChain::TooFew);
             }

@@ -132,3 +132,43 @@ fn nobody_joins_under_a_trust_document_that_the_log_does_not_have() {
 fn origin() -> Origin {
     Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 }
 }
+
+/// A verifier key of this federation's log, in its one spelling.
+fn vkey(federation: &str, n: u8) -> String {
+    use base64::Engine as _;
+    let name = format!("{federation}/log");
+    let material = [&[1u8][..], &public(&SigningKey::from_bytes(&[n; 32])).0[..]].concat();
+    let id = protocol::hash::sha256(&[name.as_bytes(), b"\n", &material]);
+    format!("{name}+{}+{}", hex::encode(&id[..4]), base64::engine::general_purpose::STANDARD.encode(&material))
+}
+
+#[test]
+fn a_key_of_the_log_signs_from_the_entry_that_puts_it_in_force_and_is_never_taken_back() {
+    let mut w = World::new(2);
+    let (document, federation) = (w.history.trust().clone(), w.history.trust().federation.clone());
+    let [second, third] = [50, 51].map(|n| vkey(&federation, n));
+    let keys = |w: &World| w.history.log_vkeys().map(|(size, key)| (size, key.to_owned())).collect::<Vec<_>>();
+    let said = next(&w, |d| d.log_vkey = second.clone());
+    assert_eq!(w.changes(1, &said), []);
+    assert_eq!(keys(&w), [(0, document.log_vkey.clone())], "one of two");
+    let at = w.size;
+    assert_eq!(w.changes(2, &said), []);
+    // Something else changes, and another key takes over.
+    let more = next(&w, |d| d.administrators.push(public(&admin(4))));
+    assert_eq!((w.changes(1, &more), w.changes(2, &more)), (vec![], vec![]));
+    let said = next(&w, |d| d.log_vkey = third.clone());
+    assert_eq!(w.changes(1, &said), []);
+    let then = w.size;
+    assert_eq!(w.changes(4, &said), []);
+    assert_eq!(keys(&w), [(0, document.log_vkey.clone()), (at + 1, second.clone()), (then + 1, third.clone())]);
+    for taken in [second.clone(), document.log_vkey.clone(), vkey("other", 52), vkey(&federation, 52).replace('=', "")] {
+        let back = next(&w, |d| d.log_vkey = taken.clone());
+        assert_eq!(w.changes(1, &back), [Clause::TrustDocument], "{taken}");
+    }
+    // Nor in what a newcomer is shown.
+    let mut chain = TrustChain::new(document);
+    chain.follow(&w.history.trust_words()).unwrap();
+    let back = next(&w, |d| d.log_vkey = second.clone());
+    let words = [1, 2].map(|n| Statement::sign(&back, &admin(n)));
+    assert_eq!(chain.follow(&words), Err(BadChain::Successor(protocol::trust::BadSuccessor::LogKey)));
+}

@@ -1,9 +1,11 @@
-//! `log`: what is done to the log's own files, with no server running.
+//! `log`: what is done to the log's own files: recovered with no server running, handed out by one that runs.
 
-use super::Dir;
 use super::output::{Failure, Output};
+use super::{Dir, call, unexpected};
+use crate::admin::{AdminReply, AdminRequest};
 use crate::durable;
 use crate::layout::Layout;
+use crate::recover::handout::hand_out;
 use crate::recover::{OwnTail, RecoverError, recover};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -13,6 +15,20 @@ use std::path::{Path, PathBuf};
 pub(super) enum LogVerb {
     /// Build the log again from a copy of an institution's mirror, after files were lost or an old backup came back
     Recover(RecoverArgs),
+    /// Hand out a copy of the log for an auditor, whole up to the newest checkpoint, on record
+    ///
+    /// The server must run: it says how far a quorum's checkpoint covers the log, and writes into the log that a copy of that much was handed out.
+    /// The copy has what A2 lists, but for the server's own state and for sidecars.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    dir: Dir,
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -36,7 +52,10 @@ pub(super) struct RecoverArgs {
 }
 
 pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
-    let LogVerb::Recover(args) = verb;
+    let args = match verb {
+        LogVerb::Recover(args) => args,
+        LogVerb::Export(args) => return export(args, output),
+    };
     let own = if args.give_up_own { OwnTail::GivenUp } else { OwnTail::Binds };
     let done = recover(&Layout::new(&args.dir.dir), &args.from, &args.note, own).map_err(|e| refuse(e, &args.proof))?;
     let kept = done.kept.as_ref().map_or_else(String::new, |path| format!("\nthe old directory is kept as {}", path.display()));
@@ -45,6 +64,19 @@ pub(super) fn run(verb: &LogVerb, output: &Output) -> Result<(), Failure> {
         done.size, done.before, done.size
     );
     output.value(&json!({ "before": done.before, "size": done.size, "root": done.root, "kept": done.kept }), &text);
+    Ok(())
+}
+
+fn export(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
+    if args.out.exists() {
+        return Err(Failure::input(anyhow::anyhow!("{} is there already; name a directory to make", args.out.display())));
+    }
+    let AdminReply::Exported { size, index } = call(&args.dir.dir, &AdminRequest::ExportLog {})? else { return Err(unexpected()) };
+    hand_out(&Layout::new(&args.dir.dir), size, &args.out).map_err(Failure::trouble)?;
+    let shown = args.out.display();
+    let text =
+        format!("{size} entries are in {shown}; entry {index} says so\ncheck them with concordat-audit verify {shown} --trust-hash HASH");
+    output.value(&json!({ "out": args.out, "size": size, "entry": index.0 }), &text);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `concordat-server trust`: who administers, how many of them must agree, and which key the server signs with (audit.md A14). A trust document is
+//! `concordat-server trust`: who administers, how many of them must agree, and which keys sign for the server and its log (audit.md A14). A trust document is
 //! prepared once and approved by one administrator after the other, as a plan is.
 
 use super::output::{Failure, Output};
@@ -6,6 +6,7 @@ use super::{Admin, Dir, call, heard, unexpected};
 use crate::admin::{AdminReply, AdminRequest};
 use crate::durable;
 use crate::init;
+use crate::keyring::KeyRing;
 use crate::layout::Layout;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
@@ -63,6 +64,12 @@ pub(super) struct PrepareArgs {
     /// Make a new statement key of the server; on the server's host
     #[arg(long)]
     new_server_key: bool,
+    /// Make a new key that signs the log; on the server's host
+    ///
+    /// It signs from the entry with the last approval on, whose tree the old key signs too. The old key is erased when a quorum has cosigned that
+    /// tree or a later one.
+    #[arg(long)]
+    new_log_key: bool,
     /// Where the document goes
     #[arg(long)]
     out: PathBuf,
@@ -105,6 +112,9 @@ impl InForce {
         if new.server != old.server {
             out.push(format!("the server signs with {} instead of {}", new.server.to_hex(), old.server.to_hex()));
         }
+        if new.log_vkey != old.log_vkey {
+            out.push(format!("the log is signed with {} instead of {}", new.log_vkey, old.log_vkey));
+        }
         if out.is_empty() {
             out.push("the administrators stand in another order".to_owned());
         }
@@ -116,21 +126,22 @@ fn show(dir: &Path, output: &Output) -> Result<(), Failure> {
     let InForce { document, hash, since } = InForce::ask(dir)?;
     let administrators: Vec<String> = document.administrators.iter().map(|k| format!("  {}", k.to_hex())).collect();
     let text = format!(
-        "federation {}\ntrust document {}, in force since entry {since}\nSHA-256 {}\n{} of {} administrators must agree\n{}\nthe server signs with {}",
+        "federation {}\ntrust document {}, in force since entry {since}\nSHA-256 {}\n{} of {} administrators must agree\n{}\nthe server signs with {}\nthe log is signed with {}",
         document.federation,
         fingerprint(&hash),
         hash.to_hex(),
         document.threshold,
         document.administrators.len(),
         administrators.join("\n"),
-        document.server.to_hex()
+        document.server.to_hex(),
+        document.log_vkey
     );
     let data = serde_json::json!({ "trust": hash, "words": fingerprint(&hash), "since": since, "document": document });
     output.value(&data, &text);
     Ok(())
 }
 
-/// The document that is asked for, but for a new key of the server.
+/// The document that is asked for, but for new keys of the server.
 fn changed(old: &InForce, args: &PrepareArgs) -> Result<TrustDocument, Failure> {
     let known = &old.document.administrators;
     if let Some(stranger) = args.remove.iter().find(|k| !known.contains(k)) {
@@ -154,6 +165,10 @@ fn prepare(args: &PrepareArgs, output: &Output) -> Result<(), Failure> {
     let mut new = changed(&old, args)?;
     if args.new_server_key {
         new.server = init::make_statement_key(&Layout::new(dir)).map_err(Failure::trouble)?;
+    }
+    if args.new_log_key {
+        let made = KeyRing::new(&Layout::new(dir)).make(&new.federation).map_err(Failure::trouble)?;
+        new.log_vkey = made.to_string();
     }
     let said = TrustChange { document: new.to_bytes() };
     said.next(&old.document, old.hash).map_err(Failure::trouble)?;
@@ -237,7 +252,7 @@ mod tests {
     fn args(add: &[u8], remove: &[u8], threshold: Option<u16>) -> PrepareArgs {
         let keys = |of: &[u8]| of.iter().map(|n| key(*n)).collect();
         let (dir, out) = (Dir { dir: PathBuf::new() }, PathBuf::new());
-        PrepareArgs { dir, add: keys(add), remove: keys(remove), threshold, new_server_key: false, out }
+        PrepareArgs { dir, add: keys(add), remove: keys(remove), threshold, new_server_key: false, new_log_key: false, out }
     }
 
     #[test]
@@ -251,6 +266,21 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(told[0].ends_with("is added") && told[0].contains(&key(3).to_hex()), "{told:?}");
         assert!(told[1].ends_with("is removed") && told[1].contains(&key(1).to_hex()), "{told:?}");
+    }
+
+    #[test]
+    fn another_key_of_the_log_is_told_before_anybody_approves_it() {
+        let old = in_force();
+        let dir = tempfile::tempdir().unwrap();
+        let made = KeyRing::new(&Layout::new(dir.path())).make("demo").unwrap().to_string();
+        let new = TrustDocument { log_vkey: made.clone(), previous: Some(old.hash), ..old.document.clone() };
+        assert_eq!(TrustChange { document: new.to_bytes() }.next(&old.document, old.hash).unwrap(), new);
+        assert_eq!(old.changes(&new), [format!("the log is signed with {made} instead of {}", old.document.log_vkey)]);
+        let strangers = KeyRing::new(&Layout::new(dir.path())).make("other").unwrap().to_string();
+        for bad in [strangers, made.replace("demo/log+", "demo/log+0"), String::new()] {
+            let new = TrustDocument { log_vkey: bad, ..new.clone() };
+            assert!(TrustChange { document: new.to_bytes() }.next(&old.document, old.hash).is_err());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Administrators' requests: each that changes something is a statement that the driver checks and records.
 
+use super::retention::Order;
 use super::{Driver, DriverError, now};
 use crate::admin::{AdminReply, AdminRequest, PendingJoin, Refusal, Status};
 use crate::durable;
@@ -47,6 +48,8 @@ impl Driver {
             AdminRequest::ChangeStanding { statement } => self.change_standing(statement)?,
             AdminRequest::Trust {} => Ok(self.trust()),
             AdminRequest::ChangeTrust { statement } => self.change_trust(statement)?,
+            AdminRequest::ExportLog {} => self.export_log()?,
+            AdminRequest::DeleteChunks { task, keep, unfinished } => self.delete_chunks(Order { task, keep, unfinished })?,
             AdminRequest::Stop {} => Ok(AdminReply::Done {}),
         };
         if let (Some(right), Err(_)) = (unentitled, &answer) {

@@ -17,8 +17,9 @@ use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Respons
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
 use protocol::round::Event;
+use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Statement, StatementKind};
-use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, LedgerRepair, Membership, ReleaseSpend, RoundSpend};
+use protocol::trust::{BudgetDeclaration, DatasetDeclaration, JoinRequest, Membership};
 
 /// Denials of one right that are recorded in one minute: an attack shows, ten thousand tries do not fill a disk, and strangers at one door do not
 /// hide what is tried at another.
@@ -27,6 +28,8 @@ const MAX_DENIALS: u32 = 10;
 const MAX_DECLARATIONS: u32 = 120;
 /// Requests to join that one token may leave in the log: each attempt has another number of the connection in it.
 const MAX_REQUESTS: usize = 8;
+/// Notes by which the log's keys handed over that are looked at when a member connects.
+const MAX_HANDOVERS: usize = 16;
 
 impl Driver {
     /// The member with this name and TLS key. Anybody else is denied, and the denial stands in the log.
@@ -107,6 +110,20 @@ impl Driver {
         }
     }
 
+    /// A log that an old backup brought back does not know a key that has taken over since, and takes its notes for foreign ones. The note by which
+    /// the key that it does know handed over is its own.
+    pub(super) fn shown_handovers(&self, who: ClientId, notes: &[Vec<u8>]) -> Result<(), DriverError> {
+        if self.log.history().barred(who).is_some() {
+            return Ok(());
+        }
+        for note in notes.iter().take(MAX_HANDOVERS) {
+            if let Shown::Contradicts(_) = evidence::judge(&self.log, note)? {
+                self.shown(who, note)?.ok();
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn disconnected(&mut self, who: ClientId, link: usize) {
         // A newer connection of the same client is not closed by the end of an older one.
         if self.links.get(&who).is_some_and(|l| l.id == link) {
@@ -137,6 +154,7 @@ impl Driver {
             ClientMessage::Opened { statement } => self.round_event(Event::Opened(who, statement)),
             ClientMessage::Cosigned { size, line } => {
                 if self.publisher.cosigned(&self.log, size, &line)? {
+                    self.log.retire(self.publisher.published())?;
                     self.covered()?;
                 }
             }
@@ -175,6 +193,10 @@ impl Driver {
             }
             Request::Blob { address } => self.blob(who, &address),
             Request::Checkpoint {} => Response::Bytes { bytes: self.checkpoint().to_vec().into() }.into(),
+            Request::Handover { after } => match self.log.handover(after)? {
+                Some(note) => Response::Bytes { bytes: note.into() }.into(),
+                None => Rejection::Unknown.into(),
+            },
             Request::Declare { statement } => self.declare(who, statement)?,
             Request::Renew { csr } => match self.renew(who, &csr, now())? {
                 Ok(der) => Response::Bytes { bytes: der.into() }.into(),
@@ -191,9 +213,11 @@ impl Driver {
         match self.log.history().barred(who).map(|b| b.standing) {
             None => true,
             Some(Standing::Left(_)) => match request {
-                Request::Log { .. } | Request::Consistency { .. } | Request::Artefact { .. } | Request::Checkpoint {} => {
-                    self.leaving.contains_key(&who)
-                }
+                Request::Log { .. }
+                | Request::Consistency { .. }
+                | Request::Artefact { .. }
+                | Request::Checkpoint {}
+                | Request::Handover { .. } => self.leaving.contains_key(&who),
                 Request::Begin { .. } | Request::Commit { .. } | Request::Snapshot { .. } => false,
                 Request::Blob { .. } | Request::Declare { .. } | Request::Renew { .. } => false,
             },
@@ -434,18 +458,8 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<DataManifest>().ok().filter(DataManifest::is_sound)?;
             (Facts::DatasetChanged { dataset: said.dataset, manifest: Sha256(sha256(&[&statement.payload])) }, None)
         }
-        StatementKind::Repair => {
-            let said = statement.verify::<LedgerRepair>().ok()?;
-            (Facts::BudgetRepaired { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
-        }
-        StatementKind::ReleaseSpend => {
-            let said = statement.verify::<ReleaseSpend>().ok()?;
-            (Facts::BudgetReleased { dataset: said.dataset, ledger_counter: said.ledger_counter }, None)
-        }
-        StatementKind::Spend => {
-            let said = statement.verify::<RoundSpend>().ok()?;
-            let facts = Facts::BudgetSpent { dataset: said.spend.dataset, ledger_counter: said.spend.ledger_counter };
-            return Some(Draft::said(Actor::Institution, Some(who), statement, facts).in_round(said.task, said.round));
+        StatementKind::Repair | StatementKind::ReleaseSpend | StatementKind::Spend | StatementKind::Exhausted => {
+            return super::budgets::told(who, statement);
         }
         StatementKind::Prekeys => {
             let said = statement.verify::<Prekeys>().ok()?;
@@ -470,6 +484,7 @@ fn declaration(who: ClientId, statement: Statement, now: protocol::time::Time) -
             let said = statement.verify::<DatasetWithdrawal>().ok()?;
             (Facts::DatasetWithdrawn { dataset: said.dataset, reason: said.reason }, None)
         }
+        StatementKind::SitePolicy => (statement.verify::<SitePolicyDeclaration>().ok()?.facts(), None),
         StatementKind::SiteAnchor => {
             let said = statement.verify::<SiteAnchor>().ok()?;
             (Facts::SiteAnchored { size: said.size, root: said.root }, None)

@@ -21,6 +21,7 @@ impl Driver {
     /// `process.started`, and an end for a round that the last process left open.
     pub(super) fn started(&mut self, config: Sha256) -> Result<(), DriverError> {
         self.tell_start(config)?;
+        self.empty_rounds();
         let open = self.task.as_ref().and_then(|t| {
             let history = self.log.history().task(t.id)?;
             let (id, round) = history.rounds().iter().next_back()?;

@@ -6,6 +6,8 @@ mod keys;
 mod rotation;
 #[path = "standing_tests.rs"]
 mod standing;
+#[path = "told_tests.rs"]
+mod told;
 #[path = "trust_tests.rs"]
 mod trust;
 

@@ -5,6 +5,7 @@ use crate::admin::{AdminReply, Refusal};
 use crate::log::Log;
 use crate::publish::artefact_path;
 use crate::{durable, init};
+use audit::key::VerifierKey;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::LeafIndex;
@@ -22,6 +23,11 @@ impl Driver {
         let history = self.log.history();
         let since = history.trusts().last().map_or(LeafIndex(0), |t| t.since);
         AdminReply::Trust { document: history.trust().to_bytes().into(), since }
+    }
+
+    /// Whether the log can be signed with this key from now on: its private half is here, and it is no witness's.
+    fn can_hand_over(&self, vkey: &str) -> bool {
+        vkey.parse::<VerifierKey>().is_ok_and(|key| self.log.holds(&key) && self.publisher.can_follow(&key))
     }
 
     /// Records an administrator's word for another trust document; with the m-th it is in force, and the server signs with the key that it names.
@@ -48,6 +54,10 @@ impl Driver {
         }
         // A server that cannot sign with the key that everybody expects would end every round.
         let Ok(key) = init::statement_key(&self.layout, &next.server) else { return Ok(Err(Refusal::TrustServerKey)) };
+        let hands_over = next.log_vkey != history.trust().log_vkey;
+        if hands_over && !self.can_hand_over(&next.log_vkey) {
+            return Ok(Err(Refusal::TrustLogKey));
+        }
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new });
         if self.log.would_violate(&draft).is_some() {
             return Ok(Err(Refusal::Trust));
@@ -57,6 +67,9 @@ impl Driver {
         if word.is_effective() {
             tracing::warn!(trust = %new, administrators = next.administrators.len(), "another trust document is in force");
             self.statement = key;
+            if hands_over {
+                self.publisher.follow(&self.log)?;
+            }
         }
         self.publisher.want(word.index.0 + 1);
         Ok(Ok(word.done()))

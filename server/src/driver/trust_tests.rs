@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::admin::Refusal;
-use protocol::trust::{TrustChain, TrustChange};
+use crate::keyring::KeyRing;
+use audit::note::{Note, write_lines};
+use audit::policy::{Policy, Witness};
+use protocol::trust::{PolicyApproval, TrustChain, TrustChange};
 
 fn key(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
@@ -157,4 +160,82 @@ fn the_server_signs_with_the_key_in_force_also_after_a_restart() {
     let later = keys.with_file_name(format!("statement-{}", &made.to_hex()[..16]));
     std::fs::remove_file(later).unwrap();
     assert!(matches!(crate::init::open(&disk.layout()), Err(crate::init::InitError::Statement)));
+}
+
+fn watcher() -> SignerKey {
+    SignerKey::new("demo/clinic", KeyType::Cosignature, &[77; 32]).unwrap()
+}
+
+/// Puts a policy of one witness in force.
+fn watched(driver: &mut Driver, admin: &SigningKey) -> Policy {
+    let named = [Witness { name: "clinic".into(), key: watcher().verifier().clone() }];
+    let policy = Policy::compose(driver.log.key().verifier(), &named, Some(1)).unwrap();
+    let hash = Sha256(protocol::hash::sha256(&[policy.text().as_bytes()]));
+    let said = PolicyApproval { policy: hash, replaces: driver.log.history().policy_in_force() };
+    let request = AdminRequest::ActivatePolicy { text: policy.text().to_owned(), statement: Statement::sign(&said, admin) };
+    assert!(matches!(driver.admin(request).unwrap(), AdminReply::Done {}));
+    policy
+}
+
+/// The witness cosigns what the driver shows; says the size.
+fn cosigns(driver: &mut Driver) -> u64 {
+    driver.show_note();
+    let note = Note::parse(&driver.publisher.showing().unwrap()).unwrap();
+    let size = note.text().parse::<Checkpoint>().unwrap().head.size;
+    let line = write_lines(&[audit::cosign::cosign(&watcher(), 1_000, note.text()).unwrap()]);
+    driver.message(MEMBER, ClientMessage::Cosigned { size, line }).unwrap();
+    size
+}
+
+#[test]
+fn the_log_is_handed_over_and_its_old_key_erased_when_a_quorum_has_followed() {
+    let disk = Disk::new();
+    let (mut driver, admin, ring) = (disk.driver().unwrap(), administrator(&disk), KeyRing::new(&disk.layout()));
+    let old = driver.log.key().verifier().clone();
+    let policy = watched(&mut driver, &admin);
+    let first = cosigns(&mut driver);
+    drop(driver);
+    let backup = disk.copy();
+    let mut driver = disk.driver().unwrap();
+    let made = ring.make("demo").unwrap();
+    let said = next(&driver, |d| d.log_vkey = made.to_string());
+    assert!(is_done(&approve(&mut driver, &said, &admin)));
+    let (at, _) = driver.log.keys().handovers().next().unwrap();
+    let handover = driver.log.handover(first).unwrap().unwrap();
+    assert_eq!((driver.log.size(), driver.log.key().verifier()), (at, &made));
+    assert!(ring.find(&old).unwrap().is_some() && driver.publisher.published() == first, "no quorum has followed yet");
+    // The policy goes on for the new key in the same words, for whoever reads the directory.
+    let next_policy = std::fs::read_to_string(driver.log.root().join(audit::reader::policy_path(at))).unwrap();
+    assert_eq!(next_policy, policy.with_log(&made).unwrap().text());
+
+    // A process that ends here finds its published note, of the old key's time, and goes on.
+    drop(driver);
+    let mut driver = disk.driver().unwrap();
+    assert!(driver.publisher.published() == first && ring.find(&old).unwrap().is_some());
+    driver.publisher.want(driver.log.size());
+    let size = cosigns(&mut driver);
+    assert!(size > at && driver.publisher.published() == size);
+    assert!(ring.find(&old).unwrap().is_none(), "the old key is erased");
+    let back = next(&driver, |d| d.log_vkey = old.to_string());
+    assert_eq!(approve(&mut driver, &back, &admin).err(), Some(Refusal::TrustLogKey));
+    let newest = driver.log.note().to_vec();
+    drop(driver);
+    assert_eq!(disk.driver().unwrap().log.key().verifier(), &made);
+
+    // A backup from before the handover does not know the key of the newest note, and the note of the handover it does.
+    let mut lost = backup.driver().unwrap();
+    assert!(matches!(come(&mut lost, &newest), Ok(Err(Rejection::BadSignature))));
+    assert!(lost.shown_handovers(MEMBER, &[b"nonsense".to_vec(), newest]).is_ok());
+    assert!(matches!(lost.shown_handovers(MEMBER, std::slice::from_ref(&handover)), Err(DriverError::Rollback(_))));
+    drop(lost);
+    assert!(matches!(backup.driver().map(drop), Err(DriverError::Rollback(_))), "and not after another start");
+    // Recovered from a mirror of the new key's time it has the note of the handover; the new key it must be given.
+    let recovered = || recover(&backup.layout(), &disk.layout().audit(), &[], OwnTail::GivenUp);
+    assert!(recovered().is_err());
+    let name = format!("log-{}", hex::encode(&made.public()[..8]));
+    std::fs::copy(disk.layout().key(&name), backup.layout().key(&name)).unwrap();
+    recovered().unwrap();
+    let driver = backup.driver().unwrap();
+    assert_eq!((driver.log.key().verifier(), driver.log.handover(0).unwrap()), (&made, Some(handover)));
+    assert!(KeyRing::new(&backup.layout()).find(&old).unwrap().is_none(), "its copy of the old key is erased too");
 }

@@ -69,7 +69,7 @@ impl Driver {
 }
 
 /// That whoever does this may do it (audit.md A19): each call that changes the federation is allowed in the log, and its entry follows.
-fn permission(draft: &Draft) -> Option<Draft> {
+pub(super) fn permission(draft: &Draft) -> Option<Draft> {
     let decision = Decision::new(Ruling::Allow, draft.facts.right()?);
     let institution = draft.institution.filter(|_| draft.actor == Actor::Institution);
     let key = draft.statement.as_ref().map(|s| s.key);

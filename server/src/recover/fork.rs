@@ -3,21 +3,21 @@
 use super::Signed;
 use crate::log::Directory;
 use audit::fork::ForkProof;
-use audit::key::SignerKey;
+use audit::keys::LogKeys;
 use audit::merkle::{ConsistencyProof, prove_consistency, range_root};
 use audit::reader::TileHashes;
 
 /// A proof around `odd`, which the mirror's entries contradict: with a larger signed note of the mirror, or, where `odd` is of our own
 /// directory and larger, with a note of the mirror that our own entries contradict. Nothing where one side has no signed note.
-pub(super) fn prove(theirs: &Directory, ours: &Directory, key: &SignerKey, signed: &[Signed], odd: &Signed) -> Option<ForkProof> {
+pub(super) fn prove(theirs: &Directory, ours: &Directory, keys: &LogKeys, signed: &[Signed], odd: &Signed) -> Option<ForkProof> {
     let of_mirror = |s: &&Signed| !s.ours && s.note.is_some();
-    let later = signed.iter().filter(of_mirror).filter(|s| s.head.size >= odd.head.size).find_map(|s| pair(theirs, key, odd, s));
-    let earlier = || signed.iter().filter(of_mirror).filter(|s| s.head.size <= odd.head.size).find_map(|s| pair(ours, key, s, odd));
+    let later = signed.iter().filter(of_mirror).filter(|s| s.head.size >= odd.head.size).find_map(|s| pair(theirs, keys, odd, s));
+    let earlier = || signed.iter().filter(of_mirror).filter(|s| s.head.size <= odd.head.size).find_map(|s| pair(ours, keys, s, odd));
     later.or_else(earlier)
 }
 
 /// `first` against the tree of `second`, whose tiles `tiles` are said to be.
-fn pair(tiles: &Directory, key: &SignerKey, first: &Signed, second: &Signed) -> Option<ForkProof> {
+fn pair(tiles: &Directory, keys: &LogKeys, first: &Signed, second: &Signed) -> Option<ForkProof> {
     let (small, large) = (first.head, second.head);
     let (root, consistency) = if small.size == large.size {
         (large.root, ConsistencyProof(Vec::new()))
@@ -25,8 +25,7 @@ fn pair(tiles: &Directory, key: &SignerKey, first: &Signed, second: &Signed) -> 
         let hashes = TileHashes::new(tiles, large.size);
         (range_root(&hashes, 0, small.size).ok()?, prove_consistency(&hashes, small.size, large.size).ok()?)
     };
-    let log = key.verifier();
-    let proof = ForkProof::new(log, (first.note.as_ref()?, small.size), second.note.as_ref()?, root, &consistency);
+    let proof = ForkProof::new(keys, (first.note.as_ref()?, small.size), second.note.as_ref()?, root, &consistency);
     // Made from files that anybody may have altered: what does not hold is no proof.
-    proof.check(log, None).is_ok().then_some(proof)
+    proof.check_by(keys.all(), None).is_ok().then_some(proof)
 }

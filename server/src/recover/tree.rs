@@ -2,8 +2,9 @@
 
 use super::{RecoverError, policies};
 use crate::durable;
-use crate::log::{Directory, fold, learn};
+use crate::log::{Directory, fold, keys_of, learn};
 use audit::hash::{Hash, leaf_hash};
+use audit::keys::LogKeys;
 use audit::policy::Policy;
 use audit::reader::{DirEntry, LogReader as _, policy_path};
 use audit::tile::{MAX_BUNDLE_BYTES, TileKind, TilePath, WIDTH, decode_bundle};
@@ -23,6 +24,8 @@ pub(super) struct Copied {
     pub(super) root: Hash,
     /// Roots at the sizes asked for, as far as the entries reach.
     pub(super) roots: BTreeMap<u64, Hash>,
+    /// The keys that the entries put in force.
+    pub(super) keys: LogKeys,
     policies: BTreeMap<u64, Policy>,
 }
 
@@ -36,7 +39,7 @@ impl Copied {
         // Only roots are wanted here; the files are made when they are written.
         let mut range = CompactRange::new();
         let mut roots: BTreeMap<u64, Hash> = sizes.contains(&0).then(|| (0, range.root())).into_iter().collect();
-        let mut in_force = BTreeMap::new();
+        let (mut in_force, mut keys) = (BTreeMap::new(), keys_of(&history).map_err(RecoverError::Log)?);
         let all = policies(mirror)?;
         while range.size() < until {
             let entries = bundle(mirror, range.size() / u64::from(WIDTH), until)?;
@@ -57,12 +60,18 @@ impl Copied {
                 {
                     in_force.insert(range.size(), policy.clone());
                 }
+                if history.log_vkeys().count() > keys.all().count() {
+                    keys = keys_of(&history).map_err(RecoverError::Log)?;
+                    roots.insert(range.size(), range.root());
+                    let next = goes_on(&history, &in_force, &keys);
+                    in_force.extend(next.map(|policy| (range.size(), policy)));
+                }
             }
             if entries.len() < usize::from(WIDTH) {
                 break;
             }
         }
-        Ok(Self { size: range.size(), root: range.root(), roots, policies: in_force })
+        Ok(Self { size: range.size(), root: range.root(), roots, keys, policies: in_force })
     }
 
     /// The policy that judges a tree of this size.
@@ -104,6 +113,30 @@ impl Copied {
             durable::write_new(&to.join(policy_path(*size)), policy.text().as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// The policy in force, where its file was there, with the log's newest key in it.
+fn goes_on(history: &History, in_force: &BTreeMap<u64, Policy>, keys: &LogKeys) -> Option<Policy> {
+    let ((_, at), (from, policy)) = history.policy().zip(in_force.last_key_value())?;
+    policy.with_log(keys.newest()).ok().filter(|_| *from > at.0)
+}
+
+/// The keys that a log's entries put in force, as far as they can be read and keep the rules.
+pub(super) fn keys(dir: &Directory, trust: &TrustDocument) -> Result<LogKeys, RecoverError> {
+    let mut history = History::new(trust.clone());
+    loop {
+        let entries = bundle(dir, history.size() / u64::from(WIDTH), audit::MAX_SIZE)?;
+        for bytes in &entries {
+            // An entry that breaks a rule is refused where entries are read to be kept.
+            let Ok(entry) = fold(&mut history, bytes) else { return keys_of(&history).map_err(RecoverError::Log) };
+            if let Some(entry) = entry {
+                learn(&mut history, &dir.0, &entry.facts)?;
+            }
+        }
+        if entries.len() < usize::from(WIDTH) {
+            return keys_of(&history).map_err(RecoverError::Log);
+        }
     }
 }
 

@@ -85,9 +85,11 @@ async fn institution(args: &[&str]) {
 async fn a_name_is_told_and_erased(home: &Path, pack: &Path) {
     let (dir, out) = (home.to_str().unwrap(), pack.to_str().unwrap());
     let told = |list: &[auditor::Told]| list.iter().map(|t| t.value.clone()).collect::<Vec<_>>();
-    institution(&["concordat-client", "--dir", dir, "evidence", "export", "--with-name", "--out", out]).await;
+    institution(&["concordat-client", "--dir", dir, "evidence", "export", "--with-name", "--with-policy", "--out", out]).await;
     let v = auditor::evidence::verify_evidence(pack, None).unwrap();
-    assert!(v.verified && told(&v.sidecars) == [format!("{CANARY} of 2024")], "{:?}", v.findings);
+    // The policy is declared before the records are.
+    let policy = hex::encode(protocol::hash::sha256(&[&std::fs::read(home.join("site_policy.toml")).unwrap()]));
+    assert!(v.verified && told(&v.sidecars) == [policy, format!("{CANARY} of 2024")], "{:?}", v.findings);
     let nonce = hex::encode(std::fs::read(home.join("ledger/nonce")).unwrap());
     assert!(files(pack).iter().all(|f| !contains(&std::fs::read(f).unwrap(), nonce.as_bytes())), "the dataset's own nonce stays");
     // As an auditor gets the mirror of a program that runs: it may be ahead of its newest note, and nothing else may be found.

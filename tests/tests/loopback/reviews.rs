@@ -23,6 +23,45 @@ async fn review(f: &Federation, key: &Path, out: &str) -> String {
     administer(vec!["review".into(), "--dir".into(), text(&f.server_dir()), text(&out.join("review.statement"))]).await
 }
 
+/// Files below the directories of a directory.
+fn files_below(dir: &Path) -> usize {
+    let below = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    below.map(|dir| std::fs::read_dir(dir).unwrap().count()).sum()
+}
+
+/// Of a task that is over what is older than asked for is deleted, and nothing of a task that the log does not have (audit.md A19).
+async fn sealed_updates_go_on_record(f: &Federation) {
+    let (dir, chunks) = (f.server_dir(), f.server_dir().join("chunks"));
+    let order = |task, keep| AdminRequest::DeleteChunks { task, keep, unfinished: false };
+    let refused = call(&dir, order(Some(TaskId([9; 16])), 0)).await;
+    assert!(matches!(refused, AdminReply::Refused { reason: admin::Refusal::NoSuchTask }), "{refused:?}");
+    let before = files_below(&chunks);
+    let kept = call(&dir, order(None, 1)).await;
+    assert!(matches!(kept, AdminReply::Deleted { rounds: 0, updates: 0, bytes: 0, left: 0 }), "{kept:?}");
+    assert!(before > 0 && files_below(&chunks) == before, "the only round stays whole");
+    let gone = call(&dir, order(None, 0)).await;
+    assert!(matches!(gone, AdminReply::Deleted { rounds: 1, updates: 3, left: 0, .. }), "{gone:?}");
+    assert_eq!(files_below(&chunks), 0);
+    let again = call(&dir, order(None, 0)).await;
+    assert!(matches!(again, AdminReply::Deleted { rounds: 0, left: 0, .. }), "{again:?}");
+}
+
+/// The copy verifies whole, and the log says how much was handed out (audit.md A19).
+async fn a_copy_is_handed_out_on_record(f: &Federation) {
+    let (done, copy) = (format!("{:?}", std::process::ExitCode::SUCCESS), f.dir.path().join("copy"));
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let args = vec!["log".into(), "export".into(), "--dir".into(), text(&f.server_dir()), "--out".into(), text(&copy)];
+    assert_eq!(administer(args).await, done);
+    let verdict = auditor::verify(&copy, &auditor::Options::default()).unwrap();
+    assert!(verdict.verified && verdict.tree_size == verdict.entries, "{:?}", verdict.findings);
+    let log = f.published().await;
+    let whole = f.verify(&log);
+    assert!(whole.verified, "{:?}", whole.findings);
+    let entries = all_entries(&log, usize::try_from(whole.tree_size).unwrap());
+    let at = entries.find("\"type\":\"audit.exported\"").unwrap();
+    assert_eq!(field(&entries[at..], "size"), verdict.tree_size.to_string());
+}
+
 /// A key in the form that the auditor reads: 64 hexadecimal digits, for its owner only.
 fn key_file(dir: &Path, name: &str, seed: &[u8]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
@@ -49,6 +88,7 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     let statement = Statement::sign(&said, &key);
     let refused = call(&f.server_dir(), AdminRequest::Withdraw { statement }).await;
     assert!(matches!(refused, AdminReply::Refused { reason: admin::Refusal::NothingToWithdraw }), "{refused:?}");
+    sealed_updates_go_on_record(&f).await;
 
     // The institutions come back as witnesses, so that every review is under a checkpoint.
     f.come_back(3);
@@ -65,6 +105,8 @@ async fn reviews_of_an_administrator_and_of_a_member_stand_in_the_log_and_a_stra
     let entries = all_entries(&log, usize::try_from(verdict.tree_size).unwrap());
     let reviews: Vec<&str> = entries.match_indices("\"type\":\"audit.reviewed\"").map(|(at, _)| &entries[at..]).collect();
     assert_eq!(reviews.len(), 2);
+    assert_eq!(entries.matches("\"type\":\"round.chunks.deleted\"").count(), 1);
+    a_copy_is_handed_out_on_record(&f).await;
     for (review, (dir, actor)) in reviews.iter().zip([("review-1", "administrator"), ("review-2", "institution")]) {
         let findings = std::fs::read(f.dir.path().join(dir).join("findings.json")).unwrap();
         assert_eq!(field(review, "findings"), protocol::ids::Sha256(protocol::hash::sha256(&[&findings])).to_hex());

@@ -1,5 +1,5 @@
 //! Administrators hand over to others on the same wire: the federation goes on under the new ones and another key of the server, whoever was invited
-//! before still joins, and nobody's old word counts (audit.md A14).
+//! before still joins, and nobody's old word counts (audit.md A14). Then the log itself goes over to another key.
 
 use super::*;
 use protocol::trust::{JoinRequest, Membership, TrustDocument};
@@ -83,4 +83,47 @@ async fn administrators_hand_over_and_the_federation_goes_on_under_the_new_ones(
     agree(&server_dir, &admins(&root), &Membership::of(&request), |statement| AdminRequest::Approve { statement }).await;
     joining.await.unwrap().expect("joined");
     assert_eq!(TrustDocument::hash(&std::fs::read(home.join("mirror/trust.json")).unwrap()), begun, "a copy of the log begins with it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_log_is_handed_over_to_another_key_and_whoever_was_away_follows() {
+    let mut f = Federation::start(3).await;
+    let (root, server_dir) = (f.dir.path().to_owned(), f.server_dir());
+    let at = |name: &str| root.join(name).to_string_lossy().into_owned();
+    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    let away = f.clients.pop().unwrap();
+    away.abort();
+    assert!(away.await.is_err_and(|e| e.is_cancelled()), "a client ended by itself");
+
+    let (dir, file, key) = (at("server"), at("new-trust.json"), at("admin.key"));
+    assert_eq!(runs(&["trust", "prepare", "--dir", &dir, "--new-log-key", "--out", &file]).await, exit(0));
+    assert_eq!(runs(&["trust", "approve", "--dir", &dir, "--admin-key", &key, &file]).await, exit(0));
+    // Two of three are a quorum: they followed the log to its new key, and the old one is gone.
+    until(async || {
+        assert!(!f.server.is_finished(), "the server ended");
+        (!server_dir.join("keys/log").exists()).then_some(())
+    })
+    .await;
+
+    // Whoever was away knows the old key only, and takes part in a task under the new one.
+    let (sender, _) = tokio::sync::mpsc::unbounded_channel();
+    f.clients.push(run_client(&root, 2, f.integers.clone(), sender));
+    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    f.propose(&plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3")).await;
+    f.ended().await;
+    let log = f.log();
+    let v = f.verify(&log);
+    let change = &v.trust_changes[0];
+    let next = TrustDocument::parse(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(v.verified && change.log_key.as_ref() == Some(&next.log_vkey), "{:?}", v.findings);
+    for client in std::mem::take(&mut f.clients) {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap().unwrap();
+    }
+    // Each copy of the log holds the note that both keys signed, for whoever knows the old one only.
+    let note = audit::reader::handover_path(change.entry + 1);
+    let text = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap().lines().take(3).map(str::to_owned).collect::<Vec<_>>();
+    for index in 0..3 {
+        assert_eq!(text(root.join(name(index)).join("mirror").join(&note)), text(log.join(&note)), "{}", name(index));
+    }
+    has_evidence(&root.join(name(2)), &root.join("pack"), TrustDocument::hash(&next.to_bytes())).await;
 }

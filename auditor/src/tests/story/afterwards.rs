@@ -14,6 +14,8 @@ use protocol::trust::DatasetDeclaration;
 impl Scribe {
     /// What may follow a task: a release, anchors of a site log.
     pub(super) fn afterwards(&mut self, plan: PlanDigest) {
+        self.chunks_deleted();
+        self.exported();
         let good = self.good_release(plan);
         self.allowed();
         self.released(&good);

@@ -2,7 +2,7 @@
 //! says about its data and its ledger between two rounds.
 
 use super::super::twist::Twist;
-use super::{CAP, FILL, Scribe, Signers, TASK, admin, decimal, public};
+use super::{FILL, Scribe, Signers, TASK, admin, decimal, public};
 use protocol::codec;
 use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
@@ -72,7 +72,7 @@ impl Scribe {
         } else {
             self.says(who, &declaration, Facts::DatasetDeclared { dataset });
         }
-        let cap = BudgetDeclaration { dataset, epsilon_cap: decimal(CAP), delta: decimal("0.000001"), own_epsilon_cap: None };
+        let cap = BudgetDeclaration { dataset, epsilon_cap: self.cap_of(who), delta: decimal("0.000001"), own_epsilon_cap: None };
         self.says(who, &cap, Facts::BudgetDeclared { dataset, epsilon_cap: cap.epsilon_cap });
     }
 

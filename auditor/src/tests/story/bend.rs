@@ -8,13 +8,14 @@ type Bend = fn(LogEntry) -> Vec<u8>;
 
 /// The entry as the story has it.
 pub(super) fn bend(twist: Twist, kind: EntryKind, bytes: Vec<u8>) -> Vec<u8> {
-    let bends: [(Twist, EntryKind, Bend); 11] = [
+    let bends: [(Twist, EntryKind, Bend); 12] = [
         (Twist::OtherFederation, EntryKind::TaskOpened, |e| with(e, |s| s.federation = "other".into())),
         (Twist::TimeStands, EntryKind::TaskOpened, |e| with(e, |s| s.ts = "2026-01-02T03:04:05.000000Z".into())),
         (Twist::ActorOfAnother, EntryKind::SiteAnchored, |e| with(e, named_another)),
         (Twist::ActorWithAnotherKey, EntryKind::TaskEnded, |e| with(e, |s| s.who.spki = Some(Sha256([66; 32])))),
         (Twist::CauseElsewhere, EntryKind::RoundClosed, |e| with(e, |s| s.cause = s.cause.map(|at| LeafIndex(at.0 - 1)))),
         (Twist::CauseToCome, EntryKind::RoundClosed, |e| with(e, |s| s.cause = Some(LeafIndex(s.seq + 1)))),
+        (Twist::ExhaustedAndDeclinedForNothing, EntryKind::RoundDeclined, |e| with(e, |s| s.cause = s.cause.map(|at| LeafIndex(at.0 - 1)))),
         (Twist::CauseLeftOut, EntryKind::SetProposed, |e| with(e, |s| s.cause = None)),
         (Twist::OriginChanges, EntryKind::TaskOpened, |e| with(e, |s| s.origin.boot_ms += 1)),
         (Twist::RuleInvented, EntryKind::AuthzDenied, |e| decided(e, |d| d.map(|d| Decision { rule: Rule::Host, ..d }))),

@@ -90,6 +90,9 @@ impl Scribe {
         if self.twist == Twist::DataWithdrawnInTheRound {
             self.withdraw_data(1);
         }
+        if self.twist == Twist::ChunksDeletedInTheRound {
+            self.delete_chunks(RoundId(2));
+        }
         self.server_key_changes();
     }
 

@@ -1,5 +1,6 @@
 //! Another trust document between the rounds: who puts it in force, and who goes on to speak.
 
+use super::super::fixture::Signers;
 use super::super::twist::Twist;
 use super::{Scribe, admin, key, public, second_admin, server};
 use ed25519_dalek::SigningKey;
@@ -22,6 +23,7 @@ fn next_server() -> SigningKey {
 impl Scribe {
     pub(super) fn trust_changes(&mut self) {
         use Twist as T;
+        self.log_key_changes();
         let twist = self.twist;
         let by_the_first = [
             T::TrustChanged,
@@ -64,6 +66,18 @@ impl Scribe {
         if twist == T::TrustChangedUnderAWaitingWord {
             // The second of the two is an administrator still, and the first one's word is void.
             self.suspends(&second_admin(), Change::Suspend);
+        }
+    }
+
+    /// The log gets another key, and perhaps the old one back.
+    fn log_key_changes(&mut self) {
+        let signers = Signers::new();
+        let all = [&signers.next, &signers.log];
+        let keys = usize::from(self.twist == Twist::LogKeyChanged) + 2 * usize::from(self.twist == Twist::LogKeyGivenBack);
+        for key in all.into_iter().take(keys) {
+            let (log_vkey, previous) = (key.verifier().to_string(), Some(self.history.trust_hash()));
+            let document = TrustDocument { log_vkey, previous, ..self.history.trust().clone() };
+            self.changes_trust(&document, &[admin()]);
         }
     }
 
