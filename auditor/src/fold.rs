@@ -37,7 +37,6 @@ const PLAN_BASE: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a
 const PLAN_ROUNDS: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I7: no round beyond those of the plan");
 const COVERED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "I6: a manifest names a checkpoint covering the previous end");
 const REPEATS: Rule = Rule::new(Check::Entries, Severity::Integrity, "A17: entry fields agree with what was signed and certified");
-const SHOWN: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A14: an institution joins under a trust document of this log");
 const REVIEWED: Rule = Rule::new(Check::Invariants, Severity::Invariant, "A39: a review names a trust document of this log");
 const ACTOR: Rule = Rule::new(
     Check::Invariants,
@@ -266,9 +265,8 @@ impl<'a> Fold<'a> {
     fn check_witnesses(&mut self, index: u64) {
         let policies = self.policies;
         let Some((_, policy)) = policies.at(index + 1).filter(|(from, _)| *from == index + 1) else { return };
-        let members = self.history.members();
-        let is_old = |w: &Sha256| members.values().any(|m| m.retired_witnesses.contains(w)) && !members.values().any(|m| m.cosigns(*w));
-        let named: Vec<Sha256> = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string())).filter(is_old).collect();
+        let named = policy.witnesses().iter().map(|w| witness_id(&w.key.to_string()));
+        let named: Vec<Sha256> = named.filter(|w| self.history.is_old_witness(*w)).collect();
         for witness in named {
             self.add(OLD_WITNESS, index, "witnesses as the log has them", witness.to_hex(), None);
         }
@@ -325,12 +323,6 @@ impl<'a> Fold<'a> {
             }
             (Facts::TrustChanged { new, .. }, ..) => {
                 self.named.insert(*new);
-            }
-            (Facts::MemberJoinRequested { request, .. }, ..) => {
-                let shown = self.history.requests().get(request).map(|r| r.trust);
-                if let Some(other) = shown.filter(|t| !self.history.knows_trust(*t)) {
-                    self.add(SHOWN, index, self.history.trust_hash().to_hex(), other.to_hex(), None);
-                }
             }
             (Facts::AuditReviewed { .. }, ..) => {
                 let said = self.history.reviews().last().filter(|(at, _)| at.0 == index).map(|(_, r)| r.trust);

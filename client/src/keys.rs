@@ -65,7 +65,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads the keys, making those that are not there yet. Files have mode 0600.
+    /// Reads the keys of whoever is no member yet, making those that are not there. Files have mode 0600.
     ///
     /// # Errors
     /// [`KeysError`]; a file that others may read is refused.
@@ -100,6 +100,20 @@ impl Keys {
     pub(crate) fn load_settled(home: &Home) -> Result<Self, KeysError> {
         let keys = Self::load(home)?;
         if is_statement_pending(home) { Err(KeysError::Unfinished) } else { Ok(keys) }
+    }
+
+    /// The same with the next statement key, which the log may have already; nothing where no change of it was begun.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_next(home: &Home) -> Result<Option<Self>, KeysError> {
+        let keys = Self::load(home)?;
+        if !is_statement_pending(home) {
+            return Ok(None);
+        }
+        // The institution's id stays that of its first key.
+        let known = if keys.known.is_empty() { vec![keys.public()] } else { keys.known.clone() };
+        Ok(Some(Self { institution: next_statement(home)?, known, ..keys }))
     }
 
     /// The public statement key.
@@ -147,7 +161,8 @@ fn make_missing(home: &Home, witness_name: &str) -> Result<(), KeysError> {
             files::replace_secret(&home.key(name), fresh_seed()?.as_slice(), Item::Key)?;
         }
     }
-    if !home.key(WITNESS).exists() {
+    // A witness has its institution's name: one that was made for another enrolment, which came to nothing, is none for this one.
+    if !home.key(WITNESS).exists() || witness_key(home, WITNESS)?.verifier().name() != witness_name {
         make_witness(home, WITNESS, witness_name)?;
     }
     if !home.key(TLS).exists() {
@@ -236,12 +251,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         let first = Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap();
-        let again = Keys::load_or_make(&home, "fed/other-name").ok().unwrap();
-        assert_eq!(first.client(), again.client());
-        assert_eq!(again.witness().verifier().name(), "fed/hospital-a");
+        let again = Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap();
+        assert_eq!((first.client(), first.witness().verifier()), (again.client(), again.witness().verifier()));
         for name in [INSTITUTION, WITNESS, TLS, HEDGE] {
             assert_eq!(std::fs::metadata(home.key(name)).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_witness_has_the_name_of_the_enrolment_that_it_is_made_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let first = Keys::load_or_make(&home, "fed/hospital-a").ok().unwrap();
+        let other = Keys::load_or_make(&home, "fed/hospital-b").ok().unwrap();
+        assert_eq!(other.witness().verifier().name(), "fed/hospital-b");
+        assert!(other.client() == first.client() && other.witness().verifier().public() != first.witness().verifier().public());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use protocol::history::History;
 use protocol::ids::{ClientId, LeafIndex};
 use protocol::membership::{Barred, Departure, Standing, StandingReason};
 use protocol::reject::Rejection;
+use protocol::statement::Statement;
 use std::path::Path;
 
 /// Looks at the log until it shows the entry.
@@ -97,7 +98,7 @@ pub async fn leave(dir: &Path, reason: StandingReason) -> Result<Left, LeaveErro
         }
         Err(e) => return Err(e.into()),
     };
-    let left = say(&link, &keys, &mut mirror, reason).await;
+    let left = say(&home, &link, &keys, &mut mirror, reason).await;
     link.close().await;
     Ok(Left { index: left?, is_mirrored: true })
 }
@@ -107,11 +108,17 @@ fn shows(history: &History, who: ClientId, said: Barred) -> bool {
     history.barred(who) == Some(said)
 }
 
-async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
+/// The institution's word that it leaves, by the statement key that the log has for it: in the middle of a change of that key it may be the next.
+fn departure(home: &Home, keys: &Keys, history: &History, reason: StandingReason) -> Result<Statement, LeaveError> {
+    let member = history.members().get(&keys.client()).ok_or(LeaveError::NotMember)?;
+    let next = if member.key == keys.public() { None } else { Keys::load_next(home)? };
+    Ok(next.as_ref().unwrap_or(keys).sign(&Departure { since: member.since, reason }))
+}
+
+async fn say(home: &Home, link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReason) -> Result<LeafIndex, LeaveError> {
     let wire = link.wire();
     sync::catch_up(mirror, &wire, link.welcome.1).await?;
-    let since = mirror.history().members().get(&keys.client()).map(|m| m.since).ok_or(LeaveError::NotMember)?;
-    let statement = keys.sign(&Departure { since, reason });
+    let statement = departure(home, keys, mirror.history(), reason)?;
     let (index, entry) = match wire.declare(statement).await {
         Err(WireError::Rejected(reason)) => return Err(LeaveError::Rejected(reason)),
         said => said?,
@@ -124,9 +131,13 @@ async fn say(link: &Link, keys: &Keys, mirror: &mut Mirror, reason: StandingReas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::case;
+    use crate::keys::next_statement;
+    use crate::testing::{Case, case};
     use ed25519_dalek::SigningKey;
     use protocol::entry::Facts;
+    use protocol::ids::PublicKey;
+    use protocol::membership::KeyPurpose;
+    use protocol::rotation::{StatementKeyChange, StatementKeyRotation, keyid};
 
     #[test]
     fn a_departure_is_shown_by_the_mirror_and_not_by_the_servers_word() {
@@ -140,5 +151,23 @@ mod tests {
         c.follow();
         assert!(shows(c.mirror.history(), who, told));
         assert!(!shows(c.mirror.history(), who, Barred { since, ..told }), "by another entry");
+    }
+
+    #[test]
+    fn in_the_middle_of_a_change_of_the_statement_key_it_leaves_by_the_key_that_the_log_has() {
+        let mut c = case();
+        let keys = Keys::load_or_make(&c.home, "fed/hospital-a").ok().unwrap();
+        let seed: [u8; 32] = std::fs::read(c.home.key("institution.seed")).unwrap().try_into().unwrap();
+        let (first, next) = (SigningKey::from_bytes(&seed), next_statement(&c.home).ok().unwrap());
+        let who = c.log.admit(&first);
+        c.follow();
+        let signer = |c: &Case| departure(&c.home, &keys, c.mirror.history(), StandingReason::Request).unwrap().key;
+        assert_eq!(signer(&c), keys.public(), "the log does not have the next one");
+        let (old, new) = (keys.public(), PublicKey(next.verifying_key().to_bytes()));
+        let said = StatementKeyRotation::new(&StatementKeyChange { federation: "fed".into(), institution: who, old, new }, &next);
+        let facts = Facts::KeyRotated { purpose: KeyPurpose::Statement, old: keyid(&old), new: keyid(&new) };
+        c.log.hear(&first, &said, facts);
+        c.follow();
+        assert_eq!(signer(&c), new);
     }
 }

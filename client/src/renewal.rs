@@ -11,8 +11,9 @@ use crate::tls::{self, TlsError};
 use minicbor::bytes::ByteVec;
 use protocol::ids::Sha256;
 use protocol::messages::{JoinMessage, JoinReply};
+use protocol::reject::Rejection;
 use protocol::renewal::{Lifetime, Renewal, Rotation};
-use protocol::statement::Statement;
+use protocol::statement::{Payload, Statement};
 use protocol::time::Time;
 use protocol::trust::TrustDocument;
 use rcgen::KeyPair;
@@ -122,8 +123,8 @@ impl Certificate {
     /// [`ComeBackError`]; nothing was changed.
     pub(crate) async fn come_back(&mut self, home: &Home, identity: &Identity, keys: &Keys, now: Time) -> Result<(), ComeBackError> {
         let tls_key = tls::key_hash(keys.tls());
-        let said = |trust, nonce| keys.sign(&Renewal { trust, nonce, tls_key });
-        let leaf = self.at_the_door(home, identity, keys.tls(), said).await?;
+        let said = |trust, nonce| Renewal { trust, nonce, tls_key };
+        let leaf = self.at_the_door(home, identity, keys, keys.tls(), said).await?;
         Ok(self.take(home, identity, &leaf, now)?)
     }
 
@@ -134,8 +135,8 @@ impl Certificate {
     /// [`ComeBackError`]; the old key may have lost its place all the same.
     pub(crate) async fn rotate(&mut self, home: &Home, identity: &Identity, keys: &Keys, next: &KeyPair) -> Result<(), ComeBackError> {
         let (old, new) = (tls::key_hash(keys.tls()), tls::key_hash(next));
-        let said = |trust, nonce| keys.sign(&Rotation { trust, nonce, old, new });
-        let leaf = self.at_the_door(home, identity, next, said).await?;
+        let said = |trust, nonce| Rotation { trust, nonce, old, new };
+        let leaf = self.at_the_door(home, identity, keys, next, said).await?;
         let ours = tls::check_issued(std::slice::from_ref(&leaf), &self.root, new, &identity.federation, &identity.institution);
         ours.map_err(CertificateError::Tls)?;
         let life = tls::lifetime(&leaf).map_err(CertificateError::Tls)?;
@@ -144,8 +145,26 @@ impl Certificate {
         Ok(())
     }
 
-    /// Asks with what `said` makes of trust document and nonce, and gives back the certificate over the key.
-    async fn at_the_door(
+    /// Asks with what `said` makes of trust document and nonce, and gives back the certificate over the TLS key `key`. In the middle of a change of
+    /// the statement key the log may have the next one already: then that one speaks for the institution, and no certificate that runs out
+    /// meanwhile may keep it from going on.
+    async fn at_the_door<P: Payload>(
+        &self,
+        home: &Home,
+        identity: &Identity,
+        keys: &Keys,
+        key: &KeyPair,
+        said: impl Fn(Sha256, Sha256) -> P,
+    ) -> Result<Vec<u8>, ComeBackError> {
+        let denied = match self.ask(home, identity, key, |trust, nonce| keys.sign(&said(trust, nonce))).await {
+            Err(ComeBackError::Ask(JoinError::Rejected(Rejection::NotEnrolled))) => JoinError::Rejected(Rejection::NotEnrolled),
+            answer => return answer,
+        };
+        let Some(next) = Keys::load_next(home).map_err(JoinError::Keys)? else { return Err(denied.into()) };
+        self.ask(home, identity, key, |trust, nonce| next.sign(&said(trust, nonce))).await
+    }
+
+    async fn ask(
         &self,
         home: &Home,
         identity: &Identity,

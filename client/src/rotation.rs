@@ -1,12 +1,13 @@
 //! Another statement key or witness key, by the institution's own word (audit.md A12, A17): kept before it is said, said on a connection of its own,
 //! and in use when the mirror shows its entry. Knows no round but that one may be under way.
 
-use crate::clock::OsEntropy;
+use crate::clock::{self, OsEntropy};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError, adopt_statement, forget_next_witness, next_statement, next_witness, pending_witness};
 use crate::link::{Link, LinkError, hello};
 use crate::mirror::{Mirror, MirrorError};
+use crate::renewal::{Certificate, ComeBackError};
 use crate::sync::{self, SyncError};
 use crate::wire::WireError;
 use privacy::noise::{EntropyError, EntropySource as _};
@@ -42,6 +43,9 @@ pub(crate) enum RotateError {
     /// The line broke, or the server showed something else.
     #[error("it is not known whether the log has the new key")]
     Interrupted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The certificate has run out, and there is no other.
+    #[error("the TLS certificate does not hold and is not renewed")]
+    Certificate(#[from] ComeBackError),
     /// The log does not show that this institution was admitted.
     #[error("the log does not show this institution as a member")]
     NotMember,
@@ -102,6 +106,13 @@ pub(crate) async fn witness_key(home: &Home, identity: &Identity) -> Result<Rota
     done
 }
 
+/// Gets a certificate that holds where the one that is there has run out: `run`, which sees to that otherwise, does not begin in the middle of a
+/// change of the statement key.
+async fn certify(home: &Home, identity: &Identity, keys: &Keys) -> Result<(), ComeBackError> {
+    let (mut certificate, now) = (Certificate::load(home)?, clock::now());
+    if certificate.holds(now) { Ok(()) } else { certificate.come_back(home, identity, keys, now).await }
+}
+
 /// A connection to speak on, with the mirror brought up to the server's log.
 struct Desk<'a> {
     home: &'a Home,
@@ -114,6 +125,7 @@ struct Desk<'a> {
 impl<'a> Desk<'a> {
     async fn open(home: &'a Home, identity: &'a Identity) -> Result<Self, RotateError> {
         let (keys, mut mirror) = (Keys::load(home)?, Mirror::open(home)?);
+        certify(home, identity, &keys).await?;
         let mut boot = [0u8; 16];
         OsEntropy.fill(&mut boot)?;
         let link = Link::open(home, identity, &keys, &hello(boot, mirror.last_note()?, mirror.handover_notes()?)).await?;

@@ -208,7 +208,7 @@ impl TestLog {
     pub(crate) fn admit(&mut self, person: &SigningKey) -> ClientId {
         let request = JoinRequest {
             token: TokenId([1; 16]),
-            trust: Sha256([2; 32]),
+            trust: self.history.trust_hash(),
             nonce: Sha256([3; 32]),
             name: "clinic".into(),
             institution_key: PublicKey(person.verifying_key().to_bytes()),

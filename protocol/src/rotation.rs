@@ -95,6 +95,13 @@ impl WitnessKeyRotation {
     pub fn is_sound(&self) -> bool {
         (1..=MAX_VKEY).contains(&self.new.len()) && self.new.chars().all(|c| !c.is_whitespace() && !c.is_control())
     }
+
+    /// Whether the new witness has the name of `old`, as tlog-policy writes it. A signature line names its key by that and by 32 bits of a hash:
+    /// under another institution's name a key could be made that this institution's lines are taken for, and every note with one is refused.
+    pub fn keeps_name(&self, old: &str) -> bool {
+        let name = |vkey: &str| vkey.split_once('+').map(|(name, _)| name.to_owned());
+        name(&self.new).is_some_and(|new| name(old) == Some(new))
+    }
 }
 
 #[cfg(test)]
@@ -143,5 +150,8 @@ mod tests {
         for bad in ["", "a b", "a\n", &"a".repeat(MAX_VKEY + 1)] {
             assert!(!said(bad).is_sound(), "{bad:?}");
         }
+        let keeps = |new: &str| said(new).keeps_name("test/a+00000002+AQ==");
+        assert!(keeps("test/a+00000001+AA=="));
+        assert!(!keeps("test/b+00000001+AA==") && !keeps("test/a") && !said("w").keeps_name("w"));
     }
 }

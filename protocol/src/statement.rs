@@ -181,9 +181,18 @@ pub fn dsse_bytes(kind: StatementKind, payload: &[u8]) -> Vec<u8> {
 impl Statement {
     /// Signs `value`.
     pub fn sign<P: Payload>(value: &P, key: &SigningKey) -> Self {
-        let payload = codec::encode(value);
-        let signature = key.sign(&dsse_bytes(P::KIND, &payload)).to_bytes();
-        Self { kind: P::KIND, payload, key: PublicKey(key.verifying_key().to_bytes()), signature }
+        Self::of(P::KIND, codec::encode(value), key)
+    }
+
+    /// The same words, to the byte, signed by this key.
+    #[must_use]
+    pub fn signed_again(&self, key: &SigningKey) -> Self {
+        Self::of(self.kind, self.payload.clone(), key)
+    }
+
+    fn of(kind: StatementKind, payload: Vec<u8>, key: &SigningKey) -> Self {
+        let signature = key.sign(&dsse_bytes(kind, &payload)).to_bytes();
+        Self { kind, payload, key: PublicKey(key.verifying_key().to_bytes()), signature }
     }
 
     /// Who signed, by the key alone: the institution, if the key is the first that it ever had. Whose key it is after a rotation knows the

@@ -67,10 +67,17 @@ impl World {
     }
 
     fn asks(&mut self, n: u8) -> JoinRequest {
+        let (request, broken) = self.asks_under(n, self.history.trust_hash());
+        assert_eq!(broken, []);
+        request
+    }
+
+    /// The same by an invitation that names this trust document; the rules that its entry breaks.
+    fn asks_under(&mut self, n: u8, trust: Sha256) -> (JoinRequest, Vec<Clause>) {
         let key = SigningKey::from_bytes(&[50 + n; 32]);
         let request = JoinRequest {
             token: TokenId([n; 16]),
-            trust: TrustDocument::hash(&self.history.trust().to_bytes()),
+            trust,
             nonce: Sha256([5; 32]),
             name: format!("clinic-{}", n % 100),
             institution_key: public(&key),
@@ -79,8 +86,8 @@ impl World {
         };
         let facts = Facts::MemberJoinRequested { token: request.token, request: Membership::of(&request).request };
         let draft = Draft::said(Actor::Institution, Some(ClientId::of(&public(&key))), Statement::sign(&request, &key), facts);
-        assert_eq!(self.append(&draft), []);
-        request
+        let broken = self.append(&draft);
+        (request, broken)
     }
 
     fn admit(&mut self, n: u8, request: &JoinRequest) -> LeafIndex {

@@ -499,6 +499,17 @@ pub enum Refusal {
          --new-server-key` makes one on its host"
     )]
     TrustServerKey,
+    /// More words than newcomers can be shown.
+    #[n(44)]
+    #[error(
+        "newcomers are shown all words that ever changed the trust document in one answer, and these would not fit into it: a document of fewer \
+         administrators is shorter"
+    )]
+    TrustTooLong,
+    /// A witness of before.
+    #[n(45)]
+    #[error("the policy names a witness key that its institution has replaced, or that was revoked; run `policy activate` again")]
+    PolicyWitness,
     /// Nothing that an auditor could check.
     #[n(52)]
     #[error("no checkpoint of a quorum of witnesses is published yet: activate a policy, and start the clients of its witnesses")]

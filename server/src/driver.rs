@@ -174,8 +174,8 @@ pub(crate) struct Driver {
     /// Those who have just left: until when they may look for their entry in the log, on the connection on which they left, and what that ends
     /// with.
     leaving: BTreeMap<ClientId, (Time, Link, Barred)>,
-    /// Until when no round begins, because a member waits to change its statement key between two of them.
-    held_until: Option<Time>,
+    /// Until when no round begins, because these members wait to change their statement key between two of them.
+    held: BTreeMap<ClientId, Time>,
 }
 
 /// Who waits for a round's answer.
@@ -242,7 +242,7 @@ impl Driver {
             storage_is_low: false,
             refusals: BTreeSet::new(),
             leaving: BTreeMap::new(),
-            held_until: None,
+            held: BTreeMap::new(),
         };
         this.started(parts.config)?;
         Ok(this)

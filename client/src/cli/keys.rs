@@ -71,6 +71,7 @@ fn told(done: Rotated) -> String {
 fn rotation_failure(error: &RotateError) -> Failure {
     const AGAIN: &str = "run the same command again: it goes on with the same new key";
     match error {
+        RotateError::Certificate(error) => failure(error),
         RotateError::Keys(_) | RotateError::Entropy(_) => Failure::trouble("bad_directory", error),
         RotateError::Link(LinkError::Barred(_)) => Failure::refused("membership_over", error),
         RotateError::Link(LinkError::NoMember) => {

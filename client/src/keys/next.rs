@@ -127,7 +127,10 @@ mod tests {
         assert!(load(&home).public() == first && load(&home).later().is_empty(), "nobody has said yes");
         assert!(matches!(Keys::load_settled(&home), Err(KeysError::Unfinished)));
         assert!(is_statement_pending(&home));
+        let speaker = Keys::load_next(&home).ok().unwrap().unwrap();
+        assert_eq!((speaker.client(), speaker.public()), (who, next), "who it is does not change with what it signs by");
         adopt_statement(&home).ok().unwrap();
+        assert!(Keys::load_next(&home).ok().unwrap().is_none(), "no change is under way");
         let keys = load(&home);
         assert_eq!((keys.client(), keys.public(), keys.later()), (who, next, &[next][..]));
         assert!(!is_statement_pending(&home));

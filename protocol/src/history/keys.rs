@@ -49,6 +49,12 @@ impl History {
         self.members.get(&who).filter(|m| m.key == *key).map(|_| who)
     }
 
+    /// Whether an institution had this witness and no policy may name it any more: it was replaced, or revoked (A12).
+    pub fn is_old_witness(&self, witness: Sha256) -> bool {
+        let members = || self.members.values();
+        members().any(|m| m.retired_witnesses.contains(&witness)) && !members().any(|m| m.cosigns(witness))
+    }
+
     /// Whether an institution had the statement key of this hash and has another one now.
     pub(super) fn is_retired(&self, id: Sha256) -> bool {
         let now = self.holder(id).and_then(|who| self.members.get(&who));
@@ -115,7 +121,7 @@ impl History {
             return out.add(Clause::FieldsDiffer);
         }
         let taken = !said.is_sound() || self.members.values().any(|m| m.has_had(new));
-        let room = |m: &Member| m.witness() == old && m.retired_witnesses.len() < MAX_RETIRED;
+        let room = |m: &Member| m.witness() == old && said.keeps_name(&m.witness_vkey) && m.retired_witnesses.len() < MAX_RETIRED;
         let Some(member) = self.members.get_mut(&who).filter(|m| !taken && room(m)) else { return out.add(Clause::KeyRotation) };
         member.retired_witnesses.insert(old);
         member.witness_vkey = said.new;

@@ -80,6 +80,9 @@ impl History {
         let Ok(said) = statement.read::<JoinRequest>() else { return out.add(Clause::Signature) };
         let hash = Sha256(sha256(&[&statement.payload]));
         out.require(hash == request && entry.institution == Some(statement.signer()), Clause::FieldsDiffer);
+        // What it pinned stands under its own signature: a log in which administrators of an earlier document went another way shows it here,
+        // and to the newcomer itself first.
+        out.require(self.knows_trust(said.trust), Clause::Shown);
         self.requests.insert(hash, said);
     }
 

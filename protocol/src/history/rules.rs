@@ -75,6 +75,8 @@ clauses! {
     Trust = "I11: a new trust document names the one that is in force before it", false;
     /// A trust document that cannot take the place of the one in force.
     TrustDocument = "A14: a new trust document has one spelling and sound keys, keeps federation and root certificate, and takes back no key of the log", false;
+    /// A newcomer that was shown a trust document which never was in force here.
+    Shown = "A14: an institution joins under a trust document of this log", false;
     /// No such task.
     UnknownTask = "I7: entry names a task that was not approved", false;
     /// A state moves where it may not.

@@ -89,7 +89,7 @@ fn the_key_of_an_institution_asks_to_join_for_nobody_else() {
     assert_eq!(w.replaces(&first, &change(1, &first, &second), &second), []);
     let request = JoinRequest {
         token: TokenId([9; 16]),
-        trust: Sha256([1; 32]),
+        trust: w.history.trust_hash(),
         nonce: Sha256([5; 32]),
         name: "clinic-9".into(),
         institution_key: public(&second),
@@ -127,6 +127,7 @@ fn a_witness_is_replaced_by_one_that_nobody_has_or_had() {
     let (first, next) = (w.witness(1), witness_id(NEXT_WITNESS));
     assert_eq!(w.other_witness(1, next, NEXT_WITNESS), [Clause::KeyRotation], "not the witness that it has");
     assert_eq!(w.other_witness(1, first, "two words"), [Clause::KeyRotation]);
+    assert_eq!(w.other_witness(1, first, "other+00000002+AQ=="), [Clause::KeyRotation], "under another name");
     assert_eq!(w.other_witness(1, first, NEXT_WITNESS), []);
     let member = &w.history.members()[&id(1)];
     assert!(member.cosigns(next) && !member.cosigns(first) && member.has_had(first));

@@ -118,6 +118,17 @@ fn what_the_log_holds_of_changes_is_a_chain_that_anybody_can_follow() {
     assert!(identity.spki != was.spki && identity.uri == was.uri);
 }
 
+/// What a newcomer compared by telephone stands in its own signed request: a log that leaves that document out cannot take it in unnoticed.
+#[test]
+fn nobody_joins_under_a_trust_document_that_the_log_does_not_have() {
+    let mut w = World::new(1);
+    let (first, later) = (w.history.trust_hash(), next(&w, |d| d.threshold = 2));
+    assert_eq!(w.asks_under(1, later.hash()).1, [Clause::Shown], "not in force");
+    assert_eq!(w.changes(1, &later), []);
+    assert_eq!(w.asks_under(2, later.hash()).1, []);
+    assert_eq!(w.asks_under(3, first).1, [], "invitations that are out stay good");
+}
+
 fn origin() -> Origin {
     Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 }
 }

@@ -17,6 +17,7 @@ use protocol::ids::{ClientId, Sha256, TokenId};
 use protocol::messages::ServerMessage;
 use protocol::plan::{Plan, PlanApproval};
 use protocol::reject::Rejection;
+use protocol::rotation::witness_id;
 use protocol::round::{Phase, Recipients};
 use protocol::statement::{Payload, Statement};
 use protocol::trust::{Membership, PolicyApproval, Token, is_name};
@@ -170,6 +171,11 @@ impl Driver {
         }
         if self.log.history().policy().is_some_and(|(in_force, _)| in_force == hash) {
             return Ok(Ok(AdminReply::Done {}));
+        }
+        // Made before a witness was replaced, and signed after that: the log would say for ever that the old one was named.
+        let history = self.log.history();
+        if policy.witnesses().iter().any(|w| history.is_old_witness(witness_id(&w.key.to_string()))) {
+            return Ok(Err(Refusal::PolicyWitness));
         }
         let facts = Facts::PolicyActivated { old: said.replaces.map(|r| r.policy), policy: hash };
         let draft = Draft::said(Actor::Administrator, None, statement, facts);

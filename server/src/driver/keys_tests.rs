@@ -6,7 +6,7 @@ use protocol::ids::{PlanDigest, RoundId, SnapshotDigest, TaskId};
 use protocol::membership::{KeyPurpose, KeyRevocation, StandingReason};
 use protocol::plan::{PlanApproval, Unit};
 use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation, keyid};
-use protocol::trust::DatasetDeclaration;
+use protocol::trust::{DatasetDeclaration, PolicyApproval};
 
 fn key(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
@@ -68,18 +68,24 @@ fn a_member_speaks_with_its_new_statement_key_and_the_old_one_is_refused_everywh
     assert_eq!(disk.entries().iter().filter(|e| e.facts == rotated).count(), 1);
 }
 
+/// Opens the first round of a task, with everybody on its roster.
+fn round_opens(disk: &Disk, driver: &mut Driver) -> TaskId {
+    let (task, plan, snapshot) = (TaskId([3; 16]), PlanDigest([4; 32]), SnapshotDigest([5; 32]));
+    let approval = Statement::sign(&PlanApproval { task, plan }, &administrator(disk));
+    driver.append_one(Draft::said(Actor::Administrator, None, approval, Facts::TaskApproved { plan }).in_task(task)).unwrap();
+    driver.append_one(Draft::server(Facts::TaskOpened { plan, snapshot }).in_task(task)).unwrap();
+    let previous_end = driver.log.history().task(task).unwrap().previous_end();
+    driver.append_one(Draft::server(Facts::RoundOpened { previous_end }).in_round(task, RoundId::FIRST)).unwrap();
+    task
+}
+
 #[test]
 fn a_statement_key_waits_for_the_end_of_a_round_and_the_next_round_waits_for_it() {
     let disk = Disk::new();
     let mut driver = disk.driver().unwrap();
     let (first, second) = (key(7), key(8));
     let who = admit(&disk, &mut driver, &first, &request());
-    let (task, plan, snapshot) = (TaskId([3; 16]), PlanDigest([4; 32]), SnapshotDigest([5; 32]));
-    let approval = Statement::sign(&PlanApproval { task, plan }, &administrator(&disk));
-    driver.append_one(Draft::said(Actor::Administrator, None, approval, Facts::TaskApproved { plan }).in_task(task)).unwrap();
-    driver.append_one(Draft::server(Facts::TaskOpened { plan, snapshot }).in_task(task)).unwrap();
-    let previous_end = driver.log.history().task(task).unwrap().previous_end();
-    driver.append_one(Draft::server(Facts::RoundOpened { previous_end }).in_round(task, RoundId::FIRST)).unwrap();
+    let task = round_opens(&disk, &mut driver);
     let good = change(who, &first, &second, &second);
     assert!(!driver.is_held(now()));
     assert_eq!(declare(&mut driver, who, &first, &good), Err(Rejection::InRound));
@@ -88,6 +94,52 @@ fn a_statement_key_waits_for_the_end_of_a_round_and_the_next_round_waits_for_it(
     driver.append_one(Draft::server(Facts::RoundAbandoned {}).in_round(task, RoundId::FIRST)).unwrap();
     assert_eq!(declare(&mut driver, who, &first, &good), Ok(()));
     assert!(!driver.is_held(now()));
+}
+
+#[test]
+fn whoever_waits_for_the_end_of_a_round_is_waited_for_whatever_others_do() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let [first, second, third, fourth] = [7, 8, 9, 10].map(key);
+    let clinic = admit(&disk, &mut driver, &first, &request());
+    let bank = admit_as(&disk, &mut driver, ("bank", 4), &third, &request());
+    let task = round_opens(&disk, &mut driver);
+    let (one, other) = (change(clinic, &first, &second, &second), change(bank, &third, &fourth, &fourth));
+    assert_eq!(declare(&mut driver, clinic, &first, &one), Err(Rejection::InRound));
+    // Another member's witness key, and its statement key, are no reason to go on without this one.
+    let (old, new) = (driver.log.history().members()[&bank].witness(), SignerKey::new("demo/bank", KeyType::Cosignature, &[5; 32]));
+    let witness = WitnessKeyRotation { federation: "demo".into(), institution: bank, old, new: new.unwrap().verifier().to_string() };
+    assert_eq!(declare(&mut driver, bank, &third, &witness), Ok(()));
+    assert!(driver.is_held(now()));
+    assert_eq!(declare(&mut driver, bank, &third, &other), Err(Rejection::InRound));
+    driver.append_one(Draft::server(Facts::RoundAbandoned {}).in_round(task, RoundId::FIRST)).unwrap();
+    assert_eq!(declare(&mut driver, bank, &third, &other), Ok(()));
+    assert!(driver.is_held(now()), "the clinic has not had its turn");
+    assert_eq!(declare(&mut driver, clinic, &first, &one), Ok(()));
+    assert!(!driver.is_held(now()));
+}
+
+#[test]
+fn a_policy_that_was_made_before_a_witness_was_replaced_is_not_activated() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (person, admin) = (key(7), administrator(&disk));
+    let who = admit(&disk, &mut driver, &person, &request());
+    admit_as(&disk, &mut driver, ("bank", 4), &key(9), &request());
+    let made = |driver: &Driver| crate::publish::compose(driver.log.history()).unwrap().text().to_owned();
+    let activate = |driver: &mut Driver, text: &str| {
+        let (policy, replaces) = (Sha256(protocol::hash::sha256(&[text.as_bytes()])), driver.log.history().policy_in_force());
+        let statement = Statement::sign(&PolicyApproval { policy, replaces }, &admin);
+        driver.admin(AdminRequest::ActivatePolicy { text: text.to_owned(), statement }).unwrap()
+    };
+    let before = made(&driver);
+    let (old, new) = (driver.log.history().members()[&who].witness(), SignerKey::new("demo/clinic", KeyType::Cosignature, &[5; 32]));
+    let said = WitnessKeyRotation { federation: "demo".into(), institution: who, old, new: new.unwrap().verifier().to_string() };
+    assert_eq!(declare(&mut driver, who, &person, &said), Ok(()));
+    assert!(matches!(activate(&mut driver, &before), AdminReply::Refused { reason: crate::admin::Refusal::PolicyWitness }));
+    assert_eq!(driver.log.history().policy(), None);
+    let after = made(&driver);
+    assert!(matches!(activate(&mut driver, &after), AdminReply::Done {}));
 }
 
 /// The witnesses of the policy that would be made now.
@@ -113,6 +165,7 @@ fn the_next_policy_names_the_new_witness_and_none_that_was_revoked() {
     assert_eq!(say(&mut driver, "demo"), Err(Rejection::Malformed), "no key");
     assert_eq!(say(&mut driver, &vkey("demo/clinic", KeyType::Note, 4)), Err(Rejection::Malformed), "a key that cosigns nothing");
     assert_eq!(say(&mut driver, &vkey("demo/other", KeyType::Cosignature, 3)), Err(Rejection::Policy), "the same under another name");
+    assert_eq!(say(&mut driver, &vkey("demo/bank", KeyType::Cosignature, 4)), Err(Rejection::Policy), "under another's name");
     assert_eq!(say(&mut driver, &second), Ok(()));
     assert_eq!(composed(&driver), std::slice::from_ref(&second));
     assert_eq!(say(&mut driver, &first), Err(Rejection::Policy), "never again");

@@ -5,13 +5,14 @@ use crate::evidence::{self, Shown};
 use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
+use audit::key::{KeyType, VerifierKey};
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
 use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
 use protocol::hash::sha256;
 use protocol::ids::{ClientId, LeafIndex, Sha256, Ticket};
 use protocol::manifest::Prekeys;
-use protocol::membership::{DatasetWithdrawal, Departure, Standing};
+use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose, Standing};
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
@@ -316,10 +317,11 @@ impl Driver {
         let told = matches!(draft.facts, Facts::SiteAnchored { .. } | Facts::MemberLeft { .. } | Facts::DatasetWithdrawn { .. });
         let published = rotated || told;
         let left = matches!(draft.facts, Facts::MemberLeft { .. });
-        if rotated {
-            self.let_rounds_begin();
-        }
+        let speaks_anew = matches!(draft.facts, Facts::KeyRotated { purpose: KeyPurpose::Statement, .. });
         let done = self.append_one(draft)?;
+        if speaks_anew {
+            self.waits_no_more(who);
+        }
         if published {
             self.publisher.want(done.index.0 + 1);
         }
@@ -350,7 +352,7 @@ impl Driver {
         let valid = invitation.is_some_and(|i| self.admits(&i, secret, &request));
         let fits = request.institution_key == statement.key && self.log.history().knows_trust(request.trust);
         let key_fits = identity::csr_key_hash(csr).is_ok_and(|k| k == request.tls_key);
-        let witness_fits = request.witness_vkey.parse::<audit::key::VerifierKey>().is_ok();
+        let witness_fits = self.names_its_witness(&request);
         // Also where a crash came before the token of an earlier request was marked as used: the log knows.
         let fresh = self.log.history().requests().values().all(|r| r.token != request.token || r.institution_key == statement.key);
         if !(valid && fits && key_fits && witness_fits && fresh && request.nonce == nonce) {
@@ -371,6 +373,12 @@ impl Driver {
         self.store.put_csr(who, csr)?;
         self.append_one(Draft::said(Actor::Institution, Some(who), statement, facts))?;
         Ok(if self.store.use_invitation(request.token, who)? { JoinReply::Pending {} } else { denied })
+    }
+
+    /// Whether the witness is one that policies can name, under its institution's name: a signature line is known by its name and 32 bits.
+    fn names_its_witness(&self, request: &JoinRequest) -> bool {
+        let name = format!("{}/{}", self.log.history().trust().federation, request.name);
+        request.witness_vkey.parse::<VerifierKey>().is_ok_and(|key| key.kind() == KeyType::Cosignature && key.name() == name)
     }
 
     fn admits(&self, invitation: &Invitation, secret: &[u8; 32], request: &JoinRequest) -> bool {

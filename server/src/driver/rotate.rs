@@ -45,17 +45,17 @@ impl Driver {
         if clause != Clause::KeyInRound {
             return Rejection::Policy;
         }
-        self.held_until = Some(now().plus_ms(HELD_MS));
+        self.held.insert(who, now().plus_ms(HELD_MS));
         Rejection::InRound
     }
 
     /// Whether no round may begin now, because a member waits to change its statement key.
     pub(super) fn is_held(&self, now: Time) -> bool {
-        self.held_until.is_some_and(|until| now < until)
+        self.held.values().any(|until| now < *until)
     }
 
-    /// A statement key was replaced: rounds may begin.
-    pub(super) fn let_rounds_begin(&mut self) {
-        self.held_until = None;
+    /// This member's statement key was replaced: no round waits for it any more. Others may wait still.
+    pub(super) fn waits_no_more(&mut self, who: ClientId) {
+        self.held.remove(&who);
     }
 }

@@ -107,7 +107,7 @@ impl Driver {
 
     fn act(&mut self, action: Action, batch: &mut Vec<(Ticket, Draft)>) -> Result<(), DriverError> {
         match action {
-            Action::Record(ticket, draft) => batch.push((ticket, *draft)),
+            Action::Record(ticket, draft) => batch.push((ticket, self.by_the_key_in_force(*draft))),
             Action::Send(to, message) => self.send(&to, &message),
             Action::Answer(ticket, verdict) => self.answer(ticket, verdict)?,
             Action::SignManifest(manifest) => self.sign_manifest(*manifest)?,

@@ -24,7 +24,7 @@ fn with_member(disk: &Disk) -> (Driver, SigningKey) {
     let admin = administrator(disk);
     let request = JoinRequest {
         token: TokenId([1; 16]),
-        trust: Sha256([2; 32]),
+        trust: driver.log.history().trust_hash(),
         nonce: Sha256([3; 32]),
         name: NAME.into(),
         institution_key: PublicKey(person().verifying_key().to_bytes()),

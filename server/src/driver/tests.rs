@@ -189,7 +189,12 @@ fn administrator(disk: &Disk) -> SigningKey {
 
 /// An institution that the administrator admitted with this signing request.
 fn admit(disk: &Disk, driver: &mut Driver, key: &SigningKey, csr: &[u8]) -> ClientId {
-    let said = ask_to_join(driver, "clinic", key, csr, 3);
+    admit_as(disk, driver, ("clinic", 3), key, csr)
+}
+
+/// The same under this name, with a witness of this seed.
+fn admit_as(disk: &Disk, driver: &mut Driver, (name, witness): (&str, u8), key: &SigningKey, csr: &[u8]) -> ClientId {
+    let said = ask_to_join(driver, name, key, csr, witness);
     let facts = Facts::MemberJoined { request: said.request };
     let statement = Statement::sign(&said, &administrator(disk));
     driver.append_one(Draft::said(Actor::Administrator, Some(said.institution), statement, facts)).unwrap();
@@ -369,6 +374,31 @@ fn strangers_at_one_door_neither_fill_the_log_nor_hide_what_is_tried_at_another(
     let denied: Vec<Right> = disk.entries().iter().filter_map(|e| e.decision).map(|d| d.right).collect();
     assert_eq!(denied.last(), Some(&Right::StatusRead));
     assert!((11..=21).contains(&denied.len()), "{denied:?}");
+}
+
+#[test]
+fn nobody_asks_to_join_with_a_witness_that_no_policy_could_name() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let invite = AdminRequest::Invite { institution: "clinic".into(), ttl_s: 600 };
+    let AdminReply::Token { line } = driver.admin(invite).unwrap() else { panic!("a token") };
+    let (token, key, csr, nonce) = (Token::parse(&line).unwrap(), SigningKey::from_bytes(&[7; 32]), request(), Sha256([1; 32]));
+    let mut ask = |name: &str, kind| {
+        let asked = JoinRequest {
+            token: token.id,
+            trust: token.trust,
+            nonce,
+            name: "clinic".into(),
+            institution_key: PublicKey(key.verifying_key().to_bytes()),
+            witness_vkey: SignerKey::new(name, kind, &[3; 32]).unwrap().verifier().to_string(),
+            tls_key: crate::identity::csr_key_hash(&csr).unwrap(),
+        };
+        let message = JoinMessage::Request { secret: token.secret, statement: Statement::sign(&asked, &key), csr: csr.clone().into() };
+        matches!(driver.join(message, nonce).unwrap(), JoinReply::Pending {})
+    };
+    assert!(!ask("demo/clinic", KeyType::Note), "a key that cosigns nothing");
+    assert!(!ask("demo/bank", KeyType::Cosignature), "another institution's name");
+    assert!(ask("demo/clinic", KeyType::Cosignature));
 }
 
 #[test]

@@ -6,11 +6,16 @@ use crate::log::Log;
 use crate::publish::artefact_path;
 use crate::{durable, init};
 use audit::key::VerifierKey;
+use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::ids::LeafIndex;
+use protocol::messages::MAX_TRUST_FRAME;
 use protocol::statement::Statement;
 use protocol::trust::{BadSuccessor, TrustChange};
 use std::io;
+
+/// For the nonce and what frames and lists take.
+const ROOM: usize = 1024;
 
 impl Driver {
     /// The trust document in force, and since when.
@@ -44,6 +49,9 @@ impl Driver {
             Ok(next) => next,
             Err(why) => return Ok(Err(refusal(why))),
         };
+        if !self.leaves_room(&statement) {
+            return Ok(Err(Refusal::TrustTooLong));
+        }
         // A server that cannot sign with the key that everybody expects would end every round.
         let Ok(key) = init::statement_key(&self.layout, &next.server) else { return Ok(Err(Refusal::TrustServerKey)) };
         let hands_over = next.log_vkey != history.trust().log_vkey;
@@ -65,6 +73,28 @@ impl Driver {
         }
         self.publisher.want(word.index.0 + 1);
         Ok(Ok(word.done()))
+    }
+
+    /// Whether newcomers, and whoever comes back, can still be shown in one answer what leads from the first document to this one, which as many say
+    /// as the one in force asks for.
+    fn leaves_room(&self, statement: &Statement) -> bool {
+        let history = self.log.history();
+        let length = |said: &Statement| codec::encode(said).len();
+        let shown = self.trust_bytes.len() + history.trust_words().iter().map(length).sum::<usize>();
+        let more = usize::from(history.trust().threshold).saturating_mul(length(statement));
+        shown.saturating_add(more).saturating_add(ROOM) <= MAX_TRUST_FRAME
+    }
+
+    /// What a round records, with the server's own words under the key in force. A manifest is signed before decryptors endorse it and recorded
+    /// after that: if another key came in between, the log would contradict its server for ever. What it is known by is its words alone.
+    pub(super) fn by_the_key_in_force(&self, draft: Draft) -> Draft {
+        let statement = match draft.statement {
+            Some(said) if draft.actor == Actor::Server && said.key.0 != self.statement.verifying_key().to_bytes() => {
+                Some(said.signed_again(&self.statement))
+            }
+            same => same,
+        };
+        Draft { statement, ..draft }
     }
 }
 

@@ -103,6 +103,46 @@ fn a_word_for_what_cannot_follow_is_refused_with_its_reason_and_recorded_nowhere
     assert_eq!(approve(&mut driver, &stale, &admin).err(), Some(Refusal::TrustReplaced), "prepared before the last change");
 }
 
+/// What leads from the first document to the last is one answer at the door; a federation never grows out of it.
+#[test]
+fn no_word_is_taken_that_newcomers_could_not_be_shown() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let admin = administrator(&disk);
+    let numbered = |n: u16| {
+        let mut seed = [5; 32];
+        seed[..2].copy_from_slice(&n.to_le_bytes());
+        public(&SigningKey::from_bytes(&seed))
+    };
+    let many: Vec<PublicKey> = std::iter::once(public(&admin)).chain((1..400).map(numbered)).collect();
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (many, 40));
+    assert!(is_done(&approve(&mut driver, &said, &admin)));
+    // Forty words of 26 KiB each.
+    let said = next(&driver, |d| d.administrators.swap(0, 1));
+    assert_eq!(approve(&mut driver, &said, &admin).err(), Some(Refusal::TrustTooLong));
+    assert_eq!(changes(&driver), 1);
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (vec![public(&admin)], 1));
+    assert!(matches!(approve(&mut driver, &said, &admin), Ok(AdminReply::Logged { need: 40, .. })), "the way out is short");
+}
+
+#[test]
+fn what_was_signed_before_the_servers_key_changed_is_recorded_under_the_next_one() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let made = crate::init::make_statement_key(&disk.layout()).unwrap();
+    let said = next(&driver, |d| d.server = made);
+    let facts = || Facts::ManifestPublished { manifest: protocol::ids::ManifestDigest([1; 32]) };
+    // Any words of the server will do.
+    let own = Draft::said(Actor::Server, None, Statement::sign(&said, &driver.statement), facts());
+    let others = Draft::said(Actor::Decryptor, Some(MEMBER), Statement::sign(&said, &key(31)), facts());
+    assert_eq!(driver.by_the_key_in_force(own.clone()).statement, own.statement);
+    assert!(is_done(&approve(&mut driver, &said, &administrator(&disk))));
+    let recorded = driver.by_the_key_in_force(own.clone()).statement.unwrap();
+    assert_eq!((recorded.key, &recorded.payload), (made, &own.statement.unwrap().payload));
+    assert!(recorded.verify_by::<TrustChange>(&made).is_ok());
+    assert_eq!(driver.by_the_key_in_force(others.clone()).statement, others.statement, "nobody else's");
+}
+
 #[test]
 fn the_server_signs_with_the_key_in_force_also_after_a_restart() {
     let disk = Disk::new();
