@@ -17,6 +17,9 @@ pub(crate) struct Cli {
     /// Rounds of the task; 6 of ten steps in mode local, 40 of one sum in the others, unless given
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<u64>,
+    /// Noised steps of each round inside an institution, in mode local: fewer let institutions drift apart less between sums
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) local_steps: u32,
     /// Where noise is added: inside each institution, or as shares of the noise of one sum
     #[arg(long, value_enum, default_value = "local")]
     pub(crate) mode: ModeName,
@@ -36,6 +39,9 @@ pub(crate) struct Cli {
     /// only top layers, or adapters and heads, and a second federation without those others shows what they are worth
     #[arg(long, default_value = "1", value_name = "N|mixed")]
     pub(crate) shards: Shards,
+    /// What the small institutions of a mixed federation train
+    #[arg(long, value_enum, default_value = "both")]
+    pub(crate) small: Small,
     /// Where report, log and snapshots go
     #[arg(long, default_value = "out", value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -88,6 +94,17 @@ impl std::str::FromStr for Shards {
     }
 }
 
+/// What small institutions train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Small {
+    /// Half of them top layers, half adapters, shifts and the head.
+    Both,
+    /// The upper block and the head.
+    TopLayers,
+    /// Adapters, shifts and the head.
+    Adapters,
+}
+
 /// How many institutions are in each tier of a mixed federation; the full ones come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tiers {
@@ -100,15 +117,18 @@ pub(crate) struct Tiers {
 }
 
 impl Tiers {
-    /// A third of six or more institutions in each; of fewer, two are full. Nobody is alone in a sum.
-    fn of(institutions: u16) -> Self {
+    /// A third of six or more institutions in each; of fewer, two are full and the others alike. Nobody is alone in a sum.
+    fn of(institutions: u16, small: Small) -> Self {
         let all = usize::from(institutions);
-        if all < 6 {
-            return Self { full: 2, top: all.saturating_sub(2), low: 0 };
-        }
-        let full = all / 3;
-        let low = (all - full) / 2;
-        Self { full, top: all - full - low, low }
+        let full = (all / 3).max(2);
+        let rest = all.saturating_sub(full);
+        let low = match small {
+            Small::Both if all < 6 => 0,
+            Small::Both => rest / 2,
+            Small::TopLayers => 0,
+            Small::Adapters => rest,
+        };
+        Self { full, top: rest - low, low }
     }
 }
 
@@ -281,7 +301,7 @@ impl TryFrom<Cli> for Options {
         let tiers = match cli.shards {
             Shards::Count(count) if (1..=16).contains(&count) => None,
             Shards::Count(count) => return Err(OptionsError::Shards(count)),
-            Shards::Mixed if cli.mode == ModeName::Local && cli.institutions >= 4 => Some(Tiers::of(cli.institutions)),
+            Shards::Mixed if cli.mode == ModeName::Local && cli.institutions >= 4 => Some(Tiers::of(cli.institutions, cli.small)),
             Shards::Mixed => return Err(OptionsError::Mixed { institutions: cli.institutions }),
         };
         if !(200..=100_000).contains(&cli.records) {
@@ -321,9 +341,15 @@ mod tests {
             assert_eq!((of("3", "0").unwrap().rounds, of("5", "3").unwrap().epsilon_floor.to_string()), (40, "16".to_owned()));
         }
         for institutions in 4..=16u16 {
-            let tiers = parse(&["--shards", "mixed", "--institutions", &institutions.to_string()]).unwrap().tiers.unwrap();
-            assert_eq!(tiers.full + tiers.top + tiers.low, usize::from(institutions));
-            assert!(tiers.full >= 2 && tiers.top >= 2 && tiers.low != 1, "{tiers:?}: nobody is alone in a sum");
+            let of = |small: &str| {
+                let args = ["--shards", "mixed", "--institutions", &institutions.to_string(), "--small", small];
+                let tiers = parse(&args).unwrap().tiers.unwrap();
+                assert_eq!(tiers.full + tiers.top + tiers.low, usize::from(institutions));
+                assert!(tiers.full >= 2 && tiers.top != 1 && tiers.low != 1, "{tiers:?}: nobody is alone in a sum");
+                tiers
+            };
+            assert!(of("both").top >= 2);
+            assert_eq!((of("top-layers").low, of("adapters").top), (0, 0));
         }
         let defaults = parse(&[]).unwrap();
         assert_eq!(defaults.rounds, 6);

@@ -7,8 +7,6 @@ use protocol::ids::ClientId;
 
 /// Probability with which each unit enters each step. From about here on, larger samples no longer buy less noise per step.
 const SAMPLING_RATE: &str = "0.3";
-/// Noised steps of one round.
-const LOCAL_STEPS: u32 = 10;
 /// Rows of the token embedding; hashed characters collide rarely at this size.
 const VOCABULARY: u32 = 2048;
 /// Longest message, in tokens; longer ones are cut.
@@ -52,7 +50,8 @@ impl Shape {
                 grid_bits: 16,
                 cohort_min: 2,
                 local: format!(
-                    "steps = {LOCAL_STEPS}\nmicro_batch = 8\nlearning_rate = \"0.03\"\nwarmup_steps = 5\nweight_decay = \"0\"\n"
+                    "steps = {}\nmicro_batch = 8\nlearning_rate = \"0.03\"\nwarmup_steps = 5\nweight_decay = \"0\"\n",
+                    options.cli.local_steps
                 ),
                 strategy: "[strategy.fed-avg]\nrate = \"1\"\n",
             },
