@@ -33,6 +33,7 @@ const TRAIN_LONG: &str = include_str!("../../configs/train-characters-long.toml"
 const TRAIN_MASKED: &str = include_str!("../../configs/train-masked-tokens.toml");
 const TRAIN_TAGS: &str = include_str!("../../configs/train-tags.toml");
 const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
+const TRAIN_SMS_MASKED: &str = include_str!("../../configs/train-sms-masked.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
 const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
 const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
@@ -58,6 +59,7 @@ const SAMPLES: &[&str] = &[
     "train-characters-long.toml",
     "train-characters.toml",
     "train-masked-tokens.toml",
+    "train-sms-masked.toml",
     "train-sms.toml",
     "train-tags.toml",
 ];
@@ -141,7 +143,7 @@ fn the_clients_sample_states_every_key_with_its_default() {
 
 #[test]
 fn the_sample_of_central_training_states_every_key() {
-    let encoders = [TRAIN_SMS, TRAIN_TAGS, TRAIN_MASKED];
+    let encoders = [TRAIN_SMS, TRAIN_TAGS, TRAIN_MASKED, TRAIN_SMS_MASKED];
     for sample in [TRAIN_CHARACTERS, TRAIN_GPU, TRAIN_LONG].iter().chain(&encoders) {
         CentralPlan::parse(sample).unwrap();
     }

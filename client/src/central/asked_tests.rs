@@ -1,6 +1,7 @@
 //! Encoders that are asked about tokens in one place, from files to figures, from random weights and on a tiny published checkpoint; and plans
 //! that ask for what there is not.
 
+use super::super::begun::FromError;
 use super::super::run::{Event, Means, Outcome, run};
 use super::super::{CentralPlan, CentralPlanError, Loaded};
 use super::*;
@@ -129,6 +130,16 @@ fn a_checkpoint_is_the_one_that_the_plan_names() {
     let weights = base.digests().weights.to_string();
     let unnamed = CentralPlan::parse(&small(TAGS, 4)).unwrap();
     assert!(refused(&unnamed, Some(base)).contains(&weights), "the lines to add");
+}
+
+/// Its tensors and its tokenizer are the checkpoint's; what an earlier run made of one is a checkpoint again.
+#[test]
+fn a_run_on_a_checkpoint_begins_from_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, (_files, base)) = (notes(dir.path()), published("bert-masked"));
+    let plan = CentralPlan::parse(&on(&small(MASKED, 4), &base, "masked-tokens")).unwrap();
+    let mut loaded = Loaded::read(&plan, &data, Some(base)).unwrap();
+    assert!(matches!(loaded.begin_from(&plan, &data), Err(FromError::Checkpoint)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From a file to what is learnt from and what is judged by. No text stands in any error here.
 
 use super::asked::{BeginError, unnamed};
+use super::begun::Begun;
 use super::plan::{CentralPlan, Task};
 use crate::data::{DataError, per_token};
 use crate::files::{self, Item, StoreError};
@@ -87,6 +88,8 @@ pub(crate) struct Loaded {
     pub(crate) sizes: (usize, usize),
     /// What the best model goes out by, beside its snapshot; none for a model from random weights.
     pub(crate) publishes: Option<(Base, EncoderConfig)>,
+    /// What it begins from instead of its seed's weights, if anything.
+    pub(crate) begun: Option<Begun>,
 }
 
 impl Loaded {
@@ -122,7 +125,8 @@ fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_dig
         return Err(MaterialError::Split { train: sizes.0, held_out: sizes.1, least });
     }
     let (train, held_out) = (Material::Text(train.to_vec()), Material::Text(held_out.to_vec()));
-    Ok(Loaded { fit: Fit::decoder(&weights, plan.recipe.clone())?, train, held_out, data_digest, report: None, sizes, publishes: None })
+    let fit = Fit::decoder(&weights, plan.recipe.clone())?;
+    Ok(Loaded { fit, train, held_out, data_digest, report: None, sizes, publishes: None, begun: None })
 }
 
 /// Cleaned, unique, and split by a hash of the text.
@@ -148,7 +152,16 @@ fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Lo
     }
     let train = balanced(train, *balance);
     let report = Some(loaded.report.then(report));
-    Ok(Loaded { fit, train: Material::Records(train), held_out: Material::Records(held_out), data_digest, report, sizes, publishes: None })
+    Ok(Loaded {
+        fit,
+        train: Material::Records(train),
+        held_out: Material::Records(held_out),
+        data_digest,
+        report,
+        sizes,
+        publishes: None,
+        begun: None,
+    })
 }
 
 /// Cleaned, unique, split by a hash of the text, and cut by the plan's tokenizer or the checkpoint's.
@@ -185,7 +198,7 @@ fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8;
     let fit = Fit::asked(&weights, plan.recipe.clone())?;
     let (report, publishes) = (Some(loaded.report.then(report)), base.map(|base| (base, model.clone())));
     let (train, held_out) = (Material::Records(train), Material::Records(held_out));
-    Ok(Loaded { fit, train, held_out, data_digest, report, sizes, publishes })
+    Ok(Loaded { fit, train, held_out, data_digest, report, sizes, publishes, begun: None })
 }
 
 /// Most times that one record is read in a pass.

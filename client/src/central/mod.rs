@@ -2,12 +2,14 @@
 //! public data. No privacy, no ledger, no network: what comes out is for the institution that ran it (training.md M8 to M16).
 
 mod asked;
+mod begun;
 mod material;
 mod plan;
 mod run;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use begun::{Begun, FromError};
 pub(crate) use material::Loaded;
 pub use plan::{CentralPlan, CentralPlanError};
 pub(crate) use run::{Event, Means, Outcome, RunError, run};

@@ -17,7 +17,7 @@ use train::snapshot::{self, SnapshotError};
 use train::workers::Workers;
 
 /// Longest state: three vectors of the largest model and their names.
-const MAX_STATE: usize = 13 << 30;
+pub(super) const MAX_STATE: usize = 13 << 30;
 /// Name of the state in its directory.
 const STATE: &str = "state.safetensors";
 /// Name of the best snapshot.
@@ -85,7 +85,7 @@ fn badness(judgement: &Judgement) -> f64 {
 struct Running<'a> {
     loaded: Loaded,
     workers: Workers,
-    /// Plan and data, as the state names them.
+    /// Plan, data and what it began from, as the state names them.
     name: String,
     dir: Option<&'a Path>,
     best: Option<Judgement>,
@@ -114,7 +114,10 @@ pub(crate) fn run(
     let Means { device, threads, dir } = means;
     let machine::Started { workers, on } = machine::start(device, plan.recipe.precision, threads)?;
     report(Event::Started { on: &on });
-    let name = hex(&sha256(&[b"concordat/client/central", plan_text.as_bytes(), &loaded.data_digest]));
+    let mut named = Vec::from([b"concordat/client/central".as_slice(), plan_text.as_bytes(), loaded.data_digest.as_slice()]);
+    // A run goes on only from where it began.
+    named.extend(loaded.begun.iter().flat_map(|begun| [b"from".as_slice(), begun.digest.as_slice()]));
+    let name = hex(&sha256(&named));
     let mut running = Running { loaded, workers, name, dir, best: None, badness: f64::INFINITY };
     running.resume(report)?;
     let (started, mut tokens, mut non_finite, mut taken) = (Instant::now(), 0u64, 0, 0u32);

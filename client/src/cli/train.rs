@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, Failure, Format, line, say};
 use super::bench::{peak_memory, processor_seconds};
-use crate::central::{self, CentralPlan, Event, Loaded, Means, Outcome, RunError};
+use crate::central::{self, Begun, CentralPlan, Event, FromError, Loaded, Means, Outcome, RunError};
 use crate::files::{self, Item};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use train::device::Wanted;
-use train::fit::Judgement;
+use train::fit::{Judgement, Taken};
 use train::hf::base::Base;
 
 /// Longest plan.
 const MAX_PLAN: usize = 1 << 20;
+/// Cure for a file that a run cannot begin from.
+const FROM_HINT: &str = "its sizes must be those of the plan that wrote the file, as in configs/train-sms-masked.toml and train-sms.toml";
 
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
@@ -28,6 +30,9 @@ pub(super) struct TrainArgs {
     /// Directory of the published checkpoint that the plan names: config.json, model.safetensors, tokenizer.json
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// best.safetensors or state.safetensors of an earlier run, whose tensors of equal name and shape are begun with
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Directory that keeps the state and the best snapshot; a run that stands there is gone on with
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -45,19 +50,33 @@ pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
     let plan =
         CentralPlan::parse(&text).map_err(|e| Failure::trouble("bad_plan", &e).hint("configs/train-characters.toml explains every key"))?;
     let base = args.base.as_deref().map(Base::open).transpose().map_err(|e| Failure::trouble("no_base", &e))?;
-    let loaded = Loaded::read(&plan, &args.data, base).map_err(|e| Failure::trouble("bad_data", &e))?;
+    let mut loaded = Loaded::read(&plan, &args.data, base).map_err(|e| Failure::trouble("bad_data", &e))?;
+    if let Some(path) = &args.from {
+        loaded.begin_from(&plan, path).map_err(|e| unfit(&e))?;
+    }
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     if let Some(report) = &loaded.report {
         say(&format!("records: {report}"));
     }
     say(&format!("{} to learn from, {} to judge by", loaded.sizes.0, loaded.sizes.1));
-    let (sizes, digest) = (loaded.sizes, loaded.data_digest);
+    if let Some(begun) = &loaded.begun {
+        say(&told(begun));
+    }
+    let (sizes, digest, from) = (loaded.sizes, loaded.data_digest, loaded.begun.as_ref().map(described));
     let mut show = Show::new(format, plan.total_steps());
     let means = Means { device: args.device, threads, dir: args.state.as_deref() };
     let outcome = central::run(&plan, &text, loaded, means, &mut |event| show.event(&event));
     show.bar.finish_and_clear();
     let outcome = outcome.map_err(|e| failure(&e))?;
-    Ok(answer(&outcome, &show.on, threads, sizes, &digest))
+    Ok(answer(&outcome, (show.on.as_str(), threads), (sizes, &digest, from)))
+}
+
+fn unfit(error: &FromError) -> Failure {
+    let failure = Failure::trouble("bad_from", error);
+    match error {
+        FromError::Earlier(_) => failure.hint(FROM_HINT),
+        FromError::Store(_) | FromError::Characters | FromError::Checkpoint => failure,
+    }
 }
 
 fn failure(error: &RunError) -> Failure {
@@ -139,8 +158,39 @@ fn judged(judgement: &Judgement) -> Value {
     data
 }
 
+/// What a run took of an earlier one, for people. Names in a file are whatever its writer chose.
+fn told(begun: &Begun) -> String {
+    let list = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.iter().map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", "),
+    };
+    let Taken { taken, fresh, unused } = &begun.taken;
+    format!(
+        "begins with {} tensors of the earlier run: {}\n{} begin from the seed: {}\n{} of the earlier run are not used: {}",
+        taken.len(),
+        list(taken),
+        fresh.len(),
+        list(fresh),
+        unused.len(),
+        list(unused),
+    )
+}
+
+/// The same for programs.
+fn described(begun: &Begun) -> Value {
+    let list = |names: &[String]| json!({ "count": names.len(), "tensors": names });
+    let Taken { taken, fresh, unused } = &begun.taken;
+    json!({ "sha256": hex(&begun.digest), "taken": list(taken), "from_seed": list(fresh), "unused": list(unused) })
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// `origin`: records or tokens on either side, SHA-256 of the data, and what the run began from.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn answer(outcome: &Outcome, on: &str, threads: NonZeroUsize, sizes: (usize, usize), digest: &[u8; 32]) -> Answer {
+fn answer(outcome: &Outcome, (on, threads): (&str, NonZeroUsize), origin: ((usize, usize), &[u8; 32], Option<Value>)) -> Answer {
+    let (sizes, digest, from) = origin;
     let best = outcome.best.as_ref().unwrap_or(&outcome.last);
     let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
     let mut rows = vec![
@@ -162,7 +212,8 @@ fn answer(outcome: &Outcome, on: &str, threads: NonZeroUsize, sizes: (usize, usi
         "best": outcome.best.as_ref().map(judged),
         "learnt_from": sizes.0,
         "judged_by": sizes.1,
-        "data_sha256": digest.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+        "data_sha256": hex(digest),
+        "from": from,
         "parameters": outcome.parameters,
         "non_finite": outcome.non_finite,
         "computed_on": on,

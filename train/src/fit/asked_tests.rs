@@ -23,7 +23,7 @@ fn tagged() -> Material {
 }
 
 /// Each token follows from its neighbours.
-fn counting() -> Material {
+pub(super) fn counting() -> Material {
     let record = |n: usize| {
         let tokens: Vec<u32> = std::iter::once(1).chain((n..n + 9).map(word)).collect();
         Record { labels: crate::mask::askable(&tokens, |at| at > 0), class: 0, tokens }

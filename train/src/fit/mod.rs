@@ -2,10 +2,14 @@
 //! no clock and no file; what it learns is not private, so nothing here may be sealed or sent.
 //!
 //! A step is a function of (weights, optimiser state, seed, step number): `order` says which records it reads, `gradient` computes on
-//! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been.
+//! all workers, [`crate::optim`] moves the weights. `state` writes all of it down, so that a killed run goes on as if nothing had been;
+//! `begin` takes the weights of an earlier run.
 
 #[cfg(test)]
 mod asked_tests;
+mod begin;
+#[cfg(test)]
+mod begin_tests;
 mod engine;
 mod family;
 mod gradient;
@@ -16,6 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use begin::{EarlierError, Taken};
 pub use judge::Judgement;
 pub use order::Material;
 pub use state::StateError;

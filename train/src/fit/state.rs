@@ -1,13 +1,21 @@
 //! A run at rest: weights, their running mean, the optimiser's memory and the step's number as safetensors bytes. Knows no file system.
 
 use super::Fit;
+use crate::model::ParameterTable;
 use crate::optim::OptimiserState;
 use crate::workers::NON_FINITE_LIMIT;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// Version of the format; stands in the metadata.
-const FORMAT: &str = "concordat-fit-1";
+pub(super) const FORMAT: &str = "concordat-fit-1";
+/// The vector that is trained.
+pub(super) const WEIGHTS: &str = "weights";
+/// Its running mean, where there is one.
+pub(super) const AVERAGE: &str = "average";
+/// Names and shapes of what lies in these vectors, in order; for a run that begins from them (`begin`). Stands in the metadata.
+pub(super) const LAYOUT: &str = "tensors";
 
 /// Bytes that no run can go on from.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +24,7 @@ pub enum StateError {
     /// Not safetensors.
     #[error("not in safetensors format")]
     Format(#[from] SafeTensorError),
-    /// Of another plan or other data, or of another version.
+    /// Of another plan, other data or another beginning, or of another version.
     #[error("the state is of another run: {field} is {found}, expected {expected}")]
     OtherRun {
         /// What differs.
@@ -32,6 +40,10 @@ pub enum StateError {
     /// A number that is missing, NaN or infinite, or that no run leaves behind.
     #[error("{0} is missing or no number that a run leaves behind")]
     Number(&'static str),
+}
+
+fn layout(table: &ParameterTable) -> String {
+    table.iter().map(|p| vec![Value::from(p.name.as_str()), Value::from(p.shape.clone())]).collect::<Value>().to_string()
 }
 
 fn bytes_of(values: &[f32]) -> Vec<u8> {
@@ -54,12 +66,13 @@ impl Fit {
     /// # Errors
     /// [`StateError::Format`] if the format refuses, which it does for no model that exists.
     pub fn to_bytes(&self, run: &str, best: Option<f64>) -> Result<Vec<u8>, StateError> {
-        let mut vectors = vec![("weights", bytes_of(&self.weights))];
+        let mut vectors = vec![(WEIGHTS, bytes_of(&self.weights))];
         let mut notes = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
             ("run".to_owned(), run.to_owned()),
             ("step".to_owned(), self.step.to_string()),
             ("in_a_row".to_owned(), self.in_a_row.to_string()),
+            (LAYOUT.to_owned(), layout(&self.table)),
         ]);
         if let Some(best) = best {
             notes.insert("best".to_owned(), format!("{best:e}"));
@@ -72,7 +85,7 @@ impl Fit {
             OptimiserState::Sgd { velocity, .. } => vectors.push(("velocity", bytes_of(velocity))),
         }
         if !self.average.is_empty() {
-            vectors.push(("average", bytes_of(&self.average)));
+            vectors.push((AVERAGE, bytes_of(&self.average)));
         }
         let tensors = vectors
             .iter()
@@ -96,7 +109,7 @@ impl Fit {
         }
         let number = |name: &'static str| note(name).parse::<u64>().map_err(|_| StateError::Number(name));
         let (file, len) = (SafeTensors::deserialize(bytes)?, self.weights.len());
-        let weights = vector(&file, "weights", len)?;
+        let weights = vector(&file, WEIGHTS, len)?;
         let optimiser = match &self.optimiser {
             OptimiserState::AdamW { betas, .. } => OptimiserState::AdamW {
                 mean: vector(&file, "mean", len)?,
@@ -108,7 +121,7 @@ impl Fit {
                 OptimiserState::Sgd { velocity: vector(&file, "velocity", len)?, momentum: *momentum, look: *look }
             }
         };
-        let average = if self.average.is_empty() { Vec::new() } else { vector(&file, "average", len)? };
+        let average = if self.average.is_empty() { Vec::new() } else { vector(&file, AVERAGE, len)? };
         let (step, in_a_row) = (number("step")?, number("in_a_row")?);
         // One more ends the run, so no state has as many.
         let in_a_row = usize::try_from(in_a_row).ok().filter(|n| *n < NON_FINITE_LIMIT).ok_or(StateError::Number("in_a_row"))?;
