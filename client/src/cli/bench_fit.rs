@@ -19,7 +19,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
-use train::rehearsal::{Rehearsal, Tried};
+use train::rehearsal::{self, Rehearsal};
 use train::slots::SlotsError;
 use train::workers::Workers;
 
@@ -95,9 +95,9 @@ fn one(args: &FitArgs, plan: &Plan, records: NonZeroU32) -> Result<Answer, Failu
     let workers = Workers::start(threads(args)).map_err(|e| Failure::trouble("no_threads", &e))?;
     let (tried, own) = watched(|| passed(args, (plan, &mechanism), records, &workers));
     match tried? {
-        Tried::Passed => {}
-        Tried::NotFinite => return Err(Failure::trouble_text("not_tried", "a made-up unit had no finite gradient")),
-        Tried::NoRoom => return Err(Failure::refused_text(DOES_NOT_FIT, "a device has no room for so many records at once")),
+        rehearsal::Tried::Passed => {}
+        rehearsal::Tried::NotFinite => return Err(Failure::trouble_text("not_tried", "a made-up unit had no finite gradient")),
+        rehearsal::Tried::NoRoom => return Err(Failure::refused_text(DOES_NOT_FIT, "a device has no room for so many records at once")),
     }
     // What is read where it lies on the disk is let go again when the room is needed.
     let peak = if args.base.is_some() { own } else { peak_memory() };
@@ -106,7 +106,12 @@ fn one(args: &FitArgs, plan: &Plan, records: NonZeroU32) -> Result<Answer, Failu
 }
 
 /// One pass, with what the plan leaves to its checkpoint held as rounds hold it.
-fn passed(args: &FitArgs, (plan, mechanism): (&Plan, &Mechanism), records: NonZeroU32, workers: &Workers) -> Result<Tried, Failure> {
+fn passed(
+    args: &FitArgs,
+    (plan, mechanism): (&Plan, &Mechanism),
+    records: NonZeroU32,
+    workers: &Workers,
+) -> Result<rehearsal::Tried, Failure> {
     let foundation = match &args.base {
         Some(base) => Foundation::to_try(plan, Some(base)).map_err(|e| Failure::trouble("no_base", &e))?,
         None => None,
