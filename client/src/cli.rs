@@ -157,7 +157,7 @@ fn dispatch(cli: Cli, observer: Box<dyn Observer>) -> Result<Answer, Failure> {
         Verb::Status => show_status(&home),
         Verb::Privacy(verb) => budget::run(&home, verb, &|| settings(&cli.common)),
         Verb::Train(args) => train::run(args, cli.common.format),
-        Verb::Bench(verb) => bench::run(verb),
+        Verb::Bench(verb) => bench::run(verb, &|| settings(&cli.common)),
         Verb::Evidence(verb) => evidence::run(&home, verb, || settings(&cli.common)),
         Verb::Keys(verb) => {
             start_log(&cli.common, "warn");

@@ -2,7 +2,7 @@
 //! is paid. Knows no connection.
 
 use protocol::ids::Sha256;
-use protocol::plan::Plan;
+use protocol::plan::{BaseModel, Plan};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -51,14 +51,30 @@ impl Foundation {
     /// # Errors
     /// [`NoFoundation`].
     pub(crate) fn of_plan(plan: &Plan, directory: Option<&Path>, own: Option<&Path>) -> Result<Option<Self>, NoFoundation> {
+        Self::opened(plan, directory, |directory, named| match own {
+            Some(own) if !named.frozen.is_empty() => Base::hold(directory, &mut |file| copied(file, own)),
+            Some(_) | None => Base::open(directory),
+        })
+    }
+
+    /// The same for a process that only tries a plan out: what the plan leaves to the checkpoint is read in place in the files themselves,
+    /// without a copy. Nothing that is learnt comes of it, and if somebody shortens a file meanwhile, that process ends without an answer.
+    ///
+    /// # Errors
+    /// As [`Self::of_plan`].
+    pub(crate) fn to_try(plan: &Plan, directory: Option<&Path>) -> Result<Option<Self>, NoFoundation> {
+        Self::opened(plan, directory, |directory, _| Base::hold(directory, &mut Ok::<File, io::Error>))
+    }
+
+    fn opened(
+        plan: &Plan,
+        directory: Option<&Path>,
+        open: impl FnOnce(&Path, &BaseModel) -> Result<Base, BaseError>,
+    ) -> Result<Option<Self>, NoFoundation> {
         let Some(named) = &plan.model.base else { return Ok(None) };
         let directory = directory.ok_or(NoFoundation::NotSet(named.weights))?;
         let unfit = |e| NoFoundation::Unfit(Box::new(e));
-        let base = match own {
-            Some(own) if !named.frozen.is_empty() => Base::hold(directory, &mut |file| copied(file, own)),
-            Some(_) | None => Base::open(directory),
-        };
-        let base = base.map_err(unfit)?;
+        let base = open(directory, named).map_err(unfit)?;
         let outside = Arc::new(base.outside(&plan.model).map_err(unfit)?);
         Ok(Some(Self { base, outside }))
     }
@@ -67,7 +83,7 @@ impl Foundation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::plan::{Asks, BaseModel};
+    use protocol::plan::Asks;
 
     #[test]
     fn a_plan_with_a_checkpoint_needs_it_and_says_which() {
@@ -91,6 +107,10 @@ mod tests {
             std::fs::write(empty.path().join(file), "{}").unwrap();
         }
         assert!(matches!(unfit(), BaseError::Differs { file: "model.safetensors", .. }));
+        assert!(matches!(Foundation::to_try(&plan, None), Err(NoFoundation::NotSet(_))));
+        assert!(
+            matches!(Foundation::to_try(&plan, Some(empty.path())), Err(NoFoundation::Unfit(e)) if matches!(*e, BaseError::Differs { .. }))
+        );
         // A directory that no copy can be made in, and one that takes it and shows nothing of it.
         plan.model.base.as_mut().unwrap().frozen.push("a.weight".into());
         let held = |own: &Path| match Foundation::of_plan(&plan, Some(empty.path()), Some(own)) {

@@ -40,6 +40,8 @@ pub enum RejectReason {
     UnknownLabel,
     /// The unit has more records than the cap.
     OverUnitCap,
+    /// The tokenizer makes nothing of the text, or fails on it.
+    NoTokens,
 }
 
 impl RejectReason {
@@ -61,6 +63,7 @@ impl RejectReason {
             Self::ConflictingLabel => "conflicting_label",
             Self::UnknownLabel => "unknown_label",
             Self::OverUnitCap => "over_unit_cap",
+            Self::NoTokens => "no_tokens",
         }
     }
 }

@@ -53,10 +53,16 @@ fn with_rounded_factors_models_stay_close() {
 }
 
 /// A model on a device that has room for so many records.
-struct Small {
+pub(crate) struct Small {
     model: Transformer,
     room: usize,
     passes: AtomicUsize,
+}
+
+impl Small {
+    pub(crate) fn new(part: &TransformerWeights, room: usize) -> Self {
+        Self { model: Transformer::load(part).unwrap(), room, passes: AtomicUsize::new(0) }
+    }
 }
 
 impl Objective for Small {
@@ -81,7 +87,7 @@ impl World {
     }
 
     fn with_room(&self, room: usize) -> Small {
-        Small { model: Transformer::load(&self.part).unwrap(), room, passes: AtomicUsize::new(0) }
+        Small::new(&self.part, room)
     }
 
     fn work<'a>(&'a self, objective: &'a dyn Objective) -> Work<'a> {

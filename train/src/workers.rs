@@ -353,17 +353,20 @@ struct Passed {
     found: Option<(Captures, Vec<f32>)>,
 }
 
+/// A pass over all of these rows at once.
+fn pass_over(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError> {
+    let batch = Batch::pack(rows.iter().filter_map(|r| r.record), work.max_tokens);
+    let (records, tokens) = (rows.len(), batch.tokens.len());
+    let found = if tokens == 0 { None } else { Some(pass(work, &batch)?) };
+    Ok(Passed { records, tokens, found })
+}
+
 /// A pass over as many of the first rows as the plan and the device's memory allow (training.md M9).
 fn pass_over_first(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError> {
     let mut records = device::fits(work.micro_batch).min(rows.len());
     loop {
-        let batch = Batch::pack(rows[..records].iter().filter_map(|r| r.record), work.max_tokens);
-        let tokens = batch.tokens.len();
-        if tokens == 0 {
-            return Ok(Passed { records, tokens, found: None });
-        }
-        match pass(work, &batch) {
-            Ok(found) => return Ok(Passed { records, tokens, found: Some(found) }),
+        match pass_over(work, &rows[..records]) {
+            Ok(passed) => return Ok(passed),
             Err(e) => {
                 let said = Box::new(e.out_of_memory()?);
                 records = device::halve(records).ok_or(WorkError::Memory(said))?;
@@ -372,16 +375,35 @@ fn pass_over_first(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError
     }
 }
 
+/// A pass over as many of the first rows as the plan says, whatever the device is known to hold.
+fn pass_over_planned(work: Work<'_>, rows: &[Row<'_>]) -> Result<Passed, WorkError> {
+    let records = work.micro_batch.min(rows.len()).max(1);
+    pass_over(work, &rows[..records]).map_err(WorkError::of_smallest_pass)
+}
+
 /// Computes each unit's gradient and hands it to `take` with the unit's loss, in order. Returns the tokens read.
 ///
 /// No step of this mixes records: a unit's blocks are bitwise the same whatever else is in the batch.
 pub(crate) fn unit_gradients(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
+    gradients(work, units, pass_over_first, take)
+}
+
+/// The same with no pass smaller than planned, to find out whether there is room for it: [`WorkError::Memory`] if not, and the device does
+/// not remember it.
+pub(crate) fn unit_gradients_as_planned(work: Work<'_>, units: &[&UnitExamples], take: &mut Take<'_>) -> Result<usize, WorkError> {
+    gradients(work, units, pass_over_planned, take)
+}
+
+/// A pass over some of the first rows.
+type Over = fn(Work<'_>, &[Row<'_>]) -> Result<Passed, WorkError>;
+
+fn gradients(work: Work<'_>, units: &[&UnitExamples], over: Over, take: &mut Take<'_>) -> Result<usize, WorkError> {
     let mut unit = UnitGradient::new(work.table);
     let (mut unit_loss, mut tokens) = (0.0, 0);
     let rows = rows(units, work);
     let mut left = &rows[..];
     while !left.is_empty() {
-        let passed = pass_over_first(work, left)?;
+        let passed = over(work, left)?;
         tokens += passed.tokens;
         let (now, later) = left.split_at(passed.records);
         left = later;

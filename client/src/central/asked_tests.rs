@@ -5,6 +5,7 @@ use super::super::begun::FromError;
 use super::super::run::{Event, Means, Outcome, run};
 use super::super::{CentralPlan, CentralPlanError, Loaded};
 use super::*;
+use corpus::report::RejectReason;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -116,6 +117,33 @@ fn a_published_encoder_is_trained_and_goes_out_as_one() {
         assert!(std::fs::read_to_string(out.join("config.json")).unwrap().contains(architecture), "{asks}");
         assert_eq!(std::fs::read_to_string(out.join("tokenizer.json")).unwrap(), WORDS);
     }
+}
+
+/// A tokenizer that has no marks and makes nothing of question marks.
+#[test]
+fn a_record_without_tokens_is_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = notes(dir.path());
+    let (files, _) = published("bert-masked");
+    let normalizer = r#""normalizer": {"type": "Replace", "pattern": {"String": "?"}, "content": ""}"#;
+    let old = r#""normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}"#;
+    let marks = r#""post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}"#;
+    assert!(WORDS.contains(old) && WORDS.contains(marks));
+    let words = WORDS.replace(old, normalizer).replace(marks, r#""post_processor": null"#);
+    std::fs::write(files.path().join("tokenizer.json"), words).unwrap();
+    let read = || {
+        let base = Base::open(files.path()).unwrap();
+        let plan = CentralPlan::parse(&on(&small(MASKED, 4), &base, "masked-tokens")).unwrap();
+        let loaded = Loaded::read(&plan, &data, Some(base)).unwrap();
+        (loaded.sizes.0 + loaded.sizes.1, loaded.report.unwrap())
+    };
+    let (all, report) = read();
+    assert_eq!((all, report.kept, report.rejected.get(&RejectReason::NoTokens)), (120, 120, None));
+    let mut lines = std::fs::read_to_string(&data).unwrap();
+    lines.push_str("{\"text\": \"?? ???? ??? ??\", \"spans\": []}\n");
+    std::fs::write(&data, lines).unwrap();
+    let (all, report) = read();
+    assert_eq!((all, report.kept, report.rejected.get(&RejectReason::NoTokens)), (120, 120, Some(&1)));
 }
 
 #[test]

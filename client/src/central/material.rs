@@ -9,6 +9,7 @@ use corpus::clean::CleanLimits;
 use corpus::dataset::UnitCap;
 use corpus::labels::LabelSetError;
 use corpus::read::{ReadError, ReadOptions, read_jsonl};
+use corpus::report::RejectReason;
 use corpus::split::hash_split;
 use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
 use corpus::tokenizer::{Published, SubwordError};
@@ -172,7 +173,7 @@ fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8;
     let options = ReadOptions { text_field: text_field.clone(), label_field: label_field.clone(), ..ReadOptions::default() };
     let loaded = read_jsonl(bytes, &options)?;
     let (records, labels) = per_token::asked(loaded.records, model.asks(), &model.classes)?;
-    let (records, report) = corpus::prepare(records, &labels, &CleanLimits::default());
+    let (records, mut report) = corpus::prepare(records, &labels, &CleanLimits::default());
     let tokenizer: Box<dyn ToSequence> = match &base {
         Some(base) => Box::new(Published::load(base.tokenizer(), model.max_tokens)?),
         None => Box::new(Tokenizer::new(model.vocab, model.max_tokens)?),
@@ -183,12 +184,12 @@ fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8;
         class: labels.class_of(&record.label).unwrap_or(0),
         labels: per_token::labels(record, &model, &*tokenizer),
     };
-    let side = |records: &[Record]| {
+    let mut side = |records: &[Record]| {
         let mut side: Vec<TrainRecord> = records.iter().map(&cut).collect();
         if model.asks() != Asks::Class {
             side.iter_mut().for_each(per_token::matched);
         }
-        side
+        with_tokens(side, &mut report)
     };
     let (train, held_out) = (side(&split.train), side(&split.held_out));
     let sizes = (train.len(), held_out.len());
@@ -199,6 +200,19 @@ fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8;
     let (report, publishes) = (Some(loaded.report.then(report)), base.map(|base| (base, model.clone())));
     let (train, held_out) = (Material::Records(train), Material::Records(held_out));
     Ok(Loaded { fit, train, held_out, data_digest, report, sizes, publishes, begun: None })
+}
+
+/// Records that the tokenizer made nothing of say nothing: they are left out as rounds leave them out, and counted.
+fn with_tokens(mut side: Vec<TrainRecord>, report: &mut Report) -> Vec<TrainRecord> {
+    side.retain(|record| {
+        let kept = !record.tokens.is_empty();
+        if !kept {
+            report.reject(RejectReason::NoTokens);
+            report.kept = report.kept.saturating_sub(1);
+        }
+        kept
+    });
+    side
 }
 
 /// Most times that one record is read in a pass.

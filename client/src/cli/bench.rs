@@ -1,4 +1,5 @@
-//! `bench`: what this machine does, to size hardware with (crypto.md C80, privacy.md D73). Made-up data only; touches no key and no file.
+//! `bench`: what this machine does, to size hardware with (crypto.md C80, privacy.md D73). Made-up data only; touches no key, and no
+//! file but the plan and the checkpoint that `fit` is asked about.
 
 use super::answer::{Answer, Failure, say};
 use super::bench_clip::{self, ClipArgs};
@@ -6,6 +7,7 @@ use super::bench_fit::{self, FitArgs};
 use super::bench_noise::{self, NoiseArgs};
 use super::bench_train::{self, TrainArgs};
 use crate::clock::OsEntropy;
+use crate::config::Config;
 use clap::{Args, Subcommand};
 use crypto::measure::{MeasureError, Workload};
 use serde_json::{Value, json};
@@ -49,7 +51,7 @@ pub(super) struct SealArgs {
 /// Polynomials that the stock path encrypts in one run; it is slow, and its time per polynomial is constant.
 const STOCK_POLYNOMIALS: u64 = 16;
 
-pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
+pub(super) fn run(verb: &BenchVerb, settings: &dyn Fn() -> Result<Config, Failure>) -> Result<Answer, Failure> {
     match verb {
         BenchVerb::Seal(args) => {
             // Figures of a machine that computes other bytes would mean nothing.
@@ -59,7 +61,7 @@ pub(super) fn run(verb: &BenchVerb) -> Result<Answer, Failure> {
         BenchVerb::Noise(args) => bench_noise::run(*args).map_err(|e| Failure::trouble("not_measured", &e)),
         BenchVerb::Clip(args) => bench_clip::run(args),
         BenchVerb::Train(args) => bench_train::run(*args),
-        BenchVerb::Fit(args) => bench_fit::run(args),
+        BenchVerb::Fit(args) => bench_fit::run(args, settings),
     }
 }
 

@@ -1,5 +1,5 @@
 //! `bench fit`: how many records each thread may read at once so that a plan's training fits into memory, found by trial (training.md M9).
-//! Made-up records of the plan's longest; touches no key and none of the institution's files.
+//! Made-up records of the plan's longest; touches no key, and of the institution's files none but its settings, where they name the checkpoint.
 //!
 //! Each size is tried in a process of its own: what one trial leaves to the allocator would else be counted for the next, and a system that
 //! ends a process for its memory ends the trial and not the search.
@@ -7,6 +7,8 @@
 use super::answer::{Answer, Failure, say};
 use super::bench::{answered_apart, kernel_bytes, peak_memory};
 use super::privacy_audit::read_plan;
+use crate::config::Config;
+use crate::foundation::{Foundation, NoFoundation};
 use clap::Args;
 use privacy::mechanism::Mechanism;
 use protocol::plan::{ClipPath, Plan};
@@ -15,7 +17,10 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
-use train::rehearsal::Rehearsal;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+use train::rehearsal::{self, Rehearsal};
+use train::slots::SlotsError;
 use train::workers::Workers;
 
 #[derive(Clone, Debug, Args)]
@@ -26,6 +31,9 @@ pub(super) struct FitArgs {
     /// Tier of the plan that this machine is for; without it everything that the plan trains
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
+    /// Directory of the checkpoint that the plan's model begins from; that of the settings unless given
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Threads that compute gradients; all processors unless given
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -40,7 +48,12 @@ pub(super) struct FitArgs {
 /// Declared size that the mechanism is made for: none of what is tried depends on it.
 const DECLARED: u64 = 1;
 
-pub(super) fn run(args: &FitArgs) -> Result<Answer, Failure> {
+/// How often a process's memory is looked at: a thread is given some tens of MiB in that time, and a fifth of what is there is left free.
+const LOOK: Duration = Duration::from_millis(2);
+/// Code of a trial that a device had no room for.
+const DOES_NOT_FIT: &str = "does_not_fit";
+
+pub(super) fn run(args: &FitArgs, settings: &dyn Fn() -> Result<Config, Failure>) -> Result<Answer, Failure> {
     let (plan, _) = read_plan(&args.plan)?;
     if plan.count.is_some() {
         return Err(Failure::trouble_text("bad_plan", "a plan that counts trains no model"));
@@ -49,10 +62,22 @@ pub(super) fn run(args: &FitArgs) -> Result<Answer, Failure> {
         Some(name) => Cow::Owned(plan.seen_by_tier(name).ok_or_else(|| no_tier(&plan, name))?),
         None => Cow::Borrowed(&plan),
     };
+    let args = &FitArgs { base: checkpoint(args, &plan, settings)?, ..args.clone() };
     match args.records {
         Some(records) => one(args, &plan, records),
         None => search(args, &plan),
     }
+}
+
+/// Directory of what the plan leaves to its checkpoint; none where it leaves nothing.
+fn checkpoint(args: &FitArgs, plan: &Plan, settings: &dyn Fn() -> Result<Config, Failure>) -> Result<Option<PathBuf>, Failure> {
+    let Some(named) = plan.model.base.as_ref().filter(|base| !base.frozen.is_empty()) else { return Ok(None) };
+    let directory = match &args.base {
+        Some(base) => Some(base.clone()),
+        None => settings()?.base,
+    };
+    let not_set = || Failure::trouble("no_base", &NoFoundation::NotSet(named.weights)).hint("or give its directory with --base");
+    directory.map(Some).ok_or_else(not_set)
 }
 
 fn no_tier(plan: &Plan, name: &str) -> Failure {
@@ -68,13 +93,51 @@ fn threads(args: &FitArgs) -> NonZeroUsize {
 fn one(args: &FitArgs, plan: &Plan, records: NonZeroU32) -> Result<Answer, Failure> {
     let mechanism = Mechanism::of_plan(plan, DECLARED).map_err(|e| Failure::trouble("bad_plan", &e))?;
     let workers = Workers::start(threads(args)).map_err(|e| Failure::trouble("no_threads", &e))?;
-    let rehearsal = Rehearsal::of(plan, &mechanism).map_err(|e| Failure::trouble("not_tried", &e))?;
-    let finite = rehearsal.pass(records, &workers).map_err(|e| Failure::trouble("not_tried", &e))?;
-    if !finite {
-        return Err(Failure::trouble_text("not_tried", "a made-up unit had no finite gradient"));
+    let (tried, own) = watched(|| passed(args, (plan, &mechanism), records, &workers));
+    match tried? {
+        rehearsal::Tried::Passed => {}
+        rehearsal::Tried::NotFinite => return Err(Failure::trouble_text("not_tried", "a made-up unit had no finite gradient")),
+        rehearsal::Tried::NoRoom => return Err(Failure::refused_text(DOES_NOT_FIT, "a device has no room for so many records at once")),
     }
-    let data = json!({ "records": records, "peak_bytes": peak_memory() });
+    // What is read where it lies on the disk is let go again when the room is needed.
+    let peak = if args.base.is_some() { own } else { peak_memory() };
+    let data = json!({ "records": records, "peak_bytes": peak });
     Ok(Answer::table([("peak bytes", data["peak_bytes"].to_string())]).with_data(&data))
+}
+
+/// One pass, with what the plan leaves to its checkpoint held as rounds hold it.
+fn passed(
+    args: &FitArgs,
+    (plan, mechanism): (&Plan, &Mechanism),
+    records: NonZeroU32,
+    workers: &Workers,
+) -> Result<rehearsal::Tried, Failure> {
+    let foundation = match &args.base {
+        Some(base) => Foundation::to_try(plan, Some(base)).map_err(|e| Failure::trouble("no_base", &e))?,
+        None => None,
+    };
+    let not_tried = |e: SlotsError| Failure::trouble("not_tried", &e);
+    let rehearsal = Rehearsal::of((plan, foundation.as_ref().map(|f| &f.outside)), mechanism).map_err(not_tried)?;
+    rehearsal.pass(records, workers).map_err(not_tried)
+}
+
+/// What the work gives, and the most bytes of its own that this process was seen to hold: all but the pages of files. Where the system tells.
+fn watched<T>(work: impl FnOnce() -> T) -> (T, Option<u64>) {
+    let own = || kernel_bytes("/proc/self/status", "RssAnon:");
+    let (working, end) = channel::<()>();
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(move || {
+            let mut most = own();
+            while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                most = most.max(own());
+            }
+            // Once more, with what the work gives still there.
+            most.max(own())
+        });
+        let done = work();
+        drop(working);
+        (done, watcher.join().ok().flatten())
+    })
 }
 
 /// The same command for one size.
@@ -84,16 +147,23 @@ fn command_line(args: &FitArgs, records: NonZeroU32) -> Vec<OsString> {
     if let Some(tier) = &args.tier {
         line.extend(["--tier", tier].map(OsString::from));
     }
+    if let Some(base) = &args.base {
+        line.extend([OsString::from("--base"), base.clone().into_os_string()]);
+    }
     line.extend(["--threads", &threads(args).to_string(), "--records", &records.to_string()].map(OsString::from));
     line
 }
 
-/// Most memory that the trial's process held; none if the system ended it, or does not tell.
+/// Most memory that the trial's process held; none if the system ended it, or does not tell, or a device had no room.
 fn trial(args: &FitArgs, records: NonZeroU32) -> Result<Option<u64>, Failure> {
-    let answer = answered_apart(command_line(args, records)).map_err(|e| Failure::trouble("not_tried", &e))?;
-    match (answer["data"]["peak_bytes"].as_u64(), answer["error"]["message"].as_str()) {
+    answered(&answered_apart(command_line(args, records)).map_err(|e| Failure::trouble("not_tried", &e))?)
+}
+
+fn answered(answer: &Value) -> Result<Option<u64>, Failure> {
+    match (answer["error"]["code"].as_str(), answer["error"]["message"].as_str()) {
+        (Some(DOES_NOT_FIT), _) => Ok(None),
         (_, Some(message)) => Err(Failure::trouble_text("not_tried", message)),
-        (peak, None) => Ok(peak),
+        (_, None) => Ok(answer["data"]["peak_bytes"].as_u64()),
     }
 }
 
@@ -156,11 +226,11 @@ fn too_small(plan: &Plan, limit: u64, tried: &[Tried]) -> Failure {
     };
     let taken = match tried.last() {
         Some((number, Some(peak))) => format!("{number} {what} at once take {} MiB", mib(*peak)),
-        Some((number, None)) => format!("{number} {what} at once were ended by the system"),
+        Some((number, None)) => format!("{number} {what} at once were ended by the system, or found no room on a device"),
         None => format!("no {what} were tried"),
     };
     let message = format!("the batch does not fit: {taken}, {} MiB may be taken{kept}", mib(limit));
-    Failure::refused_text("does_not_fit", &message)
+    Failure::refused_text(DOES_NOT_FIT, &message)
         .hint("fewer --threads, a plan with keep = \"inputs\", a smaller micro_batch, or a tier that trains less take less memory")
 }
 
@@ -192,6 +262,8 @@ fn available() -> Option<u64> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use protocol::ids::Sha256;
+    use protocol::plan::{Asks, BaseModel};
 
     #[derive(Parser)]
     struct Line {
@@ -228,10 +300,46 @@ mod tests {
 
     #[test]
     fn a_process_of_its_own_is_asked_for_the_same_work() {
-        let args = Line::parse_from("x --plan some/plan.cbor --tier small --threads 3".split(' ')).args;
+        let args = Line::parse_from("x --plan some/plan.cbor --tier small --base a/checkpoint --threads 3".split(' ')).args;
         let line = command_line(&args, NonZeroU32::new(4).unwrap());
         let again = Line::parse_from(std::iter::once(OsString::from("x")).chain(line.into_iter().skip(4))).args;
-        assert_eq!((again.plan, again.tier, again.threads), (args.plan, args.tier, args.threads));
+        assert_eq!((again.plan, again.tier, again.base, again.threads), (args.plan, args.tier, args.base, args.threads));
         assert_eq!(again.records.map(NonZeroU32::get), Some(4));
+    }
+
+    /// The checkpoint is asked for where a plan leaves something to one, by the command line or by the settings.
+    #[test]
+    fn a_plan_on_a_checkpoint_is_tried_on_it() {
+        let line = |text: &str| Line::parse_from(text.split(' ')).args;
+        let mut plan = crate::testing::plan();
+        let (plain, given) = (line("x --plan p"), line("x --plan p --base here"));
+        let with = |text: &str| -> Result<Config, Failure> { Ok(Config::parse(text).unwrap()) };
+        let found = |args: &FitArgs, plan: &Plan, text: &str| {
+            checkpoint(args, plan, &|| with(text)).unwrap_or_else(|_| panic!("the checkpoint is named"))
+        };
+        assert_eq!(found(&given, &plan, ""), None, "random weights");
+        let (weights, tokenizer) = (Sha256([7; 32]), Sha256([8; 32]));
+        let frozen = vec!["a.weight".to_owned()];
+        plan.model.base = Some(BaseModel { config: "{}".into(), weights, tokenizer, frozen, asks: Asks::Class });
+        assert_eq!(found(&given, &plan, "base = \"there\""), Some("here".into()));
+        assert_eq!(found(&plain, &plan, "base = \"there\""), Some("there".into()));
+        assert!(checkpoint(&plain, &plan, &|| with("")).is_err());
+    }
+
+    #[test]
+    fn only_a_trial_that_did_not_fit_is_told_from_one_that_failed() {
+        let peak = |answer: Value| answered(&answer).map_err(drop);
+        assert_eq!(peak(json!({ "data": { "peak_bytes": 7 } })), Ok(Some(7)));
+        assert_eq!(peak(Value::Null), Ok(None), "ended by the system");
+        assert_eq!(peak(json!({ "error": { "code": "does_not_fit", "message": "no room" } })), Ok(None));
+        assert_eq!(peak(json!({ "error": { "code": "not_tried", "message": "no plan" } })), Err(()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_work_holds_is_seen() {
+        const HELD: usize = 64 << 20;
+        let (held, seen) = watched(|| vec![1u8; HELD]);
+        assert!(seen.unwrap() >= u64::try_from(held.len()).unwrap());
     }
 }

@@ -7,6 +7,7 @@ use crate::batch::{Batch, Dataset, Record, UnitExamples};
 use crate::capture::Tape;
 use crate::eval::{EvalError, evaluate, evaluate_texts};
 use crate::model::Transformer;
+use crate::rehearsal::{Rehearsal, Tried};
 use crate::shard::tiers::{Part, tier_table};
 use crate::slots::slots_agree_on;
 use crate::snapshot;
@@ -356,19 +357,37 @@ fn what_nobody_trains_is_read_where_it_lies_and_computes_the_same() {
     assert!(made > 0 && count(&outside) == (frozen.len(), frozen.len() - made), "{outside:?}");
 }
 
+/// A plan that trains adapters on a Llama checkpoint, and what it leaves to that.
+fn plan_on(base: &Base) -> (Plan, Arc<Outside>) {
+    let (weights, shards) = begun_decoder(base, Some("q_proj"), &[Part::LoraB]);
+    let outside = Arc::new(base.outside(weights.config()).unwrap());
+    let groups = vec![GroupPlan { id: GroupId(0), shards: shards.iter().map(|s| s.id).collect(), bits: 16 }];
+    (Plan { groups, shards, ..crate::testing::plan(weights.config().clone(), 1, "1", "0.5") }, outside)
+}
+
 /// Whether units' gradients depend on each other is asked of the very weights, without a copy of them.
 #[test]
 fn the_exact_path_is_asked_about_on_the_checkpoint_itself() {
     let dir = checkpoint("llama");
     let held = Base::hold(dir.path(), &mut own_copy).unwrap();
-    let (weights, shards) = begun_decoder(&held, Some("q_proj"), &[Part::LoraB]);
-    let outside = Arc::new(held.outside(weights.config()).unwrap());
-    let groups = vec![GroupPlan { id: GroupId(0), shards: shards.iter().map(|s| s.id).collect(), bits: 16 }];
-    let plan = Plan { groups, shards, ..crate::testing::plan(weights.config().clone(), 1, "1", "0.5") };
+    let (plan, outside) = plan_on(&held);
     let (mechanism, workers) = (Mechanism::of_plan(&plan, 100).unwrap(), Workers::start(std::num::NonZeroUsize::MIN).unwrap());
     assert!(slots_agree_on((&plan, Some(&outside)), &mechanism, &workers).unwrap());
     // Where the checkpoint is not at hand its numbers are made up.
     assert!(slots_agree_on((&plan, None), &mechanism, &workers).unwrap());
+}
+
+/// A plan is tried for its memory with the checkpoint where it lies.
+#[test]
+fn a_rehearsal_holds_the_checkpoint_as_rounds_do() {
+    let dir = checkpoint("llama");
+    let held = Base::hold(dir.path(), &mut Ok::<std::fs::File, std::io::Error>).unwrap();
+    let (plan, outside) = plan_on(&held);
+    let (mechanism, workers) = (Mechanism::of_plan(&plan, 100).unwrap(), Workers::start(std::num::NonZeroUsize::MIN).unwrap());
+    assert_eq!((outside.in_place(), Arc::strong_count(&outside)), (outside.len(), 1));
+    let rehearsal = Rehearsal::of((&plan, Some(&outside)), &mechanism).unwrap();
+    assert!(Arc::strong_count(&outside) > 1, "read in place");
+    assert_eq!(rehearsal.pass(std::num::NonZeroU32::MIN, &workers).unwrap(), Tried::Passed);
 }
 
 /// Whoever writes to the directory, or cuts a file in it off, does not reach what is held.

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use protocol::ids::Sha256;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Numbers that stay where they are: in a mapped file, or in a vector that others read too.
 #[derive(Clone)]
@@ -83,12 +83,18 @@ impl Loaded {
 pub struct Outside {
     tensors: BTreeMap<String, Frozen>,
     checkpoint: Sha256,
+    /// Copies on devices by where each begins in memory: they are there as long as this is.
+    copies: Mutex<BTreeMap<usize, Arc<Tensor>>>,
 }
 
 impl Outside {
     /// Tensors of the checkpoint whose weights have this digest.
     pub(crate) fn new(checkpoint: Sha256, tensors: BTreeMap<String, Frozen>) -> Self {
-        Self { tensors, checkpoint }
+        Self { tensors, checkpoint, copies: Mutex::default() }
+    }
+    /// Keeps a copy of one of the tensors on a device; once, however often it is given.
+    pub(crate) fn keep(&self, copy: Arc<Tensor>) {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::as_ptr(&copy).addr(), copy);
     }
     /// Digest of the checkpoint that the tensors are of.
     pub(crate) fn checkpoint(&self) -> Sha256 {

@@ -201,6 +201,7 @@ fn lineage(layout: &Layout, release: &Release, weights: &[u8]) -> anyhow::Result
         value["adapter"] = json!({
             "digest": parts.adapters, "without_it": parts.without, "rank": adapter.map(|a| a.rank), "alpha": adapter.map(|a| a.alpha),
             "targets": adapter.and_then(|a| a.targets.clone()).map_or(Value::Null, Value::from),
+            "nested": adapter.and_then(|a| a.nested.clone()).map_or(Value::Null, Value::from),
         });
     }
     Ok(format!("{value:#}\n").into_bytes())

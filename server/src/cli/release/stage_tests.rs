@@ -145,9 +145,13 @@ fn a_model_with_adapters_is_named_in_its_two_parts() {
     w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
     let (lineage, weights) = (w.lineage(), std::fs::read(w.stage().model().join(WEIGHTS)).unwrap());
     let parts = train::snapshot::parts(&plan(&w.layout, w.release.plan).unwrap().model, &weights).unwrap().unwrap();
-    let expected = json!({ "digest": parts.adapters, "without_it": parts.without, "rank": 2, "alpha": 4, "targets": ["qkv"] });
+    let expected =
+        json!({ "digest": parts.adapters, "without_it": parts.without, "rank": 2, "alpha": 4, "targets": ["qkv"], "nested": null });
     assert_eq!(lineage["adapter"], expected);
     assert_eq!(lineage["snapshot"], json!(w.release.snapshot));
+    let w = World::new(Some(AdapterConfig { rank: 4, alpha: 4, targets: Some(vec!["qkv".into()]), nested: Some(vec![1, 2]) }));
+    w.stage().make(&w.layout, w.release.clone(), None, &w.key).unwrap();
+    assert_eq!((&w.lineage()["adapter"]["rank"], &w.lineage()["adapter"]["nested"]), (&json!(4), &json!([1, 2])));
 }
 
 #[test]
