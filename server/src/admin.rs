@@ -342,6 +342,9 @@ pub enum AdminReply {
         /// The entry that put it in force.
         #[n(1)]
         since: LeafIndex,
+        /// Entries with the words of administrators that led here from the first trust document, ascending.
+        #[n(2)]
+        words: Vec<LeafIndex>,
     },
     /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]

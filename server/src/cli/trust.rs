@@ -93,7 +93,7 @@ struct InForce {
 
 impl InForce {
     fn ask(dir: &Path) -> Result<Self, Failure> {
-        let AdminReply::Trust { document, since } = call(dir, &AdminRequest::Trust {})? else { return Err(unexpected()) };
+        let AdminReply::Trust { document, since, .. } = call(dir, &AdminRequest::Trust {})? else { return Err(unexpected()) };
         let hash = TrustDocument::hash(&document);
         Ok(Self { document: TrustDocument::parse(&document).map_err(Failure::trouble)?, hash, since })
     }
