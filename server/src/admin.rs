@@ -509,6 +509,14 @@ pub enum Refusal {
          administrators is shorter"
     )]
     TrustTooLong,
+    /// More documents of one administrator than anybody keeps.
+    #[n(46)]
+    #[error(
+        "this administrator has signed as many trust documents as wait at most ({}), and none of them came into force: another administrator \
+         prepares and approves the next one first, and one that waits can still be approved",
+        protocol::trust::TrustChange::MAX_WAITING
+    )]
+    TrustWaiting,
     /// A witness of before.
     #[n(45)]
     #[error("the policy names a witness key that its institution has replaced, or that was revoked; run `policy activate` again")]

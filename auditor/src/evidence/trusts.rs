@@ -29,6 +29,11 @@ impl Trusts {
             let (Some(said), Some(stmt)) = (this.administrator::<TrustChange>(entry), &entry.stmt) else { continue };
             let Some((hash, now)) = this.before(*index) else { continue };
             let (Ok(next), need) = (said.next(now, hash), usize::from(now.threshold)) else { continue };
+            // As the fold of the whole log judges it.
+            let others = signers.iter().filter(|(payload, by)| **payload != stmt.payload && by.contains(&stmt.keyid)).count();
+            if others >= TrustChange::MAX_WAITING && !signers.get(stmt.payload.as_str()).is_some_and(|by| by.contains(&stmt.keyid)) {
+                continue;
+            }
             let have = signers.entry(&stmt.payload).or_default();
             have.insert(stmt.keyid);
             if have.len() >= need {

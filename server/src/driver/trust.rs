@@ -8,7 +8,7 @@ use crate::{durable, init};
 use audit::key::VerifierKey;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts};
-use protocol::history::{Approval, TrustInForce};
+use protocol::history::{Approval, Clause, TrustInForce};
 use protocol::ids::LeafIndex;
 use protocol::messages::MAX_TRUST_FRAME;
 use protocol::statement::Statement;
@@ -62,8 +62,9 @@ impl Driver {
             return Ok(Err(Refusal::TrustLogKey));
         }
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new });
-        if self.log.would_violate(&draft).is_some() {
-            return Ok(Err(Refusal::Trust));
+        if let Some(violation) = self.log.would_violate(&draft) {
+            let waits = violation.clause == Clause::TrustWaiting;
+            return Ok(Err(if waits { Refusal::TrustWaiting } else { Refusal::Trust }));
         }
         durable::write_new(&artefact_path(self.log.root(), &new), &said.document)?;
         let word = self.say(draft, None)?;
