@@ -280,6 +280,9 @@ pub struct Status {
     /// Ids of the members, in the order of their names: what a plan's tiers are written in.
     #[n(12)]
     pub ids: Vec<ClientId>,
+    /// Members whose witness key was revoked while the policy in force names it, by name: until the next policy.
+    #[n(13)]
+    pub revoked_witnesses: Vec<String>,
 }
 
 /// The answer.

@@ -160,6 +160,7 @@ pub(crate) enum Twist {
     StatementKeyUnproved,
     OldStatementKey,
     WitnessRotated,
+    WitnessRevoked,
     OldWitnessNamed,
     EndMiscounted,
     SetOfAnEarlierTree,
