@@ -3,6 +3,7 @@
 
 mod judge;
 mod pack;
+pub(crate) mod released;
 mod releases;
 mod table;
 mod trusts;

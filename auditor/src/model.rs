@@ -1,6 +1,7 @@
 //! A released model as somebody received it: its signature, its files, and its release in the log (audit.md A44). Knows no server.
 
 use crate::dir::{ReadError, read_file};
+use crate::evidence::released::Evidence;
 use crate::finding::{Check, Finding, Findings, Place, Rule, Severity};
 use crate::model_sig::{MAX_BUNDLE_BYTES, MAX_KEY_BYTES, MAX_RESOURCES, Signed, open};
 use crate::releases;
@@ -32,6 +33,13 @@ const RELEASED: Rule = Rule::new(
     Severity::Integrity,
     "A44: the log records the release of exactly these weights, under this signature and this key",
 );
+const BESIDE: Rule = Rule::new(
+    Check::Artefacts,
+    Severity::Integrity,
+    "A44: the evidence beside the model is of the release of exactly these weights, under this signature and this key",
+);
+const PINNED: Rule =
+    Rule::new(Check::Trust, Severity::Incomplete, "A35.1: a trust document is there to compare with the one that was pinned (--log)");
 const WAITS: Rule = Rule::new(
     Check::Artefacts,
     Severity::Incomplete,
@@ -86,6 +94,8 @@ pub struct ModelVerdict {
     pub key_given: bool,
     /// Whether a log that verifies names this key: the administrators signed a release of these weights under it.
     pub key_in_log: bool,
+    /// Without a log: whether the evidence beside the model proves that enough administrators released exactly this model under this key.
+    pub in_evidence: bool,
     /// SHA-256 of the signature's file.
     pub signature: String,
     /// Files that were signed.
@@ -94,7 +104,7 @@ pub struct ModelVerdict {
     pub snapshot: Option<String>,
     /// The release in the log.
     pub release: Option<ReleaseSummary>,
-    /// SHA-256 of the log's trust document.
+    /// SHA-256 of the log's trust document, or of the evidence's.
     pub trust_hash: Option<String>,
     /// Whether it was compared with a hash that was given.
     pub trust_pinned: bool,
@@ -137,6 +147,7 @@ pub fn verify_model(dir: &Path, given: &Given) -> Result<ModelVerdict, ModelErro
         key: Sha256(protocol::hash::sha256(&[&key])).to_hex(),
         key_given: given.public_key.is_some(),
         key_in_log: false,
+        in_evidence: false,
         signature: Sha256(protocol::hash::sha256(&[&bundle])).to_hex(),
         snapshot: found.get(WEIGHTS).map(|d| d.to_hex()),
         release: None,
@@ -146,6 +157,9 @@ pub fn verify_model(dir: &Path, given: &Given) -> Result<ModelVerdict, ModelErro
         not_verified: Vec::new(),
     };
     verdict.look_up(given, &mut findings)?;
+    if given.log.is_none() {
+        verdict.look_beside(dir, given, &mut findings)?;
+    }
     verdict.limits(given);
     verdict.exit_code = findings.worst().map_or(0, Severity::exit_code);
     verdict.verified = verdict.exit_code == 0;
@@ -226,6 +240,31 @@ impl ModelVerdict {
         Ok(())
     }
 
+    /// The release in the evidence beside the model, if there is any.
+    fn look_beside(&mut self, dir: &Path, given: &Given, findings: &mut Findings) -> Result<(), ModelError> {
+        let beside = [dir.join("evidence"), dir.join("../evidence")];
+        let beside = beside.iter().find(|d| d.is_dir());
+        let Some(evidence) = beside.map(|d| Evidence::read(d, findings)).transpose()?.flatten() else {
+            if let Some(pinned) = given.options.trust_hash {
+                findings.add(PINNED, Place::Path("evidence".to_owned()), pinned.to_hex(), "nothing to compare");
+            }
+            return Ok(());
+        };
+        self.trust_hash = Some(evidence.first().to_hex());
+        self.trust_pinned = given.options.trust_hash.is_some_and(|pinned| evidence.is_of(pinned, findings));
+        self.in_evidence = evidence.releases().iter().any(|r| self.is_released_by(r));
+        if let (false, Some(other)) = (self.in_evidence, evidence.releases().first()) {
+            let got = format!("weights {}, signature {}, key {}", other.snapshot, other.signature, other.key);
+            findings.add(BESIDE, Place::Path("evidence".to_owned()), format!("signature {}, key {}", self.signature, self.key), got);
+        }
+        Ok(())
+    }
+
+    fn is_released_by(&self, r: &Release) -> bool {
+        let snapshot = r.snapshot.to_hex();
+        self.snapshot.as_ref() == Some(&snapshot) && r.signature.to_hex() == self.signature && r.key.to_hex() == self.key
+    }
+
     fn released(&self, history: &History, findings: &mut Findings) -> Option<ReleaseSummary> {
         let place = || Place::Path(SIGNATURE.to_owned());
         let snapshot = self.snapshot.as_ref().and_then(|s| s.parse::<SnapshotDigest>().ok());
@@ -252,17 +291,31 @@ impl ModelVerdict {
         Some(summary)
     }
 
+    /// Whether administrators whom the reader has reason to believe signed a release under this key.
+    fn key_is_vouched_for(&self) -> bool {
+        self.key_in_log || (self.in_evidence && self.trust_pinned)
+    }
+
     /// What a reader must not take for checked.
     fn limits(&mut self, given: &Given) {
-        if given.public_key.is_none() && !self.key_in_log {
+        if given.public_key.is_none() && !self.key_is_vouched_for() {
             self.not_verified.push(
                 "that the release key is the federation's: it lay beside the model (give it with --public-key, or a log that names it with \
                  --log)",
             );
         }
         if given.log.is_none() {
-            self.not_verified.push("that the release stands in the federation's log: no log was given (--log)");
-        } else if !self.trust_pinned {
+            self.not_verified.push(if self.in_evidence {
+                "that the witnesses of the evidence are the federation's, that the log keeps its rules, and that the model was not withdrawn \
+                 since: no log was given (--log)"
+            } else {
+                "that the release stands in the federation's log: no log was given (--log), and no evidence beside the model leads to the \
+                 words of its administrators"
+            });
+        }
+        if given.log.is_none() && self.in_evidence && !self.trust_pinned {
+            self.not_verified.push("that the evidence is of the federation you mean: compare its trust document (--trust-hash)");
+        } else if given.log.is_some() && !self.trust_pinned {
             self.not_verified.push("that the log is that of the federation you mean: compare its trust document (--trust-hash)");
         }
         self.not_verified.push("what the weights do: a signature says who released them, not how good they are");
@@ -282,7 +335,7 @@ impl ModelVerdict {
 /// The verdict as text.
 pub fn render(v: &ModelVerdict) -> String {
     let mut t = table(&["what", "value"]);
-    let source = match (v.key_given, v.key_in_log) {
+    let source = match (v.key_given, v.key_is_vouched_for()) {
         (true, true) => "given, and the log names it",
         (true, false) => "given",
         (false, true) => "the log names it",
@@ -293,6 +346,9 @@ pub fn render(v: &ModelVerdict) -> String {
     t.add_row(["weights", v.snapshot.as_deref().unwrap_or("none")]);
     t.add_row(["signature", &v.signature]);
     t.add_row(["release key", &format!("{} ({source})", v.key)]);
+    if v.in_evidence {
+        t.add_row(["released by", "as many administrators as it takes, as the evidence beside it proves"]);
+    }
     if let Some(r) = &v.release {
         t.add_row(["released by", &format!("entry {}, {} of {} administrators", r.entry, r.approvals, r.needed)]);
         t.add_row(["rounds", &format!("{} to {} of task {}", r.first_round, r.last_round, r.task)]);

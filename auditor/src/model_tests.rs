@@ -1,7 +1,8 @@
 //! A model as somebody receives it: whole, altered, incomplete, of another release, withdrawn.
 
 use super::*;
-use crate::tests::fixture::write;
+use crate::show::show;
+use crate::tests::fixture::{Draft, Signers, write};
 use crate::tests::story::{real::Model, tell};
 use crate::tests::twist::Twist;
 use tempfile::TempDir;
@@ -118,4 +119,75 @@ fn a_log_that_fails_fails_the_model() {
     let v = verdict(dir.path(), Some(log.path()));
     assert!(!v.verified && v.findings.iter().any(|f| f.clause == LOG), "{:#?}", v.findings);
     assert!(!v.key_in_log, "a log that does not verify names no key");
+}
+
+/// What a release leaves beside the model, from the log of a story: every entry of an administrator's word for the model or a trust document.
+fn leave_evidence(draft: &Draft, dir: &Path) {
+    let (log, evidence) = (write(&draft.files()), dir.join("evidence"));
+    for (index, entry) in (0u64..).zip(&draft.entries) {
+        let is = |kind: &str| entry.windows(kind.len()).any(|w| w == kind.as_bytes());
+        let name = match (is("\"federation.trust.changed\""), is("\"model.released\"")) {
+            (true, _) => format!("trust-{index}"),
+            (_, true) => "release".to_owned(),
+            _other => continue,
+        };
+        let shown = show(log.path(), index, true).unwrap();
+        std::fs::write(evidence.join(format!("{name}.tlog-proof")), shown.proof.unwrap().encode()).unwrap();
+        std::fs::write(evidence.join(format!("{name}.entry")), shown.entry).unwrap();
+    }
+    std::fs::write(evidence.join("policy.txt"), Signers::new().policy().text()).unwrap();
+    std::fs::write(evidence.join("trust.json"), &draft.trust).unwrap();
+}
+
+fn pinned(dir: &Path, trust_hash: Sha256) -> ModelVerdict {
+    let options = Options { trust_hash: Some(trust_hash), ..Options::default() };
+    verify_model(dir, &Given { options, ..Given::default() }).unwrap()
+}
+
+#[test]
+fn evidence_beside_a_model_shows_its_release_under_every_trust_document() {
+    for twist in [Twist::RealModel, Twist::RealModelUnderAnotherTrust] {
+        let (dir, draft) = (received(), tell(twist));
+        leave_evidence(&draft, dir.path());
+        let v = verdict(dir.path(), None);
+        assert!(v.verified && v.in_evidence && !v.trust_pinned && v.findings.is_empty(), "{:#?}", v.findings);
+        assert_eq!(v.not_verified.len(), 4, "{:?}", v.not_verified);
+        assert!(render(&v).contains("as the evidence beside it proves"));
+        let first = Sha256(protocol::hash::sha256(&[&draft.trust]));
+        let known = pinned(dir.path(), first);
+        assert!(known.verified && known.trust_pinned && known.not_verified.len() == 2, "{:?}", known.not_verified);
+        expect(&pinned(dir.path(), Sha256([9; 32])), 1, "A35.1");
+    }
+}
+
+/// A release before the trust document's words were among its evidence: what it proves is no more, and no less, than it was.
+#[test]
+fn evidence_that_does_not_lead_to_its_administrators_stays_readable_and_shows_nothing() {
+    let (dir, draft) = (received(), tell(Twist::RealModelUnderAnotherTrust));
+    leave_evidence(&draft, dir.path());
+    for file in std::fs::read_dir(dir.path().join("evidence")).unwrap().map(|e| e.unwrap().path()) {
+        if file.file_name().unwrap().to_str().unwrap().starts_with("trust-") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    expect(&pinned(received().path(), Sha256([9; 32])), 4, "A35.1: a trust document is there to compare");
+    let v = verdict(dir.path(), None);
+    assert!(v.verified && !v.in_evidence && v.not_verified.len() == 3, "{:#?} {:?}", v.findings, v.not_verified);
+    assert!(v.not_verified.iter().any(|n| n.contains("leads to the words of its administrators")));
+}
+
+#[test]
+fn evidence_of_another_model_or_with_a_broken_proof_is_named() {
+    let (dir, draft) = (received(), tell(Twist::RealModelUnderAnotherKey));
+    leave_evidence(&draft, dir.path());
+    expect(&verdict(dir.path(), None), 1, "A44: the evidence beside the model is of the release");
+    let (dir, draft) = (received(), tell(Twist::RealModel));
+    leave_evidence(&draft, dir.path());
+    let entry = dir.path().join("evidence/release.entry");
+    let mut bytes = std::fs::read(&entry).unwrap();
+    bytes[9] ^= 1;
+    std::fs::write(&entry, bytes).unwrap();
+    expect(&verdict(dir.path(), None), 1, "A13: an entry of the evidence");
+    std::fs::remove_file(dir.path().join("evidence/policy.txt")).unwrap();
+    expect(&verdict(dir.path(), None), 1, "A44: evidence beside a model has its policy");
 }

@@ -1,4 +1,5 @@
-//! Witnesses that were replaced (audit.md A10, A12): their times do not fall from one key to the next. Within one key the tree's own check looks.
+//! Witnesses that were replaced or revoked (audit.md A10, A12): their times do not fall from one key to the next, and a policy that names one that was
+//! revoked is told. Within one key the tree's own check looks.
 //! Knows no entry.
 
 use crate::dir::{Directory, ReadError};
@@ -6,13 +7,30 @@ use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::policies::Policies;
 use audit::note::MAX_NOTE_BYTES;
 use audit::policy::Witness;
-use audit::reader::{DirEntry, LogReader, note_path};
+use audit::reader::{DirEntry, LogReader, note_path, policy_path};
 use protocol::history::{History, Member};
 use protocol::rotation::witness_id;
 
 const DIR: &str = "checkpoints";
 const TIMES: Rule =
     Rule::new(Check::Notes, Severity::Integrity, "A10: times of one witness never fall, from one of its keys to the next either");
+
+const REVOKED: Rule = Rule::new(
+    Check::Trust,
+    Severity::Notice,
+    "A12: the policy in force names a witness key that administrators revoked; it counts for a quorum until the next policy",
+);
+
+/// Tells of witnesses that were revoked and that the policy in force names.
+fn revoked(policies: &Policies, history: &History, findings: &mut Findings) {
+    let Some((from, policy)) = policies.at(history.size()) else { return };
+    for named in policy.witnesses() {
+        if let Some(member) = history.revoked_witness_of(witness_id(&named.key.to_string())) {
+            let got = format!("{} of {}", named.key, member.name);
+            findings.add(REVOKED, Place::Path(policy_path(from)), "witnesses that nobody revoked", got);
+        }
+    }
+}
 
 /// Looks at the notes around each policy that names another key of a member than the policy before it.
 ///
@@ -23,6 +41,7 @@ pub(crate) fn check(log: &Directory, policies: &Policies, history: &History, fin
     if replaced.is_empty() {
         return Ok(());
     }
+    revoked(policies, history, findings);
     let notes = Notes { log, policies, sizes: sizes(log)? };
     for member in replaced {
         let is_its = |w: &&Witness| member.has_had(witness_id(&w.key.to_string()));

@@ -280,6 +280,9 @@ pub struct Status {
     /// Ids of the members, in the order of their names: what a plan's tiers are written in.
     #[n(12)]
     pub ids: Vec<ClientId>,
+    /// Members whose witness key was revoked while the policy in force names it, by name: until the next policy.
+    #[n(13)]
+    pub revoked_witnesses: Vec<String>,
 }
 
 /// The answer.
@@ -342,6 +345,9 @@ pub enum AdminReply {
         /// The entry that put it in force.
         #[n(1)]
         since: LeafIndex,
+        /// Entries with the words of administrators that led here from the first trust document, ascending.
+        #[n(2)]
+        words: Vec<LeafIndex>,
     },
     /// Recorded. What administrators say has effect where the m-th of them said it.
     #[n(21)]
@@ -506,6 +512,14 @@ pub enum Refusal {
          administrators is shorter"
     )]
     TrustTooLong,
+    /// More documents of one administrator than anybody keeps.
+    #[n(46)]
+    #[error(
+        "this administrator has signed as many trust documents as wait at most ({}), and none of them came into force: another administrator \
+         prepares and approves the next one first, and one that waits can still be approved",
+        protocol::trust::TrustChange::MAX_WAITING
+    )]
+    TrustWaiting,
     /// A witness of before.
     #[n(45)]
     #[error("the policy names a witness key that its institution has replaced, or that was revoked; run `policy activate` again")]

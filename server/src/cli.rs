@@ -475,6 +475,14 @@ fn status(dir: &Path, output: &Output) -> Result<(), Failure> {
         status.phase,
         if status.waiting_for.is_empty() { "nobody".to_owned() } else { status.waiting_for.join(" ") },
     );
+    let revoked = status.revoked_witnesses.join(" ");
+    let text = if revoked.is_empty() {
+        text
+    } else {
+        format!(
+            "{text}\nwitness keys that were revoked and that the policy in force names: {revoked}; run `concordat-server policy activate`"
+        )
+    };
     output.value(&status, &text);
     Ok(())
 }

@@ -243,6 +243,11 @@ pub(crate) fn make_statement_key(layout: &Layout) -> Result<PublicKey, InitError
     Ok(public)
 }
 
+/// Erases a statement key that was made for a trust document which came to nothing.
+pub(crate) fn erase_statement_key(layout: &Layout, public: &PublicKey) -> io::Result<()> {
+    durable::erase(&layout.key(&statement_name(public)))
+}
+
 /// The server's statement key with this public half: the first one, or one that was made for a later trust document.
 pub(crate) fn statement_key(layout: &Layout, public: &PublicKey) -> Result<SigningKey, InitError> {
     let later = statement_name(public);

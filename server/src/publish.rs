@@ -11,6 +11,7 @@ use audit::reader::{CHECKPOINT_PATH, note_path, policy_path};
 use protocol::hash::sha256;
 use protocol::history::History;
 use protocol::ids::Sha256;
+use protocol::rotation::witness_id;
 use protocol::time::Time;
 use std::collections::BTreeMap;
 use std::io;
@@ -66,6 +67,11 @@ impl Publisher {
     pub(crate) fn adopt(&mut self, policy: Policy) {
         self.presences.retain(|key, _| policy.witnesses().iter().any(|w| w.key.public() == *key));
         self.policy = Some(policy);
+    }
+    /// What entries name the witnesses of the policy in force by.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Sha256> {
+        let witnesses = self.policy.as_ref().map(Policy::witnesses).unwrap_or_default();
+        witnesses.iter().map(|w| witness_id(&w.key.to_string()))
     }
     /// Whether the policy in force can go on with another key of the log.
     pub(crate) fn can_follow(&self, key: &VerifierKey) -> bool {

@@ -2,6 +2,7 @@
 //! update's chunks goes last, when everything that it names is gone durably. Knows no log.
 
 use crate::durable;
+use crate::edges::reached;
 use crate::layout::Layout;
 use protocol::ids::{Address, BodyRoot, HeaderDigest};
 use protocol::manifest::{Header, body_root};
@@ -75,6 +76,7 @@ fn remove(path: &Path, touched: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Ok(()) => {
             touched.extend(path.parent().map(Path::to_owned));
+            reached("removed", path);
             Ok(())
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

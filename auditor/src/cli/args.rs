@@ -278,8 +278,8 @@ pub(super) struct ModelArgs {
     /// Public half of the release key in PEM, best one that you have from elsewhere; otherwise the one that lies beside the model
     #[arg(long, value_name = "FILE")]
     pub(super) public_key: Option<PathBuf>,
-    /// SHA-256 of the log's trust document, as known from elsewhere
-    #[arg(long, value_name = "H", requires = "log")]
+    /// SHA-256 of a trust document of the log, as known from elsewhere; without a log it is looked for in the evidence beside the model
+    #[arg(long, value_name = "H")]
     pub(super) trust_hash: Option<Sha256>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]

@@ -29,7 +29,7 @@ use protocol::trust::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
+pub(super) const PINNED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A35.1: the trust document is the one that was pinned");
 const STATED: Rule = Rule::new(Check::Trust, Severity::Integrity, "A14: the pack is about this federation and its trust document");
 const LOG_KEY: Rule =
     Rule::new(Check::Trust, Severity::Integrity, "A14: the policy names the key of the log that the trust document in force names");
@@ -102,6 +102,7 @@ pub(super) fn judge(pack: &Pack, pinned: Option<Sha256>, findings: &mut Findings
     let member = member(pack, &trusts, &proved, findings);
     let mut folded = Own::default();
     if let Some(member) = &member {
+        trusts.check_shown(member, &proved, findings);
         folded.keys.push(member.institution_key);
         for (index, entry) in &proved {
             folded.entry(*index, entry, pack.about.institution, findings);
@@ -233,7 +234,9 @@ impl Own {
         if !self.take(index, entry, &statement, findings) {
             findings.add(FIELDS, Place::Index(index), "the signed fields", entry.kind().name());
         }
-        self.keys.extend(next_key(&statement, who));
+        if matches!(entry.facts, Facts::KeyRotated { purpose: KeyPurpose::Statement, .. }) {
+            self.keys.extend(next_key(&statement, who));
+        }
     }
 
     /// Folds a statement; false where the entry says something else than was signed.

@@ -136,3 +136,10 @@ fn a_pack_follows_a_new_statement_key_and_takes_no_word_of_the_old_one() {
     without.retain(|path, bytes| !(path.starts_with("entries/") && bytes.windows(11).any(|w| w == b"key.rotated")));
     assert!(without.len() + 1 == files.len() && is_named(&check(&without, Some(trust))));
 }
+
+/// What the institution itself compared when it joined is held against the documents that its receipts lead to.
+#[test]
+fn a_pack_whose_institution_joined_under_another_trust_document_is_named() {
+    let v = check(&pack(Twist::OtherTrustShown).0, None);
+    assert!(v.exit_code == 3 && v.findings.iter().any(|f| f.clause.starts_with("A14: an institution joins")), "{:#?}", v.findings);
+}

@@ -2,13 +2,20 @@
 //! entry that is proved, and of it what its signers may say. Knows no file.
 
 use super::judge::Proved;
+use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::key::VerifierKey;
 use audit::policy::Policy;
 use protocol::entry::{Facts, LogEntry};
 use protocol::ids::{ClientId, Sha256};
 use protocol::statement::Payload;
-use protocol::trust::{TrustChange, TrustDocument};
+use protocol::trust::{JoinRequest, Membership, TrustChange, TrustDocument};
 use std::collections::{BTreeMap, BTreeSet};
+
+const SHOWN: Rule = Rule::new(
+    Check::Invariants,
+    Severity::Invariant,
+    "A14: an institution joins under a trust document of this log, as its own request says",
+);
 
 /// Trust documents in order, with their hashes and the entry behind which each is in force.
 pub(super) struct Trusts(Vec<(u64, Sha256, TrustDocument)>);
@@ -22,6 +29,11 @@ impl Trusts {
             let (Some(said), Some(stmt)) = (this.administrator::<TrustChange>(entry), &entry.stmt) else { continue };
             let Some((hash, now)) = this.before(*index) else { continue };
             let (Ok(next), need) = (said.next(now, hash), usize::from(now.threshold)) else { continue };
+            // As the fold of the whole log judges it.
+            let others = signers.iter().filter(|(payload, by)| **payload != stmt.payload && by.contains(&stmt.keyid)).count();
+            if others >= TrustChange::MAX_WAITING && !signers.get(stmt.payload.as_str()).is_some_and(|by| by.contains(&stmt.keyid)) {
+                continue;
+            }
             let have = signers.entry(&stmt.payload).or_default();
             have.insert(stmt.keyid);
             if have.len() >= need {
@@ -52,6 +64,24 @@ impl Trusts {
     /// Whether this is the hash of one of them.
     pub(super) fn knows(&self, hash: Sha256) -> bool {
         self.0.iter().any(|(_, known, _)| *known == hash)
+    }
+
+    /// Whether this is the hash of one that is or was in force where an entry stands.
+    fn knew(&self, hash: Sha256, index: u64) -> bool {
+        self.0.iter().enumerate().any(|(n, (since, known, _))| *known == hash && (n == 0 || *since < index))
+    }
+
+    /// What an institution pinned when it asked to join stands under its own signature: a document of this log, as the fold of the whole log asks.
+    pub(super) fn check_shown(&self, member: &Membership, proved: &Proved, findings: &mut Findings) {
+        let asks = |e: &LogEntry| matches!(e.facts, Facts::MemberJoinRequested { .. }) && e.institution == Some(member.institution);
+        for (index, entry) in proved.iter().filter(|(_, e)| asks(e)) {
+            let said =
+                entry.stmt.as_ref().and_then(|s| s.with_key(member.institution_key).ok()?.checked().ok()?.read::<JoinRequest>().ok());
+            if let Some(said) = said.filter(|said| !self.knew(said.trust, *index)) {
+                let known: Vec<String> = self.0.iter().map(|(_, hash, _)| hash.to_hex()).collect();
+                findings.add(SHOWN, Place::Index(*index), known.join(", "), said.trust.to_hex());
+            }
+        }
     }
 
     /// What an administrator says in an entry.

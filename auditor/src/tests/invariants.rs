@@ -340,6 +340,7 @@ fn with_newest_note(twist: Twist, note: impl Fn(TreeHead) -> Vec<u8>) -> Verdict
 fn a_witness_cosigns_with_the_key_that_the_policy_of_the_size_names() {
     expect_clean(Twist::WitnessRotated);
     expect(Twist::OldWitnessNamed, 3, "A12: an activated policy names no witness key that its institution had replaced");
+    expect(Twist::WitnessRevoked, 0, "A12: the policy in force names a witness key that administrators revoked");
     // The key before, where the policy names the next one: one cosignature of two counts.
     let v = with_newest_note(Twist::WitnessRotated, |head| Signers::new().note(head, 2));
     assert_eq!((v.exit_code, v.quorum.met, v.quorum.cosigners.as_slice()), (4, false, ["w2".to_owned()].as_slice()));

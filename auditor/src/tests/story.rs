@@ -200,7 +200,7 @@ impl Scribe {
             || only_one(StatementKind::Plan, &[Twist::PlanByOneOfTwo])
             || only_one(StatementKind::Withdrawal, &[Twist::WithdrawalByOneOfTwo])
             || only_one(StatementKind::Release, &[Twist::ReleaseByOneOfTwo, Twist::RealModelByOneOfTwo]);
-        let mut signers = vec![admin()];
+        let mut signers = vec![self.administrator()];
         if self.twist.has_two_administrators() && !one_less {
             signers.push(if self.twist == Twist::ReleaseByOneTwice && P::KIND == StatementKind::Release {
                 admin()

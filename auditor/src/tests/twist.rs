@@ -80,6 +80,7 @@ pub(crate) enum Twist {
     RealModelReleasedAgain,
     RealModelUnderAnotherKey,
     RealModelByOneOfTwo,
+    RealModelUnderAnotherTrust,
     GatesPassed,
     GateNotPassed,
     GateOverridden,
@@ -159,6 +160,7 @@ pub(crate) enum Twist {
     StatementKeyUnproved,
     OldStatementKey,
     WitnessRotated,
+    WitnessRevoked,
     OldWitnessNamed,
     EndMiscounted,
     SetOfAnEarlierTree,
@@ -244,8 +246,15 @@ impl Twist {
 
     /// Whether the released model is one that was signed.
     pub(crate) fn is_of_a_real_model(self) -> bool {
-        [Self::RealModel, Self::RealModelWithdrawn, Self::RealModelReleasedAgain, Self::RealModelUnderAnotherKey, Self::RealModelByOneOfTwo]
-            .contains(&self)
+        [
+            Self::RealModel,
+            Self::RealModelWithdrawn,
+            Self::RealModelReleasedAgain,
+            Self::RealModelUnderAnotherKey,
+            Self::RealModelByOneOfTwo,
+            Self::RealModelUnderAnotherTrust,
+        ]
+        .contains(&self)
     }
 
     /// Whether the plan counts instead of training.

@@ -55,6 +55,18 @@ impl History {
         members().any(|m| m.retired_witnesses.contains(&witness)) && !members().any(|m| m.cosigns(witness))
     }
 
+    /// The institution whose witness this was until administrators revoked it. A policy of before goes on naming it until the next one.
+    pub fn revoked_witness_of(&self, witness: Sha256) -> Option<&Member> {
+        self.members.values().find(|m| m.revoked_witnesses.contains(&witness))
+    }
+
+    /// Whether nobody is to be waited for at this witness any more: it was revoked, or its institution is gone for good.
+    pub fn has_gone(&self, witness: Sha256) -> bool {
+        let has = |m: &&Member| m.has_had(witness) && !m.revoked_witnesses.contains(&witness);
+        let known = self.members.values().any(|m| m.has_had(witness));
+        known && self.members.values().filter(has).all(|m| m.standing.is_final())
+    }
+
     /// Whether an institution had the statement key of this hash and has another one now.
     pub(super) fn is_retired(&self, id: Sha256) -> bool {
         let now = self.holder(id).and_then(|who| self.members.get(&who));
@@ -146,11 +158,15 @@ impl History {
         }
         self.approvals.forget(said.alternatives());
         if let Some(member) = self.members.get_mut(&said.institution) {
-            let retired = match said.purpose {
-                KeyPurpose::Witness => &mut member.retired_witnesses,
-                KeyPurpose::Tls | KeyPurpose::Statement => &mut member.retired,
-            };
-            retired.insert(said.key);
+            match said.purpose {
+                KeyPurpose::Witness => {
+                    member.retired_witnesses.insert(said.key);
+                    member.revoked_witnesses.insert(said.key);
+                }
+                KeyPurpose::Tls | KeyPurpose::Statement => {
+                    member.retired.insert(said.key);
+                }
+            }
         }
     }
 }

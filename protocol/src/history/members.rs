@@ -28,6 +28,8 @@ pub struct Member {
     pub retired: BTreeSet<Sha256>,
     /// Witnesses that no later policy may name for it: those before this one, and whatever was revoked.
     pub retired_witnesses: BTreeSet<Sha256>,
+    /// Those among them that administrators revoked.
+    pub revoked_witnesses: BTreeSet<Sha256>,
     /// How it stands.
     pub standing: Standing,
     /// Since which entry it stands so.
@@ -103,8 +105,18 @@ impl History {
         }
         let (key, standing) = (said.institution_key, Standing::Active);
         let (name, witness_vkey, tls_key) = (said.name, said.witness_vkey, said.tls_key);
-        let (retired, retired_witnesses) = (BTreeSet::new(), BTreeSet::new());
-        let member = Member { name, key, witness_vkey, tls_key, joined: index, retired, retired_witnesses, standing, since: index };
+        let member = Member {
+            name,
+            key,
+            witness_vkey,
+            tls_key,
+            joined: index,
+            retired: BTreeSet::new(),
+            retired_witnesses: BTreeSet::new(),
+            revoked_witnesses: BTreeSet::new(),
+            standing,
+            since: index,
+        };
         self.keys.insert(Sha256(said.institution.0), key);
         self.holders.entry(Sha256(said.institution.0)).or_insert(said.institution);
         // The first entry holds: a second one would exchange the keys of somebody who is there.

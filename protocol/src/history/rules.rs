@@ -75,6 +75,8 @@ clauses! {
     Trust = "I11: a new trust document names the one that is in force before it", false;
     /// A trust document that cannot take the place of the one in force.
     TrustDocument = "A14: a new trust document has one spelling and sound keys, keeps federation and root certificate, and takes back no key of the log", false;
+    /// More documents than one administrator may propose.
+    TrustWaiting = "A14: an administrator has signed at most 32 trust documents that could follow the one in force", false;
     /// A newcomer that was shown a trust document which never was in force here.
     Shown = "A14: an institution joins under a trust document of this log", false;
     /// No such task.

@@ -99,10 +99,25 @@ impl History {
             return out.add(Clause::TrustDocument);
         }
         out.require(fields.0 == in_force, Clause::Trust);
-        self.pending_trust.push((**statement).clone());
+        if !self.waits_for_trust(statement) {
+            if self.has_said_too_much(statement) {
+                return out.add(Clause::TrustWaiting);
+            }
+            self.pending_trust.push((**statement).clone());
+        }
         if self.effect(statement, index) == Effect::Now {
             self.adopt(TrustInForce { hash: said.hash(), since: index, document: next, words: Vec::new() }, statement);
         }
+    }
+
+    /// Whether this word is among those that wait: one that is entered again is kept once.
+    fn waits_for_trust(&self, said: &Statement) -> bool {
+        self.pending_trust.iter().any(|word| word.key == said.key && word.payload == said.payload)
+    }
+
+    /// Whether its signer has proposed as many documents as one administrator may.
+    fn has_said_too_much(&self, said: &Statement) -> bool {
+        self.pending_trust.iter().filter(|word| word.key == said.key).count() >= TrustChange::MAX_WAITING
     }
 
     /// From here on others may speak. What waits for more words is void: whoever would complete it may be nobody's administrator any more.

@@ -47,6 +47,9 @@ impl TrustChange {
     /// Longest document that fits into a statement of an entry.
     pub const MAX_DOCUMENT: usize = 32 * 1024;
 
+    /// Documents that one administrator may have signed while the one in force stands: whoever folds a log keeps them until the next change.
+    pub const MAX_WAITING: usize = 32;
+
     /// The document, if it can take the place of `old`, whose hash is `hash`.
     ///
     /// # Errors

@@ -158,6 +158,9 @@ fn administrators_revoke_a_witness_and_never_a_statement_key() {
     assert_eq!(revoke(&mut w, 2, KeyPurpose::Witness, first), []);
     let member = &w.history.members()[&id(1)];
     assert!(!member.cosigns(first) && member.shows(member.tls_key) && member.is_active());
+    let (next, name) = (witness_id(NEXT_WITNESS), member.name.clone());
+    assert_eq!(w.history.revoked_witness_of(first).map(|m| m.name.clone()), Some(name));
+    assert!(w.history.has_gone(first) && !w.history.has_gone(next) && w.history.revoked_witness_of(next).is_none());
     assert_eq!(revoke(&mut w, 2, KeyPurpose::Witness, first), [Clause::KeyRevocation], "once");
     assert_eq!(w.other_witness(1, first, NEXT_WITNESS), []);
     assert!(w.history.members()[&id(1)].cosigns(witness_id(NEXT_WITNESS)));

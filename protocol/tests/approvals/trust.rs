@@ -129,6 +129,29 @@ fn nobody_joins_under_a_trust_document_that_the_log_does_not_have() {
     assert_eq!(w.asks_under(3, first).1, [], "invitations that are out stay good");
 }
 
+/// What waits is kept in memory by whoever folds the log: one administrator can make it hold so much and no more, and others are not kept from
+/// speaking.
+#[test]
+fn one_administrator_proposes_so_many_documents_and_no_more() {
+    let mut w = World::new(2);
+    // Each names another new administrator.
+    let documents: Vec<TrustChange> = (0..=TrustChange::MAX_WAITING)
+        .map(|n| next(&w, |d| d.administrators.push(public(&admin(100 + u8::try_from(n).unwrap())))))
+        .collect();
+    let (last, first) = documents.split_last().unwrap();
+    for said in first {
+        assert_eq!(w.changes(1, said), []);
+    }
+    assert_eq!(w.changes(1, &first[0]), [], "said again it is one word");
+    assert_eq!(w.changes(1, last), [Clause::TrustWaiting]);
+    let hash = w.history.trust_hash();
+    assert_eq!((w.changes(2, last), w.history.trust_hash()), (vec![], hash), "the word that was one too many does not count");
+    assert_eq!(w.changes(2, &first[3]), []);
+    assert_eq!((w.history.trust_hash(), w.history.trust_words().len()), (first[3].hash(), 2));
+    let again = next(&w, |d| d.threshold = 1);
+    assert_eq!(w.changes(1, &again), [], "from the next document on there is room again");
+}
+
 fn origin() -> Origin {
     Origin { name: "test".into(), version: "0.1.0".into(), build: "test".into(), boot_ms: 0 }
 }

@@ -9,10 +9,12 @@ use crate::init;
 use crate::keyring::KeyRing;
 use crate::layout::Layout;
 use anyhow::{Context as _, anyhow};
+use audit::key::VerifierKey;
 use clap::{Args, Subcommand};
 use protocol::ids::{LeafIndex, PublicKey, Sha256};
 use protocol::statement::Statement;
 use protocol::trust::{TrustChange, TrustDocument, fingerprint};
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -93,7 +95,7 @@ struct InForce {
 
 impl InForce {
     fn ask(dir: &Path) -> Result<Self, Failure> {
-        let AdminReply::Trust { document, since } = call(dir, &AdminRequest::Trust {})? else { return Err(unexpected()) };
+        let AdminReply::Trust { document, since, .. } = call(dir, &AdminRequest::Trust {})? else { return Err(unexpected()) };
         let hash = TrustDocument::hash(&document);
         Ok(Self { document: TrustDocument::parse(&document).map_err(Failure::trouble)?, hash, since })
     }
@@ -160,21 +162,54 @@ fn prepare(args: &PrepareArgs, output: &Output) -> Result<(), Failure> {
     if args.out.exists() {
         return Err(Failure::input(anyhow!("{} is there already; name another file", args.out.display())));
     }
-    let dir = &args.dir.dir;
-    let old = InForce::ask(dir)?;
-    let mut new = changed(&old, args)?;
-    if args.new_server_key {
-        new.server = init::make_statement_key(&Layout::new(dir)).map_err(Failure::trouble)?;
-    }
-    if args.new_log_key {
-        let made = KeyRing::new(&Layout::new(dir)).make(&new.federation).map_err(Failure::trouble)?;
-        new.log_vkey = made.to_string();
-    }
-    let said = TrustChange { document: new.to_bytes() };
-    said.next(&old.document, old.hash).map_err(Failure::trouble)?;
-    durable::create(&args.out, &said.document).map_err(Failure::trouble)?;
+    let old = InForce::ask(&args.dir.dir)?;
+    let (said, new) = written(args, &old)?;
     tell(&old, &new, said.hash(), &format!("written to {}", args.out.display()), output);
     Ok(())
+}
+
+/// Makes the keys that are asked for and writes the document that names them; where that fails, no key is left that nothing names.
+fn written(args: &PrepareArgs, old: &InForce) -> Result<(TrustChange, TrustDocument), Failure> {
+    let new = changed(old, args)?;
+    let mut made = Made { layout: Layout::new(&args.dir.dir), statement: None, log: None };
+    made.write(args, old, new).map_err(|error| {
+        Failure::trouble(match made.erase() {
+            Ok(()) => error,
+            Err(left) => error.context(format!("a key in `keys` that was made for this document could not be erased again ({left})")),
+        })
+    })
+}
+
+/// Keys that were made for a document.
+struct Made {
+    layout: Layout,
+    statement: Option<PublicKey>,
+    log: Option<VerifierKey>,
+}
+
+impl Made {
+    fn write(&mut self, args: &PrepareArgs, old: &InForce, mut new: TrustDocument) -> anyhow::Result<(TrustChange, TrustDocument)> {
+        if args.new_server_key {
+            new.server = *self.statement.insert(init::make_statement_key(&self.layout)?);
+        }
+        if args.new_log_key {
+            new.log_vkey = self.log.insert(KeyRing::new(&self.layout).make(&new.federation)?).to_string();
+        }
+        let said = TrustChange { document: new.to_bytes() };
+        said.next(&old.document, old.hash)?;
+        durable::create(&args.out, &said.document)?;
+        Ok((said, new))
+    }
+
+    fn erase(&self) -> io::Result<()> {
+        if let Some(key) = &self.statement {
+            init::erase_statement_key(&self.layout, key)?;
+        }
+        if let Some(key) = &self.log {
+            KeyRing::new(&self.layout).erase(key)?;
+        }
+        Ok(())
+    }
 }
 
 /// A prepared document, if it can follow the one in force.
@@ -281,6 +316,24 @@ mod tests {
             let new = TrustDocument { log_vkey: bad, ..new.clone() };
             assert!(TrustChange { document: new.to_bytes() }.next(&old.document, old.hash).is_err());
         }
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_written_leaves_no_key() {
+        let (old, dir) = (in_force(), tempfile::tempdir().unwrap());
+        let asked = |out: &str| PrepareArgs {
+            dir: Dir { dir: dir.path().to_owned() },
+            new_server_key: true,
+            new_log_key: true,
+            out: dir.path().join(out),
+            ..args(&[], &[], None)
+        };
+        let keys = || std::fs::read_dir(dir.path().join("keys")).unwrap().count();
+        assert!(written(&asked("new.json"), &old).is_ok());
+        assert_eq!(keys(), 2);
+        // Somebody else's file took the place meanwhile.
+        assert!(written(&asked("new.json"), &old).is_err());
+        assert_eq!(keys(), 2, "those of the document that stands, and no others");
     }
 
     #[test]

@@ -263,6 +263,7 @@ impl Driver {
             rounds: task.map_or(0, |t| t.plan.rounds),
             phase: phase_name(active.map(|a| a.machine.phase()), task.map(|t| t.stage)).to_owned(),
             ended: matches!(task.map(|t| t.stage), Some(Stage::Ended(_))),
+            revoked_witnesses: self.publisher.named().filter_map(|w| Some(history.revoked_witness_of(w)?.name.clone())).collect(),
             waiting_for: history.active().map(|(id, _)| id).filter(|id| !self.links.contains_key(id)).filter_map(name).collect(),
         }
     }

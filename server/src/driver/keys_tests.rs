@@ -142,6 +142,34 @@ fn a_policy_that_was_made_before_a_witness_was_replaced_is_not_activated() {
     assert!(matches!(activate(&mut driver, &after), AdminReply::Done {}));
 }
 
+#[test]
+fn status_tells_of_a_revoked_witness_until_the_next_policy() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let admin = administrator(&disk);
+    let who = admit(&disk, &mut driver, &key(7), &request());
+    admit_as(&disk, &mut driver, ("bank", 4), &key(9), &request());
+    let activate = |driver: &mut Driver| {
+        let text = crate::publish::compose(driver.log.history()).unwrap().text().to_owned();
+        let (policy, replaces) = (Sha256(protocol::hash::sha256(&[text.as_bytes()])), driver.log.history().policy_in_force());
+        let statement = Statement::sign(&PolicyApproval { policy, replaces }, &admin);
+        assert!(matches!(driver.admin(AdminRequest::ActivatePolicy { text, statement }).unwrap(), AdminReply::Done {}));
+    };
+    let revoked = |driver: &mut Driver| {
+        let AdminReply::Status { status } = driver.admin(AdminRequest::Status {}).unwrap() else { panic!("a status") };
+        status.revoked_witnesses
+    };
+    activate(&mut driver);
+    assert_eq!(revoked(&mut driver), Vec::<String>::new());
+    let member = driver.log.history().members()[&who].clone();
+    let said =
+        KeyRevocation { institution: who, purpose: KeyPurpose::Witness, key: member.witness(), reason: StandingReason::KeyCompromise };
+    driver.change_standing(Statement::sign(&said, &admin)).unwrap().unwrap();
+    assert_eq!(revoked(&mut driver), [member.name]);
+    activate(&mut driver);
+    assert_eq!(revoked(&mut driver), Vec::<String>::new());
+}
+
 /// The witnesses of the policy that would be made now.
 fn composed(driver: &Driver) -> Vec<String> {
     let policy = crate::publish::compose(driver.log.history());
@@ -173,5 +201,8 @@ fn the_next_policy_names_the_new_witness_and_none_that_was_revoked() {
     let said = KeyRevocation { institution: who, purpose: KeyPurpose::Witness, key, reason: StandingReason::KeyCompromise };
     driver.change_standing(Statement::sign(&said, &administrator(&disk))).unwrap().unwrap();
     assert_eq!(composed(&driver), Vec::<String>::new());
+    let AdminReply::Status { status } = driver.admin(AdminRequest::Status {}).unwrap() else { panic!("a status") };
+    assert_eq!(status.revoked_witnesses, Vec::<String>::new(), "no policy names it");
+
     assert!(driver.log.history().is_active(who), "a member as before");
 }

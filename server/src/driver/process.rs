@@ -105,6 +105,9 @@ impl Driver {
     pub(super) fn watch_witnesses(&mut self) -> Result<(), DriverError> {
         let history = self.log.history();
         let news = self.publisher.news(now(), |witness| history.is_missing(witness));
+        // Nobody is missed whose key was revoked, or who has left: the next policy is without it.
+        let gone = |one: &News| matches!(one, News::Missing(witness, _) if history.has_gone(*witness));
+        let news: Vec<News> = news.into_iter().filter(|one| !gone(one)).collect();
         for one in news {
             let (witness, facts) = match one {
                 News::Missing(witness, size) => (witness, Facts::WitnessMissing { witness, size }),

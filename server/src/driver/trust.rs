@@ -8,6 +8,7 @@ use crate::{durable, init};
 use audit::key::VerifierKey;
 use protocol::codec;
 use protocol::entry::{Actor, Draft, Facts};
+use protocol::history::{Approval, Clause, TrustInForce};
 use protocol::ids::LeafIndex;
 use protocol::messages::MAX_TRUST_FRAME;
 use protocol::statement::Statement;
@@ -22,7 +23,9 @@ impl Driver {
     pub(super) fn trust(&self) -> AdminReply {
         let history = self.log.history();
         let since = history.trusts().last().map_or(LeafIndex(0), |t| t.since);
-        AdminReply::Trust { document: history.trust().to_bytes().into(), since }
+        let said = |t: &TrustInForce| TrustChange { document: t.document.to_bytes() };
+        let words = history.trusts().iter().skip(1).filter_map(|t| history.approval(&said(t))).flat_map(Approval::places).collect();
+        AdminReply::Trust { document: history.trust().to_bytes().into(), since, words }
     }
 
     /// Whether the log can be signed with this key from now on: its private half is here, and it is no witness's.
@@ -59,8 +62,9 @@ impl Driver {
             return Ok(Err(Refusal::TrustLogKey));
         }
         let draft = Draft::said(Actor::Administrator, None, statement, Facts::TrustChanged { old, new });
-        if self.log.would_violate(&draft).is_some() {
-            return Ok(Err(Refusal::Trust));
+        if let Some(violation) = self.log.would_violate(&draft) {
+            let waits = violation.clause == Clause::TrustWaiting;
+            return Ok(Err(if waits { Refusal::TrustWaiting } else { Refusal::Trust }));
         }
         durable::write_new(&artefact_path(self.log.root(), &new), &said.document)?;
         let word = self.say(draft, None)?;

@@ -125,6 +125,33 @@ fn no_word_is_taken_that_newcomers_could_not_be_shown() {
     assert!(matches!(approve(&mut driver, &said, &admin), Ok(AdminReply::Logged { need: 40, .. })), "the way out is short");
 }
 
+/// What waits is kept in memory by whoever follows the log: one administrator alone cannot fill it, and hears why.
+#[test]
+fn an_administrator_below_the_threshold_proposes_so_many_documents_and_no_more() {
+    let disk = Disk::new();
+    let mut driver = disk.driver().unwrap();
+    let (first, second) = (administrator(&disk), key(31));
+    let said = next(&driver, |d| (d.administrators, d.threshold) = (vec![public(&first), public(&second)], 2));
+    assert!(is_done(&approve(&mut driver, &said, &first)));
+    let documents: Vec<TrustChange> = (0..=TrustChange::MAX_WAITING)
+        .map(|n| next(&driver, |d| d.administrators.push(public(&key(100 + u8::try_from(n).unwrap())))))
+        .collect();
+    let (last, waiting) = documents.split_last().unwrap();
+    for said in waiting {
+        assert!(matches!(approve(&mut driver, said, &first), Ok(AdminReply::Logged { need: 2, .. })));
+    }
+    assert_eq!(approve(&mut driver, last, &first).err(), Some(Refusal::TrustWaiting));
+    assert_eq!(changes(&driver), 1 + TrustChange::MAX_WAITING, "nothing of it is in the log");
+    assert!(matches!(approve(&mut driver, last, &second), Ok(AdminReply::Logged { need: 2, .. })), "another one has his own");
+    assert!(is_done(&approve(&mut driver, &waiting[7], &second)));
+    let AdminReply::Trust { document, words, .. } = driver.admin(AdminRequest::Trust {}).unwrap() else { panic!("the document") };
+    assert_eq!(TrustDocument::hash(&document), waiting[7].hash());
+    // The words that led here, whatever else was proposed.
+    let led: Vec<LogEntry> = words.iter().map(|at| LogEntry::parse(&driver.log.entries(at.0, at.0 + 1).unwrap()[0]).unwrap()).collect();
+    let hashes: Vec<_> = led.iter().map(|e| if let Facts::TrustChanged { new, .. } = e.facts { new } else { Sha256([0; 32]) }).collect();
+    assert_eq!(hashes, [said.hash(), waiting[7].hash(), waiting[7].hash()]);
+}
+
 #[test]
 fn what_was_signed_before_the_servers_key_changed_is_recorded_under_the_next_one() {
     let disk = Disk::new();

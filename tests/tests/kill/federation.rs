@@ -4,7 +4,7 @@ use super::role::Process;
 use protocol::ids::TaskId;
 use protocol::plan::{Plan, PlanApproval};
 use protocol::statement::Statement;
-use protocol::trust::{JoinRequest, Membership, PolicyApproval};
+use protocol::trust::{JoinRequest, Membership, PolicyApproval, TrustChange};
 use server::admin::{self, AdminReply, AdminRequest, Status};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +64,13 @@ impl Federation {
 
     /// A federation with its members, a policy and an open task; clients run by the scripts given, the server without one.
     pub(crate) async fn with_task(rounds: u64, scripts: [&str; MEMBERS]) -> (Self, Plan) {
+        let this = Self::with_witnesses(scripts).await;
+        let plan = this.propose(rounds).await;
+        (this, plan)
+    }
+
+    /// A federation with its members and a policy, and no task yet; clients run by the scripts given, the server without one.
+    pub(crate) async fn with_witnesses(scripts: [&str; MEMBERS]) -> Self {
         let mut this = Self::found().await;
         for index in 0..MEMBERS {
             this.enrol(index).await;
@@ -73,8 +80,7 @@ impl Federation {
             let client = this.client(index, script);
             this.clients.push(client);
         }
-        let plan = this.propose(rounds).await;
-        (this, plan)
+        this
     }
 
     pub(crate) fn server_dir(&self) -> PathBuf {
@@ -181,6 +187,28 @@ impl Federation {
     pub(crate) async fn try_approve(&self, request: &JoinRequest) {
         let statement = Statement::sign(&Membership::of(request), &self.key);
         admin::call(&self.server_dir(), &AdminRequest::Approve { statement }).await.ok();
+    }
+
+    /// Another key of the log, made on the server's host, and the document that names it.
+    pub(crate) fn prepare_log_key(&self) -> TrustChange {
+        let (dir, out, said) = (self.server_dir(), self.dir.path().join("next-trust.json"), self.dir.path().join("prepare.said"));
+        let arguments = ["concordat-server", "trust", "prepare", "--dir", text(&dir), "--new-log-key", "--out", text(&out)];
+        let mut prepares = Process::start("server", &arguments, "", &said, Path::new(""));
+        let status = prepares.end();
+        assert!(status.success(), "{status}: {}", prepares.last_words());
+        TrustChange { document: std::fs::read(out).unwrap() }
+    }
+
+    /// The administrator's word for it, to a server that may end before it answers.
+    pub(crate) async fn try_change_trust(&self, said: &TrustChange) {
+        let statement = Statement::sign(said, &self.key);
+        admin::call(&self.server_dir(), &AdminRequest::ChangeTrust { statement }).await.ok();
+    }
+
+    /// The operator's word that all sealed updates may go, to a server that may end before it answers.
+    pub(crate) async fn try_delete_chunks(&self) {
+        let request = AdminRequest::DeleteChunks { task: None, keep: 0, unfinished: false };
+        admin::call(&self.server_dir(), &request).await.ok();
     }
 
     async fn enrol(&mut self, index: usize) {

@@ -6,10 +6,12 @@
 //!
 //! Edges are scripts: `step subject`, several in order, the last one being where the process ends (see [`role`]). An institution ends, one
 //! after another, at those of [`INSTITUTION`]; the server at those of [`SERVER`]; while somebody joins the server at those of [`JOINING`]
-//! and the newcomer at those of [`NEWCOMER`]. Each list says what must come of it. `log recover` ends at each of its edges in turn ([`recovery`]).
+//! and the newcomer at those of [`NEWCOMER`]. Each list says what must come of it. `log recover` ends at each of its edges in turn ([`recovery`]),
+//! and the server at those of a handover of its log's key and of a deletion of sealed updates ([`operator`]).
 
 mod books;
 mod federation;
+mod operator;
 mod recovery;
 mod role;
 mod seen;

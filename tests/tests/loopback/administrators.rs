@@ -72,6 +72,8 @@ async fn two_administrators_admit_open_release_and_withdraw_together() {
     let given = auditor::model::Given { log: Some(log), ..auditor::model::Given::default() };
     let model = auditor::model::verify_model(released, &given).unwrap();
     assert!(model.verified && model.release.is_some(), "{:?}", model.findings);
+    let alone = auditor::model::verify_model(released, &auditor::model::Given::default()).unwrap();
+    assert!(alone.verified && alone.in_evidence, "the evidence proves both words: {:?}", alone.findings);
 
     // A withdrawal takes both as well.
     let (snapshot, task) = (model.snapshot.clone().unwrap(), TaskId([7; 16]).to_hex());

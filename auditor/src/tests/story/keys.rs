@@ -2,12 +2,12 @@
 
 use super::super::fixture::Signers;
 use super::super::twist::Twist;
-use super::{Scribe, key, public};
+use super::{Scribe, admin, key, public};
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Actor, Draft, Facts};
 use protocol::hash::sha256;
 use protocol::ids::Sha256;
-use protocol::membership::KeyPurpose;
+use protocol::membership::{KeyPurpose, KeyRevocation, StandingReason};
 use protocol::release::SiteAnchor;
 use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRotation, keyid, witness_id};
 use protocol::statement::Statement;
@@ -53,8 +53,14 @@ impl Scribe {
         self.push(Draft::said(Actor::Institution, Some(institution), statement, facts));
     }
 
-    /// `clinic-0` takes another witness key; the policy that follows names it or, in the one story, the old one.
+    /// The witness key of `clinic-0` is revoked, or it takes another one; the policy that follows names it or, in the one story, the old one.
     pub(super) fn new_witness(&mut self) {
+        if self.twist == Twist::WitnessRevoked {
+            let (purpose, reason) = (KeyPurpose::Witness, StandingReason::KeyCompromise);
+            let key = witness_id(&Signers::new().witnesses[0].verifier().to_string());
+            let said = KeyRevocation { institution: self.ids()[0], purpose, key, reason };
+            self.push(Draft::said(Actor::Administrator, Some(said.institution), Statement::sign(&said, &admin()), said.facts()));
+        }
         if !self.twist.tells(&[Twist::WitnessRotated, Twist::OldWitnessNamed]) {
             return;
         }

@@ -33,6 +33,7 @@ impl Scribe {
             T::TrustChangedWithAnotherLogKey,
             T::TrustChangedOtherwiseStated,
             T::TrustChangedAndTheOldSpeak,
+            T::RealModelUnderAnotherTrust,
         ];
         let signers = if by_the_first.contains(&twist) {
             vec![admin()]
@@ -94,6 +95,12 @@ impl Scribe {
     pub(super) fn server_key(&self) -> SigningKey {
         let changed = self.history.trust().server == public(&next_server());
         if changed && self.twist != Twist::ServerKeyChangedAndTheOldUsed { next_server() } else { server() }
+    }
+
+    /// Whoever administers, where one alone does.
+    pub(super) fn administrator(&self) -> SigningKey {
+        let changed = self.history.trust().administrators == [public(&successor())];
+        if changed && self.twist == Twist::RealModelUnderAnotherTrust { successor() } else { admin() }
     }
 
     fn successors_document(&self) -> TrustDocument {
