@@ -75,9 +75,11 @@ impl Policies {
 
     /// Compares the files with what the log activated and with the keys that sign it; `read` entries of it could be read.
     pub(crate) fn reconcile(&self, activated: &[(u64, Sha256)], keys: &LogKeys, read: u64, findings: &mut Findings) {
-        for (size, policy) in self.by_size.iter().filter(|(size, _)| **size <= read) {
+        // Beyond the entries that could be read nobody can say whose turn it was, or what was activated.
+        let sure = |size: u64, rule: Rule| if size <= read { rule } else { Rule { severity: Severity::Incomplete, ..rule } };
+        for (size, policy) in &self.by_size {
             if policy.log() != keys.at(*size) {
-                findings.add(KEY, Place::Path(policy_path(*size)), keys.at(*size).to_string(), policy.log().to_string());
+                findings.add(sure(*size, KEY), Place::Path(policy_path(*size)), keys.at(*size).to_string(), policy.log().to_string());
             }
         }
         let goes_on = self.go_on(activated, keys, findings);
@@ -91,9 +93,7 @@ impl Policies {
         }
         let unknown = self.hashes.keys().filter(|size| !goes_on.contains(size) && !activated.iter().any(|(i, _)| i + 1 == **size));
         for size in unknown {
-            // Beyond the entries that could be read nobody can say whether it was activated.
-            let rule = if *size <= read { HASH } else { Rule { severity: Severity::Incomplete, ..HASH } };
-            findings.add(rule, Place::Path(policy_path(*size)), "an entry policy.activated just below this size", "none");
+            findings.add(sure(*size, HASH), Place::Path(policy_path(*size)), "an entry policy.activated just below this size", "none");
         }
     }
 }
