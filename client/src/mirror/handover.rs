@@ -25,7 +25,7 @@ impl Mirror {
         let next = self.history.log_vkeys().nth(self.log.all().count());
         let Some((size, vkey)) = next.map(|(size, vkey)| (size, vkey.parse::<VerifierKey>())) else { return Ok(()) };
         self.log.hand_over(size, vkey.map_err(|_| BadTrust)?).map_err(|_| BadTrust)?;
-        tracing::warn!(size, key = %self.log.newest(), "the log is signed with another key from here on");
+        tracing::warn!(index = size.saturating_sub(1), "the log is signed with another key from this entry on");
         match self.history.policy() {
             Some((_, index)) if self.policies.last().is_some_and(|(from, _)| *from > index.0) => self.policy_for(size),
             // One that is not here is asked for again, and this is done then.

@@ -90,7 +90,7 @@ fn a_word_for_what_cannot_follow_is_refused_with_its_reason_and_recorded_nowhere
         (next(&driver, |d| d.log_vkey = log.verifier().to_string()), Refusal::TrustLogKey),
         (next(&driver, |d| d.root_ca = Sha256([1; 32])), Refusal::Trust),
         (next(&driver, |_| {}), Refusal::Trust),
-        (next(&driver, |d| d.previous = None), Refusal::TrustReplaced),
+        (next(&driver, |d| (d.previous, d.administrators) = (None, vec![public(&admin), public(&key(31))])), Refusal::TrustReplaced),
         (next(&driver, |d| d.server = public(&key(33))), Refusal::TrustServerKey),
         (TrustChange { document: b"{}".to_vec() }, Refusal::Trust),
     ];

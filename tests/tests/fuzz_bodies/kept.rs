@@ -41,20 +41,28 @@ fn texts<const N: usize>(texts: [&str; N]) -> Seeds {
     texts.map(|t| t.as_bytes().to_vec()).into()
 }
 
+/// Plans of federations.
+const PLANS: [&str; 7] = [
+    include_str!("../../../configs/plan-example.toml"),
+    include_str!("../../../configs/plan-decoder.toml"),
+    include_str!("../../../configs/plan-encoder-decoder.toml"),
+    include_str!("../../../configs/plan-tags.toml"),
+    include_str!("../../../configs/plan-masked-tokens.toml"),
+    include_str!("../../../configs/plan-statistics.toml"),
+    include_str!("../../../configs/plan-words.toml"),
+];
+
+/// Plans of training in one place.
+const CENTRAL_PLANS: [&str; 5] = [
+    include_str!("../../../configs/train-sms.toml"),
+    include_str!("../../../configs/train-sms-masked.toml"),
+    include_str!("../../../configs/train-tags.toml"),
+    include_str!("../../../configs/train-masked-tokens.toml"),
+    include_str!("../../../configs/train-characters.toml"),
+];
+
 pub(crate) fn plan_files() -> Seeds {
-    texts([
-        include_str!("../../../configs/plan-example.toml"),
-        include_str!("../../../configs/plan-decoder.toml"),
-        include_str!("../../../configs/plan-encoder-decoder.toml"),
-        include_str!("../../../configs/plan-tags.toml"),
-        include_str!("../../../configs/plan-masked-tokens.toml"),
-        include_str!("../../../configs/plan-statistics.toml"),
-        include_str!("../../../configs/plan-words.toml"),
-        include_str!("../../../configs/train-sms.toml"),
-        include_str!("../../../configs/train-tags.toml"),
-        include_str!("../../../configs/train-masked-tokens.toml"),
-        include_str!("../../../configs/train-characters.toml"),
-    ])
+    [texts(PLANS), texts(CENTRAL_PLANS)].concat()
 }
 
 pub(crate) fn settings() -> Seeds {
@@ -206,9 +214,8 @@ pub(crate) fn label_rules() -> Seeds {
 #[test]
 fn the_seeds_of_files_are_whole() {
     let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-    let plans = plan_files();
-    assert!(plans[..5].iter().all(|p| server::plan_file::AnyPlanFile::parse(&text(p)).is_ok()));
-    assert!(plans[5..].iter().all(|p| client::central::CentralPlan::parse(&text(p)).is_ok()));
+    assert!(PLANS.iter().all(|p| server::plan_file::AnyPlanFile::parse(p).is_ok()));
+    assert!(CENTRAL_PLANS.iter().all(|p| client::central::CentralPlan::parse(p).is_ok()));
     let settings = settings();
     assert!(client::config::Config::parse(&text(&settings[0])).is_ok() && client::config::Config::parse(&text(&settings[2])).is_ok());
     assert!(server::config::Config::parse(&text(&settings[1]), "server.toml".as_ref()).is_ok());
