@@ -84,6 +84,8 @@ fn rolling(window: u32, layers: u32, round: u64) -> Range<u32> {
 mod tests {
     use super::*;
     use crate::batch::Batch;
+    use crate::model::config::NormPlace;
+    use crate::model::decoder::Head;
     use crate::testing::{families, moved, record};
 
     fn kinds() -> Vec<ShardKind> {
@@ -145,6 +147,11 @@ mod tests {
             let batch = Batch::pack(&[7, 2, 11].map(|n| record(&base, n)), 12);
             let (losses, full) = whole.gradient(&batch, None).unwrap();
             for kind in kinds() {
+                if kind.tensors(&base, 1).unwrap().is_empty() {
+                    // Blocks that normalise after themselves under a head that is the token table: there is no such part.
+                    assert!(kind == ShardKind::Head && base.head == Head::Tied && base.place == NormPlace::After, "{name} {kind:?}");
+                    continue;
+                }
                 let part = whole.retraining(&kind.config(&base, 1).unwrap(), 3).unwrap();
                 let (same, gradient) = part.gradient(&batch, None).unwrap();
                 assert_eq!(losses, same, "{name} {kind:?}");
