@@ -180,7 +180,7 @@ fn told(begun: &Begun) -> String {
 fn described(begun: &Begun) -> Value {
     let list = |names: &[String]| json!({ "count": names.len(), "tensors": names });
     let Taken { taken, fresh, unused } = &begun.taken;
-    json!({ "sha256": hex(&begun.digest), "taken": list(taken), "from_seed": list(fresh), "unused": list(unused) })
+    json!({ "sha256": hex(&begun.digest), "taken": list(taken), "fresh": list(fresh), "unused": list(unused) })
 }
 
 fn hex(bytes: &[u8; 32]) -> String {
