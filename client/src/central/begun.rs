@@ -6,6 +6,7 @@ use super::plan::{CentralPlan, Task};
 use super::run::MAX_STATE;
 use crate::files::{self, Item, StoreError};
 use protocol::hash::sha256;
+use protocol::ids::Sha256;
 use std::path::Path;
 use train::fit::{EarlierError, Taken};
 
@@ -32,8 +33,8 @@ pub(crate) enum FromError {
 /// What a run began from.
 #[derive(Clone, Debug)]
 pub(crate) struct Begun {
-    /// SHA-256 of the earlier run's file.
-    pub(crate) digest: [u8; 32],
+    /// Of the earlier run's file.
+    pub(crate) digest: Sha256,
     /// What was taken of it.
     pub(crate) taken: Taken,
 }
@@ -51,7 +52,7 @@ impl Loaded {
         }
         let bytes = files::read(path, MAX_STATE, Item::TrainingState)?;
         let taken = self.fit.begin_from(&bytes)?;
-        self.begun = Some(Begun { digest: sha256(&[&bytes]), taken });
+        self.begun = Some(Begun { digest: Sha256(sha256(&[&bytes])), taken });
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use corpus::tokenize::{ToSequence, Tokenizer, TokenizerError};
 use corpus::tokenizer::{Published, SubwordError};
 use corpus::{LabelSet, Record, Report};
 use protocol::hash::sha256;
+use protocol::ids::Sha256;
 use protocol::plan::{Asks, EncoderConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -81,8 +82,8 @@ pub(crate) struct Loaded {
     pub(crate) fit: Fit,
     pub(crate) train: Material,
     pub(crate) held_out: Material,
-    /// SHA-256 of the data file.
-    pub(crate) data_digest: [u8; 32],
+    /// Of the data file.
+    pub(crate) data_digest: Sha256,
     /// What became of records, where there are records.
     pub(crate) report: Option<Report>,
     /// Tokens or records on either side.
@@ -97,7 +98,7 @@ impl Loaded {
     /// Reads the data and builds the model, on the checkpoint that the plan names.
     pub(crate) fn read(plan: &CentralPlan, path: &Path, base: Option<Base>) -> Result<Self, MaterialError> {
         let bytes = files::read(path, MAX_FILE, Item::Records)?;
-        let digest = sha256(&[&bytes]);
+        let digest = Sha256(sha256(&[&bytes]));
         match (&plan.task, base) {
             (Task::Asked { .. }, base) => asked(plan, base, &bytes, digest),
             (Task::Characters(_) | Task::Classes { .. }, Some(base)) => Err(unnamed(&base).into()),
@@ -108,7 +109,7 @@ impl Loaded {
 }
 
 /// Characters in the order of their code points: the same text has the same numbers everywhere.
-fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_digest: [u8; 32]) -> Result<Loaded, MaterialError> {
+fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_digest: Sha256) -> Result<Loaded, MaterialError> {
     let text = std::str::from_utf8(bytes).map_err(|e| MaterialError::NotText(e.valid_up_to()))?;
     let alphabet: BTreeSet<char> = text.chars().collect();
     if alphabet.len() > MAX_CHARACTERS {
@@ -131,7 +132,7 @@ fn characters(plan: &CentralPlan, config: &DecoderConfig, bytes: &[u8], data_dig
 }
 
 /// Cleaned, unique, and split by a hash of the text.
-fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Loaded, MaterialError> {
+fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: Sha256) -> Result<Loaded, MaterialError> {
     let Task::Classes { model, text_field, label_field, balance } = &plan.task else { return Err(FitError::Model.into()) };
     let options = ReadOptions { text_field: text_field.clone(), label_field: label_field.clone(), ..ReadOptions::default() };
     let loaded = read_jsonl(bytes, &options)?;
@@ -166,7 +167,7 @@ fn classes(plan: &CentralPlan, bytes: &[u8], data_digest: [u8; 32]) -> Result<Lo
 }
 
 /// Cleaned, unique, split by a hash of the text, and cut by the plan's tokenizer or the checkpoint's.
-fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: [u8; 32]) -> Result<Loaded, MaterialError> {
+fn asked(plan: &CentralPlan, base: Option<Base>, bytes: &[u8], data_digest: Sha256) -> Result<Loaded, MaterialError> {
     let Task::Asked { begins, text_field, label_field } = &plan.task else { return Err(FitError::Model.into()) };
     let weights = begins.weights(base.as_ref(), plan.initial_seed)?;
     let model = weights.config().clone();

@@ -5,6 +5,7 @@ use super::plan::CentralPlan;
 use crate::files::{self, Item, StoreError};
 use crate::machine::{self, MachineError};
 use protocol::hash::sha256;
+use protocol::ids::Sha256;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
@@ -114,10 +115,10 @@ pub(crate) fn run(
     let Means { device, threads, dir } = means;
     let machine::Started { workers, on } = machine::start(device, plan.recipe.precision, threads)?;
     report(Event::Started { on: &on });
-    let mut named = Vec::from([b"concordat/client/central".as_slice(), plan_text.as_bytes(), loaded.data_digest.as_slice()]);
+    let mut named = Vec::from([b"concordat/client/central".as_slice(), plan_text.as_bytes(), loaded.data_digest.0.as_slice()]);
     // A run goes on only from where it began.
-    named.extend(loaded.begun.iter().flat_map(|begun| [b"from".as_slice(), begun.digest.as_slice()]));
-    let name = hex(&sha256(&named));
+    named.extend(loaded.begun.iter().flat_map(|begun| [b"from".as_slice(), begun.digest.0.as_slice()]));
+    let name = Sha256(sha256(&named)).to_hex();
     let mut running = Running { loaded, workers, name, dir, best: None, badness: f64::INFINITY };
     running.resume(report)?;
     let (started, mut tokens, mut non_finite, mut taken) = (Instant::now(), 0u64, 0, 0u32);
@@ -193,8 +194,4 @@ impl Running<'_> {
         export(base, &weights, &out, || Ok(out.clone())).map_err(|e| RunError::Export(Box::new(e)))?;
         Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

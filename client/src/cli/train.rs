@@ -7,6 +7,7 @@ use crate::central::{self, Begun, CentralPlan, Event, FromError, Loaded, Means, 
 use crate::files::{self, Item};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::ids::Sha256;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -68,7 +69,7 @@ pub(super) fn run(args: &TrainArgs, format: Format) -> Result<Answer, Failure> {
     let outcome = central::run(&plan, &text, loaded, means, &mut |event| show.event(&event));
     show.bar.finish_and_clear();
     let outcome = outcome.map_err(|e| failure(&e))?;
-    Ok(answer(&outcome, (show.on.as_str(), threads), (sizes, &digest, from)))
+    Ok(answer(&outcome, (show.on.as_str(), threads), (sizes, digest, from)))
 }
 
 fn unfit(error: &FromError) -> Failure {
@@ -180,16 +181,12 @@ fn told(begun: &Begun) -> String {
 fn described(begun: &Begun) -> Value {
     let list = |names: &[String]| json!({ "count": names.len(), "tensors": names });
     let Taken { taken, fresh, unused } = &begun.taken;
-    json!({ "sha256": hex(&begun.digest), "taken": list(taken), "fresh": list(fresh), "unused": list(unused) })
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    json!({ "sha256": begun.digest, "taken": list(taken), "fresh": list(fresh), "unused": list(unused) })
 }
 
 /// `origin`: records or tokens on either side, SHA-256 of the data, and what the run began from.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn answer(outcome: &Outcome, (on, threads): (&str, NonZeroUsize), origin: ((usize, usize), &[u8; 32], Option<Value>)) -> Answer {
+fn answer(outcome: &Outcome, (on, threads): (&str, NonZeroUsize), origin: ((usize, usize), Sha256, Option<Value>)) -> Answer {
     let (sizes, digest, from) = origin;
     let best = outcome.best.as_ref().unwrap_or(&outcome.last);
     let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
@@ -212,7 +209,7 @@ fn answer(outcome: &Outcome, (on, threads): (&str, NonZeroUsize), origin: ((usiz
         "best": outcome.best.as_ref().map(judged),
         "learnt_from": sizes.0,
         "judged_by": sizes.1,
-        "data_sha256": hex(digest),
+        "data_sha256": digest,
         "from": from,
         "parameters": outcome.parameters,
         "non_finite": outcome.non_finite,
