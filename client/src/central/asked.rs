@@ -63,9 +63,14 @@ pub(crate) enum BeginError {
     Plan(#[from] PlanError),
 }
 
-/// Whether a plan's model is one of these.
+/// Whether a plan's model is one of these, or is asked for what only these can be.
 pub(super) fn of(model: &RawModel) -> bool {
-    model.base.is_some() || model.masking.is_some() || model.asks.is_some_and(|asks| asks != Asks::Class)
+    let plain = match model.family {
+        // What comes next is all that it is ever asked for: there is nothing to state.
+        Family::Decoder => model.asks.is_none(),
+        Family::Encoder => model.asks.is_none_or(|asks| asks == Asks::Class),
+    };
+    model.base.is_some() || model.masking.is_some() || !plain
 }
 
 fn refuse<T>(field: &'static str, got: &str, expected: &'static str) -> Result<T, CentralPlanError> {

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use train::device::Wanted;
 
+const CHARACTERS: &str = include_str!("../../../configs/train-characters.toml");
 const TAGS: &str = include_str!("../../../configs/train-tags.toml");
 const MASKED: &str = include_str!("../../../configs/train-masked-tokens.toml");
 
@@ -183,6 +184,8 @@ fn plans_that_ask_for_what_there_is_not_are_refused_by_the_key() {
     assert_eq!(field(with(TAGS, "asks = \"tags\"", "asks = \"answer\"")), "model.asks");
     assert_eq!(field(with(TAGS, "asks = \"tags\"", "asks = \"tags\"\nmasking = {}")), "model.masking");
     assert_eq!(field(with(TAGS, "family = \"encoder\"", "family = \"decoder\"")), "model.asks, model.masking or model.base");
+    let classes = "family = \"decoder\"\nasks = \"class\"";
+    assert_eq!(field(with(CHARACTERS, "family = \"decoder\"", classes)), "model.asks, model.masking or model.base");
     assert_eq!(field(with(TAGS, "width = 96\n", "")), "model.width");
     assert_eq!(field(with(TAGS, "[local]\n", "[local]\nprecision = \"bf16\"\n")), "local.precision");
     assert_eq!(field(with(TAGS, "[data]\n", "[data]\nbalance = \"0.5\"\n")), "data.balance");
