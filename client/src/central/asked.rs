@@ -35,7 +35,7 @@ pub(crate) enum Begins {
 #[non_exhaustive]
 pub(crate) enum BeginError {
     /// A checkpoint that is named and not given.
-    #[error("the plan's model begins from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    #[error("the plan's model begins from a published checkpoint: give its directory with --base (weights with SHA-256 {0})")]
     NoBase(Sha256),
     /// A checkpoint that is given and not named.
     #[error(
@@ -44,7 +44,7 @@ pub(crate) enum BeginError {
     Unnamed {
         /// SHA-256 of its `config.json`.
         config: Sha256,
-        /// Of its `model.safetensors`.
+        /// Of its weights.
         weights: Sha256,
         /// Of its `tokenizer.json`.
         tokenizer: Sha256,

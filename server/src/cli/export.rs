@@ -47,7 +47,7 @@ enum ExportError {
     #[error("the plan names no base checkpoint: leave --base out")]
     NoBase,
     /// No checkpoint for a model that began from one.
-    #[error("the model began from a published checkpoint: give its directory with --base (model.safetensors with SHA-256 {0})")]
+    #[error("the model began from a published checkpoint: give its directory with --base (weights with SHA-256 {0})")]
     BaseNeeded(Sha256),
 }
 
