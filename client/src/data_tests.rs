@@ -3,7 +3,7 @@ use crate::testing::{TOKENIZER, plan};
 use corpus::BadLines;
 use corpus::tokenizer::{ByteTokenizer, TextTokenizer as _};
 use protocol::plan::BaseModel;
-use protocol::plan::own::{OwnModel, START};
+use protocol::plan::own::{MASK, OwnModel, START};
 
 pub(super) fn config(dir: &std::path::Path, lines: &[&str]) -> DataConfig {
     let path = dir.join("records.jsonl");
@@ -166,6 +166,12 @@ fn an_answer_of_a_model_from_random_weights_has_an_end_of_its_own() {
     assert!(labels(&own).iter().all(|l| l.len() == 2 && l[0] > END && l[1] == END));
     own.model.own = Some(OwnModel { asks: Asks::Translate, decoder_layers: Some(1), ..OwnModel::default() });
     assert!(labels(&own).iter().all(|l| l.len() == 1 && !l.contains(&END)), "the model adds the end itself");
+}
+
+/// What plans from random weights put in the place of hidden tokens is what the tokenizer keeps for it.
+#[test]
+fn the_mask_of_a_model_from_random_weights_is_the_tokenizers() {
+    assert_eq!(MASK, corpus::Tokenizer::MASK);
 }
 
 /// Every byte has a token, so a model's tokens can be turned back into text.
