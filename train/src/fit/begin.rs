@@ -2,7 +2,7 @@
 //! them. Knows no file system.
 
 use super::Fit;
-use super::state::{AVERAGE, FORMAT, LAYOUT, WEIGHTS};
+use super::state::{AVERAGE, FORMAT, LAYOUT, WEIGHTS, finite};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 
@@ -156,6 +156,5 @@ fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, EarlierError> {
     if view.dtype() != Dtype::F32 {
         return Err(EarlierError::Type { name: name.to_owned(), found: format!("{:?}", view.dtype()) });
     }
-    let values: Vec<f32> = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(EarlierError::NonFinite(name.to_owned())) }
+    finite(view).ok_or_else(|| EarlierError::NonFinite(name.to_owned()))
 }

@@ -50,13 +50,18 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// The numbers of a tensor of 32-bit floats; none if one of them is not finite.
+pub(super) fn finite(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
+    let values: Vec<f32> = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    values.iter().all(|v| v.is_finite()).then_some(values)
+}
+
 fn vector(file: &SafeTensors<'_>, name: &'static str, expected: usize) -> Result<Vec<f32>, StateError> {
     let tensor = file.tensor(name).map_err(|_| StateError::Vector(name))?;
     if tensor.dtype() != Dtype::F32 || tensor.shape() != [expected] {
         return Err(StateError::Vector(name));
     }
-    let values: Vec<f32> = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(StateError::Number(name)) }
+    finite(&tensor).ok_or(StateError::Number(name))
 }
 
 impl Fit {
