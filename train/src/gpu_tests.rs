@@ -5,16 +5,14 @@ use crate::batch::Batch;
 use crate::capture::Tape;
 use crate::device::{Engine, Multiply, is_out_of_memory};
 use crate::direct::Precision;
-use crate::fit::{Fit, Material, OptimiserKind, Recipe};
+use crate::fit::{Fit, Material, Recipe};
 use crate::model::config::Choices;
 use crate::model::decoder::Head;
 use crate::model::norm::NormKind;
 use crate::model::{Config, DecoderConfig, DecoderWeights, Objective, Replicas, TransformerWeights};
 use crate::ops::way_tests::{agree, cases};
-use crate::optim::USUAL_BETAS;
-use crate::schedule::{Rates, Schedule};
 use crate::slots::slots_agree;
-use crate::testing::{families, moved, plan, record, small_config};
+use crate::testing::{families, moved, plan, recipe, record, small_config};
 use crate::workers::Workers;
 use candle_core::{DType, Device, Tensor};
 use privacy::mechanism::Mechanism;
@@ -107,20 +105,7 @@ fn central_training_takes_the_processors_steps() {
     let Some(workers) = gpu(Precision::F32) else { return };
     let (head, norm) = (Head::Tied, NormKind::Layer);
     let config = DecoderConfig { vocab: 9, max_tokens: 8, width: 16, heads: 2, layers: 2, hidden: 32, head, norm, adapter: None };
-    let recipe = Recipe {
-        batch: 6,
-        micro_batch: Some(4),
-        rates: Rates { peak: 1e-2, warmup_steps: 3, total_steps: 6, schedule: Schedule::Cosine },
-        weight_decay: 0.01,
-        max_gradient_norm: Some(1.0),
-        optimiser: OptimiserKind::AdamW { betas: USUAL_BETAS },
-        seed: 4,
-        precision: Precision::F32,
-        keep: Keep::Everything,
-        bucket: 1,
-        drop_tokens: 0.0,
-        average: 0.0,
-    };
+    let recipe = Recipe { micro_batch: Some(4), ..recipe(6) };
     let text = Material::Text((0..300).map(|i| i % 9).collect());
     let run = |workers: &Workers| -> Vec<f64> {
         let mut fit = Fit::decoder(&DecoderWeights::initial(&config, 1).unwrap(), recipe.clone()).unwrap();

@@ -1,6 +1,8 @@
 //! A small world for this room's tests.
 
 use crate::batch::{Dataset, Record, UNASKED, UnitExamples};
+use crate::direct::{Keep, Precision};
+use crate::fit::{OptimiserKind, Recipe};
 use crate::model::config::{
     Activation, Family, FeedForwardKind, Inputs, MaskKind, NormPlace, Outputs, Positions, Scores, Shifts, Stretch, Task, Window,
 };
@@ -9,6 +11,8 @@ use crate::model::lora::{Adapters, Factor, Lora};
 use crate::model::names::Spelling;
 use crate::model::norm::NormKind;
 use crate::model::{Choices, Config, Trained, TransformerWeights};
+use crate::optim::USUAL_BETAS;
+use crate::schedule::{Rates, Schedule};
 use crate::shard::{STEP_EXPONENT, shard_table};
 use protocol::decimal::Decimal;
 use protocol::ids::{GroupId, SnapshotDigest, TaskId};
@@ -27,6 +31,24 @@ pub(crate) fn small_config() -> EncoderConfig {
 /// The same sizes for a model that is built otherwise and asked for tokens, of which there are fewer.
 pub(crate) fn built(own: OwnModel) -> EncoderConfig {
     EncoderConfig { vocab: 20, max_tokens: 12, heads: 4, classes: Vec::new(), own: Some(own), ..small_config() }
+}
+
+/// Of training in one place, in so many steps.
+pub(crate) fn recipe(steps: u64) -> Recipe {
+    Recipe {
+        batch: 6,
+        micro_batch: None,
+        rates: Rates { peak: 1e-2, warmup_steps: 3, total_steps: steps, schedule: Schedule::Cosine },
+        weight_decay: 0.01,
+        max_gradient_norm: Some(1.0),
+        optimiser: OptimiserKind::AdamW { betas: USUAL_BETAS },
+        seed: 4,
+        precision: Precision::F32,
+        keep: Keep::Everything,
+        bucket: 1,
+        drop_tokens: 0.0,
+        average: 0.0,
+    }
 }
 
 pub(crate) fn decimal(text: &str) -> Decimal {

@@ -6,28 +6,11 @@ use crate::device::{Engine as Accelerator, Multiply};
 use crate::model::decoder::Head;
 use crate::model::norm::NormKind;
 use crate::model::{DecoderConfig, initial};
-use crate::optim::USUAL_BETAS;
-use crate::schedule::Schedule;
 use crate::testing::small_config;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-pub(super) fn recipe(steps: u64) -> Recipe {
-    Recipe {
-        batch: 6,
-        micro_batch: None,
-        rates: Rates { peak: 1e-2, warmup_steps: 3, total_steps: steps, schedule: Schedule::Cosine },
-        weight_decay: 0.01,
-        max_gradient_norm: Some(1.0),
-        optimiser: OptimiserKind::AdamW { betas: USUAL_BETAS },
-        seed: 4,
-        precision: Precision::F32,
-        keep: Keep::Everything,
-        bucket: 1,
-        drop_tokens: 0.0,
-        average: 0.0,
-    }
-}
+pub(super) use crate::testing::recipe;
 
 pub(super) fn workers(n: usize) -> Workers {
     Workers::start(NonZeroUsize::new(n).unwrap()).unwrap()
