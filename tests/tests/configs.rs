@@ -1,5 +1,8 @@
 //! Do the samples tell the truth? Every file under `configs/` is read by the parser that reads it in earnest. Knows no running process.
 
+#[path = "configs/units.rs"]
+mod units;
+
 use client::central::CentralPlan;
 use client::config::{Config as ClientConfig, ConfigError as ClientError};
 use client::site_policy::SitePolicy;
@@ -12,9 +15,7 @@ use server::config::{Config as ServerConfig, ConfigError as ServerError};
 use server::plan_file::{AnyPlanFile, CountFile, PlanFile, Prepared};
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 use train::optim::OptimiserState;
 
 const SERVER: &str = include_str!("../../configs/server.toml");
@@ -36,8 +37,6 @@ const TRAIN_SMS: &str = include_str!("../../configs/train-sms.toml");
 const TRAIN_SMS_MASKED: &str = include_str!("../../configs/train-sms-masked.toml");
 const DATA_SMS: &str = include_str!("../../configs/data-sms.toml");
 const DATA_SMS_SPAM: &str = include_str!("../../configs/data-sms-spam.toml");
-const SERVER_UNIT: &str = include_str!("../../configs/systemd/concordat-server.service");
-const CLIENT_UNIT: &str = include_str!("../../configs/systemd/concordat-client.service");
 
 /// All samples by their path below `configs/`.
 const SAMPLES: &[&str] = &[
@@ -572,41 +571,4 @@ fn an_unknown_key_is_refused_everywhere() {
     assert!(ClientConfig::parse(&format!("{line}{CLIENT}")).is_err());
     assert!(SitePolicy::parse(&format!("{line}{SITE_POLICY}")).is_err());
     assert!(PlanFile::parse(&format!("{line}{PLAN}")).is_err());
-}
-
-/// Value of a directive; a unit has each at most once here.
-fn directive<'a>(unit: &'a str, key: &str) -> Option<&'a str> {
-    let mut found = unit.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-    let first = found.next();
-    assert!(found.next().is_none(), "{key} stands twice");
-    first
-}
-
-/// Whether the program takes these arguments: it prints help before it does anything, but after it has read what stands before.
-fn takes(run: impl FnOnce(Vec<OsString>) -> ExitCode, command: &str) -> bool {
-    let args = command.split(' ').chain(["--help"]).map(OsString::from).collect();
-    format!("{:?}", run(args)) == format!("{:?}", ExitCode::SUCCESS)
-}
-
-#[test]
-fn the_service_units_start_what_there_is_and_shut_the_rest() {
-    let start = |unit: &'static str| directive(unit, "ExecStart").unwrap();
-    assert!(takes(server::cli::run, start(SERVER_UNIT)));
-    assert!(takes(client::cli::run, start(CLIENT_UNIT)));
-    for unit in [SERVER_UNIT, CLIENT_UNIT] {
-        for (key, value) in [
-            ("DynamicUser", "yes"),
-            ("ProtectSystem", "strict"),
-            ("NoNewPrivileges", "yes"),
-            ("LimitCORE", "0"),
-            ("LimitNOFILE", "65536"),
-            ("Restart", "on-failure"),
-        ] {
-            assert_eq!(directive(unit, key), Some(value), "{key}");
-        }
-        let sections: Vec<_> = unit.lines().filter(|l| l.starts_with('[')).collect();
-        assert_eq!(sections, ["[Unit]", "[Service]", "[Install]"]);
-        let read = |l: &str| l.is_empty() || l.starts_with(['#', '[']) || l.contains('=');
-        assert!(unit.lines().all(read));
-    }
 }
