@@ -72,7 +72,7 @@ impl NoiseShares {
     }
 
     /// RDP of one step at order α.
-    pub(crate) fn rdp(&self, alpha: f64) -> f64 {
+    fn rdp(&self, alpha: f64) -> f64 {
         let gaussian = alpha * self.sensitivity * self.sensitivity / (2.0 * self.variance());
         match self.noise {
             ShareNoise::DiscreteGaussian => self.discrete_gaussian(alpha, gaussian),

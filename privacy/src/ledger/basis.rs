@@ -2,7 +2,6 @@
 //! Fixed for a schedule. Knows no file and no budget.
 
 use super::filter::{self, Nats};
-use crate::accountant::own::noise_rdp;
 use crate::accountant::rdp::orders;
 use crate::coalition::Coalition;
 use crate::mechanism::Executed;
@@ -108,6 +107,5 @@ fn joint(executed: &Executed, steps: u64) -> Option<JointBasis> {
 
 /// RDP of `steps` steps at every order of D48.
 fn own_costs(executed: &Executed, steps: u64) -> Vec<Nats> {
-    let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
-    orders().map(|alpha| filter::scaled(noise_rdp(executed.noise, sigma, q, alpha), steps)).collect()
+    orders().map(|alpha| filter::own_cost(executed, steps, alpha)).collect()
 }

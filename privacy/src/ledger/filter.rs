@@ -63,11 +63,14 @@ pub(super) fn cost(executed: &Executed, steps: u64, terms: &Terms) -> Nats {
     let alpha = terms.order.to_f64();
     match charged_shares(executed, terms) {
         Some(shares) => scaled(shares.step_rdp(alpha), steps),
-        None => {
-            let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
-            scaled(noise_rdp(executed.noise, sigma, q, alpha), steps)
-        }
+        None => own_cost(executed, steps, alpha),
     }
+}
+
+/// RDP of `steps` steps of own noise at order `alpha`.
+pub(super) fn own_cost(executed: &Executed, steps: u64, alpha: f64) -> Nats {
+    let (sigma, q) = (executed.noise_multiplier.to_f64(), executed.sampling_rate.to_f64());
+    scaled(noise_rdp(executed.noise, sigma, q, alpha), steps)
 }
 
 /// `steps` times the cost of one step, rounded up. An order without a figure costs more than every budget.

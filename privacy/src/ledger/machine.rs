@@ -302,12 +302,9 @@ impl PrivacyLedger {
         }
         let cap = plan.privacy.epsilon_cap;
         let (terms, steps) = (terms_of(&executed, cap), plan.rounds.saturating_mul(steps_per_round));
-        let needed = terms.epsilon(steps)?;
-        if needed.to_f64() > cap.to_f64() {
-            return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: cap });
-        }
-        if let Some(own) = self.state.terms.own_epsilon_cap.filter(|own| needed.to_f64() > own.to_f64()) {
-            return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: own });
+        let (needed, most) = (terms.epsilon(steps)?, self.task_cap(cap));
+        if needed.to_f64() > most.to_f64() {
+            return Err(RegisterError::BudgetExhausted { account: Account::Task, order: None, needed, remaining: most });
         }
         slack::fits(&self.state, &executed, cap, steps)?;
         let order = self.state.terms.order;
@@ -341,9 +338,7 @@ impl PrivacyLedger {
         let terms = terms_of(&executed, cap);
         // A repaired task may stand above the figure of its rounds; ε never falls.
         let (after, slack) = (filter::larger(terms.epsilon(steps_total)?, before), stated_slack(&terms, steps_total));
-        let accountant = terms.accountant();
-        // The log holds what a header states to the smaller of the two (D61).
-        let most = self.state.terms.own_epsilon_cap.filter(|own| own.to_f64() < cap.to_f64()).unwrap_or(cap);
+        let (accountant, most) = (terms.accountant(), self.task_cap(cap));
         if after.to_f64() > most.to_f64() {
             return Err(ReserveError::BudgetExhausted { account: Account::Task, order: None, needed: after, remaining: most });
         }
@@ -372,6 +367,11 @@ impl PrivacyLedger {
             let spend = spend(&reservation, &terms, steps_total, counter, head);
             Paid::new(reservation.executed, reservation.manifest, counter, reservation.steps, spend)
         }))
+    }
+
+    /// The most own ε of a task under this cap of its plan. The log holds what a header states to the smaller of the two caps (D61).
+    fn task_cap(&self, plan: Decimal) -> Decimal {
+        self.state.terms.own_epsilon_cap.filter(|own| own.to_f64() < plan.to_f64()).unwrap_or(plan)
     }
 
     /// The task's state, if the round may be paid at all.

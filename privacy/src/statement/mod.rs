@@ -174,7 +174,7 @@ pub struct Statement {
     pub dataset: Sha256,
     /// Whose data one unit is. Neighbours are [`Basis::neighbours`].
     pub unit: Unit,
-    /// (ε, δ) of the whole registered schedule, by PLD, from the institution's own noise.
+    /// (ε, δ) of the whole registered schedule, by its accountant, from the institution's own noise.
     pub promise: Promise,
     /// ε of the rounds reserved so far.
     pub spent: Decimal,
@@ -230,8 +230,8 @@ impl Statement {
     /// The statement of a task. `spends` are the institution's spends from this dataset in the log; a ledger that lacks one makes none.
     ///
     /// # Privacy
-    /// unit: the ledger's · neighbours: add or remove one unit · measure: (ε, δ) by PLD of the registered schedule or, where a repair or the
-    /// reserved rounds stand above it, that. Computed from nothing but the plan's numbers.
+    /// unit: the ledger's · neighbours: add or remove one unit · measure: (ε, δ) of the registered schedule by its accountant or, where a repair or
+    /// the reserved rounds stand above it, that. Computed from nothing but the plan's numbers.
     ///
     /// # Errors
     /// [`StatementError`].

@@ -232,6 +232,8 @@ fn promised_by_a_published_bound(rate: Decimal) {
         assert!((epsilon.to_f64() - rdp).abs() < 2e-6 && rdp > s.promise.epsilon.to_f64(), "{m:?}");
     }
     assert_eq!((s.replace_one, s.groups[0].epsilon), (Figure::NotReported, Figure::NotReported));
+    let label = s.rows(Language::English).into_iter().find(|r| r.key == "epsilon").unwrap().label;
+    assert_eq!(label, "ε of the registered schedule (RDP)", "no PLD stands behind it");
     // D61: the account that totals are of is told where it is not own cost.
     let mut signed = s.clone();
     signed.lifetime.own_cap = Some(dec("8"));

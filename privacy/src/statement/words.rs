@@ -75,8 +75,12 @@ impl Statement {
         let life = &self.lifetime;
         let spent = life.epsilon.map_or_else(|| Figure::Unbounded.to_string(), |e| e.to_string());
         let coalition = self.coalition_words(l);
+        let registered = match self.executed.noise {
+            NoiseKind::RoundedGaussian => l.pick("ε of the registered schedule (PLD)", "已登记计划的 ε（PLD）"),
+            NoiseKind::DiscreteGaussian => l.pick("ε of the registered schedule (RDP)", "已登记计划的 ε（RDP）"),
+        };
         vec![
-            row("epsilon", l.pick("ε of the registered schedule (PLD)", "已登记计划的 ε（PLD）"), self.promise.epsilon),
+            row("epsilon", registered, self.promise.epsilon),
             row("delta", "δ", self.promise.delta),
             row("epsilon_spent", l.pick("ε of the rounds reserved so far", "已预留各轮的 ε"), self.spent),
             row(

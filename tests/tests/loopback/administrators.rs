@@ -9,16 +9,6 @@ fn done() -> String {
     format!("{:?}", std::process::ExitCode::SUCCESS)
 }
 
-fn exit(code: u8) -> String {
-    format!("{:?}", std::process::ExitCode::from(code))
-}
-
-/// Entries of a type in the server's own log.
-async fn count(f: &Federation, kind: &str) -> usize {
-    let size = usize::try_from(f.status().await.log_size).unwrap();
-    all_entries(&f.audit(), size).matches(&format!("\"type\":\"{kind}\"")).count()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_administrators_admit_open_release_and_withdraw_together() {
     // `with_administrators` has both admit, activate and approve, and asserts that the first word alone did nothing.

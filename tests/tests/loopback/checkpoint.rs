@@ -1,9 +1,9 @@
 //! A model that begins from a published checkpoint: institutions read what stays in it from their own disks, and only what is trained travels.
 
-use super::mixed::stepped_by_shard;
+use super::families::{is_another_loss, two_rounds};
 use super::*;
 use protocol::ids::TaskId;
-use std::collections::BTreeMap;
+use train::batch::Record;
 use train::hf::base::{Base, Digests};
 
 /// Words of the records, marks as published encoders have them.
@@ -58,19 +58,7 @@ async fn a_published_checkpoint_is_trained_further_and_never_travels() {
     let text = adapted_toml(&base, ("class", "\"query\", \"value\"", "\"lora-b\", \"head\""));
     let file = server::plan_file::PlanFile::parse(&text).unwrap();
     let plan = f.propose_prepared(file.prepare_on(TaskId([7; 16]), Some(&base)).unwrap()).await;
-    assert_eq!(f.ended().await.round, Some(RoundId(2)));
-    let verdict = f.verify(&f.log());
-    assert!(verdict.verified && verdict.findings.is_empty(), "{:?}", verdict.findings);
-    opened_sums_are_exact(&f, &plan, 1, &[0, 1, 2]);
-
-    let cohorts = BTreeMap::from([(0, 3)]);
-    let first = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
-    let mut weights = first.clone();
-    for round in [1, 2] {
-        weights = stepped_by_shard(&f, &plan, round, &weights, &cohorts);
-        let published = f.has_published(train::snapshot::digest(&weights));
-        assert!(published, "round {round}: the next weights are not the mean of what was trained");
-    }
+    let [first, weights] = two_rounds(&mut f, &plan).await;
     // What the federation stores and sends is a small part of the model: the table of tokens is not in it.
     let snapshot = train::snapshot::from_bytes(&plan.model, &weights).unwrap();
     assert!(snapshot.table().find("bert.embeddings.word_embeddings.weight").is_none());
@@ -84,51 +72,36 @@ async fn a_published_checkpoint_is_trained_further_and_never_travels() {
     assert_ne!(before, after);
 }
 
-/// Three institutions train adapters of a model that writes tokens, for two rounds. Its loss on this record before and after.
-async fn taught(name: &str, (asks, targets): (&str, &str), record: train::batch::Record) -> [f64; 2] {
+/// Three institutions train adapters of a model that writes tokens, for two rounds, and it learns from them about this record.
+async fn taught(name: &str, (asks, targets): (&str, &str), record: Record) {
     let mut f = Federation::start(3).await;
     let base = publish(&f.dir.path().join("checkpoint"), name, WORDS);
     let text = adapted_toml(&base, (asks, targets, "\"lora-b\"")).replace("classes = [\"bad\", \"good\"]\n", "");
     let file = server::plan_file::PlanFile::parse(&text).unwrap();
     let plan = f.propose_prepared(file.prepare_on(TaskId([7; 16]), Some(&base)).unwrap()).await;
-    assert_eq!(f.ended().await.round, Some(RoundId(2)));
-    let verdict = f.verify(&f.log());
-    assert!(verdict.verified && verdict.findings.is_empty(), "{:?}", verdict.findings);
-    opened_sums_are_exact(&f, &plan, 1, &[0, 1, 2]);
-
-    let first = std::fs::read(f.dir.path().join("base.safetensors")).unwrap();
-    let one = stepped_by_shard(&f, &plan, 1, &first, &BTreeMap::from([(0, 3)]));
-    let two = stepped_by_shard(&f, &plan, 2, &one, &BTreeMap::from([(0, 3)]));
-    assert!(f.has_published(train::snapshot::digest(&two)), "the next weights are not the mean");
-    let data = train::batch::Dataset { units: vec![train::batch::UnitExamples { records: vec![record] }] };
-    let workers = train::workers::Workers::start(std::num::NonZeroUsize::MIN).unwrap();
-    [&first, &two].map(|bytes| {
+    let weights = two_rounds(&mut f, &plan).await.map(|bytes| {
         let outside = std::sync::Arc::new(base.outside(&plan.model).unwrap());
-        let weights = train::snapshot::from_bytes(&plan.model, bytes).unwrap().beside(outside);
-        train::eval::evaluate_texts(&weights, &data, &workers).unwrap().loss()
-    })
-}
-
-fn is_another_loss([before, after]: [f64; 2]) {
-    assert!(before.is_finite() && after.is_finite() && before.to_bits() != after.to_bits(), "{before} {after}");
+        train::snapshot::from_bytes(&plan.model, &bytes).unwrap().beside(outside)
+    });
+    is_another_loss(record, weights);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_published_decoder_learns_from_texts_that_nobody_labelled() {
-    let record = train::batch::Record { tokens: vec![1, 2, 3, 4, 0, 0], class: 0, labels: Vec::new() };
-    is_another_loss(taught("gpt2", ("next-token", "\"c_attn\""), record).await);
+    let record = Record { tokens: vec![1, 2, 3, 4, 0, 0], class: 0, labels: Vec::new() };
+    taught("gpt2", ("next-token", "\"c_attn\""), record).await;
 }
 
 /// The labels are the answers, word for word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_published_encoder_decoder_learns_what_to_reply() {
-    let record = train::batch::Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![5, 0] };
-    is_another_loss(taught("t5", ("translate", "\"q\", \"v\""), record).await);
+    let record = Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![5, 0] };
+    taught("t5", ("translate", "\"q\", \"v\""), record).await;
 }
 
 /// The same by a model whose sides have places of their own; every answer begins with its publisher's mark, which is token 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_published_encoder_decoder_of_barts_kind_learns_what_to_reply() {
-    let record = train::batch::Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![0, 5] };
-    is_another_loss(taught("bart", ("translate", "\"q_proj\", \"v_proj\""), record).await);
+    let record = Record { tokens: vec![1, 2, 3, 4], class: 0, labels: vec![0, 5] };
+    taught("bart", ("translate", "\"q_proj\", \"v_proj\""), record).await;
 }

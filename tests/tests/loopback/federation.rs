@@ -300,6 +300,22 @@ pub(super) async fn administer(args: Vec<String>) -> String {
     format!("{:?}", tokio::time::timeout(PATIENCE, ran).await.unwrap().unwrap())
 }
 
+/// What a command that ends with this code answers.
+pub(super) fn exit(code: u8) -> String {
+    format!("{:?}", std::process::ExitCode::from(code))
+}
+
+/// Waits until so many institutions are connected.
+pub(super) async fn connected(f: &Federation, wanted: usize) {
+    until(async || (f.status().await.connected.len() == wanted).then_some(())).await;
+}
+
+/// Entries of a type in the server's own log.
+pub(super) async fn count(f: &Federation, kind: &str) -> usize {
+    let size = usize::try_from(f.status().await.log_size).unwrap();
+    all_entries(&f.audit(), size).matches(&format!("\"type\":\"{kind}\"")).count()
+}
+
 /// The value of the first such field of an entry, without its quotes.
 pub(super) fn field<'a>(entry: &'a str, name: &str) -> &'a str {
     let rest = entry.split_once(&format!("\"{name}\":")).unwrap().1;

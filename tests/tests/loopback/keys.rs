@@ -1,6 +1,6 @@
 //! An institution that goes on with another statement key and another witness key, on the same wire (audit.md A12, A17).
 
-use super::standing::{client_of, connected, count, exit};
+use super::standing::client_of;
 use super::*;
 
 /// Every institution is a decryptor and a witness, and every round needs all of them.

@@ -75,10 +75,10 @@ fn site_log_is_anchored(f: &Federation, verdict: &auditor::Verdict, index: usize
 }
 
 /// What the command line of an institution does, beside its running program; it must be done.
-async fn institution(args: &[&str]) {
+pub(super) async fn institution(args: &[&str]) {
     let args: Vec<_> = args.iter().map(std::ffi::OsString::from).collect();
     let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
-    assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
+    assert_eq!(format!("{code:?}"), exit(0));
 }
 
 /// The name of the dataset is told by a pack and by a mirror where the institution says so, and erased again (A18).

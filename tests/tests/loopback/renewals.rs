@@ -26,7 +26,7 @@ fn plant(f: &Federation, index: usize, life: impl FnOnce(&mut CertificateParams)
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_certificate_is_renewed_in_time_and_also_after_it() {
     let mut f = Federation::start(3).await;
-    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    connected(&f, 3).await;
     for client in &mut f.clients {
         client.abort();
         assert!(client.await.is_err_and(|e| e.is_cancelled()), "a client ended by itself");
@@ -42,7 +42,7 @@ async fn a_certificate_is_renewed_in_time_and_also_after_it() {
     let young = leaf(2);
     f.come_back(3);
     until(async || (leaf(0) != over && leaf(1) != old).then_some(())).await;
-    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    connected(&f, 3).await;
     assert_eq!(leaf(2), young);
     f.clients_are_well().await;
     let verdict = f.verify(&f.published().await);

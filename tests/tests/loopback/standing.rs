@@ -3,10 +3,6 @@
 use super::*;
 use client::agent::AgentError;
 
-pub(super) fn exit(code: u8) -> String {
-    format!("{:?}", std::process::ExitCode::from(code))
-}
-
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -17,16 +13,6 @@ pub(super) async fn client_of(f: &Federation, index: usize, args: &[&str]) -> St
     let all = ["concordat-client", "--dir", &home].iter().chain(args).map(std::ffi::OsString::from).collect::<Vec<_>>();
     let ran = tokio::task::spawn_blocking(move || client::cli::run(all));
     format!("{:?}", tokio::time::timeout(PATIENCE, ran).await.unwrap().unwrap())
-}
-
-/// Entries of a type in the server's own log.
-pub(super) async fn count(f: &Federation, kind: &str) -> usize {
-    let size = usize::try_from(f.status().await.log_size).unwrap();
-    all_entries(&f.audit(), size).matches(&format!("\"type\":\"{kind}\"")).count()
-}
-
-pub(super) async fn connected(f: &Federation, wanted: usize) {
-    until(async || (f.status().await.connected.len() == wanted).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,13 +1,9 @@
 //! Administrators hand over to others on the same wire: the federation goes on under the new ones and another key of the server, whoever was invited
 //! before still joins, and nobody's old word counts (audit.md A14). Then the log itself goes over to another key.
 
+use super::released::institution;
 use super::*;
 use protocol::trust::{JoinRequest, Membership, TrustDocument};
-use std::ffi::OsString;
-
-fn exit(code: u8) -> String {
-    format!("{:?}", std::process::ExitCode::from(code))
-}
 
 /// What a command of the server comes to.
 async fn runs(args: &[&str]) -> String {
@@ -16,10 +12,7 @@ async fn runs(args: &[&str]) -> String {
 
 /// The institution's pack, verified under the trust document of this hash.
 async fn has_evidence(home: &Path, out: &Path, trust: protocol::ids::Sha256) {
-    let args = ["concordat-client", "--dir", home.to_str().unwrap(), "evidence", "export", "--out", out.to_str().unwrap()];
-    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-    let code = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
-    assert_eq!(format!("{code:?}"), exit(0));
+    institution(&["concordat-client", "--dir", home.to_str().unwrap(), "evidence", "export", "--out", out.to_str().unwrap()]).await;
     let v = auditor::evidence::verify_evidence(out, Some(trust)).unwrap();
     assert!(v.verified && v.trust_pinned, "{:?}", v.findings);
 }
@@ -90,7 +83,7 @@ async fn the_log_is_handed_over_to_another_key_and_whoever_was_away_follows() {
     let mut f = Federation::start(3).await;
     let (root, server_dir) = (f.dir.path().to_owned(), f.server_dir());
     let at = |name: &str| root.join(name).to_string_lossy().into_owned();
-    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    connected(&f, 3).await;
     let away = f.clients.pop().unwrap();
     away.abort();
     assert!(away.await.is_err_and(|e| e.is_cancelled()), "a client ended by itself");
@@ -108,7 +101,7 @@ async fn the_log_is_handed_over_to_another_key_and_whoever_was_away_follows() {
     // Whoever was away knows the old key only, and takes part in a task under the new one.
     let (sender, _) = tokio::sync::mpsc::unbounded_channel();
     f.clients.push(run_client(&root, 2, f.integers.clone(), sender));
-    until(async || (f.status().await.connected.len() == 3).then_some(())).await;
+    connected(&f, 3).await;
     f.propose(&plan_toml(1, 120_000, 1).replace("decryptors = 4", "decryptors = 3")).await;
     f.ended().await;
     let log = f.log();
