@@ -16,6 +16,7 @@ use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose, Standing};
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
+use protocol::rotation::WitnessKeyRotation;
 use protocol::round::Event;
 use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Statement, StatementKind};
@@ -305,7 +306,7 @@ impl Driver {
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        if self.is_taken_witness(&statement) {
+        if statement.verify::<WitnessKeyRotation>().is_ok_and(|said| self.is_taken_witness(&said.new)) {
             return Ok(Rejection::Policy.into());
         }
         let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };
