@@ -21,7 +21,7 @@ use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
 use crate::ledger::{LedgerError, LedgerStore};
-use crate::link::{Backoff, Link, LinkError, hello};
+use crate::link::{Backoff, Link, LinkError};
 use crate::machine;
 use crate::mirror::{Mirror, MirrorError};
 use crate::observer::{Observer, Shared};
@@ -32,18 +32,18 @@ use crate::site_log::SiteLog;
 use crate::site_policy::SitePolicy;
 use crate::spool::{self, Spool};
 use crate::status::Status;
+use crate::sync;
 use crate::upload::Uploaded;
 use crate::vault::{Vault, VaultError};
 use crate::witness::{Witness, WitnessError};
 pub(crate) use ends::Cancel;
 use ends::Ends;
 use privacy::ledger::{Terms, default_order};
-use privacy::noise::{EntropyError, EntropySource as _};
+use privacy::noise::EntropyError;
 use process::{Stop, build_hash};
 use protocol::decryptor::{self, Decryptor};
 use protocol::ids::{Address, ClientId, GroupId, RoundId, Sha256, TaskId, UploadId};
 use protocol::membership::Barred;
-use protocol::messages::ClientMessage;
 use protocol::participant::{Accepted, Participant, UploadAt};
 use protocol::reject::Rejection;
 use protocol::trust::fingerprint;
@@ -212,7 +212,7 @@ pub async fn run(dir: &Path, config: Config, observer: Box<dyn Observer>) -> Res
             () = agent.come_back() => {}
             () = stop.wait() => return agent.leave(),
         }
-        let hello = agent.hello()?;
+        let hello = sync::hello(agent.boot, &agent.mirror)?;
         let opening = Link::open(&agent.home, &agent.identity, &agent.keys, &hello);
         let link = tokio::select! {
             link = opening => link,
@@ -281,8 +281,6 @@ impl Agent {
             (Some(data), Some((policy, _))) => Some(Arc::new(Mutex::new(open_ledger(&home, &keys, data, policy)?))),
             (None, _) | (_, None) => None,
         };
-        let mut boot = [0u8; 16];
-        clock::OsEntropy.fill(&mut boot)?;
         let (sender, done) = mpsc::channel(DONE);
         let mut agent = Self {
             build: build_hash()?,
@@ -293,7 +291,7 @@ impl Agent {
             keys,
             certificate,
             me,
-            boot,
+            boot: clock::boot()?,
             policy,
             data,
             ledger,
@@ -364,10 +362,6 @@ impl Agent {
             }
         }
         Ok(())
-    }
-
-    fn hello(&self) -> Result<ClientMessage, AgentError> {
-        Ok(hello(self.boot, self.mirror.last_note()?, self.mirror.handover_notes()?))
     }
 
     /// Writes the status a last time.

@@ -15,6 +15,13 @@ pub(crate) fn now_s() -> u64 {
     now().0 / 1000
 }
 
+/// A fresh number that tells a process from every other one.
+pub(crate) fn boot() -> Result<[u8; 16], EntropyError> {
+    let mut boot = [0u8; 16];
+    OsEntropy.fill(&mut boot)?;
+    Ok(boot)
+}
+
 /// Fresh bytes from the operating system.
 pub(crate) struct OsEntropy;
 

@@ -1,25 +1,22 @@
 //! Leaving a federation by the institution's own word (audit.md A19): said on a connection of its own, and seen in the mirror before it counts
 //! as done. Knows no round: whatever was under way goes on without this institution.
 
-use crate::clock::OsEntropy;
+use crate::clock;
 use crate::files::{Item, Lock, StoreError};
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError};
-use crate::link::{Link, LinkError, hello};
+use crate::link::{Link, LinkError};
 use crate::mirror::{Mirror, MirrorError};
 use crate::sync::{self, SyncError};
 use crate::wire::WireError;
-use privacy::noise::{EntropyError, EntropySource as _};
+use privacy::noise::EntropyError;
 use protocol::history::History;
 use protocol::ids::{ClientId, LeafIndex};
 use protocol::membership::{Barred, Departure, Standing, StandingReason};
 use protocol::reject::Rejection;
 use protocol::statement::Statement;
 use std::path::Path;
-
-/// Looks at the log until it shows the entry.
-const LOOKS: u32 = 50;
 
 /// Why the institution has not left, or does not know it.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +85,7 @@ pub async fn leave(dir: &Path, reason: StandingReason) -> Result<Left, LeaveErro
     let identity = Identity::load(&home)?;
     let _lock = Lock::take(&home.lock(), Item::Identity)?;
     let (keys, mut mirror) = (Keys::load(&home)?, Mirror::open(&home)?);
-    let mut boot = [0u8; 16];
-    OsEntropy.fill(&mut boot)?;
-    let hello = hello(boot, mirror.last_note()?, mirror.handover_notes()?);
+    let hello = sync::hello(clock::boot()?, &mirror)?;
     let link = match Link::open(&home, &identity, &keys, &hello).await {
         Ok(link) => link,
         Err(LinkError::Barred(barred)) if matches!(barred.standing, Standing::Left(_)) => {
@@ -123,9 +118,7 @@ async fn say(home: &Home, link: &Link, keys: &Keys, mirror: &mut Mirror, reason:
         Err(WireError::Rejected(reason)) => return Err(LeaveError::Rejected(reason)),
         said => said?,
     };
-    sync::reach(mirror, &wire, index.0.saturating_add(1), LOOKS).await?;
-    let same = mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry);
-    if same { Ok(index) } else { Err(LeaveError::FalseReceipt) }
+    if sync::shows(mirror, &wire, index, &entry).await? { Ok(index) } else { Err(LeaveError::FalseReceipt) }
 }
 
 #[cfg(test)]

@@ -108,17 +108,6 @@ impl Link {
     }
 }
 
-/// The first message of a connection, with the last note that the mirror was brought to and those by which the log's keys handed over.
-pub(crate) fn hello(boot: [u8; 16], note: Vec<u8>, handovers: Vec<Vec<u8>>) -> ClientMessage {
-    let handovers = handovers.into_iter().map(Into::into).collect();
-    ClientMessage::Hello {
-        boot,
-        software: concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned(),
-        note: note.into(),
-        handovers,
-    }
-}
-
 /// Says hello and waits for welcome: the control stream, and the server's clock with the log's size.
 async fn greet(connection: &Connection, hello: &ClientMessage) -> Result<(SendStream, RecvStream, (Time, u64)), LinkError> {
     let (mut control, mut receive) = connection.open_bi().await?;

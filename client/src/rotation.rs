@@ -1,16 +1,16 @@
 //! Another statement key or witness key, by the institution's own word (audit.md A12, A17): kept before it is said, said on a connection of its own,
 //! and in use when the mirror shows its entry. Knows no round but that one may be under way.
 
-use crate::clock::{self, OsEntropy};
+use crate::clock;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::keys::{Keys, KeysError, adopt_statement, forget_next_witness, next_statement, next_witness, pending_witness};
-use crate::link::{Link, LinkError, hello};
+use crate::link::{Link, LinkError};
 use crate::mirror::{Mirror, MirrorError};
 use crate::renewal::{Certificate, ComeBackError};
 use crate::sync::{self, SyncError};
 use crate::wire::WireError;
-use privacy::noise::{EntropyError, EntropySource as _};
+use privacy::noise::EntropyError;
 use protocol::history::Member;
 use protocol::ids::{LeafIndex, PublicKey};
 use protocol::reject::Rejection;
@@ -18,8 +18,6 @@ use protocol::rotation::{StatementKeyChange, StatementKeyRotation, WitnessKeyRot
 use protocol::statement::Payload;
 use std::time::Duration;
 
-/// Looks at the log until it shows the entry.
-const LOOKS: u32 = 50;
 /// Pause before the server is asked again whether the round is over.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Times that it is asked: for an hour. Asking holds the next round back.
@@ -126,9 +124,7 @@ impl<'a> Desk<'a> {
     async fn open(home: &'a Home, identity: &'a Identity) -> Result<Self, RotateError> {
         let (keys, mut mirror) = (Keys::load(home)?, Mirror::open(home)?);
         certify(home, identity, &keys).await?;
-        let mut boot = [0u8; 16];
-        OsEntropy.fill(&mut boot)?;
-        let link = Link::open(home, identity, &keys, &hello(boot, mirror.last_note()?, mirror.handover_notes()?)).await?;
+        let link = Link::open(home, identity, &keys, &sync::hello(clock::boot()?, &mirror)?).await?;
         sync::catch_up(&mut mirror, &link.wire(), link.welcome.1).await?;
         Ok(Self { home, identity, keys, mirror, link })
     }
@@ -183,16 +179,11 @@ impl<'a> Desk<'a> {
                 Err(WireError::Rejected(reason)) => return Err(RotateError::Rejected(reason)),
                 told => {
                     let (index, entry) = told?;
-                    return self.shown(index, &entry).await;
+                    let shown = sync::shows(&mut self.mirror, &self.link.wire(), index, &entry).await?;
+                    return if shown { Ok(index) } else { Err(RotateError::FalseReceipt) };
                 }
             }
         }
         Err(RotateError::InRound)
-    }
-
-    async fn shown(&mut self, index: LeafIndex, entry: &[u8]) -> Result<LeafIndex, RotateError> {
-        sync::reach(&mut self.mirror, &self.link.wire(), index.0.saturating_add(1), LOOKS).await?;
-        let same = self.mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry);
-        if same { Ok(index) } else { Err(RotateError::FalseReceipt) }
     }
 }

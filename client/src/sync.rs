@@ -2,11 +2,15 @@
 
 use crate::mirror::{LogNote, Mirror, MirrorError, Wanted};
 use crate::wire::{Wire, WireError};
+use protocol::ids::LeafIndex;
+use protocol::messages::ClientMessage;
 use protocol::reject::Rejection;
 use std::time::Duration;
 
 /// Pause between looks at a log that does not show yet what its server spoke of.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Looks at the log until it shows the entry that a receipt speaks of.
+const LOOKS: u32 = 50;
 /// Bytes of entries held in memory at once; what is fetched beyond waits on the disk until the root is known. How long a log may be is not
 /// limited: it is as long as its key has signed for, and the disk ends it.
 const PORTION: usize = 32 << 20;
@@ -50,6 +54,13 @@ impl Source for Wire {
     async fn consistency(&self, old: u64, new: u64) -> Result<Vec<u8>, WireError> {
         Wire::consistency(self, old, new).await
     }
+}
+
+/// The first message of a connection, with the last note that the mirror was brought to and those by which the log's keys handed over.
+pub(crate) fn hello(boot: [u8; 16], mirror: &Mirror) -> Result<ClientMessage, MirrorError> {
+    let handovers = mirror.handover_notes()?.into_iter().map(Into::into).collect();
+    let software = concat!("concordat-client/", env!("CARGO_PKG_VERSION")).to_owned();
+    Ok(ClientMessage::Hello { boot, software, note: mirror.last_note()?.into(), handovers })
 }
 
 /// Follows the server's latest note, which must cover `at_least` entries. Answers that note's bytes.
@@ -98,6 +109,12 @@ pub(crate) async fn reach(mirror: &mut Mirror, wire: &Wire, size: u64, looks: u3
         }
     }
     Err(MirrorError::Behind { got: mirror.size(), spoken: size }.into())
+}
+
+/// Whether the log has the entry of a server's receipt where that says, once the mirror reaches so far.
+pub(crate) async fn shows(mirror: &mut Mirror, wire: &Wire, index: LeafIndex, entry: &[u8]) -> Result<bool, SyncError> {
+    reach(mirror, wire, index.0.saturating_add(1), LOOKS).await?;
+    Ok(mirror.entry(index)?.is_some_and(|mirrored| mirrored == entry))
 }
 
 /// Fetches, stores and folds every entry of the note's tree.

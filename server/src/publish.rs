@@ -8,7 +8,6 @@ use audit::key::VerifierKey;
 use audit::note::{Note, parse_lines};
 use audit::policy::{Opened, Policy, Witness, default_quorum};
 use audit::reader::{CHECKPOINT_PATH, note_path, policy_path};
-use protocol::hash::sha256;
 use protocol::history::History;
 use protocol::ids::Sha256;
 use protocol::rotation::witness_id;
@@ -121,8 +120,8 @@ impl Publisher {
         let note = Note::parse(log.note()).ok()?;
         let bytes = note.encode();
         for key in policy.witnesses().iter().map(|w| &w.key) {
-            let line = || Sha256(sha256(&[key.to_string().as_bytes()]));
-            self.presences.entry(key.public()).or_insert_with(|| Presence::new(line())).shown(now);
+            let presence = || Presence::new(witness_id(&key.to_string()));
+            self.presences.entry(key.public()).or_insert_with(presence).shown(now);
         }
         self.current = Some((log.size(), note));
         Some(bytes)
@@ -214,6 +213,7 @@ mod tests {
     use audit::key::{KeyType, SignerKey};
     use audit::note::write_lines;
     use protocol::entry::{Draft, Facts};
+    use protocol::hash::sha256;
     use protocol::ids::TokenId;
 
     fn publisher() -> Publisher {

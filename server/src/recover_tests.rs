@@ -1,9 +1,10 @@
 //! Recovery from mirrors that are whole, behind, forked, damaged and foreign, on the disk of a server that lost some or all of its log.
 
+use super::handout::hand_out;
 use super::*;
 use crate::testing::copy_all;
 use audit::cosign::cosign;
-use audit::key::{KeyType, SignerKey};
+use audit::key::{KeyType, SignerKey, VerifierKey};
 use audit::policy::Witness;
 use audit::reader::policy_path;
 use audit::writer::LogWriter;
@@ -63,6 +64,19 @@ impl Host {
         let line = cosign(&witness(1), 1_000, note.text()).unwrap();
         note.add(&[line]).unwrap();
         (log.size(), note)
+    }
+
+    /// Puts another key of the log in force; says which, the size of the tree that both keys signed, and its note.
+    fn hand_over(&self) -> (VerifierKey, u64, Vec<u8>) {
+        let next = KeyRing::new(&self.layout()).make("demo").unwrap();
+        let (_, mut log, _) = init::open(&self.layout()).unwrap();
+        let admin = init::read_admin_key(&self.dir.path().join("admin.key")).unwrap();
+        let old = log.history().trust_hash();
+        let document = TrustDocument { log_vkey: next.to_string(), previous: Some(old), ..log.history().trust().clone() };
+        let said = TrustChange { document: document.to_bytes() };
+        let facts = Facts::TrustChanged { old, new: said.hash() };
+        log.append(&[Draft::said(Actor::Administrator, None, Statement::sign(&said, &admin), facts)]).unwrap();
+        (next, log.size(), log.handover(0).unwrap().unwrap())
     }
 
     /// What an institution has when it has followed so far: the log without the server's own state, and its last log-signed note.
@@ -375,16 +389,7 @@ fn a_recovery_that_a_crash_cut_short_is_run_again() {
 fn a_log_that_handed_over_is_recovered_with_the_note_that_both_keys_signed() {
     let host = Host::new("demo");
     host.append(1, 2);
-    let next = KeyRing::new(&host.layout()).make("demo").unwrap();
-    let (_, mut log, _) = init::open(&host.layout()).unwrap();
-    let admin = init::read_admin_key(&host.dir.path().join("admin.key")).unwrap();
-    let old = log.history().trust_hash();
-    let document = TrustDocument { log_vkey: next.to_string(), previous: Some(old), ..log.history().trust().clone() };
-    let said = TrustChange { document: document.to_bytes() };
-    let facts = Facts::TrustChanged { old, new: said.hash() };
-    log.append(&[Draft::said(Actor::Administrator, None, Statement::sign(&said, &admin), facts)]).unwrap();
-    let (at, handover) = (log.size(), log.handover(0).unwrap().unwrap());
-    drop(log);
+    let (next, at, handover) = host.hand_over();
     host.append(2, 3);
 
     // While the older key is here, no copy needs to have the note.
@@ -409,4 +414,19 @@ fn a_log_that_handed_over_is_recovered_with_the_note_that_both_keys_signed() {
     host.recover(&whole).unwrap();
     let (_, log, _) = init::open(&host.layout()).unwrap();
     assert_eq!(log.handover(0).unwrap(), Some(handover));
+}
+
+#[test]
+fn a_copy_for_an_auditor_has_the_notes_by_which_keys_handed_over() {
+    let (host, out) = (Host::new("demo"), tempfile::tempdir().unwrap());
+    let first = host.append(1, 2);
+    let before = host.size();
+    let (_, at, handover) = host.hand_over();
+    let last = host.append(2, 3);
+    for (size, note) in [(before, first), (host.size(), last)] {
+        durable::write_new(&host.layout().audit().join(note_path(size)), &note).unwrap();
+        hand_out(&host.layout(), size, &out.path().join(size.to_string())).unwrap();
+    }
+    let kept = |size: u64| std::fs::read(out.path().join(size.to_string()).join(handover_path(at))).ok();
+    assert_eq!((kept(before), kept(host.size())), (None, Some(handover)), "and none that its entries do not know of");
 }

@@ -212,19 +212,23 @@ impl Made {
     }
 }
 
-/// A prepared document, if it can follow the one in force.
-fn read(file: &Path, old: &InForce) -> Result<(TrustChange, TrustDocument), Failure> {
+/// A prepared document.
+fn read(file: &Path) -> Result<TrustChange, Failure> {
     let document = durable::read_limited(file, TrustChange::MAX_DOCUMENT as u64)
         .with_context(|| format!("{} cannot be read; run `trust prepare` first", file.display()))
         .map_err(Failure::input)?;
-    let said = TrustChange { document };
-    let new = said.next(&old.document, old.hash).map_err(|e| Failure::checked("cannot_follow", e))?;
-    Ok((said, new))
+    Ok(TrustChange { document })
+}
+
+/// What a prepared document says, if it can follow the one in force.
+fn following(said: &TrustChange, old: &InForce) -> Result<TrustDocument, Failure> {
+    said.next(&old.document, old.hash).map_err(|e| Failure::checked("cannot_follow", e))
 }
 
 fn check(dir: &Path, file: &Path, output: &Output) -> Result<(), Failure> {
     let old = InForce::ask(dir)?;
-    let (said, new) = read(file, &old)?;
+    let said = read(file)?;
+    let new = following(&said, &old)?;
     tell(&old, &new, said.hash(), "it can follow the trust document in force", output);
     Ok(())
 }
@@ -239,15 +243,9 @@ fn approve(admin: &Admin, words: Option<&str>, file: &Path, output: &Output) -> 
     let key = init::read_admin_key(&admin.admin_key).map_err(Failure::trouble)?;
     let dir = &admin.dir.dir;
     let old = InForce::ask(dir)?;
-    let document = durable::read_limited(file, TrustChange::MAX_DOCUMENT as u64).map_err(Failure::trouble)?;
-    let in_force = TrustDocument::hash(&document) == old.hash;
+    let said = read(file)?;
     // Whoever approves last may ask again: it is in force then.
-    let (said, changes) = if in_force {
-        (TrustChange { document }, Vec::new())
-    } else {
-        let (said, new) = read(file, &old)?;
-        (said, old.changes(&new))
-    };
+    let changes = if said.hash() == old.hash { Vec::new() } else { old.changes(&following(&said, &old)?) };
     let told = fingerprint(&said.hash());
     if words.is_some_and(|w| w != told) {
         return Err(Failure::checked("other_words", anyhow!("the file's words are {told}: it is not the document that was read out")));

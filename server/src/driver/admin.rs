@@ -7,7 +7,6 @@ use crate::durable;
 use crate::publish::{artefact_path, compose};
 use crate::store::Invitation;
 use crate::task::{Stage, TaskRun};
-use audit::key::VerifierKey;
 use audit::policy::Policy;
 use audit::reader::policy_path;
 use protocol::codec;
@@ -148,11 +147,8 @@ impl Driver {
     /// Whether somebody who was ever admitted has or had the same TLS key, or has the same witness: nobody could tell the two apart on a
     /// connection, and no policy may name a witness twice.
     fn shares_a_key(&self, said: &Membership) -> bool {
-        let witness = |line: &str| line.parse::<VerifierKey>().ok().map(|key| key.public());
-        let own = witness(&said.witness_vkey);
         let tls = |m: &Member| m.tls_key == said.tls_key || m.retired.contains(&said.tls_key);
-        let same = |m: &Member| tls(m) || (own.is_some() && witness(&m.witness_vkey) == own);
-        self.log.history().members().values().any(same)
+        self.log.history().members().values().any(tls) || self.is_taken_witness(&said.witness_vkey)
     }
 
     /// The policy's artefact is durable before its entry; the file that auditors read follows and is written again at a start.

@@ -6,6 +6,7 @@ use crate::identity;
 use crate::publish::artefact_path;
 use crate::store::Invitation;
 use audit::key::{KeyType, VerifierKey};
+use audit::tree::TreeHead;
 use hmac::{Hmac, KeyInit, Mac};
 use protocol::data_manifest::DataManifest;
 use protocol::entry::{Actor, Decision, Draft, Facts, Right, Ruling};
@@ -16,6 +17,7 @@ use protocol::membership::{DatasetWithdrawal, Departure, KeyPurpose, Standing};
 use protocol::messages::{ClientMessage, JoinMessage, JoinReply, Request, Response, ServerMessage};
 use protocol::reject::Rejection;
 use protocol::release::SiteAnchor;
+use protocol::rotation::WitnessKeyRotation;
 use protocol::round::Event;
 use protocol::site_policy::SitePolicyDeclaration;
 use protocol::statement::{Statement, StatementKind};
@@ -102,11 +104,18 @@ impl Driver {
                 tracing::warn!(client = %who.short(), "a member shows a note that this log did not sign; its connection is refused");
                 Ok(Err(Rejection::BadSignature))
             }
-            Shown::Contradicts(head) => {
-                let found = evidence::keep(&self.layout, &self.log, note, head)?;
+            Shown::Contradicts(head) => Err(self.rolled_back(who, note, head)),
+        }
+    }
+
+    /// Keeps the evidence that this log lost history; what to end with.
+    fn rolled_back(&self, who: ClientId, note: &[u8], head: TreeHead) -> DriverError {
+        match evidence::keep(&self.layout, &self.log, note, head) {
+            Ok(found) => {
                 tracing::error!(client = %who.short(), error = %found, "alarm: rollback");
-                Err(found.into())
+                found.into()
             }
+            Err(error) => error.into(),
         }
     }
 
@@ -117,8 +126,8 @@ impl Driver {
             return Ok(());
         }
         for note in notes.iter().take(MAX_HANDOVERS) {
-            if let Shown::Contradicts(_) = evidence::judge(&self.log, note)? {
-                self.shown(who, note)?.ok();
+            if let Shown::Contradicts(head) = evidence::judge(&self.log, note)? {
+                return Err(self.rolled_back(who, note, head));
             }
         }
         Ok(())
@@ -305,7 +314,7 @@ impl Driver {
         if key != Some(statement.key) {
             return Ok(Rejection::BadSignature.into());
         }
-        if self.is_taken_witness(&statement) {
+        if statement.verify::<WitnessKeyRotation>().is_ok_and(|said| self.is_taken_witness(&said.new)) {
             return Ok(Rejection::Policy.into());
         }
         let Some(draft) = declaration(who, statement, now()) else { return Ok(Rejection::Malformed.into()) };

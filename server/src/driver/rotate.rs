@@ -30,11 +30,10 @@ pub(super) fn rotated(statement: &Statement) -> Option<Facts> {
 }
 
 impl Driver {
-    /// Whether a statement names the key of a witness that somebody has already, under whatever name: no policy may name it twice.
-    pub(super) fn is_taken_witness(&self, statement: &Statement) -> bool {
-        let Ok(said) = statement.verify::<WitnessKeyRotation>() else { return false };
+    /// Whether somebody who was ever admitted has the key of this witness already, under whatever name: no policy may name it twice.
+    pub(super) fn is_taken_witness(&self, vkey: &str) -> bool {
         let public = |vkey: &str| vkey.parse::<VerifierKey>().ok().map(|key| key.public());
-        let new = public(&said.new);
+        let new = public(vkey);
         new.is_some() && self.log.history().members().values().any(|m| public(&m.witness_vkey) == new)
     }
 

@@ -7,7 +7,7 @@ use crate::durable;
 use crate::layout::Layout;
 use crate::log::Directory;
 use audit::note::MAX_NOTE_BYTES;
-use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, note_path};
+use audit::reader::{CHECKPOINT_PATH, DirEntry, LogReader as _, handover_path, note_path};
 use protocol::trust::TrustDocument;
 use std::collections::BTreeSet;
 use std::io;
@@ -29,14 +29,19 @@ pub(crate) fn hand_out(layout: &Layout, size: u64, to: &Path) -> Result<(), Reco
     }
     copied.write(&log, to)?;
     copy_artefacts(&log, to)?;
+    let copy = |path: String| -> Result<(), RecoverError> {
+        let bytes = durable::read_limited(&log.0.join(&path), MAX_NOTE_BYTES as u64)?;
+        Ok(durable::write_new(&to.join(path), &bytes)?)
+    };
     for note in log.list("checkpoints")? {
         let DirEntry::File(name) = note else { continue };
         let earlier = name.strip_suffix(".note").and_then(|n| n.parse::<u64>().ok()).filter(|n| *n <= size);
         if let Some(earlier) = earlier {
-            let bytes = durable::read_limited(&layout.audit().join(note_path(earlier)), MAX_NOTE_BYTES as u64)?;
-            durable::write_new(&to.join(note_path(earlier)), &bytes)?;
+            copy(note_path(earlier))?;
         }
     }
+    // Without them nobody could tell that an older key of the log agreed to the next one.
+    copied.keys.handovers().try_for_each(|(at, _)| copy(handover_path(at)))?;
     durable::write_new(&to.join("trust.json"), &trust)?;
     let checkpoint = durable::read_limited(&layout.audit().join(note_path(size)), MAX_NOTE_BYTES as u64)?;
     Ok(durable::write_new(&to.join(CHECKPOINT_PATH), &checkpoint)?)
