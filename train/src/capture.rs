@@ -200,7 +200,11 @@ impl Tape {
             return Err(CaptureError::NoSource);
         }
         for source in sources {
-            let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?.to_device(&Device::Cpu)?.contiguous()?;
+            let grad = grads.get(source.var.as_tensor()).ok_or(CaptureError::NoSource)?;
+            if source.lookups.is_empty() {
+                continue; // gradients only end here: nobody reads them
+            }
+            let grad = grad.to_device(&Device::Cpu)?.contiguous()?;
             for lookup in source.lookups {
                 self.push(Capture::Rows { lookup, spans: source.spans.clone(), grad: grad.clone() })?;
             }

@@ -150,8 +150,7 @@ pub(crate) fn number() -> usize {
 
 /// Reads where this thread's models live, if its accelerator holds models.
 pub(crate) fn with_site<T>(read: impl FnOnce(Option<&Site>) -> T) -> T {
-    let accelerator = attached();
-    read(accelerator.as_ref().and_then(|a| a.site()))
+    ACCELERATOR.with_borrow(|attached| read(attached.as_ref().and_then(|(_, accelerator)| accelerator.site())))
 }
 
 #[cfg(test)]

@@ -119,12 +119,16 @@ impl Evaluation {
     }
 
     pub(crate) fn count(&mut self, class: usize, scores: &[f32], loss: f64) {
-        let best = |best: usize, k: usize| if scores[k] > scores[best] { k } else { best };
-        let predicted = (0..scores.len()).fold(0, best); // the first of equals, so that ties do not depend on chance
         self.records += 1;
         self.loss_sum += loss;
-        self.confusion[class][predicted] += 1;
+        self.confusion[class][size(best(scores))] += 1;
     }
+}
+
+/// The first of the highest scores, so that ties do not depend on chance.
+fn best(scores: &[f32]) -> u32 {
+    let better = |best: (u32, f32), (k, &score): (u32, &f32)| if score > best.1 { (k, score) } else { best };
+    (0..).zip(scores).fold((0, scores.first().copied().unwrap_or_default()), better).0
 }
 
 /// Evaluates a model on all records of a data set that have tokens.

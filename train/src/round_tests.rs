@@ -86,10 +86,15 @@ fn counting(asks: Asks, units: usize) -> Dataset {
 fn asked(asks: Asks, dropout: Option<&str>) -> Institution {
     let decoder_layers = (asks == Asks::Translate).then_some(1);
     let own = OwnModel { asks, decoder_layers, dropout: dropout.map(decimal), ..OwnModel::default() };
-    let mut plan = plan(built(own), 60, "0.01", "0.5");
+    learning(built(own), counting(asks, 40))
+}
+
+/// An institution of forty units whose plan takes many steps with little noise.
+fn learning(model: EncoderConfig, data: Dataset) -> Institution {
+    let mut plan = plan(model, 60, "0.01", "0.5");
     plan.local.learning_rate = decimal("0.03");
     let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 40).unwrap();
-    Institution { start: initial(&plan.model, 5).unwrap(), data: counting(asks, 40), plan, mechanism }
+    Institution { start: initial(&plan.model, 5).unwrap(), data, plan, mechanism }
 }
 
 /// From a plan's words through clipped and noised steps to the integers that are sealed and the next snapshot, for each family.
@@ -120,11 +125,8 @@ fn per_token(model: EncoderConfig) -> Institution {
         Record { tokens, class: 0, labels }
     };
     let data = Dataset { units: (0..40).map(|u| UnitExamples { records: vec![record(u), record(u + 4)] }).collect() };
-    let mut plan = plan(model, 60, "0.01", "0.5");
-    plan.local.learning_rate = decimal("0.03");
-    let mechanism = Mechanism::new(&plan.privacy, plan.dimension(), 40).unwrap();
-    data.check(&plan.model).unwrap();
-    Institution { start: initial(&plan.model, 5).unwrap(), data, plan, mechanism }
+    data.check(&model).unwrap();
+    learning(model, data)
 }
 
 #[test]

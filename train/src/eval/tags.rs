@@ -1,6 +1,6 @@
 //! How good a tagger is: by token, and by whole parts, which is what people want to find. Knows no privacy, as the room above.
 
-use super::{EvalError, Evaluation, RECORDS_AT_ONCE, asked, built_for, ratio, telling};
+use super::{EvalError, Evaluation, RECORDS_AT_ONCE, asked, best, built_for, ratio, telling};
 use crate::batch::{Batch, Dataset, UNASKED};
 use crate::capture::Tape;
 use crate::kernels::softmax::log_normaliser;
@@ -92,12 +92,6 @@ impl TagEvaluation {
             mine.right += theirs.right;
         }
     }
-}
-
-/// The first of the highest scores, so that ties do not depend on chance.
-fn best(scores: &[f32]) -> u32 {
-    let better = |best: (u32, f32), (tag, &score): (u32, &f32)| if score > best.1 { (tag, score) } else { best };
-    (0..).zip(scores).fold((0, f32::NEG_INFINITY), better).0
 }
 
 /// Evaluates a tagger on all records of a data set that have tokens.

@@ -172,7 +172,7 @@ pub fn to_bytes(weights: &TransformerWeights, base: &str) -> Result<(Vec<u8>, Ve
 
 /// The same of a model of this configuration, of which `weights` need have no more than the adapter and what is trained beside it.
 pub(super) fn bytes_of(config: &Config, weights: &dyn HasTensors, base: &str) -> Result<(Vec<u8>, Vec<u8>), HfError> {
-    let lora = config.adapter.as_ref().ok_or(AdapterError::None)?.lora;
+    let adapters = config.adapter.as_ref().ok_or(AdapterError::None)?;
     let (trained, frozen) = TransformerWeights::tables(config);
     let mut tensors = Vec::new();
     for p in brought(&trained, &frozen) {
@@ -180,7 +180,7 @@ pub(super) fn bytes_of(config: &Config, weights: &dyn HasTensors, base: &str) ->
         let written = match factor_of(&p.name) {
             None => layout::lay(config.spelling, p, weights.find(&p.name).ok_or_else(missing)?.1),
             Some((path, factor, 0)) => {
-                let Joined { shape, values } = joined(weights, lora.rank, path, factor).ok_or_else(missing)?;
+                let Joined { shape, values } = joined(weights, adapters, path, factor).ok_or_else(missing)?;
                 Written::new(p.name.clone(), shape.to_vec(), values)
             }
             // Put together with the first band.
@@ -188,7 +188,7 @@ pub(super) fn bytes_of(config: &Config, weights: &dyn HasTensors, base: &str) ->
         };
         tensors.push(Written { name: format!("{PREFIX}{}", written.name), ..written });
     }
-    let text = serde_json::to_string_pretty(&render(config, lora, base, (&trained, &frozen))).map_err(AdapterError::Json)? + "\n";
+    let text = serde_json::to_string_pretty(&render(config, adapters.lora, base, (&trained, &frozen))).map_err(AdapterError::Json)? + "\n";
     Ok((text.into_bytes(), file::serialize(tensors)?))
 }
 
@@ -199,18 +199,13 @@ struct Joined {
 }
 
 /// A factor of this layer with all its bands, as others know it: A `(r, in)`, the bands one below the other, or B `(out, r)`, side by side.
-fn joined(weights: &dyn HasTensors, rank: u32, path: &str, factor: Factor) -> Option<Joined> {
-    let (mut bands, mut first) = (Vec::new(), 0);
-    while first < rank {
+fn joined(weights: &dyn HasTensors, adapters: &Adapters, path: &str, factor: Factor) -> Option<Joined> {
+    let band = |(first, _): (u32, u32)| {
         let (p, values) = weights.find(&factor_name(path, factor, first))?;
         let &[rows, columns] = &p.shape[..] else { return None };
-        let ranks = match factor {
-            Factor::A => rows,
-            Factor::B => columns,
-        };
-        first = first.saturating_add(u32::try_from(ranks).ok()?.max(1));
-        bands.push((rows, columns, values));
-    }
+        Some((rows, columns, values))
+    };
+    let bands: Vec<(usize, usize, &[f32])> = adapters.bands().map(band).collect::<Option<_>>()?;
     let sum = |of: fn(&(usize, usize, &[f32])) -> usize| bands.iter().map(of).sum::<usize>();
     let &(rows, columns, _) = bands.first()?;
     Some(match factor {
@@ -259,11 +254,11 @@ pub(super) fn save_bytes((config, tensors): &(Vec<u8>, Vec<u8>), directory: &Pat
 }
 
 /// What an adapter adds to this tensor, `(alpha / r) B A`; nothing where the tensor's layer has no adapter.
-pub(super) fn added(weights: &dyn HasTensors, lora: Lora, p: &Parameter) -> Result<Option<Vec<f32>>, HfError> {
+pub(super) fn added(weights: &dyn HasTensors, adapters: &Adapters, p: &Parameter) -> Result<Option<Vec<f32>>, HfError> {
     let path = p.name.strip_suffix(".weight").unwrap_or(&p.name);
-    let [a, b] = [Factor::A, Factor::B].map(|factor| joined(weights, lora.rank, path, factor));
+    let [a, b] = [Factor::A, Factor::B].map(|factor| joined(weights, adapters, path, factor));
     let (Some(a), Some(b), &[outputs, inputs]) = (a, b, &p.shape[..]) else { return Ok(None) };
-    let rank = crate::model::parameters::size(lora.rank);
+    let (lora, rank) = (adapters.lora, crate::model::parameters::size(adapters.lora.rank));
     let (left, right) = (View::matrix(0, outputs, rank), View::matrix(0, rank, inputs));
     let mut added = product(&b.values[..], left, &a.values[..], right).map_err(AdapterError::Engine)?;
     #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
@@ -277,11 +272,11 @@ pub(super) fn added(weights: &dyn HasTensors, lora: Lora, p: &Parameter) -> Resu
 /// # Errors
 /// [`AdapterError::None`] without an adapter.
 pub fn merge(weights: &TransformerWeights) -> Result<TransformerWeights, HfError> {
-    let lora = weights.config().adapter.as_ref().ok_or(AdapterError::None)?.lora;
+    let adapters = weights.config().adapter.as_ref().ok_or(AdapterError::None)?;
     let plain = weights.retraining(&super::whole(weights.config())?, 0)?;
     let mut flat = plain.flat().to_vec();
     for p in plain.table().iter() {
-        if let Some(added) = added(weights, lora, p)? {
+        if let Some(added) = added(weights, adapters, p)? {
             flat[p.range()].iter_mut().zip(added).for_each(|(w, x)| *w += x);
         }
     }

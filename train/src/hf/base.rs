@@ -349,7 +349,7 @@ impl Base {
     pub(super) fn save_whole(&self, weights: &Weights, directory: &Path, most: u64) -> Result<Config, BaseError> {
         self.named_by(weights.config())?;
         let config = Config::of_plan(&weights.config().whole(), Trained::Kept)?;
-        let (lora, table) = (config.adapter.as_ref().map(|a| a.lora), TransformerWeights::tables(&super::whole(&config)?).0);
+        let (adapters, table) = (config.adapter.as_ref(), TransformerWeights::tables(&super::whole(&config)?).0);
         self.reading(|tensors| {
             let numbers = |p: &Parameter| -> Result<Vec<f32>, HfError> {
                 let mut values = vec![0.0; p.len()];
@@ -357,7 +357,7 @@ impl Base {
                     Some(there) => values.copy_from_slice(&weights.flat()[there.range()]),
                     None => copy(tensors, config.spelling, p, &mut values)?,
                 }
-                if let Some(added) = lora.map(|lora| super::adapter::added(weights, lora, p)).transpose()?.flatten() {
+                if let Some(added) = adapters.map(|adapters| super::adapter::added(weights, adapters, p)).transpose()?.flatten() {
                     values.iter_mut().zip(added).for_each(|(w, x)| *w += x);
                 }
                 finite(&values)?;

@@ -7,8 +7,8 @@
 use super::block::{Block, Scene};
 use crate::batch::Spans;
 use crate::capture::Tape;
-use crate::ops::ready::{Ready, backward_from};
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, Var};
+use crate::ops::ready::{back_again, recorded};
+use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
 /// One block over one batch. Inputs: what enters the block `(N, C)`; then, where there is one, what the other stack has read `(M, C)`;
@@ -19,14 +19,12 @@ struct Again {
     prefix: Option<Arc<[usize]>>,
     memory: Option<Spans>,
     tape: Tape,
-    /// What came out the first time.
-    first: Ready,
 }
 
 /// Runs the block; recorded if one of its inputs is tracked.
 pub(super) fn forward(block: &Arc<Block>, x: &Tensor, scene: Scene<'_>) -> Result<Tensor> {
-    let memory = scene.memory.map(|(memory, _)| memory);
-    if ![Some(x), memory, scene.bias].into_iter().flatten().any(Tensor::track_op) {
+    let inputs: Vec<&Tensor> = [Some(x), scene.memory.map(|(memory, _)| memory), scene.bias].into_iter().flatten().collect();
+    if !inputs.iter().any(|t| t.track_op()) {
         return block.forward(x, scene);
     }
     let op = Again {
@@ -35,117 +33,20 @@ pub(super) fn forward(block: &Arc<Block>, x: &Tensor, scene: Scene<'_>) -> Resul
         prefix: scene.prefix.cloned(),
         memory: scene.memory.map(|(_, spans)| spans.clone()),
         tape: scene.tape.clone(),
-        first: Ready::default(),
     };
-    let (untracked, bias) = (memory.map(Tensor::detach), scene.bias.map(Tensor::detach));
-    let first = op.run(&x.detach(), untracked.as_ref(), bias.as_ref(), &scene.tape.unheard())?;
-    op.first.put(first);
-    match (memory, scene.bias) {
-        (None, None) => x.apply_op1(op),
-        (Some(one), None) | (None, Some(one)) => x.apply_op2(one, op),
-        (Some(memory), Some(bias)) => x.apply_op3(memory, bias, op),
-    }
+    let untracked: Vec<Tensor> = inputs.iter().map(|t| t.detach()).collect();
+    let first = op.run(&untracked, &scene.tape.unheard())?;
+    // What is trained inside is recorded on the tape in the backward pass.
+    recorded("block-again", &inputs, first, move |inputs, grad| back_again(inputs, grad, |read| op.run(read, &op.tape)))
 }
 
 impl Again {
-    fn run(&self, x: &Tensor, memory: Option<&Tensor>, bias: Option<&Tensor>, tape: &Tape) -> Result<Tensor> {
-        let memory = memory.zip(self.memory.as_ref());
+    fn run(&self, inputs: &[Tensor], tape: &Tape) -> Result<Tensor> {
+        let mut inputs = inputs.iter();
+        let Some(x) = inputs.next() else { bail!("a block without an input") };
+        let memory = self.memory.as_ref().and_then(|spans| Some((inputs.next()?, spans)));
+        let bias = inputs.next();
         self.block.forward(x, Scene { spans: &self.spans, tape, prefix: self.prefix.as_ref(), bias, memory })
-    }
-
-    /// The inputs' gradients. What is trained inside is recorded on the tape meanwhile.
-    fn back(&self, x: &Tensor, memory: Option<&Tensor>, bias: Option<&Tensor>, grad: &Tensor) -> Result<Three> {
-        // Copies with a beginning of their own: the backward pass ends at them.
-        let fresh = |t: &Tensor| if t.track_op() { Var::from_tensor(&t.detach()).map(Var::into_inner) } else { Ok(t.clone()) };
-        let (x, memory, bias) = (fresh(x)?, memory.map(fresh).transpose()?, bias.map(fresh).transpose()?);
-        let y = self.run(&x, memory.as_ref(), bias.as_ref(), &self.tape)?;
-        let grads = backward_from(&y, grad)?;
-        let of = |t: &Tensor| -> Result<Option<Tensor>> {
-            if !t.track_op() {
-                return Ok(None);
-            }
-            // The engine wants an answer for every tracked input, also for one that the block did not read.
-            grads.get(t).map_or_else(|| t.zeros_like(), |g| Ok(g.clone())).map(Some)
-        };
-        let optional = |t: Option<Tensor>| -> Result<Option<Tensor>> { Ok(t.map(|t| of(&t)).transpose()?.flatten()) };
-        Ok((of(&x)?, optional(memory)?, optional(bias)?))
-    }
-}
-
-type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
-impl CustomOp1 for Again {
-    fn name(&self) -> &'static str {
-        "block-again"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(self.back(x, None, None, grad)?.0)
-    }
-}
-
-impl CustomOp2 for Again {
-    fn name(&self) -> &'static str {
-        "block-again-of-two"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout, _other: &CpuStorage, _ol: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout, _other: &CudaStorage, _ol: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, other: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if self.memory.is_some() {
-            let (x, memory, _) = self.back(x, Some(other), None, grad)?;
-            return Ok((x, memory));
-        }
-        let (x, _, bias) = self.back(x, None, Some(other), grad)?;
-        Ok((x, bias))
-    }
-}
-
-impl CustomOp3 for Again {
-    fn name(&self) -> &'static str {
-        "block-again-of-three"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _x: &CpuStorage,
-        _xl: &Layout,
-        _memory: &CpuStorage,
-        _ml: &Layout,
-        _bias: &CpuStorage,
-        _bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _x: &CudaStorage,
-        _xl: &Layout,
-        _memory: &CudaStorage,
-        _ml: &Layout,
-        _bias: &CudaStorage,
-        _bl: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, memory: &Tensor, bias: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Three> {
-        self.back(x, Some(memory), Some(bias), grad)
     }
 }
 

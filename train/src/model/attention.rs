@@ -58,7 +58,7 @@ pub(crate) fn declare(names: &AttentionNames, shape: &BlockShape, listing: &mut 
 
 impl Attention {
     pub(crate) fn load(names: &AttentionNames, asks: Asks, shape: &BlockShape, values: Values<'_>) -> Result<Self> {
-        let load = |name: &String| Linear::load(name, shape.lora(), values);
+        let load = |name: &String| Linear::load(name, shape.adapter.as_ref(), values);
         let project = match &names.projections {
             Projections::Fused(name) => Projection::Fused(load(name)?),
             Projections::Apart([q, k, v]) => Projection::Apart(Box::new([load(q)?, load(k)?, load(v)?])),

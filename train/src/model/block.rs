@@ -7,7 +7,7 @@
 use super::attention::{self, Asks, Attention};
 use super::config::{FeedForwardKind, MaskKind, NormPlace, Positions, Shifts, Window};
 use super::feed_forward::{self, FeedForward};
-use super::lora::{Adapters, Lora};
+use super::lora::Adapters;
 use super::names::{AttentionNames, BlockNames, Projections};
 use super::norm::{self, Norm, NormKind};
 use super::parameters::{Listing, Values};
@@ -75,9 +75,6 @@ impl BlockShape {
     #[expect(clippy::cast_precision_loss, reason = "layers are far below 2^24")]
     pub(crate) fn residual_gain(&self) -> f32 {
         (2.0 * self.layers as f32).sqrt().recip()
-    }
-    pub(crate) fn lora(&self) -> Option<Lora> {
-        self.adapter.as_ref().map(|a| a.lora)
     }
 }
 

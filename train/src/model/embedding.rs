@@ -13,7 +13,7 @@ use crate::capture::{Lookup, Tape};
 use crate::ops::activation::{Activation, activation};
 use crate::ops::composed::{self, Way, constant, way};
 use crate::ops::neighbours::neighbours;
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use std::ops::Range;
 
 /// Name of the token table.
@@ -202,8 +202,10 @@ impl Embedding {
                 Tensor::from_vec(sines, (n, c), &Device::Cpu)? // (N) -> (N, C)
             }
             Way::Composed => {
-                let sines = constant(sines, &[n, c], &self.tokens.tensor)?;
-                tables.iter().try_fold(sines, |sum, (table, ids)| sum + rows(table, ids)?)?
+                let table = &self.tokens.tensor;
+                let first =
+                    if self.sinusoidal { constant(sines, &[n, c], table)? } else { Tensor::zeros((n, c), DType::F32, table.device())? };
+                tables.iter().try_fold(first, |sum, (table, ids)| sum + rows(table, ids)?)?
             }
         };
         let mut lookups = Vec::new();

@@ -31,7 +31,7 @@ pub(crate) fn declare(names: &BlockNames, shape: &BlockShape, listing: &mut List
 
 impl FeedForward {
     pub(crate) fn load(names: &BlockNames, shape: &BlockShape, values: Values<'_>) -> Result<Self> {
-        let load = |name: &str| Linear::load(name, shape.lora(), values);
+        let load = |name: &str| Linear::load(name, shape.adapter.as_ref(), values);
         let gate = match shape.feed_forward {
             FeedForwardKind::Plain(_) => None,
             FeedForwardKind::Gated(_) => Some(load(&names.gate)?),

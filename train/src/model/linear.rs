@@ -1,6 +1,6 @@
 //! A linear layer: every output is a weighted sum of all inputs, plus a constant. Most of a Transformer's weights live in these.
 
-use super::lora::{self, Adapter, Adapters, Lora};
+use super::lora::{self, Adapter, Adapters};
 use super::parameters::{Listing, Loaded, Start, Values};
 use crate::batch::Spans;
 use crate::capture::Tape;
@@ -60,7 +60,7 @@ pub(crate) fn declare(path: &str, (inputs, outputs): (usize, usize), parts: Line
 
 impl Linear {
     /// With a bias and an adapter where the model has them.
-    pub(crate) fn load(path: &str, adapter: Option<Lora>, values: Values<'_>) -> Result<Self> {
+    pub(crate) fn load(path: &str, adapter: Option<&Adapters>, values: Values<'_>) -> Result<Self> {
         let bias = format!("{path}.bias");
         let bias = values.has(&bias).then(|| values.load(&bias)).transpose()?;
         let adapted = adapter.filter(|_| values.has(&lora::factor_name(path, lora::Factor::A, 0)));
@@ -71,11 +71,6 @@ impl Linear {
     /// Only a matrix: a factor of an adapter, or an output head.
     pub(crate) fn bare(name: &str, values: Values<'_>) -> Result<Self> {
         Ok(Self { weight: values.load(name)?, bias: None, adapter: None })
-    }
-
-    /// Numbers that it makes of each row.
-    pub(crate) fn outputs(&self) -> Result<usize> {
-        Ok(self.weight.tensor.dims2()?.0)
     }
 
     /// The same with this shift.

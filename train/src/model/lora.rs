@@ -54,7 +54,7 @@ impl Adapters {
         Some(Self { lora, targets: adapter.targets.clone().map(Into::into), nested })
     }
     /// Bands of the factors, as the first rank of each and how many ranks it has. They make up the adapter's rank.
-    fn bands(&self) -> impl Iterator<Item = (u32, u32)> {
+    pub(crate) fn bands(&self) -> impl Iterator<Item = (u32, u32)> {
         let ends = self.nested.iter().copied().chain([self.lora.rank]);
         ends.scan(0, |first, end| Some((std::mem::replace(first, end), end))).map(|(first, end)| (first, end.saturating_sub(first)))
     }
@@ -119,16 +119,13 @@ pub(crate) fn declare(path: &str, (inputs, outputs): (usize, usize), adapters: &
 }
 
 impl Adapter {
-    pub(crate) fn load(path: &str, adapter: Lora, values: Values<'_>) -> Result<Self> {
-        let (mut bands, mut first) = (Vec::new(), 0);
-        while first < adapter.rank {
+    pub(crate) fn load(path: &str, adapters: &Adapters, values: Values<'_>) -> Result<Self> {
+        let band = |(first, _): (u32, u32)| -> Result<[Linear; 2]> {
             let [a, b] = [Factor::A, Factor::B].map(|factor| Linear::bare(&factor_name(path, factor, first), values));
-            let band = [a?, b?];
-            // Every band has at least one rank.
-            first = first.saturating_add(u32::try_from(band[0].outputs()?).unwrap_or(u32::MAX).max(1));
-            bands.push(band);
-        }
-        Ok(Self { bands, scale: f64::from(adapter.alpha) / f64::from(adapter.rank) })
+            Ok([a?, b?])
+        };
+        let bands = adapters.bands().map(band).collect::<Result<Vec<_>>>()?;
+        Ok(Self { bands, scale: f64::from(adapters.lora.alpha) / f64::from(adapters.lora.rank) })
     }
 
     /// # Shape

@@ -6,12 +6,11 @@ use super::config::{Choices, MaskKind, NormPlace, Positions};
 use super::names::{Projections, Side};
 use super::norm::Norm;
 use super::parameters::{Access, Listing, Loaded, Part, Start, Values, size};
-use super::{again, block, norm};
+use super::{again, block, embedding, norm};
 use crate::batch::Spans;
 use crate::capture::{Lookup, Tape};
-use crate::ops::composed::{self, Way, way};
 use crate::ops::relative::Buckets;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use protocol::plan::Keep;
 use std::sync::Arc;
 
@@ -132,16 +131,12 @@ impl Distances {
     fn read(&self, spans: &Spans, tape: &Tape) -> Result<Tensor> {
         let pairs = |n: usize| (0..n).flat_map(move |i| (0..n).map(move |j| (i, j)));
         let ids: Vec<usize> = spans.iter().flat_map(|rows| pairs(rows.len())).map(|(i, j)| self.buckets.of(i, j)).collect();
-        let (rows, heads) = self.table.tensor.dims2()?;
-        let bias = match way(&self.table.tensor) {
-            Way::Fused => {
-                let read = |t: &[f32]| Ok(ids.iter().flat_map(|&id| &t[id * heads..][..heads]).copied().collect());
-                Tensor::from_vec::<_, f32>(self.table.read(read)?, (ids.len(), heads), &Device::Cpu)?
-            }
-            Way::Composed => composed::rows(&self.table.whole()?, &ids.iter().copied().map(Some).collect::<Vec<_>>())?,
-        };
+        let bias = embedding::rows(&self.table, &ids)?;
         match self.table.place {
-            Some(at) => tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }]),
+            Some(at) => {
+                let rows = self.table.tensor.dims2()?.0;
+                tape.source(bias, &pair_spans(spans), vec![Lookup { at, rows, ids: ids.into() }])
+            }
             None => Ok(bias),
         }
     }

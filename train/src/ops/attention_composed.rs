@@ -65,7 +65,7 @@ fn runs(op: &Attention) -> Vec<Run> {
     out
 }
 
-/// Who hears whom in a run, R records of n queries and m keys each, as the engine reads it.
+/// Who hears whom in a run, R records of n queries and m keys each, as the engine reads it; R is 1 where all records are alike.
 struct Heard {
     /// 0 where a key is heard, else minus infinity: `(R, 1, n, m)`; none if everybody hears everybody.
     raised: Option<Tensor>,
@@ -79,6 +79,11 @@ impl Heard {
             return Ok(Self { raised: None, hearing: None });
         }
         let Run { record, records, n, m } = run;
+        // Without prefixes it is the same in all of them.
+        let records = match hearing.order {
+            Order::Prefix(_) => records,
+            Order::Full | Order::Causal => 1,
+        };
         let (mut raised, mut hears) = (vec![f32::NEG_INFINITY; records * n * m], vec![0f32; records * n]);
         for (at, row) in raised.chunks_exact_mut(m).enumerate() {
             for (j, raised) in row.iter_mut().enumerate() {

@@ -1,12 +1,12 @@
 //! `y = x Wᵀ + b`, recording what per-unit gradients need instead of computing a summed weight gradient (privacy.md D39).
 
 use super::composed::{Way, factor, plain_sums, product, rows_times, way};
-use super::ready::Ready;
+use super::ready::recorded;
 use super::{View, contiguous, layer_product, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Reach, Tape};
 use crate::model::parameters::Loaded;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 /// The operation. Weight `(P, D)`, bias `(P)`; in `(N, D)`, out `(N, P)`.
 pub(crate) struct Linear {
@@ -23,20 +23,16 @@ pub(crate) fn linear(x: &Tensor, op: Linear) -> Result<Tensor> {
         Way::Fused => x.contiguous()?.apply_op1(op),
         Way::Composed => {
             let x = x.contiguous()?;
-            let first = Ready::of(op.composed(&x.detach())?);
-            x.apply_op1(Composed { op, first })
+            let y = op.composed(&x.detach())?;
+            recorded("recording-linear-composed", &[&x], y, move |read, grad| {
+                read.iter().map(|x| op.composed_back(x, grad).map(Some)).collect()
+            })
         }
     }
 }
 
-/// The same by stock products. The engine's own backward pass would make the gradient of every weight, of a frozen one too, and sum it over
-/// records; so this operation has one of its own.
-struct Composed {
-    op: Linear,
-    first: Ready,
-}
-
 impl Linear {
+    /// The same by stock products.
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let w = factor(&self.weight.whole()?)?.t()?;
         let y = rows_times(x, &w, &self.spans, self.tape.reach())?; // (N, D) -> (N, P)
@@ -44,6 +40,14 @@ impl Linear {
             Some(bias) => y.broadcast_add(&bias.whole()?),
             None => Ok(y),
         }
+    }
+
+    /// The engine's own backward pass would make the gradient of every weight, of a frozen one too, and sum it over records.
+    fn composed_back(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (x, grad) = (x.detach(), grad.contiguous()?.detach());
+        self.record(&x, &grad)?;
+        let w = factor(&self.weight.whole()?)?;
+        rows_times(&grad, &w, &self.spans, self.tape.reach()) // (N, P) -> (N, D)
     }
 
     /// Puts on the tape what gradients of weight and bias are made of, where these are trained.
@@ -125,27 +129,6 @@ impl CustomOp1 for Linear {
             self.tape.push(Capture::Product { at, spans: self.spans.clone(), input: x.detach(), grad })?;
         }
         super::like(dx, x).map(Some)
-    }
-}
-
-impl CustomOp1 for Composed {
-    fn name(&self) -> &'static str {
-        "recording-linear-composed"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (x, grad) = (x.detach(), grad.contiguous()?.detach());
-        self.op.record(&x, &grad)?;
-        let w = factor(&self.op.weight.whole()?)?;
-        rows_times(&grad, &w, &self.op.spans, self.op.tape.reach()).map(Some) // (N, P) -> (N, D)
     }
 }
 

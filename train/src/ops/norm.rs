@@ -1,13 +1,13 @@
 //! Normalisation over the last dimension, recording the gradients of gain and shift.
 
 use super::composed::{Way, plain_sums, way};
-use super::ready::Ready;
+use super::ready::recorded;
 use super::{contiguous, like, with_floats};
 use crate::batch::{Spans, expect_rows};
 use crate::capture::{Capture, Tape};
 use crate::kernels::norm::{Back, back, scale, standardise};
 use crate::model::parameters::Loaded;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 pub(crate) use crate::kernels::norm::EPSILON;
 pub use crate::kernels::norm::NormKind;
@@ -30,16 +30,12 @@ pub(crate) fn norm(x: &Tensor, op: Norm) -> Result<Tensor> {
         Way::Fused => x.contiguous()?.apply_op1(op),
         Way::Composed => {
             let x = x.contiguous()?;
-            let first = Ready::of(op.composed(&x.detach())?);
-            x.apply_op1(Composed { op, first })
+            let y = op.composed(&x.detach())?;
+            recorded("recording-norm-composed", &[&x], y, move |read, grad| {
+                read.iter().map(|x| op.composed_back(x, grad).map(Some)).collect()
+            })
         }
     }
-}
-
-/// The same by stock operations, with a backward pass that records what the fused one records.
-struct Composed {
-    op: Norm,
-    first: Ready,
 }
 
 impl Norm {
@@ -58,6 +54,7 @@ impl Norm {
         }
     }
 
+    /// The same by stock operations.
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.standard(x)?.0.broadcast_mul(&self.gain.whole()?)?;
         match &self.shift {
@@ -66,8 +63,11 @@ impl Norm {
         }
     }
 
+    /// Records what the fused one records.
+    ///
     /// With u = g ∘ gain: dx = (u − mean(u) − x̂ · mean(u ∘ x̂)) / deviation; where no mean is taken off x, none is of u.
     fn composed_back(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (x, grad) = (&x.detach(), &grad.contiguous()?.detach());
         let (normal, scale) = self.standard(x)?;
         let u = grad.broadcast_mul(&self.gain.whole()?)?;
         let along = (&u * &normal)?.mean_keepdim(D::Minus1)?;
@@ -150,24 +150,6 @@ impl CustomOp1 for Norm {
         })?;
         with_floats(&grad, |g| self.record(&normal, g))?;
         like(dx, x).map(Some)
-    }
-}
-
-impl CustomOp1 for Composed {
-    fn name(&self) -> &'static str {
-        "recording-norm-composed"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.op.composed_back(&x.detach(), &grad.contiguous()?.detach()).map(Some)
     }
 }
 

@@ -1,8 +1,8 @@
 //! One operation over rows that is computed piece by piece with the engine's own operations: each piece by itself, forward, and again in the
 //! backward pass, so that nothing of its inside is kept and no piece has a say in another one.
 
-use super::ready::{Ready, backward_from};
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, Var, bail};
+use super::ready::{Gradients, back_again, recorded};
+use candle_core::{DType, Result, Tensor, bail};
 use std::ops::Range;
 
 /// One piece: the rows of each input that it reads, and how many rows come out.
@@ -21,20 +21,14 @@ struct Pieces {
     /// Columns that come out.
     width: usize,
     run: Run,
-    first: Ready,
 }
 
 /// Runs all pieces; recorded if one of the one to three inputs is tracked. The pieces must read all rows of each input, in order.
 pub(crate) fn in_pieces(inputs: &[&Tensor], pieces: Vec<Piece>, width: usize, run: Run) -> Result<Tensor> {
-    let op = Pieces { pieces, width, run, first: Ready::default() };
+    let op = Pieces { pieces, width, run };
     let untracked: Vec<Tensor> = inputs.iter().map(|x| x.detach()).collect();
-    op.first.put(op.forward(&untracked)?);
-    match *inputs {
-        [x] => x.apply_op1(op),
-        [x, y] => x.apply_op2(y, op),
-        [x, y, z] => x.apply_op3(y, z, op),
-        _ => bail!("got {} inputs, expected 1 to 3", inputs.len()),
-    }
+    let first = op.forward(&untracked)?;
+    recorded("pieces", inputs, first, move |inputs, grad| op.back(inputs, grad))
 }
 
 /// Parts one below the other, as wide as `width` where there is none.
@@ -57,7 +51,7 @@ impl Pieces {
     }
 
     /// Gradients of all inputs that are tracked.
-    fn back(&self, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    fn back(&self, inputs: &[Tensor], grad: &Tensor) -> Result<Gradients> {
         let mut parts: Vec<Vec<Tensor>> = inputs.iter().map(|_| Vec::new()).collect();
         let mut made = 0;
         for (number, piece) in self.pieces.iter().enumerate() {
@@ -71,99 +65,21 @@ impl Pieces {
                 parts.push(gradients.get(at).cloned().flatten().map_or_else(zeros, Ok)?);
             }
         }
-        let whole = |(input, parts): (&&Tensor, Vec<Tensor>)| -> Result<Option<Tensor>> {
+        let whole = |(input, parts): (&Tensor, Vec<Tensor>)| -> Result<Option<Tensor>> {
             if input.track_op() { stacked(&parts, input.dims2()?.1, input).map(Some) } else { Ok(None) }
         };
         inputs.iter().zip(parts).map(whole).collect()
     }
 
-    /// One piece again, from variables of its own. A piece that speaks reads rows of every input.
-    fn back_of(&self, number: usize, inputs: &[&Tensor], grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    /// One piece again. A piece that speaks reads rows of every input.
+    fn back_of(&self, number: usize, inputs: &[Tensor], grad: &Tensor) -> Result<Gradients> {
         let Some(piece) = self.pieces.get(number) else { bail!("no piece {number}") };
-        let untracked: Vec<Tensor> = inputs.iter().map(|x| x.detach()).collect();
-        let fresh = |(x, input): (Tensor, &&Tensor)| if input.track_op() { Var::from_tensor(&x).map(Var::into_inner) } else { Ok(x) };
-        let read = piece.cut(&untracked)?.into_iter().zip(inputs).map(fresh).collect::<Result<Vec<_>>>()?;
-        let grads = backward_from(&(self.run)(number, &read)?, grad)?;
-        Ok(read.iter().map(|x| grads.get(x).filter(|_| x.track_op()).cloned()).collect())
+        back_again(&piece.cut(inputs)?, grad, |read| (self.run)(number, read))
     }
 }
 
 impl Piece {
     fn cut(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         inputs.iter().zip(&self.reads).map(|(x, rows)| x.narrow(0, rows.start, rows.len())).collect()
-    }
-}
-
-type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
-impl CustomOp1 for Pieces {
-    fn name(&self) -> &'static str {
-        "pieces"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(self.back(&[x], grad)?.pop().flatten())
-    }
-}
-
-impl CustomOp2 for Pieces {
-    fn name(&self) -> &'static str {
-        "pieces-of-two"
-    }
-
-    fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout, _y: &CpuStorage, _yl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout, _y: &CudaStorage, _yl: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut out = self.back(&[x, y], grad)?.into_iter();
-        Ok((out.next().flatten(), out.next().flatten()))
-    }
-}
-
-impl CustomOp3 for Pieces {
-    fn name(&self) -> &'static str {
-        "pieces-of-three"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _x: &CpuStorage,
-        _xl: &Layout,
-        _y: &CpuStorage,
-        _yl: &Layout,
-        _z: &CpuStorage,
-        _zl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.first.on_processor()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _x: &CudaStorage,
-        _xl: &Layout,
-        _y: &CudaStorage,
-        _yl: &Layout,
-        _z: &CudaStorage,
-        _zl: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.first.on_gpu()
-    }
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, z: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<Three> {
-        let mut out = self.back(&[x, y, z], grad)?.into_iter();
-        Ok((out.next().flatten(), out.next().flatten(), out.next().flatten()))
     }
 }

@@ -1,37 +1,78 @@
-//! Results that are there before their operation is recorded, and backward passes that begin in the middle: with these an operation whose two
-//! passes are made of other operations takes its place in the graph, on whatever device its numbers are.
+//! Operations whose two passes are made of other operations: their result is there before they are recorded, and their backward pass is a function
+//! or begins in the middle. With these they take their place in the graph, on whatever device their numbers are.
 
 use super::with_floats;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, Var, bail};
 use std::sync::{Mutex, PoisonError};
 
-/// A result that the engine takes once.
-#[derive(Default)]
-pub(crate) struct Ready(Mutex<Option<Tensor>>);
+/// Gradients of an operation's inputs; none of one that is not tracked.
+pub(crate) type Gradients = Vec<Option<Tensor>>;
 
-impl Ready {
-    pub(crate) fn of(result: Tensor) -> Self {
-        Self(Mutex::new(Some(result)))
+/// Gradients of the inputs by these and the gradient of the result.
+type Back = Box<dyn Fn(&[Tensor], &Tensor) -> Result<Gradients> + Send + Sync>;
+
+/// An operation that was computed, and its backward pass.
+struct Recorded {
+    name: &'static str,
+    /// What came out; the engine takes it once.
+    result: Mutex<Option<Tensor>>,
+    back: Back,
+}
+
+/// Puts `result` into the graph behind the one to three inputs that it was computed from; recorded if one of them is tracked.
+pub(crate) fn recorded(
+    name: &'static str,
+    inputs: &[&Tensor],
+    result: Tensor,
+    back: impl Fn(&[Tensor], &Tensor) -> Result<Gradients> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let op = Recorded { name, result: Mutex::new(Some(result)), back: Box::new(back) };
+    match *inputs {
+        [x] => x.apply_op1(op),
+        [x, y] => x.apply_op2(y, op),
+        [x, y, z] => x.apply_op3(y, z, op),
+        _ => bail!("{name}: got {} inputs, expected 1 to 3", inputs.len()),
     }
+}
 
-    pub(crate) fn put(&self, result: Tensor) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-    }
+/// Gradients of the inputs of what `run` computes, which is computed again for them.
+pub(crate) fn back_again(inputs: &[Tensor], grad: &Tensor, run: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Gradients> {
+    // Copies with a beginning of their own: the backward pass ends at them.
+    let fresh = |t: &Tensor| if t.track_op() { Var::from_tensor(&t.detach()).map(Var::into_inner) } else { Ok(t.clone()) };
+    let read = inputs.iter().map(fresh).collect::<Result<Vec<Tensor>>>()?;
+    let grads = backward_from(&run(&read)?, grad)?;
+    let of = |t: &Tensor| -> Result<Option<Tensor>> {
+        if !t.track_op() {
+            return Ok(None);
+        }
+        // The engine wants an answer for every tracked input, also for one that was not read.
+        grads.get(t).map_or_else(|| t.zeros_like(), |g| Ok(g.clone())).map(Some)
+    };
+    read.iter().map(of).collect()
+}
 
+/// Gradients of whatever `y` was computed from, if its own is `grad`: a backward pass that begins in the middle, at a number whose gradient is 1.
+fn backward_from(y: &Tensor, grad: &Tensor) -> Result<GradStore> {
+    let (zero, grad) = (Tensor::zeros((), DType::F32, y.device())?, grad.contiguous()?.detach());
+    recorded("seed", &[y], zero, move |_, _| Ok(vec![Some(grad.clone())]))?.backward()
+}
+
+impl Recorded {
     fn take(&self) -> Result<Tensor> {
-        let Some(result) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { bail!("an operation ran twice") };
+        let Some(result) = self.result.lock().unwrap_or_else(PoisonError::into_inner).take() else { bail!("{} ran twice", self.name) };
         result.contiguous()
     }
 
     /// As the engine wants it of an operation on the processor.
-    pub(crate) fn on_processor(&self) -> Result<(CpuStorage, Shape)> {
+    fn on_processor(&self) -> Result<(CpuStorage, Shape)> {
         let result = self.take()?;
         Ok((CpuStorage::F32(with_floats(&result, |y| Ok(y.to_vec()))?), result.shape().clone()))
     }
 
     /// As the engine wants it of an operation on a GPU.
-    pub(crate) fn on_gpu(&self) -> Result<(CudaStorage, Shape)> {
+    fn on_gpu(&self) -> Result<(CudaStorage, Shape)> {
         let result = self.take()?;
         // A storage is copied whole: it must begin where the tensor does.
         let result = if result.layout().start_offset() == 0 { result } else { result.force_contiguous()? };
@@ -41,32 +82,76 @@ impl Ready {
     }
 }
 
-/// A number whose gradient is 1 and whose input's gradient is given: a backward pass that begins in the middle.
-struct Seed {
-    grad: Tensor,
-    zero: Ready,
-}
-
-/// Gradients of whatever `y` was computed from, if its own is `grad`.
-pub(crate) fn backward_from(y: &Tensor, grad: &Tensor) -> Result<candle_core::backprop::GradStore> {
-    let zero = Ready::of(Tensor::zeros((), DType::F32, y.device())?);
-    y.apply_op1(Seed { grad: grad.contiguous()?.detach(), zero })?.backward()
-}
-
-impl CustomOp1 for Seed {
+impl CustomOp1 for Recorded {
     fn name(&self) -> &'static str {
-        "seed"
+        self.name
     }
 
-    fn cpu_fwd(&self, _y: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.zero.on_processor()
+    fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.on_processor()
     }
 
-    fn cuda_fwd(&self, _y: &CudaStorage, _layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.zero.on_gpu()
+    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.on_gpu()
     }
 
-    fn bwd(&self, _y: &Tensor, _res: &Tensor, _grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.grad.clone()))
+    fn bwd(&self, x: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok((self.back)(std::slice::from_ref(x), grad)?.pop().flatten())
+    }
+}
+
+impl CustomOp2 for Recorded {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _x: &CpuStorage, _xl: &Layout, _y: &CpuStorage, _yl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.on_processor()
+    }
+
+    fn cuda_fwd(&self, _x: &CudaStorage, _xl: &Layout, _y: &CudaStorage, _yl: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.on_gpu()
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut all = (self.back)(&[x.clone(), y.clone()], grad)?.into_iter();
+        Ok((all.next().flatten(), all.next().flatten()))
+    }
+}
+
+type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+impl CustomOp3 for Recorded {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _x: &CpuStorage,
+        _xl: &Layout,
+        _y: &CpuStorage,
+        _yl: &Layout,
+        _z: &CpuStorage,
+        _zl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.on_processor()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _x: &CudaStorage,
+        _xl: &Layout,
+        _y: &CudaStorage,
+        _yl: &Layout,
+        _z: &CudaStorage,
+        _zl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.on_gpu()
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, z: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<Three> {
+        let mut all = (self.back)(&[x.clone(), y.clone(), z.clone()], grad)?.into_iter();
+        Ok((all.next().flatten(), all.next().flatten(), all.next().flatten()))
     }
 }

@@ -75,9 +75,7 @@ pub(crate) fn rotary(x: &Tensor, width: usize, turns: (f64, Option<Stretch>), sp
 
 impl Rotary {
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
-        let ((n, row), half) = (x.dims2()?, self.width / 2);
-        let longest = self.spans.iter().map(|rows| rows.len()).max().unwrap_or(0);
-        let angles: Vec<Vec<(f32, f32)>> = (0..longest).map(|place| self.angles(place)).collect();
+        let ((n, row), half, angles) = (x.dims2()?, self.width / 2, self.angles());
         let of_rows = |part: fn(&(f32, f32)) -> f32| -> Result<Tensor> {
             let values = self.spans.iter().flat_map(|rows| &angles[..rows.len()]).flatten().map(part).collect();
             constant(values, &[n, 1, half], x)
@@ -90,28 +88,36 @@ impl Rotary {
         Tensor::cat(&[turned, other], D::Minus1)?.reshape((n, row)) // (N, H, D) -> (N, H·D)
     }
 
-    /// Cosine and sine of each pair at one place.
-    fn angles(&self, place: usize) -> Vec<(f32, f32)> {
-        let (half, (theta, stretch)) = (self.width / 2, self.turns);
-        #[expect(clippy::cast_precision_loss, reason = "places and widths are far below 2^53")]
-        let angle = |i: usize| {
+    /// Cosine and sine of each pair, at every place of the longest record.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "places and widths are far below 2^53, and angles are rounded once to the precision of the model"
+    )]
+    fn angles(&self) -> Vec<Vec<(f32, f32)>> {
+        let (theta, stretch) = self.turns;
+        let period = |i: usize| {
             let period = theta.powf(2.0 * i as f64 / self.width as f64);
-            place as f64 / stretch.map_or(period, |stretch| stretch.slowed(period))
+            stretch.map_or(period, |stretch| stretch.slowed(period))
         };
-        #[expect(clippy::cast_possible_truncation, reason = "rounded once to the precision of the model")]
-        (0..half).map(|i| (angle(i).cos() as f32, angle(i).sin() as f32)).collect()
+        let periods: Vec<f64> = (0..self.width / 2).map(period).collect();
+        let turned = |place: usize, period: f64| {
+            let angle = place as f64 / period;
+            (angle.cos() as f32, angle.sin() as f32)
+        };
+        let longest = self.spans.iter().map(|rows| rows.len()).max().unwrap_or(0);
+        (0..longest).map(|place| periods.iter().map(|&period| turned(place, period)).collect()).collect()
     }
 
     /// `turn` is 1 forward and -1 backward: the transpose of a rotation is the rotation back.
     fn turned(&self, x: &[f32], turn: f32) -> Vec<f32> {
-        let (mut out, half) = (x.to_vec(), self.width / 2);
+        let (mut out, half, angles) = (x.to_vec(), self.width / 2, self.angles());
         let row = if self.spans.rows() == 0 { 1 } else { x.len() / self.spans.rows() };
         for rows in self.spans.iter() {
-            for (place, row) in out[rows.start * row..rows.end * row].chunks_exact_mut(row).enumerate() {
-                let angles = self.angles(place);
+            for (row, angles) in out[rows.start * row..rows.end * row].chunks_exact_mut(row).zip(&angles) {
                 for head in row.chunks_exact_mut(self.width) {
                     let (first, second) = head.split_at_mut(half);
-                    for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(&angles) {
+                    for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(angles) {
                         (*a, *b) = (*a * cos - turn * *b * sin, *b * cos + turn * *a * sin);
                     }
                 }

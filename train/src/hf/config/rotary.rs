@@ -54,11 +54,7 @@ fn group((name, kind): (&'static str, &'static str), found: &Value, theta: f64) 
 
 /// The fields that readers of both ages understand.
 pub(super) fn render(positions: Positions) -> Map<String, Value> {
-    let (theta, stretch) = match positions {
-        Positions::Rotary { theta } => (theta, None),
-        Positions::Stretched { theta, stretch } => (theta, Some(stretch)),
-        Positions::Learned | Positions::Sinusoidal | Positions::Distances { .. } => (THETA, None),
-    };
+    let (theta, stretch) = positions.turns().unwrap_or((THETA, None));
     let group = match stretch {
         None => json!({ "rope_type": "default" }),
         Some(Stretch::Even { factor }) => json!({ "rope_type": "linear", "factor": factor }),
