@@ -30,6 +30,9 @@ impl Trusts {
             let Some((hash, now)) = this.before(*index) else { continue };
             let (Ok(next), need) = (said.next(now, hash), usize::from(now.threshold)) else { continue };
             // As the fold of the whole log judges it.
+            if next.takes_back_log_key(now, this.0.iter().map(|(_, _, document)| document)) {
+                continue;
+            }
             let others = signers.iter().filter(|(payload, by)| **payload != stmt.payload && by.contains(&stmt.keyid)).count();
             if others >= TrustChange::MAX_WAITING && !signers.get(stmt.payload.as_str()).is_some_and(|by| by.contains(&stmt.keyid)) {
                 continue;

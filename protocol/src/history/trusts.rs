@@ -94,8 +94,7 @@ impl History {
             Err(BadSuccessor::Previous) => return out.add(Clause::Trust),
             Err(_) => return out.add(Clause::TrustDocument),
         };
-        // A key of the log signs once, until it hands over: which trees are its own must be plain.
-        if next.log_vkey != self.trust.log_vkey && self.log_vkeys().any(|(_, vkey)| vkey == next.log_vkey) {
+        if next.takes_back_log_key(&self.trust, self.trusts.iter().map(|t| &t.document)) {
             return out.add(Clause::TrustDocument);
         }
         out.require(fields.0 == in_force, Clause::Trust);
