@@ -92,6 +92,6 @@ fn turns(log: &Directory, keys: &LogKeys, findings: &mut Findings) -> Result<(),
 
 /// Which of the log's keys signed a note, in words.
 fn signers(keys: &LogKeys, note: &Note) -> String {
-    let by: Vec<String> = keys.all().filter(|k| note.verify([*k]).is_ok_and(|v| !v.is_empty())).map(ToString::to_string).collect();
+    let by: Vec<String> = keys.signers_of(note).map(ToString::to_string).collect();
     if by.is_empty() { "no key of this log".to_owned() } else { by.join(" and ") }
 }
