@@ -51,6 +51,7 @@ const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
 const ACCOUNT: Rule =
     Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger charges by the account that the signed cap names (privacy.md D61)");
+const SAME_ACCOUNT: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: a signed cap is of the same account as the one before it");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -246,11 +247,11 @@ impl Own {
                 d.dataset == *dataset
             }),
             Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
-                // Which account a cap is of never changes (privacy.md D61).
-                let account = |c: &BudgetDeclaration| c.own_epsilon_cap.is_some();
-                let same = self.datasets.get(&b.dataset).and_then(|h| h.cap).is_none_or(|before| account(&before) == account(&b));
-                self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
-                same && (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+                let before = self.datasets.get_mut(&b.dataset).and_then(|h| h.cap.replace(b));
+                if before.is_some_and(|c| c.own_epsilon_cap.is_some() != b.own_epsilon_cap.is_some()) {
+                    findings.add(SAME_ACCOUNT, Place::Index(index), "the account of the cap before it", "another");
+                }
+                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
@@ -423,8 +424,8 @@ fn ledger(
 }
 
 #[cfg(test)]
-#[path = "rotation_tests.rs"]
-mod rotations;
+#[path = "own_tests.rs"]
+mod own_tests;
 
 #[cfg(test)]
 #[path = "release_tests.rs"]

@@ -1,8 +1,10 @@
-//! A key that an institution takes in another federation is none that it takes here: words of another log do nothing in a pack.
+//! What an institution said is judged in a pack as the fold of the whole log judges it: words of another federation do nothing, and a cap stays of
+//! one account.
 
 use super::*;
 use ed25519_dalek::SigningKey;
 use protocol::entry::{Draft, Identity, Origin, Stamp};
+use protocol::plan::Unit;
 use protocol::rotation::StatementKeyChange;
 use protocol::statement::Statement;
 
@@ -44,4 +46,23 @@ fn a_rotation_of_another_federation_or_institution_is_none_here() {
         Own::default().take(7, &entry, &said, &mut Findings::default())
     };
     assert_eq!([witness_key("demo", me), witness_key("other", me), witness_key("demo", ClientId([9; 32]))], [true, false, false]);
+}
+
+/// privacy.md D61: the fields are those that were signed; what is wrong is that the account is another one.
+#[test]
+fn a_cap_of_another_account_than_the_one_before_it_is_named() {
+    let dataset = Sha256([1; 32]);
+    let mut own = Own::default();
+    let declaration = DatasetDeclaration { dataset, unit: Unit::Record, declared_units: 1000 };
+    own.datasets.insert(dataset, DatasetHistory::declared(declaration));
+    let mut declares = |own_cap: Option<&str>| {
+        let (epsilon_cap, delta) = ("3".parse().unwrap(), "0.00001".parse().unwrap());
+        let cap = BudgetDeclaration { dataset, epsilon_cap, delta, own_epsilon_cap: own_cap.map(|c| c.parse().unwrap()) };
+        let (entry, said) = told(&Statement::sign(&cap, &key(1)), Facts::BudgetDeclared { dataset, epsilon_cap });
+        let mut findings = Findings::default();
+        assert!(own.take(7, &entry, &said, &mut findings));
+        findings.list().iter().map(|f| (f.clause, f.severity)).collect::<Vec<_>>()
+    };
+    assert_eq!((declares(None), declares(None)), (Vec::new(), Vec::new()));
+    assert_eq!(declares(Some("8")), [("I8: a signed cap is of the same account as the one before it", Severity::Invariant)]);
 }
