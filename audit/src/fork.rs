@@ -91,7 +91,7 @@ fn hash(text: &str) -> Option<Hash> {
 }
 
 /// A checkpoint, if the log of `key` signed it.
-pub fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)> {
+fn signed(note: &[u8], key: &VerifierKey) -> Option<(Note, TreeHead)> {
     let note = Note::parse(note).ok()?;
     let checkpoint: Checkpoint = note.text().parse().ok()?;
     (is_by(&note, key) && checkpoint.origin == key.name()).then_some((note, checkpoint.head))

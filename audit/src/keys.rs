@@ -127,7 +127,12 @@ impl LogKeys {
     /// The tree that a note states, and the first of the log's keys, of whatever time, that signed it.
     pub fn signed_by_any(&self, note: &Note) -> Option<(TreeHead, &VerifierKey)> {
         let head = self.stated(note)?;
-        self.all().find(|key| is_by(note, key)).map(|key| (head, key))
+        self.signers_of(note).next().map(|key| (head, key))
+    }
+
+    /// Those of the log's keys, of whatever time, that signed a note.
+    pub fn signers_of(&self, note: &Note) -> impl Iterator<Item = &VerifierKey> {
+        self.all().filter(move |key| is_by(note, key))
     }
 
     fn stated(&self, note: &Note) -> Option<TreeHead> {

@@ -12,6 +12,7 @@ use protocol::decimal::Decimal;
 use protocol::history::{DatasetHistory, History, SpendRecord};
 use protocol::ids::{ClientId, RoundId, Sha256, TaskId};
 use protocol::plan::{NoiseKind, Plan};
+use protocol::trust::BudgetDeclaration;
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_PLAN: Rule = Rule::new(Check::Budgets, Severity::Incomplete, "I8: a spend is recomputed from its plan");
@@ -118,14 +119,32 @@ enum Charged {
 }
 
 impl Charged {
+    /// The account that a signed cap names, for a task of this mechanism.
+    fn of(cap: &BudgetDeclaration, mechanism: &Mechanism) -> Self {
+        let shares = cap.own_epsilon_cap.and_then(|_| Coalition::of(mechanism.executed()));
+        let published = shares.filter(|c| c.standing() == Standing::Published);
+        published.map_or(Self::Own(mechanism.noise()), |c| Self::Shares(Box::new(c)))
+    }
+
     /// RDP of one step with the numbers that a spend states.
     fn step(&self, spend: &SpendRecord, alpha: f64) -> Option<f64> {
-        let (sigma, q) = (spend.spend.noise_multiplier.to_f64(), spend.spend.sampling_rate.to_f64());
+        self.step_at(spend.spend.noise_multiplier.to_f64(), spend.spend.sampling_rate.to_f64(), alpha)
+    }
+
+    fn step_at(&self, sigma: f64, q: f64, alpha: f64) -> Option<f64> {
         match self {
             // Nonsense costs more than every cap.
             Self::Own(_) | Self::Shares(_) if !(q > 0.0 && q <= 1.0) => Some(f64::INFINITY),
             Self::Own(noise) => noise_rdp(*noise, sigma, q, alpha),
             Self::Shares(shares) => shares.step_rdp(alpha),
+        }
+    }
+
+    /// δ for what is not as accounted, of which own noise alone takes `own`.
+    fn slack(&self, own: f64, plan: &Plan, steps: u64) -> f64 {
+        match self {
+            Self::Own(_) => own,
+            Self::Shares(shares) => own.max(shares.slack(plan.privacy.epsilon_cap.to_f64(), steps)),
         }
     }
 }
@@ -206,20 +225,14 @@ impl Spend<'_> {
     /// That the executed numbers are those of the plan is checked beside it.
     fn charged(&self) -> Charged {
         let own = Charged::Own(self.plan.privacy.noise);
-        if self.dataset.cap.is_none_or(|cap| cap.own_epsilon_cap.is_none()) {
-            return own;
-        }
+        let Some(cap) = self.dataset.cap.filter(|cap| cap.own_epsilon_cap.is_some()) else { return own };
         let mechanism = Mechanism::of_plan(self.plan, self.dataset.declared_for(self.record.index).declared_units).ok();
-        let shares = mechanism.and_then(|m| Coalition::of(m.executed())).filter(|c| c.standing() == Standing::Published);
-        shares.map_or(own, |c| Charged::Shares(Box::new(c)))
+        mechanism.map_or(own, |m| Charged::of(&cap, &m))
     }
 
     fn slack(&self, by: &Charged) -> f64 {
-        let (own, steps) = (self.terms().slack(self.record.spend.steps_total), self.record.spend.steps_total);
-        match by {
-            Charged::Own(_) => own,
-            Charged::Shares(shares) => own.max(shares.slack(self.plan.privacy.epsilon_cap.to_f64(), steps)),
-        }
+        let steps = self.record.spend.steps_total;
+        by.slack(self.terms().slack(steps), self.plan, steps)
     }
 
     fn check_epsilon(&self, accounts: &mut Accounts, findings: &mut Findings) {
@@ -306,7 +319,7 @@ mod tests {
     use protocol::ids::LeafIndex;
     use protocol::manifest::BudgetSpend;
     use protocol::plan::{ClipPath, Unit};
-    use protocol::trust::{BudgetDeclaration, DatasetDeclaration, ReleaseSpend};
+    use protocol::trust::{DatasetDeclaration, ReleaseSpend};
 
     fn record(task: u8, steps_total: u64) -> SpendRecord {
         let (dataset, number) = (Sha256([1; 32]), |text: &str| text.parse::<Decimal>().unwrap());

@@ -4,14 +4,14 @@
 use crate::dir::{Directory, ReadError};
 use crate::entries;
 use crate::finding::Findings;
+use crate::notes;
 use crate::trust::{self, Trusted};
-use audit::checkpoint::Checkpoint;
 use audit::fork::ForkProof;
 use audit::hash::{Hash, leaf_hash};
 use audit::keys::LogKeys;
 use audit::merkle::prove_consistency;
 use audit::note::{MAX_NOTE_BYTES, Note};
-use audit::reader::{CHECKPOINT_PATH, DirEntry, HANDOVERS, LogReader, TileHashes};
+use audit::reader::{HANDOVERS, LogReader, TileHashes};
 use audit::tile::{WIDTH, decode_bundle};
 use audit::tree::{CompactRange, TreeHead};
 use protocol::history::History;
@@ -148,20 +148,11 @@ impl Copy {
 
 /// The notes of a directory, whoever signed them.
 fn notes(log: &Directory) -> Result<Vec<(Note, TreeHead)>, ReadError> {
-    let mut names = vec![CHECKPOINT_PATH.to_owned()];
-    for below in ["checkpoints", HANDOVERS] {
-        names.extend(log.list(below)?.into_iter().filter_map(|e| match e {
-            DirEntry::File(name) => Some(format!("{below}/{name}")),
-            DirEntry::Directory(_) => None,
-        }));
+    let mut found = Vec::new();
+    for path in notes::all(log)? {
+        found.extend(log.read(&path, MAX_NOTE_BYTES)?.and_then(|bytes| notes::stated(&bytes)));
     }
-    let mut notes = Vec::new();
-    for name in names {
-        let note = log.read(&name, MAX_NOTE_BYTES)?.and_then(|bytes| Note::parse(&bytes).ok());
-        let stated = note.and_then(|note| Some((note.text().parse::<Checkpoint>().ok()?.head, note)));
-        notes.extend(stated.map(|(head, note)| (note, head)));
-    }
-    Ok(notes)
+    Ok(found)
 }
 
 /// The keys of a copy's log (A14). Where a key took over, administrators say so in entries below `size`; a log that has no note of that has one key.

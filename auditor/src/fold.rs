@@ -13,9 +13,9 @@ use audit::tree::CompactRange;
 use protocol::codec;
 use protocol::entry::{Actor, Facts, LogEntry};
 use protocol::history::{Clause, History, Violation};
-use protocol::ids::{ClientId, GroupId, LeafIndex, PlanDigest, Position, PublicKey, RoundId, Sha256, SnapshotDigest, TaskId};
+use protocol::ids::{ClientId, GroupId, LeafIndex, PlanDigest, Position, RoundId, Sha256, SnapshotDigest, TaskId};
 use protocol::plan::Plan;
-use protocol::rotation::witness_id;
+use protocol::rotation::{keyid, witness_id};
 use protocol::sidecar;
 use protocol::statement::Statement;
 use protocol::trust::TrustDocument;
@@ -356,11 +356,10 @@ impl<'a> Fold<'a> {
     fn acted(&self, index: u64, entry: &LogEntry) -> bool {
         // The last word for another trust document is still one under the old one.
         let trust = self.history.trust_at(LeafIndex(index));
-        let is = |key: &PublicKey, keyid: Sha256| Sha256(ClientId::of(key).0) == keyid;
         match (entry.actor, entry.stmt.as_ref().map(|s| s.keyid)) {
             (Actor::Server | Actor::Stranger, None) => true,
-            (Actor::Server, Some(keyid)) => is(&trust.server, keyid),
-            (Actor::Administrator, Some(keyid)) => trust.administrators.iter().any(|k| is(k, keyid)),
+            (Actor::Server, Some(signer)) => keyid(&trust.server) == signer,
+            (Actor::Administrator, Some(signer)) => trust.administrators.iter().any(|k| keyid(k) == signer),
             // On the server's host an administrator is whoever may run the command: a token is made there, chunks are deleted, and a copy of the log
             // is handed out. What is allowed shows no statement.
             (Actor::Administrator, None) => {
@@ -368,9 +367,9 @@ impl<'a> Fold<'a> {
                 at_the_host || matches!(entry.facts, Facts::MemberInvited { .. } | Facts::AuthzAllowed {})
             }
             (Actor::Institution, None) => matches!(entry.facts, Facts::AuthzAllowed {}),
-            (Actor::Institution | Actor::Decryptor, Some(keyid)) => {
+            (Actor::Institution | Actor::Decryptor, Some(signer)) => {
                 // Who asks to join is known by its key alone.
-                entry.institution == Some(self.history.holder(keyid).unwrap_or(ClientId(keyid.0)))
+                entry.institution == Some(self.history.holder(signer).unwrap_or(ClientId(signer.0)))
             }
             (Actor::Decryptor, None) | (Actor::Stranger, Some(_)) => false,
         }

@@ -4,6 +4,7 @@
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
+use crate::notes;
 use audit::key::VerifierKey;
 use audit::keys::{BadHandover, LogKeys};
 use audit::note::{MAX_NOTE_BYTES, Note};
@@ -79,11 +80,7 @@ pub(crate) fn check(log: &Directory, fold: &Fold<'_>, keys: &LogKeys, findings: 
 
 /// Every retained note and the newest one.
 fn turns(log: &Directory, keys: &LogKeys, findings: &mut Findings) -> Result<(), ReadError> {
-    let kept = log.list("checkpoints")?.into_iter().filter_map(|e| match e {
-        DirEntry::File(name) => Some(format!("checkpoints/{name}")),
-        DirEntry::Directory(_) => None,
-    });
-    for path in kept.chain([CHECKPOINT_PATH.to_owned()]) {
+    for path in notes::retained(log)?.into_iter().chain([CHECKPOINT_PATH.to_owned()]) {
         let Some(note) = log.read(&path, MAX_NOTE_BYTES)?.and_then(|bytes| Note::parse(&bytes).ok()) else { continue };
         // What no key of the log signed is a finding already.
         let Some((head, _)) = keys.signed_by_any(&note).filter(|_| keys.signed(&note).is_none()) else { continue };
@@ -95,6 +92,6 @@ fn turns(log: &Directory, keys: &LogKeys, findings: &mut Findings) -> Result<(),
 
 /// Which of the log's keys signed a note, in words.
 fn signers(keys: &LogKeys, note: &Note) -> String {
-    let by: Vec<String> = keys.all().filter(|k| note.verify([*k]).is_ok_and(|v| !v.is_empty())).map(ToString::to_string).collect();
+    let by: Vec<String> = keys.signers_of(note).map(ToString::to_string).collect();
     if by.is_empty() { "no key of this log".to_owned() } else { by.join(" and ") }
 }

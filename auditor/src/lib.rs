@@ -33,6 +33,7 @@ mod artefacts;
 mod budget;
 mod fold;
 mod handovers;
+mod notes;
 mod openings;
 mod others;
 mod policies;

@@ -3,14 +3,14 @@
 use crate::dir::{Directory, ReadError, read_file};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
 use crate::fold::Fold;
+use crate::notes;
 use crate::policies::Policies;
-use audit::checkpoint::Checkpoint;
 use audit::fork::ForkProof;
 use audit::keys::LogKeys;
 use audit::merkle::{ConsistencyProof, prove_consistency, range_root};
 use audit::note::{MAX_NOTE_BYTES, Note};
 use audit::policy::{OpenError, Opened, Policy};
-use audit::reader::{CHECKPOINT_PATH, DirEntry, HANDOVERS, LogReader, TileHashes};
+use audit::reader::{HANDOVERS, LogReader, TileHashes};
 use audit::tree::TreeHead;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -87,14 +87,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Result<Vec<OtherNote>, NoSuchNot
 
 fn read_dir(path: &Path, notes: &mut Vec<OtherNote>) -> Result<(), ReadError> {
     let other = Directory::open(path)?;
-    let mut names = vec![CHECKPOINT_PATH.to_owned()];
-    for below in ["checkpoints", HANDOVERS] {
-        names.extend(other.list(below)?.into_iter().filter_map(|e| match e {
-            DirEntry::File(name) => Some(format!("{below}/{name}")),
-            DirEntry::Directory(_) => None,
-        }));
-    }
-    for name in names {
+    for name in notes::all(&other)? {
         // A directory without any note is reported as such by `check`.
         let bytes = other.read(&name, MAX_NOTE_BYTES)?.unwrap_or_default();
         notes.push(OtherNote { path: path.join(name), bytes, dir: Some(other.clone()) });
@@ -103,8 +96,7 @@ fn read_dir(path: &Path, notes: &mut Vec<OtherNote>) -> Result<(), ReadError> {
 }
 
 fn head_of(note: &OtherNote) -> Option<TreeHead> {
-    let note = Note::parse(&note.bytes).ok()?;
-    note.text().parse::<Checkpoint>().ok().map(|c| c.head)
+    notes::stated(&note.bytes).map(|(_, head)| head)
 }
 
 /// The sizes whose roots must be known.

@@ -2,12 +2,12 @@
 
 use crate::dir::{Directory, ReadError};
 use crate::entries;
+use crate::notes;
 use crate::policies::Policies;
 use crate::trust;
-use audit::checkpoint::Checkpoint;
 use audit::hash::leaf_hash;
 use audit::merkle::prove_inclusion;
-use audit::note::{MAX_NOTE_BYTES, Note};
+use audit::note::MAX_NOTE_BYTES;
 use audit::policy::OpenError;
 use audit::proof::{TlogProof, Unproved};
 use audit::reader::{CHECKPOINT_PATH, LogReader, TileHashes};
@@ -68,7 +68,7 @@ pub fn show(dir: &Path, index: u64, prove: bool) -> Result<Shown, ShowError> {
     let policies = Policies::load(&log, &trusted.log, &mut ignored)?;
     let note = log.read(CHECKPOINT_PATH, MAX_NOTE_BYTES)?.ok_or(ShowError::NoCheckpoint(None))?;
     // The policy of its size: of a later one the witnesses, and the log's key, may be others.
-    let stated = Note::parse(&note).ok().and_then(|n| n.text().parse::<Checkpoint>().ok()).map_or(0, |c| c.head.size);
+    let stated = notes::stated(&note).map_or(0, |(_, head)| head.size);
     let (_, policy) = policies.at(stated).ok_or(ShowError::NoCheckpoint(None))?;
     let opened = policy.open(&note).map_err(|e| ShowError::NoCheckpoint(Some(e)))?;
     let size = opened.checkpoint().head.size;

@@ -4,14 +4,14 @@
 
 use crate::dir::{Directory, ReadError};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
+use crate::notes;
 use crate::policies::Policies;
 use audit::note::MAX_NOTE_BYTES;
 use audit::policy::Witness;
-use audit::reader::{DirEntry, LogReader, note_path, policy_path};
+use audit::reader::{LogReader, note_path, policy_path};
 use protocol::history::{History, Member};
 use protocol::rotation::witness_id;
 
-const DIR: &str = "checkpoints";
 const TIMES: Rule =
     Rule::new(Check::Notes, Severity::Integrity, "A10: times of one witness never fall, from one of its keys to the next either");
 
@@ -42,7 +42,7 @@ pub(crate) fn check(log: &Directory, policies: &Policies, history: &History, fin
         return Ok(());
     }
     revoked(policies, history, findings);
-    let notes = Notes { log, policies, sizes: sizes(log)? };
+    let notes = Notes { log, policies, sizes: notes::sizes(log)? };
     for member in replaced {
         let is_its = |w: &&Witness| member.has_had(witness_id(&w.key.to_string()));
         let named = policies.by_size().iter().filter_map(|(from, p)| Some((*from, p.witnesses().iter().find(is_its)?.key.public())));
@@ -86,15 +86,4 @@ impl Notes<'_> {
         }
         Ok(None)
     }
-}
-
-/// Sizes of the retained notes, ascending. What else lies there is the tree's own check's to name.
-fn sizes(log: &Directory) -> Result<Vec<u64>, ReadError> {
-    let size = |e: &DirEntry| match e {
-        DirEntry::File(name) => name.strip_suffix(".note")?.parse::<u64>().ok(),
-        DirEntry::Directory(_) => None,
-    };
-    let mut sizes: Vec<u64> = log.list(DIR)?.iter().filter_map(size).collect();
-    sizes.sort_unstable();
-    Ok(sizes)
 }

@@ -146,8 +146,7 @@ pub fn leaf_hash(bytes: &[u8]) -> Sha256 {
 impl History {
     /// The history of an empty log under this trust document.
     pub fn new(trust: TrustDocument) -> Self {
-        let speakers = trust.administrators.iter().chain([&trust.server]);
-        let keys = speakers.map(|k| (Sha256(ClientId::of(k).0), *k)).collect();
+        let keys = trusts::speakers(&trust).collect();
         let server = stamps::server(&trust.federation, &trust.server);
         Self {
             trusts: vec![TrustInForce::first(trust.clone())],

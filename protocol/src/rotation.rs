@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use minicbor::{CborLen, Decode, Encode};
 
 /// Longest witness as tlog-policy writes it: a name of 255 bytes, a key id and a key fit.
-pub const MAX_VKEY: usize = 512;
+const MAX_VKEY: usize = 512;
 
 /// What entries name a statement key by: SHA-256 of its 32 bytes (A17). It is the institution's id too, for the first key that it ever had.
 pub fn keyid(key: &PublicKey) -> Sha256 {

@@ -1,12 +1,10 @@
 //! I8: budgets that are said to be exhausted. Whoever says so is held to it: what all its tasks can have cost together, by the account that it
 //! names, must lie above its signed cap. In favour of whoever says it every task counts whole that it may have taken on. Knows no ledger file.
 
-use super::LAST_PLACE;
+use super::{Charged, LAST_PLACE};
 use crate::finding::{Check, Findings, Place, Rule, Severity};
-use privacy::accountant::own::noise_rdp;
 use privacy::accountant::rdp::conversion;
 use privacy::accountant::task::TaskTerms;
-use privacy::coalition::{Coalition, Standing};
 use privacy::mechanism::Mechanism;
 use protocol::exhausted::BudgetAccount;
 use protocol::history::{DatasetHistory, Exhausted, History, SpendRecord, TaskHistory};
@@ -69,10 +67,7 @@ impl Claim<'_> {
                 Some(((tasks + rho * alpha) * (1.0 + 1e-9) + LAST_PLACE, room))
             }
             (BudgetAccount::Slack, _) if !repaired => {
-                let most = self.all(|plan, m, steps| {
-                    let shares = self.shares(m).map_or(0.0, |s| s.slack(plan.privacy.epsilon_cap.to_f64(), steps));
-                    terms(plan, m).slack(steps).max(shares)
-                })?;
+                let most = self.all(|plan, m, steps| Charged::of(&self.one.cap, m).slack(terms(plan, m).slack(steps), plan, steps))?;
                 Some((most * (1.0 + 1e-9), self.one.cap.delta.to_f64() * (1.0 - INNER_DELTA)))
             }
             (BudgetAccount::Lifetime | BudgetAccount::Slack, _) => None,
@@ -114,16 +109,10 @@ impl Claim<'_> {
         Some(sum)
     }
 
-    /// The guaranteed shares that a ledger charges in place of own cost, where its signed cap says so and their bound is published (D61).
-    fn shares(&self, m: &Mechanism) -> Option<Coalition> {
-        self.one.cap.own_epsilon_cap?;
-        Coalition::of(m.executed()).filter(|c| c.standing() == Standing::Published)
-    }
-
     /// RDP of one step; an order without a figure costs more than every budget.
     fn step(&self, m: &Mechanism, alpha: f64) -> f64 {
-        let own = || noise_rdp(m.noise(), m.noise_multiplier_accounted().to_f64(), m.sampling_rate_decimal().to_f64(), alpha);
-        self.shares(m).map_or_else(own, |shares| shares.step_rdp(alpha)).unwrap_or(f64::INFINITY)
+        let (sigma, q) = (m.noise_multiplier_accounted().to_f64(), m.sampling_rate_decimal().to_f64());
+        Charged::of(&self.one.cap, m).step_at(sigma, q, alpha).unwrap_or(f64::INFINITY)
     }
 }
 

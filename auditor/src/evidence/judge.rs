@@ -51,6 +51,7 @@ const LIFETIME: Rule =
     Rule::new(Check::Budgets, Severity::Notice, "I8: what a ledger spent over all tasks and releases is above the cap declared last");
 const ACCOUNT: Rule =
     Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger charges by the account that the signed cap names (privacy.md D61)");
+const SAME_ACCOUNT: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: a signed cap is of the same account as the one before it");
 const LEDGER: Rule = Rule::new(Check::Budgets, Severity::Invariant, "I8: the ledger has every spend that the log shows");
 
 /// What came of it.
@@ -190,24 +191,6 @@ fn member(pack: &Pack, trusts: &Trusts, proved: &Proved, findings: &mut Findings
     said
 }
 
-/// The key that speaks for `who` behind this statement, if it changes that.
-fn next_key(s: &Checked, who: ClientId) -> Option<PublicKey> {
-    let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
-    (change.institution == who && change.old == s.key).then_some(change.new)
-}
-
-/// The keys of a rotation, old and new, as entries name them; none where what was signed is another kind of rotation or lacks its proof.
-fn rotates(purpose: KeyPurpose, s: &Checked) -> Option<(Sha256, Sha256)> {
-    match purpose {
-        KeyPurpose::Tls => s.read::<Rotation>().ok().map(|r| (r.old, r.new)),
-        KeyPurpose::Statement => {
-            let change = s.read::<StatementKeyRotation>().ok()?.change().ok()?;
-            Some((keyid(&change.old), keyid(&change.new)))
-        }
-        KeyPurpose::Witness => s.read::<WitnessKeyRotation>().ok().map(|r| (r.old, witness_id(&r.new))),
-    }
-}
-
 /// What the institution said, folded.
 #[derive(Default)]
 struct Own {
@@ -234,8 +217,23 @@ impl Own {
         if !self.take(index, entry, &statement, findings) {
             findings.add(FIELDS, Place::Index(index), "the signed fields", entry.kind().name());
         }
-        if matches!(entry.facts, Facts::KeyRotated { purpose: KeyPurpose::Statement, .. }) {
-            self.keys.extend(next_key(&statement, who));
+    }
+
+    /// Takes in another key; false where something else was signed, or for another federation, or without its proof.
+    fn rotated(&mut self, purpose: KeyPurpose, keys: (Sha256, Sha256), entry: &LogEntry, s: &Checked) -> bool {
+        let here = |federation: &str, who: ClientId| federation == entry.stamp.federation && Some(who) == entry.institution;
+        match purpose {
+            KeyPurpose::Tls => s.read::<Rotation>().is_ok_and(|r| (r.old, r.new) == keys),
+            KeyPurpose::Statement => {
+                let change = s.read::<StatementKeyRotation>().ok().and_then(|r| r.change().ok());
+                let change = change.filter(|c| here(&c.federation, c.institution) && c.old == s.key);
+                let new = change.filter(|c| (keyid(&c.old), keyid(&c.new)) == keys).map(|c| c.new);
+                self.keys.extend(new);
+                new.is_some()
+            }
+            KeyPurpose::Witness => {
+                s.read::<WitnessKeyRotation>().is_ok_and(|r| here(&r.federation, r.institution) && (r.old, witness_id(&r.new)) == keys)
+            }
         }
     }
 
@@ -249,11 +247,11 @@ impl Own {
                 d.dataset == *dataset
             }),
             Facts::BudgetDeclared { dataset, epsilon_cap } => s.read::<BudgetDeclaration>().is_ok_and(|b| {
-                // Which account a cap is of never changes (privacy.md D61).
-                let account = |c: &BudgetDeclaration| c.own_epsilon_cap.is_some();
-                let same = self.datasets.get(&b.dataset).and_then(|h| h.cap).is_none_or(|before| account(&before) == account(&b));
-                self.datasets.entry(b.dataset).and_modify(|h| h.cap = Some(b));
-                same && (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
+                let before = self.datasets.get_mut(&b.dataset).and_then(|h| h.cap.replace(b));
+                if before.is_some_and(|c| c.own_epsilon_cap.is_some() != b.own_epsilon_cap.is_some()) {
+                    findings.add(SAME_ACCOUNT, Place::Index(index), "the account of the cap before it", "another");
+                }
+                (b.dataset, b.epsilon_cap) == (*dataset, *epsilon_cap)
             }),
             Facts::BudgetRepaired { dataset, ledger_counter } => s.read::<LedgerRepair>().is_ok_and(|r| {
                 self.datasets.entry(r.dataset).and_modify(|h| h.repairs.push((LeafIndex(index), r)));
@@ -284,7 +282,7 @@ impl Own {
             Facts::DatasetWithdrawn { dataset, reason } => {
                 s.read::<DatasetWithdrawal>().is_ok_and(|w| (w.dataset, w.reason) == (*dataset, *reason))
             }
-            Facts::KeyRotated { purpose, old, new } => rotates(*purpose, s) == Some((*old, *new)),
+            Facts::KeyRotated { purpose, old, new } => self.rotated(*purpose, (*old, *new), entry, s),
             Facts::MemberLeft { since, reason } => s.read::<Departure>().is_ok_and(|d| (d.since, d.reason) == (*since, *reason)),
             Facts::SiteAnchored { size, root } => s.read::<SiteAnchor>().is_ok_and(|a| {
                 if self.anchors.last().is_some_and(|(_, last)| a.size <= last.size) {
@@ -424,6 +422,10 @@ fn ledger(
     }
     None
 }
+
+#[cfg(test)]
+#[path = "own_tests.rs"]
+mod own_tests;
 
 #[cfg(test)]
 #[path = "release_tests.rs"]

@@ -6,7 +6,8 @@ use crate::finding::{Check, Findings, Place, Rule, Severity};
 use audit::key::VerifierKey;
 use audit::policy::Policy;
 use protocol::entry::{Facts, LogEntry};
-use protocol::ids::{ClientId, Sha256};
+use protocol::ids::Sha256;
+use protocol::rotation::keyid;
 use protocol::statement::Payload;
 use protocol::trust::{JoinRequest, Membership, TrustChange, TrustDocument};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,9 @@ impl Trusts {
             let Some((hash, now)) = this.before(*index) else { continue };
             let (Ok(next), need) = (said.next(now, hash), usize::from(now.threshold)) else { continue };
             // As the fold of the whole log judges it.
+            if next.takes_back_log_key(now, this.0.iter().map(|(_, _, document)| document)) {
+                continue;
+            }
             let others = signers.iter().filter(|(payload, by)| **payload != stmt.payload && by.contains(&stmt.keyid)).count();
             if others >= TrustChange::MAX_WAITING && !signers.get(stmt.payload.as_str()).is_some_and(|by| by.contains(&stmt.keyid)) {
                 continue;
@@ -88,7 +92,7 @@ impl Trusts {
     pub(super) fn administrator<P: Payload>(&self, entry: &LogEntry) -> Option<P> {
         let stmt = entry.stmt.as_ref()?;
         let (_, trust) = self.before(entry.stamp.seq)?;
-        let key = trust.administrators.iter().find(|k| ClientId::of(k).0 == stmt.keyid.0)?;
+        let key = trust.administrators.iter().find(|k| keyid(k) == stmt.keyid)?;
         stmt.with_key(*key).ok()?.checked().ok()?.read().ok()
     }
 

@@ -1,9 +1,10 @@
 //! What a report is made of: things that the fold knows, and entries worth naming. Knows no language and no HTML.
 
 use crate::fold::Fold;
+use crate::notes;
 use audit::hash::leaf_hash;
 use audit::note::MAX_NOTE_BYTES;
-use audit::reader::{DirEntry, LogReader as _, note_path};
+use audit::reader::{LogReader as _, note_path};
 use protocol::entry::{Facts as EntryFacts, LogEntry, Outcome, Right, Rule, Ruling};
 use protocol::history::{DatasetHistory, History, TaskHistory};
 use protocol::ids::{ClientId, Sha256, TaskId};
@@ -86,12 +87,7 @@ const MAX_NOTES: usize = 200;
 
 /// The retained notes by size, with their cosigners under the policy of their size.
 fn notes(fold: &Fold<'_>) -> Vec<NoteFact> {
-    let size = |e: &DirEntry| match e {
-        DirEntry::File(name) => name.strip_suffix(".note")?.parse::<u64>().ok(),
-        DirEntry::Directory(_) => None,
-    };
-    let mut sizes: Vec<u64> = fold.log().list("checkpoints").unwrap_or_default().iter().filter_map(size).collect();
-    sizes.sort_unstable();
+    let sizes = notes::sizes(fold.log()).unwrap_or_default();
     let step = sizes.len().div_ceil(MAX_NOTES).max(1);
     let drawn = sizes.iter().rev().step_by(step).rev();
     let open = |size: &u64| {

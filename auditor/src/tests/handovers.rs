@@ -172,6 +172,14 @@ fn evidence_rests_on_the_key_that_administrators_put_in_force() {
     assert!(finds_in(&v, "A14: the policy names the key of the log"), "{:#?}", v.findings);
 }
 
+/// The fold of the whole log keeps the key that took over; evidence of the same entries rests on that one too.
+#[test]
+fn evidence_takes_no_key_of_the_log_back() {
+    let draft = tell(Twist::LogKeyGivenBack);
+    let v = verify_evidence(write(&super::pack::pack(&draft)).path(), Some(TrustDocument::hash(&draft.trust))).unwrap();
+    assert!(v.verified, "{:#?}", v.findings);
+}
+
 fn finds_in(v: &crate::evidence::EvidenceVerdict, clause: &str) -> bool {
     v.exit_code == 1 && v.findings.iter().any(|f| f.clause.starts_with(clause))
 }

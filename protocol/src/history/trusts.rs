@@ -4,8 +4,9 @@
 use super::approvals::Effect;
 use super::rules::{Clause, Report};
 use super::{History, stamps};
-use crate::ids::{ClientId, LeafIndex, Sha256};
+use crate::ids::{LeafIndex, PublicKey, Sha256};
 use crate::manifest::Manifest;
+use crate::rotation::keyid;
 use crate::statement::{Checked, Statement, StatementError};
 use crate::trust::{BadSuccessor, TrustChange, TrustDocument};
 
@@ -27,6 +28,11 @@ impl TrustInForce {
     pub(super) fn first(document: TrustDocument) -> Self {
         Self { hash: TrustDocument::hash(&document.to_bytes()), since: LeafIndex(0), document, words: Vec::new() }
     }
+}
+
+/// Who may speak by a trust document alone: its administrators and its server, by the hashes that entries name their keys with.
+pub(super) fn speakers(document: &TrustDocument) -> impl Iterator<Item = (Sha256, PublicKey)> {
+    document.administrators.iter().chain([&document.server]).map(|key| (keyid(key), *key))
 }
 
 impl History {
@@ -94,8 +100,7 @@ impl History {
             Err(BadSuccessor::Previous) => return out.add(Clause::Trust),
             Err(_) => return out.add(Clause::TrustDocument),
         };
-        // A key of the log signs once, until it hands over: which trees are its own must be plain.
-        if next.log_vkey != self.trust.log_vkey && self.log_vkeys().any(|(_, vkey)| vkey == next.log_vkey) {
+        if next.takes_back_log_key(&self.trust, self.trusts.iter().map(|t| &t.document)) {
             return out.add(Clause::TrustDocument);
         }
         out.require(fields.0 == in_force, Clause::Trust);
@@ -122,8 +127,7 @@ impl History {
 
     /// From here on others may speak. What waits for more words is void: whoever would complete it may be nobody's administrator any more.
     fn adopt(&mut self, mut next: TrustInForce, statement: &Statement) {
-        let speakers = next.document.administrators.iter().chain([&next.document.server]);
-        self.keys.extend(speakers.map(|k| (Sha256(ClientId::of(k).0), *k)));
+        self.keys.extend(speakers(&next.document));
         self.server = stamps::server(&next.document.federation, &next.document.server);
         self.approvals.forget_waiting();
         for word in std::mem::take(&mut self.pending_trust) {

@@ -82,6 +82,14 @@ impl TrustChange {
     }
 }
 
+impl TrustDocument {
+    /// Whether it names a log key that a document before `old` named, and `old` does not: a key of the log signs once, until it hands over, so that
+    /// it is plain which trees are its own (audit.md A14).
+    pub fn takes_back_log_key<'a>(&self, old: &Self, earlier: impl IntoIterator<Item = &'a Self>) -> bool {
+        self.log_vkey != old.log_vkey && earlier.into_iter().any(|document| document.log_vkey == self.log_vkey)
+    }
+}
+
 /// Whether this is a verifier key of a federation's log in its one spelling: `name+id+base64(type‖key)`, an Ed25519 key for notes (audit.md A8).
 fn is_log_vkey(vkey: &str, federation: &str) -> bool {
     use base64::Engine as _;
@@ -138,8 +146,7 @@ impl TrustChain {
             }
             let change: TrustChange = word.verify().map_err(|_| BadChain::Word)?;
             let next = change.next(document, *hash)?;
-            // A log key signs once, until it hands over.
-            if next.log_vkey != document.log_vkey && self.before.iter().any(|(_, d)| d.log_vkey == next.log_vkey) {
+            if next.takes_back_log_key(document, self.before.iter().map(|(_, d)| d)) {
                 return Err(BadSuccessor::LogKey.into());
             }
             if *said.get_or_insert_with(|| change.hash()) != change.hash() {
